@@ -1,0 +1,187 @@
+//! What an attempt's end means for its endpoint.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// The class of a failure that the breaker counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FailureKind {
+    /// No answer could begin: refused, DNS, TLS, reset before the head, a head that can't be read.
+    Connect,
+    /// Nothing came within a time-out.
+    Timeout,
+    /// An answer whose status says that the endpoint, not the request, is at fault.
+    UpstreamStatus,
+    /// A 2xx whose body is no answer of the protocol, or is not whole.
+    Body,
+    /// An event stream that failed, broke off or fell silent.
+    Stream,
+}
+
+/// Why an endpoint was isolated. The names are the contract's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Too many failures of class [`FailureKind::UpstreamStatus`].
+    UpstreamStatus,
+    /// Too many failures of class [`FailureKind::Connect`].
+    Connect,
+    /// Too many failures of class [`FailureKind::Timeout`].
+    Timeout,
+    /// Too many failures of class [`FailureKind::Body`].
+    Body,
+    /// Too many failures of class [`FailureKind::Stream`].
+    Stream,
+    /// The endpoint refuses the gateway's credential.
+    Credential,
+    /// The account behind the credential is used up.
+    Account,
+    /// Overloaded for too long without one success.
+    Overloaded,
+    /// An admin said so.
+    Admin,
+}
+
+impl Reason {
+    /// The contract's word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UpstreamStatus => "upstream_status",
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Body => "body",
+            Self::Stream => "stream",
+            Self::Credential => "credential",
+            Self::Account => "account",
+            Self::Overloaded => "overloaded",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// Whether only the gateway's operator can mend it, so that neither waiting nor frequent verification helps.
+    #[must_use]
+    pub const fn needs_operator(self) -> bool {
+        matches!(self, Self::Credential | Self::Account)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl From<FailureKind> for Reason {
+    fn from(kind: FailureKind) -> Self {
+        match kind {
+            FailureKind::Connect => Self::Connect,
+            FailureKind::Timeout => Self::Timeout,
+            FailureKind::UpstreamStatus => Self::UpstreamStatus,
+            FailureKind::Body => Self::Body,
+            FailureKind::Stream => Self::Stream,
+        }
+    }
+}
+
+/// Why an endpoint is isolated by a single answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fatal {
+    /// It refuses the gateway's credential.
+    Credential,
+    /// The account behind the credential is used up.
+    Account,
+}
+
+impl From<Fatal> for Reason {
+    fn from(fatal: Fatal) -> Self {
+        match fatal {
+            Fatal::Credential => Self::Credential,
+            Fatal::Account => Self::Account,
+        }
+    }
+}
+
+/// What an attempt's end means for the endpoint that it was sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// A whole answer: the failures are forgotten.
+    Success,
+    /// A counted failure: the breaker judges.
+    Failure(FailureKind),
+    /// An answer that isolates by itself.
+    Fatal(Fatal),
+    /// An answer that says nothing about the endpoint's health.
+    Neutral,
+    /// The client went away, or the lease was dropped unsettled.
+    Cancelled,
+}
+
+/// What was seen of an error, fit for logs, events and stats: a status or a fault of ours, never an upstream's words
+/// unless the operator asked for them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct ErrorNote(String);
+
+impl ErrorNote {
+    /// The longest note that is kept, in bytes.
+    pub const MAX_LENGTH: usize = 300;
+
+    /// Keeps a note on one line, without control characters, cut to [`Self::MAX_LENGTH`].
+    #[must_use]
+    pub fn new(text: impl AsRef<str>) -> Self {
+        let mut kept = String::new();
+        for c in text.as_ref().chars().map(|c| if c.is_control() { ' ' } else { c }) {
+            if kept.len() + c.len_utf8() > Self::MAX_LENGTH {
+                kept.push('…');
+                break;
+            }
+            kept.push(c);
+        }
+        Self(kept)
+    }
+
+    /// The note as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ErrorNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_one_short_line() {
+        assert_eq!(ErrorNote::new("a\r\nb\u{7}").as_str(), "a  b ");
+        let long = ErrorNote::new("é".repeat(1000));
+        assert!(long.as_str().len() <= ErrorNote::MAX_LENGTH + '…'.len_utf8());
+        assert!(long.as_str().ends_with('…'));
+    }
+
+    #[test]
+    fn a_reason_serialises_as_the_word_it_displays() {
+        let reasons = [
+            Reason::UpstreamStatus,
+            Reason::Connect,
+            Reason::Timeout,
+            Reason::Body,
+            Reason::Stream,
+            Reason::Credential,
+            Reason::Account,
+            Reason::Overloaded,
+            Reason::Admin,
+        ];
+        for reason in reasons {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Time as the pure cores know it: a moment that somebody else has read from a clock.
+
+use std::ops::{Add, AddAssign};
+use std::time::Duration;
+
+/// A point in time, as the duration since the process's clock began.
+///
+/// The cores never read a clock: a `Moment` comes in as an argument. So tests set the time, and a simulation replays it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(Duration);
+
+impl Moment {
+    /// The moment at which the clock began.
+    pub const START: Self = Self(Duration::ZERO);
+
+    /// The moment `elapsed` after the clock began.
+    #[must_use]
+    pub const fn after_start(elapsed: Duration) -> Self {
+        Self(elapsed)
+    }
+
+    /// How long after the clock's beginning this moment is.
+    #[must_use]
+    pub const fn since_start(self) -> Duration {
+        self.0
+    }
+
+    /// How long after `earlier` this moment is; zero if it is not after it.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    /// Saturates at the end of time, so that an absurd setting can't overflow.
+    fn add(self, later: Duration) -> Self {
+        Self(self.0.saturating_add(later))
+    }
+}
+
+impl AddAssign<Duration> for Moment {
+    fn add_assign(&mut self, later: Duration) {
+        *self = *self + later;
+    }
+}

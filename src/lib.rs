@@ -1,0 +1,3 @@
+//! qcc-gateway.
+
+pub mod domain;
