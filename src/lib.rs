@@ -1,3 +1,3 @@
-//! qcc-gateway.
+#![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod domain;

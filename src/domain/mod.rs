@@ -2,9 +2,37 @@
 //!
 //! Time comes in as a [`time::Moment`], chance as a number. `tests/tidy.rs` holds this module to it.
 
+pub mod advice;
+pub mod audit;
+pub mod backoff;
+pub mod breaker;
+pub mod challenge;
+pub mod classify;
+pub mod client;
+pub mod conversation;
 pub mod endpoint;
+pub mod epoch;
+pub mod error_object;
+pub mod events;
+pub mod health;
 pub mod ids;
+pub mod journal;
+pub mod leases;
 pub mod outcome;
+pub mod outcome_table;
+pub mod peek;
+pub mod queues;
+pub mod refusal;
+pub mod registry;
+pub mod retry;
+pub mod route;
+pub mod schedule;
 pub mod secret;
+pub mod selection;
+pub mod sse;
+pub mod stats;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod time;
 pub mod topology;
+pub mod window;

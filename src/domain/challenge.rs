@@ -1,0 +1,304 @@
+//! The verification: a code that only who has understood the question can answer with, and its judgement.
+//!
+//! The judgement is the one place where a [`RecoveryProof`] comes into being, and nothing else brings an endpoint back.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::classify::{Words, note};
+use super::conversation::{Answer, Tokens};
+use super::endpoint::Protocol;
+use super::error_object::ErrorObject;
+use super::ids::{EndpointId, Epoch};
+use super::outcome::ErrorNote;
+
+/// The characters of a code, without the look-alikes 0, O, 1 and I. Letters first.
+const CHARACTERS: [char; 32] = [
+    'A', 'B', 'C', 'D', 'E', 'F', 'G', 'H', 'J', 'K', 'L', 'M', 'N', 'P', 'Q', 'R', 'S', 'T', 'U', 'V', 'W', 'X', 'Y',
+    'Z', '2', '3', '4', '5', '6', '7', '8', '9',
+];
+
+const DIGITS: [char; 8] = ['2', '3', '4', '5', '6', '7', '8', '9'];
+
+/// Six capitals and digits in two halves of three. The middle of each half is a digit.
+///
+/// The digits see to two things. No word of any language is a code, so none passes by accident. And no echo of the question
+/// passes, for any code: the question has no digits but those of the halves, and these stand further apart than a code is
+/// long; so six characters in a row of it never hold two digits from different halves, at a distance of three, as the code
+/// does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Code {
+    halves: [[char; 3]; 2],
+}
+
+impl Code {
+    /// The code that a random number stands for. Its lower 26 bits are used.
+    #[must_use]
+    pub fn from_random(random: u64) -> Self {
+        let mut bits = random;
+        let mut half = || [pick(&CHARACTERS, &mut bits), pick(&DIGITS, &mut bits), pick(&CHARACTERS, &mut bits)];
+        Self { halves: [half(), half()] }
+    }
+
+    fn half(&self, index: usize) -> String {
+        self.halves.iter().skip(index).take(1).flatten().collect()
+    }
+}
+
+impl fmt::Display for Code {
+    /// The halves joined: what the answer has to hold.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.halves.iter().flatten().try_for_each(|c| fmt::Write::write_char(f, *c))
+    }
+}
+
+/// Takes one of `N` characters by the lowest bits, and these bits away.
+fn pick<const N: usize>(characters: &[char; N], bits: &mut u64) -> char {
+    let count = characters.len() as u64;
+    let index = usize::try_from(*bits % count).unwrap_or_default();
+    *bits /= count;
+    characters.get(index).copied().unwrap_or('X')
+}
+
+/// One test conversation with one endpoint, in one of its epochs.
+#[derive(Debug)]
+pub struct Challenge {
+    endpoint: EndpointId,
+    epoch: Epoch,
+    code: Code,
+}
+
+/// What an endpoint answered to a challenge.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply<'a> {
+    /// The protocol in which it was asked.
+    pub protocol: Protocol,
+    /// The status code.
+    pub status: u16,
+    /// The whole body, not compressed.
+    pub body: &'a [u8],
+    /// From the request's beginning to the answer's end.
+    pub elapsed: Duration,
+}
+
+/// How a test conversation ended.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The code came back.
+    Proven(RecoveryProof),
+    /// It did not.
+    Unproven(Unproven),
+}
+
+/// Why an endpoint has not shown that it works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unproven {
+    /// The status of its answer; none where none came.
+    pub status: Option<u16>,
+    /// The error's type, where it is a short word.
+    pub error_type: Option<String>,
+    /// What was found: `the code is missing`, `HTTP 401 authentication_error`.
+    pub error: ErrorNote,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// What it cost, as far as the answer says.
+    pub tokens: Tokens,
+    /// Whether it only lacks the model that was asked, so that the next one may be tried.
+    pub lacks_model: bool,
+}
+
+impl Unproven {
+    /// A conversation to which no whole answer came.
+    #[must_use]
+    pub fn without_answer(error: ErrorNote, elapsed: Duration) -> Self {
+        Self { status: None, error_type: None, error, elapsed, tokens: Tokens::default(), lacks_model: false }
+    }
+}
+
+/// The proof that an isolated endpoint works again: in the epoch in which it was asked, it has sent a fresh code back.
+///
+/// It can't be made up, only come by:
+///
+/// ```
+/// use std::time::Duration;
+/// use qcc_gateway::domain::challenge::{Challenge, Code, RecoveryProof, Reply, Verdict};
+/// use qcc_gateway::domain::classify::Words;
+/// use qcc_gateway::domain::endpoint::Protocol;
+/// use qcc_gateway::domain::ids::{EndpointId, Epoch};
+///
+/// let code = Code::from_random(7);
+/// let challenge = Challenge::new(EndpointId::new("main")?, Epoch::from_raw(3), code);
+/// let body = format!(r#"{{"content":[{{"type":"text","text":"{code}"}}]}}"#);
+/// let reply = Reply {
+///     protocol: Protocol::Anthropic,
+///     status: 200,
+///     body: body.as_bytes(),
+///     elapsed: Duration::from_millis(40),
+/// };
+/// let Verdict::Proven(proof) = challenge.judge(&reply, Words::Left) else { panic!("the code is in the answer") };
+/// assert_eq!((proof.endpoint().as_str(), proof.epoch().get(), proof.score()), ("main", 3, 100));
+/// # Ok::<(), qcc_gateway::domain::ids::InvalidId>(())
+/// ```
+///
+/// Its fields are private:
+///
+/// ```compile_fail,E0451
+/// use std::time::Duration;
+/// use qcc_gateway::domain::challenge::RecoveryProof;
+/// use qcc_gateway::domain::conversation::Tokens;
+/// use qcc_gateway::domain::ids::{EndpointId, Epoch};
+///
+/// fn forge(endpoint: EndpointId) -> RecoveryProof {
+///     RecoveryProof { endpoint, epoch: Epoch::NONE, status: 200, score: 100, elapsed: Duration::ZERO, tokens: Tokens::default() }
+/// }
+/// ```
+///
+/// One proof recovers once: it can't be cloned.
+///
+/// ```compile_fail,E0599
+/// use qcc_gateway::domain::challenge::RecoveryProof;
+///
+/// fn twice(proof: RecoveryProof) -> (RecoveryProof, RecoveryProof) {
+///     (proof.clone(), proof)
+/// }
+/// ```
+///
+/// And none comes from nothing:
+///
+/// ```compile_fail,E0277
+/// use qcc_gateway::domain::challenge::RecoveryProof;
+///
+/// fn has_default<T: Default>() {}
+/// has_default::<RecoveryProof>();
+/// ```
+///
+/// ```compile_fail,E0277
+/// use qcc_gateway::domain::challenge::RecoveryProof;
+///
+/// fn can_be_read<T: serde::de::DeserializeOwned>() {}
+/// can_be_read::<RecoveryProof>();
+/// ```
+#[must_use = "an endpoint recovers only if the registry gets its proof"]
+#[derive(Debug)]
+pub struct RecoveryProof {
+    endpoint: EndpointId,
+    epoch: Epoch,
+    status: u16,
+    score: u8,
+    elapsed: Duration,
+    tokens: Tokens,
+}
+
+impl RecoveryProof {
+    /// The endpoint that has passed.
+    #[must_use]
+    pub const fn endpoint(&self) -> &EndpointId {
+        &self.endpoint
+    }
+
+    /// The epoch in which it was asked. In any other one the proof is void.
+    #[must_use]
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The status of the answer that held the code.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// 0 to 100: 50 for the code, up to 30 for speed, up to 20 for brevity.
+    #[must_use]
+    pub const fn score(&self) -> u8 {
+        self.score
+    }
+
+    /// How long the conversation took.
+    #[must_use]
+    pub const fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
+    /// What the conversation cost.
+    #[must_use]
+    pub const fn tokens(&self) -> Tokens {
+        self.tokens
+    }
+}
+
+impl Challenge {
+    /// Begins a conversation with an endpoint in its present epoch. Each one takes a fresh code.
+    #[must_use]
+    pub const fn new(endpoint: EndpointId, epoch: Epoch, code: Code) -> Self {
+        Self { endpoint, epoch, code }
+    }
+
+    /// What is asked, in the user's turn. It never holds the code itself.
+    #[must_use]
+    pub fn prompt(&self) -> String {
+        let (first, second) = (self.code.half(0), self.code.half(1));
+        format!(
+            "This is a connection test. A code was cut into two halves: the first half is {first} while the second half \
+             is {second} and they belong together. Please reply with the whole code, the first half directly followed \
+             by the second half, without a space between them and without any other words."
+        )
+    }
+
+    /// Judges the endpoint's answer, which ends the conversation. `words` says whether the note of a failure keeps what the
+    /// endpoint said.
+    #[must_use]
+    pub fn judge(self, reply: &Reply<'_>, words: Words) -> Verdict {
+        let Reply { protocol, status, body, elapsed } = *reply;
+        let is_success = (200..300).contains(&status);
+        let answer = Answer::read(protocol, body);
+        let tokens = answer.as_ref().map(|answer| answer.tokens).unwrap_or_default();
+        let error = ErrorObject::read(body);
+        let unproven = |note: ErrorNote| {
+            let lacks_model = |error: &ErrorObject| error.is_about_channel() || error.stands_for() == 404;
+            Verdict::Unproven(Unproven {
+                status: Some(status),
+                error_type: error.as_ref().and_then(ErrorObject::type_word).map(str::to_owned),
+                error: note,
+                elapsed,
+                tokens,
+                lacks_model: status == 404 || error.as_ref().is_some_and(lacks_model),
+            })
+        };
+        if !is_success || error.is_some() {
+            return unproven(note(status, error.as_ref(), words));
+        }
+        let Some(answer) = answer else {
+            return unproven(ErrorNote::new(format!("HTTP {status} with a body that is no answer of the protocol")));
+        };
+        if !holds_code(&answer.text, self.code) {
+            return unproven(ErrorNote::new("the code is missing"));
+        }
+        let score = score(elapsed, &answer.text);
+        Verdict::Proven(RecoveryProof { endpoint: self.endpoint, epoch: self.epoch, status, score, elapsed, tokens })
+    }
+}
+
+/// Whether the code is in the text: anywhere, in any case, whatever punctuation and spaces stand between.
+fn holds_code(text: &str, code: Code) -> bool {
+    let bare: String = text.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_uppercase()).collect();
+    bare.contains(&code.to_string())
+}
+
+fn score(elapsed: Duration, text: &str) -> u8 {
+    let speed = match elapsed.as_millis() {
+        0..500 => 30,
+        500..1000 => 20,
+        1000..2000 => 10,
+        _ => 0,
+    };
+    let brevity = match text.trim().chars().count() {
+        0..50 => 20,
+        50..100 => 15,
+        _ => 10,
+    };
+    50 + speed + brevity
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,254 @@
+//! Finds the row of the outcome table that an endpoint's answer belongs to.
+
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use super::error_object::ErrorObject;
+use super::outcome::ErrorNote;
+use super::outcome_table::{Class, PathKind, Rule};
+
+/// Whose credential a request was sent with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WhoseCredential {
+    /// The endpoint's own, from the settings.
+    Gateway,
+    /// The client's, passed through.
+    Client,
+}
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// An answer in one piece.
+    Whole,
+    /// An event stream.
+    Stream,
+}
+
+/// What the classification needs of an answer's head, and of the request to which it came.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerHead<'a> {
+    /// The status code.
+    pub status: u16,
+    /// The value of `content-type`.
+    pub content_type: Option<&'a str>,
+    /// Whose credential the request carried.
+    pub credential: WhoseCredential,
+    /// What the request asked for.
+    pub wanted: Wanted,
+    /// The model that was sent upstream.
+    pub model: Option<&'a str>,
+}
+
+/// What an attempt's end was found to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// The row of the table.
+    pub class: Class,
+    /// The status with which the answer may be passed on; that of the error object where a 2xx carried one. None where no
+    /// answer came.
+    pub status: Option<u16>,
+    /// What was seen of an error, for logs, events and stats. None after a success.
+    pub error: Option<ErrorNote>,
+}
+
+impl Judgement {
+    /// A fault of the transport, which the caller has seen: no answer, or none that is whole.
+    #[must_use]
+    pub fn of_fault(class: Class, error: impl AsRef<str>) -> Self {
+        Self { class, status: None, error: Some(ErrorNote::new(error)) }
+    }
+
+    /// What follows from it for a request of this kind.
+    #[must_use]
+    pub const fn rule(&self, path: PathKind) -> Rule {
+        self.class.rule(path)
+    }
+
+    /// What a trail shows: `ok`, the status, or the class where the status does not tell it.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match self.status {
+            Some(status) if self.class.is_told_by_status() => status.to_string(),
+            Some(_) | None => self.class.word().to_owned(),
+        }
+    }
+}
+
+/// Whether the upstream's own words are kept in notes (`log.upstream_errors`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Words {
+    /// Status and type alone.
+    Left,
+    /// The message too.
+    Kept,
+}
+
+/// Whether a `content-type` is that of an event stream.
+#[must_use]
+pub fn is_event_stream(content_type: Option<&str>) -> bool {
+    essence(content_type).eq_ignore_ascii_case("text/event-stream")
+}
+
+fn is_json_type(content_type: Option<&str>) -> bool {
+    let essence = essence(content_type).to_ascii_lowercase();
+    essence == "application/json" || essence.ends_with("+json")
+}
+
+/// The media type without its parameters (RFC 9110, section 8.3.1).
+fn essence(content_type: Option<&str>) -> &str {
+    content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim()
+}
+
+/// Classifies a 2xx event stream by its head. `None` where the answer is something else, and has to be judged whole by
+/// [`classify_answer`]. A stream that is passed on is a success until it breaks.
+#[must_use]
+pub fn classify_stream_head(path: PathKind, head: &AnswerHead<'_>) -> Option<Judgement> {
+    if !is_success(head.status) || !is_event_stream(head.content_type) {
+        return None;
+    }
+    let success = Judgement { class: Class::Success, status: Some(head.status), error: None };
+    match (path, head.wanted) {
+        (PathKind::Other, Wanted::Whole | Wanted::Stream) | (PathKind::Llm | PathKind::CountTokens, Wanted::Stream) => {
+            Some(success)
+        }
+        (PathKind::Llm | PathKind::CountTokens, Wanted::Whole) => {
+            Some(bad_body(head.status, "an event stream that was not asked for"))
+        }
+    }
+}
+
+/// Classifies a whole answer. `body` is none where it can't be looked into: it is compressed, or too large to be held. Then
+/// status and content type alone decide, and JSON is taken to be what the status says.
+#[must_use]
+pub fn classify_answer(path: PathKind, head: &AnswerHead<'_>, body: Option<&[u8]>, words: Words) -> Judgement {
+    if let Some(judgement) = classify_stream_head(path, head) {
+        return judgement;
+    }
+    if path == PathKind::Other {
+        return classify_elsewhere(head.status, body, words);
+    }
+    let error = body.and_then(ErrorObject::read);
+    if !is_success(head.status) {
+        let in_shape = error.is_some() || (body.is_none() && is_json_type(head.content_type));
+        let class = class_of_error(path, head, head.status, error.as_ref(), in_shape);
+        let note = note(head.status, error.as_ref(), words);
+        return Judgement { class, status: Some(head.status), error: Some(note) };
+    }
+    match (body, error) {
+        (_, Some(error)) => {
+            let status = error.stands_for();
+            let class = class_of_error(path, head, status, Some(&error), true);
+            let note = ErrorNote::new(format!("{} (in a {})", note(status, Some(&error), words), head.status));
+            Judgement { class, status: Some(status), error: Some(note) }
+        }
+        (Some([]), None) => bad_body(head.status, "an empty body"),
+        (Some(body), None) if is_json_object(body) => success(head.status),
+        (None, None) if is_json_type(head.content_type) => success(head.status),
+        (Some(_) | None, None) => bad_body(head.status, "a body that is no JSON object"),
+    }
+}
+
+const fn is_success(status: u16) -> bool {
+    matches!(status, 200..=299)
+}
+
+const fn success(status: u16) -> Judgement {
+    Judgement { class: Class::Success, status: Some(status), error: None }
+}
+
+fn bad_body(status: u16, fault: &str) -> Judgement {
+    let error = ErrorNote::new(format!("HTTP {status} with {fault}"));
+    Judgement { class: Class::Body, status: Some(status), error: Some(error) }
+}
+
+fn classify_elsewhere(status: u16, body: Option<&[u8]>, words: Words) -> Judgement {
+    let class = match status {
+        200..=299 => return success(status),
+        300..=499 => Class::ClientError,
+        500..=599 => Class::UpstreamStatus,
+        _ => Class::Connect,
+    };
+    let error = body.and_then(ErrorObject::read);
+    Judgement { class, status: Some(status), error: Some(note(status, error.as_ref(), words)) }
+}
+
+/// The class of an error answer on an LLM path: the first row that fits.
+fn class_of_error(
+    path: PathKind,
+    head: &AnswerHead<'_>,
+    status: u16,
+    error: Option<&ErrorObject>,
+    in_shape: bool,
+) -> Class {
+    let says = |what: fn(&ErrorObject) -> bool| error.is_some_and(what);
+    let is_about_model = error.is_some_and(|error| error.is_about_model(head.model));
+    let is_about_credential = matches!(status, 400..=499) && says(ErrorObject::is_about_credential);
+    match (head.credential, status) {
+        // An account that is the client's own is the client's own affair, like its credential.
+        (WhoseCredential::Client, 401 | 403) => return Class::ClientCredential,
+        (WhoseCredential::Client, _) if says(ErrorObject::is_about_account) || is_about_credential => {
+            return Class::ClientCredential;
+        }
+        (WhoseCredential::Gateway, _) if says(ErrorObject::is_about_account) => return Class::Account,
+        (WhoseCredential::Gateway, _) if is_about_credential => return Class::Credential,
+        (WhoseCredential::Gateway, 401) if in_shape => return Class::Credential,
+        (WhoseCredential::Gateway, 402) if in_shape => return Class::Account,
+        (WhoseCredential::Gateway, 403) => return Class::Forbidden,
+        (WhoseCredential::Gateway | WhoseCredential::Client, _) => {}
+    }
+    match status {
+        404 if is_about_model => Class::ModelMissing,
+        503 if is_about_model || says(ErrorObject::is_about_channel) => Class::RelayModelMissing,
+        404 | 405 | 501 if path == PathKind::CountTokens => Class::Unsupported,
+        408 => Class::RequestTimeout,
+        429 => Class::RateLimited,
+        529 => Class::Overloaded,
+        400..=599 if says(ErrorObject::is_overload) => Class::Overloaded,
+        413 | 414 | 431 => Class::ClientError,
+        400..=499 if in_shape => Class::ClientError,
+        400..=499 => Class::NotTheApi,
+        300..=399 => Class::Redirected,
+        500..=599 => Class::UpstreamStatus,
+        // A status that HTTP does not have: a head that can't be read.
+        _ => Class::Connect,
+    }
+}
+
+/// `HTTP 401 authentication_error`, and with [`Words::Kept`] what the endpoint said.
+#[must_use]
+pub fn note(status: u16, error: Option<&ErrorObject>, words: Words) -> ErrorNote {
+    let mut text = format!("HTTP {status}");
+    let Some(error) = error else { return ErrorNote::new(text) };
+    if let Some(word) = error.type_word() {
+        text.push(' ');
+        text.push_str(word);
+    }
+    if words == Words::Kept && !error.message().is_empty() {
+        text.push_str(": ");
+        text.push_str(error.message());
+    }
+    ErrorNote::new(text)
+}
+
+/// Whether the whole body is one JSON object. Every answer of the LLM paths is one, so another JSON value is no answer.
+/// Nesting is skipped without recursion, however deep it is.
+fn is_json_object(body: &[u8]) -> bool {
+    struct AnyObject;
+    impl<'de> Visitor<'de> for AnyObject {
+        type Value = ();
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok(())
+        }
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    deserializer.deserialize_map(AnyObject).and_then(|()| deserializer.end()).is_ok()
+}
+
+#[cfg(test)]
+mod tests;

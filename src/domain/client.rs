@@ -1,0 +1,88 @@
+//! Who may use the gateway, and by which keys.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::ids::{ClientId, ProfileId};
+
+/// The SHA-256 of a key. The key itself is kept nowhere.
+///
+/// Equality takes the same time wherever two digests differ, and `Debug` shows nothing.
+#[derive(Clone, Copy)]
+pub struct KeyDigest([u8; 32]);
+
+impl KeyDigest {
+    /// The digest of a key.
+    #[must_use]
+    pub fn of(key: &str) -> Self {
+        Self(Sha256::digest(key.as_bytes()).into())
+    }
+
+    /// Reads a digest that is written as 64 hexadecimal digits.
+    #[must_use]
+    pub fn from_hex(digits: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(digits, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
+    /// Whether `key` is the key of this digest, in constant time.
+    #[must_use]
+    pub fn matches(&self, key: &str) -> bool {
+        *self == Self::of(key)
+    }
+}
+
+impl PartialEq for KeyDigest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for KeyDigest {}
+
+impl fmt::Debug for KeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyDigest(hidden)")
+    }
+}
+
+/// Whoever holds one of a set of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its name.
+    pub id: ClientId,
+    /// The endpoints that serve it.
+    pub profile: ProfileId,
+    /// The team that its usage is also counted for.
+    pub team: Option<String>,
+    /// Any of these admits it: several while one is replaced by another. Never empty.
+    pub keys: Vec<KeyDigest>,
+    /// Whether its keys are accepted.
+    pub enabled: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_matches_its_own_key_only_and_shows_nothing() {
+        let digest = KeyDigest::of("abc");
+        let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(Some(digest), KeyDigest::from_hex(hex));
+        assert_eq!(Some(digest), KeyDigest::from_hex(&hex.to_uppercase()));
+        assert!(digest.matches("abc"));
+        assert!(!digest.matches("abd"));
+        assert_eq!(format!("{digest:?}"), "KeyDigest(hidden)");
+    }
+
+    #[test]
+    fn a_digest_is_64_hexadecimal_digits() {
+        for text in ["", "ba78", &"g".repeat(64), &"a".repeat(63), &"a".repeat(65)] {
+            assert_eq!(KeyDigest::from_hex(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The error object of either protocol, as endpoints put it into their answers.
+//!
+//! Relays mix the two shapes, so both are taken from every endpoint.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// An error type or code longer than this is no word of a protocol, in bytes.
+const MAX_WORD: usize = 64;
+
+/// How providers begin the messages that say that an account is used up. Only a message's beginning is compared: further
+/// on it may quote what a client has written.
+const ACCOUNT_PHRASES: [&str; 2] =
+    ["Your credit balance is too low", "You have reached your specified API usage limits"];
+
+/// The types and codes that say the same. `insufficient_user_quota` is the word of new-api and one-api.
+const ACCOUNT_CODES: [&str; 5] = [
+    "billing_error",
+    "insufficient_quota",
+    "insufficient_user_quota",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+];
+
+/// How new-api and one-api begin the message that says that the key is unknown.
+const CREDENTIAL_PHRASE: &str = "无效的令牌";
+
+/// What new-api and one-api say where no channel of theirs has the model. It stands behind the group's and model's names.
+const NO_CHANNEL_PHRASE: &str = "无可用渠道";
+
+/// An error as an endpoint words it. Its `Debug` shows no message: that may quote a prompt.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ErrorObject {
+    kind: Option<String>,
+    code: Option<String>,
+    numeric_code: Option<u16>,
+    message: String,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    error: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    code: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+}
+
+/// An empty text says nothing: some relays put an error object of empty texts into their good answers.
+fn text(raw: Option<&RawValue>) -> Option<String> {
+    raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).filter(|text: &String| !text.is_empty())
+}
+
+impl ErrorObject {
+    /// Reads a body that is an error object: `{"type":"error","error":{"type":…,"message":…}}` or
+    /// `{"error":{"message":…,"type":…,"code":…}}`. `None` where it is neither.
+    #[must_use]
+    pub fn read(body: &[u8]) -> Option<Self> {
+        let envelope: Envelope<'_> = serde_json::from_slice(body).ok()?;
+        let fields: Fields<'_> = serde_json::from_str(envelope.error.get()).ok()?;
+        let kind = text(fields.kind);
+        let code = text(fields.code);
+        let numeric_code = fields.code.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        let message = text(fields.message);
+        if kind.is_none() && message.is_none() {
+            return None;
+        }
+        Some(Self { kind, code, numeric_code, message: message.unwrap_or_default() })
+    }
+
+    /// The endpoint's own words. They may go to the client whose request it was; in logs, events and stats they have a
+    /// place only where the operator asked for them.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The error's type, else its code, where that is a short word such as `overloaded_error`: fit for logs.
+    #[must_use]
+    pub fn type_word(&self) -> Option<&str> {
+        [&self.kind, &self.code].into_iter().flatten().map(String::as_str).find(|text| is_word(text))
+    }
+
+    fn says(&self, word: &str) -> bool {
+        self.kind.as_deref() == Some(word) || self.code.as_deref() == Some(word)
+    }
+
+    /// Whether it says that the account behind the credential is used up.
+    #[must_use]
+    pub fn is_about_account(&self) -> bool {
+        ACCOUNT_CODES.iter().any(|code| self.says(code))
+            || ACCOUNT_PHRASES.iter().any(|phrase| self.message.starts_with(phrase))
+    }
+
+    /// Whether it says, in a relay's own words, that the credential is unknown.
+    #[must_use]
+    pub fn is_about_credential(&self) -> bool {
+        self.message.starts_with(CREDENTIAL_PHRASE)
+    }
+
+    /// Whether it says that the endpoint is overloaded.
+    #[must_use]
+    pub fn is_overload(&self) -> bool {
+        self.says("overloaded_error")
+    }
+
+    /// Whether it says that the model is not to be had here: by its code, or as a not-found error that names `model`.
+    #[must_use]
+    pub fn is_about_model(&self, model: Option<&str>) -> bool {
+        let names_model =
+            || self.message.starts_with("model:") || model.is_some_and(|model| self.message.contains(model));
+        self.says("model_not_found") || (self.says("not_found_error") && names_model())
+    }
+
+    /// Whether a relay says that no channel of its own has the model.
+    #[must_use]
+    pub fn is_about_channel(&self) -> bool {
+        self.says("model_not_found") || self.message.contains(NO_CHANNEL_PHRASE)
+    }
+
+    /// The status that this error stands for where it came with a 2xx. An unknown type stands for 500.
+    #[must_use]
+    pub fn stands_for(&self) -> u16 {
+        let by_word = [&self.code, &self.kind].into_iter().flatten().find_map(|word| status_of(word));
+        let by_number = self.numeric_code.filter(|code| (400..=599).contains(code));
+        by_word.or(by_number).unwrap_or(500)
+    }
+}
+
+impl fmt::Debug for ErrorObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ErrorObject").field(&self.type_word()).finish()
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    let is_word_byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-');
+    !text.is_empty() && text.len() <= MAX_WORD && text.bytes().all(is_word_byte)
+}
+
+/// The statuses with which the providers document these types and codes.
+fn status_of(word: &str) -> Option<u16> {
+    Some(match word {
+        "invalid_request_error" | "context_length_exceeded" => 400,
+        "authentication_error" | "invalid_api_key" => 401,
+        "billing_error" => 402,
+        "permission_error" => 403,
+        "not_found_error" | "model_not_found" => 404,
+        "conflict_error" => 409,
+        "request_too_large" => 413,
+        "rate_limit_error" | "rate_limit_exceeded" | "insufficient_quota" => 429,
+        "api_error" | "server_error" => 500,
+        "timeout_error" => 504,
+        "overloaded_error" => 529,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> Option<ErrorObject> {
+        ErrorObject::read(body.as_bytes())
+    }
+
+    #[test]
+    fn both_protocols_shapes_are_read_and_nothing_else() {
+        for shape in [
+            r#"{"type":"error","error":{"type":"api_error","message":"m"},"request_id":"r"}"#,
+            r#"{"error":{"message":"m","type":"server_error","param":null,"code":null}}"#,
+            r#"{"error":{"message":"m"}}"#,
+            r#"{"error":{"message":"m","code":502}}"#,
+            r#"{"error":{"type":"new_api_error"}}"#,
+        ] {
+            assert!(read(shape).is_some(), "{shape}");
+        }
+        for other in [
+            "",
+            "null",
+            "[]",
+            "<html>",
+            "{}",
+            r#"{"error":null}"#,
+            r#"{"error":"Unauthorized"}"#,
+            r#"{"error":{}}"#,
+            r#"{"error":{"type":"","message":"","code":null},"choices":[]}"#,
+            r#"{"error":{"code":"x"}}"#,
+            r#"{"detail":"Not Found"}"#,
+            r#"{"error":{"message":"m"}"#,
+        ] {
+            assert!(read(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_account_phrase_counts_at_the_beginning_only() {
+        let at_start = r#"{"error":{"message":"Your credit balance is too low to access the API"}}"#;
+        let quoted = r#"{"error":{"message":"invalid text: Your credit balance is too low"}}"#;
+        assert!(read(at_start).unwrap().is_about_account());
+        assert!(!read(quoted).unwrap().is_about_account());
+    }
+
+    #[test]
+    fn the_type_is_shown_only_where_it_is_a_short_word() {
+        for (body, shown) in [
+            (r#"{"error":{"type":"api_error"}}"#, Some("api_error")),
+            (r#"{"error":{"type":"Some sentence","code":"bad_thing"}}"#, Some("bad_thing")),
+            (r#"{"error":{"type":"<b>","message":"m"}}"#, None),
+            (r#"{"error":{"type":"","message":"m"}}"#, None),
+        ] {
+            assert_eq!(read(body).unwrap().type_word(), shown, "{body}");
+        }
+        let long = format!(r#"{{"error":{{"type":"{}"}}}}"#, "x".repeat(MAX_WORD + 1));
+        assert_eq!(read(&long).unwrap().type_word(), None);
+    }
+
+    #[test]
+    fn the_message_is_not_in_the_debug_print() {
+        let error = read(r#"{"error":{"message":"said in private","type":"api_error"}}"#).unwrap();
+        assert!(!format!("{error:?}").contains("private"));
+    }
+
+    #[test]
+    fn every_type_stands_for_a_status() {
+        for (fields, status) in [
+            (r#""type":"invalid_request_error""#, 400),
+            (r#""type":"authentication_error""#, 401),
+            (r#""type":"invalid_request_error","code":"invalid_api_key""#, 401),
+            (r#""type":"billing_error""#, 402),
+            (r#""type":"permission_error""#, 403),
+            (r#""type":"not_found_error""#, 404),
+            (r#""type":"invalid_request_error","code":"model_not_found""#, 404),
+            (r#""type":"request_too_large""#, 413),
+            (r#""type":"rate_limit_error""#, 429),
+            (r#""type":"tokens","code":"rate_limit_exceeded""#, 429),
+            (r#""type":"api_error""#, 500),
+            (r#""type":"timeout_error""#, 504),
+            (r#""type":"overloaded_error""#, 529),
+            (r#""message":"m","code":503"#, 503),
+            (r#""message":"m","code":200"#, 500),
+            (r#""type":"never_heard_of""#, 500),
+        ] {
+            assert_eq!(read(&format!(r#"{{"error":{{{fields}}}}}"#)).unwrap().stands_for(), status, "{fields}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Queue moves and verifications, as operators read them afterwards.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::ids::{EndpointId, Epoch};
+use super::outcome::Reason;
+use super::time::Moment;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// Moved to the failure queue.
+    Isolated,
+    /// Moved back to its home queue.
+    Recovered,
+    /// A verification ended.
+    Verified,
+    /// Switched off.
+    Disabled,
+    /// Switched on.
+    Enabled,
+    /// New in the settings.
+    Added,
+    /// Defined anew.
+    Changed,
+    /// Gone from the settings.
+    Removed,
+}
+
+/// One event. What means nothing for its kind is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub at: Moment,
+    /// What.
+    pub kind: EventKind,
+    /// Whom it befell.
+    pub endpoint: Option<EndpointId>,
+    /// The model concerned.
+    pub model: Option<String>,
+    /// The endpoint's epoch since.
+    pub epoch: Option<Epoch>,
+    /// Why.
+    pub reason: Option<Reason>,
+    /// What was seen; never an upstream's words unless the operator asked for them.
+    pub detail: Option<String>,
+    /// The peer's address for what an admin did.
+    pub by: Option<IpAddr>,
+    /// How long the verification took, in milliseconds.
+    pub ms: Option<u64>,
+    /// The verification's score, 0 to 100.
+    pub score: Option<u8>,
+}
+
+impl Event {
+    /// An event of which no more is known yet.
+    pub fn new(kind: EventKind, at: Moment, endpoint: &EndpointId) -> Self {
+        Self {
+            at,
+            kind,
+            endpoint: Some(endpoint.clone()),
+            model: None,
+            epoch: None,
+            reason: None,
+            detail: None,
+            by: None,
+            ms: None,
+            score: None,
+        }
+    }
+}
+
+/// The latest events, numbered from 1.
+#[derive(Clone, Debug)]
+pub struct EventLog {
+    kept: VecDeque<(u64, Event)>,
+    capacity: usize,
+    newest: u64,
+}
+
+impl EventLog {
+    /// A log that keeps the latest `capacity` events.
+    pub fn new(capacity: usize) -> Self {
+        Self { kept: VecDeque::new(), capacity, newest: 0 }
+    }
+
+    /// Takes in an event and gives it its number.
+    pub fn push(&mut self, event: Event) -> u64 {
+        self.newest += 1;
+        self.kept.push_back((self.newest, event));
+        while self.kept.len() > self.capacity {
+            self.kept.pop_front();
+        }
+        self.newest
+    }
+
+    /// The kept events with a number above `seq`, newest last.
+    pub fn after(&self, seq: u64) -> impl Iterator<Item = &(u64, Event)> {
+        self.kept.iter().filter(move |(number, _)| *number > seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_latest_and_numbers_them_all() {
+        let mut log = EventLog::new(2);
+        let id = EndpointId::new("a").unwrap();
+        for kind in [EventKind::Isolated, EventKind::Verified, EventKind::Recovered] {
+            log.push(Event::new(kind, Moment::START, &id));
+        }
+        let kept: Vec<_> = log.after(0).map(|(seq, event)| (*seq, event.kind)).collect();
+        assert_eq!(kept, [(2, EventKind::Verified), (3, EventKind::Recovered)]);
+        assert_eq!(log.after(2).count(), 1);
+    }
+}

@@ -1,0 +1,257 @@
+//! What the gateway needs to know of a request's JSON body, found in one pass, and the one thing that it changes there.
+//!
+//! Nothing is validated: what can't be read is left to the endpoint, which knows its API better.
+
+use std::fmt;
+use std::ops::Range;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// What was seen of a request's body. Empty where the body is no JSON object.
+///
+/// Values other than these are skipped without recursion, so however deep a body is nested, it is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peek {
+    /// The model that the request names. Of several top-level `model` the last counts, as for most parsers; none where that
+    /// is no text.
+    pub model: Option<String>,
+    /// Whether an event stream is asked for. Of several the last counts.
+    pub stream: bool,
+    /// Where the values of all top-level `model` stand, quotation marks included, in the order of the body.
+    pub model_spans: Vec<Range<usize>>,
+}
+
+/// The longest model name that is kept and shown, in bytes. What is longer is no name.
+const LONGEST_MODEL: usize = 200;
+
+impl Peek {
+    /// The model, if it is a name that can be kept, shown and asked for again: not what a client may have put in its place.
+    pub fn model_name(&self) -> Option<&str> {
+        let is_name = |model: &&str| model.len() <= LONGEST_MODEL && !model.chars().any(char::is_control);
+        self.model.as_deref().filter(is_name)
+    }
+
+    /// Looks into a body.
+    #[must_use]
+    pub fn into_body(body: &[u8]) -> Self {
+        let mut deserializer = serde_json::Deserializer::from_slice(body);
+        let found = deserializer.deserialize_map(TopLevel { start: body.as_ptr().addr() });
+        found.and_then(|peek| deserializer.end().map(|()| peek)).unwrap_or_default()
+    }
+}
+
+/// The body with every top-level model replaced by `new`, and each other byte as it was. Where the spans are not those of
+/// this body, it is returned unchanged.
+#[must_use]
+pub fn rewrite_model(body: &Bytes, peek: &Peek, new: &str) -> Bytes {
+    if peek.model_spans.is_empty() {
+        return body.clone();
+    }
+    let quoted = serde_json::Value::from(new).to_string();
+    let mut rewritten = BytesMut::with_capacity(body.len() + quoted.len() * peek.model_spans.len());
+    let mut copied_to = 0;
+    for span in &peek.model_spans {
+        let Some(before) = body.get(copied_to..span.start) else { return body.clone() };
+        rewritten.put_slice(before);
+        rewritten.put_slice(quoted.as_bytes());
+        copied_to = span.end;
+    }
+    let Some(rest) = body.get(copied_to..) else { return body.clone() };
+    rewritten.put_slice(rest);
+    rewritten.freeze()
+}
+
+/// A member's name, as far as it matters. Read as bytes, so that one which is no valid text is skipped like any other.
+enum Name {
+    Model,
+    Stream,
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+        impl Visitor<'_> for NameVisitor {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, name: &[u8]) -> Result<Name, E> {
+                Ok(match name {
+                    b"model" => Name::Model,
+                    b"stream" => Name::Stream,
+                    _ => Name::Other,
+                })
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Name, E> {
+                self.visit_bytes(name.as_bytes())
+            }
+        }
+        deserializer.deserialize_bytes(NameVisitor)
+    }
+}
+
+/// Reads the body's top level.
+struct TopLevel {
+    /// The address at which the body begins: a raw value is a part of it, so its address gives its place.
+    start: usize,
+}
+
+impl<'de> Visitor<'de> for TopLevel {
+    type Value = Peek;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Peek, A::Error> {
+        let mut peek = Peek::default();
+        while let Some(name) = map.next_key::<Name>()? {
+            match name {
+                Name::Model => {
+                    let value = map.next_value::<&'de RawValue>()?.get();
+                    let from = value.as_ptr().addr().saturating_sub(self.start);
+                    peek.model_spans.push(from..from + value.len());
+                    peek.model = serde_json::from_str(value).ok();
+                }
+                Name::Stream => peek.stream = map.next_value::<&'de RawValue>()?.get() == "true",
+                Name::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(peek)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn check(body: &str, model: Option<&str>, stream: bool, spans: usize) {
+        let peek = Peek::into_body(body.as_bytes());
+        assert_eq!((peek.model.as_deref(), peek.stream, peek.model_spans.len()), (model, stream, spans), "{body}");
+    }
+
+    #[test]
+    fn model_and_stream_are_found_at_the_top_level_only() {
+        for (body, model, stream, spans) in [
+            (r#"{"model":"m","stream":true}"#, Some("m"), true, 1),
+            (" {\n \"stream\" : false ,\t\"model\" :\r\n \"m\" } \n", Some("m"), false, 1),
+            (r#"{"messages":[{"model":"inner","stream":true}],"model":"m"}"#, Some("m"), false, 1),
+            (r#"{"metadata":{"model":"inner"}}"#, None, false, 0),
+            (r#"{"mod\u0065l":"\u006d","str\u0065am":true}"#, Some("m"), true, 1),
+            (r#"{"model":"a","model":"b","stream":true,"stream":false}"#, Some("b"), false, 2),
+            (r#"{"model":"a","model":7}"#, None, false, 2),
+            (r#"{"model":null,"stream":"true"}"#, None, false, 1),
+            (r#"{"model":{"model":"x"},"stream":1}"#, None, false, 1),
+            (r#"{"Model":"m","STREAM":true}"#, None, false, 0),
+            (r#"{"\ud800":1,"model":"m"}"#, Some("m"), false, 1),
+            (r#"{"model":"\ud800"}"#, None, false, 1),
+            (r"{}", None, false, 0),
+        ] {
+            check(body, model, stream, spans);
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_object_is_an_empty_peek() {
+        for body in
+            ["", " ", "null", "[]", r#"["model"]"#, r#""model""#, r#"{"model":"m""#, r#"{"model":"m"} x"#, "{model:1}"]
+        {
+            assert_eq!(Peek::into_body(body.as_bytes()), Peek::default(), "{body}");
+        }
+        assert_eq!(Peek::into_body(b"{\"model\":\"\xff\"}"), Peek::default());
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_matter_only_in_the_model() {
+        assert_eq!(Peek::into_body(b"{\"x\":\"\xff\",\"\xff\":1,\"model\":\"m\"}").model.as_deref(), Some("m"));
+    }
+
+    #[test]
+    fn a_body_is_read_however_deep_it_is_nested() {
+        let depth = 200_000;
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            let nested = format!("{}1{}", open.repeat(depth), close.repeat(depth));
+            check(&format!(r#"{{"deep":{nested},"model":"m","stream":true}}"#), Some("m"), true, 1);
+            check(&format!(r#"{{"model":{nested},"stream":true}}"#), None, true, 1);
+        }
+    }
+
+    #[test]
+    fn every_top_level_model_is_rewritten_and_nothing_else() {
+        let body = Bytes::from_static(
+            b" { \"model\" : \"a\", \"x\":{\"model\":\"a\"},\n\"mod\\u0065l\":7 ,\"y\":1.50e+01, \"y\":2 }\n",
+        );
+        let rewritten = rewrite_model(&body, &Peek::into_body(&body), "b\"\\é");
+        let wanted = " { \"model\" : \"b\\\"\\\\é\", \"x\":{\"model\":\"a\"},\n\"mod\\u0065l\":\"b\\\"\\\\é\" ,\"y\":1.50e+01, \"y\":2 }\n";
+        assert_eq!(std::str::from_utf8(&rewritten).unwrap(), wanted);
+    }
+
+    #[test]
+    fn spans_of_another_body_change_nothing() {
+        let longer = Peek::into_body(br#"{"something":"else","model":"m"}"#);
+        let body = Bytes::from_static(b"{}");
+        assert_eq!(rewrite_model(&body, &longer, "x"), body);
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec(("model|stream|[a-z\"\\\\é]{0,3}", inner), 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// One member of an object: how its name is written, its value, and whether that is a model.
+    fn any_member() -> impl Strategy<Value = (String, Value, bool)> {
+        prop_oneof![
+            ("\"model\"|\"mod\\\\u0065l\"|\"\\\\u006Dodel\"", any_json()).prop_map(|(name, value)| (name, value, true)),
+            ("[a-z\"\\\\é]{0,8}", any_json())
+                .prop_filter("another name", |(name, _)| name != "model")
+                .prop_map(|(name, value)| (json!(name).to_string(), value, false)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn rewriting_keeps_every_other_byte(
+            members in prop::collection::vec((any_member(), "[ \t\r\n]{0,2}", "[ \t\r\n]{0,2}"), 0..6),
+            new in any::<String>(),
+        ) {
+            let written = |replaced: bool| {
+                let member = |((name, value, is_model), a, b): &((String, Value, bool), String, String)| {
+                    let value = if replaced && *is_model { json!(new) } else { value.clone() };
+                    format!("{a}{name}{b}:{a}{value}{b}")
+                };
+                format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(","))
+            };
+            let body = Bytes::from(written(false));
+            let rewritten = rewrite_model(&body, &Peek::into_body(&body), &new);
+            prop_assert_eq!(std::str::from_utf8(&rewritten).unwrap(), written(true));
+        }
+
+        #[test]
+        fn nothing_that_is_sent_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..64)) {
+            let body = Bytes::from(body);
+            let peek = Peek::into_body(&body);
+            let _ = rewrite_model(&body, &peek, "m");
+        }
+    }
+}

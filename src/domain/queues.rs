@@ -1,0 +1,421 @@
+//! Who is in which queue: the one truth about every endpoint's standing.
+//!
+//! Only [`Queues::isolate`], [`Queues::restore`], [`Queues::set_enabled`] and [`Queues::apply`] change it. Each gives the
+//! endpoint a fresh epoch, so that whatever was under way before is stale afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::challenge::RecoveryProof;
+use super::endpoint::{Auth, Home, SharedEndpoint};
+use super::epoch::{EpochClock, EpochGate, EpochReader};
+use super::ids::{EndpointId, Epoch, Serial};
+use super::outcome::{ErrorNote, Reason};
+use super::time::Moment;
+use super::topology::{Topology, TopologyDiff};
+
+/// Where an endpoint is now. Exactly one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// In its home queue, used first.
+    Primary,
+    /// In its home queue, used when no primary can be.
+    Secondary,
+    /// In the failure queue: never used for traffic.
+    Failure,
+    /// Switched off by the settings or an admin.
+    Disabled,
+}
+
+impl Standing {
+    /// The contract's word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Secondary => "secondary",
+            Self::Failure => "failure",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+impl From<Home> for Standing {
+    fn from(home: Home) -> Self {
+        match home {
+            Home::Primary => Self::Primary,
+            Home::Secondary => Self::Secondary,
+        }
+    }
+}
+
+/// Why and since when an endpoint is in the failure queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Isolation {
+    /// What isolated it.
+    pub reason: Reason,
+    /// Since when.
+    pub at: Moment,
+    /// How many counted failures in a row led to it.
+    pub failures: u32,
+    /// What was seen of the last failure.
+    pub error: Option<ErrorNote>,
+    /// The model whose failure isolated it.
+    pub model: Option<Arc<str>>,
+    /// Whether it was isolated again while it was still in slow start.
+    pub relapse: bool,
+    /// Whether its definition changed meanwhile, so that it should be verified at once.
+    pub redefined: bool,
+}
+
+/// The evidence on which an endpoint is isolated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// What isolates it.
+    pub reason: Reason,
+    /// How many counted failures in a row.
+    pub failures: u32,
+    /// What was seen of the last one.
+    pub error: Option<ErrorNote>,
+    /// The model that was asked for.
+    pub model: Option<Arc<str>>,
+}
+
+/// An endpoint's place, with what only matters there.
+#[derive(Clone, Debug)]
+enum Place {
+    Home {
+        /// When it came back from the failure queue, if ever.
+        recovered: Option<Moment>,
+        /// The failed leases whose verdict is not in yet. While there is one the endpoint is not given out.
+        holds: BTreeSet<Serial>,
+    },
+    Failure(Isolation),
+    Disabled {
+        recovered: Option<Moment>,
+        /// Its isolation, which switching off and on must not launder.
+        beneath: Option<Isolation>,
+    },
+}
+
+/// One endpoint with its place.
+#[derive(Clone, Debug)]
+pub struct Member {
+    endpoint: SharedEndpoint,
+    epoch: Epoch,
+    gate: EpochGate,
+    place: Place,
+    proven: Proven,
+}
+
+/// Whether an endpoint is known to work at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proven {
+    /// It has passed a verification or served a request.
+    Yes,
+    /// Neither yet.
+    No,
+    /// Neither yet, and that was said when it was isolated.
+    NoAndSaid,
+}
+
+impl Member {
+    /// Its definition.
+    pub fn endpoint(&self) -> &SharedEndpoint {
+        &self.endpoint
+    }
+
+    /// Its present epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// What other threads see of its epoch.
+    pub fn gate(&self) -> &EpochGate {
+        &self.gate
+    }
+
+    /// Where it is.
+    pub fn standing(&self) -> Standing {
+        match &self.place {
+            Place::Home { .. } => self.endpoint.home.into(),
+            Place::Failure(_) => Standing::Failure,
+            Place::Disabled { .. } => Standing::Disabled,
+        }
+    }
+
+    /// Its isolation while it is in the failure queue.
+    pub fn isolation(&self) -> Option<&Isolation> {
+        match &self.place {
+            Place::Failure(isolation) => Some(isolation),
+            Place::Home { .. } | Place::Disabled { .. } => None,
+        }
+    }
+
+    /// Its isolation while it has failed and not recovered, whether or not it was switched off meanwhile.
+    pub fn quarantine(&self) -> Option<&Isolation> {
+        match &self.place {
+            Place::Home { .. } => None,
+            Place::Failure(isolation) => Some(isolation),
+            Place::Disabled { beneath, .. } => beneath.as_ref(),
+        }
+    }
+
+    /// When it came back from the failure queue, if it has and is in its home queue.
+    pub fn recovered(&self) -> Option<Moment> {
+        match &self.place {
+            Place::Home { recovered, .. } => *recovered,
+            Place::Failure(_) | Place::Disabled { .. } => None,
+        }
+    }
+
+    /// Whether the verdict on a failure is awaited.
+    pub fn is_held(&self) -> bool {
+        matches!(&self.place, Place::Home { holds, .. } if !holds.is_empty())
+    }
+
+    /// The failed leases whose verdict is awaited.
+    pub fn holds(&self) -> impl Iterator<Item = &Serial> {
+        match &self.place {
+            Place::Home { holds, .. } => Some(holds),
+            Place::Failure(_) | Place::Disabled { .. } => None,
+        }
+        .into_iter()
+        .flatten()
+    }
+
+    /// Whether it has ever passed a verification or served a request.
+    pub fn is_proven(&self) -> bool {
+        self.proven == Proven::Yes
+    }
+}
+
+/// Why an endpoint can't be switched on or off, or isolated by an admin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SwitchError {
+    /// No endpoint has this id.
+    #[error("no endpoint has this id; the stats route lists them")]
+    Unknown,
+    /// Its credential could not be read when the settings were.
+    #[error("its credential is missing; set it in the settings and start again")]
+    NoCredential,
+    /// It is switched off, so there is nothing to isolate.
+    #[error("it is disabled; no request reaches it")]
+    Disabled,
+}
+
+/// All endpoints with their places.
+#[derive(Debug, Default)]
+pub struct Queues {
+    members: BTreeMap<EndpointId, Member>,
+    topology: Arc<Topology>,
+    /// Services that left the settings while they were isolated: coming back must not launder them, whatever had their
+    /// name in between.
+    departed: BTreeMap<EndpointId, Vec<(SharedEndpoint, Isolation)>>,
+    /// What an admin has switched off, which outlives reloads.
+    switched_off: BTreeSet<EndpointId>,
+    clock: EpochClock,
+}
+
+impl Queues {
+    /// Every endpoint, in the order of their ids.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Member> {
+        self.members.values()
+    }
+
+    /// The endpoint of this name.
+    pub fn get(&self, id: &EndpointId) -> Option<&Member> {
+        self.members.get(id)
+    }
+
+    /// What other threads see of the epoch clock.
+    pub fn epochs(&self) -> EpochReader {
+        self.clock.reader()
+    }
+
+    /// Keeps an endpoint from being given out until the verdict on this failed lease is in. Nothing happens where the
+    /// lease is of another epoch, or the endpoint is not in its home queue.
+    pub fn hold(&mut self, id: &EndpointId, epoch: Epoch, serial: Serial) -> bool {
+        match self.members.get_mut(id) {
+            Some(Member { epoch: present, place: Place::Home { holds, .. }, .. }) if *present == epoch => {
+                holds.insert(serial)
+            }
+            _ => false,
+        }
+    }
+
+    /// Ends a hold, whatever the verdict was.
+    pub fn release(&mut self, id: &EndpointId, serial: Serial) {
+        if let Some(Member { place: Place::Home { holds, .. }, .. }) = self.members.get_mut(id) {
+            holds.remove(&serial);
+        }
+    }
+
+    /// Notes that the endpoint has served a request.
+    pub fn note_served(&mut self, id: &EndpointId) {
+        if let Some(member) = self.members.get_mut(id) {
+            member.proven = Proven::Yes;
+        }
+    }
+
+    /// Whether the endpoint is not known to work at all and that was not said before.
+    pub fn warn_if_never_proven(&mut self, id: &EndpointId) -> bool {
+        match self.members.get_mut(id) {
+            Some(Member { proven: proven @ Proven::No, .. }) => {
+                *proven = Proven::NoAndSaid;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Moves an endpoint from its home queue to the failure queue, if it is there in this epoch. Returns its new epoch.
+    ///
+    /// `slow_start` is how long after a recovery a further isolation counts as a relapse.
+    pub fn isolate(
+        &mut self,
+        id: &EndpointId,
+        epoch: Epoch,
+        evidence: Evidence,
+        now: Moment,
+        slow_start: Duration,
+    ) -> Option<Epoch> {
+        let member = self.members.get_mut(id).filter(|member| member.epoch == epoch)?;
+        let Place::Home { recovered, .. } = &member.place else { return None };
+        let Evidence { reason, failures, error, model } = evidence;
+        let in_slow_start = recovered.is_some_and(|at| now.since(at) < slow_start);
+        // An admin's word is no relapse: nothing has failed again.
+        let relapse = in_slow_start && reason != Reason::Admin;
+        let isolation = Isolation { reason, at: now, failures, error, model, relapse, redefined: false };
+        Some(enter(&mut self.clock, member, Place::Failure(isolation)))
+    }
+
+    /// Moves a verified endpoint back to its home queue, if the proof is of its present isolation. Returns its new epoch
+    /// and the isolation that ended.
+    pub fn restore(&mut self, proof: &RecoveryProof, now: Moment) -> Option<(Epoch, Isolation)> {
+        let member = self.members.get_mut(proof.endpoint()).filter(|member| member.epoch == proof.epoch())?;
+        let Place::Failure(isolation) = &member.place else { return None };
+        let ended = isolation.clone();
+        member.proven = Proven::Yes;
+        let back = Place::Home { recovered: Some(now), holds: BTreeSet::new() };
+        Some((enter(&mut self.clock, member, back), ended))
+    }
+
+    /// Switches an endpoint on or off. One that was isolated when it was switched off is isolated when it is switched on.
+    /// Returns its new epoch, or `None` where it was so already.
+    ///
+    /// # Errors
+    ///
+    /// [`SwitchError`] where there is no such endpoint, or it can't be switched on.
+    pub fn set_enabled(&mut self, id: &EndpointId, enabled: bool) -> Result<Option<Epoch>, SwitchError> {
+        let member = self.members.get_mut(id).ok_or(SwitchError::Unknown)?;
+        if enabled && member.endpoint.auth == Auth::Missing {
+            return Err(SwitchError::NoCredential);
+        }
+        if enabled {
+            self.switched_off.remove(id)
+        } else {
+            self.switched_off.insert(id.clone())
+        };
+        Ok(switch(&mut self.clock, member, enabled))
+    }
+
+    /// Takes over a new set of endpoints: what stays keeps its standing.
+    pub fn apply(&mut self, next: Arc<Topology>) -> TopologyDiff {
+        let diff = self.topology.diff(&next);
+        for id in &diff.removed {
+            self.remove(id);
+        }
+        for endpoint in diff.changed.iter().filter_map(|id| next.get(id)) {
+            self.redefine(endpoint);
+        }
+        for endpoint in diff.added.iter().filter_map(|id| next.get(id)) {
+            self.add(endpoint);
+        }
+        self.topology = next;
+        diff
+    }
+
+    fn remove(&mut self, id: &EndpointId) {
+        let Some(mut member) = self.members.remove(id) else { return };
+        let isolation = match &member.place {
+            Place::Home { .. } => None,
+            Place::Failure(isolation) => Some(isolation.clone()),
+            Place::Disabled { beneath, .. } => beneath.clone(),
+        };
+        // A fresh epoch closes the gate, so that a lease whose request is not yet written is withdrawn.
+        enter(&mut self.clock, &mut member, Place::Disabled { recovered: None, beneath: None });
+        // Of one service the latest departure counts.
+        let departed = self.departed.entry(id.clone()).or_default();
+        departed.retain(|(earlier, _)| !earlier.same_service(&member.endpoint));
+        departed.extend(isolation.map(|isolation| (member.endpoint, isolation)));
+    }
+
+    fn redefine(&mut self, endpoint: &SharedEndpoint) {
+        let Some(member) = self.members.get_mut(&endpoint.id) else { return };
+        let before = std::mem::replace(&mut member.endpoint, Arc::clone(endpoint));
+        let other_service = !before.same_service(endpoint);
+        if other_service {
+            member.proven = Proven::No;
+            match &mut member.place {
+                Place::Failure(isolation) | Place::Disabled { beneath: Some(isolation), .. } => {
+                    isolation.redefined = true;
+                }
+                Place::Home { recovered, .. } | Place::Disabled { recovered, beneath: None } => *recovered = None,
+            }
+        }
+        if other_service || before.home != endpoint.home {
+            let place = match member.place.clone() {
+                Place::Home { recovered, .. } => Place::Home { recovered, holds: BTreeSet::new() },
+                place @ (Place::Failure(_) | Place::Disabled { .. }) => place,
+            };
+            enter(&mut self.clock, member, place);
+        }
+        let enabled = endpoint.enabled && !self.switched_off.contains(&endpoint.id);
+        switch(&mut self.clock, member, enabled);
+    }
+
+    fn add(&mut self, endpoint: &SharedEndpoint) {
+        let is_the_same = |(departed, _): &mut (SharedEndpoint, Isolation)| departed.same_service(endpoint);
+        let departed = self.departed.get_mut(&endpoint.id);
+        let isolation =
+            departed.and_then(|departed| departed.extract_if(.., is_the_same).next()).map(|(_, isolation)| isolation);
+        let enabled = endpoint.enabled && !self.switched_off.contains(&endpoint.id);
+        let place = match (enabled, isolation) {
+            (true, Some(isolation)) => Place::Failure(isolation),
+            (true, None) => Place::Home { recovered: None, holds: BTreeSet::new() },
+            (false, beneath) => Place::Disabled { recovered: None, beneath },
+        };
+        let epoch = self.clock.draw();
+        let gate = EpochGate::new(epoch);
+        self.clock.announce(epoch);
+        let member = Member { endpoint: Arc::clone(endpoint), epoch, gate, place, proven: Proven::No };
+        self.members.insert(endpoint.id.clone(), member);
+    }
+}
+
+/// The one place where an endpoint's place is set: with a fresh epoch, and the gate moved before the epoch is announced.
+fn enter(clock: &mut EpochClock, member: &mut Member, place: Place) -> Epoch {
+    let epoch = clock.draw();
+    member.place = place;
+    member.epoch = epoch;
+    member.gate.move_to(epoch);
+    clock.announce(epoch);
+    epoch
+}
+
+fn switch(clock: &mut EpochClock, member: &mut Member, enabled: bool) -> Option<Epoch> {
+    let place = match (&member.place, enabled) {
+        (Place::Home { recovered, .. }, false) => Place::Disabled { recovered: *recovered, beneath: None },
+        (Place::Failure(isolation), false) => Place::Disabled { recovered: None, beneath: Some(isolation.clone()) },
+        (Place::Disabled { recovered, beneath: None }, true) => {
+            Place::Home { recovered: *recovered, holds: BTreeSet::new() }
+        }
+        (Place::Disabled { beneath: Some(isolation), .. }, true) => Place::Failure(isolation.clone()),
+        (Place::Home { .. } | Place::Failure(_), true) | (Place::Disabled { .. }, false) => return None,
+    };
+    Some(enter(clock, member, place))
+}

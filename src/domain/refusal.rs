@@ -1,0 +1,286 @@
+//! What the gateway itself answers, where no endpoint's answer can be passed on.
+//!
+//! The messages are read by developers in their client: what is the matter in one sentence, whether trying again helps and
+//! when, the request's id, and where they get help. They name no endpoint.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::endpoint::Protocol;
+use super::route::LlmPath;
+
+mod sentence;
+
+/// The shape of an error's body: that of the path's protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorShape {
+    /// `{"type":"error","error":{"type":…,"message":…},"request_id":…}`
+    Anthropic,
+    /// `{"error":{"message":…,"type":…,"param":null,"code":…}}`
+    OpenAi,
+}
+
+impl ErrorShape {
+    /// The shape for a path. One that runs no model has Anthropic's.
+    #[must_use]
+    pub const fn of(path: Option<LlmPath>) -> Self {
+        match path {
+            Some(path) => match path.protocol() {
+                Protocol::Anthropic => Self::Anthropic,
+                Protocol::OpenAi => Self::OpenAi,
+            },
+            None => Self::Anthropic,
+        }
+    }
+}
+
+/// How many of the endpoints that could serve a request are out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Those in the failure queue.
+    pub isolated: usize,
+    /// All that could serve it, were they sound.
+    pub total: usize,
+}
+
+/// Why the gateway refuses a request, or could not get it answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The request shows no client key.
+    NoClientKey,
+    /// It shows a key that is no client's.
+    WrongClientKey,
+    /// Its body is larger than `server.max_body`.
+    BodyTooLarge {
+        /// The bound, in bytes.
+        limit: u64,
+    },
+    /// No endpoint is usable now; they are verified again and again.
+    NoUsableEndpoint {
+        /// How many are out.
+        counts: Counts,
+        /// How long it is to the next verification.
+        next_verification: Duration,
+    },
+    /// No endpoint is usable, and only the gateway's operator can mend that.
+    OperatorNeeded {
+        /// How many are out.
+        counts: Counts,
+    },
+    /// Every attempt failed without an upstream answer.
+    EveryAttemptFailed {
+        /// How many there were.
+        attempts: u32,
+    },
+    /// Every attempt timed out.
+    EveryAttemptTimedOut {
+        /// How many there were.
+        attempts: u32,
+    },
+    /// The endpoints are overloaded.
+    Overloaded {
+        /// The provider's own message.
+        message: Option<String>,
+    },
+    /// Every usable endpoint has as many requests in flight as it may.
+    EveryEndpointFull {
+        /// How many these are.
+        usable: usize,
+    },
+    /// No endpoint serves the model that the request names.
+    UnknownModel {
+        /// That model, if it named one.
+        model: Option<String>,
+    },
+    /// No endpoint of the client's profile serves the path.
+    NoEndpointForPath,
+    /// The path is neither a model's nor one of `server.other_paths`.
+    PathNotServed,
+    /// The path resembles the gateway's own, but is none.
+    NoSuchRoute,
+    /// The path is served by another method.
+    WrongMethod {
+        /// The methods that it is served by, as the `allow` header lists them (RFC 9110, section 10.2.1).
+        allowed: &'static str,
+    },
+    /// The request's body did not come in time.
+    BodyTooSlow,
+    /// The bodies of all requests together are more than `server.max_buffered`.
+    TooMuchBuffered,
+    /// The gateway is stopping.
+    Stopping,
+    /// The request asks for another protocol, or for a tunnel.
+    Upgrade,
+    /// The request can't be read, or could not be written to an endpoint.
+    Malformed {
+        /// What of it: its body, its target.
+        what: &'static str,
+    },
+    /// The request waited for an endpoint until it was too late to begin.
+    WaitedTooLong,
+    /// Every endpoint that could serve the request is switched off.
+    SwitchedOff {
+        /// How many these are.
+        total: usize,
+    },
+}
+
+/// Clients give up at once on a `retry-after` above this many seconds.
+const MAX_RETRY_AFTER: u64 = 59;
+
+/// Whole seconds for a `retry-after`: rounded up, 1 to 59.
+#[must_use]
+pub fn retry_after_seconds(delay: Duration) -> u64 {
+    let rounded_up = delay.as_secs().saturating_add(u64::from(delay.subsec_nanos() > 0));
+    rounded_up.clamp(1, MAX_RETRY_AFTER)
+}
+
+/// Whether a client's library may try again by itself, where that does not go without saying.
+enum Again {
+    /// After this many seconds.
+    After(u64),
+    /// It is no use.
+    Never,
+    /// The status says it.
+    Unsaid,
+}
+
+impl Refusal {
+    /// The status code.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::NoClientKey | Self::WrongClientKey => 401,
+            Self::UnknownModel { .. } | Self::NoEndpointForPath | Self::PathNotServed | Self::NoSuchRoute => 404,
+            Self::WrongMethod { .. } => 405,
+            Self::Malformed { .. } => 400,
+            Self::BodyTooSlow => 408,
+            Self::BodyTooLarge { .. } => 413,
+            Self::Upgrade => 501,
+            Self::EveryAttemptFailed { .. } => 502,
+            Self::NoUsableEndpoint { .. }
+            | Self::OperatorNeeded { .. }
+            | Self::Overloaded { .. }
+            | Self::EveryEndpointFull { .. }
+            | Self::TooMuchBuffered
+            | Self::WaitedTooLong
+            | Self::SwitchedOff { .. }
+            | Self::Stopping => 503,
+            Self::EveryAttemptTimedOut { .. } => 504,
+        }
+    }
+
+    /// The error's type. Where no endpoint is usable it is each protocol's own word; all others are the same in both.
+    #[must_use]
+    pub const fn error_type(&self, shape: ErrorShape) -> &'static str {
+        match self {
+            Self::NoClientKey | Self::WrongClientKey => "authentication_error",
+            Self::BodyTooLarge { .. } => "request_too_large",
+            Self::NoUsableEndpoint { .. } | Self::OperatorNeeded { .. } | Self::SwitchedOff { .. } => match shape {
+                ErrorShape::Anthropic => "api_error",
+                ErrorShape::OpenAi => "server_error",
+            },
+            Self::EveryAttemptFailed { .. }
+            | Self::Overloaded { .. }
+            | Self::EveryEndpointFull { .. }
+            | Self::TooMuchBuffered
+            | Self::WaitedTooLong
+            | Self::Stopping => "api_error",
+            Self::EveryAttemptTimedOut { .. } | Self::BodyTooSlow => "timeout_error",
+            Self::UnknownModel { .. } | Self::NoEndpointForPath | Self::PathNotServed | Self::NoSuchRoute => {
+                "not_found_error"
+            }
+            Self::WrongMethod { .. } | Self::Upgrade | Self::Malformed { .. } => "invalid_request_error",
+        }
+    }
+
+    /// The error's code, which only OpenAI's shape has.
+    const fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::NoUsableEndpoint { .. } | Self::OperatorNeeded { .. } | Self::SwitchedOff { .. } => {
+                Some("no_usable_endpoint")
+            }
+            Self::WrongClientKey => Some("invalid_api_key"),
+            Self::UnknownModel { .. } => Some("model_not_found"),
+            Self::NoClientKey
+            | Self::BodyTooLarge { .. }
+            | Self::EveryAttemptFailed { .. }
+            | Self::EveryAttemptTimedOut { .. }
+            | Self::Overloaded { .. }
+            | Self::EveryEndpointFull { .. }
+            | Self::NoEndpointForPath
+            | Self::PathNotServed
+            | Self::NoSuchRoute
+            | Self::WrongMethod { .. }
+            | Self::BodyTooSlow
+            | Self::TooMuchBuffered
+            | Self::WaitedTooLong
+            | Self::Malformed { .. }
+            | Self::Stopping
+            | Self::Upgrade => None,
+        }
+    }
+
+    fn again(&self) -> Again {
+        match self {
+            Self::NoClientKey | Self::WrongClientKey | Self::OperatorNeeded { .. } | Self::SwitchedOff { .. } => {
+                Again::Never
+            }
+            Self::NoUsableEndpoint { next_verification, .. } => Again::After(retry_after_seconds(*next_verification)),
+            Self::Overloaded { .. } => Again::After(10),
+            Self::EveryEndpointFull { .. } | Self::TooMuchBuffered | Self::WaitedTooLong | Self::Stopping => {
+                Again::After(1)
+            }
+            Self::BodyTooLarge { .. }
+            | Self::EveryAttemptFailed { .. }
+            | Self::EveryAttemptTimedOut { .. }
+            | Self::UnknownModel { .. }
+            | Self::NoEndpointForPath
+            | Self::PathNotServed
+            | Self::NoSuchRoute
+            | Self::WrongMethod { .. }
+            | Self::BodyTooSlow
+            | Self::Malformed { .. }
+            | Self::Upgrade => Again::Unsaid,
+        }
+    }
+
+    /// The headers that belong to it, besides the content type.
+    #[must_use]
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        let mut headers = match self.again() {
+            Again::After(seconds) => vec![("retry-after", seconds.to_string())],
+            Again::Never => vec![("x-should-retry", "false".to_owned())],
+            Again::Unsaid => Vec::new(),
+        };
+        if let Self::WrongMethod { allowed } = self {
+            headers.push(("allow", (*allowed).to_owned()));
+        }
+        if *self == Self::Stopping {
+            headers.push(("connection", "close".to_owned()));
+        }
+        headers
+    }
+
+    /// The JSON body. `help` is `server.help`, empty or not.
+    #[must_use]
+    pub fn body(&self, shape: ErrorShape, request_id: &str, help: &str) -> String {
+        let help = help.trim();
+        let space = if help.is_empty() { "" } else { " " };
+        let message = format!("{} (request {request_id}){space}{help}", self.sentence());
+        let kind = self.error_type(shape);
+        let body: Value = match shape {
+            ErrorShape::Anthropic => {
+                json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id})
+            }
+            ErrorShape::OpenAi => {
+                json!({"error": {"message": message, "type": kind, "param": null, "code": self.code()}})
+            }
+        };
+        body.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests;

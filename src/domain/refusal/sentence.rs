@@ -1,0 +1,130 @@
+//! The sentences of refusals.
+
+use super::{Counts, Refusal, retry_after_seconds};
+
+/// The longest model name that a message repeats, in characters.
+const MAX_MODEL_SHOWN: usize = 100;
+
+impl Refusal {
+    /// What is the matter, and whether trying again helps.
+    pub(super) fn sentence(&self) -> String {
+        match self {
+            Self::NoClientKey => {
+                "The gateway wants a client key, in x-api-key, authorization: Bearer or x-qcc-key, and the request shows \
+                 none. Trying again does not help; set your key."
+                    .to_owned()
+            }
+            Self::WrongClientKey => {
+                "The gateway does not know this client key. Trying again does not help; check your key.".to_owned()
+            }
+            Self::BodyTooLarge { limit } => format!(
+                "The request's body is larger than this gateway takes ({}). Trying again does not help; send less.",
+                size(*limit)
+            ),
+            Self::NoUsableEndpoint { counts, next_verification } => format!(
+                "The gateway has no usable endpoint for this request now: {}. Trying again may help in {} s, after the \
+                 next verification.",
+                outage(*counts),
+                retry_after_seconds(*next_verification)
+            ),
+            Self::OperatorNeeded { counts } => format!(
+                "The gateway has no usable endpoint for this request: {}, and their credentials or accounts are why. Trying \
+                 again does not help; the gateway's operator must act. Your own key is fine.",
+                outage(*counts)
+            ),
+            Self::EveryAttemptFailed { attempts } => format!(
+                "The gateway got no answer from upstream: {}. Trying again may help.",
+                tries(*attempts, "failed")
+            ),
+            Self::EveryAttemptTimedOut { attempts } => format!(
+                "The gateway got no answer from upstream in time: {}. Trying again may help.",
+                tries(*attempts, "timed out")
+            ),
+            Self::Overloaded { message } => {
+                let said = message.as_deref().map(str::trim).filter(|message| !message.is_empty());
+                let said = said.map(|message| format!(" It says: {message}")).unwrap_or_default();
+                format!("The provider is overloaded. Trying again helps in some seconds.{said}")
+            }
+            Self::EveryEndpointFull { usable } => format!(
+                "The gateway is busy: {} as many requests in flight as allowed. Trying again helps in a second.",
+                match usable {
+                    1 => "the one usable endpoint has".to_owned(),
+                    usable => format!("all {usable} usable endpoints have"),
+                }
+            ),
+            Self::UnknownModel { model: Some(model) } => format!(
+                "No endpoint of this gateway serves the model {:?}. Trying again does not help; name another model.",
+                shortened(model)
+            ),
+            Self::UnknownModel { model: None } => {
+                "The request names no model that an endpoint of this gateway serves. Trying again does not help; name \
+                 one."
+                    .to_owned()
+            }
+            Self::NoEndpointForPath => {
+                "No endpoint of this gateway serves this path for you. Trying again does not help.".to_owned()
+            }
+            Self::PathNotServed => {
+                "The gateway does not serve this path. Trying again does not help; its operator can open it with \
+                 server.other_paths."
+                    .to_owned()
+            }
+            Self::NoSuchRoute => "The gateway has no such route of its own. Trying again does not help.".to_owned(),
+            Self::WrongMethod { allowed } => {
+                format!("This path wants the method {allowed}. Trying again with another one does not help.")
+            }
+            Self::BodyTooSlow => "The request's body did not come in time. Trying again may help.".to_owned(),
+            Self::TooMuchBuffered => {
+                "The gateway holds as many request bodies as it may. Trying again helps in a second.".to_owned()
+            }
+            Self::Stopping => "The gateway is stopping. Trying again helps in a second, on a new connection.".to_owned(),
+            Self::Malformed { what } => {
+                format!("The request's {what} can't be read. Trying again does not help; it is broken on its way here.")
+            }
+            Self::WaitedTooLong => {
+                "No endpoint became free for this request in time. Trying again may help in a second.".to_owned()
+            }
+            Self::SwitchedOff { total } => format!(
+                "The gateway has no usable endpoint for this request: {} switched off. Trying again does not help; the \
+                 gateway's operator must act.",
+                match total {
+                    1 => "the only one is".to_owned(),
+                    total => format!("all {total} are"),
+                }
+            ),
+            Self::Upgrade => {
+                "The gateway neither upgrades connections nor opens tunnels. Trying again does not help.".to_owned()
+            }
+        }
+    }
+}
+
+fn outage(counts: Counts) -> String {
+    let Counts { isolated, total } = counts;
+    match total {
+        0 => "none is in use".to_owned(),
+        1 if isolated == 1 => "the only one has failed".to_owned(),
+        total => format!("{isolated} of {total} endpoints have failed"),
+    }
+}
+
+fn tries(attempts: u32, how: &str) -> String {
+    match attempts {
+        1 => format!("the one attempt {how}"),
+        attempts => format!("all {attempts} attempts {how}"),
+    }
+}
+
+/// Bytes in the largest unit that shows them whole.
+fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let fitting = UNITS.iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    fitting.map_or_else(|| format!("{bytes} bytes"), |(unit, name)| format!("{} {name}", bytes / unit))
+}
+
+fn shortened(model: &str) -> String {
+    match model.char_indices().nth(MAX_MODEL_SHOWN) {
+        Some((end, _)) => format!("{}…", model.get(..end).unwrap_or_default()),
+        None => model.to_owned(),
+    }
+}

@@ -1,0 +1,81 @@
+//! What follows from the registry's inputs for others.
+
+use super::super::endpoint::SharedEndpoint;
+use super::super::epoch::EpochGate;
+use super::super::events::Event;
+use super::super::ids::{EndpointId, Epoch, ProfileId, Serial, Ticket};
+use super::super::outcome::Outcome;
+use super::{NoEndpoint, WaiterId};
+
+/// One attempt's permission to use one endpoint.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// Whom it may be sent to.
+    pub endpoint: SharedEndpoint,
+    /// What its report will carry.
+    pub ticket: Ticket,
+    /// What must be looked at right before the first byte is written.
+    pub gate: EpochGate,
+}
+
+/// An outcome that the breakers should hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// Which lease.
+    pub ticket: Ticket,
+    /// What its end means.
+    pub outcome: Outcome,
+}
+
+/// What the registry's actor has to do, in order.
+#[derive(Debug)]
+pub enum Effect {
+    /// Tell the breakers.
+    Observe(Observation),
+    /// Tell the breakers that an endpoint starts anew.
+    ResetBreaker(EndpointId, Epoch),
+    /// Tell the verifier the whole failure queue: it changed.
+    PublishFailures,
+    /// Answer a waiting request.
+    Granted(WaiterId, Grant),
+    /// Answer a waiting request that nothing can be had.
+    Refused(WaiterId, NoEndpoint),
+    /// Answer whoever awaits the verdict on this lease.
+    Judged(Serial),
+    /// Note an event, and log it.
+    Note(Event, MoveNote),
+    /// Log that a selection left isolated endpoints out.
+    Filtered {
+        /// Whose selection.
+        profile: ProfileId,
+        /// How many.
+        excluded: usize,
+    },
+    /// Log how a profile stands after a move.
+    Summary {
+        /// Which profile.
+        profile: ProfileId,
+        /// All its endpoints.
+        endpoints: usize,
+        /// Those in their home queues.
+        usable: usize,
+        /// Those in the failure queue.
+        isolated: usize,
+    },
+    /// Log that this endpoint was isolated before it had ever passed a verification or served a request.
+    NeverProven(EndpointId),
+    /// A request was written to an isolated endpoint. The promise is broken: log it loudly.
+    Leaked(Ticket),
+}
+
+/// What the log line of a move says beyond its event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MoveNote {
+    /// Nothing.
+    None,
+    /// How many failures in a row isolated the endpoint.
+    Failures(u32),
+}
+
+/// Effects in the order in which they came up.
+pub type Outputs = Vec<Effect>;

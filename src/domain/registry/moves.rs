@@ -1,0 +1,181 @@
+//! The inputs that change an endpoint's standing, and what each leaves behind: an audit entry, events, a fresh failure list.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::super::challenge::RecoveryProof;
+use super::super::events::{Event, EventKind};
+use super::super::ids::{EndpointId, Epoch};
+use super::super::journal::Entry;
+use super::super::outcome::Reason;
+use super::super::queues::{Evidence, Isolation, SwitchError};
+use super::super::time::Moment;
+use super::super::topology::{Topology, TopologyDiff};
+use super::effects::MoveNote;
+use super::{Effect, Outputs, Pool, RegistryCore};
+
+impl RegistryCore {
+    /// Moves an endpoint to the failure queue, if it is in its home queue in this epoch.
+    pub(super) fn isolate(
+        &mut self,
+        id: &EndpointId,
+        epoch: Epoch,
+        evidence: Evidence,
+        by: Option<IpAddr>,
+        now: Moment,
+        out: &mut Outputs,
+    ) -> bool {
+        let mut event = Event::new(EventKind::Isolated, now, id);
+        event.reason = Some(evidence.reason);
+        event.detail = evidence.error.as_ref().map(ToString::to_string);
+        event.model = evidence.model.as_deref().map(ToOwned::to_owned);
+        event.by = by;
+        let note = MoveNote::Failures(evidence.failures);
+        let Some(epoch) = self.queues.isolate(id, epoch, evidence, now, self.policy.slow_start) else { return false };
+        event.epoch = Some(epoch);
+        out.push(Effect::Note(event, note));
+        if self.queues.warn_if_never_proven(id) {
+            out.push(Effect::NeverProven(id.clone()));
+        }
+        self.moved(id, out);
+        true
+    }
+
+    /// Moves a verified endpoint back to its home queue. Only a proof of its present isolation does.
+    ///
+    /// Returns the isolation that ended.
+    pub fn restore(&mut self, proof: RecoveryProof, now: Moment, out: &mut Outputs) -> Option<Isolation> {
+        let (epoch, ended) = self.queues.restore(&proof, now)?;
+        let id = proof.endpoint();
+        let mut event = Event::new(EventKind::Recovered, now, id);
+        event.reason = Some(ended.reason);
+        event.epoch = Some(epoch);
+        event.ms = u64::try_from(proof.elapsed().as_millis()).ok();
+        event.score = Some(proof.score());
+        out.push(Effect::Note(event, MoveNote::None));
+        out.push(Effect::ResetBreaker(id.clone(), epoch));
+        self.moved(id, out);
+        self.look_at_waiters(now, out);
+        self.check_invariants();
+        drop(proof);
+        Some(ended)
+    }
+
+    /// Isolates an endpoint on an admin's word; it stays so until the next verification. Tells whether anything changed.
+    ///
+    /// # Errors
+    ///
+    /// [`SwitchError`] where there is no such endpoint, or it is switched off.
+    pub fn isolate_by_admin(
+        &mut self,
+        id: &EndpointId,
+        by: IpAddr,
+        now: Moment,
+        out: &mut Outputs,
+    ) -> Result<bool, SwitchError> {
+        use super::super::queues::Standing;
+        let member = self.queues.get(id).ok_or(SwitchError::Unknown)?;
+        let epoch = member.epoch();
+        match member.standing() {
+            Standing::Disabled => return Err(SwitchError::Disabled),
+            Standing::Failure => return Ok(false),
+            Standing::Primary | Standing::Secondary => {}
+        }
+        let evidence = Evidence { reason: Reason::Admin, failures: 0, error: None, model: None };
+        let isolated = self.isolate(id, epoch, evidence, Some(by), now, out);
+        self.look_at_waiters(now, out);
+        self.check_invariants();
+        Ok(isolated)
+    }
+
+    /// Switches an endpoint on or off on an admin's word. Tells whether anything changed.
+    ///
+    /// # Errors
+    ///
+    /// [`SwitchError`] where there is no such endpoint, or it can't be switched on.
+    pub fn set_enabled(
+        &mut self,
+        id: &EndpointId,
+        enabled: bool,
+        by: IpAddr,
+        now: Moment,
+        out: &mut Outputs,
+    ) -> Result<bool, SwitchError> {
+        let Some(epoch) = self.queues.set_enabled(id, enabled)? else { return Ok(false) };
+        let kind = if enabled { EventKind::Enabled } else { EventKind::Disabled };
+        let mut event = Event::new(kind, now, id);
+        event.epoch = Some(epoch);
+        event.by = Some(by);
+        out.push(Effect::Note(event, MoveNote::None));
+        self.moved(id, out);
+        self.look_at_waiters(now, out);
+        self.check_invariants();
+        Ok(true)
+    }
+
+    /// Takes over a new set of endpoints: what stays keeps its standing, its leases and its turn.
+    pub fn apply(&mut self, topology: Arc<Topology>, now: Moment, out: &mut Outputs) -> TopologyDiff {
+        let profiles = topology.profiles();
+        let diff = self.queues.apply(topology);
+        self.pools = profiles
+            .into_iter()
+            .map(|profile| {
+                let reported = self.pools.get(&profile).map(|pool| pool.reported_excluded).unwrap_or_default();
+                let members = self.queues.iter().filter(|member| member.endpoint().in_profile(&profile));
+                let pool = Pool { reported_excluded: reported, ..Pool::new(members) };
+                (profile, pool)
+            })
+            .collect::<BTreeMap<_, _>>();
+        let told =
+            [(EventKind::Added, &diff.added), (EventKind::Changed, &diff.changed), (EventKind::Removed, &diff.removed)];
+        for (kind, id) in told.into_iter().flat_map(|(kind, ids)| ids.iter().map(move |id| (kind, id))) {
+            let mut event = Event::new(kind, now, id);
+            event.epoch = self.queues.get(id).map(super::Member::epoch);
+            out.push(Effect::Note(event, MoveNote::None));
+            self.put_on_record(id);
+        }
+        self.turns.retain(|id, _| self.queues.get(id).is_some());
+        out.push(Effect::PublishFailures);
+        self.summarise(self.pools.keys().cloned().collect(), out);
+        self.look_at_waiters(now, out);
+        self.check_invariants();
+        diff
+    }
+
+    /// What every move is followed by.
+    fn moved(&mut self, id: &EndpointId, out: &mut Outputs) {
+        self.put_on_record(id);
+        out.push(Effect::PublishFailures);
+        let profiles = self.queues.get(id).map(|member| member.endpoint().profiles.clone()).unwrap_or_default();
+        self.summarise(profiles, out);
+    }
+
+    fn put_on_record(&mut self, id: &EndpointId) {
+        let endpoint = id.clone();
+        if let Some(member) = self.queues.get(id) {
+            self.audit.note(id, member.epoch(), member.quarantine().is_some());
+            self.journal.push(Entry::Moved { endpoint, epoch: member.epoch(), standing: member.standing() });
+        } else {
+            self.audit.note(id, self.queues.epochs().newest(), false);
+            self.journal.push(Entry::Removed { endpoint });
+        }
+    }
+
+    fn summarise(&self, profiles: Vec<super::ProfileId>, out: &mut Outputs) {
+        for profile in profiles {
+            let Some(pool) = self.pools.get(&profile) else { continue };
+            let (mut endpoints, mut usable, mut isolated) = (0, 0, 0);
+            for standing in pool.members(&self.queues).map(super::Member::standing) {
+                use super::super::queues::Standing;
+                endpoints += 1;
+                match standing {
+                    Standing::Primary | Standing::Secondary => usable += 1,
+                    Standing::Failure => isolated += 1,
+                    Standing::Disabled => {}
+                }
+            }
+            out.push(Effect::Summary { profile, endpoints, usable, isolated });
+        }
+    }
+}
