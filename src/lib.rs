@@ -1,3 +1,7 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod domain;
+
+pub mod clock;
+
+pub mod upstream;

@@ -1,0 +1,36 @@
+//! The one place that reads the machine's clocks.
+
+use std::time::{Instant, SystemTime};
+
+use crate::domain::time::Moment;
+
+/// Reads moments, and tells what time of day they were. Copies agree with each other.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    began: Instant,
+    began_at: SystemTime,
+}
+
+impl Clock {
+    /// A clock that begins now.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn start() -> Self {
+        Self { began: Instant::now(), began_at: SystemTime::now() }
+    }
+
+    /// The present moment.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn now(&self) -> Moment {
+        Moment::after_start(Instant::now().saturating_duration_since(self.began))
+    }
+
+    /// The time of day of a moment. It follows the monotonic clock, so that it never runs backwards.
+    pub fn time_of_day(&self, moment: Moment) -> SystemTime {
+        self.began_at.checked_add(moment.since_start()).unwrap_or(self.began_at)
+    }
+
+    /// A moment as RFC 3339 in UTC, to the millisecond.
+    pub fn rfc3339(&self, moment: Moment) -> String {
+        humantime::format_rfc3339_millis(self.time_of_day(moment)).to_string()
+    }
+}

@@ -1,0 +1,231 @@
+//! The client: a request in, an answer's head and body out.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::header::HeaderMap;
+use actix_web::http::{Method, StatusCode, Version};
+use bytes::Bytes;
+use tokio_rustls::TlsConnector;
+
+use super::body::{Body, Home};
+use super::connect::connect;
+use super::error::SendError;
+use super::framing::{Reuse, framing};
+use super::head::{AnswerHead, request_head};
+use super::pool::{Pool, now};
+use super::wire::{Connection, Exchange, Failure, Outgoing, Unwritten};
+use crate::domain::endpoint::Origin;
+
+/// What a client keeps and bears.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How long a connection is kept that nobody uses. Longer than the pauses of a conversation, shorter than the 60 s after
+    /// which common load balancers close; servers that close sooner mostly announce it, and are believed.
+    pub idle: Duration,
+    /// How long a connection is kept in all, so that a name that moves to another address is followed.
+    pub lifetime: Duration,
+    /// How many idle connections are kept to one origin.
+    pub max_idle_per_origin: usize,
+    /// The longest head of an answer, in bytes.
+    pub max_head: usize,
+    /// The most headers of an answer.
+    pub max_headers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(30),
+            lifetime: Duration::from_secs(300),
+            max_idle_per_origin: 64,
+            max_head: 64 * 1024,
+            max_headers: 128,
+        }
+    }
+}
+
+/// A request to an upstream.
+#[derive(Clone)]
+pub struct Request<'a> {
+    /// Where it goes.
+    pub origin: &'a Origin,
+    /// Its method.
+    pub method: Method,
+    /// Path and query, as they shall stand in the request line.
+    pub target: String,
+    /// Its headers. `host` is the origin's unless it is among them; those that concern a connection or the body's framing
+    /// (`connection`, `content-length`, `transfer-encoding`, `expect` and the like) are the client's own and are left out.
+    pub headers: HeaderMap,
+    /// Its body; it is never copied unless it is small.
+    pub body: Bytes,
+    /// Whether a request of a method that is not idempotent may be sent once more after a connection from the pool ended
+    /// without a byte of answer, although it may have arrived (RFC 9112, section 9.3.1). Others always are.
+    pub resend_stale: bool,
+}
+
+impl fmt::Debug for Request<'_> {
+    /// Without headers, query and body, which may hold credentials and what people say.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { origin, method, body, .. } = self;
+        f.debug_struct("Request")
+            .field("origin", origin)
+            .field("method", method)
+            .field("body_length", &body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The head of an answer, and the body that follows it.
+pub struct Response {
+    /// The status; never an interim one.
+    pub status: StatusCode,
+    /// The headers as they came, hop-by-hop ones included.
+    pub headers: HeaderMap,
+    /// HTTP/1.0 or HTTP/1.1.
+    pub version: Version,
+    /// The body.
+    pub body: Body,
+}
+
+impl fmt::Debug for Response {
+    /// Without headers, which may hold credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, version, body, .. } = self;
+        f.debug_struct("Response")
+            .field("status", status)
+            .field("version", version)
+            .field("body", body)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The permission to send was withdrawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Withdrawn;
+
+/// Asked right before the first byte of a request is written, in the same poll, and again as long as none has been accepted.
+pub trait WritePermit {
+    /// Whether the request may still be sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Withdrawn`]: nothing is written.
+    fn may_write(&self) -> Result<(), Withdrawn>;
+}
+
+struct Shared {
+    tls: TlsConnector,
+    limits: Limits,
+    pool: Rc<Pool>,
+}
+
+/// An HTTP/1.1 client with its own pool. A clone is the same client.
+#[derive(Clone)]
+pub struct Client {
+    shared: Rc<Shared>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("idle_connections", &self.idle_connections()).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client that trusts whom the TLS configuration trusts.
+    #[must_use]
+    pub fn new(tls: Arc<rustls::ClientConfig>, limits: Limits) -> Self {
+        let pool = Rc::new(Pool::new(limits.clone(), now()));
+        Self { shared: Rc::new(Shared { tls: TlsConnector::from(tls), limits, pool }) }
+    }
+
+    /// How many connections are kept for later requests.
+    #[must_use]
+    pub fn idle_connections(&self) -> usize {
+        self.shared.pool.idle()
+    }
+
+    /// Sends a request and waits for the final head of its answer, for as long as the upstream takes: a time-out is the caller's,
+    /// who drops the future. `connect_timeout` bounds name, connection and TLS together.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; whether anything was written says [`SendError::written`].
+    pub async fn send(
+        &self,
+        request: Request<'_>,
+        permit: &dyn WritePermit,
+        connect_timeout: Duration,
+    ) -> Result<Response, SendError> {
+        let outgoing = Outgoing::new(request_head(&request)?, request.body.clone());
+        if let Some(connection) = self.shared.pool.take(request.origin, now()) {
+            match self.exchange(connection, outgoing.clone(), &request.method, permit).await {
+                Err(Failure { error, ended_silently: true }) if may_send_again(&request, &error) => {
+                    log::debug!(
+                        "upstream: a connection from the pool had been closed; the request goes out on a new one"
+                    );
+                }
+                answer => return answer.map_err(|failure| failure.error),
+            }
+        }
+        let transport = connect(request.origin, &self.shared.tls, connect_timeout).await?;
+        let connection = Connection::new(transport, Rc::new(request.origin.clone()), now());
+        let answer = self.exchange(connection, outgoing, &request.method, permit).await;
+        answer.map_err(|failure| failure.error)
+    }
+
+    async fn exchange(
+        &self,
+        mut connection: Connection,
+        outgoing: Outgoing,
+        method: &Method,
+        permit: &dyn WritePermit,
+    ) -> Result<Response, Failure> {
+        let mut exchange = Exchange::new(&mut connection, outgoing, permit, &self.shared.limits);
+        let head = poll_fn(|cx| exchange.poll(cx)).await;
+        let unwritten = exchange.into_unwritten();
+        match head {
+            Ok(head) => self
+                .response(connection, method, head, unwritten)
+                .map_err(|error| Failure { error, ended_silently: false }),
+            Err(failure) => {
+                if matches!(failure.error, SendError::Withdrawn) {
+                    self.shared.pool.put(connection, None, now());
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    fn response(
+        &self,
+        connection: Connection,
+        method: &Method,
+        head: AnswerHead,
+        unwritten: Unwritten,
+    ) -> Result<Response, SendError> {
+        let AnswerHead { version, status, headers } = head;
+        let (framing, reuse) = framing(method, version, status, &headers)?;
+        // An upstream that has accepted the request may need its end to go on with the answer. One that has refused it does not:
+        // the rest stays unwritten, and with it the connection is of no further use.
+        let (is_in_order, unwritten) = match unwritten {
+            Unwritten::Nothing => (true, None),
+            Unwritten::Rest(rest) if status.is_success() => (true, Some(rest)),
+            Unwritten::Rest(_) | Unwritten::Lost => (false, None),
+        };
+        let home = match reuse {
+            Reuse::Within(announced) if is_in_order => Some(Home { pool: Rc::clone(&self.shared.pool), announced }),
+            Reuse::Within(_) | Reuse::Never => None,
+        };
+        Ok(Response { status, headers, version, body: Body::new(connection, framing, unwritten, home) })
+    }
+}
+
+/// Whether a request may go out again after a connection from the pool ended under it.
+fn may_send_again(request: &Request<'_>, error: &SendError) -> bool {
+    request.method.is_idempotent() || request.resend_stale || !error.written()
+}

@@ -1,0 +1,131 @@
+//! How a connection comes about: name, TCP, TLS, all within one time-out.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::error::SendError;
+use super::pool::now;
+use super::transport::Transport;
+use crate::domain::endpoint::{Origin, Scheme};
+
+/// A connection that is silent for so long is probed by the system: some answers are thought over for minutes, and what stands
+/// between would forget the connection. It is also how the loss of the other host is noticed.
+const PROBE_AFTER: Duration = Duration::from_secs(30);
+/// The time between two such probes.
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Connects to an origin.
+pub(super) async fn connect(origin: &Origin, tls: &TlsConnector, limit: Duration) -> Result<Transport, SendError> {
+    timeout(limit, open(origin, tls, limit)).await.unwrap_or(Err(SendError::ConnectTimeout))
+}
+
+async fn open(origin: &Origin, tls: &TlsConnector, limit: Duration) -> Result<Transport, SendError> {
+    let name = match origin.scheme {
+        Scheme::Http => None,
+        Scheme::Https => Some(ServerName::try_from(origin.host.clone()).map_err(|_| SendError::InvalidHost)?),
+    };
+    let begun = now();
+    let found = tokio::net::lookup_host((origin.host.as_str(), origin.port)).await.map_err(SendError::Dns)?;
+    let addresses: Vec<SocketAddr> = found.collect();
+    let left = limit.saturating_sub(now().saturating_duration_since(begun));
+    let stream = first_reachable(&addresses, left, TcpStream::connect).await?;
+    prepare(&stream);
+    match name {
+        None => Ok(Transport::Plain(stream)),
+        Some(name) => {
+            let stream = tls.connect(name, stream).await.map_err(SendError::Tls)?;
+            Ok(Transport::Tls(Box::new(stream)))
+        }
+    }
+}
+
+/// Tries one address after the other. Each gets an equal share of the time that is left, so that one which swallows packets
+/// leaves something to the next.
+async fn first_reachable<S>(
+    addresses: &[SocketAddr],
+    limit: Duration,
+    connect: impl AsyncFn(SocketAddr) -> io::Result<S>,
+) -> Result<S, SendError> {
+    let begun = now();
+    let mut last = SendError::Dns(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    for (tried, address) in addresses.iter().enumerate() {
+        let left = limit.saturating_sub(now().saturating_duration_since(begun));
+        let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        last = match timeout(left / untried, connect(*address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => SendError::Connect(error),
+            Err(_) => SendError::ConnectTimeout,
+        };
+    }
+    Err(last)
+}
+
+/// Sets what every connection wants. Without `TCP_NODELAY` small pieces wait for the acknowledgement of those before.
+fn prepare(stream: &TcpStream) {
+    let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_INTERVAL);
+    let set = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&probes));
+    if let Err(error) = set {
+        log::debug!("upstream: a connection refuses its options and is used without: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::future::pending;
+
+    use super::*;
+
+    fn addresses(ports: &[u16]) -> Vec<SocketAddr> {
+        ports.iter().map(|&port| SocketAddr::from(([127, 0, 0, 1], port))).collect()
+    }
+
+    /// 1 refuses, 2 swallows, 3 accepts.
+    async fn scripted(address: SocketAddr, tried: &RefCell<Vec<u16>>) -> io::Result<u16> {
+        tried.borrow_mut().push(address.port());
+        match address.port() {
+            1 => Err(io::ErrorKind::ConnectionRefused.into()),
+            2 => pending().await,
+            port => Ok(port),
+        }
+    }
+
+    async fn check(ports: &[u16], attempts: &[u16], expected: &str) {
+        let tried = RefCell::default();
+        let limit = Duration::from_millis(60);
+        let result = first_reachable(&addresses(ports), limit, async |address| scripted(address, &tried).await).await;
+        let result = match result {
+            Ok(port) => port.to_string(),
+            Err(SendError::Connect(error)) => format!("{:?}", error.kind()),
+            Err(SendError::ConnectTimeout) => "time-out".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!((result.as_str(), tried.into_inner().as_slice()), (expected, attempts), "{ports:?}");
+    }
+
+    #[tokio::test]
+    async fn addresses_are_tried_in_turn_within_one_time_out() {
+        check(&[3], &[3], "3").await;
+        check(&[1, 3, 4], &[1, 3], "3").await;
+        check(&[2, 3], &[2, 3], "3").await;
+        check(&[2, 1], &[2, 1], "ConnectionRefused").await;
+        check(&[1, 2], &[1, 2], "time-out").await;
+        check(&[], &[], "the host's name could not be resolved: the name has no address").await;
+    }
+
+    #[tokio::test]
+    async fn connections_send_small_pieces_at_once() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        prepare(&stream);
+        assert!(stream.nodelay().unwrap());
+        assert!(SockRef::from(&stream).keepalive().unwrap());
+    }
+}

@@ -1,0 +1,29 @@
+//! The HTTP/1.1 client by which all traffic and every verification reaches an upstream.
+//!
+//! One [`Client`] a worker: nothing here is shared between threads, and no task is spawned for a connection or a request.
+//! Whoever drops the future of [`Client::send`], or a [`Body`], closes the connection in that moment.
+
+mod body;
+mod chunked;
+mod client;
+mod connect;
+mod error;
+mod framing;
+mod head;
+mod pool;
+mod probe;
+mod request;
+pub mod tls;
+mod transport;
+mod wire;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use body::Body;
+pub use client::{Client, Limits, Request, Response, Withdrawn, WritePermit};
+pub use error::{BodyError, MalformedHead, SendError};
+pub use probe::{Probe, ProbeSettings};
+pub use request::{ClientRequest, end_to_end};

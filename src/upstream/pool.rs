@@ -1,0 +1,233 @@
+//! Idle connections, by origin. The newest is used first: it is the least likely to have been closed by the upstream.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::client::Limits;
+use super::wire::Connection;
+use crate::domain::endpoint::Origin;
+
+/// How often connections that nobody asks for are looked through.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// By how much sooner than the upstream this side gives an idle connection up, so that no request crosses its end.
+const ANNOUNCED_MARGIN: Duration = Duration::from_secs(1);
+
+/// The present, by which connections grow old.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "connections live by real time, and no decision of the core depends on it"
+)]
+pub(super) fn now() -> Instant {
+    Instant::now()
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: Instant,
+    /// How long it is kept from then on.
+    keep: Duration,
+}
+
+impl Idle {
+    fn is_kept(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) < self.keep
+    }
+}
+
+/// The idle connections of one client.
+#[derive(Debug)]
+pub(super) struct Pool {
+    limits: Limits,
+    /// By origin, the newest at the back.
+    idle: RefCell<HashMap<Rc<Origin>, VecDeque<Idle>>>,
+    swept: Cell<Instant>,
+}
+
+impl Pool {
+    pub(super) fn new(limits: Limits, now: Instant) -> Self {
+        Self { limits, idle: RefCell::default(), swept: Cell::new(now) }
+    }
+
+    /// The newest connection to this origin that is still open and silent.
+    pub(super) fn take(&self, origin: &Origin, now: Instant) -> Option<Connection> {
+        self.sweep(now);
+        let mut idle = self.idle.borrow_mut();
+        let of_origin = idle.get_mut(origin)?;
+        while let Some(mut newest) = of_origin.pop_back() {
+            if newest.is_kept(now) && newest.connection.is_usable() {
+                return Some(newest.connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose exchange is over, unless something has arrived on it that belongs to no exchange.
+    pub(super) fn put(&self, mut connection: Connection, announced: Option<Duration>, now: Instant) {
+        self.sweep(now);
+        let age = now.saturating_duration_since(connection.opened);
+        let announced = announced.map_or(Duration::MAX, |announced| announced.saturating_sub(ANNOUNCED_MARGIN));
+        let keep = self.limits.idle.min(self.limits.lifetime.saturating_sub(age)).min(announced);
+        if keep.is_zero() || self.limits.max_idle_per_origin == 0 || !connection.received.is_empty() {
+            return;
+        }
+        connection.become_idle();
+        let mut idle = self.idle.borrow_mut();
+        let of_origin = idle.entry(Rc::clone(&connection.origin)).or_default();
+        if of_origin.len() >= self.limits.max_idle_per_origin {
+            of_origin.pop_front();
+        }
+        of_origin.push_back(Idle { connection, since: now, keep });
+    }
+
+    /// How many connections are idle.
+    pub(super) fn idle(&self) -> usize {
+        self.idle.borrow().values().map(VecDeque::len).sum()
+    }
+
+    /// Closes the connections whose time is over, of all origins, from time to time.
+    fn sweep(&self, now: Instant) {
+        if now.saturating_duration_since(self.swept.get()) < SWEEP_INTERVAL {
+            return;
+        }
+        self.swept.set(now);
+        self.idle.borrow_mut().retain(|_, of_origin| {
+            of_origin.retain(|idle| idle.is_kept(now));
+            !of_origin.is_empty()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::domain::endpoint::Scheme;
+    use crate::upstream::transport::Transport;
+
+    /// A connection, its upstream's end, and the upstream's port by which it is told from others.
+    struct Pair {
+        connection: Connection,
+        upstream: TcpStream,
+        name: u16,
+    }
+
+    async fn pair(opened: Instant) -> Pair {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let name = stream.local_addr().unwrap().port();
+        let origin = Rc::new(Origin { scheme: Scheme::Http, host: "one.test".to_owned(), port: 1 });
+        let connection = Connection::new(Transport::Plain(stream), origin, opened);
+        Pair { connection, upstream: listener.accept().await.unwrap().0, name }
+    }
+
+    fn name_of(connection: &Connection) -> u16 {
+        match &connection.transport {
+            Transport::Plain(stream) => stream.local_addr().unwrap().port(),
+            Transport::Tls(_) => unreachable!("these tests open no TLS"),
+        }
+    }
+
+    fn limits() -> Limits {
+        let (idle, lifetime) = (Duration::from_secs(30), Duration::from_secs(100));
+        Limits { idle, lifetime, max_idle_per_origin: 2, ..Limits::default() }
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[tokio::test]
+    async fn the_newest_is_taken_first_and_the_oldest_leaves_when_there_are_too_many() {
+        let start = now();
+        let pool = Pool::new(limits(), start);
+        let pairs = [pair(start).await, pair(start).await, pair(start).await];
+        let names = pairs.each_ref().map(|pair| pair.name);
+        let mut upstreams = Vec::new();
+        for Pair { connection, upstream, .. } in pairs {
+            pool.put(connection, None, start);
+            upstreams.push(upstream);
+        }
+        assert_eq!(pool.idle(), 2);
+        let origin = Origin { scheme: Scheme::Http, host: "one.test".to_owned(), port: 1 };
+        let taken = [pool.take(&origin, start).unwrap(), pool.take(&origin, start).unwrap()];
+        assert_eq!(taken.each_ref().map(name_of), [names[2], names[1]]);
+        assert!(pool.take(&origin, start).is_none());
+    }
+
+    #[tokio::test]
+    async fn an_origin_gets_its_own_connections_only() {
+        let start = now();
+        let pool = Pool::new(limits(), start);
+        let pair = pair(start).await;
+        let own = Origin::clone(&pair.connection.origin);
+        pool.put(pair.connection, None, start);
+        for other in [
+            Origin { scheme: Scheme::Https, ..own.clone() },
+            Origin { host: "two.test".to_owned(), ..own.clone() },
+            Origin { port: 2, ..own.clone() },
+        ] {
+            assert!(pool.take(&other, start).is_none());
+        }
+        assert!(pool.take(&own, start).is_some());
+    }
+
+    #[tokio::test]
+    async fn time_is_limited_idle_in_all_and_by_the_upstreams_word() {
+        let start = now();
+        for (age_at_put, announced, used_after, is_there) in [
+            (0, None, 29, true),
+            (0, None, 30, false),
+            (90, None, 9, true),
+            (90, None, 10, false),
+            (100, None, 0, false),
+            (0, Some(seconds(5)), 3, true),
+            (0, Some(seconds(5)), 4, false),
+            (0, Some(seconds(1)), 0, false),
+            (0, Some(seconds(3600)), 30, false),
+        ] {
+            let pool = Pool::new(limits(), start);
+            let pair = pair(start).await;
+            let origin = Rc::clone(&pair.connection.origin);
+            let put = start + seconds(age_at_put);
+            pool.put(pair.connection, announced, put);
+            let taken = pool.take(&origin, put + seconds(used_after));
+            assert_eq!(taken.is_some(), is_there, "{age_at_put} {announced:?} {used_after}");
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_that_nobody_asks_for_are_closed_by_any_use() {
+        let start = now();
+        let pool = Pool::new(limits(), start);
+        let pair = pair(start).await;
+        pool.put(pair.connection, None, start);
+        let other = Origin { scheme: Scheme::Http, host: "two.test".to_owned(), port: 1 };
+        assert!(pool.take(&other, start + seconds(29)).is_none());
+        assert_eq!(pool.idle(), 1);
+        assert!(pool.take(&other, start + seconds(31)).is_none());
+        assert_eq!(pool.idle(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_has_ended_or_speaks_unasked_is_not_taken() {
+        let start = now();
+        let pool = Pool::new(limits(), start);
+        let (sound, ended, speaking) = (pair(start).await, pair(start).await, pair(start).await);
+        let origin = Rc::clone(&sound.connection.origin);
+        let pool_of_three = Pool::new(Limits { max_idle_per_origin: 3, ..limits() }, start);
+        drop(pool);
+        for connection in [sound.connection, ended.connection, speaking.connection] {
+            pool_of_three.put(connection, None, start);
+        }
+        drop(ended.upstream);
+        assert_eq!(speaking.upstream.try_write(b"HTTP/1.1 408 \r\n\r\n").unwrap(), 17);
+        assert_eq!(name_of(&pool_of_three.take(&origin, start).unwrap()), sound.name);
+        assert_eq!(pool_of_three.idle(), 0);
+    }
+}

@@ -1,0 +1,147 @@
+//! From a client's request to the one that an endpoint gets: credential, headers, model.
+
+use std::fmt;
+
+use actix_web::http::Method;
+use actix_web::http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+
+use super::client::Request;
+use crate::domain::endpoint::{Auth, AuthStyle, Endpoint, ExtraHeader, Protocol};
+use crate::domain::peek::{Peek, rewrite_model};
+
+/// The version of the Anthropic API that is asked for where the client names none.
+const ANTHROPIC_VERSION: &str = "2023-06-01";
+
+/// Headers in which clients send credentials, the gateway's own included. They never go upstream, but where the endpoint
+/// passes the client's own credential through.
+const CREDENTIALS: [&str; 4] = ["authorization", "x-api-key", "x-goog-api-key", "api-key"];
+/// The header for the gateway's key alone: it never goes upstream.
+const OWN_KEY: &str = "x-qcc-key";
+/// Headers that concern one connection only (RFC 9110, section 7.6.1), beside those that `connection` names.
+const HOP_BY_HOP: [HeaderName; 5] = [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
+
+/// What a client asked for, as it is sent to one endpoint after another.
+#[derive(Clone)]
+pub struct ClientRequest<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// Path and query to the byte.
+    pub target: &'a str,
+    /// The headers as the client sent them.
+    pub headers: &'a HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// What was seen of the body.
+    pub peek: Peek,
+    /// Whether the answer is to be looked into, so that it must come uncompressed.
+    pub look_into_answer: bool,
+    /// Whether it may be sent again on a fresh connection when a pooled one ended without an answer.
+    pub resend_stale: bool,
+}
+
+impl fmt::Debug for ClientRequest<'_> {
+    /// Without headers, query and body, which hold credentials and what people say.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, body, .. } = self;
+        f.debug_struct("ClientRequest")
+            .field("method", method)
+            .field("body_length", &body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClientRequest<'_> {
+    /// The model that the endpoint is asked for.
+    pub fn model_for<'e>(&'e self, endpoint: &'e Endpoint) -> Option<&'e str> {
+        let named = self.peek.model.as_deref()?;
+        Some(endpoint.model_map.sent(named).unwrap_or(named))
+    }
+
+    /// The request for this endpoint.
+    pub fn for_endpoint<'e>(&self, endpoint: &'e Endpoint) -> Request<'e> {
+        let mut headers = end_to_end(self.headers);
+        headers.remove(OWN_KEY);
+        if endpoint.auth != Auth::Passthrough {
+            for name in CREDENTIALS {
+                headers.remove(name);
+            }
+        }
+        for name in [HOST, CONTENT_LENGTH, EXPECT] {
+            headers.remove(name);
+        }
+        if self.look_into_answer {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        dress(&mut headers, endpoint, &[]);
+        let renamed = self.peek.model.as_deref().and_then(|model| endpoint.model_map.sent(model));
+        let body = renamed.map_or_else(|| self.body.clone(), |sent| rewrite_model(&self.body, &self.peek, sent));
+        Request {
+            origin: endpoint.base_url.origin(),
+            method: self.method.clone(),
+            target: endpoint.base_url.target(self.target),
+            headers,
+            body,
+            resend_stale: self.resend_stale,
+        }
+    }
+}
+
+/// What every request to an endpoint carries, real or a verification: its credential, its API version where none is named,
+/// and the operator's own headers, which win.
+pub(super) fn dress(headers: &mut HeaderMap, endpoint: &Endpoint, further: &[ExtraHeader]) {
+    let version = HeaderName::from_static("anthropic-version");
+    if endpoint.protocol == Protocol::Anthropic && !headers.contains_key(&version) {
+        headers.insert(version, HeaderValue::from_static(ANTHROPIC_VERSION));
+    }
+    if let Auth::Own { style, key } = &endpoint.auth {
+        if matches!(style, AuthStyle::XApiKey | AuthStyle::Both) {
+            insert_secret(headers, "x-api-key", key.expose());
+        }
+        if matches!(style, AuthStyle::Bearer | AuthStyle::Both) {
+            insert_secret(headers, "authorization", &format!("Bearer {}", key.expose()));
+        }
+    }
+    if let Some(userinfo) = endpoint.base_url.userinfo() {
+        let decoded: Vec<u8> = percent_decode_str(userinfo.expose()).collect();
+        insert_secret(headers, "authorization", &format!("Basic {}", STANDARD.encode(decoded)));
+    }
+    for (name, value) in endpoint.headers.iter().chain(further) {
+        insert_secret(headers, name, value.expose());
+    }
+}
+
+/// The settings have checked that name and value can stand in a header; should one not, it is left out.
+fn insert_secret(headers: &mut HeaderMap, name: &str, value: &str) {
+    if let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+}
+
+/// The headers of a message that are meant for its final recipient. Values of one name keep their order.
+pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+    let named_by_connection: Vec<String> = headers
+        .get_all(CONNECTION)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .collect();
+    let is_hop_by_hop = |name: &HeaderName| {
+        HOP_BY_HOP.contains(name)
+            || name == "keep-alive"
+            || name.as_str().starts_with("proxy-")
+            || named_by_connection.iter().any(|named| named == name.as_str())
+    };
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers.iter().filter(|(name, _)| !is_hop_by_hop(name)) {
+        kept.append(name.clone(), value.clone());
+    }
+    kept
+}

@@ -1,0 +1,180 @@
+//! Connections that are used again, and those that can't be.
+
+use super::*;
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// A client with one idle connection, and the upstream's end of it.
+async fn warmed(upstream: &Upstream) -> (Client, Peer<tokio::net::TcpStream>) {
+    let client = client();
+    let serve = async {
+        let mut peer = upstream.accept().await;
+        peer.answer(OK).await;
+        peer
+    };
+    let (answer, peer) = join!(fetch(&client, get(&upstream.origin)), serve);
+    assert_eq!((answer.0, client.idle_connections()), (200, 1));
+    (client, peer)
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_used_again() {
+    within(async {
+        let upstream = Upstream::bind().await;
+        let (client, mut peer) = warmed(&upstream).await;
+        for _ in 0..3 {
+            let (answer, _) = join!(fetch(&client, post(&upstream.origin)), peer.answer(OK));
+            assert_eq!(answer, (200, "ok".to_owned()));
+        }
+        assert!(upstream.has_no_more_connections().await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_that_has_died_or_spoken_is_not_used() {
+    within(async {
+        for is_dead in [true, false] {
+            let upstream = Upstream::bind().await;
+            let (client, mut peer) = warmed(&upstream).await;
+            let permit = Permit::always();
+            if is_dead {
+                drop(peer);
+            } else {
+                peer.say("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nanother").await;
+            }
+            let asked = client.send(post(&upstream.origin), &permit, Duration::from_secs(20));
+            let (answer, _) = join!(asked, async { upstream.accept().await.answer(OK).await });
+            assert_eq!(read(answer.unwrap().body).await.unwrap(), b"ok");
+            assert_eq!(permit.asked.get(), 1, "the dead connection was written to");
+        }
+    })
+    .await;
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    Close,
+    Reset,
+}
+
+/// Sends on an idle connection that ends when the request has come; what came of it, and how often the permit was asked.
+async fn sent_on_a_stale_connection(
+    ending: Ending,
+    method: Method,
+    resend_stale: bool,
+    permit: &Permit,
+) -> Result<Response, SendError> {
+    let upstream = Upstream::bind().await;
+    let (client, mut peer) = warmed(&upstream).await;
+    let serve = async {
+        peer.request().await;
+        match ending {
+            Ending::Close => drop(peer),
+            Ending::Reset => peer.reset(),
+        }
+        let mut fresh = upstream.accept().await;
+        fresh.answer(OK).await;
+        fresh
+    };
+    let request = Request { resend_stale, ..request(&upstream.origin, method, "question") };
+    let answer = client.send(request, permit, Duration::from_secs(20));
+    tokio::select! { (answer, _) = async { join!(answer, serve) } => answer, }
+}
+
+#[tokio::test]
+async fn a_request_on_a_stale_connection_goes_out_once_more() {
+    for ending in [Ending::Close, Ending::Reset] {
+        for (method, resend_stale) in [(Method::POST, true), (Method::GET, false), (Method::PUT, false)] {
+            let permit = Permit::always();
+            let answer = within(sent_on_a_stale_connection(ending, method, resend_stale, &permit)).await.unwrap();
+            assert_eq!((answer.status.as_u16(), permit.asked.get()), (200, 2), "{ending:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_may_have_had_its_effect_does_not_go_out_once_more() {
+    within(async {
+        for method in [Method::POST, Method::PATCH] {
+            let upstream = Upstream::bind().await;
+            let (client, mut peer) = warmed(&upstream).await;
+            let request = Request { resend_stale: false, ..request(&upstream.origin, method, "question") };
+            let serve = async {
+                peer.request().await;
+                drop(peer);
+            };
+            let (answer, ()) = join!(send(&client, request), serve);
+            assert!(matches!(answer, Err(SendError::ClosedBeforeHead { written: true })), "{answer:?}");
+            assert!(upstream.has_no_more_connections().await);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_permit_is_asked_again_before_a_request_goes_out_once_more() {
+    within(async {
+        let upstream = Upstream::bind().await;
+        let (client, mut peer) = warmed(&upstream).await;
+        let permit = Permit::granted(1);
+        let serve = async {
+            peer.request().await;
+            drop(peer);
+        };
+        let (answer, ()) = join!(client.send(post(&upstream.origin), &permit, Duration::from_secs(20)), serve);
+        assert!(matches!(answer, Err(SendError::Withdrawn)), "{answer:?}");
+        let mut fresh = upstream.accept().await;
+        drop(client);
+        assert_eq!(fresh.closed().await, 0, "something was written without permission");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_fresh_connection_that_ends_after_a_stale_one_is_an_error() {
+    within(async {
+        let upstream = Upstream::bind().await;
+        let (client, mut peer) = warmed(&upstream).await;
+        let serve = async {
+            peer.request().await;
+            drop(peer);
+            upstream.accept().await.request().await;
+        };
+        let (answer, ()) = join!(send(&client, post(&upstream.origin)), serve);
+        assert!(matches!(answer, Err(SendError::ClosedBeforeHead { written: true })), "{answer:?}");
+        assert!(upstream.has_no_more_connections().await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_that_has_begun_is_not_asked_for_again() {
+    within(async {
+        for words in ["H", "HTTP/1.1 102 Processing\r\n\r\n"] {
+            let upstream = Upstream::bind().await;
+            let (client, mut peer) = warmed(&upstream).await;
+            let serve = async {
+                peer.answer(words).await;
+                drop(peer);
+            };
+            let (answer, ()) = join!(send(&client, post(&upstream.origin)), serve);
+            assert!(matches!(answer, Err(SendError::MalformedHead(MalformedHead::Torn))), "{words} {answer:?}");
+            assert!(upstream.has_no_more_connections().await);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_clone_shares_the_pool() {
+    within(async {
+        let upstream = Upstream::bind().await;
+        let (client, mut peer) = warmed(&upstream).await;
+        let clone = client.clone();
+        let (answer, _) = join!(fetch(&clone, get(&upstream.origin)), peer.answer(OK));
+        assert_eq!(answer.0, 200);
+        assert_eq!((client.idle_connections(), clone.idle_connections()), (1, 1));
+    })
+    .await;
+}

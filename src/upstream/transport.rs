@@ -1,0 +1,92 @@
+//! A connected byte stream, plain or in TLS.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use futures_util::task::noop_waker_ref;
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+/// A connected byte stream.
+#[derive(Debug)]
+pub(super) enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What lies in the socket's receive buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    Nothing,
+    Bytes,
+    End,
+}
+
+impl Transport {
+    /// Whether bytes that a failing write had begun with may have left: TLS writes its own pieces.
+    pub(super) const fn may_write_before_it_fails(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(_) => true,
+        }
+    }
+
+    /// Reads what is there into the buffer's spare room, of which there must be some; 0 at the end.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
+        // The future of `read_buf` has no state of its own, so one for each poll is as good as one for all.
+        match self {
+            Self::Plain(stream) => pin!(stream.read_buf(buffer)).poll(cx),
+            Self::Tls(stream) => pin!(stream.read_buf(buffer)).poll(cx),
+        }
+    }
+
+    /// Writes some of the parts, in one system call where the transport can.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+        }
+    }
+
+    /// Brings what TLS still holds onto the socket.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    /// Whether the connection is open and the upstream has said nothing on it that nobody asked for.
+    ///
+    /// The socket itself is asked, for the runtime may not yet have heard of an end that has come. Within TLS, tickets for
+    /// later sessions are not the upstream's words, so they are read first.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let waiting = self.waiting();
+        match (&mut *self, waiting) {
+            (_, Waiting::End) | (Self::Plain(_), Waiting::Bytes) => return false,
+            (Self::Plain(_), Waiting::Nothing) => return true,
+            (Self::Tls(_), Waiting::Nothing | Waiting::Bytes) => {}
+        }
+        let mut unasked = BytesMut::with_capacity(1);
+        let has_words = self.poll_read(&mut Context::from_waker(noop_waker_ref()), &mut unasked).is_ready();
+        !has_words && self.waiting() == Waiting::Nothing
+    }
+
+    fn waiting(&self) -> Waiting {
+        let socket = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        match SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]) {
+            Ok(0) => Waiting::End,
+            Ok(_) => Waiting::Bytes,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Waiting::Nothing,
+            Err(_) => Waiting::End,
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! One connection, and one exchange on it up to the final head of the answer.
+//!
+//! An exchange reads while it writes: an upstream may answer before it has the whole request, and may then read no further.
+
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use actix_web::http::StatusCode;
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::time::Instant;
+
+use super::client::{Limits, WritePermit};
+use super::error::{MalformedHead, SendError};
+use super::head::{AnswerHead, take_answer_head};
+use super::transport::Transport;
+use crate::domain::endpoint::Origin;
+
+/// Room for the first read of an exchange, in bytes.
+const FIRST_READ: usize = 8 * 1024;
+/// Room for a read once reads have filled smaller ones.
+const LARGEST_READ: usize = 128 * 1024;
+/// Bodies up to this size are copied behind their head, so that they leave with it in one piece, in TLS too.
+const COPIED_BODY: usize = 16 * 1024;
+/// So many interim answers (102 may come every few seconds) are borne before the final one.
+const MAX_INTERIM: usize = 1000;
+
+/// A connection to an origin.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) transport: Transport,
+    pub(super) origin: Rc<Origin>,
+    pub(super) opened: Instant,
+    /// What has arrived and not been read yet.
+    pub(super) received: BytesMut,
+    read_size: usize,
+}
+
+impl Connection {
+    pub(super) fn new(transport: Transport, origin: Rc<Origin>, opened: Instant) -> Self {
+        Self { transport, origin, opened, received: BytesMut::new(), read_size: FIRST_READ }
+    }
+
+    /// Gives the buffer back, for the connection waits for its next use.
+    pub(super) fn become_idle(&mut self) {
+        self.received = BytesMut::new();
+        self.read_size = FIRST_READ;
+    }
+
+    /// Whether nothing has arrived that no exchange asked for, and the connection is open.
+    pub(super) fn is_usable(&mut self) -> bool {
+        self.received.is_empty() && self.transport.is_quiet()
+    }
+
+    /// Reads what is there; 0 at the end.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.received.capacity() - self.received.len() < self.read_size / 4 {
+            self.received.reserve(self.read_size);
+        }
+        let room = self.received.capacity() - self.received.len();
+        let read = ready!(self.transport.poll_read(cx, &mut self.received))?;
+        if read == room {
+            self.read_size = (self.read_size * 2).min(LARGEST_READ);
+        }
+        Poll::Ready(Ok(read))
+    }
+}
+
+/// What is still to be written of a request.
+#[derive(Clone, Debug)]
+pub(super) struct Outgoing {
+    head: Bytes,
+    body: Bytes,
+    /// Whether any of it may have reached the upstream.
+    is_begun: bool,
+}
+
+impl Outgoing {
+    pub(super) fn new(head: Bytes, body: Bytes) -> Self {
+        if body.len() > COPIED_BODY {
+            return Self { head, body, is_begun: false };
+        }
+        Self { head: [head, body].concat().into(), body: Bytes::new(), is_begun: false }
+    }
+
+    /// Writes some of it; true once all of it has been written.
+    pub(super) fn poll_write(&mut self, transport: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.head.is_empty() && self.body.is_empty() {
+            return transport.poll_flush(cx).map_ok(|()| true);
+        }
+        let parts = [IoSlice::new(&self.head), IoSlice::new(&self.body)];
+        match ready!(transport.poll_write(cx, &parts)) {
+            Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Ok(written) => {
+                self.is_begun = true;
+                let of_head = written.min(self.head.len());
+                self.head.advance(of_head);
+                self.body.advance((written - of_head).min(self.body.len()));
+                Poll::Ready(Ok(false))
+            }
+            Err(error) => {
+                self.is_begun |= transport.may_write_before_it_fails();
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+}
+
+/// How far the writing of a request is.
+#[derive(Debug)]
+enum Writing {
+    /// There is more to write.
+    Going(Outgoing),
+    /// All of it is written.
+    Whole,
+    /// A write failed. An answer may be there all the same.
+    Failed { is_begun: bool, error: io::Error },
+}
+
+/// Why an exchange ended without a final head.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: SendError,
+    /// The connection ended before the first byte of an answer. If it had been idle before, the upstream has most likely closed
+    /// it before the request arrived.
+    pub(super) ended_silently: bool,
+}
+
+/// One request and its answer's head on one connection.
+pub(super) struct Exchange<'a> {
+    connection: &'a mut Connection,
+    permit: &'a dyn WritePermit,
+    limits: &'a Limits,
+    writing: Writing,
+    interim: usize,
+}
+
+impl<'a> Exchange<'a> {
+    pub(super) fn new(
+        connection: &'a mut Connection,
+        outgoing: Outgoing,
+        permit: &'a dyn WritePermit,
+        limits: &'a Limits,
+    ) -> Self {
+        Self { connection, permit, limits, writing: Writing::Going(outgoing), interim: 0 }
+    }
+
+    /// Writes and reads until the final head is there.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, Failure>> {
+        loop {
+            let has_written = match self.poll_writing(cx) {
+                Ok(has_written) => has_written,
+                Err(error) => return Poll::Ready(Err(Failure { error, ended_silently: false })),
+            };
+            match self.connection.poll_fill(cx) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.ended(None))),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.ended(Some(error)))),
+                Poll::Ready(Ok(_)) => match self.take_final_head() {
+                    Ok(None) => {}
+                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                    Err(error) => return Poll::Ready(Err(Failure { error, ended_silently: false })),
+                },
+                Poll::Pending if has_written => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// What is left of the request after the final head came: all of it is written where there is nothing.
+    pub(super) fn into_unwritten(self) -> Unwritten {
+        match self.writing {
+            Writing::Going(outgoing) => Unwritten::Rest(outgoing),
+            Writing::Whole => Unwritten::Nothing,
+            Writing::Failed { .. } => Unwritten::Lost,
+        }
+    }
+
+    /// Writes some; false where there is nothing that could be written now.
+    fn poll_writing(&mut self, cx: &mut Context<'_>) -> Result<bool, SendError> {
+        let Writing::Going(outgoing) = &mut self.writing else { return Ok(false) };
+        if !outgoing.is_begun {
+            self.permit.may_write().map_err(|_| SendError::Withdrawn)?;
+        }
+        match outgoing.poll_write(&mut self.connection.transport, cx) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(false)) => {}
+            Poll::Ready(Ok(true)) => self.writing = Writing::Whole,
+            Poll::Ready(Err(error)) => self.writing = Writing::Failed { is_begun: outgoing.is_begun, error },
+        }
+        Ok(true)
+    }
+
+    fn take_final_head(&mut self) -> Result<Option<AnswerHead>, SendError> {
+        while !self.connection.received.is_empty() {
+            let Some(head) = take_answer_head(&mut self.connection.received, self.limits)? else { return Ok(None) };
+            if head.status == StatusCode::SWITCHING_PROTOCOLS {
+                return Err(SendError::UnexpectedUpgrade);
+            }
+            if !head.status.is_informational() {
+                return Ok(Some(head));
+            }
+            self.interim += 1;
+            if self.interim > MAX_INTERIM {
+                return Err(MalformedHead::TooManyInterim.into());
+            }
+        }
+        Ok(None)
+    }
+
+    /// The connection has ended, in order or not.
+    fn ended(&mut self, read_error: Option<io::Error>) -> Failure {
+        let is_silent = self.connection.received.is_empty() && self.interim == 0;
+        let (written, write_error) = match std::mem::replace(&mut self.writing, Writing::Whole) {
+            Writing::Going(outgoing) => (outgoing.is_begun, None),
+            Writing::Whole => (true, None),
+            Writing::Failed { is_begun, error } => (is_begun, Some(error)),
+        };
+        let error = write_error.or(read_error.filter(|error| error.kind() != io::ErrorKind::UnexpectedEof));
+        let is_close = error.as_ref().is_none_or(|error| is_close(error.kind()));
+        let error = match error {
+            Some(source) => SendError::Broken { written, source },
+            None if is_silent => SendError::ClosedBeforeHead { written },
+            None => MalformedHead::Torn.into(),
+        };
+        Failure { error, ended_silently: is_silent && is_close }
+    }
+}
+
+/// Whether this is how a connection fails that the other side has closed.
+fn is_close(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+    matches!(kind, ConnectionReset | BrokenPipe | ConnectionAborted | NotConnected)
+}
+
+/// What had not been written of a request when the final head of its answer came.
+#[derive(Debug)]
+pub(super) enum Unwritten {
+    /// Nothing: the connection is in order.
+    Nothing,
+    /// So much.
+    Rest(Outgoing),
+    /// Something that can't be written any more.
+    Lost,
+}
