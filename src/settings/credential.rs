@@ -1,0 +1,248 @@
+//! The forms in which one secret may be given: itself, a variable's name, a file, a digest.
+
+use config::Value;
+
+use super::fault::quoted;
+use super::given::Given;
+use super::layers::origin_of;
+use super::reading::Table;
+use crate::domain::client::KeyDigest;
+use crate::domain::secret::Secret;
+
+/// How a secret's key gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// The secret itself.
+    Plain,
+    /// The name of a variable that holds it.
+    Variable,
+    /// A file that holds it.
+    File,
+    /// Its SHA-256.
+    Digest,
+    /// Several digests, any of which will do.
+    Digests,
+}
+
+/// The keys of one secret, with their forms.
+pub(super) struct Forms(&'static [(&'static str, Form)]);
+
+pub(super) const API_KEY: Forms =
+    Forms(&[("api_key", Form::Plain), ("api_key_env", Form::Variable), ("api_key_file", Form::File)]);
+pub(super) const CLIENT_KEY: Forms = Forms(&[
+    ("key", Form::Plain),
+    ("key_env", Form::Variable),
+    ("key_file", Form::File),
+    ("keys_sha256", Form::Digests),
+]);
+pub(super) const ADMIN_TOKEN: Forms = Forms(&[
+    ("token", Form::Plain),
+    ("token_env", Form::Variable),
+    ("token_file", Form::File),
+    ("token_sha256", Form::Digest),
+]);
+pub(super) const READ_TOKEN: Forms = Forms(&[
+    ("read_token", Form::Plain),
+    ("read_token_env", Form::Variable),
+    ("read_token_file", Form::File),
+    ("read_token_sha256", Form::Digest),
+]);
+pub(super) const WEBHOOK_URL: Forms = Forms(&[("url", Form::Plain), ("url_env", Form::Variable)]);
+pub(super) const WEBHOOK_SECRET: Forms = Forms(&[("secret_env", Form::Variable)]);
+
+impl Forms {
+    /// The keys' names, for a fault.
+    pub(super) fn names(&self) -> String {
+        self.0.iter().map(|(key, _)| *key).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What a secret that can't be read means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unset {
+    /// A variable that is unset or empty, and an unreadable file, are faults.
+    Fault,
+    /// A variable that is unset or empty, or whose name is empty, means that there is none. An unreadable file is a fault.
+    None,
+    /// Neither matters: the secret is not in use.
+    Ignored,
+}
+
+/// What the forms of one secret amount to.
+pub(super) enum Credential {
+    /// None is given.
+    Absent,
+    /// One is given that can't be used; where that matters, a fault says why.
+    Unusable,
+    /// The secret.
+    Text(Secret),
+    /// Its digests.
+    Digests(Vec<KeyDigest>),
+}
+
+impl Credential {
+    /// The secret itself.
+    pub(super) fn secret(self) -> Option<Secret> {
+        match self {
+            Self::Text(secret) => Some(secret),
+            Self::Absent | Self::Unusable | Self::Digests(_) => None,
+        }
+    }
+
+    /// All digests that admit.
+    pub(super) fn digests(self) -> Vec<KeyDigest> {
+        match self {
+            Self::Text(secret) => vec![KeyDigest::of(secret.expose())],
+            Self::Digests(digests) => digests,
+            Self::Absent | Self::Unusable => Vec::new(),
+        }
+    }
+
+    /// The digest of a secret of which there is one.
+    pub(super) fn one_digest(self) -> Option<KeyDigest> {
+        self.digests().into_iter().next()
+    }
+}
+
+impl Table<'_, '_> {
+    /// Reads one secret. Of its forms that of the latest layer wins; two in one layer are a fault.
+    pub(super) fn credential(&mut self, forms: &Forms, unset: Unset) -> Credential {
+        let mut given: Vec<(&'static str, Form, Value)> = Vec::new();
+        for (key, form) in forms.0 {
+            if let Some(value) = self.take(key) {
+                given.push((*key, *form, value));
+            }
+        }
+        let rank = |value: &Value| origin_of(value).map_or(0, |origin| origin.rank());
+        let highest = given.iter().map(|(_, _, value)| rank(value)).max().unwrap_or_default();
+        given.retain(|(_, _, value)| rank(value) == highest);
+        match given.as_slice() {
+            [] => Credential::Absent,
+            [(key, form, value)] => {
+                let credential = self.resolve(key, *form, value, unset);
+                match credential {
+                    Credential::Text(_) | Credential::Digests(_) => {
+                        let name = Given::new(value).text().filter(|_| *form == Form::Variable);
+                        self.record(key, name.map_or_else(|| "set".to_owned(), shown_name));
+                    }
+                    Credential::Absent | Credential::Unusable => {}
+                }
+                credential
+            }
+            [(first, ..), others @ ..] => {
+                let names: Vec<&str> = others.iter().map(|(key, ..)| *key).collect();
+                let found = format!("a form of a secret that {} in the same layer gives too", names.join(" and "));
+                self.fault(first, found, format!("one of {}", forms.names()));
+                Credential::Unusable
+            }
+        }
+    }
+
+    fn resolve(&mut self, key: &'static str, form: Form, value: &Value, unset: Unset) -> Credential {
+        let given = Given::new(value);
+        if form == Form::Digests {
+            return self.digests(key, &given);
+        }
+        let Some(text) = given.text() else {
+            self.fault(key, given.kind(), "a text");
+            return Credential::Unusable;
+        };
+        match form {
+            Form::Plain => self.checked(key, text, "it"),
+            Form::Variable => self.variable(key, text, unset),
+            Form::File if unset == Unset::Ignored => match std::fs::read_to_string(text) {
+                Ok(content) => self.checked(key, content.trim_end_matches(['\r', '\n']), "the file"),
+                Err(_) => Credential::Unusable,
+            },
+            Form::File => match std::fs::read_to_string(text) {
+                Ok(content) => self.checked(key, content.trim_end_matches(['\r', '\n']), "the file"),
+                Err(error) => {
+                    self.fault(key, format!("{}: {error}", quoted(text)), "a readable file that holds the secret");
+                    Credential::Unusable
+                }
+            },
+            Form::Digest | Form::Digests => {
+                if let Some(digest) = KeyDigest::from_hex(text) {
+                    return Credential::Digests(vec![digest]);
+                }
+                self.fault(key, "a text, not shown, that is no SHA-256", "64 hexadecimal digits");
+                Credential::Unusable
+            }
+        }
+    }
+
+    fn digests(&mut self, key: &'static str, given: &Given<'_>) -> Credential {
+        let wanted = "a list of SHA-256 sums, each of 64 hexadecimal digits";
+        let Some(texts) = given.texts() else {
+            self.fault(key, given.kind(), wanted);
+            return Credential::Unusable;
+        };
+        let digests: Vec<KeyDigest> = texts.iter().filter_map(|text| KeyDigest::from_hex(text)).collect();
+        if digests.is_empty() && texts.is_empty() {
+            self.fault(key, "an empty list", wanted);
+            return Credential::Unusable;
+        }
+        if digests.len() < texts.len() {
+            let count = texts.len() - digests.len();
+            self.fault(key, format!("{count} of {} texts, not shown, that are none", texts.len()), wanted);
+            return Credential::Unusable;
+        }
+        Credential::Digests(digests)
+    }
+
+    fn variable(&mut self, key: &'static str, name: &str, unset: Unset) -> Credential {
+        if name.is_empty() && unset == Unset::None {
+            return Credential::Absent;
+        }
+        if !is_variable_name(name) {
+            let wanted = "the name of a variable (letters, digits and '_'), not the secret itself";
+            self.fault(key, "a text, not shown, that is no such name", wanted);
+            return Credential::Unusable;
+        }
+        match self.reading.variables.get(name).filter(|text| !text.is_empty()).cloned() {
+            Some(text) => {
+                self.reading.variables_taken.insert(name.to_owned());
+                self.checked(key, &text, "the variable")
+            }
+            None => match unset {
+                Unset::None => Credential::Absent,
+                Unset::Ignored => Credential::Unusable,
+                Unset::Fault => {
+                    self.fault(
+                        key,
+                        format!("{}, which is unset or empty", shown_name(name)),
+                        "a variable that holds the secret",
+                    );
+                    Credential::Unusable
+                }
+            },
+        }
+    }
+
+    /// A secret that can stand in a header (RFC 9110, section 5.5), where all of ours end up.
+    fn checked(&mut self, key: &'static str, text: &str, place: &str) -> Credential {
+        let fits = text.bytes().all(|b| (b' '..=b'~').contains(&b)) && text.trim() == text;
+        if text.is_empty() {
+            self.fault(key, format!("nothing: {place} is empty"), "a secret that is not empty");
+            return Credential::Unusable;
+        }
+        if !fits {
+            let found = format!("{place}, not shown, with characters that no header can hold");
+            self.fault(key, found, "visible ASCII characters, without space, line break or the like at either end");
+            return Credential::Unusable;
+        }
+        Credential::Text(Secret::new(text))
+    }
+}
+
+fn is_variable_name(name: &str) -> bool {
+    let is_part = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    name.bytes().all(is_part) && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
+}
+
+/// A variable's name, if it looks like one: a key that was pasted here by mistake may be a name by its letters alone.
+fn shown_name(name: &str) -> String {
+    let looks_like_a_name =
+        name.len() <= 64 && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    if looks_like_a_name { format!("the variable {name}") } else { "a variable, its name not shown".to_owned() }
+}

@@ -1,0 +1,87 @@
+//! What no key can tell alone: rules between endpoints, clients and the address.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use config::{Map, Value, ValueKind};
+
+use super::endpoints::Endpoints;
+use super::environment::alike;
+use super::fault::Fault;
+use super::reading::Reading;
+use super::sections::Settings;
+use crate::domain::client::Client;
+use crate::domain::endpoint::{Auth, Endpoint};
+use crate::domain::ids::ProfileId;
+
+/// Ids that variables can't tell apart.
+pub(super) fn check_ids(reading: &mut Reading<'_>, tree: &Map<String, Value>) {
+    for section in ["endpoints", "clients"] {
+        let Some(ValueKind::Table(entries)) = tree.get(section).map(|value| &value.kind) else { continue };
+        let mut groups: BTreeMap<String, BTreeSet<&String>> = BTreeMap::new();
+        for id in entries.keys() {
+            groups.entry(alike(id)).or_default().insert(id);
+        }
+        for ids in groups.into_values().filter(|ids| ids.len() > 1) {
+            let names: Vec<String> = ids.iter().map(|id| super::fault::quoted(id)).collect();
+            let wanted = "ids that differ in more than '_' and '-', which are the same in a variable";
+            reading.fault(section, names.join(" and "), wanted);
+        }
+    }
+}
+
+/// All other rules between tables.
+pub(super) fn check(reading: &mut Reading<'_>, settings: &Settings, endpoints: &Endpoints, clients: &[Client]) {
+    check_profiles(reading, &endpoints.profiles, clients);
+    check_passthrough(reading, &endpoints.sound, clients);
+    check_keys(reading, clients);
+    check_exposure(reading, settings, clients);
+}
+
+fn check_profiles(reading: &mut Reading<'_>, known: &BTreeSet<ProfileId>, clients: &[Client]) {
+    let is_list_of_profiles = |key: &str| key.starts_with("endpoints.") && key.ends_with(".profiles");
+    // With no endpoint at all, or a list of profiles that is at fault itself, nobody can say which profiles are meant.
+    if known.is_empty() || reading.faults.iter().any(|fault| is_list_of_profiles(&fault.key)) {
+        return;
+    }
+    for client in clients.iter().filter(|client| !known.contains(&client.profile)) {
+        let names: Vec<&str> = known.iter().map(ProfileId::as_str).collect();
+        let found = format!("the profile {:?}, which no endpoint lists", client.profile);
+        reading.fault(&format!("clients.{}.profile", client.id), found, format!("one of {}", names.join(", ")));
+    }
+}
+
+fn check_passthrough(reading: &mut Reading<'_>, endpoints: &[Endpoint], clients: &[Client]) {
+    for endpoint in endpoints.iter().filter(|endpoint| endpoint.auth == Auth::Passthrough) {
+        let Some(client) = clients.iter().find(|client| endpoint.in_profile(&client.profile)) else { continue };
+        let found =
+            format!("\"passthrough\" in the profile {:?}, whose client {} has a key", client.profile, client.id);
+        let wanted =
+            "a profile without clients, or a key of the endpoint's own: a client can't show two credentials at once";
+        reading.fault(&format!("endpoints.{}.auth", endpoint.id), found, wanted);
+    }
+}
+
+fn check_keys(reading: &mut Reading<'_>, clients: &[Client]) {
+    for (index, client) in clients.iter().enumerate() {
+        let is_shared = |other: &&Client| client.keys.iter().any(|key| other.keys.contains(key));
+        if let Some(other) = clients.iter().take(index).find(is_shared) {
+            let found = format!("a key that {} has too", other.id);
+            reading.fault(&format!("clients.{}", client.id), found, "a key of its own for each client");
+        }
+    }
+}
+
+fn check_exposure(reading: &mut Reading<'_>, settings: &Settings, clients: &[Client]) {
+    let host = &settings.server.host;
+    // A faulty host is a fault of its own, and a faulty key of a client too.
+    let is_faulty =
+        |fault: &Fault| fault.key == "server" || fault.key == "server.host" || fault.key.starts_with("clients");
+    if reading.faults.iter().any(is_faulty) || host.is_loopback() || settings.server.allow_anonymous {
+        return;
+    }
+    if clients.iter().all(|client| client.keys.is_empty()) {
+        let found = format!("{:?}, which others can reach, and no client with a key", host.as_str());
+        let wanted = "a loopback address, or tables [clients.NAME] with keys, or server.allow_anonymous = true";
+        reading.fault("server.host", found, wanted);
+    }
+}

@@ -1,0 +1,253 @@
+//! The layers that settings come in, and what they amount to when the later ones win.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use config::{Config, Map, Value, ValueKind};
+
+use super::Source;
+use super::fault::{Fault, key_part};
+use super::origin::Origin;
+use super::toml_text;
+
+/// The defaults, which are the first layer.
+pub(super) const BUILT_IN: &str = include_str!("../../settings/default.toml");
+
+/// Every table (and the one list of tables) that settings may have at their top.
+pub(super) const SECTIONS: [&str; 21] = [
+    "server",
+    "log",
+    "timeouts",
+    "stream",
+    "retry",
+    "breaker",
+    "rate_limit",
+    "overload",
+    "verifier",
+    "affinity",
+    "stats",
+    "state",
+    "reload",
+    "admin",
+    "upstream",
+    "webhook",
+    "otel",
+    "rules",
+    "clients",
+    "endpoints",
+    "prices",
+];
+
+/// The directory that is looked into where none is named.
+const DEFAULT_PLACE: &str = "settings";
+/// The environment where none is named.
+const DEFAULT_ENVIRONMENT: &str = "development";
+
+/// One layer: a file, or all variables together.
+#[derive(Clone)]
+struct Layer {
+    name: String,
+    table: Map<String, Value>,
+}
+
+impl fmt::Debug for Layer {
+    /// Without the values, some of which are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Layer").field(&self.name).finish()
+    }
+}
+
+impl config::Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn config::Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
+        Ok(self.table.clone())
+    }
+}
+
+/// All layers, lowest first.
+#[derive(Debug, Default)]
+pub(super) struct Layers(Vec<Layer>);
+
+impl Layers {
+    /// The built-in defaults alone.
+    pub(super) fn built_in(faults: &mut Vec<Fault>) -> Self {
+        let mut layers = Self::default();
+        layers.add_text("the built-in defaults".to_owned(), BUILT_IN, &SECTIONS, faults);
+        layers
+    }
+
+    /// Reads a further file, which `key` names where it is not empty, over the others. One that can't be read leaves an empty layer and a fault.
+    pub(super) fn add_file(&mut self, key: &str, path: &Path, tables: &[&str], faults: &mut Vec<Fault>) {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => self.add_text(name, &text, tables, faults),
+            Err(error) => {
+                let wanted = "a readable file in UTF-8".to_owned();
+                faults.push(Fault { key: key.to_owned(), source: name, found: error.to_string(), wanted });
+            }
+        }
+    }
+
+    fn add_text(&mut self, name: String, text: &str, tables: &[&str], faults: &mut Vec<Fault>) {
+        let mut table = match toml_text::parse(text, self.0.len()) {
+            Ok(table) => table,
+            Err(error) => {
+                let source = error.line.map_or_else(|| name.clone(), |line| format!("{name} line {line}"));
+                let found = format!("a text that is not TOML ({})", error.message);
+                faults.push(Fault { key: String::new(), source, found, wanted: "valid TOML".to_owned() });
+                Map::new()
+            }
+        };
+        // The merging library takes a key at the top for a path, so that an unknown one must not reach it.
+        let is_known = |key: &str| tables.contains(&key);
+        let (known, unknown): (Map<_, _>, Map<_, _>) = table.drain().partition(|(key, _)| is_known(key));
+        self.0.push(Layer { name, table: known });
+        let mut unknown: Vec<_> = unknown.into_iter().collect();
+        unknown.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (key, value) in unknown {
+            faults.push(Fault {
+                key: key_part(&key),
+                source: self.place_of_value(&value),
+                found: "a table or key that does not exist".to_owned(),
+                wanted: format!("one of the tables {}", tables.join(", ")),
+            });
+        }
+    }
+
+    /// Puts the variables over the files.
+    pub(super) fn add_variables(&mut self, table: Map<String, Value>) {
+        self.0.push(Layer { name: "variables".to_owned(), table });
+    }
+
+    /// Takes the highest layer off again.
+    pub(super) fn remove_highest(&mut self) {
+        self.0.pop();
+    }
+
+    /// What the layers amount to: later ones win, key by key; each value keeps its origin.
+    pub(super) fn merged(&self) -> Map<String, Value> {
+        let mut builder = Config::builder();
+        for layer in self.0.iter().cloned() {
+            builder = builder.add_source(layer);
+        }
+        // A layer never fails to give what it holds, so there is always a table.
+        match builder.build().map(|config| config.cache.kind) {
+            Ok(ValueKind::Table(table)) => table,
+            Ok(_) | Err(_) => Map::new(),
+        }
+    }
+
+    /// The names of the files that were read.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|layer| layer.name.as_str())
+    }
+
+    /// The table of this name in the highest layer.
+    pub(super) fn in_highest(&self, table: &str) -> Option<&Value> {
+        self.0.last()?.table.get(table)
+    }
+
+    /// A file with a line, or a variable's name.
+    pub(super) fn place_of_value(&self, value: &Value) -> String {
+        origin_of(value).map_or_else(String::new, |origin| self.place(&origin))
+    }
+
+    /// The same for an origin.
+    fn place(&self, origin: &Origin) -> String {
+        match origin {
+            Origin::Variable { name } => format!("variable {name}"),
+            Origin::Line { layer, line } => {
+                let name = self.0.get(*layer).map_or("", |layer| layer.name.as_str());
+                format!("{name} line {line}")
+            }
+        }
+    }
+
+    /// Where the highest layer that has this table has it. The merging library forgets it for tables.
+    pub(super) fn place_of_table(&self, path: &[String]) -> String {
+        let find = |layer: &Layer| {
+            let (first, rest) = path.split_first()?;
+            let mut value = layer.table.get(first)?;
+            for part in rest {
+                let ValueKind::Table(table) = &value.kind else { return None };
+                value = table.get(part)?;
+            }
+            origin_of(value)
+        };
+        self.0.iter().rev().find_map(find).map_or_else(String::new, |origin| self.place(&origin))
+    }
+}
+
+/// Where a value came from; for a table that was merged, where one of its values did.
+pub(super) fn origin_of(value: &Value) -> Option<Origin> {
+    if let Some(origin) = value.origin() {
+        return Origin::decode(origin);
+    }
+    let ValueKind::Table(table) = &value.kind else { return None };
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| *key);
+    entries.into_iter().find_map(|(_, value)| origin_of(value))
+}
+
+/// Reads the files that `source` names, over the built-in defaults.
+pub(super) fn read_files(source: &Source, faults: &mut Vec<Fault>) -> Layers {
+    let mut layers = Layers::built_in(faults);
+    let named_place = source.place.as_deref().filter(|place| !place.as_os_str().is_empty());
+    let place = named_place.unwrap_or_else(|| Path::new(DEFAULT_PLACE));
+    // Anything but a directory is read as a file: it may be a pipe.
+    if place.exists() && !place.is_dir() {
+        layers.add_file("", place, &SECTIONS, faults);
+        return layers;
+    }
+    if named_place.is_some() && !place.is_dir() {
+        faults.push(Fault {
+            key: String::new(),
+            source: place.display().to_string(),
+            found: "no such directory or file".to_owned(),
+            wanted: "a directory with settings, or a single file (--settings, QCC_SETTINGS_DIR)".to_owned(),
+        });
+        return layers;
+    }
+    for path in files_in(place, source, faults) {
+        layers.add_file("", &path, &SECTIONS, faults);
+    }
+    layers
+}
+
+fn files_in(place: &Path, source: &Source, faults: &mut Vec<Fault>) -> Vec<PathBuf> {
+    let chosen = source.environment.as_deref().filter(|name| !name.is_empty());
+    let environment = chosen.unwrap_or(DEFAULT_ENVIRONMENT);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let mut names = vec!["default"];
+    if !environment.chars().all(is_plain) || environment.starts_with('.') {
+        faults.push(Fault {
+            key: String::new(),
+            source: "--env or QCC_ENV".to_owned(),
+            found: super::fault::quoted(environment),
+            wanted: "a name of letters, digits, '-', '_' and '.': the file NAME.toml in the settings directory"
+                .to_owned(),
+        });
+    } else if !matches!(environment, "default" | "local") {
+        names.push(environment);
+    }
+    names.push("local");
+    let mut paths = Vec::new();
+    for name in names {
+        let path = place.join(format!("{name}.toml"));
+        // What is there but can't be read is a fault, not an absence.
+        if path.symlink_metadata().is_ok() {
+            paths.push(path);
+        } else if chosen == Some(name) && name != "local" {
+            faults.push(Fault {
+                key: String::new(),
+                source: path.display().to_string(),
+                found: "no such file".to_owned(),
+                wanted: format!("the file of the environment {name:?} that was named (--env, QCC_ENV)"),
+            });
+        }
+    }
+    paths
+}

@@ -1,0 +1,150 @@
+//! The settings: built-in defaults, files and variables, layer over layer, read into types that hold valid values only.
+//!
+//! Nothing is read from the process but files; variables come in as an argument. Every fault is found, not the first alone,
+//! and no fault shows a secret.
+
+mod clients;
+mod credential;
+mod cross;
+mod effect;
+mod endpoints;
+mod environment;
+mod fault;
+mod given;
+mod headers;
+mod layers;
+mod origin;
+mod reading;
+mod sections;
+mod toml_text;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use config::{Map, Value, ValueKind};
+
+pub use effect::Note;
+pub use fault::{Fault, Faults};
+pub use sections::*;
+
+use layers::Layers;
+use reading::Reading;
+
+use crate::domain::client::Client;
+use crate::domain::topology::Topology;
+
+/// Where settings come from.
+#[derive(Clone, Default)]
+pub struct Source {
+    /// A directory or a single file, which then must exist; `None`: the directory `settings`, if there is one.
+    pub place: Option<PathBuf>,
+    /// The environment, whose file then must exist in a directory; `None`: `development`, if there is such a file.
+    pub environment: Option<String>,
+    /// The process's variables.
+    pub variables: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Source {
+    /// Without the variables, some of which are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut source = f.debug_struct("Source");
+        source.field("place", &self.place).field("environment", &self.environment).finish_non_exhaustive()
+    }
+}
+
+/// Settings without a fault.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// All but the endpoints and clients.
+    pub settings: Settings,
+    /// The endpoints.
+    pub topology: Topology,
+    /// The clients, in the order of their ids. None at all: everybody is served.
+    pub clients: Vec<Client>,
+    /// The keys that are set but have no effect yet.
+    pub notes: Vec<Note>,
+    /// The names of the variables that were used, in order.
+    pub variables_taken: Vec<String>,
+    /// The layers that were read, lowest first.
+    pub sources: Vec<String>,
+}
+
+/// Reads the settings.
+///
+/// # Errors
+///
+/// Every [`Fault`] that they have.
+pub fn load(source: &Source) -> Result<Loaded, Faults> {
+    let mut faults = Vec::new();
+    let mut layers = layers::read_files(source, &mut faults);
+    add_clients_file(&mut layers, source, &mut faults);
+    let variables = environment::read(&source.variables, &layers.merged());
+    faults.extend(variables.faults);
+    let mut sources: Vec<String> = layers.names().map(ToOwned::to_owned).collect();
+    if !variables.taken.is_empty() {
+        sources.push("variables".to_owned());
+    }
+    layers.add_variables(variables.table);
+
+    let mut tree = layers.merged();
+    let mut reading = Reading::new(&layers, &source.variables);
+    cross::check_ids(&mut reading, &tree);
+    let settings = Settings::read(&mut reading, &mut tree);
+    let endpoints = endpoints::read(&mut reading, &mut tree);
+    let clients = clients::read(&mut reading, &mut tree);
+    let notes = effect::judge(&mut reading, &recorded_defaults());
+    cross::check(&mut reading, &settings, &endpoints, &clients);
+    faults.append(&mut reading.faults);
+    Faults::none_or(faults)?;
+
+    let mut variables_taken = variables.taken;
+    variables_taken.extend(reading.variables_taken);
+    variables_taken.sort();
+    variables_taken.dedup();
+    Ok(Loaded { settings, topology: Topology::new(endpoints.sound), clients, notes, variables_taken, sources })
+}
+
+/// Puts the file that `server.clients_file` names over the other files.
+fn add_clients_file(layers: &mut Layers, source: &Source, faults: &mut Vec<Fault>) {
+    let files = layers.merged();
+    layers.add_variables(environment::read(&source.variables, &files).table);
+    let path = clients_file(layers.merged());
+    layers.remove_highest();
+    let Some(path) = path else { return };
+    layers.add_file("server.clients_file", &path, &["clients"], faults);
+    let ids = |value: Option<&Value>| match value.map(|value| &value.kind) {
+        Some(ValueKind::Table(entries)) => entries.clone(),
+        Some(_) | None => Map::new(),
+    };
+    let before = ids(files.get("clients"));
+    let added = ids(layers.in_highest("clients"));
+    let mut clashing: Vec<(&String, &Value)> = added.iter().filter(|(id, _)| before.contains_key(*id)).collect();
+    clashing.sort_by_key(|(id, _)| *id);
+    for (id, value) in clashing {
+        faults.push(Fault {
+            key: format!("clients.{}", fault::key_part(id)),
+            source: layers.place_of_value(value),
+            found: "a client that another file has too".to_owned(),
+            wanted: "each client in one file only".to_owned(),
+        });
+    }
+}
+
+fn clients_file(mut tree: Map<String, Value>) -> Option<PathBuf> {
+    let ValueKind::Table(mut server) = tree.remove("server")?.kind else { return None };
+    let ValueKind::String(path) = server.remove("clients_file")?.kind else { return None };
+    (!path.is_empty()).then(|| Path::new(&path).to_owned())
+}
+
+/// What the built-in defaults alone amount to, for telling what was set away from them.
+fn recorded_defaults() -> BTreeMap<String, String> {
+    let layers = Layers::built_in(&mut Vec::new());
+    let variables = BTreeMap::new();
+    let mut reading = Reading::new(&layers, &variables);
+    Settings::read(&mut reading, &mut layers.merged());
+    reading.recorded
+}

@@ -1,0 +1,272 @@
+//! `[log]`, `[stats]`, `[state]`, `[reload]`, `[admin]`, `[upstream]`, `[webhook]`, `[otel]`: what operators look after.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::domain::client::KeyDigest;
+use crate::domain::secret::Secret;
+use crate::settings::credential::{ADMIN_TOKEN, READ_TOKEN, Unset, WEBHOOK_SECRET, WEBHOOK_URL};
+use crate::settings::reading::{Shown, Table};
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object a line.
+    Json,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A filter as `env_logger` reads it.
+    pub level: String,
+    /// How a line is written.
+    pub format: LogFormat,
+    /// Whether the words of upstreams' errors are kept.
+    pub upstream_errors: bool,
+}
+
+impl Log {
+    pub(super) fn read(mut table: Table<'_, '_>) -> Self {
+        let wanted = "off, error, warn, info, debug or trace, or with targets such as \"info,qcc_gateway=debug\"";
+        let log = Self {
+            level: table
+                .read("level", Shown::Always, wanted, |given| {
+                    given.text().filter(|text| is_log_filter(text)).map(ToOwned::to_owned)
+                })
+                .unwrap_or_default(),
+            format: table.word("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]).unwrap_or_default(),
+            upstream_errors: table.flag("upstream_errors").unwrap_or_default(),
+        };
+        table.finish();
+        log
+    }
+}
+
+/// Whether a text is a filter of levels and `target=level` pairs. `env_logger` takes any other word for a target that may
+/// log everything, so that a misspelt level would open the flood; such a word is refused here.
+fn is_log_filter(text: &str) -> bool {
+    let directives = text.split_once('/').map_or(text, |(directives, _)| directives);
+    let is_level = |level: &str| level.trim().parse::<log::LevelFilter>().is_ok();
+    let is_directive = |directive: &str| match directive.split_once('=') {
+        Some((target, level)) => !target.trim().is_empty() && is_level(level),
+        None => is_level(directive),
+    };
+    directives.split(',').all(is_directive)
+}
+
+/// `[stats]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// How many queue moves and verifications are kept.
+    pub events: usize,
+}
+
+impl Stats {
+    pub(super) fn read(mut table: Table<'_, '_>) -> Self {
+        let stats = Self { events: table.integer("events", 0..=10_000_000).unwrap_or_default() };
+        table.finish();
+        stats
+    }
+}
+
+/// `[state]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The file in which standing outlives a restart.
+    pub file: Option<PathBuf>,
+}
+
+impl State {
+    pub(super) fn read(mut table: Table<'_, '_>) -> Self {
+        let state = Self { file: table.optional_path("file") };
+        table.finish();
+        state
+    }
+}
+
+/// `[reload]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// How often to look for changed files; `None`: never.
+    pub watch: Option<Duration>,
+}
+
+impl Reload {
+    pub(super) fn read(mut table: Table<'_, '_>) -> Self {
+        let reload = Self { watch: table.duration("watch").filter(|period| !period.is_zero()) };
+        table.finish();
+        reload
+    }
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// The token that may read and change.
+    pub token: Option<KeyDigest>,
+    /// The token that may read only.
+    pub read_token: Option<KeyDigest>,
+    /// Whether stats, metrics and events are open to everybody.
+    pub public_stats: bool,
+    /// An address of its own for the routes of its own.
+    pub listen: Option<SocketAddr>,
+}
+
+impl Admin {
+    pub(super) fn read(mut table: Table<'_, '_>) -> Self {
+        let wanted = "an address and port such as \"127.0.0.1:7861\", or \"\" for none";
+        let admin = Self {
+            token: table.credential(&ADMIN_TOKEN, Unset::None).one_digest(),
+            read_token: table.credential(&READ_TOKEN, Unset::None).one_digest(),
+            public_stats: table.flag("public_stats").unwrap_or_default(),
+            listen: table
+                .read("listen", Shown::Always, wanted, |given| match given.text()? {
+                    "" => Some(None),
+                    text => text.parse().ok().map(Some),
+                })
+                .flatten(),
+        };
+        table.finish();
+        admin
+    }
+}
+
+/// `[upstream]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Certificate authorities (PEM) to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Upstream {
+    pub(super) fn read(mut table: Table<'_, '_>) -> Self {
+        let upstream = Self { ca_file: table.optional_path("ca_file") };
+        if let Some(path) = &upstream.ca_file {
+            match std::fs::read(path) {
+                Err(error) => {
+                    table.fault(
+                        "ca_file",
+                        format!("{}: {error}", path.display()),
+                        "a readable file of certificates (PEM)",
+                    );
+                }
+                Ok(bytes) if !bytes.windows(PEM_START.len()).any(|window| window == PEM_START) => {
+                    table.fault(
+                        "ca_file",
+                        format!("{}, which holds no certificate", path.display()),
+                        "a file of certificates (PEM)",
+                    );
+                }
+                Ok(_) => {}
+            }
+        }
+        table.finish();
+        upstream
+    }
+}
+
+const PEM_START: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
+/// What a webhook may be told: the names of the events.
+const WEBHOOK_EVENTS: [&str; 14] = [
+    "isolated",
+    "recovered",
+    "nothing_usable",
+    "reload_failed",
+    "verified",
+    "second_opinion",
+    "cooldown",
+    "exhausted",
+    "disabled",
+    "enabled",
+    "added",
+    "changed",
+    "removed",
+    "reload",
+];
+
+/// `[webhook]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Where events are posted; `None`: off. Such URLs often hold a credential.
+    pub url: Option<Secret>,
+    /// Signs what is posted.
+    pub secret: Option<Secret>,
+    /// Which events are posted.
+    pub events: Vec<String>,
+}
+
+impl Webhook {
+    pub(super) fn read(mut table: Table<'_, '_>) -> Self {
+        let url = table.credential(&WEBHOOK_URL, Unset::None).secret();
+        if url.as_ref().is_some_and(|url| !is_http_url(url.expose())) {
+            table.fault(
+                "url",
+                "a text, not shown, that is no URL",
+                "an http or https URL (in url, or in the variable that url_env names)",
+            );
+        }
+        let webhook = Self {
+            url,
+            secret: table.credential(&WEBHOOK_SECRET, Unset::None).secret(),
+            events: table
+                .texts("events", &format!("some of {}", WEBHOOK_EVENTS.join(", ")), |name| {
+                    WEBHOOK_EVENTS.contains(&name)
+                })
+                .unwrap_or_default(),
+        };
+        table.finish();
+        webhook
+    }
+}
+
+/// `[otel]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Otel {
+    /// Where traces go, OTLP over HTTP; `None`: off. It may hold a credential.
+    pub endpoint: Option<Secret>,
+    /// The name that they carry.
+    pub service_name: String,
+}
+
+impl Otel {
+    pub(super) fn read(mut table: Table<'_, '_>) -> Self {
+        let endpoint = table.read("endpoint", Shown::Never, "an http or https URL, or \"\" for off", |given| {
+            let text = given.text()?;
+            (text.is_empty() || is_http_url(text)).then(|| Secret::new(text))
+        });
+        let endpoint = endpoint.filter(|url| !url.expose().is_empty());
+        if endpoint.is_some() {
+            table.record("endpoint", "set");
+        }
+        let otel = Self { endpoint, service_name: table.text("service_name").unwrap_or_default() };
+        table.finish();
+        otel
+    }
+}
+
+fn is_http_url(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_log_filter;
+
+    #[test]
+    fn a_misspelt_level_is_no_target() {
+        for good in ["info", "OFF", "info,qcc_gateway=debug", "warn, actix=off", "debug/words", "a::b=trace"] {
+            assert!(is_log_filter(good), "{good}");
+        }
+        for bad in ["", "loud", "info,", "info,qcc_gateway", "qcc_gateway=loud", "=info", "a=b=info"] {
+            assert!(!is_log_filter(bad), "{bad}");
+        }
+    }
+}

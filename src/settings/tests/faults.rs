@@ -1,0 +1,342 @@
+//! Every rule, by a case that breaks it.
+
+use super::{Directory, ENDPOINT, faults_of, load, load_text, one_fault, sound};
+
+/// A fault of an otherwise sound file: the text, and what the fault's line says.
+#[track_caller]
+fn refused(text: &str, parts: &[&str]) {
+    one_fault(&format!("{text}\n{ENDPOINT}"), &[], parts);
+}
+
+/// A fault of the endpoint, by lines that are added to its table.
+#[track_caller]
+fn endpoint_refused(lines: &str, parts: &[&str]) {
+    one_fault(&format!("{ENDPOINT}{lines}"), &[], parts);
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_a_fault_with_its_line() {
+    for (text, key, wanted) in [
+        ("[server]\nport = \"7860\"", "server.port (", "found the text \"7860\"; wanted: an integer from 0 to 65535"),
+        ("[server]\nport = 78.0", "server.port", "found 78.0"),
+        ("[server]\nport = -1", "server.port", "found -1"),
+        ("[server]\nport = 65536", "server.port", "found 65536"),
+        ("[server]\nport = 99999999999999999999999", "server.port", "wanted: an integer"),
+        ("[server]\nport = 9999999999999999999999999999999999999999999", "server.port", "wanted: an integer"),
+        ("[server]\nworkers = [1]", "server.workers", "found a list"),
+        ("[server]\ntrail_headers = \"yes\"", "server.trail_headers", "wanted: true or false"),
+        ("[server]\ntrail_headers = 1", "server.trail_headers", "wanted: true or false"),
+        ("[server]\nhost = 1", "server.host", "wanted: an IP address"),
+        ("[server]\nhost = \"1.2.3.4:80\"", "server.host", "wanted: an IP address"),
+        ("[server]\nmax_body = 33554432", "server.max_body", "wanted: a size"),
+        ("[server]\nmax_body = \"-1MiB\"", "server.max_body", "wanted: a size"),
+        ("[server]\nmax_body = \"0\"", "server.max_body", "wanted: a size"),
+        ("[server]\nmax_body = \"many\"", "server.max_body", "wanted: a size"),
+        ("[server]\nother_paths = \"/v1/models\"", "server.other_paths", "wanted: a list of texts"),
+        ("[server]\nother_paths = [1]", "server.other_paths", "wanted: a list of texts"),
+        ("[server]\nother_paths = [\"/[\"]", "server.other_paths", "\"/[\"; wanted: globs over paths"),
+        ("[server]\nmax_connections = 0", "server.max_connections", "from 1"),
+        ("[timeouts]\nconnect = 5", "timeouts.connect", "wanted: a duration"),
+        ("[timeouts]\nconnect = \"5 parsecs\"", "timeouts.connect", "wanted: a duration"),
+        ("[timeouts]\nconnect = \"-5s\"", "timeouts.connect", "wanted: a duration"),
+        ("[timeouts]\nconnect = \"0s\"", "timeouts.connect", "above zero"),
+        ("[timeouts]\nresponse = \"900years\"", "timeouts.response", "at most a year"),
+        ("[log]\nlevel = \"loud\"", "log.level", "off, error, warn"),
+        ("[log]\nformat = \"xml\"", "log.format", "one of \"text\", \"json\""),
+        ("[stream]\non_break = \"never\"", "stream.on_break", "one of \"auto\", \"event\", \"abort\""),
+        ("[retry]\nmax_attempts = 0", "retry.max_attempts", "from 1"),
+        ("[retry]\nbudget_ratio = -0.1", "retry.budget_ratio", "at least 0"),
+        ("[retry]\nbudget_ratio = nan", "retry.budget_ratio", "at least 0"),
+        ("[retry]\nbudget_ratio = inf", "retry.budget_ratio", "at least 0"),
+        ("[breaker]\nfailure_rate = 0.0", "breaker.failure_rate", "above 0"),
+        ("[breaker]\nfailure_rate = 1.1", "breaker.failure_rate", "at most 1"),
+        ("[breaker]\nfailure_threshold = 0", "breaker.failure_threshold", "from 1"),
+        ("[breaker]\nwindow = \"0s\"", "breaker.window", "above zero"),
+        ("[verifier]\nmultiplier = 0.9", "verifier.multiplier", "at least 1"),
+        ("[verifier]\njitter = 1.5", "verifier.jitter", "from 0 to 1"),
+        ("[verifier]\nconcurrency = 0", "verifier.concurrency", "from 1"),
+        ("[verifier]\nmax_tokens = 0", "verifier.max_tokens", "from 1"),
+        ("[verifier]\nopenai_model = \"\"", "verifier.openai_model", "the name of a model"),
+        ("[admin]\nlisten = \"7861\"", "admin.listen", "an address and port"),
+        ("[admin]\ntoken_sha256 = \"abc\"", "admin.token_sha256", "64 hexadecimal digits"),
+        ("[upstream]\nca_file = \"/nowhere/at/all\"", "upstream.ca_file", "a readable file"),
+        ("[webhook]\nevents = [\"isolatd\"]", "webhook.events", "\"isolatd\"; wanted: some of isolated"),
+        ("[webhook]\nurl = \"ftp://a\"", "webhook.url", "http or https"),
+        ("[otel]\nendpoint = \"collector:4317\"", "otel.endpoint", "http or https"),
+        ("[prices.\"a[\"]\ninput = 1\noutput = 1", "prices.\"a[\"", "a glob"),
+        ("[prices.a]\ninput = -1\noutput = 1", "prices.a.input", "at least 0"),
+        ("[prices.a]\ninput = 1", "prices.a.output", "found nothing"),
+        ("[[rules]]\nstatus = 403", "rules.1", "no key 'as'"),
+        ("[[rules]]\nas = \"client\"", "rules.1", "fits every answer"),
+        ("[[rules]]\nstatus = 99\nas = \"client\"", "rules.1.status", "from 100 to 599"),
+        ("[[rules]]\nstatus = 403\nas = \"nothing\"", "rules.1.as", "one of \"account\""),
+        ("[rules]\nstatus = 403", "rules", "a list of tables"),
+    ] {
+        refused(text, &[key, wanted, "local.toml line "]);
+    }
+}
+
+#[test]
+fn the_line_is_the_values_own() {
+    refused("\n\n[server]\n# words\nport = true", &["local.toml line 5)"]);
+}
+
+#[test]
+fn an_unknown_key_is_a_fault_that_lists_the_known_ones() {
+    refused("[server]\nprot = 1", &["server.prot", "does not exist", "host, port"]);
+    refused("[sever]\nport = 1", &["sever (", "does not exist", "server, log"]);
+    refused("server = 5", &["server (", "found an integer, not shown; wanted: a table"]);
+    refused("\"server.port\" = 1", &["\"server.port\"", "does not exist"]);
+    refused("\"server[99999999999999]\" = 1", &["does not exist"]);
+    refused("clients = 1", &["clients (", "wanted: tables"]);
+    refused("clients.alice = 1", &["clients.alice", "wanted: a table"]);
+    one_fault(
+        "endpoints.other = 1\nendpoints.main = { base_url = \"http://a\", api_key = \"k\" }",
+        &[],
+        &["endpoints.other", "wanted: a table"],
+    );
+    refused("prices.a = 1", &["prices.a", "wanted: a table"]);
+    endpoint_refused("wieght = 1", &["endpoints.main.wieght", "line 4", "base_url"]);
+}
+
+#[test]
+fn an_endpoints_value_that_is_impossible_is_a_fault() {
+    for (lines, key, wanted) in [
+        ("priority = 10", "priority", "from 0 to 9"),
+        ("weight = 1001", "weight", "from 0 to 1000"),
+        ("weight = -1", "weight", "from 0 to 1000"),
+        ("queue = \"failure\"", "queue", "one of \"primary\", \"secondary\""),
+        ("protocol = \"gemini\"", "protocol", "one of \"anthropic\", \"openai\""),
+        ("auth = \"basic\"", "auth", "\"x-api-key\", \"bearer\", \"both\", \"passthrough\""),
+        ("profiles = []", "profiles", "at least one"),
+        ("profiles = [\"a b\"]", "profiles", "\"a b\"; wanted"),
+        ("models = [\"claude-[\"]", "models", "globs"),
+        ("model_map = { \"a[\" = \"b\" }", "model_map", "no glob"),
+        ("model_map = { a = 1 }", "model_map", "no name of a model"),
+        ("model_map = { a = \"\" }", "model_map", "no name of a model"),
+        ("model_map = 1", "model_map", "a table such as"),
+        ("max_in_flight = -1", "max_in_flight", "0 for none"),
+        ("price_factor = -1.0", "price_factor", "at least 0"),
+        ("enabled = \"true\"", "enabled", "true or false"),
+        ("headers = { \"a b\" = \"c\" }", "headers", "no header can have"),
+        ("headers = { Host = \"c\" }", "headers", "the header host"),
+        ("headers = { content-length = \"3\" }", "headers", "the header content-length"),
+        ("headers = { connection = \"close\" }", "headers", "the header connection"),
+        ("headers = { a = \"b\\nc\" }", "headers", "for a a text, not shown"),
+        ("headers = { a = 1 }", "headers", "for a an integer, not shown"),
+        ("headers = { A = \"1\", a = \"1\" }", "headers", "twice"),
+        ("verify_headers = { te = \"1\" }", "verify_headers", "the header te"),
+        ("api_key_env = \"X\"", "api_key", "in the same layer"),
+        ("auth = \"passthrough\"", "auth", "together with a key"),
+    ] {
+        endpoint_refused(lines, &[&format!("endpoints.main.{key}"), wanted]);
+    }
+}
+
+#[test]
+fn a_base_url_is_http_and_its_userinfo_leaves_authorization_free() {
+    let with = |url: &str, more: &str| format!("[endpoints.a]\nbase_url = \"{url}\"\napi_key = \"k\"\n{more}");
+    one_fault(&with("ftp://a", ""), &[], &["endpoints.a.base_url", "\"ftp://a\"", "http or https"]);
+    one_fault(&with("a.example", ""), &[], &["endpoints.a.base_url"]);
+    one_fault(&with("https://a?key=x", ""), &[], &["endpoints.a.base_url", "not shown", "query"]);
+    one_fault(&with("https://u:p@a", "auth = \"bearer\""), &[], &["endpoints.a.base_url", "authorization"]);
+    one_fault(&with("https://u:p@a", "auth = \"both\""), &[], &["endpoints.a.base_url", "authorization"]);
+    one_fault(&with("https://u:p@a", "protocol = \"openai\""), &[], &["endpoints.a.base_url", "authorization"]);
+    sound(&with("https://u:p@a", ""), &[]);
+    one_fault("[endpoints.a]\napi_key = \"k\"", &[], &["endpoints.a.base_url", "line 1", "found nothing"]);
+    one_fault("[endpoints.a]\nbase_url = \"http://a\"", &[], &["endpoints.a.api_key_env", "found no key"]);
+    one_fault("[endpoints.a]\nbase_url = 5\napi_key = \"k\"", &[], &["endpoints.a.base_url"]);
+    sound("[endpoints.a]\nbase_url = \"http://a\"\nauth = \"passthrough\"", &[]);
+}
+
+#[test]
+fn ids_are_checked_and_must_differ_in_a_variable_too() {
+    let endpoint = |id: &str| format!("[endpoints.{id}]\nbase_url = \"http://a\"\napi_key = \"k\"\n");
+    one_fault(&endpoint("Main"), &[], &["endpoints.Main", "an id is"]);
+    one_fault(&endpoint("\"a.b\""), &[], &["endpoints.\"a.b\"", "an id is"]);
+    one_fault(&(endpoint("a-b") + &endpoint("a_b")), &[], &["endpoints", "\"a-b\" and \"a_b\""]);
+    one_fault(&format!("{ENDPOINT}[clients.B]\nkey = \"c\""), &[], &["clients.B", "an id is"]);
+}
+
+#[test]
+fn a_secret_that_can_not_be_read_is_a_fault_but_for_disabled_endpoints() {
+    let directory = Directory::new(&[("good", "k-file\r\n"), ("empty", "\n"), ("wide", "ké")]);
+    let endpoint = |line: &str| format!("[endpoints.a]\nbase_url = \"http://a\"\n{line}\n");
+    let file = |name: &str| format!("api_key_file = {:?}", directory.path().join(name));
+    sound(&endpoint(&file("good")), &[]);
+    for (line, wanted) in [
+        (file("absent"), "a readable file"),
+        (file("empty"), "is empty"),
+        (file("wide"), "no header can hold"),
+        ("api_key = \"\"".to_owned(), "is empty"),
+        ("api_key = \"a\\nb\"".to_owned(), "no header can hold"),
+        ("api_key = \" a\"".to_owned(), "no header can hold"),
+        ("api_key = 5".to_owned(), "an integer, not shown"),
+        ("api_key_env = \"MY_KEY\"".to_owned(), "the variable MY_KEY, which is unset or empty"),
+        ("api_key_env = \"sk-ant-1\"".to_owned(), "the name of a variable"),
+        ("api_key_env = \"\"".to_owned(), "the name of a variable"),
+        ("api_key_env = \"EMPTY\"".to_owned(), "unset or empty"),
+    ] {
+        one_fault(&endpoint(&line), &[("EMPTY", "")], &["endpoints.a.api_key", wanted]);
+    }
+    for line in [file("absent"), "api_key_env = \"MY_KEY\"".to_owned()] {
+        sound(&endpoint(&format!("{line}\nenabled = false")), &[]);
+    }
+    one_fault(
+        &endpoint("api_key_env = \"MY_KEY\""),
+        &[("MY_KEY", "line\n")],
+        &["endpoints.a.api_key_env", "no header"],
+    );
+}
+
+#[test]
+fn clients_are_known_by_keys_of_their_own() {
+    let with = |clients: &str| format!("{ENDPOINT}{clients}");
+    let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    for (clients, key, wanted) in [
+        ("[clients.a]".to_owned(), "clients.a.key_env", "found no key"),
+        ("[clients.a]\nkey_env = \"NOWHERE\"".to_owned(), "clients.a.key_env", "unset or empty"),
+        ("[clients.a]\nkey = \"\"".to_owned(), "clients.a.key", "is empty"),
+        ("[clients.a]\nkeys_sha256 = []".to_owned(), "clients.a.keys_sha256", "an empty list"),
+        ("[clients.a]\nkeys_sha256 = [\"12\"]".to_owned(), "clients.a.keys_sha256", "1 of 1 texts"),
+        ("[clients.a]\nkeys_sha256 = \"12\"".to_owned(), "clients.a.keys_sha256", "a list of SHA-256 sums"),
+        (format!("[clients.a]\nkey = \"x\"\nkeys_sha256 = [\"{digest}\"]"), "clients.a.key", "in the same layer"),
+        (
+            format!("[clients.a]\nkey = \"abc\"\n[clients.b]\nkeys_sha256 = [\"{digest}\"]"),
+            "clients.b",
+            "a key that a has too",
+        ),
+        (
+            "[clients.a]\nkey = \"x\"\nprofile = \"other\"".to_owned(),
+            "clients.a.profile",
+            "\"other\", which no endpoint lists",
+        ),
+        ("[clients.a]\nkey = \"x\"\nprofile = \"\"".to_owned(), "clients.a.profile", "the name of a profile"),
+        ("[clients.a]\nkey = \"x\"\nexpires = \"soon\"".to_owned(), "clients.a.expires", "RFC 3339"),
+        ("[clients.a]\nkey = \"x\"\nmax_in_flight = -1".to_owned(), "clients.a.max_in_flight", "from 0"),
+    ] {
+        one_fault(&with(&clients), &[], &[key, wanted]);
+    }
+    let loaded = sound(&with(&format!("[clients.a]\nkeys_sha256 = [\"{digest}\", \"{digest}\"]\nteam = \"t\"")), &[]);
+    let client = &loaded.clients[0];
+    assert!(client.enabled && client.keys.len() == 1 && client.keys[0].matches("abc"));
+    assert_eq!((client.profile.as_str(), client.team.as_deref()), ("default", Some("t")));
+}
+
+#[test]
+fn a_passthrough_endpoint_serves_no_profile_whose_clients_have_keys() {
+    let text = |profile: &str| {
+        format!(
+            "{ENDPOINT}[endpoints.open]\nbase_url = \"http://b\"\nauth = \"passthrough\"\nprofiles = [\"open\"]\n\
+             [clients.a]\nkey = \"x\"\nprofile = \"{profile}\""
+        )
+    };
+    sound(&text("default"), &[]);
+    one_fault(&text("open"), &[], &["endpoints.open.auth", "whose client a has a key"]);
+}
+
+#[test]
+fn an_address_that_others_reach_needs_clients_with_keys() {
+    let text = |server: &str| format!("[server]\n{server}\n{ENDPOINT}");
+    for host in ["0.0.0.0", "::", "10.1.2.3", "gateway.internal"] {
+        one_fault(&text(&format!("host = \"{host}\"")), &[], &["server.host", host, "allow_anonymous"]);
+        sound(&text(&format!("host = \"{host}\"\nallow_anonymous = true")), &[]);
+        sound(&format!("{}[clients.a]\nkey = \"x\"", text(&format!("host = \"{host}\""))), &[]);
+    }
+    for host in ["127.0.0.1", "::1", "localhost"] {
+        sound(&text(&format!("host = \"{host}\"")), &[]);
+    }
+}
+
+#[test]
+fn without_any_endpoint_the_demonstration_is_named() {
+    one_fault("", &[], &["endpoints", "qcc-gateway demo"]);
+}
+
+#[test]
+fn a_protection_that_is_not_there_yet_is_refused() {
+    let digest = "a".repeat(64);
+    for (text, key) in [
+        ("[admin]\ntoken = \"t\"".to_owned(), "admin.token"),
+        (format!("[admin]\ntoken_sha256 = \"{digest}\""), "admin.token_sha256"),
+        ("[admin]\nread_token = \"t\"".to_owned(), "admin.read_token"),
+        ("[admin]\nlisten = \"127.0.0.1:1\"".to_owned(), "admin.listen"),
+        ("[clients.a]\nkey = \"k\"\nexpires = \"2030-01-01T00:00:00Z\"".to_owned(), "clients.a.expires"),
+        ("[clients.a]\nkey = \"k\"\nexpires = 2030-01-01T00:00:00Z".to_owned(), "clients.a.expires"),
+        ("[clients.a]\nkey = \"k\"\nmax_in_flight = 1".to_owned(), "clients.a.max_in_flight"),
+    ] {
+        refused(&text, &[key, "does not enforce it yet"]);
+    }
+    one_fault(
+        ENDPOINT,
+        &[("QCC_ADMIN_TOKEN", "t")],
+        &["admin.token_env", "the variable QCC_ADMIN_TOKEN, which is set", "does not enforce it yet"],
+    );
+    one_fault(ENDPOINT, &[("QCC_READ_TOKEN", "t")], &["admin.read_token_env", "does not enforce it yet"]);
+    sound(&format!("[admin]\ntoken_env = \"ANOTHER\"\nread_token_env = \"\"\n{ENDPOINT}"), &[("QCC_ADMIN_TOKEN", "")]);
+    sound(&format!("[clients.a]\nkey = \"k\"\nexpires = \"\"\nmax_in_flight = 0\n{ENDPOINT}"), &[]);
+}
+
+#[test]
+fn what_has_no_effect_yet_is_noted_and_nothing_else_is() {
+    for (text, keys) in [
+        ("[retry]\npark = \"11s\"\nmax_attempts = 3\ndeadline = \"1m\"", vec!["retry.park"]),
+        ("[retry]\npark = \"10000ms\"", vec![]),
+        (
+            "[timeouts]\nsuspect = \"1s\"\nconnect = \"1s\"\nfirst_content = \"1s\"",
+            vec!["timeouts.first_content", "timeouts.suspect"],
+        ),
+        ("[stream]\non_break = \"abort\"", vec!["stream.on_break"]),
+        ("[affinity]\nenabled = false", vec!["affinity.enabled"]),
+        ("[state]\nfile = \"x\"", vec!["state.file"]),
+        ("[reload]\nwatch = \"1s\"", vec!["reload.watch"]),
+        ("[webhook]\nurl = \"http://a\"", vec!["webhook.url"]),
+        ("[otel]\nendpoint = \"http://a\"", vec!["otel.endpoint"]),
+        ("[prices.a]\ninput = 1\noutput = 2", vec!["prices.a.input", "prices.a.output"]),
+        ("[[rules]]\nstatus = 403\nas = \"client\"", vec!["rules.1.as", "rules.1.status"]),
+        ("[breaker]\nwindow = \"1s\"\n[verifier]\ntimeout = \"1s\"\n[stats]\nevents = 1", vec![]),
+        (
+            "[overload]\ncooldown = \"1s\"\n[rate_limit]\nexhausted_after = \"1s\"",
+            vec!["overload.cooldown", "rate_limit.exhausted_after"],
+        ),
+    ] {
+        let loaded = sound(&format!("{text}\n{ENDPOINT}"), &[]);
+        assert_eq!(loaded.notes.iter().map(|note| note.key.as_str()).collect::<Vec<_>>(), keys, "{text}");
+    }
+    let loaded = sound(&format!("{ENDPOINT}price_factor = 0.5"), &[]);
+    assert_eq!(loaded.notes[0].key, "endpoints.main.price_factor");
+    assert_eq!(sound(&format!("{ENDPOINT}price_factor = 1"), &[]).notes, []);
+}
+
+#[test]
+fn a_faulty_endpoints_clients_are_no_faults_but_others_are() {
+    let text = |profile: &str| {
+        format!(
+            "[endpoints.a]\nbase_url = 1\napi_key = \"k\"\nprofiles = [\"x\"]\n[clients.c]\nkey = \"c\"\nprofile = \"{profile}\""
+        )
+    };
+    one_fault(&text("x"), &[], &["endpoints.a.base_url"]);
+    let told = faults_of(&text("y"), &[]);
+    assert!(told.contains("clients.c.profile") && told.ends_with("\n2 faults in the settings"), "{told}");
+}
+
+#[test]
+fn all_faults_are_told_at_once_a_line_each_and_counted() {
+    let text = "[server]\nport = true\nhost = 5\n[nothing]\n[endpoints.\"a\\nb\"]\nbase_url = \"x\"\n";
+    let told = faults_of(text, &[("QCC__RETRY__MAX_ATTEMPTS", "0123")]);
+    let lines: Vec<&str> = told.lines().collect();
+    for key in ["nothing", "server.host", "server.port", "retry.max_attempts", "endpoints.\"a\\nb\""] {
+        assert!(lines.iter().any(|line| line.starts_with(key)), "{key}: {told}");
+    }
+    assert_eq!(lines.last(), Some(&format!("{} faults in the settings", lines.len() - 1).as_str()));
+    assert_eq!(load_text(text, &[]).unwrap_err().to_string().lines().last(), Some("6 faults in the settings"));
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_a_fault_and_the_others_are_still_looked_at() {
+    let directory =
+        Directory::new(&[("default.toml", "[server]\nport = \n"), ("local.toml", "[server]\nport = true\n")]);
+    let told = load(&directory.source(&[])).unwrap_err().to_string();
+    assert!(told.contains("default.toml line 2"), "{told}");
+    assert!(told.contains("server.port") && told.contains("local.toml line 2"), "{told}");
+}

@@ -1,0 +1,68 @@
+//! From the text of one TOML file to values that know the line on which they stand.
+
+use config::{Map, Value, ValueKind};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::origin::Origin;
+
+/// Why a text is no TOML. It repeats nothing of the text, which may hold secrets.
+pub(super) struct SyntaxError {
+    /// Counted from 1; `None` where the parser names no place.
+    pub(super) line: Option<usize>,
+    /// What the parser says.
+    pub(super) message: String,
+}
+
+/// Reads the text of the layer with the number `layer`.
+pub(super) fn parse(text: &str, layer: usize) -> Result<Map<String, Value>, SyntaxError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines = Lines { text, layer };
+    match DeTable::parse(text) {
+        Ok(table) => Ok(lines.table(table.get_ref())),
+        Err(error) => Err(SyntaxError {
+            line: error.span().map(|span| lines.line_at(span.start)),
+            message: error.message().to_owned(),
+        }),
+    }
+}
+
+struct Lines<'text> {
+    text: &'text str,
+    layer: usize,
+}
+
+impl Lines<'_> {
+    fn line_at(&self, offset: usize) -> usize {
+        let before = self.text.as_bytes().get(..offset).unwrap_or_default();
+        before.split(|byte| *byte == b'\n').count()
+    }
+
+    fn table(&self, table: &DeTable<'_>) -> Map<String, Value> {
+        let entry = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+            let key: &std::borrow::Cow<'_, str> = key.get_ref();
+            (key.to_string(), self.value(value))
+        };
+        table.iter().map(entry).collect()
+    }
+
+    fn value(&self, value: &Spanned<DeValue<'_>>) -> Value {
+        let kind = match value.get_ref() {
+            DeValue::String(text) => ValueKind::String(text.to_string()),
+            DeValue::Integer(number) => integer(number.as_str(), number.radix()),
+            DeValue::Float(number) => ValueKind::Float(number.as_str().parse().unwrap_or(f64::NAN)),
+            DeValue::Boolean(flag) => ValueKind::Boolean(*flag),
+            // Times are texts elsewhere in the settings, so a bare one is taken for its text.
+            DeValue::Datetime(time) => ValueKind::String(time.to_string()),
+            DeValue::Array(items) => ValueKind::Array(items.iter().map(|item| self.value(item)).collect()),
+            DeValue::Table(table) => ValueKind::Table(self.table(table)),
+        };
+        let origin = Origin::Line { layer: self.layer, line: self.line_at(value.span().start) };
+        Value::new(Some(&origin.encode()), kind)
+    }
+}
+
+/// A number too large for any key is still a number, so that its own key's check names it.
+fn integer(digits: &str, radix: u32) -> ValueKind {
+    i128::from_str_radix(digits, radix).map_or(ValueKind::Float(f64::INFINITY), ValueKind::I128)
+}
