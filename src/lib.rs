@@ -7,3 +7,5 @@ pub mod clock;
 pub mod upstream;
 
 pub mod settings;
+
+pub mod actors;

@@ -1,0 +1,90 @@
+//! One attempt's permission to use one endpoint, which reports its end exactly once.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use actix::Addr;
+
+use super::messages::Settle;
+use super::registry::Registry;
+use crate::domain::endpoint::Endpoint;
+use crate::domain::epoch::EpochReader;
+use crate::domain::ids::{Epoch, Serial};
+use crate::domain::outcome::{ErrorNote, Outcome};
+use crate::domain::registry::{Grant, Settlement};
+use crate::upstream::{Withdrawn, WritePermit};
+
+/// A granted lease. One that is dropped unsettled reports that it was cancelled.
+#[derive(Debug)]
+pub struct Lease {
+    grant: Grant,
+    model: Option<Arc<str>>,
+    epochs: EpochReader,
+    registry: Addr<Registry>,
+    written_at: Cell<Option<Epoch>>,
+    settled: bool,
+}
+
+impl Lease {
+    pub(super) fn new(grant: Grant, model: Option<Arc<str>>, epochs: EpochReader, registry: Addr<Registry>) -> Self {
+        Self { grant, model, epochs, registry, written_at: Cell::new(None), settled: false }
+    }
+
+    /// Whom the attempt may be sent to.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.grant.endpoint
+    }
+
+    /// The lease's own number.
+    pub fn serial(&self) -> Serial {
+        self.grant.ticket.serial
+    }
+
+    /// The endpoint's epoch when it was granted.
+    pub fn epoch(&self) -> Epoch {
+        self.grant.ticket.epoch
+    }
+
+    /// Whether anything of the request was written.
+    pub fn was_written(&self) -> bool {
+        self.written_at.get().is_some()
+    }
+
+    /// Reports the attempt's end.
+    pub fn settle(mut self, outcome: Outcome, error: Option<ErrorNote>) {
+        self.report(outcome, error);
+    }
+
+    fn report(&mut self, outcome: Outcome, error: Option<ErrorNote>) {
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        self.registry.do_send(Settle(Settlement {
+            ticket: self.grant.ticket.clone(),
+            outcome,
+            error,
+            model: self.model.clone(),
+            written_at: self.written_at.get(),
+        }));
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.report(Outcome::Cancelled, None);
+    }
+}
+
+impl WritePermit for Lease {
+    /// Refuses where the endpoint's epoch has moved since the lease was granted.
+    ///
+    /// What the audit is told is read from the epoch clock, not from the gate: a gate that failed to close would show.
+    fn may_write(&self) -> Result<(), Withdrawn> {
+        let newest = self.epochs.newest();
+        if !self.grant.gate.is_at(self.grant.ticket.epoch) {
+            return Err(Withdrawn);
+        }
+        self.written_at.set(Some(newest));
+        Ok(())
+    }
+}

@@ -1,0 +1,194 @@
+//! What the actors say to each other. Who may say what to whom, and in which order, is in `PROTOCOL.md`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use actix::Message;
+use tokio::sync::oneshot;
+
+use super::lease::Lease;
+use super::verifier::{Verification, VerifierView};
+use crate::domain::breaker::{BreakerBank, Judgement};
+use crate::domain::challenge::RecoveryProof;
+use crate::domain::events::Event;
+use crate::domain::ids::{EndpointId, Epoch, Serial, Ticket};
+use crate::domain::journal::Journal;
+use crate::domain::queues::SwitchError;
+use crate::domain::registry::{Ask, NoEndpoint, Observation, RegistryView, Settlement};
+use crate::domain::schedule::VerifyJob;
+use crate::domain::stats::{AttemptRecord, RequestRecord, Stats};
+use crate::domain::time::Moment;
+use crate::domain::topology::{Topology, TopologyDiff};
+
+/// The answer to an [`Acquire`].
+pub type Acquired = Result<Lease, NoEndpoint>;
+
+/// Worker to registry: may I use an endpoint, and which?
+///
+/// It brings the channel for its answer, so that the registry can see when a worker that waits has left.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Acquire {
+    /// What is asked.
+    pub ask: Ask,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Acquired>,
+}
+
+impl Acquire {
+    /// The message, and where its answer will come.
+    pub fn new(ask: Ask) -> (Self, oneshot::Receiver<Acquired>) {
+        let (reply, answer) = oneshot::channel();
+        (Self { ask, reply }, answer)
+    }
+}
+
+/// Lease to registry: the attempt is over. Exactly once a lease.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Settle(pub Settlement);
+
+/// Registry to breakers: an outcome to take in.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Observe {
+    /// What happened.
+    pub observation: Observation,
+    /// When the registry heard of it.
+    pub at: Moment,
+}
+
+/// Registry to breakers: the endpoint starts anew.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ResetBreaker {
+    /// Whose breaker.
+    pub endpoint: EndpointId,
+    /// Its new epoch.
+    pub epoch: Epoch,
+}
+
+/// Breakers to registry: the answer to each failing [`Observe`].
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Verdict {
+    /// The lease that failed.
+    pub ticket: Ticket,
+    /// Whether that is enough.
+    pub judgement: Judgement,
+}
+
+/// Worker to registry: answer when the verdict on this lease's failure is in. Sent after the [`Settle`] and before the
+/// request is answered, so that whoever sees the answer can rely on the isolation.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Judged(pub Serial);
+
+/// Registry to verifier: the whole failure queue. Level-triggered: a lost message strands nobody, the next one makes up.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct FailureList(pub Arc<[VerifyJob]>);
+
+/// Registry to verifier: hold a conversation with this endpoint at once and tell the verdict.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Converse {
+    /// With whom.
+    pub job: VerifyJob,
+    /// Who wants to know. By then a recovery is in the registry's mailbox.
+    pub reply: oneshot::Sender<Verification>,
+}
+
+/// Verifier to registry: the code came back from an isolated endpoint.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Recovered {
+    /// The evidence.
+    pub proof: RecoveryProof,
+    /// How many verifications it took.
+    pub verifications: u32,
+}
+
+/// Start or reload to registry: this is the set of endpoints from now on.
+#[derive(Debug, Message)]
+#[rtype(result = "TopologyDiff")]
+pub struct Apply(pub Arc<Topology>);
+
+/// Admin to registry: switch an endpoint on or off.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), SwitchError>")]
+pub struct SetEnabled {
+    /// Which endpoint.
+    pub id: EndpointId,
+    /// On or off.
+    pub enabled: bool,
+    /// The admin's address.
+    pub by: IpAddr,
+}
+
+/// Admin to registry: move an endpoint to the failure queue.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), SwitchError>")]
+pub struct Isolate {
+    /// Which endpoint.
+    pub id: EndpointId,
+    /// The admin's address.
+    pub by: IpAddr,
+}
+
+/// Admin to registry: verify an endpoint at once, wherever it is.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Verification, SwitchError>")]
+pub struct VerifyNow(pub EndpointId);
+
+/// Anyone to stats: something to count or to remember. Never part of control.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub enum Note {
+    /// A client's request is over.
+    Request(RequestRecord),
+    /// An attempt is over.
+    Attempt(AttemptRecord),
+    /// A queue move or a verification.
+    Event(Event),
+}
+
+/// Routes and tests to registry: a copy of the state.
+#[derive(Debug, Message)]
+#[rtype(result = "RegistryView")]
+pub struct ViewRegistry;
+
+/// Tests to registry: what was done, in order.
+#[derive(Debug, Message)]
+#[rtype(result = "Journal")]
+pub struct ViewJournal;
+
+/// Routes and tests to breakers: a copy of the state.
+#[derive(Debug, Message)]
+#[rtype(result = "BreakerBank")]
+pub struct ViewBreakers;
+
+/// Routes and tests to verifier: a copy of the state.
+#[derive(Debug, Message)]
+#[rtype(result = "VerifierView")]
+pub struct ViewVerifier;
+
+/// Routes and tests to stats: a copy of the counts.
+#[derive(Debug, Message)]
+#[rtype(result = "Stats")]
+pub struct ViewStats;
+
+/// Routes to stats: the events with a number above this one.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<(u64, Event)>")]
+pub struct EventsAfter(pub u64);
+
+/// A timer, or a test, to registry or verifier: look at the clock. Every timer is only a source of ticks.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Tick;
+
+/// App to all actors: the process is stopping. Answered when the actor may go.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Drain;

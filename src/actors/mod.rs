@@ -1,0 +1,144 @@
+#![doc = include_str!("PROTOCOL.md")]
+
+pub mod breakers;
+pub mod lease;
+pub mod lifeline;
+pub mod messages;
+pub mod registry;
+pub mod stats;
+pub mod verifier;
+
+use std::sync::Arc;
+
+use actix::{Actor, Addr, AsyncContext};
+use actix_rt::Arbiter;
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::domain::breaker::BreakerPolicy;
+use crate::domain::registry::RegistryPolicy;
+use crate::domain::schedule::SchedulePolicy;
+use crate::domain::topology::Topology;
+use crate::upstream::Probe;
+
+use breakers::Breakers;
+
+use lifeline::{Lifeline, OnDeath};
+use messages::{Apply, Drain};
+use registry::{Peers, Registry};
+use stats::StatsCollector;
+use verifier::Verifier;
+
+/// How many messages a mailbox holds before `send` waits. Load is shed by limits in the cores, not here.
+const MAILBOX_CAPACITY: usize = 1 << 16;
+
+/// What the actors need to know of the settings.
+#[derive(Clone, Copy, Debug)]
+pub struct CorePolicy {
+    /// For the registry.
+    pub registry: RegistryPolicy,
+    /// For the breakers.
+    pub breaker: BreakerPolicy,
+    /// For the verifier.
+    pub schedule: SchedulePolicy,
+    /// How many events are kept.
+    pub events: usize,
+}
+
+/// The running actors.
+#[derive(Clone, Debug)]
+pub struct Core {
+    /// The owner of every endpoint's standing.
+    pub registry: Addr<Registry>,
+    /// The circuit breakers.
+    pub breakers: Addr<Breakers>,
+    /// The failure verifier.
+    pub verifier: Addr<Verifier>,
+    /// The stats collector.
+    pub stats: Addr<StatsCollector>,
+}
+
+/// The threads on which the actors run.
+#[derive(Debug)]
+pub struct CoreThreads {
+    core: Arbiter,
+    verifier: Arbiter,
+}
+
+/// The core could not be started: an arbiter's thread ended at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the actors' threads could not be started; is the process out of threads or memory?")]
+pub struct CoreError;
+
+impl Core {
+    /// Starts the actors with their endpoints.
+    ///
+    /// Registry, breakers and stats share an arbiter, so that a verdict never waits for a thread to wake up; the verifier,
+    /// which does I/O, has one of its own. `probe` is called there, for its client can't leave the thread.
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError`] where a thread could not be started.
+    pub async fn start(
+        policy: CorePolicy,
+        topology: Arc<Topology>,
+        clock: Clock,
+        probe: impl FnOnce() -> Probe + Send + 'static,
+        on_death: OnDeath,
+    ) -> Result<(Self, CoreThreads), CoreError> {
+        let threads = CoreThreads { core: Arbiter::new(), verifier: Arbiter::new() };
+        let (tell, told) = oneshot::channel();
+        let verifier_thread = threads.verifier.handle();
+        let events = policy.events;
+        let stats_line = Lifeline::new("stats collector", Arc::clone(&on_death));
+        let stats =
+            StatsCollector::start_in_arbiter(&threads.core.handle(), move |_| StatsCollector::new(events, stats_line));
+        let notes = stats.clone();
+        let registry = Registry::start_in_arbiter(&threads.core.handle(), move |ctx| {
+            let me = ctx.address();
+            let line = |actor| Lifeline::new(actor, Arc::clone(&on_death));
+            let breakers = Breakers::new(policy.breaker, me.clone().recipient(), line("breakers' actor")).start();
+            let verifier_line = line("verifier");
+            let recovered = me.recipient();
+            let verifier_notes = notes.clone().recipient();
+            let verifier = Verifier::start_in_arbiter(&verifier_thread, move |_| {
+                Verifier::new(policy.schedule, clock, probe(), recovered, verifier_notes, verifier_line)
+            });
+            let peers = Peers {
+                observe: breakers.clone().recipient(),
+                reset: breakers.clone().recipient(),
+                failures: verifier.clone().recipient(),
+                converse: verifier.clone().recipient(),
+                stats: notes.recipient(),
+            };
+            drop(tell.send((breakers, verifier)));
+            Registry::new(policy.registry, clock, peers, line("registry"))
+        });
+        let (breakers, verifier) = told.await.map_err(|_| CoreError)?;
+        let core = Self { registry, breakers, verifier, stats };
+        core.registry.send(Apply(topology)).await.map_err(|_| CoreError)?;
+        Ok((core, threads))
+    }
+
+    /// Ends the verification; everything else goes on, so that attempts under way may finish.
+    pub async fn stop_verification(&self) {
+        let _ = self.verifier.send(Drain).await;
+    }
+
+    /// Ends the rest, once no request is under way.
+    pub async fn stop(&self) {
+        let _ = self.breakers.send(Drain).await;
+        let _ = self.registry.send(Drain).await;
+        let _ = self.stats.send(Drain).await;
+    }
+}
+
+impl CoreThreads {
+    /// Ends the threads.
+    pub fn stop(self) {
+        for arbiter in [self.verifier, self.core] {
+            arbiter.stop();
+            drop(arbiter.join());
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The actor that owns every endpoint's standing. It translates messages for its core and carries out what follows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, MessageResult, Recipient, Response};
+use log::{debug, error, info, warn};
+use tokio::sync::oneshot;
+
+use super::lease::Lease;
+use super::lifeline::Lifeline;
+use super::messages::{
+    Acquire, Acquired, Apply, Converse, Drain, FailureList, Isolate, Judged, Note, Observe, Recovered, ResetBreaker,
+    SetEnabled, Settle, Tick, Verdict, VerifyNow, ViewJournal, ViewRegistry,
+};
+use super::verifier::Verification;
+use crate::clock::Clock;
+use crate::domain::events::{Event, EventKind};
+use crate::domain::health::{BreakerState, Status};
+use crate::domain::ids::Serial;
+use crate::domain::outcome::Reason;
+use crate::domain::queues::SwitchError;
+use crate::domain::registry::{self as core, Effect, Grant, MoveNote, Outputs, RegistryCore, RegistryPolicy, WaiterId};
+use crate::domain::topology::TopologyDiff;
+
+/// How often waiters' deadlines are looked at and the failure list is told again.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Whom the registry speaks to.
+#[derive(Debug)]
+pub struct Peers {
+    /// The breakers, for outcomes.
+    pub observe: Recipient<Observe>,
+    /// The breakers, for recoveries.
+    pub reset: Recipient<ResetBreaker>,
+    /// The verifier, for the failure queue.
+    pub failures: Recipient<FailureList>,
+    /// The verifier, for conversations that an admin wants.
+    pub converse: Recipient<Converse>,
+    /// The stats collector.
+    pub stats: Recipient<Note>,
+}
+
+/// A request that waits: where its answer goes, and the model that it asked for.
+#[derive(Debug)]
+struct Waiting {
+    reply: oneshot::Sender<Acquired>,
+    model: Option<Arc<str>>,
+}
+
+/// The one owner of queue membership.
+#[derive(Debug)]
+pub struct Registry {
+    core: RegistryCore,
+    clock: Clock,
+    peers: Peers,
+    waiting: HashMap<WaiterId, Waiting>,
+    awaiting_verdict: HashMap<Serial, Vec<oneshot::Sender<()>>>,
+    lifeline: Lifeline,
+}
+
+impl Registry {
+    /// A registry without endpoints; [`Apply`] brings them.
+    pub fn new(policy: RegistryPolicy, clock: Clock, peers: Peers, lifeline: Lifeline) -> Self {
+        Self {
+            core: RegistryCore::new(policy),
+            clock,
+            peers,
+            waiting: HashMap::new(),
+            awaiting_verdict: HashMap::new(),
+            lifeline,
+        }
+    }
+
+    fn lease(&self, grant: Grant, model: Option<Arc<str>>, ctx: &Context<Self>) -> Lease {
+        Lease::new(grant, model, self.core.epochs(), ctx.address())
+    }
+
+    fn publish_failures(&self) {
+        self.peers.failures.do_send(FailureList(self.core.failures().into()));
+    }
+
+    /// Carries out what follows from an input, in order.
+    fn carry_out(&mut self, effects: Outputs, ctx: &mut Context<Self>) {
+        for effect in effects {
+            match effect {
+                Effect::Observe(observation) => {
+                    self.peers.observe.do_send(Observe { observation, at: self.clock.now() });
+                }
+                Effect::ResetBreaker(endpoint, epoch) => self.peers.reset.do_send(ResetBreaker { endpoint, epoch }),
+                Effect::PublishFailures => self.publish_failures(),
+                Effect::Granted(waiter, grant) => {
+                    // A lease that nobody takes any more gives itself back when it is dropped.
+                    if let Some(Waiting { reply, model }) = self.waiting.remove(&waiter) {
+                        drop(reply.send(Ok(self.lease(grant, model, ctx))));
+                    } else {
+                        drop(self.lease(grant, None, ctx));
+                    }
+                }
+                Effect::Refused(waiter, why) => {
+                    if let Some(Waiting { reply, .. }) = self.waiting.remove(&waiter) {
+                        drop(reply.send(Err(why)));
+                    }
+                }
+                Effect::Judged(serial) => {
+                    for reply in self.awaiting_verdict.remove(&serial).unwrap_or_default() {
+                        let _ = reply.send(());
+                    }
+                }
+                Effect::Note(event, note) => {
+                    log_move(&event, note);
+                    self.log_standing(&event);
+                    self.peers.stats.do_send(Note::Event(event));
+                }
+                Effect::Filtered { profile, excluded } => {
+                    if excluded > 0 {
+                        info!("failure queue filter: excluded {excluded} endpoint(s) profile={profile}");
+                    }
+                }
+                Effect::Summary { profile, endpoints, usable, isolated } => {
+                    info!("profile {profile}: {endpoints} endpoints, {usable} usable, {isolated} in the failure queue");
+                }
+                Effect::NeverProven(id) => warn!(
+                    "endpoint {id} has never passed a verification nor served a request, so after this isolation it may not \
+                     come back; see its base_url, key and verify_model, and verify it"
+                ),
+                Effect::Leaked(ticket) => {
+                    error!("LEAK: a request was sent to endpoint {} while it was isolated", ticket.endpoint);
+                }
+            }
+        }
+    }
+
+    /// How an endpoint stands right after it moved: with a fresh epoch no failure is counted, and no verification begun.
+    fn log_standing(&self, event: &Event) {
+        if !log::log_enabled!(log::Level::Debug) {
+            return;
+        }
+        let Some(id) = &event.endpoint else { return };
+        let view = self.core.view(self.clock.now());
+        let Some(moved) = view.endpoints.iter().find(|view| view.endpoint.id == *id) else { return };
+        let standing = moved.standing.as_str();
+        let status = Status::of(moved.standing, 0, moved.slow_start).as_str();
+        let breaker = BreakerState::of(moved.isolation.is_some(), false).as_str();
+        debug!("endpoint {id} standing={standing} status={status} breaker={breaker} in_flight={}", moved.in_flight);
+    }
+}
+
+fn log_move(event: &Event, note: MoveNote) {
+    let Some(id) = &event.endpoint else { return };
+    match event.kind {
+        EventKind::Isolated => {
+            let failures = match note {
+                MoveNote::Failures(failures) => failures,
+                MoveNote::None => 0,
+            };
+            let reason = event.reason.map_or("", Reason::as_str);
+            let last_error = event.detail.as_deref().unwrap_or("-");
+            warn!("endpoint {id} isolated reason={reason} failures={failures} last_error={last_error:?}");
+        }
+        // The recovery's line is written where its verifications are known.
+        EventKind::Recovered | EventKind::Verified => {}
+        EventKind::Disabled => info!("endpoint {id} disabled"),
+        EventKind::Enabled => info!("endpoint {id} enabled"),
+        EventKind::Added => debug!("endpoint {id} added"),
+        EventKind::Changed => info!("endpoint {id} changed"),
+        EventKind::Removed => info!("endpoint {id} removed"),
+    }
+}
+
+impl Actor for Registry {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(super::MAILBOX_CAPACITY);
+        ctx.run_interval(TICK, |_, ctx| ctx.notify(Tick));
+    }
+}
+
+impl Handler<Acquire> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Acquire { ask, reply }: Acquire, ctx: &mut Self::Context) {
+        let model = ask.model.clone();
+        let mut effects = Vec::new();
+        let acquired = self.core.acquire(ask, self.clock.now(), &mut effects);
+        self.carry_out(effects, ctx);
+        match acquired {
+            core::Acquired::Granted(grant) => drop(reply.send(Ok(self.lease(grant, model, ctx)))),
+            core::Acquired::Refused(why) => drop(reply.send(Err(why))),
+            core::Acquired::Waiting(waiter) => {
+                self.waiting.insert(waiter, Waiting { reply, model });
+            }
+        }
+    }
+}
+
+impl Handler<Settle> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Settle(settlement): Settle, ctx: &mut Self::Context) {
+        let mut effects = Vec::new();
+        self.core.settle(settlement, &mut effects);
+        self.carry_out(effects, ctx);
+    }
+}
+
+impl Handler<Verdict> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Verdict { ticket, judgement }: Verdict, ctx: &mut Self::Context) {
+        let mut effects = Vec::new();
+        self.core.judge(&ticket, judgement, self.clock.now(), &mut effects);
+        self.carry_out(effects, ctx);
+    }
+}
+
+impl Handler<Judged> for Registry {
+    type Result = Response<()>;
+
+    fn handle(&mut self, Judged(serial): Judged, _: &mut Self::Context) -> Self::Result {
+        if !self.core.awaits_verdict(serial) {
+            return Response::reply(());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.awaiting_verdict.entry(serial).or_default().push(reply);
+        Response::fut(async move { answer.await.unwrap_or_default() })
+    }
+}
+
+impl Handler<Recovered> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Recovered { proof, verifications }: Recovered, ctx: &mut Self::Context) {
+        let (id, ms, score) = (proof.endpoint().clone(), proof.elapsed().as_millis(), proof.score());
+        let mut effects = Vec::new();
+        if self.core.restore(proof, self.clock.now(), &mut effects).is_some() {
+            info!("endpoint {id} recovered ms={ms} score={score} verifications={verifications}");
+        }
+        self.carry_out(effects, ctx);
+    }
+}
+
+impl Handler<Apply> for Registry {
+    type Result = MessageResult<Apply>;
+
+    fn handle(&mut self, Apply(topology): Apply, ctx: &mut Self::Context) -> Self::Result {
+        let mut effects = Vec::new();
+        let diff: TopologyDiff = self.core.apply(topology, self.clock.now(), &mut effects);
+        self.carry_out(effects, ctx);
+        MessageResult(diff)
+    }
+}
+
+impl Handler<SetEnabled> for Registry {
+    type Result = Result<(), SwitchError>;
+
+    fn handle(&mut self, SetEnabled { id, enabled, by }: SetEnabled, ctx: &mut Self::Context) -> Self::Result {
+        let mut effects = Vec::new();
+        let result = self.core.set_enabled(&id, enabled, by, self.clock.now(), &mut effects);
+        self.carry_out(effects, ctx);
+        result.map(drop)
+    }
+}
+
+impl Handler<Isolate> for Registry {
+    type Result = Result<(), SwitchError>;
+
+    fn handle(&mut self, Isolate { id, by }: Isolate, ctx: &mut Self::Context) -> Self::Result {
+        let mut effects = Vec::new();
+        let result = self.core.isolate_by_admin(&id, by, self.clock.now(), &mut effects);
+        self.carry_out(effects, ctx);
+        result.map(drop)
+    }
+}
+
+impl Handler<VerifyNow> for Registry {
+    type Result = Response<Result<Verification, SwitchError>>;
+
+    fn handle(&mut self, VerifyNow(id): VerifyNow, _: &mut Self::Context) -> Self::Result {
+        let Some(job) = self.core.job_for(&id, self.clock.now()) else {
+            return Response::reply(Err(SwitchError::Unknown));
+        };
+        let (reply, answer) = oneshot::channel();
+        self.peers.converse.do_send(Converse { job, reply });
+        Response::fut(async move { Ok(answer.await.unwrap_or_else(|_| Verification::interrupted())) })
+    }
+}
+
+impl Handler<ViewRegistry> for Registry {
+    type Result = MessageResult<ViewRegistry>;
+
+    fn handle(&mut self, _: ViewRegistry, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.core.view(self.clock.now()))
+    }
+}
+
+impl Handler<ViewJournal> for Registry {
+    type Result = MessageResult<ViewJournal>;
+
+    fn handle(&mut self, _: ViewJournal, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.core.journal().clone())
+    }
+}
+
+impl Handler<Tick> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
+        let mut effects = Vec::new();
+        let gone: Vec<WaiterId> =
+            self.waiting.iter().filter(|(_, waiting)| waiting.reply.is_closed()).map(|(waiter, _)| *waiter).collect();
+        for waiter in gone {
+            self.waiting.remove(&waiter);
+            self.core.leave(waiter);
+        }
+        self.core.expire(self.clock.now(), &mut effects);
+        self.carry_out(effects, ctx);
+        self.publish_failures();
+    }
+}
+
+impl Handler<Drain> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
+        self.lifeline.release();
+        ctx.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests;

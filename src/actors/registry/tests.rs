@@ -1,0 +1,255 @@
+//! The registry's actor with peers that only listen: what it tells whom, and what it does while nobody answers it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use actix::{Actor, Addr, Context, Handler};
+
+use super::*;
+use crate::domain::breaker::Judgement;
+use crate::domain::endpoint::{Home, Protocol};
+use crate::domain::ids::{EndpointId, ProfileId, Ticket};
+use crate::domain::outcome::{FailureKind, Outcome};
+use crate::domain::queues::Standing;
+use crate::domain::registry::{Ask, NoEndpoint, Service};
+use crate::domain::testing::{at, endpoint, id, proof};
+use crate::domain::time::Moment;
+use crate::domain::topology::Topology;
+use crate::upstream::WritePermit;
+
+/// What the peers were told.
+#[derive(Default)]
+struct Heard {
+    observed: Vec<Ticket>,
+    reset: Vec<EndpointId>,
+    lists: Vec<Vec<EndpointId>>,
+    conversations: Vec<EndpointId>,
+    notes: usize,
+}
+
+/// All peers in one, which answers nothing.
+struct Silent(Rc<RefCell<Heard>>);
+
+impl Actor for Silent {
+    type Context = Context<Self>;
+}
+
+impl Handler<Observe> for Silent {
+    type Result = ();
+    fn handle(&mut self, message: Observe, _: &mut Self::Context) {
+        self.0.borrow_mut().observed.push(message.observation.ticket);
+    }
+}
+
+impl Handler<ResetBreaker> for Silent {
+    type Result = ();
+    fn handle(&mut self, message: ResetBreaker, _: &mut Self::Context) {
+        self.0.borrow_mut().reset.push(message.endpoint);
+    }
+}
+
+impl Handler<FailureList> for Silent {
+    type Result = ();
+    fn handle(&mut self, message: FailureList, _: &mut Self::Context) {
+        self.0.borrow_mut().lists.push(message.0.iter().map(|job| job.endpoint.id.clone()).collect());
+    }
+}
+
+impl Handler<Converse> for Silent {
+    type Result = ();
+    fn handle(&mut self, message: Converse, _: &mut Self::Context) {
+        self.0.borrow_mut().conversations.push(message.job.endpoint.id.clone());
+    }
+}
+
+impl Handler<Note> for Silent {
+    type Result = ();
+    fn handle(&mut self, _: Note, _: &mut Self::Context) {
+        self.0.borrow_mut().notes += 1;
+    }
+}
+
+/// A registry with a primary `a` and a secondary `b`, and what its peers hear.
+async fn registry() -> (Addr<Registry>, Rc<RefCell<Heard>>) {
+    let heard = Rc::new(RefCell::new(Heard::default()));
+    let silent = Silent(Rc::clone(&heard)).start();
+    let peers = Peers {
+        observe: silent.clone().recipient(),
+        reset: silent.clone().recipient(),
+        failures: silent.clone().recipient(),
+        converse: silent.clone().recipient(),
+        stats: silent.recipient(),
+    };
+    let policy = RegistryPolicy { slow_start: Duration::from_secs(30), journal: 0 };
+    let registry = Registry::new(policy, Clock::start(), peers, Lifeline::new("registry", Arc::new(|_| ()))).start();
+    let topology = Topology::new([endpoint("a", Home::Primary), endpoint("b", Home::Secondary)]);
+    registry.send(Apply(Arc::new(topology))).await.unwrap();
+    (registry, heard)
+}
+
+fn ask() -> Ask {
+    Ask {
+        profile: ProfileId::default(),
+        service: Service::Llm(Protocol::Anthropic),
+        model: None,
+        given_up: Vec::new(),
+        deadline: at(1_000_000),
+    }
+}
+
+async fn acquire(registry: &Addr<Registry>, ask: Ask) -> Lease {
+    let (acquire, answer) = Acquire::new(ask);
+    registry.do_send(acquire);
+    answer.await.unwrap().unwrap()
+}
+
+/// A request whose answer is not in yet.
+async fn waiting(registry: &Addr<Registry>, ask: Ask) -> oneshot::Receiver<Acquired> {
+    let (acquire, mut answer) = Acquire::new(ask);
+    registry.do_send(acquire);
+    registry.send(ViewRegistry).await.unwrap();
+    assert!(answer.try_recv().is_err());
+    answer
+}
+
+/// Fails a lease on `a`; the verdict is up to the test.
+async fn fail(registry: &Addr<Registry>) -> Ticket {
+    let lease = acquire(registry, ask()).await;
+    let ticket = Ticket { endpoint: lease.endpoint().id.clone(), epoch: lease.epoch(), serial: lease.serial() };
+    lease.settle(Outcome::Failure(FailureKind::UpstreamStatus), None);
+    ticket
+}
+
+const TRIP: Judgement = Judgement::Trip { reason: Reason::UpstreamStatus, failures: 1 };
+
+#[actix_web::test]
+async fn while_the_breakers_are_silent_a_failed_endpoint_is_not_given_out() {
+    let (registry, heard) = registry().await;
+    let ticket = fail(&registry).await;
+    for _ in 0..1000 {
+        let lease = acquire(&registry, Ask { given_up: vec![id("a")], ..ask() }).await;
+        assert_eq!(lease.endpoint().id, id("b"));
+    }
+    let asking = waiting(&registry, ask()).await;
+    assert_eq!(heard.borrow().observed, std::slice::from_ref(&ticket));
+    registry.do_send(Verdict { ticket, judgement: Judgement::Keep });
+    assert_eq!(asking.await.unwrap().unwrap().endpoint().id, id("a"));
+}
+
+#[actix_web::test]
+async fn judged_is_answered_when_the_verdict_is_in_and_not_before() {
+    let (registry, _) = registry().await;
+    let ticket = fail(&registry).await;
+    let asked = Judged(ticket.serial);
+    let judged = actix_rt::spawn({
+        let registry = registry.clone();
+        async move { registry.send(asked).await.unwrap() }
+    });
+    for _ in 0..100 {
+        registry.send(ViewRegistry).await.unwrap();
+        assert!(!judged.is_finished());
+    }
+    registry.do_send(Verdict { ticket, judgement: TRIP });
+    judged.await.unwrap();
+    let view = registry.send(ViewRegistry).await.unwrap();
+    assert_eq!(view.endpoints[0].standing, Standing::Failure);
+}
+
+#[actix_web::test]
+async fn a_lease_that_is_dropped_is_over() {
+    let (registry, heard) = registry().await;
+    let lease = acquire(&registry, ask()).await;
+    assert_eq!(registry.send(ViewRegistry).await.unwrap().endpoints[0].in_flight, 1);
+    drop(lease);
+    assert_eq!(registry.send(ViewRegistry).await.unwrap().endpoints[0].in_flight, 0);
+    assert!(heard.borrow().observed.is_empty(), "a client that left is no news for the breakers");
+}
+
+#[actix_web::test]
+async fn a_requester_that_leaves_while_it_waits_leaves_no_lease_behind() {
+    let (registry, _) = registry().await;
+    let ticket = fail(&registry).await;
+    let asking = waiting(&registry, ask()).await;
+    drop(asking);
+    registry.do_send(Verdict { ticket, judgement: Judgement::Keep });
+    // The lease that nobody took reports itself after this.
+    registry.send(ViewRegistry).await.unwrap();
+    let view = registry.send(ViewRegistry).await.unwrap();
+    assert_eq!((view.waiting, view.endpoints[0].in_flight), (0, 0));
+}
+
+#[actix_web::test]
+async fn a_tick_forgets_who_has_left() {
+    let (registry, _) = registry().await;
+    let ticket = fail(&registry).await;
+    drop(waiting(&registry, ask()).await);
+    assert_eq!(registry.send(ViewRegistry).await.unwrap().waiting, 1);
+    registry.send(Tick).await.unwrap();
+    assert_eq!(registry.send(ViewRegistry).await.unwrap().waiting, 0);
+    registry.do_send(Verdict { ticket, judgement: Judgement::Keep });
+}
+
+#[actix_web::test]
+async fn a_tick_refuses_who_has_waited_past_the_deadline() {
+    let (registry, _) = registry().await;
+    let ticket = fail(&registry).await;
+    let deadline = Moment::after_start(Duration::from_millis(100));
+    let (acquire, mut answer) = Acquire::new(Ask { deadline, ..ask() });
+    registry.do_send(acquire);
+    let refused = loop {
+        registry.send(Tick).await.unwrap();
+        if let Ok(answered) = answer.try_recv() {
+            break answered.unwrap_err();
+        }
+    };
+    assert_eq!(refused, NoEndpoint::TooLate);
+    registry.do_send(Verdict { ticket, judgement: Judgement::Keep });
+}
+
+#[actix_web::test]
+async fn the_failure_list_is_told_at_each_change_and_each_tick() {
+    let (registry, heard) = registry().await;
+    let ticket = fail(&registry).await;
+    registry.send(Verdict { ticket, judgement: TRIP }).await.unwrap();
+    let epoch = registry.send(ViewRegistry).await.unwrap().endpoints[0].epoch;
+    heard.borrow_mut().lists.clear();
+    registry.send(Tick).await.unwrap();
+    registry.send(Tick).await.unwrap();
+    registry.send(Recovered { proof: proof(&id("a"), epoch), verifications: 1 }).await.unwrap();
+    registry.send(ViewRegistry).await.unwrap();
+    assert_eq!(heard.borrow().lists, [vec![id("a")], vec![id("a")], vec![]], "a lost list is made up for by the next");
+    assert_eq!(heard.borrow().reset, [id("a")]);
+}
+
+#[actix_web::test]
+async fn a_lease_whose_endpoint_was_isolated_may_not_write() {
+    let (registry, _) = registry().await;
+    let granted_before = acquire(&registry, ask()).await;
+    assert!(granted_before.may_write().is_ok());
+    let withdrawn = acquire(&registry, ask()).await;
+    let ticket = fail(&registry).await;
+    registry.send(Verdict { ticket, judgement: TRIP }).await.unwrap();
+    assert!(withdrawn.may_write().is_err());
+    assert!(!withdrawn.was_written() && granted_before.was_written());
+    drop((withdrawn, granted_before));
+    assert_eq!(registry.send(ViewRegistry).await.unwrap().leaks, 0);
+}
+
+#[actix_web::test]
+async fn an_admins_verification_names_the_endpoint_to_the_verifier() {
+    let (registry, heard) = registry().await;
+    assert_eq!(registry.send(VerifyNow(id("nobody"))).await.unwrap().unwrap_err(), SwitchError::Unknown);
+    let verdict = registry.send(VerifyNow(id("b"))).await.unwrap().unwrap();
+    assert_eq!(verdict, Verification::interrupted(), "the silent verifier drops the question");
+    assert_eq!(heard.borrow().conversations, [id("b")]);
+}
+
+#[actix_web::test]
+async fn each_move_is_noted() {
+    let (registry, heard) = registry().await;
+    let before = heard.borrow().notes;
+    registry.send(SetEnabled { id: id("a"), enabled: false, by: [127, 0, 0, 1].into() }).await.unwrap().unwrap();
+    registry.send(SetEnabled { id: id("a"), enabled: false, by: [127, 0, 0, 1].into() }).await.unwrap().unwrap();
+    registry.send(ViewRegistry).await.unwrap();
+    assert_eq!(heard.borrow().notes - before, 1, "the second changed nothing");
+}
