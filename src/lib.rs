@@ -9,3 +9,5 @@ pub mod upstream;
 pub mod settings;
 
 pub mod actors;
+
+pub mod http;

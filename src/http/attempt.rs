@@ -1,0 +1,239 @@
+//! One attempt: the request goes to one endpoint, and what comes back is judged.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::body::{BodyKind, Passing};
+use super::scope::AttemptScope;
+use crate::domain::classify::{
+    AnswerHead, Judgement, Wanted, WhoseCredential, Words, classify_answer, classify_stream_head, is_event_stream,
+};
+use crate::domain::endpoint::Auth;
+use crate::domain::outcome_table::{Class, LastResort, Next, PathKind};
+use crate::upstream::{Body, BodyError, Client, ClientRequest, SendError};
+
+/// An answer up to this size is held whole and judged before anything of it is passed on.
+const HELD_WHOLE: usize = 4 << 20;
+
+/// How long an attempt may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AttemptTimes {
+    /// When the client gives a whole answer up, less a margin to tell it; none where it doesn't say.
+    pub(super) client_leaves: Option<Instant>,
+    /// Name, connection and TLS.
+    pub(super) connect: Duration,
+    /// A streamed answer: to its head and first event.
+    pub(super) first_event: Duration,
+    /// A whole answer that is not streamed.
+    pub(super) response: Duration,
+    /// Between two pieces of a stream.
+    pub(super) stream_idle: Duration,
+}
+
+/// What all attempts of a request have in common.
+pub(super) struct Task<'a> {
+    pub(super) request: ClientRequest<'a>,
+    pub(super) path: PathKind,
+    pub(super) times: AttemptTimes,
+    pub(super) words: Words,
+}
+
+/// A whole answer that may be passed on.
+pub(super) struct WholeAnswer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// How an attempt ended, as far as the request is concerned.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is moved once")]
+pub(super) enum AttemptEnd {
+    /// This is the answer, all of it.
+    Whole(WholeAnswer, Judgement),
+    /// This is the answer, to be passed on as it comes.
+    Flowing { status: StatusCode, headers: HeaderMap, passing: Passing },
+    /// Not an answer to rely on; it may be the best there is, though.
+    Failed(Judgement, Option<(LastResort, WholeAnswer)>),
+    /// The endpoint moved before anything was written.
+    Withdrawn,
+    /// The client's own time is up, which says nothing about the endpoint.
+    ClientOutOfTime,
+    /// The request can't be written as it is.
+    Unsendable,
+}
+
+/// Whose patience ends first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// The operator's: what takes longer is at fault.
+    Gateway,
+    /// The client's.
+    Client,
+}
+
+impl Task<'_> {
+    fn wanted(&self) -> Wanted {
+        if self.request.peek.stream && self.path != PathKind::Other { Wanted::Stream } else { Wanted::Whole }
+    }
+
+    /// When the head is overdue; of a whole answer also its end.
+    fn limit(&self) -> Limit {
+        let (time, too_slow) = match self.wanted() {
+            Wanted::Stream => (self.times.first_event, "no answer within first_event"),
+            Wanted::Whole => (self.times.response, "no whole answer within response"),
+        };
+        let ours = deadline(time);
+        let client_leaves = self.times.client_leaves.filter(|_| self.wanted() == Wanted::Whole);
+        match client_leaves.filter(|leaves| *leaves < ours) {
+            // A client that waits nearly as long as the operator would is no less patient than that.
+            Some(leaves) if ours.duration_since(leaves) > time / 10 => {
+                Limit { at: leaves, whose: Patience::Client, too_slow }
+            }
+            Some(leaves) => Limit { at: leaves, whose: Patience::Gateway, too_slow },
+            None => Limit { at: ours, whose: Patience::Gateway, too_slow },
+        }
+    }
+
+    /// Sends the request to the attempt's endpoint and judges what comes back.
+    pub(super) async fn attempt(&self, client: &Client, scope: &AttemptScope) -> AttemptEnd {
+        let Some(lease) = scope.lease() else { return AttemptEnd::Withdrawn };
+        let endpoint = scope.endpoint();
+        let limit = self.limit();
+        let sending = client.send(self.request.for_endpoint(endpoint), lease, self.times.connect);
+        let response = match timeout_at(limit.at, sending).await {
+            Err(_) => return limit.passed(),
+            Ok(Err(SendError::Withdrawn)) => return AttemptEnd::Withdrawn,
+            Ok(Err(SendError::InvalidTarget)) => return AttemptEnd::Unsendable,
+            Ok(Err(error @ SendError::ConnectTimeout)) => return fault(Class::Timeout, &error.to_string()),
+            Ok(Err(error)) => return fault(Class::Connect, &error.to_string()),
+            Ok(Ok(response)) => response,
+        };
+        let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let head = AnswerHead {
+            status: response.status.as_u16(),
+            content_type: content_type.as_deref(),
+            credential: match endpoint.auth {
+                Auth::Passthrough => WhoseCredential::Client,
+                Auth::Own { .. } | Auth::Missing => WhoseCredential::Gateway,
+            },
+            wanted: self.wanted(),
+            model: self.request.model_for(endpoint),
+        };
+        let is_stream = is_event_stream(head.content_type);
+        let flow = Flow { status: response.status, headers: response.headers, limit, is_stream };
+        match classify_stream_head(self.path, &head) {
+            Some(judgement) => self.pass_or_fail(flow, VecDeque::new(), response.body, judgement),
+            None if self.path == PathKind::Other && head.status < 500 => {
+                let judgement = classify_answer(self.path, &head, None, self.words);
+                self.pass_or_fail(flow, VecDeque::new(), response.body, judgement)
+            }
+            None => self.judge_whole(flow, &head, response.body).await,
+        }
+    }
+
+    /// Reads an answer to its end and judges it; one that is too large to be held is judged by its head.
+    async fn judge_whole(&self, flow: Flow, head: &AnswerHead<'_>, mut body: Body) -> AttemptEnd {
+        let mut pieces: VecDeque<Bytes> = VecDeque::new();
+        let mut length = 0;
+        loop {
+            match timeout_at(flow.limit.at, body.next()).await {
+                Err(_) => return flow.limit.passed(),
+                // That it is whole is proved by its JSON alone, where TLS was not closed as it should be.
+                Ok(None | Some(Err(BodyError::Unclosed))) => break,
+                Ok(Some(Err(error))) => return fault(Class::Body, &error.to_string()),
+                Ok(Some(Ok(piece))) => {
+                    length += piece.len();
+                    pieces.push_back(piece);
+                }
+            }
+            if length > HELD_WHOLE {
+                let judgement = classify_answer(self.path, head, None, self.words);
+                return self.pass_or_fail(flow, pieces, body, judgement);
+            }
+        }
+        let whole = joined(pieces);
+        let encoding = flow.headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
+        let can_be_read = encoding.is_none_or(|encoding| encoding.trim_ascii().eq_ignore_ascii_case(b"identity"));
+        let judgement = classify_answer(self.path, head, can_be_read.then_some(&*whole), self.words);
+        let told = judgement.status.and_then(|status| StatusCode::from_u16(status).ok());
+        let answer = WholeAnswer { status: told.unwrap_or(flow.status), headers: flow.headers, body: whole };
+        match judgement.rule(self.path).next {
+            Next::Answer | Next::Stop => AttemptEnd::Whole(answer, judgement),
+            Next::Elsewhere(LastResort::Never) => AttemptEnd::Failed(judgement, None),
+            Next::Elsewhere(rank) => AttemptEnd::Failed(judgement, Some((rank, answer))),
+        }
+    }
+
+    /// Passes an answer on as it comes, if that is what its head calls for.
+    fn pass_or_fail(&self, flow: Flow, held: VecDeque<Bytes>, body: Body, judgement: Judgement) -> AttemptEnd {
+        match judgement.rule(self.path).next {
+            Next::Elsewhere(_) => AttemptEnd::Failed(judgement, None),
+            Next::Answer | Next::Stop => {
+                let time_left = flow.limit.at.saturating_duration_since(present());
+                let idle = self.times.stream_idle;
+                let kind = if flow.is_stream { BodyKind::EventStream { idle } } else { BodyKind::Plain };
+                let passing = Passing { held, body, kind, path: self.path, judgement, time_left };
+                AttemptEnd::Flowing { status: flow.status, headers: flow.headers, passing }
+            }
+        }
+    }
+}
+
+/// An answer's head, on the way to a decision.
+struct Flow {
+    status: StatusCode,
+    headers: HeaderMap,
+    limit: Limit,
+    is_stream: bool,
+}
+
+/// When an attempt has taken too long, and whose fault that is.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    at: Instant,
+    whose: Patience,
+    too_slow: &'static str,
+}
+
+impl Limit {
+    /// What it means that it has passed.
+    fn passed(self) -> AttemptEnd {
+        match self.whose {
+            Patience::Gateway => fault(Class::Timeout, self.too_slow),
+            Patience::Client => AttemptEnd::ClientOutOfTime,
+        }
+    }
+}
+
+fn fault(class: Class, error: &str) -> AttemptEnd {
+    AttemptEnd::Failed(Judgement::of_fault(class, error), None)
+}
+
+/// One piece is handed on as it is; more are joined.
+fn joined(mut pieces: VecDeque<Bytes>) -> Bytes {
+    if pieces.len() <= 1 {
+        return pieces.pop_front().unwrap_or_default();
+    }
+    let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+    for piece in pieces {
+        whole.extend_from_slice(&piece);
+    }
+    whole.freeze()
+}
+
+#[expect(clippy::disallowed_methods, reason = "timers run on tokio's clock")]
+fn present() -> Instant {
+    Instant::now()
+}
+
+/// The moment after this time.
+pub(super) fn deadline(limit: Duration) -> Instant {
+    // A limit beyond what the clock can tell is as good as none.
+    present().checked_add(limit).unwrap_or_else(|| present() + Duration::from_hours(24 * 365))
+}

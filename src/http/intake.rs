@@ -1,0 +1,130 @@
+//! Takes in a request's body: bounded in size, in time, and over all requests together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix_web::error::PayloadError;
+use actix_web::http::header::{CONTENT_LENGTH, HeaderMap};
+use actix_web::web::Payload;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+
+use crate::domain::refusal::Refusal;
+
+/// How much of all requests' bodies is held at the moment, and how much may be.
+#[derive(Clone, Debug)]
+pub(super) struct BodyBudget {
+    held: Arc<AtomicU64>,
+    limit: u64,
+}
+
+/// A share of the budget, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    budget: BodyBudget,
+    bytes: u64,
+}
+
+impl BodyBudget {
+    pub(super) fn new(limit: u64) -> Self {
+        Self { held: Arc::default(), limit }
+    }
+
+    fn hold_nothing(&self) -> Held {
+        Held { budget: self.clone(), bytes: 0 }
+    }
+}
+
+impl Held {
+    /// Takes `bytes` more; refuses where that would be more than all requests may hold.
+    fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
+        let before = self.budget.held.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        if before.saturating_add(bytes) > self.budget.limit { Err(Refusal::TooMuchBuffered) } else { Ok(()) }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// The size of a usual request with its conversation, in bytes.
+const LIKELY_BODY: usize = 256 << 10;
+
+/// The bounds of one body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyLimits {
+    /// In bytes.
+    pub(super) size: u64,
+    /// Between two pieces.
+    pub(super) pause: Duration,
+}
+
+/// Why there is no body.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoBody {
+    /// The gateway refuses it.
+    Refused(Refusal),
+    /// The client broke off.
+    ClientGone,
+}
+
+impl From<Refusal> for NoBody {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Reads a body whole.
+pub(super) async fn read_body(
+    payload: &mut Payload,
+    headers: &HeaderMap,
+    limits: BodyLimits,
+    budget: &BodyBudget,
+) -> Result<(Bytes, Held), NoBody> {
+    let too_large = Refusal::BodyTooLarge { limit: limits.size };
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limits.size) {
+        return Err(too_large.into());
+    }
+    let mut held = budget.hold_nothing();
+    // No more room in advance than a usual body needs: an announced length is only a promise.
+    let expected = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+    let mut body = BytesMut::with_capacity(expected.min(LIKELY_BODY));
+    loop {
+        let piece = match tokio::time::timeout(limits.pause, payload.next()).await {
+            Err(_) => return Err(Refusal::BodyTooSlow.into()),
+            Ok(Some(Ok(piece))) => piece,
+            Ok(Some(Err(PayloadError::Incomplete(_) | PayloadError::Io(_)))) => return Err(NoBody::ClientGone),
+            Ok(Some(Err(_))) => return Err(Refusal::Malformed { what: "body" }.into()),
+            Ok(None) => return Ok((body.freeze(), held)),
+        };
+        let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        held.grow(length)?;
+        if held.bytes > limits.size {
+            return Err(too_large.into());
+        }
+        body.extend_from_slice(&piece);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_is_shared_and_given_back() {
+        let budget = BodyBudget::new(10);
+        let mut first = budget.hold_nothing();
+        let mut second = budget.hold_nothing();
+        assert_eq!(first.grow(6), Ok(()));
+        assert_eq!(second.grow(6), Err(Refusal::TooMuchBuffered));
+        drop(second);
+        assert_eq!(first.grow(4), Ok(()));
+        drop(first);
+        assert_eq!(budget.held.load(Ordering::Relaxed), 0);
+    }
+}

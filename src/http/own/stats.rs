@@ -1,0 +1,262 @@
+//! The state of the gateway as JSON. Standing is the truth; everything else about an endpoint's health is derived from it.
+
+use std::collections::BTreeMap;
+
+use actix::MailboxError;
+use actix_web::HttpResponse;
+use serde::Serialize;
+
+use super::super::state::Worker;
+use crate::actors::messages::{ViewBreakers, ViewRegistry, ViewStats, ViewVerifier};
+use crate::actors::verifier::VerifierView;
+use crate::clock::Clock;
+use crate::domain::breaker::{BreakerBank, BreakerCore};
+use crate::domain::endpoint::{Home, Protocol};
+use crate::domain::health::{BreakerState, Status};
+use crate::domain::ids::{EndpointId, Epoch, ProfileId};
+use crate::domain::outcome::{ErrorNote, Reason};
+use crate::domain::queues::Standing;
+use crate::domain::registry::{EndpointView, RegistryView};
+use crate::domain::stats::{LatencySummary, Stats};
+use crate::domain::time::Moment;
+
+#[derive(Debug, Serialize)]
+struct Body {
+    version: &'static str,
+    start_time: String,
+    uptime: f64,
+    total_requests: u64,
+    successful_requests: u64,
+    failed_requests: u64,
+    cancelled_requests: u64,
+    rejected_requests: u64,
+    success_rate: f64,
+    avg_response_time: f64,
+    retries: u64,
+    parked: usize,
+    last_used_endpoint_id: Option<EndpointId>,
+    total_endpoints: usize,
+    healthy_endpoints: usize,
+    failed_endpoints: Vec<EndpointId>,
+    failure_queue_size: usize,
+    endpoint_verify_counts: BTreeMap<EndpointId, u32>,
+    leaks: u64,
+    queues: Queues,
+    endpoints: Vec<EndpointRow>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Queues {
+    primary: Vec<EndpointId>,
+    secondary: Vec<EndpointId>,
+    failure: Vec<EndpointId>,
+    disabled: Vec<EndpointId>,
+}
+
+/// One endpoint as it is shown.
+#[derive(Debug, Serialize)]
+pub(super) struct EndpointRow {
+    id: EndpointId,
+    profiles: Vec<ProfileId>,
+    base_url: String,
+    protocol: Protocol,
+    standing: Standing,
+    home: Home,
+    epoch: Epoch,
+    enabled: bool,
+    weight: u16,
+    effective_weight: f64,
+    in_use: bool,
+    in_flight: u32,
+    status: Status,
+    breaker: BreakerState,
+    consecutive_failures: u32,
+    requests: u64,
+    successes: u64,
+    failures: u64,
+    cancelled: u64,
+    success_rate: f64,
+    latency_ms: Latency,
+    tokens: NoTokens,
+    isolated_at: Option<String>,
+    isolated_reason: Option<Reason>,
+    last_error: Option<ErrorNote>,
+    verify_count: u32,
+    next_verification: Option<String>,
+    last_verification: Option<LastVerificationRow>,
+    proven: bool,
+    cooldowns: [(); 0],
+    rate_limits: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize)]
+struct LastVerificationRow {
+    at: String,
+    ok: bool,
+    ms: u64,
+    score: u8,
+    error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Latency {
+    avg: f64,
+    p50: f64,
+    p95: f64,
+    p99: f64,
+}
+
+/// Answers' tokens are not counted yet.
+#[derive(Debug, Default, Serialize)]
+struct NoTokens {
+    input: u64,
+    output: u64,
+}
+
+/// All actors' states, looked at one after the other. The registry's is the latest, so a row never shows a verdict that its
+/// standing does not yet follow.
+struct Views {
+    clock: Clock,
+    now: Moment,
+    verifier: VerifierView,
+    breakers: BreakerBank,
+    stats: Stats,
+    registry: RegistryView,
+}
+
+impl Views {
+    async fn take(worker: &Worker) -> Result<Self, MailboxError> {
+        let core = &worker.shared.core;
+        Ok(Self {
+            clock: worker.shared.clock,
+            // It is the first to go when the gateway stops; the rest can still be looked at.
+            verifier: core.verifier.send(ViewVerifier).await.unwrap_or_default(),
+            breakers: core.breakers.send(ViewBreakers).await?,
+            stats: core.stats.send(ViewStats).await?,
+            registry: core.registry.send(ViewRegistry).await?,
+            now: worker.shared.clock.now(),
+        })
+    }
+
+    fn row(&self, view: &EndpointView) -> EndpointRow {
+        let endpoint = &view.endpoint;
+        let id = &endpoint.id;
+        let counted = self.stats.endpoint(id).cloned().unwrap_or_default();
+        let LatencySummary { avg, p50, p95, p99 } = counted.latency();
+        let failures_now = self.consecutive_failures(view);
+        let progress = self.verifier.progress.get(id).filter(|progress| progress.epoch == view.epoch);
+        let serves = matches!(view.standing, Standing::Primary | Standing::Secondary);
+        let served_latest = serves && self.registry.last_served.as_ref() == Some(id);
+        let isolated_error = view.isolation.as_ref().and_then(|isolation| isolation.error.clone());
+        let last = self.verifier.last.get(id).map(|last| LastVerificationRow {
+            at: self.clock.rfc3339(last.at),
+            ok: last.result.ok,
+            ms: u64::try_from(last.result.elapsed.as_millis()).unwrap_or(u64::MAX),
+            score: last.result.score,
+            error: last.result.error.clone(),
+        });
+        EndpointRow {
+            id: id.clone(),
+            profiles: endpoint.profiles.clone(),
+            base_url: endpoint.base_url.to_string(),
+            protocol: endpoint.protocol,
+            standing: view.standing,
+            home: endpoint.home,
+            epoch: view.epoch,
+            enabled: view.standing != Standing::Disabled,
+            weight: endpoint.weight,
+            effective_weight: view.effective_weight,
+            in_use: view.in_flight > 0 || served_latest,
+            in_flight: view.in_flight,
+            status: Status::of(view.standing, failures_now, view.slow_start),
+            breaker: BreakerState::of(
+                view.isolation.is_some(),
+                progress.is_some_and(|progress| progress.next.is_none()),
+            ),
+            consecutive_failures: failures_now,
+            requests: counted.requests,
+            successes: counted.successes,
+            failures: counted.failures,
+            cancelled: counted.cancelled,
+            success_rate: counted.success_rate().unwrap_or(100.0),
+            latency_ms: Latency { avg, p50, p95, p99 },
+            tokens: NoTokens::default(),
+            isolated_at: view.isolation.as_ref().map(|isolation| self.clock.rfc3339(isolation.at)),
+            isolated_reason: view.isolation.as_ref().map(|isolation| isolation.reason),
+            last_error: isolated_error.or(counted.last_error),
+            verify_count: self.verifier.counts.get(id).copied().unwrap_or_default(),
+            next_verification: progress.and_then(|progress| progress.next).map(|next| self.clock.rfc3339(next)),
+            last_verification: last,
+            proven: view.proven,
+            cooldowns: [],
+            rate_limits: BTreeMap::new(),
+        }
+    }
+
+    /// Of an isolated endpoint those that isolated it; else those that its breaker counts in its present epoch.
+    fn consecutive_failures(&self, view: &EndpointView) -> u32 {
+        if let Some(isolation) = &view.isolation {
+            return isolation.failures;
+        }
+        let own = self.breakers.get(&view.endpoint.id).filter(|breaker| breaker.epoch() == view.epoch);
+        own.map(BreakerCore::consecutive_failures).unwrap_or_default()
+    }
+
+    fn body(&self) -> Body {
+        let mut queues = Queues::default();
+        for view in &self.registry.endpoints {
+            let queue = match view.standing {
+                Standing::Primary => &mut queues.primary,
+                Standing::Secondary => &mut queues.secondary,
+                Standing::Failure => &mut queues.failure,
+                Standing::Disabled => &mut queues.disabled,
+            };
+            queue.push(view.endpoint.id.clone());
+        }
+        let endpoints: Vec<EndpointRow> = self.registry.endpoints.iter().map(|view| self.row(view)).collect();
+        Body {
+            version: env!("CARGO_PKG_VERSION"),
+            start_time: self.clock.rfc3339(Moment::START),
+            uptime: self.now.since_start().as_secs_f64(),
+            total_requests: self.stats.total(),
+            successful_requests: self.stats.successful,
+            failed_requests: self.stats.failed,
+            cancelled_requests: self.stats.cancelled,
+            rejected_requests: self.stats.rejected,
+            success_rate: self.stats.success_rate(),
+            avg_response_time: self.stats.average_elapsed().as_secs_f64(),
+            retries: self.stats.retries,
+            parked: 0,
+            last_used_endpoint_id: self.registry.last_served.clone(),
+            total_endpoints: endpoints.len(),
+            healthy_endpoints: queues.primary.len() + queues.secondary.len(),
+            failed_endpoints: queues.failure.clone(),
+            failure_queue_size: queues.failure.len(),
+            endpoint_verify_counts: self
+                .verifier
+                .counts
+                .iter()
+                .filter(|(_, count)| **count > 0)
+                .map(|(id, count)| (id.clone(), *count))
+                .collect(),
+            leaks: self.registry.leaks,
+            queues,
+            endpoints,
+        }
+    }
+}
+
+/// The whole state.
+pub(super) async fn stats(worker: &Worker) -> HttpResponse {
+    match Views::take(worker).await {
+        Ok(views) => HttpResponse::Ok().json(views.body()),
+        Err(_) => super::stopping(),
+    }
+}
+
+/// One endpoint's row.
+pub(super) async fn endpoint_row(worker: &Worker, id: &EndpointId) -> Result<Option<EndpointRow>, MailboxError> {
+    let views = Views::take(worker).await?;
+    let own = views.registry.endpoints.iter().find(|view| view.endpoint.id == *id);
+    Ok(own.map(|view| views.row(view)))
+}

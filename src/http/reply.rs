@@ -1,0 +1,96 @@
+//! Answers to clients: the gateway's own, and the heads of those that are passed on.
+
+use actix_web::HttpResponse;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
+
+use super::scope::RequestScope;
+use crate::domain::ids::EndpointId;
+use crate::domain::refusal::{ErrorShape, Refusal};
+use crate::upstream::end_to_end;
+
+/// Clients give up at once on a `retry-after` above this many seconds, so a longer one is passed on as this.
+const LONGEST_RETRY_AFTER: u64 = 59;
+
+/// The gateway's own answer in the path's protocol's shape.
+pub(super) fn refuse(refusal: &Refusal, shape: ErrorShape, request_id: &str, help: &str) -> HttpResponse {
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = HttpResponse::build(status);
+    response.insert_header((CONTENT_TYPE, "application/json"));
+    for (name, value) in refusal.headers() {
+        response.insert_header((name, value));
+    }
+    response.body(refusal.body(shape, request_id, help))
+}
+
+/// The headers of an upstream's answer that are passed on.
+pub(super) fn passed_on(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = end_to_end(headers);
+    kept.remove(CONTENT_LENGTH);
+    let seconds = |value: &HeaderValue| value.to_str().ok()?.trim().parse::<u64>().ok();
+    if kept.get(RETRY_AFTER).and_then(seconds).is_some_and(|seconds| seconds > LONGEST_RETRY_AFTER) {
+        kept.insert(RETRY_AFTER, HeaderValue::from(LONGEST_RETRY_AFTER));
+    }
+    kept
+}
+
+/// Adds what every proxied answer carries: the request's id, and where attempts were made and the operator wants it, whom
+/// they went to and what came of them.
+pub(super) fn mark(headers: &mut HeaderMap, request: &RequestScope, with_trail: bool) {
+    insert(headers, "x-qcc-request-id", &request.described.id);
+    if with_trail && request.attempts() > 0 {
+        let endpoint = request.last_endpoint().map(EndpointId::as_str).unwrap_or_default();
+        insert(headers, "x-qcc-endpoint", endpoint);
+        insert(headers, "x-qcc-attempts", &request.attempts().to_string());
+        insert(headers, "x-qcc-trail", &request.trail());
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+/// A response with these headers and this body.
+pub(super) fn respond(status: StatusCode, headers: HeaderMap, body: BoxBody) -> HttpResponse {
+    let mut response = HttpResponse::with_body(status, body);
+    for (name, value) in headers {
+        response.headers_mut().append(name, value);
+    }
+    response
+}
+
+/// Has the connection closed after this answer, because of what is left unread on it.
+pub(super) fn closing(mut response: HttpResponse) -> HttpResponse {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
+    response
+}
+
+/// Nothing to send, but a length to tell: what HEAD is answered with.
+#[derive(Debug)]
+pub(super) struct OnlyLength(pub(super) u64);
+
+impl MessageBody for OnlyLength {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.0)
+    }
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<bytes::Bytes, Self::Error>>> {
+        std::task::Poll::Ready(None)
+    }
+}
+
+/// The answer to a method that a route does not have.
+pub(super) fn wrong_method(allowed: &'static str) -> HttpResponse {
+    HttpResponse::MethodNotAllowed().insert_header((ALLOW, allowed)).finish()
+}

@@ -1,0 +1,300 @@
+//! One request and one attempt, from their beginning to their end, however they end: counted, logged and settled once.
+
+use std::fmt::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Addr;
+
+use crate::actors::lease::Lease;
+use crate::actors::messages::Note;
+use crate::actors::stats::StatsCollector;
+use crate::clock::Clock;
+use crate::domain::classify::Judgement;
+use crate::domain::endpoint::Endpoint;
+use crate::domain::ids::{ClientId, EndpointId};
+use crate::domain::outcome::{ErrorNote, Outcome};
+use crate::domain::outcome_table::PathKind;
+use crate::domain::stats::{AttemptRecord, RequestEnd, RequestRecord};
+use crate::domain::time::Moment;
+
+/// What came of one attempt, for the trail.
+#[derive(Clone, Debug)]
+struct Step {
+    endpoint: EndpointId,
+    label: String,
+    began: Moment,
+    /// Known once something has come of it.
+    elapsed: Option<Duration>,
+}
+
+/// What a trail says of an attempt that the client did not wait for.
+const CANCELLED: &str = "cancelled";
+
+/// What is known of a request from its head and body.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Described {
+    pub(super) id: String,
+    pub(super) client: Option<ClientId>,
+    pub(super) session: Option<String>,
+    pub(super) method: String,
+    pub(super) path: String,
+    pub(super) model: Option<String>,
+}
+
+/// A client's request. One that is dropped before its end, because its client has left, is counted as cancelled.
+#[derive(Debug)]
+pub(super) struct RequestScope {
+    stats: Addr<StatsCollector>,
+    clock: Clock,
+    began: Moment,
+    pub(super) described: Described,
+    trail: Vec<Step>,
+    status: Option<u16>,
+    upstream_request_id: Option<String>,
+    first_piece: Option<Duration>,
+    flowing: bool,
+    ended: bool,
+}
+
+impl RequestScope {
+    pub(super) fn begin(stats: Addr<StatsCollector>, clock: Clock, described: Described) -> Self {
+        Self {
+            stats,
+            clock,
+            began: clock.now(),
+            described,
+            trail: Vec::new(),
+            status: None,
+            upstream_request_id: None,
+            first_piece: None,
+            flowing: false,
+            ended: false,
+        }
+    }
+
+    /// How long ago the request came.
+    pub(super) fn waited(&self) -> Duration {
+        self.clock.now().since(self.began)
+    }
+
+    pub(super) fn attempts(&self) -> u32 {
+        u32::try_from(self.trail.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn last_endpoint(&self) -> Option<&EndpointId> {
+        self.trail.last().map(|step| &step.endpoint)
+    }
+
+    /// `main=529@12ms,backup=ok@340ms`
+    pub(super) fn trail(&self) -> String {
+        let mut text = String::new();
+        for Step { endpoint, label, elapsed, .. } in &self.trail {
+            let comma = if text.is_empty() { "" } else { "," };
+            let elapsed = elapsed.unwrap_or_default();
+            // Writing into a String can't fail.
+            let _ = write!(text, "{comma}{endpoint}={label}@{}ms", elapsed.as_millis());
+        }
+        text
+    }
+
+    /// Adds an attempt to the trail, before anything has come of it.
+    pub(super) fn try_endpoint(&mut self, endpoint: EndpointId) {
+        let began = self.clock.now();
+        self.trail.push(Step { endpoint, label: CANCELLED.to_owned(), began, elapsed: None });
+    }
+
+    /// Takes the last attempt back: nothing was sent.
+    pub(super) fn withdraw(&mut self) {
+        self.trail.pop();
+    }
+
+    /// Notes what has come of the last attempt.
+    pub(super) fn tried(&mut self, judgement: &Judgement, elapsed: Duration) {
+        if let Some(step) = self.trail.last_mut() {
+            step.label = judgement.label();
+            step.elapsed = Some(elapsed);
+        }
+    }
+
+    /// The last attempt's answer is being passed on; it is over only when the request is.
+    pub(super) fn flows(&mut self) {
+        self.flowing = true;
+    }
+
+    /// The client has not waited for what it was being sent, or for what was under way.
+    fn left(&mut self) {
+        let now = self.clock.now();
+        if let Some(step) = self.trail.last_mut().filter(|step| self.flowing || step.elapsed.is_none()) {
+            CANCELLED.clone_into(&mut step.label);
+            step.elapsed = Some(now.since(step.began));
+        }
+        self.end(RequestEnd::Cancelled);
+    }
+
+    /// Notes what the client is told, as soon as that is settled.
+    pub(super) fn answered(&mut self, status: u16, upstream_request_id: Option<String>) {
+        self.status = Some(status);
+        self.upstream_request_id = upstream_request_id;
+    }
+
+    /// Notes that a piece of the answer has come; the first one counts.
+    pub(super) fn piece(&mut self) {
+        if self.first_piece.is_none() {
+            self.first_piece = Some(self.clock.now().since(self.began));
+        }
+    }
+
+    /// The answer was passed on whole.
+    pub(super) fn end_whole(mut self) {
+        let end = match self.status {
+            Some(200..=299) => RequestEnd::Successful,
+            // A rate limit that reached the client is the gateway's failure to find room, not the client's fault.
+            Some(429) => RequestEnd::Failed,
+            Some(400..=499) => RequestEnd::Rejected,
+            Some(_) | None => RequestEnd::Failed,
+        };
+        self.end(end);
+    }
+
+    /// The answer was broken off.
+    pub(super) fn end_broken(mut self) {
+        self.end(RequestEnd::Failed);
+    }
+
+    fn end(&mut self, end: RequestEnd) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let elapsed = self.clock.now().since(self.began);
+        self.stats.do_send(Note::Request(RequestRecord { end, elapsed, attempts: self.attempts() }));
+        log::info!("{}", self.line(end, elapsed));
+    }
+
+    /// The request's log line.
+    fn line(&self, end: RequestEnd, elapsed: Duration) -> String {
+        let Described { id, client, session, method, path, model } = &self.described;
+        let status = match (end, self.status) {
+            (RequestEnd::Cancelled, _) => "cancelled".to_owned(),
+            (_, Some(status)) => status.to_string(),
+            (_, None) => "-".to_owned(),
+        };
+        let trail = self.trail();
+        format!(
+            "request id={} client={} session={} method={} path={} model={} status={status} endpoint={} \
+             upstream_request_id={} attempts={} ms={} ttft_ms={} tokens_in=- tokens_out=- trail={}",
+            Field(Some(id)),
+            Field(client.as_ref().map(ClientId::as_str)),
+            Field(session.as_deref()),
+            Field(Some(method)),
+            Field(Some(path)),
+            Field(model.as_deref()),
+            Field(self.last_endpoint().map(EndpointId::as_str)),
+            Field(self.upstream_request_id.as_deref()),
+            self.attempts(),
+            elapsed.as_millis(),
+            Field(self.first_piece.map(|first| first.as_millis().to_string()).as_deref()),
+            Field(Some(&trail).filter(|trail| !trail.is_empty()).map(String::as_str)),
+        )
+    }
+}
+
+impl Drop for RequestScope {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.left();
+        }
+    }
+}
+
+/// The longest value of a field in a log line, in characters.
+const LONGEST_FIELD: usize = 200;
+
+/// A value in a log line. What a client could have made up is quoted where it could be taken for more than one field.
+struct Field<'a>(Option<&'a str>);
+
+impl fmt::Display for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(value) = self.0 else { return f.write_str("-") };
+        let is_plain = !value.is_empty() && value.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
+        if is_plain && value.len() <= LONGEST_FIELD {
+            return f.write_str(value);
+        }
+        let cut: String = value.chars().take(LONGEST_FIELD).collect();
+        write!(f, "{cut:?}")
+    }
+}
+
+/// One attempt. One that is dropped before its end, because the client has left, is counted and settled as cancelled.
+#[derive(Debug)]
+pub(super) struct AttemptScope {
+    stats: Addr<StatsCollector>,
+    clock: Clock,
+    began: Moment,
+    endpoint: Arc<Endpoint>,
+    lease: Option<Lease>,
+}
+
+impl AttemptScope {
+    pub(super) fn begin(stats: Addr<StatsCollector>, clock: Clock, lease: Lease) -> Self {
+        let endpoint = Arc::clone(lease.endpoint());
+        Self { stats, clock, began: clock.now(), endpoint, lease: Some(lease) }
+    }
+
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    pub(super) fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        self.clock.now().since(self.began)
+    }
+
+    /// Counts and settles the attempt.
+    pub(super) fn end(mut self, judgement: &Judgement, path: PathKind) {
+        self.settle(judgement.rule(path).outcome, judgement.error.clone());
+    }
+
+    /// Gives the lease back unused: its endpoint has moved meanwhile, and nothing was sent.
+    pub(super) fn withdraw(mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.settle(Outcome::Neutral, None);
+        }
+    }
+
+    fn settle(&mut self, outcome: Outcome, error: Option<ErrorNote>) {
+        let Some(lease) = self.lease.take() else { return };
+        lease.settle(outcome, error.clone());
+        let endpoint = self.endpoint.id.clone();
+        self.stats.do_send(Note::Attempt(AttemptRecord { endpoint, outcome, elapsed: self.elapsed(), error }));
+    }
+}
+
+impl Drop for AttemptScope {
+    fn drop(&mut self) {
+        self.settle(Outcome::Cancelled, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_can_not_be_taken_for_two() {
+        for (value, shown) in [
+            (None, "-"),
+            (Some("claude-opus-4-5"), "claude-opus-4-5"),
+            (Some(""), r#""""#),
+            (Some("x status=500"), r#""x status=500""#),
+            (Some("a\nb"), r#""a\nb""#),
+            (Some("a\"b"), r#""a\"b""#),
+        ] {
+            assert_eq!(Field(value).to_string(), shown);
+        }
+        assert!(Field(Some(&"x".repeat(5000))).to_string().len() < 210);
+    }
+}

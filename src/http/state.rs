@@ -1,0 +1,73 @@
+//! What every worker of the server knows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::auth::ClientBook;
+use super::intake::BodyBudget;
+use crate::actors::Core;
+use crate::clock::Clock;
+use crate::domain::client::Client;
+use crate::settings::Settings;
+use crate::upstream;
+
+/// Whether the gateway takes new work.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    ready: AtomicBool,
+}
+
+impl Readiness {
+    /// Says whether it does.
+    pub fn set(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    pub(super) fn get(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+}
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    pub(super) settings: Settings,
+    pub(super) clock: Clock,
+    pub(super) core: Core,
+    pub(super) clients: ClientBook,
+    pub(super) buffered: BodyBudget,
+    pub(super) readiness: Readiness,
+}
+
+impl Shared {
+    /// Puts it together.
+    pub fn new(settings: Settings, clients: Vec<Client>, core: Core, clock: Clock) -> Self {
+        Self {
+            buffered: BodyBudget::new(settings.server.max_buffered),
+            clients: ClientBook::new(clients),
+            readiness: Readiness::default(),
+            settings,
+            clock,
+            core,
+        }
+    }
+
+    /// Whether the gateway takes new work.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+}
+
+/// One worker: what all share, and a client that can't leave its thread.
+#[derive(Debug)]
+pub struct Worker {
+    pub(super) shared: Arc<Shared>,
+    pub(super) client: upstream::Client,
+}
+
+impl Worker {
+    /// A worker with its own connections to the upstreams.
+    pub fn new(shared: Arc<Shared>, client: upstream::Client) -> Self {
+        Self { shared, client }
+    }
+}
