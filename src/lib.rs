@@ -4,10 +4,15 @@ pub mod domain;
 
 pub mod clock;
 
+pub mod actors;
 pub mod upstream;
 
+pub mod http;
 pub mod settings;
 
-pub mod actors;
-
-pub mod http;
+pub mod app;
+pub mod cli;
+pub mod demo;
+pub mod live;
+pub mod run;
+pub mod telemetry;

@@ -1,3 +1,17 @@
-//! qcc-gateway.
+//! The binary: options to settings to app, and nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+use qcc_gateway::cli::{self, Command};
+use qcc_gateway::run;
+
+fn main() -> ExitCode {
+    let arguments = cli::parse();
+    let source = arguments.options.source(std::env::vars_os());
+    match arguments.command() {
+        Command::Serve => run::serve(&source),
+        Command::Check(options) => run::check(&source, &options),
+        Command::Health => run::health(&source),
+        Command::Demo(options) => run::demo(&options),
+    }
+}

@@ -1,0 +1,217 @@
+//! The composition root: puts the parts together, runs them, and takes them down in order.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::web::{self, Data};
+use actix_web::{App as WebApp, HttpServer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::task::JoinHandle;
+
+use crate::actors::lifeline::OnDeath;
+use crate::actors::{Core, CoreError, CorePolicy, CoreThreads};
+use crate::clock::Clock;
+use crate::domain::breaker::BreakerPolicy;
+use crate::domain::classify::Words;
+use crate::domain::registry::RegistryPolicy;
+use crate::domain::schedule::SchedulePolicy;
+use crate::http::{Shared, Worker, serve};
+use crate::settings::{Loaded, Server, Settings};
+use crate::upstream::{Client, Limits, Probe, ProbeSettings, tls};
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 2048;
+/// How long an idle client connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// Why the gateway can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address can't be listened on.
+    #[error("can't listen on {address}: {source}; is another process there already? set server.host and server.port")]
+    Listen {
+        /// `host:port` of the settings.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The certificate authorities can't be used.
+    #[error("TLS can't be set up: {0}")]
+    Tls(#[from] tls::TlsConfigError),
+    /// The actors can't be started.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// The server can't be started.
+    #[error("the server can't be started: {0}")]
+    Server(#[source] io::Error),
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct App {
+    address: SocketAddr,
+    core: Core,
+    threads: CoreThreads,
+    shared: Arc<Shared>,
+    server: ServerHandle,
+    serving: JoinHandle<io::Result<()>>,
+    shutdown_delay: Duration,
+}
+
+impl App {
+    /// Starts everything and listens. What the death of a control actor does is up to the caller: in a process of its own it
+    /// ends the process.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; then nothing listens.
+    pub async fn start(loaded: Loaded, on_death: OnDeath) -> Result<Self, StartError> {
+        Self::start_with_journal(loaded, on_death, 0).await
+    }
+
+    /// The same with a registry that keeps a journal of so many leases and moves, for tests that check it afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; then nothing listens.
+    pub async fn start_with_journal(loaded: Loaded, on_death: OnDeath, journal: usize) -> Result<Self, StartError> {
+        let Loaded { settings, topology, clients, .. } = loaded;
+        let tls = tls::client_config(settings.upstream.ca_file.as_deref())?;
+        let listener = listen(&settings.server)?;
+        let address = listener.local_addr().map_err(StartError::Server)?;
+        let clock = Clock::start();
+        let probe_settings = probe_settings(&settings);
+        let probe_tls = Arc::clone(&tls);
+        let probe = move || Probe::new(Client::new(probe_tls, Limits::default()), probe_settings);
+        let (core, threads) =
+            Core::start(core_policy(&settings, journal), Arc::new(topology), clock, probe, on_death).await?;
+        let shutdown_delay = settings.server.shutdown_delay;
+        let server_settings = settings.server.clone();
+        let shared = Arc::new(Shared::new(settings, clients, core.clone(), clock));
+        let server = run_server(listener, &server_settings, Arc::clone(&shared), tls)?;
+        let handle = server.handle();
+        let serving = actix_rt::spawn(server);
+        shared.readiness().set(true);
+        log::info!("listening on http://{address}");
+        Ok(Self { address, core, threads, shared, server: handle, serving, shutdown_delay })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its actors.
+    pub fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// Stops in good order: no longer ready, then no longer listening; open requests may go on for the grace; the core last.
+    pub async fn stop(self) {
+        self.shared.readiness().set(false);
+        tokio::time::sleep(self.shutdown_delay).await;
+        let verification = self.core.stop_verification();
+        let ((), ()) = tokio::join!(self.server.stop(true), verification);
+        match self.serving.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::warn!("the server did not end well: {error}"),
+            Err(error) => log::warn!("the server's task did not end well: {error}"),
+        }
+        self.core.stop().await;
+        self.threads.stop();
+        log::info!("stopped");
+    }
+}
+
+fn run_server(
+    listener: TcpListener,
+    settings: &Server,
+    shared: Arc<Shared>,
+    tls: Arc<rustls::ClientConfig>,
+) -> Result<actix_web::dev::Server, StartError> {
+    let one_per_cpu = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let workers = if settings.workers == 0 { one_per_cpu() } else { settings.workers };
+    let grace = settings.shutdown_grace.as_secs() + u64::from(settings.shutdown_grace.subsec_nanos() > 0);
+    let server = HttpServer::new(move || {
+        // Each worker's thread builds its own client, which can't leave it.
+        let worker = Worker::new(Arc::clone(&shared), Client::new(Arc::clone(&tls), Limits::default()));
+        WebApp::new().app_data(Data::new(worker)).default_service(web::to(serve))
+    });
+    let server = server
+        .workers(workers)
+        .max_connections(settings.max_connections.div_ceil(workers))
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(settings.header_timeout)
+        .tcp_nodelay(true)
+        // A client that closes its side has left: handler, upstream stream and socket go at once.
+        .h1_allow_half_closed(false)
+        .shutdown_timeout(grace)
+        .disable_signals()
+        .listen(listener)
+        .map_err(StartError::Server)?;
+    Ok(server.run())
+}
+
+/// Listens on the first of the host's addresses that allows it.
+fn listen(settings: &Server) -> Result<TcpListener, StartError> {
+    let address = settings.host.with_port(settings.port);
+    let failed = |source| StartError::Listen { address: address.clone(), source };
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for candidate in (settings.host.as_str(), settings.port).to_socket_addrs().map_err(failed)? {
+        match listen_on(candidate) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(failed(last))
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for the old connections' last packets.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn core_policy(settings: &Settings, journal: usize) -> CorePolicy {
+    let (breaker, verifier) = (&settings.breaker, &settings.verifier);
+    CorePolicy {
+        registry: RegistryPolicy { slow_start: verifier.slow_start, journal },
+        breaker: BreakerPolicy {
+            failure_threshold: breaker.failure_threshold,
+            failure_rate: breaker.failure_rate,
+            min_requests: breaker.min_requests,
+            window: breaker.window,
+        },
+        schedule: SchedulePolicy {
+            initial_delay: verifier.initial_delay,
+            multiplier: verifier.multiplier,
+            interval: verifier.interval,
+            interval_account: verifier.interval_account,
+            jitter: verifier.jitter,
+            concurrency: verifier.concurrency,
+        },
+        events: settings.stats.events,
+    }
+}
+
+/// How the settings want conversations to be held.
+pub fn probe_settings(settings: &Settings) -> ProbeSettings {
+    let verifier = &settings.verifier;
+    ProbeSettings {
+        timeout: verifier.timeout,
+        connect_timeout: settings.timeouts.connect,
+        model: verifier.model.clone(),
+        anthropic_model: verifier.anthropic_model.clone(),
+        openai_model: verifier.openai_model.clone(),
+        max_tokens: verifier.max_tokens,
+        words: if settings.log.upstream_errors { Words::Kept } else { Words::Left },
+    }
+}

@@ -1,0 +1,280 @@
+//! The command line: its options, and the command that prints what would run.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::domain::client::Client;
+use crate::domain::endpoint::{Auth, AuthStyle, Endpoint, Home};
+use crate::domain::ids::ProfileId;
+use crate::settings::{self, Loaded, Source};
+
+/// The exit status of bad settings or options; clap's own is the same.
+pub const BAD_SETTINGS: u8 = 2;
+
+/// An LLM gateway that never sends a request to an endpoint which has failed until it has passed a test conversation.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "qcc-gateway", version)]
+pub struct Arguments {
+    /// Options of every command.
+    #[command(flatten)]
+    pub options: Options,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// A directory of settings files, or a single one [default: settings]
+    // As bare text, because an empty variable is to mean the default, and clap takes an empty path for a missing one.
+    #[arg(long, global = true, value_name = "PATH", env = "QCC_SETTINGS_DIR")]
+    pub settings: Option<OsString>,
+    /// The environment: NAME.toml in the settings directory [default: development]
+    #[arg(long = "env", global = true, value_name = "NAME", env = "QCC_ENV")]
+    pub environment: Option<String>,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Serve until SIGTERM or SIGINT (the default)
+    #[default]
+    Serve,
+    /// Read the settings, print what would run, and name every fault
+    Check(Check),
+    /// Ask the running gateway whether it is ready
+    Health,
+    /// Show isolation, verification and recovery with small upstreams of its own
+    Demo(Demo),
+}
+
+/// Options of the check.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct Check {
+    /// Also hold the verification with each endpoint, and print its verdict
+    #[arg(long)]
+    pub live: bool,
+}
+
+/// Options of the demonstration.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Demo {
+    /// The address to listen on
+    #[arg(long, default_value = "127.0.0.1", env = "QCC_DEMO_HOST")]
+    pub host: IpAddr,
+    /// The port to listen on; 0: a free one
+    #[arg(long, default_value_t = 0, env = "QCC_DEMO_PORT")]
+    pub port: u16,
+    /// End after one full cycle, with status 0 only if the promises held
+    #[arg(long)]
+    pub exit: bool,
+    /// Only start the upstreams, print their addresses and wait
+    #[arg(long, conflicts_with = "exit")]
+    pub upstreams_only: bool,
+}
+
+impl Arguments {
+    /// The command, which is `serve` where none is named.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        self.command.clone().unwrap_or_default()
+    }
+}
+
+impl Options {
+    /// Where the settings come from, with the process's variables.
+    ///
+    /// What is not UTF-8 in a variable becomes a replacement character, which no key accepts.
+    #[must_use]
+    pub fn source(&self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Source {
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        let variables: BTreeMap<String, String> =
+            variables.into_iter().map(|(name, value)| (text(name), text(value))).collect();
+        Source { place: self.settings.clone().map(PathBuf::from), environment: self.environment.clone(), variables }
+    }
+}
+
+/// Reads the process's command line. Bad options end the process with status 2 and a message.
+#[must_use]
+pub fn parse() -> Arguments {
+    Arguments::parse()
+}
+
+/// What `check` found, for the caller to print.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The exit status: 0, or 2 for bad settings.
+    pub status: u8,
+    /// For standard output.
+    pub output: String,
+    /// For standard error: every fault.
+    pub errors: String,
+}
+
+/// Reads the settings and describes what would run, without a secret.
+#[must_use]
+pub fn check(source: &Source) -> Checked {
+    match settings::load(source) {
+        Ok(loaded) => Checked { status: 0, output: describe(&loaded), errors: String::new() },
+        Err(faults) => Checked { status: BAD_SETTINGS, output: String::new(), errors: format!("{faults}\n") },
+    }
+}
+
+fn describe(loaded: &Loaded) -> String {
+    let server = &loaded.settings.server;
+    let mut text = String::new();
+    paragraph(&mut text, "settings, later ones win", loaded.sources.iter().cloned());
+    paragraph(&mut text, "variables taken", loaded.variables_taken.iter().cloned());
+    paragraph(&mut text, "listening on", [format!("http://{}", server.host.with_port(server.port))]);
+    let header = ["id", "queue", "priority", "weight", "protocol", "auth", "base URL", "profiles", "models"];
+    let endpoints: Vec<Vec<String>> = loaded.topology.iter().map(|endpoint| endpoint_row(endpoint)).collect();
+    paragraph(&mut text, "endpoints", table(&header, &endpoints));
+    let client_row = |client: &Client| {
+        let state = if client.enabled { "yes" } else { "no" };
+        vec![client.id.to_string(), client.profile.to_string(), client.keys.len().to_string(), state.to_owned()]
+    };
+    let clients: Vec<Vec<String>> = loaded.clients.iter().map(client_row).collect();
+    if clients.is_empty() {
+        paragraph(&mut text, "clients", ["none: everybody who can reach the gateway is served".to_owned()]);
+    } else {
+        paragraph(&mut text, "clients", table(&["id", "profile", "keys", "enabled"], &clients));
+    }
+    paragraph(&mut text, "no effect yet", loaded.notes.iter().map(|note| format!("{} {}", note.key, note.text)));
+    text
+}
+
+fn paragraph(text: &mut String, title: &str, lines: impl IntoIterator<Item = String>) {
+    let mut lines = lines.into_iter().peekable();
+    if lines.peek().is_none() {
+        return;
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    // Writing to a String can't fail.
+    let _ = writeln!(text, "{title}:");
+    for line in lines {
+        let _ = writeln!(text, "  {line}");
+    }
+}
+
+fn endpoint_row(endpoint: &Endpoint) -> Vec<String> {
+    let queue = match (endpoint.enabled, endpoint.home) {
+        (false, _) => "disabled",
+        (true, Home::Primary) => "primary",
+        (true, Home::Secondary) => "secondary",
+    };
+    let auth = match &endpoint.auth {
+        Auth::Own { style: AuthStyle::XApiKey, .. } => "x-api-key",
+        Auth::Own { style: AuthStyle::Bearer, .. } => "bearer",
+        Auth::Own { style: AuthStyle::Both, .. } => "both",
+        Auth::Passthrough => "passthrough",
+        Auth::Missing => "missing",
+    };
+    let profiles: Vec<&str> = endpoint.profiles.iter().map(ProfileId::as_str).collect();
+    let models = match endpoint.models.patterns() {
+        [] => "every".to_owned(),
+        patterns => patterns.join(","),
+    };
+    vec![
+        endpoint.id.to_string(),
+        queue.to_owned(),
+        endpoint.priority.to_string(),
+        endpoint.weight.to_string(),
+        endpoint.protocol.as_str().to_owned(),
+        auth.to_owned(),
+        endpoint.base_url.to_string(),
+        profiles.join(","),
+        models,
+    ]
+}
+
+/// The rows below their header, in columns.
+fn table(header: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+    let header: Vec<String> = header.iter().map(|title| (*title).to_owned()).collect();
+    let lines: Vec<&Vec<String>> = std::iter::once(&header).chain(rows).collect();
+    let width = |column: usize| {
+        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let write = |line: &&Vec<String>| {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    lines.iter().map(write).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_the_command_where_none_is_named() {
+        for (line, command) in [
+            ("qcc-gateway", Command::Serve),
+            ("qcc-gateway serve", Command::Serve),
+            ("qcc-gateway check", Command::Check(Check { live: false })),
+            ("qcc-gateway check --live", Command::Check(Check { live: true })),
+            ("qcc-gateway health", Command::Health),
+        ] {
+            assert_eq!(parsed(line).unwrap().command(), command, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_demonstration_is_on_loopback_and_a_free_port() {
+        let demo = |line: &str| match parsed(line).unwrap().command() {
+            Command::Demo(demo) => demo,
+            other => panic!("{other:?}"),
+        };
+        let host = |text: &str| text.parse::<IpAddr>().unwrap();
+        let default = Demo { host: host("127.0.0.1"), port: 0, exit: false, upstreams_only: false };
+        assert_eq!(demo("qcc-gateway demo"), default);
+        let open = Demo { host: host("0.0.0.0"), port: 7860, exit: true, upstreams_only: false };
+        assert_eq!(demo("qcc-gateway demo --host 0.0.0.0 --port 7860 --exit"), open);
+        assert_eq!(demo("qcc-gateway demo --upstreams-only"), Demo { upstreams_only: true, ..default });
+    }
+
+    #[test]
+    fn the_options_of_all_commands_stand_before_or_after_the_command() {
+        for line in ["qcc-gateway --settings /a --env b check", "qcc-gateway check --settings /a --env b"] {
+            let variables = [(OsString::from("A"), OsString::from("1"))];
+            let source = parsed(line).unwrap().options.source(variables);
+            assert_eq!(source.place, Some(PathBuf::from("/a")), "{line}");
+            assert_eq!(source.environment.as_deref(), Some("b"), "{line}");
+            assert_eq!(source.variables.get("A").map(String::as_str), Some("1"), "{line}");
+        }
+    }
+
+    #[test]
+    fn bad_options_are_exit_status_2() {
+        for line in [
+            "qcc-gateway fly",
+            "qcc-gateway --fast",
+            "qcc-gateway demo --port 70000",
+            "qcc-gateway demo --exit --upstreams-only",
+        ] {
+            assert_eq!(parsed(line).unwrap_err().exit_code(), i32::from(BAD_SETTINGS), "{line}");
+        }
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = vec![vec!["long name".to_owned(), "1".to_owned()], vec!["é".to_owned(), "22".to_owned()]];
+        assert_eq!(table(&["id", "n"], &rows), ["id         n", "long name  1", "é          22"]);
+    }
+}

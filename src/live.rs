@@ -1,0 +1,83 @@
+//! `check --live`: holds the verification with each endpoint once and tells what came of it. It moves nobody.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+
+use crate::app::probe_settings;
+use crate::clock::Clock;
+use crate::domain::advice::next_step;
+use crate::domain::challenge::{Code, Verdict};
+use crate::domain::endpoint::SharedEndpoint;
+use crate::domain::ids::Epoch;
+use crate::domain::outcome::Reason;
+use crate::domain::schedule::VerifyJob;
+use crate::domain::time::Moment;
+use crate::settings::Loaded;
+use crate::upstream::tls::{TlsConfigError, client_config};
+use crate::upstream::{Client, Limits, Probe};
+
+/// What came of the conversations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdicts {
+    /// A line for each endpoint, and for those that failed the next step.
+    pub text: String,
+    /// Whether every enabled endpoint passed.
+    pub all_passed: bool,
+}
+
+/// Verifies every enabled endpoint, `verifier.concurrency` at a time.
+///
+/// # Errors
+///
+/// [`TlsConfigError`] where the certificate authorities can't be used.
+pub async fn verify_all(loaded: &Loaded) -> Result<Verdicts, TlsConfigError> {
+    let tls = client_config(loaded.settings.upstream.ca_file.as_deref())?;
+    let probe = Probe::new(Client::new(tls, Limits::default()), probe_settings(&loaded.settings));
+    let clock = Clock::start();
+    let converse = async |endpoint: &SharedEndpoint| {
+        if !endpoint.enabled {
+            return (Arc::clone(endpoint), None);
+        }
+        let code = Code::from_random(fastrand::u64(..));
+        (Arc::clone(endpoint), Some(probe.converse(&job(endpoint), code, clock).await))
+    };
+    let conversations = futures_util::stream::iter(loaded.topology.iter().map(converse));
+    let verdicts: Vec<_> = conversations.buffered(loaded.settings.verifier.concurrency).collect().await;
+    Ok(told(&verdicts))
+}
+
+fn told(verdicts: &[(SharedEndpoint, Option<Verdict>)]) -> Verdicts {
+    let mut text = String::from("verified:\n");
+    let mut all_passed = true;
+    for (endpoint, verdict) in verdicts {
+        let id = &endpoint.id;
+        // Writing to a String can't fail.
+        let _ = match verdict {
+            None => writeln!(text, "  {id}  not asked: it is disabled"),
+            Some(Verdict::Proven(proof)) => {
+                writeln!(text, "  {id}  passed ms={} score={}", proof.elapsed().as_millis(), proof.score())
+            }
+            Some(Verdict::Unproven(unproven)) => {
+                all_passed = false;
+                let ms = unproven.elapsed.as_millis();
+                writeln!(text, "  {id}  FAILED ms={ms} error={:?}", unproven.error.as_str())
+                    .and_then(|()| writeln!(text, "      next: {}", next_step(unproven)))
+            }
+        };
+    }
+    Verdicts { text, all_passed }
+}
+
+fn job(endpoint: &SharedEndpoint) -> VerifyJob {
+    VerifyJob {
+        endpoint: Arc::clone(endpoint),
+        epoch: Epoch::NONE,
+        reason: Reason::Admin,
+        model: None,
+        isolated_at: Moment::START,
+        relapse: false,
+        at_once: true,
+    }
+}

@@ -1,0 +1,170 @@
+//! The commands, each from the settings to its exit status. Only here does anything go to standard output and error.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the command line's own output")]
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_rt::System;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::actors::lifeline::end_the_process;
+use crate::app::App;
+use crate::cli::{self, BAD_SETTINGS};
+use crate::demo::{self, Ending};
+use crate::live;
+use crate::settings::{self, Loaded, Source};
+use crate::telemetry;
+
+/// How long `health` waits for an answer.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Serves until SIGTERM or SIGINT.
+pub fn serve(source: &Source) -> ExitCode {
+    let loaded = match settings::load(source) {
+        Ok(loaded) => loaded,
+        Err(faults) => {
+            eprintln!("{faults}");
+            return ExitCode::from(BAD_SETTINGS);
+        }
+    };
+    telemetry::start(&loaded.settings.log, source.variables.get("RUST_LOG").map(String::as_str));
+    for note in &loaded.notes {
+        log::warn!("{} {}", note.key, note.text);
+    }
+    System::new().block_on(async {
+        // Before anything listens, so that no signal is missed.
+        let listened = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+        let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = listened else {
+            return failed("signals can't be listened for");
+        };
+        let app = match App::start(loaded, Arc::new(end_the_process)).await {
+            Ok(app) => app,
+            Err(error) => return failed(&error.to_string()),
+        };
+        until_stopped(&mut terminate, &mut interrupt, &mut hangup).await;
+        log::info!("stopping; a second signal ends it at once");
+        tokio::select! {
+            () = app.stop() => ExitCode::SUCCESS,
+            () = either(&mut terminate, &mut interrupt) => {
+                log::warn!("a second signal: ending at once");
+                at_once()
+            }
+        }
+    })
+}
+
+/// Ends without waiting for threads that may still be at work.
+#[expect(clippy::disallowed_methods, reason = "the operator asked twice; open requests are not waited for")]
+fn at_once() -> ExitCode {
+    log::logger().flush();
+    std::process::exit(1)
+}
+
+async fn until_stopped(terminate: &mut Signal, interrupt: &mut Signal, hangup: &mut Signal) {
+    loop {
+        tokio::select! {
+            () = either(terminate, interrupt) => return,
+            _ = hangup.recv() => log::warn!("SIGHUP: settings can't be reloaded yet; restart to read them anew"),
+        }
+    }
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn failed(error: &str) -> ExitCode {
+    log::error!("{error}");
+    ExitCode::FAILURE
+}
+
+/// Prints what would run, and if wanted what each endpoint says to a verification.
+pub fn check(source: &Source, options: &cli::Check) -> ExitCode {
+    let checked = cli::check(source);
+    print!("{}", checked.output);
+    eprint!("{}", checked.errors);
+    match settings::load(source) {
+        Ok(loaded) if options.live => check_live(&loaded),
+        Ok(_) | Err(_) => ExitCode::from(checked.status),
+    }
+}
+
+fn check_live(loaded: &Loaded) -> ExitCode {
+    match System::new().block_on(live::verify_all(loaded)) {
+        Ok(verdicts) => {
+            print!("\n{}", verdicts.text);
+            if verdicts.all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Asks the running gateway whether it is ready.
+pub fn health(source: &Source) -> ExitCode {
+    let server = match settings::load(source) {
+        Ok(loaded) => loaded.settings.server,
+        Err(faults) => {
+            eprintln!("{faults}");
+            return ExitCode::from(BAD_SETTINGS);
+        }
+    };
+    // A gateway that listens on every address is asked on loopback.
+    let host = match server.host.as_str().parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) if address.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+        Ok(IpAddr::V6(address)) if address.is_unspecified() => format!("[{}]", Ipv6Addr::LOCALHOST),
+        Ok(IpAddr::V6(address)) => format!("[{address}]"),
+        Ok(IpAddr::V4(_)) | Err(_) => server.host.to_string(),
+    };
+    let url = format!("http://{host}:{}/__qcc__/health/ready", server.port);
+    System::new().block_on(async {
+        // Plain HTTP to the gateway itself: without TLS there is no provider to set up.
+        let client = awc::Client::builder().connector(awc::Connector::new()).timeout(HEALTH_TIMEOUT).finish();
+        match client.get(&url).send().await {
+            Ok(mut answer) => {
+                let body = answer.body().await.unwrap_or_default();
+                println!("{}", String::from_utf8_lossy(&body));
+                if answer.status().is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            }
+            Err(error) => {
+                eprintln!("no answer from {url}: {error}; does the gateway run, with the same settings?");
+                ExitCode::FAILURE
+            }
+        }
+    })
+}
+
+/// Shows isolation, verification and recovery with upstreams of its own.
+pub fn demo(options: &cli::Demo) -> ExitCode {
+    let rust_log = std::env::var("RUST_LOG").ok();
+    let ending = System::new().block_on(async {
+        let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+            (Err(error), _) | (_, Err(error)) => return Err(format!("signals can't be listened for: {error}")),
+        };
+        let stop = either(&mut terminate, &mut interrupt);
+        demo::run(options, rust_log.as_deref(), stop).await.map_err(|error| error.to_string())
+    });
+    match ending {
+        Ok(Ending::Kept) => ExitCode::SUCCESS,
+        Ok(Ending::Broken(promises)) => {
+            eprintln!("these promises did not hold, see the table above: {}", promises.join("; "));
+            ExitCode::FAILURE
+        }
+        Ok(Ending::Interrupted) => {
+            eprintln!("stopped before the cycle was over, so nothing was shown");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("the demonstration can't go on: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
