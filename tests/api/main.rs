@@ -1,1 +1,34 @@
-//! Placeholder until the first test.
+//! The whole gateway on real sockets: scripted upstreams before it, raw clients behind it, loopback only.
+
+#[cfg(test)]
+mod admin;
+#[cfg(test)]
+mod cancellation;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod forwarding;
+#[cfg(test)]
+mod isolation;
+#[cfg(test)]
+mod keys;
+#[cfg(test)]
+mod load;
+#[cfg(test)]
+mod outcomes;
+#[cfg(test)]
+mod own_routes;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod races;
+#[cfg(test)]
+mod recovery;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod selection;
+#[cfg(test)]
+mod streams;
+#[cfg(test)]
+mod support;

@@ -1,0 +1,310 @@
+//! The binary itself: what it logs, with which status it ends, and how it stops.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+
+use crate::support::app::{TRAFFIC, body, message};
+use crate::support::eventually::within;
+use crate::support::raw_client::RawClient;
+use crate::support::upstream::Upstream;
+use crate::support::upstream::step::{Behaviour, hold, ok, status};
+
+/// A folder with a settings file of its own.
+struct Settings {
+    folder: TempDir,
+}
+
+impl Settings {
+    fn new(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("settings.toml"), text).unwrap();
+        Self { folder }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("settings.toml")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_qcc-gateway"));
+        command.arg("--settings").arg(self.file()).args(arguments).env_clear().current_dir(self.folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    async fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = within("the command ends", self.command(arguments).output()).await.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+}
+
+/// A gateway in a process of its own.
+struct Process {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    seen: Vec<String>,
+    address: SocketAddr,
+    _settings: Settings,
+}
+
+impl Process {
+    async fn start(settings: Settings) -> Self {
+        let mut child = settings.command(&[]).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut seen = Vec::new();
+        let address = loop {
+            let line = within("a line of the log", log.next_line()).await.unwrap().expect("it listens");
+            let address =
+                line.split("listening on http://").nth(1).and_then(|rest| rest.split('"').next()).map(str::to_owned);
+            seen.push(line);
+            if let Some(address) = address {
+                break address.parse().unwrap();
+            }
+        };
+        Self { child, log, seen, address, _settings: settings }
+    }
+
+    /// Reads the log up to a line with this text, and gives that line.
+    async fn logs(&mut self, text: &str) -> String {
+        if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
+            return line.clone();
+        }
+        loop {
+            let line = within(text, self.log.next_line()).await.unwrap().expect(text);
+            self.seen.push(line.clone());
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    async fn signal(&self, name: &str) {
+        let id = self.child.id().unwrap().to_string();
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status().await.unwrap();
+        assert!(sent.success());
+    }
+
+    /// How it ended, and all that it had logged.
+    async fn ended(mut self) -> (ExitStatus, Vec<String>) {
+        let status = within("the process ends", self.child.wait()).await.unwrap();
+        while let Some(line) = within("the end of the log", self.log.next_line()).await.unwrap() {
+            self.seen.push(line);
+        }
+        (status, self.seen)
+    }
+}
+
+fn settings(more: &str, upstreams: &[&Upstream]) -> Settings {
+    let mut text = format!("[server]\nport = 0\nworkers = 1\n{more}\n");
+    for upstream in upstreams {
+        let (name, url) = (upstream.name(), upstream.base_url());
+        write!(text, "[endpoints.{name}]\nbase_url = \"{url}\"\napi_key = \"upstream-secret\"\n").unwrap();
+    }
+    Settings::new(&text)
+}
+
+#[actix_web::test]
+async fn the_log_tells_of_isolation_filter_verification_and_recovery() {
+    let (bad, good) = (Upstream::anthropic("ep-bad").await, Upstream::anthropic("ep-good").await);
+    bad.behave(Behaviour::always(status(500)));
+    let quick = "[verifier]\ninitial_delay = \"50ms\"\ninterval = \"50ms\"\njitter = 0.0";
+    let mut gateway = Process::start(settings(quick, &[&bad, &good])).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    for number in 0..30 {
+        assert_eq!(message(&mut client, number).await.status, 200);
+    }
+    gateway.logs("endpoint ep-bad verification 2 failed").await;
+    bad.mend();
+    let recovered = gateway.logs("endpoint ep-bad recovered").await;
+    gateway.signal("TERM").await;
+    let (status, log) = gateway.ended().await;
+    assert_eq!(status.code(), Some(0));
+
+    let with = |text: &str| -> Vec<&String> { log.iter().filter(|line| line.contains(text)).collect() };
+    let isolated = with("isolated reason=");
+    assert_eq!(isolated.len(), 1);
+    let expected = "WARN  endpoint ep-bad isolated reason=upstream_status failures=3 last_error=\"HTTP 500 api_error\"";
+    assert!(isolated[0].ends_with(expected), "{}", isolated[0]);
+    assert_eq!(with("ep-bad has never passed a verification nor served a request").len(), 1);
+    let filter = with("failure queue filter");
+    assert_eq!(filter.len(), 1, "not once a request");
+    assert!(filter[0].ends_with("INFO  failure queue filter: excluded 1 endpoint(s) profile=default"));
+    assert!(!with("profile default: 2 endpoints, 1 usable, 1 in the failure queue").is_empty());
+    assert!(with("verification 1 failed")[0].ends_with("error=\"HTTP 500 api_error\" next=50ms"));
+    assert!(recovered.contains(" score=100 verifications=") && recovered.contains(" ms="), "{recovered}");
+    let request = with("request id=req_")[0];
+    assert!(request.contains(" client=- session=- method=POST path=/v1/messages model=claude-haiku-4-5 status=200 "));
+    assert!(request.contains(" attempts=2 ") && request.contains(" trail=ep-bad=500@"), "{request}");
+    assert!(!log.iter().any(|line| line.contains("upstream-secret")));
+}
+
+#[actix_web::test]
+async fn a_log_in_json_is_one_object_a_line() {
+    let upstream = Upstream::anthropic("a").await;
+    let gateway = Process::start(settings("[log]\nformat = \"json\"", &[&upstream])).await;
+    gateway.signal("INT").await;
+    let (status, log) = gateway.ended().await;
+    assert_eq!(status.code(), Some(0));
+    for line in log {
+        let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+        assert!(line["at"].is_string() && line["level"].is_string() && line["message"].is_string());
+    }
+}
+
+#[actix_web::test]
+async fn at_trace_no_secret_is_logged() {
+    let upstream = Upstream::anthropic("a").await;
+    let quick =
+        "[log]\nlevel = \"trace\"\n[verifier]\ninitial_delay = \"10ms\"\n[clients.alice]\nkey = \"client-secret\"";
+    upstream.script_traffic([ok(), status(401)]);
+    let mut gateway = Process::start(settings(quick, &[&upstream])).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    for _ in 0..2 {
+        client.post("/v1/messages", &[TRAFFIC, ("x-api-key", "client-secret")], body(false)).await;
+    }
+    gateway.logs("endpoint a recovered").await;
+    gateway.signal("TERM").await;
+    let (_, log) = gateway.ended().await;
+    assert!(log.len() > 20, "it did log at trace");
+    for line in log {
+        assert!(!line.contains("client-secret") && !line.contains("upstream-secret"), "{line}");
+    }
+}
+
+#[actix_web::test]
+async fn a_stop_lets_an_open_request_finish_and_takes_no_new_one() {
+    let upstream = Upstream::anthropic("a").await;
+    upstream.script([hold("open").then(ok())]);
+    let mut gateway = Process::start(settings("", &[&upstream])).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    client.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;
+    upstream.gates().reached("open").await;
+    gateway.signal("TERM").await;
+    gateway.logs("stopping").await;
+    crate::support::eventually::eventually("no new connection", async || RawClient::is_refused(gateway.address).await)
+        .await;
+    upstream.gates().open("open");
+    assert_eq!(client.answer().await.status, 200);
+    assert_eq!(gateway.ended().await.0.code(), Some(0));
+}
+
+#[actix_web::test]
+async fn a_client_that_leaves_a_silent_endpoint_leaves_its_name_in_the_log() {
+    let upstream = Upstream::anthropic("silent").await;
+    upstream.behave(Behaviour::always(crate::support::upstream::step::never_answer()));
+    let mut gateway = Process::start(settings("", &[&upstream])).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    client.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;
+    upstream.received(1).await;
+    drop(client);
+    let line = gateway.logs("status=cancelled").await;
+    assert!(
+        line.contains(" endpoint=silent ") && line.contains(" attempts=1 ") && line.contains("trail=silent=cancelled@"),
+        "{line}"
+    );
+    gateway.signal("HUP").await;
+    gateway.logs("SIGHUP").await;
+    gateway.signal("TERM").await;
+    assert_eq!(gateway.ended().await.0.code(), Some(0), "a hang-up did not end it");
+}
+
+#[actix_web::test]
+async fn a_second_signal_ends_it_at_once() {
+    let upstream = Upstream::anthropic("a").await;
+    upstream.script([hold("open").then(ok())]);
+    let mut gateway = Process::start(settings("shutdown_grace = \"10m\"", &[&upstream])).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    client.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;
+    upstream.gates().reached("open").await;
+    gateway.signal("TERM").await;
+    gateway.logs("a second signal ends it at once").await;
+    gateway.signal("TERM").await;
+    assert_eq!(gateway.ended().await.0.code(), Some(1), "that was no clean stop");
+}
+
+#[actix_web::test]
+async fn bad_settings_end_with_status_two_and_every_fault() {
+    let bad = Settings::new("[server]\nport = \"x\"\nprot = 1\n[endpoints.A]\nbase_url = \"ftp://user:hunter2@h\"\n");
+    for command in [&["serve"][..], &["check"], &["check", "--live"], &["health"]] {
+        let (status, _, errors) = bad.run(command).await;
+        assert_eq!(status, 2, "{command:?}");
+        assert!(
+            errors.contains("server.port") && errors.contains("server.prot") && errors.contains("settings.toml"),
+            "{errors}"
+        );
+        assert!(!errors.contains("hunter2"));
+    }
+    let (status, _, errors) = Settings::new("").run(&["serve"]).await;
+    assert_eq!(status, 2);
+    assert!(errors.contains("demo"), "{errors}");
+    assert_eq!(bad.run(&["--nonsense"]).await.0, 2);
+}
+
+#[actix_web::test]
+async fn an_address_in_use_ends_with_status_one() {
+    let upstream = Upstream::anthropic("a").await;
+    let taken = upstream.address().port();
+    let text = format!("[server]\nport = {taken}\n[endpoints.a]\nbase_url = \"http://127.0.0.1:1\"\napi_key = \"k\"\n");
+    let (status, _, errors) = Settings::new(&text).run(&[]).await;
+    assert_eq!(status, 1);
+    assert!(errors.contains(&format!("can't listen on 127.0.0.1:{taken}")), "{errors}");
+}
+
+#[actix_web::test]
+async fn check_prints_what_would_run_without_a_secret() {
+    let (status, output, _) = settings("", &[&Upstream::anthropic("main").await]).run(&["check"]).await;
+    assert_eq!(status, 0);
+    assert!(output.contains("main") && output.contains("primary"), "{output}");
+    assert!(!output.contains("upstream-secret"));
+}
+
+#[actix_web::test]
+async fn health_asks_the_running_gateway() {
+    let upstream = Upstream::anthropic("a").await;
+    let gateway = Process::start(settings("", &[&upstream])).await;
+    let port = gateway.address.port();
+    let same = Settings::new(&format!(
+        "[server]\nport = {port}\n[endpoints.a]\nbase_url = \"http://127.0.0.1:1\"\napi_key = \"k\"\n"
+    ));
+    let (status, output, _) = same.run(&["health"]).await;
+    assert_eq!((status, output.contains("\"ready\"")), (0, true), "{output}");
+    gateway.signal("TERM").await;
+    gateway.ended().await;
+    let (status, _, errors) = same.run(&["health"]).await;
+    assert_eq!((status, errors.contains("no answer from")), (1, true), "{errors}");
+}
+
+#[actix_web::test]
+async fn standard_output_stays_empty_while_it_serves() {
+    let upstream = Upstream::anthropic("a").await;
+    let mut gateway = Process::start(settings("", &[&upstream])).await;
+    let mut output = gateway.child.stdout.take().unwrap();
+    gateway.signal("TERM").await;
+    let mut printed = String::new();
+    within("the end of standard output", output.read_to_string(&mut printed)).await.unwrap();
+    assert_eq!(printed, "");
+}
+
+#[actix_web::test]
+async fn check_live_verifies_each_endpoint_and_tells_the_next_step() {
+    let (good, bad) = (Upstream::anthropic("good").await, Upstream::anthropic("bad").await);
+    bad.behave(Behaviour::always(status(401)));
+    let (code, output, _) = settings("", &[&good, &bad]).run(&["check", "--live"]).await;
+    assert_eq!(code, 1);
+    assert!(output.contains("good  passed ms=") && output.contains("score=100"), "{output}");
+    assert!(
+        output.contains("bad  FAILED") && output.contains("HTTP 401") && output.contains("next: set the right key"),
+        "{output}"
+    );
+    assert_eq!((good.verifications(), bad.verifications(), good.traffic()), (1, 1, 0));
+    let (code, output, _) = settings("", &[&good]).run(&["check", "--live"]).await;
+    assert_eq!(code, 0, "{output}");
+}

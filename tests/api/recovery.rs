@@ -1,0 +1,207 @@
+//! The only way back: a test conversation that the endpoint passes.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::app::{Setup, message};
+use crate::support::eventually::eventually;
+use crate::support::upstream::step::{Behaviour, echo, error, hold, ok, status, wrong_code};
+use crate::support::upstream::{Protocol, Upstream};
+
+#[actix_web::test]
+async fn a_mended_endpoint_comes_back_by_its_next_verification_with_a_growing_share() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.behave(Behaviour::always(status(500)));
+    let app = Setup::new()
+        .primary(&a)
+        .primary(&b)
+        .section("breaker", "failure_threshold = 1")
+        .section("verifier", "initial_delay = \"40ms\"\ninterval = \"40ms\"\njitter = 0.0\nslow_start = \"1500ms\"")
+        .start()
+        .await;
+    let mut client = app.client().await;
+    message(&mut client, 0).await;
+    message(&mut client, 1).await;
+    assert_eq!(app.row("a").await["standing"], "failure");
+    eventually("some failed verifications", async || a.verifications() >= 3).await;
+    let failed_before = a.traffic();
+
+    a.mend();
+    eventually("the recovery", async || app.row("a").await["standing"] == "primary").await;
+    let row = app.row("a").await;
+    assert_eq!(
+        (&row["breaker"], &row["consecutive_failures"], &row["status"]),
+        (&json!("closed"), &json!(0), &json!("degraded"))
+    );
+    assert!(row["effective_weight"].as_f64().unwrap() < 100.0);
+    assert_eq!(row["last_verification"]["ok"], true);
+    assert_eq!(row["verify_count"].as_u64().unwrap(), a.verifications() as u64);
+    assert_eq!(row["isolated_at"], json!(null));
+
+    let share = async |client: &mut _| {
+        let (a_before, b_before) = (a.traffic(), b.traffic());
+        for number in 0..200 {
+            assert_eq!(message(client, number).await.status, 200);
+        }
+        let (a, b) = (a.traffic() - a_before, b.traffic() - b_before);
+        assert_eq!(a + b, 200);
+        a
+    };
+    let early = share(&mut client).await;
+    assert!((1..95).contains(&early), "a recovered endpoint begins with a small share, not {early} of 200");
+    eventually("the end of the slow start", async || app.row("a").await["effective_weight"] == 100.0).await;
+    let late = share(&mut client).await;
+    assert!((95..=105).contains(&late), "then it has its whole share, not {late} of 200");
+    assert!(failed_before < a.traffic());
+    let recovered = app.events().await.into_iter().find(|event| event["kind"] == "recovered").unwrap();
+    assert_eq!(recovered["score"], 100);
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_wrong_code_and_an_echo_do_not_bring_it_back() {
+    for (lie, why) in [
+        (wrong_code(), "the code is missing"),
+        (echo(), "the code is missing"),
+        (status(429), "HTTP 429 rate_limit_error"),
+    ] {
+        let upstream = Upstream::anthropic("a").await;
+        upstream.behave(Behaviour::always(lie).traffic(status(401)));
+        let app = Setup::new().primary(&upstream).verified_every(10).start().await;
+        app.message().await;
+        eventually("several verifications", async || upstream.verifications() >= 4).await;
+        let row = app.row("a").await;
+        assert_eq!((&row["standing"], &row["last_verification"]["error"]), (&json!("failure"), &json!(why)));
+        assert_eq!(row["last_verification"]["score"], 0);
+        assert_eq!(upstream.traffic(), 1);
+        app.finish().await;
+    }
+}
+
+#[actix_web::test]
+async fn an_openai_endpoint_is_verified_in_its_own_protocol_and_dialect() {
+    let upstream = Upstream::openai("o").await;
+    upstream.behave(Behaviour::honest().traffic(status(500)));
+    let refusal =
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
+    upstream.script_verifications([error(400, "invalid_request_error", refusal)]);
+    let app = Setup::new()
+        .section("breaker", "failure_threshold = 1")
+        .endpoint("o", &upstream.base_url(), "protocol = \"openai\"")
+        .verified_every(20)
+        .start()
+        .await;
+    let body = json!({ "model": "gpt-x", "messages": [{ "role": "user", "content": "hi" }] }).to_string();
+    let answer = app.client().await.post("/v1/chat/completions", &[("x-traffic", "1")], body).await;
+    assert_eq!(answer.status, 500);
+    eventually("the recovery", async || app.row("o").await["standing"] == "primary").await;
+    let asked = upstream.verification_requests();
+    assert_eq!(asked[0].target, "/v1/chat/completions");
+    assert_eq!(asked[0].json()["model"], "gpt-x", "the model whose failure isolated it");
+    assert_eq!((&asked[0].json()["max_tokens"], &asked[1].json()["max_completion_tokens"]), (&json!(64), &json!(64)));
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_verification_goes_the_way_of_real_traffic() {
+    let upstream = Upstream::anthropic("a").await;
+    upstream.requires_key("secret");
+    let app = Setup::new()
+        .section("breaker", "failure_threshold = 1")
+        .endpoint(
+            "a",
+            &format!("{}/v1", upstream.base_url()),
+            "api_key = \"secret\"\nauth = \"both\"\nmodel_map = { \"claude-haiku-*\" = \"haiku-mapped\" }\n\
+             headers = { x-extra = \"e\" }\nverify_headers = { x-verify = \"v\" }\nverify_system = \"You are a test.\"\n\
+             verify_max_tokens = 128",
+        )
+        .verified_on_demand()
+        .start()
+        .await;
+    let verdict = app.admin("a", "verify").await.json();
+    assert_eq!(verdict["ok"], true, "{verdict}");
+    assert!(verdict["tokens"]["input"].as_u64().unwrap() > 0);
+    let asked = &upstream.verification_requests()[0];
+    assert_eq!(asked.target, "/v1/messages", "the base's version takes the place of the path's own");
+    assert_eq!(asked.header("x-api-key"), Some("secret"));
+    assert_eq!(asked.header("authorization"), Some("Bearer secret"));
+    assert_eq!((asked.header("x-extra"), asked.header("x-verify")), (Some("e"), Some("v")));
+    assert_eq!(asked.header("anthropic-version"), Some("2023-06-01"));
+    let body = asked.json();
+    assert_eq!(
+        (&body["model"], &body["system"], &body["max_tokens"]),
+        (&json!("haiku-mapped"), &json!("You are a test."), &json!(128))
+    );
+    assert_eq!(body["thinking"], json!({ "type": "disabled" }));
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn after_a_model_that_it_lacks_the_next_is_tried() {
+    let upstream = Upstream::anthropic("a").await;
+    upstream.script_verifications([error(404, "not_found_error", "model: nonesuch")]);
+    let app = Setup::new()
+        .endpoint("a", &upstream.base_url(), "verify_model = \"nonesuch\"")
+        .verified_on_demand()
+        .start()
+        .await;
+    assert_eq!(app.admin("a", "verify").await.json()["ok"], true);
+    let models: Vec<_> = upstream.verification_requests().iter().map(|asked| asked.json()["model"].clone()).collect();
+    assert_eq!(models, ["nonesuch", "claude-haiku-4-5"]);
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn while_it_is_verified_the_breaker_is_half_open_and_no_traffic_comes() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.behave(Behaviour::honest().traffic(status(401)).verifications(hold("verifying").then(ok())));
+    let app = Setup::new().primary(&a).secondary(&b).verified_every(20).start().await;
+    assert_eq!(app.row("a").await["breaker"], "closed");
+    assert_eq!(app.message().await.header("x-qcc-endpoint"), Some("b"));
+    a.gates().reached("verifying").await;
+    assert_eq!(app.row("a").await["breaker"], "half_open");
+    for _ in 0..50 {
+        assert_eq!(app.message().await.header("x-qcc-endpoint"), Some("b"));
+    }
+    assert_eq!((a.traffic(), a.verifications()), (1, 1), "one conversation at a time, and no trial on users' requests");
+    a.gates().open("verifying");
+    eventually("the recovery", async || app.row("a").await["breaker"] == "closed").await;
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_verification_that_takes_too_long_fails_and_the_next_one_comes() {
+    let upstream = Upstream::start("a", Protocol::Anthropic, &crate::support::gates::Gates::default()).await;
+    upstream.behave(Behaviour::honest().traffic(status(401)));
+    upstream.script_verifications([crate::support::upstream::step::never_answer()]);
+    let app = Setup::new()
+        .primary(&upstream)
+        .section("verifier", "timeout = \"100ms\"\ninitial_delay = \"20ms\"\njitter = 0.0\ninterval_account = \"20ms\"")
+        .start()
+        .await;
+    app.message().await;
+    eventually("the recovery", async || app.row("a").await["standing"] == "primary").await;
+    assert_eq!(app.row("a").await["verify_count"], 2);
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn an_isolation_within_the_slow_start_goes_on_with_the_delay_that_was_reached() {
+    let upstream = Upstream::anthropic("a").await;
+    upstream.behave(Behaviour::honest().traffic(status(401)));
+    upstream.script_verifications([status(500), status(500)]);
+    let app = Setup::new()
+        .primary(&upstream)
+        .section("verifier", "initial_delay = \"20ms\"\nmultiplier = 4.0\njitter = 0.0\nslow_start = \"1m\"")
+        .start()
+        .await;
+    app.message().await;
+    eventually("the recovery", async || app.row("a").await["standing"] == "primary").await;
+    assert_eq!(upstream.verifications(), 3);
+    app.message().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(upstream.verifications(), 3, "not after 20 ms as the first time, but after 320");
+    eventually("the second recovery", async || upstream.verifications() == 4).await;
+    app.finish().await;
+}

@@ -1,0 +1,177 @@
+//! The whole gateway in the test's process, on a port of its own, with the oracle that looks at what it did.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use qcc_gateway::actors::messages::{ViewJournal, ViewRegistry};
+use qcc_gateway::app::App;
+use qcc_gateway::domain::ids::{EndpointId, Epoch};
+use qcc_gateway::domain::journal::Entry;
+use qcc_gateway::domain::queues::Standing;
+use qcc_gateway::settings::{self, Source};
+use serde_json::{Value, json};
+
+use super::raw_client::{Answer, RawClient};
+use super::upstream::Upstream;
+
+/// More leases and moves than any test makes.
+const JOURNAL: usize = 1_000_000;
+
+/// The settings of a test's gateway, as its file will have them.
+pub(crate) struct Setup {
+    text: String,
+}
+
+impl Setup {
+    /// Loopback, a free port, two workers, and verifications that don't come by themselves within a test.
+    pub(crate) fn new() -> Self {
+        Self::only().section("server", "host = \"127.0.0.1\"\nport = 0\nworkers = 2")
+    }
+
+    /// Nothing but what the test itself says; it must name a free port.
+    pub(crate) fn only() -> Self {
+        Self { text: String::new() }.section("log", "level = \"off\"")
+    }
+
+    /// A table of the settings file.
+    pub(crate) fn section(mut self, name: &str, lines: &str) -> Self {
+        write!(self.text, "[{name}]\n{lines}\n").unwrap();
+        self
+    }
+
+    /// Verifications that come by themselves, this many milliseconds after the isolation, and then at the same pace.
+    pub(crate) fn verified_every(self, millis: u64) -> Self {
+        self.section(
+            "verifier",
+            &format!("initial_delay = \"{millis}ms\"\ninterval = \"{millis}ms\"\ninterval_account = \"{millis}ms\"\njitter = 0.0"),
+        )
+    }
+
+    /// Verifications that come only when an admin asks.
+    pub(crate) fn verified_on_demand(self) -> Self {
+        self.section("verifier", "initial_delay = \"1h\"\ninterval = \"1h\"\njitter = 0.0")
+    }
+
+    pub(crate) fn primary(self, upstream: &Upstream) -> Self {
+        self.endpoint(upstream.name(), &upstream.base_url(), "")
+    }
+
+    pub(crate) fn secondary(self, upstream: &Upstream) -> Self {
+        self.endpoint(upstream.name(), &upstream.base_url(), "queue = \"secondary\"")
+    }
+
+    /// An endpoint with further lines of its own.
+    pub(crate) fn endpoint(self, id: &str, base_url: &str, lines: &str) -> Self {
+        let key = if lines.contains("api_key") || lines.contains("passthrough") { "" } else { "api_key = \"key\"\n" };
+        self.section(&format!("endpoints.{id}"), &format!("base_url = \"{base_url}\"\n{key}{lines}"))
+    }
+
+    pub(crate) async fn start(self) -> TestApp {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("settings.toml");
+        std::fs::write(&file, &self.text).unwrap();
+        let source = Source { place: Some(file), environment: None, variables: BTreeMap::new() };
+        let loaded = settings::load(&source).unwrap_or_else(|faults| panic!("{faults}\n{}", self.text));
+        // A control actor that dies makes every later request of the test fail, which is seen there.
+        let app = App::start_with_journal(loaded, Arc::new(|_| ()), JOURNAL).await.unwrap();
+        TestApp { app }
+    }
+}
+
+/// A running gateway.
+pub(crate) struct TestApp {
+    app: App,
+}
+
+impl TestApp {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.app.address()
+    }
+
+    pub(crate) async fn client(&self) -> RawClient {
+        RawClient::connect(self.address()).await
+    }
+
+    /// One message on a connection of its own.
+    pub(crate) async fn message(&self) -> Answer {
+        message(&mut self.client().await, 0).await
+    }
+
+    pub(crate) async fn stats(&self) -> Value {
+        let answer = self.client().await.get("/__qcc__/stats", &LOCAL).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+
+    /// An endpoint's row of the stats.
+    pub(crate) async fn row(&self, id: &str) -> Value {
+        let stats = self.stats().await;
+        let rows = stats["endpoints"].as_array().unwrap();
+        rows.iter().find(|row| row["id"] == id).unwrap_or_else(|| panic!("no endpoint {id} in {stats}")).clone()
+    }
+
+    pub(crate) async fn events(&self) -> Vec<Value> {
+        let answer = self.client().await.get("/__qcc__/events", &LOCAL).await;
+        answer.json()["events"].as_array().unwrap().clone()
+    }
+
+    /// What an admin does to an endpoint: `verify`, `isolate`, `disable`, `enable`.
+    pub(crate) async fn admin(&self, id: &str, act: &str) -> Answer {
+        self.client().await.post(&format!("/__qcc__/endpoints/{id}/{act}"), &LOCAL, "").await
+    }
+
+    /// Ends the test: the oracle looks at every lease that was ever granted, and at the audit; then everything stops.
+    pub(crate) async fn finish(self) {
+        let journal = self.app.core().registry.send(ViewJournal).await.unwrap();
+        assert!(journal.entries().len() < JOURNAL, "the journal has lost its beginning");
+        assert_never_leased_while_out(journal.entries());
+        let view = self.app.core().registry.send(ViewRegistry).await.unwrap();
+        assert_eq!(view.leaks, 0, "a request was sent to an isolated endpoint");
+        self.app.stop().await;
+    }
+}
+
+/// The oracle: replays leases and moves, knowing nothing but what a standing means.
+fn assert_never_leased_while_out<'a>(entries: impl Iterator<Item = &'a Entry>) {
+    let mut standings: HashMap<&EndpointId, (Standing, Epoch)> = HashMap::new();
+    for entry in entries {
+        match entry {
+            Entry::Moved { endpoint, epoch, standing } => {
+                standings.insert(endpoint, (*standing, *epoch));
+            }
+            Entry::Removed { endpoint } => {
+                standings.remove(endpoint);
+            }
+            Entry::Leased { endpoint, epoch } => {
+                let standing = standings.get(endpoint);
+                let fits = matches!(
+                    standing,
+                    Some((Standing::Primary | Standing::Secondary, present)) if present == epoch
+                );
+                assert!(fits, "{endpoint} was leased in epoch {epoch:?} while it was {standing:?}");
+            }
+        }
+    }
+}
+
+/// What every request of a test's own traffic carries, so that the upstreams can tell it from verifications.
+pub(crate) const TRAFFIC: (&str, &str) = ("x-traffic", "1");
+/// What the gateway's own routes ask for.
+pub(crate) const LOCAL: [(&str, &str); 0] = [];
+
+/// A small message, streamed or not.
+pub(crate) fn body(stream: bool) -> String {
+    json!({
+        "model": "claude-haiku-4-5", "max_tokens": 64, "stream": stream,
+        "messages": [{ "role": "user", "content": "Say hello." }],
+    })
+    .to_string()
+}
+
+/// Sends the `number`th message of some traffic.
+pub(crate) async fn message(client: &mut RawClient, number: usize) -> Answer {
+    let number = number.to_string();
+    client.post("/v1/messages", &[("x-traffic", &number)], body(false)).await
+}

@@ -1,0 +1,12 @@
+//! What the tests of the whole gateway stand on. Nothing in here uses the gateway's own code, so that a fault in it
+//! can't hide itself.
+
+pub(crate) mod app;
+pub(crate) mod eventually;
+pub(crate) mod gates;
+pub(crate) mod load;
+pub(crate) mod raw_client;
+pub(crate) mod upstream;
+pub(crate) mod wire;
+
+mod selftest;
