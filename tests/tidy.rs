@@ -1,1 +1,17 @@
-//! Placeholder until the first test.
+//! What the source and the documents promise about each other: read as text, so that no build can forget it.
+
+#[cfg(test)]
+#[path = "tidy/code.rs"]
+mod code;
+#[cfg(test)]
+#[path = "tidy/defaults.rs"]
+mod defaults;
+#[cfg(test)]
+#[path = "tidy/layers.rs"]
+mod layers;
+#[cfg(test)]
+#[path = "tidy/purity.rs"]
+mod purity;
+#[cfg(test)]
+#[path = "tidy/readme.rs"]
+mod readme;

@@ -1,0 +1,42 @@
+# syntax=docker/dockerfile:1
+# The gateway as an image: docker build -t qcc-gateway .
+
+FROM rust:1-slim-bookworm AS build
+WORKDIR /build
+
+# The dependencies alone, so that a change of the source does not build them anew.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir src \
+    && echo 'fn main() {}' > src/main.rs \
+    && : > src/lib.rs \
+    && cargo build --profile dist --locked --bin qcc-gateway \
+    && rm -r src
+
+COPY src src
+COPY settings settings
+# The placeholders were built later than the source was written.
+RUN touch src/main.rs src/lib.rs \
+    && cargo build --profile dist --locked --bin qcc-gateway
+
+FROM debian:bookworm-slim
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/*
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin qcc \
+    && mkdir -p /etc/qcc
+COPY --from=build /build/target/dist/qcc-gateway /usr/local/bin/qcc-gateway
+
+# Settings: files in /etc/qcc, such as production.toml, and variables.
+ENV QCC_ENV=production \
+    QCC_SETTINGS_DIR=/etc/qcc \
+    QCC__SERVER__HOST=0.0.0.0 \
+    QCC__SERVER__SHUTDOWN_GRACE=5m \
+    QCC_DEMO_HOST=0.0.0.0 \
+    QCC_DEMO_PORT=7860
+# The environment's file may be missing where variables say everything; an empty one is as good.
+RUN : > /etc/qcc/production.toml
+USER 10001
+EXPOSE 7860
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 CMD ["qcc-gateway", "health"]
+ENTRYPOINT ["qcc-gateway"]

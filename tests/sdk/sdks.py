@@ -1,0 +1,102 @@
+"""Both SDKs in each of their manners of calling, behind one verb: `ask` gives the answer's text."""
+
+import asyncio
+
+import anthropic
+import openai
+
+from gateway import CLIENT_KEY
+
+MODEL = {"anthropic": "claude-opus-4-5", "openai": "gpt-4o"}
+MANNERS = ["plain", "streamed", "async plain", "async streamed"]
+MESSAGES = [{"role": "user", "content": "Where do you write from?"}]
+
+
+def options(gateway, sdk, key):
+    # Their own retries are off: what the gateway does not hide, these tests see.
+    base_url = gateway.url if sdk == "anthropic" else f"{gateway.url}/v1"
+    return {"base_url": base_url, "api_key": key, "max_retries": 0, "timeout": 30}
+
+
+def ask(gateway, sdk, manner, times=1, key=CLIENT_KEY):
+    """The texts of so many answers, one request after the other, by one client."""
+    given = options(gateway, sdk, key)
+    if manner.startswith("async"):
+        return asyncio.run(ask_async(given, sdk, manner, times))
+    make = anthropic.Anthropic if sdk == "anthropic" else openai.OpenAI
+    call = {
+        ("anthropic", "plain"): anthropic_plain,
+        ("anthropic", "streamed"): anthropic_streamed,
+        ("openai", "plain"): openai_plain,
+        ("openai", "streamed"): openai_streamed,
+    }[sdk, manner]
+    with make(**given) as client:
+        return [call(client) for _ in range(times)]
+
+
+async def ask_async(given, sdk, manner, times):
+    make = anthropic.AsyncAnthropic if sdk == "anthropic" else openai.AsyncOpenAI
+    call = {
+        ("anthropic", "async plain"): anthropic_async_plain,
+        ("anthropic", "async streamed"): anthropic_async_streamed,
+        ("openai", "async plain"): openai_async_plain,
+        ("openai", "async streamed"): openai_async_streamed,
+    }[sdk, manner]
+    async with make(**given) as client:
+        return [await call(client) for _ in range(times)]
+
+
+A = {"model": MODEL["anthropic"], "max_tokens": 64, "messages": MESSAGES}
+O = {"model": MODEL["openai"], "messages": MESSAGES}
+
+
+def anthropic_plain(client):
+    return text_of(client.messages.create(**A))
+
+
+def anthropic_streamed(client):
+    with client.messages.stream(**A) as stream:
+        text = "".join(stream.text_stream)
+        return agreed(text, text_of(stream.get_final_message()))
+
+
+async def anthropic_async_plain(client):
+    return text_of(await client.messages.create(**A))
+
+
+async def anthropic_async_streamed(client):
+    async with client.messages.stream(**A) as stream:
+        text = "".join([piece async for piece in stream.text_stream])
+        return agreed(text, text_of(await stream.get_final_message()))
+
+
+def openai_plain(client):
+    return client.chat.completions.create(**O).choices[0].message.content
+
+
+def openai_streamed(client):
+    return joined(list(client.chat.completions.create(**O, stream=True)))
+
+
+async def openai_async_plain(client):
+    return (await client.chat.completions.create(**O)).choices[0].message.content
+
+
+async def openai_async_streamed(client):
+    return joined([chunk async for chunk in await client.chat.completions.create(**O, stream=True)])
+
+
+def text_of(message):
+    assert message.stop_reason == "end_turn", message
+    assert message.usage.output_tokens == 7, message
+    return "".join(block.text for block in message.content)
+
+
+def agreed(streamed, final):
+    assert streamed == final
+    return final
+
+
+def joined(chunks):
+    assert chunks[-1].choices[0].finish_reason == "stop", chunks[-1]
+    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
