@@ -7,7 +7,7 @@ use actix::Message;
 use tokio::sync::oneshot;
 
 use super::lease::Lease;
-use super::verifier::{Verification, VerifierView};
+use super::verifier::VerifierView;
 use crate::domain::breaker::{BreakerBank, Judgement};
 use crate::domain::challenge::RecoveryProof;
 use crate::domain::events::Event;
@@ -19,6 +19,7 @@ use crate::domain::schedule::VerifyJob;
 use crate::domain::stats::{AttemptRecord, RequestRecord, Stats};
 use crate::domain::time::Moment;
 use crate::domain::topology::{Topology, TopologyDiff};
+use crate::domain::verification::Verification;
 
 /// The answer to an [`Acquire`].
 pub type Acquired = Result<Lease, NoEndpoint>;

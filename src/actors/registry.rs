@@ -14,7 +14,6 @@ use super::messages::{
     Acquire, Acquired, Apply, Converse, Drain, FailureList, Isolate, Judged, Note, Observe, Recovered, ResetBreaker,
     SetEnabled, Settle, Tick, Verdict, VerifyNow, ViewJournal, ViewRegistry,
 };
-use super::verifier::Verification;
 use crate::clock::Clock;
 use crate::domain::events::{Event, EventKind};
 use crate::domain::health::{BreakerState, Status};
@@ -23,6 +22,7 @@ use crate::domain::outcome::Reason;
 use crate::domain::queues::SwitchError;
 use crate::domain::registry::{self as core, Effect, Grant, MoveNote, Outputs, RegistryCore, RegistryPolicy, WaiterId};
 use crate::domain::topology::TopologyDiff;
+use crate::domain::verification::Verification;
 
 /// How often waiters' deadlines are looked at and the failure list is told again.
 const TICK: Duration = Duration::from_secs(1);

@@ -16,78 +16,12 @@ use super::lifeline::Lifeline;
 use super::messages::{Converse, Drain, FailureList, Note, Recovered, Tick, ViewVerifier};
 use crate::clock::Clock;
 use crate::domain::challenge::{Code, Verdict};
-use crate::domain::conversation::Tokens;
 use crate::domain::events::{Event, EventKind};
 use crate::domain::ids::{EndpointId, Epoch};
 use crate::domain::schedule::{Progress, Schedule, SchedulePolicy, VerifyJob};
 use crate::domain::time::Moment;
+use crate::domain::verification::{LastVerification, Verification};
 use crate::upstream::Probe;
-
-/// What a conversation came to, as admins and logs are told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verification {
-    /// Whether the code came back.
-    pub ok: bool,
-    /// The answer's status, where one came.
-    pub status: Option<u16>,
-    /// The type of the error, where the answer was one.
-    pub error_type: Option<String>,
-    /// How long the conversation took.
-    pub elapsed: Duration,
-    /// 0 to 100; 0 for a conversation that failed.
-    pub score: u8,
-    /// What it cost.
-    pub tokens: Tokens,
-    /// What was wrong.
-    pub error: Option<String>,
-}
-
-impl Verification {
-    /// A conversation that ended with the verifier, or because its endpoint was redefined or recovered meanwhile.
-    pub fn interrupted() -> Self {
-        Self {
-            ok: false,
-            status: None,
-            error_type: None,
-            elapsed: Duration::ZERO,
-            score: 0,
-            tokens: Tokens::default(),
-            error: Some("the verification was broken off, because the endpoint moved meanwhile".to_owned()),
-        }
-    }
-
-    fn of(verdict: &Verdict) -> Self {
-        match verdict {
-            Verdict::Proven(proof) => Self {
-                ok: true,
-                status: Some(proof.status()),
-                error_type: None,
-                elapsed: proof.elapsed(),
-                score: proof.score(),
-                tokens: proof.tokens(),
-                error: None,
-            },
-            Verdict::Unproven(unproven) => Self {
-                ok: false,
-                status: unproven.status,
-                error_type: unproven.error_type.clone(),
-                elapsed: unproven.elapsed,
-                score: 0,
-                tokens: unproven.tokens,
-                error: Some(unproven.error.to_string()),
-            },
-        }
-    }
-}
-
-/// The latest verification of an endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LastVerification {
-    /// When it ended.
-    pub at: Moment,
-    /// What it came to.
-    pub result: Verification,
-}
 
 /// The verifier's state as routes and tests see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -35,4 +35,5 @@ pub mod stats;
 pub(crate) mod testing;
 pub mod time;
 pub mod topology;
+pub mod verification;
 pub mod window;

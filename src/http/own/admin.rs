@@ -11,10 +11,10 @@ use super::super::state::Worker;
 use super::Act;
 use super::stats::{EndpointRow, endpoint_row};
 use crate::actors::messages::{Isolate, SetEnabled, VerifyNow};
-use crate::actors::verifier::Verification;
 use crate::domain::conversation::Tokens;
 use crate::domain::ids::EndpointId;
 use crate::domain::queues::SwitchError;
+use crate::domain::verification::Verification;
 
 /// A verification's verdict as it is shown.
 #[derive(Debug, Serialize)]

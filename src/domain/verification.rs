@@ -1,0 +1,74 @@
+//! What a test conversation came to, for those who are told of it. It proves nothing: the proof goes to the registry.
+
+use std::time::Duration;
+
+use super::challenge::Verdict;
+use super::conversation::Tokens;
+use super::time::Moment;
+
+/// What a conversation came to, as admins and logs are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verification {
+    /// Whether the code came back.
+    pub ok: bool,
+    /// The answer's status, where one came.
+    pub status: Option<u16>,
+    /// The type of the error, where the answer was one.
+    pub error_type: Option<String>,
+    /// How long the conversation took.
+    pub elapsed: Duration,
+    /// 0 to 100; 0 for a conversation that failed.
+    pub score: u8,
+    /// What it cost.
+    pub tokens: Tokens,
+    /// What was wrong.
+    pub error: Option<String>,
+}
+
+impl Verification {
+    /// A conversation that ended with the verifier, or because its endpoint was redefined or recovered meanwhile.
+    pub fn interrupted() -> Self {
+        Self {
+            ok: false,
+            status: None,
+            error_type: None,
+            elapsed: Duration::ZERO,
+            score: 0,
+            tokens: Tokens::default(),
+            error: Some("the verification was broken off, because the endpoint moved meanwhile".to_owned()),
+        }
+    }
+
+    /// What a verdict says, without the proof.
+    pub fn of(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Proven(proof) => Self {
+                ok: true,
+                status: Some(proof.status()),
+                error_type: None,
+                elapsed: proof.elapsed(),
+                score: proof.score(),
+                tokens: proof.tokens(),
+                error: None,
+            },
+            Verdict::Unproven(unproven) => Self {
+                ok: false,
+                status: unproven.status,
+                error_type: unproven.error_type.clone(),
+                elapsed: unproven.elapsed,
+                score: 0,
+                tokens: unproven.tokens,
+                error: Some(unproven.error.to_string()),
+            },
+        }
+    }
+}
+
+/// The latest verification of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastVerification {
+    /// When it ended.
+    pub at: Moment,
+    /// What it came to.
+    pub result: Verification,
+}
