@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -116,6 +117,17 @@ class Gateway:
 
     def stats(self):
         return self.own("/stats")
+
+    def settled(self):
+        """The stats once no request is open: a gateway learns only after its client that the client has left."""
+        give_up = time.monotonic() + 10
+        while True:
+            stats = self.stats()
+            ended = sum(stats[f"{kind}_requests"] for kind in ("successful", "failed", "cancelled", "rejected"))
+            if ended == stats["total_requests"] and not any(row["in_flight"] for row in stats["endpoints"]):
+                return stats
+            assert time.monotonic() < give_up, stats
+            time.sleep(0.01)
 
     def endpoint(self, id):
         return next(row for row in self.stats()["endpoints"] if row["id"] == id)

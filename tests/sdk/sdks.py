@@ -1,15 +1,18 @@
 """Both SDKs in each of their manners of calling, behind one verb: `ask` gives the answer's text."""
 
 import asyncio
+import json
+from operator import attrgetter
+from pathlib import Path
 
 import anthropic
 import openai
 
 from gateway import CLIENT_KEY
 
-MODEL = {"anthropic": "claude-opus-4-5", "openai": "gpt-4o"}
 MANNERS = ["plain", "streamed", "async plain", "async streamed"]
-MESSAGES = [{"role": "user", "content": "Where do you write from?"}]
+#: What is asked, in either language.
+CALLS = json.loads((Path(__file__).parent / "calls.json").read_text(encoding="utf-8"))
 
 
 def options(gateway, sdk, key):
@@ -46,8 +49,8 @@ async def ask_async(given, sdk, manner, times):
         return [await call(client) for _ in range(times)]
 
 
-A = {"model": MODEL["anthropic"], "max_tokens": 64, "messages": MESSAGES}
-O = {"model": MODEL["openai"], "messages": MESSAGES}
+A = CALLS["anthropic"]["text"]["arguments"]
+O = CALLS["openai"]["text"]["arguments"]
 
 
 def anthropic_plain(client):
@@ -100,3 +103,36 @@ def agreed(streamed, final):
 def joined(chunks):
     assert chunks[-1].choices[0].finish_reason == "stop", chunks[-1]
     return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+
+
+def tell(gateway, sdk, call, manner, times=1):
+    """What the SDK made of so many answers: one object each, or the list of a stream's objects. One client asks for all."""
+    given = options(gateway, sdk, CLIENT_KEY)
+    is_stream = manner.endswith("streamed")
+    if manner.startswith("async"):
+        return asyncio.run(tell_async(given, sdk, call, is_stream, times))
+    make = anthropic.Anthropic if sdk == "anthropic" else openai.OpenAI
+    with make(**given) as client:
+        return [told(client, call, is_stream) for _ in range(times)]
+
+
+def told(client, call, is_stream):
+    method = attrgetter(call["method"])(client)
+    if not is_stream:
+        return method(**call["arguments"]).to_dict()
+    with method(**call["arguments"], stream=True) as stream:
+        return [event.to_dict() for event in stream]
+
+
+async def tell_async(given, sdk, call, is_stream, times):
+    make = anthropic.AsyncAnthropic if sdk == "anthropic" else openai.AsyncOpenAI
+    async with make(**given) as client:
+        return [await told_async(client, call, is_stream) for _ in range(times)]
+
+
+async def told_async(client, call, is_stream):
+    method = attrgetter(call["method"])(client)
+    if not is_stream:
+        return (await method(**call["arguments"])).to_dict()
+    async with await method(**call["arguments"], stream=True) as stream:
+        return [event.to_dict() async for event in stream]

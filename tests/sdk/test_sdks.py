@@ -5,6 +5,7 @@ import openai
 import pytest
 
 from sdks import MANNERS, ask
+from text import TEXT
 from upstream import (
     BAD_REQUEST,
     BROKEN_500,
@@ -13,7 +14,6 @@ from upstream import (
     REFUSES_KEY,
     REFUSES_REQUEST,
     SOUND,
-    TEXT,
 )
 
 SDKS = {"anthropic": anthropic, "openai": openai}

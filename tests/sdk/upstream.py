@@ -1,14 +1,13 @@
-"""A scripted upstream: it speaks both protocols truly, counts what it is asked, and fails as it is told."""
+"""A scripted upstream: it speaks both protocols truly, notes what it is asked and what it answers, and fails as it is told."""
 
+import hashlib
 import json
-import re
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-TEXT = "Grüße aus dem Fjord"
-PIECES = ["Grüße ", "aus dem", " Fjord"]
-#: What a verification asks to be joined: two halves whose middle is a digit. Nothing else in the question has digits.
-HALF = re.compile(r"\b[A-Z2-9][2-9][A-Z2-9]\b")
+import anthropic_answers
+import openai_answers
 
 SOUND = "sound"
 BROKEN_500 = "500"
@@ -16,6 +15,14 @@ REFUSES_KEY = "401"
 REFUSES_REQUEST = "400"
 CLOSES = "closes"
 CUTS_STREAMS = "cuts streams"
+#: What ends a stream's framing comes a little after what ends its content: two packets, as from most servers.
+LATE_LAST_CHUNK = "late last chunk"
+#: It answers nothing, or the first half of a stream, until the other side has gone.
+HOLDS = "holds"
+
+#: Seconds.
+LATE_BY = 0.05
+HELD_FOR_AT_MOST = 20
 
 BAD_REQUEST = {
     "anthropic": {
@@ -41,8 +48,9 @@ class Upstream:
         self.name = name
         self.behaviour = SOUND
         self.key = f"sk-upstream-{name}-0123456789"
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._requests = []
+        self._abandoned = 0
         upstream = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -50,9 +58,17 @@ class Upstream:
             disable_nagle_algorithm = True
 
             def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                upstream._note({"path": self.path, "headers": dict(self.headers.items()), "body": body})
-                Answer(self, upstream.behaviour, body).send()
+                raw = self.rfile.read(int(self.headers["content-length"]))
+                note = {
+                    "path": self.path,
+                    "headers": dict(self.headers.items()),
+                    "length": len(raw),
+                    "sha256": hashlib.sha256(raw).hexdigest(),
+                    "body": json.loads(raw),
+                    "answer": None,
+                }
+                upstream._note(note)
+                Answer(self, upstream, note).send()
 
             def log_message(self, *_):
                 pass
@@ -72,12 +88,29 @@ class Upstream:
 
     @property
     def requests(self):
-        with self._lock:
+        """What it was asked so far, each with the answer that it gave: one object, or a stream's objects."""
+        with self._changed:
             return list(self._requests)
 
+    def was_asked(self, times, within):
+        """Whether so many requests have come, after at most so many seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self._requests) >= times, within)
+
+    def was_left(self, times, within):
+        """Whether so many requests that it held were given up by the other side, after at most so many seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._abandoned >= times, within)
+
     def _note(self, request):
-        with self._lock:
+        with self._changed:
             self._requests.append(request)
+            self._changed.notify_all()
+
+    def _note_left(self):
+        with self._changed:
+            self._abandoned += 1
+            self._changed.notify_all()
 
     def __enter__(self):
         self._thread.start()
@@ -92,19 +125,21 @@ class Upstream:
 class Answer:
     """The answer to one request."""
 
-    def __init__(self, handler, behaviour, body):
+    def __init__(self, handler, upstream, note):
         self.handler = handler
-        self.behaviour = behaviour
-        self.model = body.get("model")
-        self.is_stream = bool(body.get("stream"))
-        self.protocol = "anthropic" if handler.path.split("?")[0] == "/v1/messages" else "openai"
-        self.pieces = pieces_for(body)
+        self.upstream = upstream
+        self.behaviour = upstream.behaviour
+        self.note = note
+        self.body = note["body"]
+        self.path = note["path"].split("?")[0]
+        self.is_stream = bool(self.body.get("stream"))
+        self.protocol = "anthropic" if self.path.startswith("/v1/messages") else "openai"
+        self.script = anthropic_answers if self.protocol == "anthropic" else openai_answers
 
     def send(self):
         if self.behaviour == CLOSES:
             self.handler.close_connection = True
-            return
-        if self.behaviour == BROKEN_500:
+        elif self.behaviour == BROKEN_500:
             self.json(500, error(self.protocol, "api_error", "Internal server error"))
         elif self.behaviour == REFUSES_KEY:
             self.json(401, error(self.protocol, "authentication_error", "invalid x-api-key"))
@@ -112,8 +147,12 @@ class Answer:
             self.json(400, BAD_REQUEST[self.protocol])
         elif self.is_stream:
             self.stream()
+        elif self.behaviour == HOLDS:
+            self.hold()
         else:
-            self.json(200, self.whole())
+            answer = self.script.whole(self.path, self.body)
+            self.note["answer"] = answer
+            self.json(200, answer if self.protocol == "anthropic" else openai_answers.on_the_wire(self.body, answer))
 
     def head(self, status, content_type):
         self.handler.send_response(status)
@@ -122,7 +161,7 @@ class Answer:
         self.handler.send_header(name, "req_upstream")
 
     def json(self, status, value):
-        body = json.dumps(value).encode()
+        body = json.dumps(value, ensure_ascii=False).encode()
         self.head(status, "application/json")
         self.handler.send_header("content-length", str(len(body)))
         self.handler.end_headers()
@@ -132,97 +171,57 @@ class Answer:
         self.head(200, "text/event-stream; charset=utf-8")
         self.handler.send_header("transfer-encoding", "chunked")
         self.handler.end_headers()
-        events = self.anthropic_events() if self.protocol == "anthropic" else self.openai_events()
-        if self.behaviour == CUTS_STREAMS:
-            events = events[: len(events) // 2]
-        *others, last = events
-        for event in others:
-            self.chunk(event.encode())
-        if self.behaviour == CUTS_STREAMS:
-            self.chunk(last.encode())
+        answer = list(self.script.events(self.path, self.body))
+        self.note["answer"] = answer
+        pieces = [event_text(event) for event in answer]
+        if self.path == "/v1/chat/completions":
+            pieces.append("data: [DONE]\n\n")
+        if self.behaviour in (CUTS_STREAMS, HOLDS):
+            for piece in pieces[: len(pieces) // 2]:
+                self.chunk(piece)
+            if self.behaviour == HOLDS:
+                self.hold()
             self.handler.close_connection = True
+            return
+        *others, last = pieces
+        for piece in others:
+            self.chunk(piece)
+        end = b"0\r\n\r\n"
+        if self.behaviour == LATE_LAST_CHUNK:
+            self.chunk(last)
+            time.sleep(LATE_BY)
+            self.handler.wfile.write(end)
         else:
-            # As one write, for the OpenAI SDK hangs up at [DONE] without waiting for the last chunk.
-            self.chunk(last.encode(), end=b"0\r\n\r\n")
+            self.chunk(last, end)
 
-    def chunk(self, data, end=b""):
+    def hold(self):
+        """Waits for the other side to leave."""
+        connection = self.handler.connection
+        connection.settimeout(HELD_FOR_AT_MOST)
+        self.handler.close_connection = True
+        try:
+            is_left = connection.recv(1) == b""
+        except ConnectionError:
+            is_left = True
+        except TimeoutError:
+            is_left = False
+        if is_left:
+            self.upstream._note_left()
+
+    def chunk(self, piece, end=b""):
         # Split where it hurts: SDKs and gateway must not rely on where pieces end.
+        data = piece.encode()
         first, rest = data[:7], data[7:]
         self.handler.wfile.write(b"%x\r\n%s\r\n" % (len(first), first))
         self.handler.wfile.flush()
         self.handler.wfile.write(b"%x\r\n%s\r\n%s" % (len(rest), rest, end))
         self.handler.wfile.flush()
 
-    def whole(self):
-        text = "".join(self.pieces)
-        if self.protocol == "anthropic":
-            return {
-                "id": "msg_1",
-                "type": "message",
-                "role": "assistant",
-                "model": self.model,
-                "content": [{"type": "text", "text": text}],
-                "stop_reason": "end_turn",
-                "stop_sequence": None,
-                "usage": {"input_tokens": 11, "output_tokens": 7},
-            }
-        return {
-            "id": "chatcmpl-1",
-            "object": "chat.completion",
-            "created": 1_700_000_000,
-            "model": self.model,
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": text, "refusal": None},
-                    "logprobs": None,
-                    "finish_reason": "stop",
-                }
-            ],
-            "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
-        }
 
-    def anthropic_events(self):
-        start = self.whole() | {"content": [], "stop_reason": None, "usage": {"input_tokens": 11, "output_tokens": 1}}
-        deltas = [
-            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}
-            for piece in self.pieces
-        ]
-        events = [
-            {"type": "message_start", "message": start},
-            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-            {"type": "ping"},
-            *deltas,
-            {"type": "content_block_stop", "index": 0},
-            {
-                "type": "message_delta",
-                "delta": {"stop_reason": "end_turn", "stop_sequence": None},
-                "usage": {"output_tokens": 7},
-            },
-            {"type": "message_stop"},
-        ]
-        return [f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n" for event in events]
-
-    def openai_events(self):
-        def data(delta, finish=None):
-            choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-            chunk = {
-                "id": "chatcmpl-1",
-                "object": "chat.completion.chunk",
-                "created": 1_700_000_000,
-                "model": self.model,
-                "choices": [choice],
-            }
-            return f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n"
-
-        role = data({"role": "assistant", "content": "", "refusal": None})
-        return [role, *(data({"content": piece}) for piece in self.pieces), data({}, "stop"), "data: [DONE]\n\n"]
-
-
-def pieces_for(body):
-    """The code that a verification asks for, else the usual text."""
-    halves = HALF.findall(json.dumps(body.get("messages")))
-    return halves if len(halves) == 2 else PIECES
+def event_text(event):
+    """How an event stands in a stream: under its name, where it has one."""
+    data = f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
+    return f"event: {event['type']}\n{data}" if "type" in event else data
 
 
 def error(protocol, kind, message):
