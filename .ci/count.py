@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Sums up the tests that logs of cargo and pytest tell of, as one line: `N passed, N failed`.
+"""Sums up the tests that logs of cargo, pytest and node tell of, as one line: `N passed, N failed`.
 
 Arguments are logs. Status 1 where a test failed, or where a log tells of none that ran: a suite that did not run is a failure.
 """
@@ -10,6 +10,9 @@ import sys
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed;", re.MULTILINE)
 PYTEST = re.compile(r"^=*\s*((?:\d+ [a-z]+(?:, )?)+) in [\d.]+s", re.MULTILINE)
+
+# The end of TAP, or of node's own manner of telling.
+NODE = re.compile(r"^(?:#|\u2139) (pass|fail|cancelled) (\d+)$", re.MULTILINE)
 
 
 def counts(text):
@@ -24,6 +27,11 @@ def counts(text):
                 passed += int(number)
             elif word in ("failed", "error", "errors"):
                 failed += int(number)
+    for word, number in NODE.findall(text):
+        if word == "pass":
+            passed += int(number)
+        else:
+            failed += int(number)
     return passed, failed
 
 
