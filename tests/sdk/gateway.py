@@ -4,6 +4,7 @@ import json
 import os
 import queue
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -14,6 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("QCC_GATEWAY", ROOT / "target" / "debug" / "qcc-gateway"))
 CLIENT_KEY = "qcc-client-key-of-the-suite"
+#: Where the system has it: whoever started the gateway takes it along, even when killed.
+GUARD = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
 LISTENING = re.compile(r"listening on (http://\S+)")
 
 #: Verifications come on an admin's word alone, so that counts of requests are exact.
@@ -62,7 +65,7 @@ class Gateway:
         if not BINARY.exists():
             raise FileNotFoundError(f"{BINARY}: build it with `cargo build`, or name another one in QCC_GATEWAY")
         self._process = subprocess.Popen(
-            [BINARY, "--settings", self.settings],
+            [*GUARD, BINARY, "--settings", self.settings],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -177,15 +177,15 @@ class Answer:
         if self.path == "/v1/chat/completions":
             pieces.append("data: [DONE]\n\n")
         if self.behaviour in (CUTS_STREAMS, HOLDS):
-            for piece in pieces[: len(pieces) // 2]:
-                self.chunk(piece)
-            if self.behaviour == HOLDS:
-                self.hold()
+            half = pieces[: len(pieces) // 2]
             self.handler.close_connection = True
+            if self.behaviour == HOLDS:
+                self.hold(half)
+            else:
+                self.chunks(half)
             return
         *others, last = pieces
-        for piece in others:
-            self.chunk(piece)
+        self.chunks(others)
         end = b"0\r\n\r\n"
         if self.behaviour == LATE_LAST_CHUNK:
             self.chunk(last)
@@ -194,12 +194,13 @@ class Answer:
         else:
             self.chunk(last, end)
 
-    def hold(self):
-        """Waits for the other side to leave."""
+    def hold(self, pieces=()):
+        """Says so much, and waits for the other side to leave, which may do so in the midst of it."""
         connection = self.handler.connection
         connection.settimeout(HELD_FOR_AT_MOST)
         self.handler.close_connection = True
         try:
+            self.chunks(pieces)
             is_left = connection.recv(1) == b""
         except ConnectionError:
             is_left = True
@@ -207,6 +208,10 @@ class Answer:
             is_left = False
         if is_left:
             self.upstream._note_left()
+
+    def chunks(self, pieces):
+        for piece in pieces:
+            self.chunk(piece)
 
     def chunk(self, piece, end=b""):
         # Split where it hurts: SDKs and gateway must not rely on where pieces end.

@@ -1,0 +1,85 @@
+// What the SDKs for Node make of the answers and breaks that a gateway can't hide.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { test } from "node:test";
+
+import Anthropic from "@anthropic-ai/sdk";
+import OpenAI from "openai";
+
+import { withRig } from "./rig.mjs";
+
+const CALLS = JSON.parse(await readFile(new URL("../calls.json", import.meta.url), "utf8"));
+const CLASSES = { anthropic: Anthropic, openai: OpenAI };
+const MANNERS = ["plain", "streamed"];
+
+/** Reads one answer to its end. */
+async function ask(client, sdk, manner) {
+  const owner = sdk === "anthropic" ? client.messages : client.chat.completions;
+  const answer = await owner.create({ ...CALLS[sdk].text.arguments, stream: manner === "streamed" });
+  if (manner === "streamed") {
+    for await (const _ of answer);
+  }
+}
+
+/** The error that asking ends with. */
+async function errorOf(...request) {
+  try {
+    await ask(...request);
+  } catch (error) {
+    return error;
+  }
+  return assert.fail("an answer came");
+}
+
+for (const sdk of Object.keys(CALLS)) {
+  const { AuthenticationError, BadRequestError, InternalServerError } = CLASSES[sdk];
+  for (const manner of MANNERS) {
+    test(`${sdk} ${manner}: a wrong client key is an authentication error and goes nowhere`, () =>
+      withRig(sdk, async (rig) => {
+        const error = await errorOf(rig.client({ apiKey: "not-the-key" }), sdk, manner);
+        assert.ok(error instanceof AuthenticationError, error);
+        assert.equal(error.headers.get("x-should-retry"), "false");
+        assert.deepEqual(await rig.ask("requests", "first"), []);
+      }));
+
+    test(`${sdk} ${manner}: a bad request is told in the upstream's own words`, () =>
+      withRig(sdk, async (rig) => {
+        await rig.ask("behave", "first", "400");
+        const error = await errorOf(rig.client(), sdk, manner);
+        assert.ok(error instanceof BadRequestError, error);
+        assert.match(error.message, /messages.*[Ff]ield required/);
+        assert.equal(error.requestID, "req_upstream");
+        assert.equal((await rig.ask("endpoint", "first")).failures, 0);
+        assert.deepEqual(await rig.ask("requests", "second"), []);
+      }));
+
+    test(`${sdk} ${manner}: with every endpoint out the gateway says so itself`, () =>
+      withRig(sdk, async (rig) => {
+        await rig.ask("behave", "first", "500");
+        await rig.ask("behave", "second", "500");
+        const client = rig.client();
+        for (const times of [1, 2, 3]) {
+          const error = await errorOf(client, sdk, manner);
+          assert.equal(error.status, 500, `the upstream's own answer, time ${times}`);
+        }
+        const error = await errorOf(client, sdk, manner);
+        assert.ok(error instanceof InternalServerError, error);
+        assert.equal(error.status, 503);
+        const seconds = Number(error.headers.get("retry-after"));
+        assert.ok(seconds >= 1 && seconds <= 59, `retry-after: ${seconds}`);
+        assert.ok(error.message.includes(error.headers.get("x-qcc-request-id")), error.message);
+        const asked = [...(await rig.ask("requests", "first")), ...(await rig.ask("requests", "second"))];
+        assert.equal(asked.length, 6);
+      }));
+  }
+
+  test(`${sdk}: a stream that breaks is never taken for a whole answer`, () =>
+    withRig(sdk, async (rig) => {
+      await rig.ask("behave", "first", "cuts streams");
+      await errorOf(rig.client(), sdk, "streamed");
+      const row = await rig.ask("endpoint", "first");
+      assert.deepEqual([row.failures, row.consecutive_failures], [1, 1]);
+      assert.deepEqual(await rig.ask("requests", "second"), []);
+    }));
+}
