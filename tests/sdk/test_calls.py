@@ -1,4 +1,4 @@
-"""What the official SDKs can ask for, and that they are told what the upstream said, each event of it, also while another fails."""
+"""The official SDKs are told what the upstream said, each event of it, also while another upstream fails."""
 
 import hashlib
 
