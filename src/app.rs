@@ -2,13 +2,10 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
-use actix_web::web::{self, Data};
-use actix_web::{App as WebApp, HttpServer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::task::JoinHandle;
 
@@ -19,14 +16,12 @@ use crate::domain::breaker::BreakerPolicy;
 use crate::domain::classify::Words;
 use crate::domain::registry::RegistryPolicy;
 use crate::domain::schedule::SchedulePolicy;
-use crate::http::{Shared, Worker, serve};
+use crate::http::{Shared, Worker, server};
 use crate::settings::{Loaded, Server, Settings};
 use crate::upstream::{Client, Limits, Probe, ProbeSettings, tls};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 2048;
-/// How long an idle client connection is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// Why the gateway can't start.
 #[derive(Debug, thiserror::Error)]
@@ -90,9 +85,13 @@ impl App {
         let (core, threads) =
             Core::start(core_policy(&settings, journal), Arc::new(topology), clock, probe, on_death).await?;
         let shutdown_delay = settings.server.shutdown_delay;
-        let server_settings = settings.server.clone();
         let shared = Arc::new(Shared::new(settings, clients, core.clone(), clock));
-        let server = run_server(listener, &server_settings, Arc::clone(&shared), tls)?;
+        let worker_shared = Arc::clone(&shared);
+        let worker = move || {
+            // Each worker's thread builds its own client, which can't leave it.
+            Worker::new(Arc::clone(&worker_shared), Client::new(Arc::clone(&tls), Limits::default()))
+        };
+        let server = server::run(listener, &shared, worker).map_err(StartError::Server)?;
         let handle = server.handle();
         let serving = actix_rt::spawn(server);
         shared.readiness().set(true);
@@ -125,35 +124,6 @@ impl App {
         self.threads.stop();
         log::info!("stopped");
     }
-}
-
-fn run_server(
-    listener: TcpListener,
-    settings: &Server,
-    shared: Arc<Shared>,
-    tls: Arc<rustls::ClientConfig>,
-) -> Result<actix_web::dev::Server, StartError> {
-    let one_per_cpu = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let workers = if settings.workers == 0 { one_per_cpu() } else { settings.workers };
-    let grace = settings.shutdown_grace.as_secs() + u64::from(settings.shutdown_grace.subsec_nanos() > 0);
-    let server = HttpServer::new(move || {
-        // Each worker's thread builds its own client, which can't leave it.
-        let worker = Worker::new(Arc::clone(&shared), Client::new(Arc::clone(&tls), Limits::default()));
-        WebApp::new().app_data(Data::new(worker)).default_service(web::to(serve))
-    });
-    let server = server
-        .workers(workers)
-        .max_connections(settings.max_connections.div_ceil(workers))
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(settings.header_timeout)
-        .tcp_nodelay(true)
-        // A client that closes its side has left: handler, upstream stream and socket go at once.
-        .h1_allow_half_closed(false)
-        .shutdown_timeout(grace)
-        .disable_signals()
-        .listen(listener)
-        .map_err(StartError::Server)?;
-    Ok(server.run())
 }
 
 /// Listens on the first of the host's addresses that allows it.

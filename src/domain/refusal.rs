@@ -104,6 +104,8 @@ pub enum Refusal {
         /// The methods that it is served by, as the `allow` header lists them (RFC 9110, section 10.2.1).
         allowed: &'static str,
     },
+    /// The request's head did not come in time.
+    HeadTooSlow,
     /// The request's body did not come in time.
     BodyTooSlow,
     /// The bodies of all requests together are more than `server.max_buffered`.
@@ -155,7 +157,7 @@ impl Refusal {
             Self::UnknownModel { .. } | Self::NoEndpointForPath | Self::PathNotServed | Self::NoSuchRoute => 404,
             Self::WrongMethod { .. } => 405,
             Self::Malformed { .. } => 400,
-            Self::BodyTooSlow => 408,
+            Self::HeadTooSlow | Self::BodyTooSlow => 408,
             Self::BodyTooLarge { .. } => 413,
             Self::Upgrade => 501,
             Self::EveryAttemptFailed { .. } => 502,
@@ -187,7 +189,7 @@ impl Refusal {
             | Self::TooMuchBuffered
             | Self::WaitedTooLong
             | Self::Stopping => "api_error",
-            Self::EveryAttemptTimedOut { .. } | Self::BodyTooSlow => "timeout_error",
+            Self::EveryAttemptTimedOut { .. } | Self::HeadTooSlow | Self::BodyTooSlow => "timeout_error",
             Self::UnknownModel { .. } | Self::NoEndpointForPath | Self::PathNotServed | Self::NoSuchRoute => {
                 "not_found_error"
             }
@@ -213,6 +215,7 @@ impl Refusal {
             | Self::PathNotServed
             | Self::NoSuchRoute
             | Self::WrongMethod { .. }
+            | Self::HeadTooSlow
             | Self::BodyTooSlow
             | Self::TooMuchBuffered
             | Self::WaitedTooLong
@@ -240,6 +243,7 @@ impl Refusal {
             | Self::PathNotServed
             | Self::NoSuchRoute
             | Self::WrongMethod { .. }
+            | Self::HeadTooSlow
             | Self::BodyTooSlow
             | Self::Malformed { .. }
             | Self::Upgrade => Again::Unsaid,

@@ -16,6 +16,7 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::time::Sleep;
 
 use super::attempt::deadline;
+use super::connection::ClientSide;
 use super::scope::{AttemptScope, RequestScope};
 use crate::actors::messages::Judged;
 use crate::actors::registry::Registry;
@@ -23,6 +24,9 @@ use crate::domain::classify::Judgement;
 use crate::domain::outcome_table::{Class, PathKind};
 use crate::domain::sse::{Progress, StreamWatch};
 use crate::upstream::{self, BodyError};
+
+/// How long a client has to take what was passed on before its connection is broken off.
+const TAKING: Duration = Duration::from_secs(30);
 
 /// The client's connection is to be broken off, because the upstream's answer was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,8 +47,8 @@ pub(super) enum BodyKind {
 
 enum State {
     Flowing,
-    /// The verdict on the failure is awaited before the client is cut off: whoever has seen the end can rely on it. It also
-    /// lets go of the task once, so that what was passed on before goes out.
+    /// The verdict on the failure is awaited before the client is cut off: whoever has seen the end can rely on it. And so is
+    /// that what was passed on before has gone out: an error loses what is not.
     Breaking(Pin<Box<dyn Future<Output = ()>>>),
     Over,
 }
@@ -58,6 +62,7 @@ pub(super) struct LeasedBody {
     judgement: Judgement,
     scopes: Option<(AttemptScope, RequestScope)>,
     registry: Addr<Registry>,
+    client: ClientSide,
     /// When the first piece of a stream, its next one, or the end of anything else is overdue.
     overdue: Pin<Box<Sleep>>,
     has_begun: bool,
@@ -91,6 +96,7 @@ impl LeasedBody {
         attempt: AttemptScope,
         request: RequestScope,
         registry: Addr<Registry>,
+        client: ClientSide,
     ) -> Self {
         let Passing { held, body, kind, path, judgement, time_left } = passing;
         let mut leased = Self {
@@ -102,6 +108,7 @@ impl LeasedBody {
             judgement,
             scopes: Some((attempt, request)),
             registry,
+            client,
             overdue: Box::pin(tokio::time::sleep(time_left)),
             watch: StreamWatch::default(),
             state: State::Flowing,
@@ -141,13 +148,13 @@ impl LeasedBody {
         request.tried(&judgement, attempt.elapsed());
         attempt.end(&judgement, self.path);
         request.end_broken();
-        let registry = self.registry.clone();
+        let (registry, client) = (self.registry.clone(), self.client.clone());
         self.state = State::Breaking(Box::pin(async move {
-            tokio::task::yield_now().await;
             if let Some(serial) = serial {
                 // Should the registry be gone, the process is ending anyway.
                 let _ = registry.send(Judged(serial)).await;
             }
+            client.break_off(TAKING).await;
         }));
     }
 

@@ -4,15 +4,19 @@ mod access;
 mod attempt;
 mod auth;
 mod body;
+mod connection;
 mod intake;
 mod own;
 mod proxy;
 mod reply;
 mod scope;
+pub mod server;
 mod state;
 
-use actix_web::http::Method;
-use actix_web::http::header::{CONTENT_TYPE, UPGRADE};
+use actix_web::body::MessageBody;
+use actix_web::http::header::{CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
+use actix_web::http::uri::PathAndQuery;
+use actix_web::http::{Method, Version};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
@@ -20,21 +24,39 @@ pub use state::{Readiness, Shared, Worker};
 
 use crate::domain::refusal::{ErrorShape, Refusal};
 use crate::domain::route::{Destination, route};
+use connection::{Answering, ClientSide};
 use proxy::{Errand, proxy, request_id};
-use reply::{closing, refuse};
+use reply::{closing, for_http_10, refuse};
 
-/// Answers any request: by one of the gateway's own routes, by an endpoint, or with a refusal.
-pub async fn serve(request: HttpRequest, payload: Payload, worker: Data<Worker>) -> HttpResponse {
+/// Answers any request, in a way that its client's version of HTTP can read.
+async fn serve(request: HttpRequest, payload: Payload, worker: Data<Worker>) -> HttpResponse {
+    let under_way = ClientSide::of(&request).begin();
+    let response = answer(&request, payload, &worker).await;
+    let response = if request.version() == Version::HTTP_10 { for_http_10(response) } else { response };
+    response.map_body(|_, body| Answering::new(body, under_way).boxed())
+}
+
+/// Answers by one of the gateway's own routes, by an endpoint, or with a refusal.
+async fn answer(request: &HttpRequest, payload: Payload, worker: &Worker) -> HttpResponse {
     let server = &worker.shared.settings.server;
-    let target = request.uri().path_and_query().map_or_else(|| request.uri().path(), |target| target.as_str());
     let refused =
         |refusal: &Refusal, shape| closing(refuse(refusal, shape, &request_id(request.headers()), &server.help));
     if request.method() == Method::CONNECT || request.headers().contains_key(UPGRADE) {
         return refused(&Refusal::Upgrade, ErrorShape::Anthropic);
     }
+    let Some(target) = request.uri().path_and_query().map(PathAndQuery::as_str) else {
+        return refused(&Refusal::Malformed { what: "target" }, ErrorShape::Anthropic);
+    };
+    if !request.headers().get_all(HOST).all(is_host) {
+        return refused(&Refusal::Malformed { what: "host" }, ErrorShape::Anthropic);
+    }
+    // An upstream that takes it would show the operator's credential to the client (RFC 9110, section 9.3.8).
+    if request.method() == Method::TRACE {
+        return refused(&Refusal::WrongMethod { allowed: "GET, HEAD, POST" }, ErrorShape::Anthropic);
+    }
     match route(request.method().as_str(), target, &server.other_paths) {
-        Destination::Own { tail } => own::serve(&worker, &request, tail).await,
-        Destination::Disguised => own::not_found(&worker, &request),
+        Destination::Own { tail } => own::serve(worker, request, tail).await,
+        Destination::Disguised => own::not_found(worker, request),
         Destination::Warmup => HttpResponse::Ok().finish(),
         Destination::Root => {
             HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; charset=utf-8")).body(WHAT_THIS_IS)
@@ -43,11 +65,16 @@ pub async fn serve(request: HttpRequest, payload: Payload, worker: Data<Worker>)
             refused(&Refusal::WrongMethod { allowed: "POST" }, ErrorShape::of(Some(path)))
         }
         Destination::Unknown => refused(&Refusal::PathNotServed, ErrorShape::Anthropic),
-        Destination::Llm { path, target } => {
-            proxy(&worker, &request, payload, Errand { llm: Some(path), target }).await
-        }
-        Destination::Other { target } => proxy(&worker, &request, payload, Errand { llm: None, target }).await,
+        Destination::Llm { path, target } => proxy(worker, request, payload, Errand { llm: Some(path), target }).await,
+        Destination::Other { target } => proxy(worker, request, payload, Errand { llm: None, target }).await,
     }
+}
+
+/// Whether a value is host and port as a request may have them (RFC 9110, section 7.2; RFC 3986, section 3.2.2). It need not
+/// name this gateway, and may be empty.
+fn is_host(value: &HeaderValue) -> bool {
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte);
+    value.as_bytes().iter().all(is_allowed)
 }
 
 /// What somebody sees who opens the gateway's address.

@@ -11,6 +11,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::attempt::{AttemptEnd, AttemptTimes, Task, WholeAnswer, deadline};
 use super::body::{BodyKind, LeasedBody, Passing};
+use super::connection::ClientSide;
 use super::intake::{BodyLimits, Held, NoBody, read_body};
 use super::reply::{OnlyLength, closing, mark, passed_on, refuse, respond};
 use super::scope::{AttemptScope, Described, RequestScope};
@@ -81,6 +82,8 @@ pub(super) async fn proxy(
         // Nobody is left to answer; the scope's drop counts the request as cancelled.
         Err(NoBody::ClientGone) => return closing(HttpResponse::BadRequest().finish()),
     };
+    let client = ClientSide::of(request);
+    client.body_has_come();
     let peek = if errand.llm.is_some() { Peek::into_body(&body) } else { Peek::default() };
     scope.described.model.clone_from(&peek.model);
     let model: Option<Arc<str>> = peek.model_name().map(Arc::from);
@@ -106,7 +109,7 @@ pub(super) async fn proxy(
         // The request has come when its body has.
         deadline: shared.clock.now() + shared.settings.retry.deadline,
     };
-    Journey { worker, errand, task, scope, _held: held }.run(ask).await
+    Journey { worker, errand, task, scope, client, _held: held }.run(ask).await
 }
 
 /// One request's way through the endpoints.
@@ -115,6 +118,7 @@ struct Journey<'a> {
     errand: Errand<'a>,
     task: Task<'a>,
     scope: RequestScope,
+    client: ClientSide,
     /// The request's share of what may be buffered; held while it may be sent again.
     _held: Held,
 }
@@ -241,7 +245,11 @@ impl Journey<'_> {
         let mut headers = passed_on(&answer.headers);
         mark(&mut headers, &self.scope, self.worker.shared.settings.server.trail_headers);
         self.scope.end_whole();
-        respond(answer.status, headers, answer.body.boxed())
+        let body = match *self.task.request.method {
+            Method::HEAD => OnlyLength(length_of_head(&answer.headers).unwrap_or_default()).boxed(),
+            _ => answer.body.boxed(),
+        };
+        respond(answer.status, headers, body)
     }
 
     /// From here on nothing is retried: the head goes out.
@@ -268,7 +276,7 @@ impl Journey<'_> {
             }),
         };
         let is_head = *self.task.request.method == Method::HEAD;
-        let body = LeasedBody::new(passing, attempt, self.scope, self.worker.shared.core.registry.clone());
+        let body = LeasedBody::new(passing, attempt, self.scope, self.worker.shared.core.registry.clone(), self.client);
         let body: BoxBody = match length {
             Some(length) if is_head => OnlyLength(length).boxed(),
             Some(length) => SizedStream::new(length, body).boxed(),
@@ -336,7 +344,12 @@ fn upstream_request_id(headers: &HeaderMap) -> Option<String> {
 pub(super) fn request_id(headers: &HeaderMap) -> String {
     let is_fit = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
     let own = headers.get("x-request-id").and_then(|value| value.to_str().ok()).filter(is_fit);
-    own.map_or_else(|| format!("req_{:032x}", fastrand::u128(..)), str::to_owned)
+    own.map_or_else(fresh_request_id, str::to_owned)
+}
+
+/// An id that no other request has.
+pub(super) fn fresh_request_id() -> String {
+    format!("req_{:032x}", fastrand::u128(..))
 }
 
 /// The session as the client names it in its headers, for the log.

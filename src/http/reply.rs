@@ -7,6 +7,7 @@ use actix_web::http::header::{
     ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
 
+use super::proxy::fresh_request_id;
 use super::scope::RequestScope;
 use crate::domain::ids::EndpointId;
 use crate::domain::refusal::{ErrorShape, Refusal};
@@ -69,6 +70,28 @@ pub(super) fn closing(mut response: HttpResponse) -> HttpResponse {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
     response
+}
+
+/// To a client that speaks HTTP/1.0: no chunks, and the connection ends after the answer. actix writes no such line, so it
+/// stands in for the reason phrase, which means nothing to anybody.
+pub(super) fn for_http_10(response: HttpResponse) -> HttpResponse {
+    let mut response = closing(response);
+    let head = response.head_mut();
+    head.no_chunking(true);
+    head.reason = Some("\r\nconnection: close");
+    response
+}
+
+/// The gateway's own answer as it goes over the wire, for a connection on which no request has come.
+pub(super) fn raw_refusal(refusal: &Refusal, help: &str) -> Vec<u8> {
+    let body = refusal.body(ErrorShape::Anthropic, &fresh_request_id(), help);
+    let status = refusal.status();
+    let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
+    format!(
+        "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
 
 /// Nothing to send, but a length to tell: what HEAD is answered with.

@@ -73,6 +73,7 @@ impl Refusal {
             Self::WrongMethod { allowed } => {
                 format!("This path wants the method {allowed}. Trying again with another one does not help.")
             }
+            Self::HeadTooSlow => "The request's head did not come in time. Trying again may help.".to_owned(),
             Self::BodyTooSlow => "The request's body did not come in time. Trying again may help.".to_owned(),
             Self::TooMuchBuffered => {
                 "The gateway holds as many request bodies as it may. Trying again helps in a second.".to_owned()

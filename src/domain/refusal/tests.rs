@@ -24,6 +24,7 @@ fn every_refusal() -> Vec<Row> {
         (Refusal::PathNotServed, 404, "not_found_error", vec![]),
         (Refusal::NoSuchRoute, 404, "not_found_error", vec![]),
         (Refusal::WrongMethod { allowed: "POST" }, 405, "invalid_request_error", vec![("allow", "POST")]),
+        (Refusal::HeadTooSlow, 408, "timeout_error", vec![]),
         (Refusal::BodyTooSlow, 408, "timeout_error", vec![]),
         (Refusal::TooMuchBuffered, 503, "api_error", retry("1")),
         (Refusal::Stopping, 503, "api_error", vec![("retry-after", "1"), ("connection", "close")]),

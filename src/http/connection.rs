@@ -1,0 +1,328 @@
+//! A client's connection, below HTTP: heads that do not come, answers that have to be broken off so that it shows, and
+//! closing without losing what was sent.
+//!
+//! HTTP/1 itself is actix's. This sees bytes come and go, and the handlers tell it when a request begins and ends.
+
+mod closing;
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use actix_rt::net::TcpStream;
+use actix_web::HttpRequest;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::http::Version;
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::attempt::deadline;
+use super::reply::raw_refusal;
+use crate::domain::refusal::Refusal;
+
+/// How long the head of a request may take, and what the client is told.
+#[derive(Clone, Debug)]
+pub(super) struct HeadPatience {
+    pub(super) limit: Duration,
+    /// The operator's help for developers.
+    pub(super) help: Arc<str>,
+}
+
+/// What is known of the next request's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Head {
+    /// None has come yet; the first one is due.
+    First { due: Instant },
+    /// A request is being answered, or nothing of the next head has come.
+    None,
+    /// The beginning of a later one has come; its end is due.
+    Torn { due: Instant },
+}
+
+/// How the connection is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// In order: it says that no more comes.
+    Close,
+    /// By a reset, for an answer whose end would otherwise look like that of a whole one.
+    Reset,
+}
+
+/// What the connection and the handlers of its requests share.
+#[derive(Debug)]
+struct State {
+    limit: Duration,
+    head: Cell<Head>,
+    /// Requests that have come and are not answered to their end.
+    in_flight: Cell<usize>,
+    /// Whether bytes have come that can't belong to the request under way.
+    has_read_beyond: Cell<bool>,
+    ending: Cell<Ending>,
+    /// How often everything that was to be sent had been handed to the system.
+    flushes: Cell<u64>,
+    flushed: RefCell<Option<Waker>>,
+}
+
+impl State {
+    fn due(&self) -> Instant {
+        deadline(self.limit)
+    }
+}
+
+/// What a handler can say to the connection that its request came on.
+#[derive(Clone, Debug)]
+pub(super) struct Handle(Rc<State>);
+
+impl Handle {
+    /// A request's head has come.
+    fn begin(&self) -> UnderWay {
+        let state = &self.0;
+        state.head.set(Head::None);
+        state.in_flight.set(state.in_flight.get() + 1);
+        state.has_read_beyond.set(false);
+        UnderWay(Rc::clone(state))
+    }
+
+    /// Waits until all that was to be sent so far has been handed to the system.
+    async fn flushed(&self) {
+        let before = self.0.flushes.get();
+        poll_fn(|cx| {
+            if self.0.flushes.get() > before {
+                return Poll::Ready(());
+            }
+            *self.0.flushed.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Where a request's answer goes.
+#[derive(Clone, Debug)]
+pub(super) struct ClientSide {
+    connection: Option<Handle>,
+    version: Version,
+}
+
+impl ClientSide {
+    /// The side that this request came from.
+    pub(super) fn of(request: &HttpRequest) -> Self {
+        Self { connection: request.conn_data::<Handle>().cloned(), version: request.version() }
+    }
+
+    /// The request's head has come. The result lasts until it is answered.
+    pub(super) fn begin(&self) -> Option<UnderWay> {
+        self.connection.as_ref().map(Handle::begin)
+    }
+
+    /// The request's body has come to its end: what comes now is the next request's head.
+    pub(super) fn body_has_come(&self) {
+        if let Some(connection) = &self.connection {
+            connection.0.has_read_beyond.set(false);
+        }
+    }
+
+    /// The answer ends before its end, which the client must see. With HTTP/1.0 only a reset shows it: there the end of the
+    /// connection is how a whole answer may end, too. Waits until what was passed on has been handed to the system; a client
+    /// that does not take it is not waited for longer than `limit`.
+    pub(super) async fn break_off(self, limit: Duration) {
+        let Some(connection) = self.connection else { return };
+        if self.version == Version::HTTP_10 {
+            connection.0.ending.set(Ending::Reset);
+        }
+        // Both ends of the wait are as good: the connection is broken off next.
+        let _ = timeout(limit, connection.flushed()).await;
+    }
+}
+
+/// A request that is being answered, until this is dropped.
+#[derive(Debug)]
+pub(super) struct UnderWay(Rc<State>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let state = &self.0;
+        let in_flight = state.in_flight.get().saturating_sub(1);
+        state.in_flight.set(in_flight);
+        if in_flight == 0 && state.has_read_beyond.get() {
+            state.head.set(Head::Torn { due: state.due() });
+        }
+    }
+}
+
+/// An answer's body. Its request is under way until this is dropped.
+#[derive(Debug)]
+pub(super) struct Answering {
+    body: BoxBody,
+    _under_way: Option<UnderWay>,
+}
+
+impl Answering {
+    pub(super) fn new(body: BoxBody, under_way: Option<UnderWay>) -> Self {
+        Self { body, _under_way: under_way }
+    }
+}
+
+impl MessageBody for Answering {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        self.body.as_pin_mut().poll_next(cx)
+    }
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// Taken when it ends.
+    stream: Option<TcpStream>,
+    state: Rc<State>,
+    patience: HeadPatience,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Nothing more is read: the client is at its end, or its patience with it is.
+    is_read_out: bool,
+    is_shut_down: bool,
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream, patience: HeadPatience) -> Self {
+        let state = State {
+            limit: patience.limit,
+            head: Cell::new(Head::First { due: deadline(patience.limit) }),
+            in_flight: Cell::new(0),
+            has_read_beyond: Cell::new(false),
+            ending: Cell::new(Ending::Close),
+            flushes: Cell::new(0),
+            flushed: RefCell::new(None),
+        };
+        let state = Rc::new(state);
+        Self { stream: Some(stream), state, patience, timer: None, is_read_out: false, is_shut_down: false }
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        Handle(Rc::clone(&self.state))
+    }
+
+    fn poll_stream<T>(&mut self, poll: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match &mut self.stream {
+            Some(stream) => poll(Pin::new(stream)),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    /// Some bytes have come.
+    fn has_read(&self) {
+        let state = &self.state;
+        if state.in_flight.get() > 0 {
+            state.has_read_beyond.set(true);
+        } else if state.head.get() == Head::None {
+            state.head.set(Head::Torn { due: state.due() });
+        }
+    }
+
+    /// Whether a head is overdue. The first one is answered: nothing was ever sent on the connection, so nothing can get
+    /// between. A client that is told so within a later one could take it for the answer to something else.
+    fn gives_up(&mut self, cx: &mut Context<'_>) -> bool {
+        let head = self.state.head.get();
+        let due = match head {
+            Head::None => {
+                self.timer = None;
+                return false;
+            }
+            Head::First { due } | Head::Torn { due } => due,
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
+        }
+        if timer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        if let (Head::First { .. }, Some(stream)) = (head, &self.stream) {
+            // A client that takes no answer gets none.
+            stream.try_write(&raw_refusal(&Refusal::HeadTooSlow, &self.patience.help)).ok();
+        }
+        true
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.is_read_out {
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        let read = self.poll_stream(|stream| stream.poll_read(cx, buf));
+        match &read {
+            Poll::Ready(Ok(())) if buf.filled().len() > before => self.has_read(),
+            Poll::Ready(_) => self.is_read_out = true,
+            Poll::Pending if self.gives_up(cx) => {
+                self.is_read_out = true;
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Pending => {}
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_stream(|stream| stream.poll_write(cx, buf))
+    }
+
+    /// Called once all that was to be sent has been written.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flush = self.poll_stream(|stream| stream.poll_flush(cx));
+        if let Poll::Ready(Ok(())) = flush {
+            self.state.flushes.set(self.state.flushes.get() + 1);
+            let waker = self.state.flushed.borrow_mut().take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+        flush
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.state.ending.get() == Ending::Reset {
+            // The end in order is what must not be seen.
+            return Poll::Ready(Ok(()));
+        }
+        self.is_shut_down = true;
+        self.poll_stream(|stream| stream.poll_shutdown(cx))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_stream(|stream| stream.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let Some(stream) = self.stream.take() else { return };
+        match self.state.ending.get() {
+            Ending::Reset => closing::reset(stream),
+            Ending::Close if !self.is_shut_down && !self.is_read_out => closing::close(stream),
+            Ending::Close => {}
+        }
+    }
+}

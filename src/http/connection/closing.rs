@@ -1,0 +1,61 @@
+//! Ways to end a connection that keep what was sent before: a socket that is closed with something unread on it, or reset
+//! with something unsent, throws away what the client has not got yet.
+
+use std::io;
+use std::time::Duration;
+
+use actix_rt::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+/// How long a client has to take what was sent before its connection is reset.
+const TAKING: Duration = Duration::from_secs(10);
+/// How long a client may go on sending what nobody reads any more.
+const LINGER: Duration = Duration::from_secs(1);
+/// More of what nobody reads is not waited for, in bytes.
+const MOST_UNREAD: usize = 1 << 20;
+
+/// Closes in order: says that no more comes, and takes in what the client still sends, until it closes too.
+pub(super) fn close(mut stream: TcpStream) {
+    actix_rt::spawn(async move {
+        let closed = async {
+            stream.shutdown().await?;
+            let mut scratch = [0; 4096];
+            let mut unread = 0;
+            while unread < MOST_UNREAD {
+                match stream.read(&mut scratch).await? {
+                    0 => break,
+                    length => unread += length,
+                }
+            }
+            io::Result::Ok(())
+        };
+        // However it ends, the socket is closed after it.
+        let _ = timeout(LINGER, closed).await;
+    });
+}
+
+/// Resets the connection once what was written before has left.
+pub(super) fn reset(stream: TcpStream) {
+    actix_rt::spawn(async move {
+        // A socket that can't be watched any more is closed by this; its client has left.
+        let Ok(stream) = watched_for_unsent(stream) else { return };
+        // One that takes nothing for so long is not waited for.
+        let _ = timeout(TAKING, stream.writable()).await;
+        stream.set_zero_linger().ok();
+    });
+}
+
+/// The same connection, writable only when nothing unsent is left in the system's buffer.
+#[cfg(target_os = "linux")]
+fn watched_for_unsent(stream: TcpStream) -> io::Result<TcpStream> {
+    socket2::SockRef::from(&stream).set_tcp_notsent_lowat(1)?;
+    // What the system said of it before counts no more, so it is registered anew.
+    TcpStream::from_std(stream.into_std()?)
+}
+
+/// Other systems can't be asked; there, what is still unsent is lost.
+#[cfg(not(target_os = "linux"))]
+fn watched_for_unsent(stream: TcpStream) -> io::Result<TcpStream> {
+    Ok(stream)
+}
