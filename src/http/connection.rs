@@ -63,6 +63,10 @@ struct State {
     in_flight: Cell<usize>,
     /// Whether bytes have come that can't belong to the request under way.
     has_read_beyond: Cell<bool>,
+    /// Whether the request under way is the last one.
+    is_last: Cell<bool>,
+    /// Who reads, to be told when that changes.
+    reader: RefCell<Option<Waker>>,
     ending: Cell<Ending>,
     /// How often everything that was to be sent had been handed to the system.
     flushes: Cell<u64>,
@@ -72,6 +76,18 @@ struct State {
 impl State {
     fn due(&self) -> Instant {
         deadline(self.limit)
+    }
+
+    /// Whether the last request is answered.
+    fn is_over(&self) -> bool {
+        self.is_last.get() && self.in_flight.get() == 0
+    }
+
+    fn wake_reader(&self) {
+        let reader = self.reader.borrow_mut().take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
     }
 }
 
@@ -121,6 +137,19 @@ impl ClientSide {
         self.connection.as_ref().map(Handle::begin)
     }
 
+    /// Whether an earlier request was the last one on its connection. What comes behind that must not be looked at (RFC 9112,
+    /// section 9.6), for nobody has promised to answer it.
+    pub(super) fn is_too_late(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.0.is_last.get())
+    }
+
+    /// The connection ends with the answer to this request.
+    pub(super) fn is_the_last(&self) {
+        if let Some(connection) = &self.connection {
+            connection.0.is_last.set(true);
+        }
+    }
+
     /// The request's body has come to its end: what comes now is the next request's head.
     pub(super) fn body_has_come(&self) {
         if let Some(connection) = &self.connection {
@@ -153,6 +182,7 @@ impl Drop for UnderWay {
         if in_flight == 0 && state.has_read_beyond.get() {
             state.head.set(Head::Torn { due: state.due() });
         }
+        state.wake_reader();
     }
 }
 
@@ -191,7 +221,7 @@ pub(super) struct Connection {
     timer: Option<Pin<Box<Sleep>>>,
     /// Nothing more is read: the client is at its end, or its patience with it is.
     is_read_out: bool,
-    is_shut_down: bool,
+    client_has_left: bool,
 }
 
 impl Connection {
@@ -201,12 +231,14 @@ impl Connection {
             head: Cell::new(Head::First { due: deadline(patience.limit) }),
             in_flight: Cell::new(0),
             has_read_beyond: Cell::new(false),
+            is_last: Cell::new(false),
+            reader: RefCell::new(None),
             ending: Cell::new(Ending::Close),
             flushes: Cell::new(0),
             flushed: RefCell::new(None),
         };
         let state = Rc::new(state);
-        Self { stream: Some(stream), state, patience, timer: None, is_read_out: false, is_shut_down: false }
+        Self { stream: Some(stream), state, patience, timer: None, is_read_out: false, client_has_left: false }
     }
 
     pub(super) fn handle(&self) -> Handle {
@@ -258,19 +290,22 @@ impl Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.is_read_out {
+        if self.is_read_out || self.state.is_over() {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         let read = self.poll_stream(|stream| stream.poll_read(cx, buf));
         match &read {
             Poll::Ready(Ok(())) if buf.filled().len() > before => self.has_read(),
-            Poll::Ready(_) => self.is_read_out = true,
+            Poll::Ready(_) => {
+                self.is_read_out = true;
+                self.client_has_left = true;
+            }
             Poll::Pending if self.gives_up(cx) => {
                 self.is_read_out = true;
                 return Poll::Ready(Ok(()));
             }
-            Poll::Pending => {}
+            Poll::Pending => *self.state.reader.borrow_mut() = Some(cx.waker().clone()),
         }
         read
     }
@@ -299,7 +334,6 @@ impl AsyncWrite for Connection {
             // The end in order is what must not be seen.
             return Poll::Ready(Ok(()));
         }
-        self.is_shut_down = true;
         self.poll_stream(|stream| stream.poll_shutdown(cx))
     }
 
@@ -321,7 +355,7 @@ impl Drop for Connection {
         let Some(stream) = self.stream.take() else { return };
         match self.state.ending.get() {
             Ending::Reset => closing::reset(stream),
-            Ending::Close if !self.is_shut_down && !self.is_read_out => closing::close(stream),
+            Ending::Close if !self.client_has_left => closing::close(stream),
             Ending::Close => {}
         }
     }

@@ -16,7 +16,7 @@ mod state;
 use actix_web::body::MessageBody;
 use actix_web::http::header::{CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
 use actix_web::http::uri::PathAndQuery;
-use actix_web::http::{Method, Version};
+use actix_web::http::{ConnectionType, Method, Version};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
@@ -30,9 +30,18 @@ use reply::{closing, for_http_10, refuse};
 
 /// Answers any request, in a way that its client's version of HTTP can read.
 async fn serve(request: HttpRequest, payload: Payload, worker: Data<Worker>) -> HttpResponse {
-    let under_way = ClientSide::of(&request).begin();
+    let client = ClientSide::of(&request);
+    if client.is_too_late() {
+        // The connection is being closed, and this request dropped with it.
+        return std::future::pending().await;
+    }
+    let under_way = client.begin();
     let response = answer(&request, payload, &worker).await;
     let response = if request.version() == Version::HTTP_10 { for_http_10(response) } else { response };
+    let closes = |connection| connection == ConnectionType::Close;
+    if closes(request.head().connection_type()) || closes(response.head().connection_type()) {
+        client.is_the_last();
+    }
     response.map_body(|_, body| Answering::new(body, under_way).boxed())
 }
 

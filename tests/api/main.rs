@@ -5,6 +5,8 @@ mod admin;
 #[cfg(test)]
 mod cancellation;
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod forwarding;
