@@ -14,7 +14,7 @@ pub mod server;
 mod state;
 
 use actix_web::body::MessageBody;
-use actix_web::http::header::{CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
+use actix_web::http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
 use actix_web::http::uri::PathAndQuery;
 use actix_web::http::{ConnectionType, Method, Version};
 use actix_web::web::{Data, Payload};
@@ -38,8 +38,9 @@ async fn serve(request: HttpRequest, payload: Payload, worker: Data<Worker>) -> 
     let under_way = client.begin();
     let response = answer(&request, payload, &worker).await;
     let response = if request.version() == Version::HTTP_10 { for_http_10(response) } else { response };
-    let closes = |connection| connection == ConnectionType::Close;
-    if closes(request.head().connection_type()) || closes(response.head().connection_type()) {
+    // Of answers the header alone tells: actix reuses their heads and leaves the version of an earlier one in them.
+    let is_refused = response.headers().contains_key(CONNECTION);
+    if is_refused || request.head().connection_type() == ConnectionType::Close {
         client.is_the_last();
     }
     response.map_body(|_, body| Answering::new(body, under_way).boxed())
@@ -53,7 +54,9 @@ async fn answer(request: &HttpRequest, payload: Payload, worker: &Worker) -> Htt
     if request.method() == Method::CONNECT || request.headers().contains_key(UPGRADE) {
         return refused(&Refusal::Upgrade, ErrorShape::Anthropic);
     }
-    let Some(target) = request.uri().path_and_query().map(PathAndQuery::as_str) else {
+    // The forms of CONNECT and of `OPTIONS *` have no path (RFC 9112, section 3.2).
+    let target = request.uri().path_and_query().map(PathAndQuery::as_str);
+    let Some(target) = target.filter(|target| target.starts_with('/')) else {
         return refused(&Refusal::Malformed { what: "target" }, ErrorShape::Anthropic);
     };
     if !request.headers().get_all(HOST).all(is_host) {

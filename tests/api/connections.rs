@@ -474,3 +474,20 @@ async fn a_client_that_closes_its_side_has_left() {
     request.closed_by_peer().await;
     app.finish().await;
 }
+
+/// Found behind an HTTP/1.0 request on another connection: the head of its answer was used again, and closed this one.
+#[actix_web::test]
+async fn two_requests_in_one_packet_are_both_answered() {
+    let upstream = Upstream::anthropic("a").await;
+    let app = gateway(&upstream, "").await;
+    for _ in 0..5 {
+        let mut client = app.client().await;
+        client.send(b"GET /a HTTP/1.0\r\n\r\n").await;
+        assert_eq!(client.answer().await.status, 200);
+        let mut client = app.client().await;
+        client.send(b"GET /a HTTP/1.1\r\nhost: x\r\n\r\nGET /b HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert_eq!(client.answer().await.json()["target"], "/a");
+        assert_eq!(client.answer().await.json()["target"], "/b");
+    }
+    app.finish().await;
+}

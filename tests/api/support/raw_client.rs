@@ -161,6 +161,11 @@ impl RawClient {
         within("the peer takes what is sent", self.stream.write_all(bytes)).await.map_err(|_| Ended::Reset)
     }
 
+    /// For requests that are sent as bytes: whether they are HEAD, whose answers have no body.
+    pub(crate) fn expects_no_body(&mut self, expects_none: bool) {
+        self.sent_head = expects_none;
+    }
+
     /// Sends a request: its head with `host`, these headers and `content-length` (with a body, or a method that has
     /// one), and the body.
     pub(crate) async fn send_request(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) {
