@@ -63,7 +63,7 @@ async fn answer(request: &HttpRequest, payload: Payload, worker: &Worker) -> Htt
         return refused(&Refusal::Malformed { what: "host" }, ErrorShape::Anthropic);
     }
     // An upstream that takes it would show the operator's credential to the client (RFC 9110, section 9.3.8).
-    if request.method() == Method::TRACE {
+    if request.method().as_str().eq_ignore_ascii_case("TRACE") {
         return refused(&Refusal::WrongMethod { allowed: "GET, HEAD, POST" }, ErrorShape::Anthropic);
     }
     match route(request.method().as_str(), target, &server.other_paths) {

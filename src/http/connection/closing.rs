@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix_rt::net::TcpStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 /// How long a client has to take what was sent before its connection is reset.
@@ -15,9 +16,16 @@ const LINGER: Duration = Duration::from_secs(1);
 /// More of what nobody reads is not waited for, in bytes.
 const MOST_UNREAD: usize = 1 << 20;
 
+/// Where the worker is ending too, nobody is left to wait: the socket is closed at once.
+fn in_the_background(ending: impl Future<Output = ()> + Send + 'static) {
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(ending);
+    }
+}
+
 /// Closes in order: says that no more comes, and takes in what the client still sends, until it closes too.
 pub(super) fn close(mut stream: TcpStream) {
-    actix_rt::spawn(async move {
+    in_the_background(async move {
         let closed = async {
             stream.shutdown().await?;
             let mut scratch = [0; 4096];
@@ -37,7 +45,7 @@ pub(super) fn close(mut stream: TcpStream) {
 
 /// Resets the connection once what was written before has left.
 pub(super) fn reset(stream: TcpStream) {
-    actix_rt::spawn(async move {
+    in_the_background(async move {
         // A socket that can't be watched any more is closed by this; its client has left.
         let Ok(stream) = watched_for_unsent(stream) else { return };
         // One that takes nothing for so long is not waited for.

@@ -47,7 +47,7 @@ fn chunked(body: &str) -> String {
 const HIDDEN: &str = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nhidden";
 
 pub(super) fn rows() -> Vec<Row> {
-    [sound(), interim(), framing(), broken(), heads()].into_iter().flatten().collect()
+    [sound(), interim(), framing(), surplus(), broken(), heads(), syntax()].into_iter().flatten().collect()
 }
 
 fn sound() -> Vec<Row> {
@@ -253,6 +253,12 @@ fn framing() -> Vec<Row> {
             Answer(200, "abc"),
             Success,
         ),
+    ]
+}
+
+/// More than was asked for.
+fn surplus() -> Vec<Row> {
+    vec![
         left(
             "more than the length",
             "9112 6.3",
@@ -382,6 +388,11 @@ fn heads() -> Vec<Row> {
         left("what is not HTTP", "9112 4", Get, "SSH-2.0-x\r\n", Keeps, Own(502), Failure),
         left("HTTP/2.0", "9112 2.3", Get, "HTTP/2.0 200 OK\r\n\r\n", Keeps, Own(502), Failure),
         left("a body without a head: HTTP/0.9", "9112 2.3", Get, "<html>", Closes, Own(502), Failure),
+    ]
+}
+
+fn syntax() -> Vec<Row> {
+    vec![
         left("a status of two digits", "9112 4", Get, "HTTP/1.1 20 OK\r\n\r\n", Keeps, Own(502), Failure),
         left("a status below 100", "9110 15", Get, "HTTP/1.1 099 No\r\n\r\n", Keeps, Own(502), Failure),
         left(
