@@ -13,7 +13,6 @@ use crate::actors::lifeline::OnDeath;
 use crate::actors::{Core, CoreError, CorePolicy, CoreThreads};
 use crate::clock::Clock;
 use crate::domain::breaker::BreakerPolicy;
-use crate::domain::classify::Words;
 use crate::domain::registry::RegistryPolicy;
 use crate::domain::schedule::SchedulePolicy;
 use crate::http::{Shared, Worker, server};
@@ -182,6 +181,6 @@ pub fn probe_settings(settings: &Settings) -> ProbeSettings {
         anthropic_model: verifier.anthropic_model.clone(),
         openai_model: verifier.openai_model.clone(),
         max_tokens: verifier.max_tokens,
-        words: if settings.log.upstream_errors { Words::Kept } else { Words::Left },
+        words: settings.log.words(),
     }
 }

@@ -1,7 +1,6 @@
 //! One attempt: the request goes to one endpoint, and what comes back is judged.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -11,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::body::{BodyKind, Passing};
 use super::scope::AttemptScope;
+use super::times::{AttemptTimes, deadline, present};
 use crate::domain::classify::{
     AnswerHead, Judgement, Wanted, WhoseCredential, Words, classify_answer, classify_stream_head, is_event_stream,
 };
@@ -20,21 +20,6 @@ use crate::upstream::{Body, BodyError, Client, ClientRequest, SendError};
 
 /// An answer up to this size is held whole and judged before anything of it is passed on.
 const HELD_WHOLE: usize = 4 << 20;
-
-/// How long an attempt may take.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct AttemptTimes {
-    /// When the client gives a whole answer up, less a margin to tell it; none where it doesn't say.
-    pub(super) client_leaves: Option<Instant>,
-    /// Name, connection and TLS.
-    pub(super) connect: Duration,
-    /// A streamed answer: to its head and first event.
-    pub(super) first_event: Duration,
-    /// A whole answer that is not streamed.
-    pub(super) response: Duration,
-    /// Between two pieces of a stream.
-    pub(super) stream_idle: Duration,
-}
 
 /// What all attempts of a request have in common.
 pub(super) struct Task<'a> {
@@ -225,15 +210,4 @@ fn joined(mut pieces: VecDeque<Bytes>) -> Bytes {
         whole.extend_from_slice(&piece);
     }
     whole.freeze()
-}
-
-#[expect(clippy::disallowed_methods, reason = "timers run on tokio's clock")]
-fn present() -> Instant {
-    Instant::now()
-}
-
-/// The moment after this time.
-pub(super) fn deadline(limit: Duration) -> Instant {
-    // A limit beyond what the clock can tell is as good as none.
-    present().checked_add(limit).unwrap_or_else(|| present() + Duration::from_hours(24 * 365))
 }

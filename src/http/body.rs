@@ -15,9 +15,9 @@ use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::time::Sleep;
 
-use super::attempt::deadline;
 use super::connection::ClientSide;
 use super::scope::{AttemptScope, RequestScope};
+use super::times::deadline;
 use crate::actors::messages::Judged;
 use crate::actors::registry::Registry;
 use crate::domain::classify::Judgement;

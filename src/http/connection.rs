@@ -22,8 +22,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::attempt::deadline;
 use super::reply::raw_refusal;
+use super::times::deadline;
 use crate::domain::refusal::Refusal;
 
 /// How long the head of a request may take, and what the client is told.

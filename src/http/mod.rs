@@ -5,6 +5,7 @@ mod attempt;
 mod auth;
 mod body;
 mod connection;
+mod identity;
 mod intake;
 mod own;
 mod proxy;
@@ -12,6 +13,7 @@ mod reply;
 mod scope;
 pub mod server;
 mod state;
+mod times;
 
 use actix_web::body::MessageBody;
 use actix_web::http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
@@ -25,7 +27,8 @@ pub use state::{Readiness, Shared, Worker};
 use crate::domain::refusal::{ErrorShape, Refusal};
 use crate::domain::route::{Destination, route};
 use connection::{Answering, ClientSide};
-use proxy::{Errand, proxy, request_id};
+use identity::request_id;
+use proxy::{Errand, proxy};
 use reply::{closing, for_http_10, refuse};
 
 /// Answers any request, in a way that its client's version of HTTP can read.

@@ -9,7 +9,7 @@ use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::access::{Need, may};
-use super::proxy::request_id;
+use super::identity::request_id;
 use super::reply::{refuse, wrong_method};
 use super::state::Worker;
 use crate::domain::ids::EndpointId;

@@ -9,16 +9,17 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::attempt::{AttemptEnd, AttemptTimes, Task, WholeAnswer, deadline};
+use super::attempt::{AttemptEnd, Task, WholeAnswer};
 use super::body::{BodyKind, LeasedBody, Passing};
 use super::connection::ClientSide;
+use super::identity::{request_id, session, upstream_request_id};
 use super::intake::{BodyLimits, Held, NoBody, read_body};
 use super::reply::{OnlyLength, closing, mark, passed_on, refuse, respond};
 use super::scope::{AttemptScope, Described, RequestScope};
 use super::state::Worker;
+use super::times::AttemptTimes;
 use crate::actors::lease::Lease;
 use crate::actors::messages::{Acquire, Judged, ViewVerifier};
-use crate::domain::classify::Words;
 use crate::domain::error_object::ErrorObject;
 use crate::domain::ids::EndpointId;
 use crate::domain::outcome::Outcome;
@@ -89,8 +90,8 @@ pub(super) async fn proxy(
     let model: Option<Arc<str>> = peek.model_name().map(Arc::from);
     let task = Task {
         path: errand.kind(),
-        times: worker.times(request.headers(), scope.waited()),
-        words: worker.words(),
+        times: AttemptTimes::of(&shared.settings.timeouts, request.headers(), scope.waited()),
+        words: shared.settings.log.words(),
         request: ClientRequest {
             method: request.method(),
             target: errand.target,
@@ -300,32 +301,6 @@ impl Worker {
         scope.end_whole();
         response
     }
-
-    fn words(&self) -> Words {
-        if self.shared.settings.log.upstream_errors { Words::Kept } else { Words::Left }
-    }
-
-    /// The time-outs of a request that has come `waited` ago.
-    fn times(&self, headers: &HeaderMap, waited: Duration) -> AttemptTimes {
-        let timeouts = &self.shared.settings.timeouts;
-        let header = headers.get("x-stainless-timeout").and_then(|value| value.to_str().ok());
-        let client_leaves = header.and_then(time_of_client).map(|time| deadline(time.saturating_sub(waited)));
-        AttemptTimes {
-            client_leaves,
-            connect: timeouts.connect,
-            first_event: timeouts.first_event,
-            response: timeouts.response,
-            stream_idle: timeouts.stream_idle,
-        }
-    }
-}
-
-/// How long the gateway has for a client that waits so many seconds: 5 s less, so that it can still tell the client; of a
-/// short time half.
-fn time_of_client(seconds: &str) -> Option<Duration> {
-    const MARGIN: Duration = Duration::from_secs(5);
-    let waits = Duration::try_from_secs_f64(seconds.trim().parse().ok()?).ok()?;
-    (!waits.is_zero()).then(|| waits.saturating_sub(MARGIN).max(waits / 2))
 }
 
 fn mark_response(response: &mut HttpResponse, scope: &RequestScope, with_trail: bool) {
@@ -334,26 +309,4 @@ fn mark_response(response: &mut HttpResponse, scope: &RequestScope, with_trail: 
     for (name, value) in headers {
         response.headers_mut().insert(name, value);
     }
-}
-
-fn upstream_request_id(headers: &HeaderMap) -> Option<String> {
-    ["request-id", "x-request-id"].iter().find_map(|name| Some(headers.get(*name)?.to_str().ok()?.to_owned()))
-}
-
-/// The client's own id of a request if it is 1 to 128 printable characters, else a fresh one.
-pub(super) fn request_id(headers: &HeaderMap) -> String {
-    let is_fit = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
-    let own = headers.get("x-request-id").and_then(|value| value.to_str().ok()).filter(is_fit);
-    own.map_or_else(fresh_request_id, str::to_owned)
-}
-
-/// An id that no other request has.
-pub(super) fn fresh_request_id() -> String {
-    format!("req_{:032x}", fastrand::u128(..))
-}
-
-/// The session as the client names it in its headers, for the log.
-fn session(headers: &HeaderMap) -> Option<String> {
-    let names = ["x-claude-code-session-id", "x-conversation-id"];
-    names.iter().find_map(|name| Some(headers.get(*name)?.to_str().ok()?.to_owned()))
 }

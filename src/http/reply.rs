@@ -7,7 +7,7 @@ use actix_web::http::header::{
     ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
 
-use super::proxy::fresh_request_id;
+use super::identity::fresh_request_id;
 use super::scope::RequestScope;
 use crate::domain::ids::EndpointId;
 use crate::domain::refusal::{ErrorShape, Refusal};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::domain::classify::Words;
 use crate::domain::client::KeyDigest;
 use crate::domain::secret::Secret;
 use crate::settings::credential::{ADMIN_TOKEN, READ_TOKEN, Unset, WEBHOOK_SECRET, WEBHOOK_URL};
@@ -33,6 +34,11 @@ pub struct Log {
 }
 
 impl Log {
+    /// Whether the words of upstreams' errors are kept, as the classification asks it.
+    pub fn words(&self) -> Words {
+        if self.upstream_errors { Words::Kept } else { Words::Left }
+    }
+
     pub(super) fn read(mut table: Table<'_, '_>) -> Self {
         let wanted = "off, error, warn, info, debug or trace, or with targets such as \"info,qcc_gateway=debug\"";
         let log = Self {

@@ -1,0 +1,80 @@
+//! How long an attempt may take, and who says so.
+
+use std::time::Duration;
+
+use actix_web::http::header::HeaderMap;
+use tokio::time::Instant;
+
+use crate::settings::Timeouts;
+
+/// How long an attempt may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AttemptTimes {
+    /// When the client gives a whole answer up, less a margin to tell it; none where it doesn't say.
+    pub(super) client_leaves: Option<Instant>,
+    /// Name, connection and TLS.
+    pub(super) connect: Duration,
+    /// A streamed answer: to its head and first event.
+    pub(super) first_event: Duration,
+    /// A whole answer that is not streamed.
+    pub(super) response: Duration,
+    /// Between two pieces of a stream.
+    pub(super) stream_idle: Duration,
+}
+
+impl AttemptTimes {
+    /// The time-outs of a request that has come `waited` ago.
+    pub(super) fn of(timeouts: &Timeouts, headers: &HeaderMap, waited: Duration) -> Self {
+        let header = headers.get("x-stainless-timeout").and_then(|value| value.to_str().ok());
+        let client_leaves = header.and_then(time_of_client).map(|time| deadline(time.saturating_sub(waited)));
+        Self {
+            client_leaves,
+            connect: timeouts.connect,
+            first_event: timeouts.first_event,
+            response: timeouts.response,
+            stream_idle: timeouts.stream_idle,
+        }
+    }
+}
+
+/// How long the gateway has for a client that waits so many seconds: 5 s less, so that it can still tell the client; of a
+/// short time half.
+fn time_of_client(seconds: &str) -> Option<Duration> {
+    const MARGIN: Duration = Duration::from_secs(5);
+    let waits = Duration::try_from_secs_f64(seconds.trim().parse().ok()?).ok()?;
+    (!waits.is_zero()).then(|| waits.saturating_sub(MARGIN).max(waits / 2))
+}
+
+/// The present, by the clock that timers run on.
+#[expect(clippy::disallowed_methods, reason = "timers run on tokio's clock")]
+pub(super) fn present() -> Instant {
+    Instant::now()
+}
+
+/// The moment after this time.
+pub(super) fn deadline(limit: Duration) -> Instant {
+    // A limit beyond what the clock can tell is as good as none.
+    present().checked_add(limit).unwrap_or_else(|| present() + Duration::from_hours(24 * 365))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_told_before_it_gives_up() {
+        for (header, millis) in [
+            ("600", Some(595_000)),
+            ("300.0", Some(295_000)),
+            ("10", Some(5_000)),
+            ("5", Some(2_500)),
+            ("0.2", Some(100)),
+            ("0", None),
+            ("-1", None),
+            ("NaN", None),
+            ("soon", None),
+        ] {
+            assert_eq!(time_of_client(header), millis.map(Duration::from_millis), "{header}");
+        }
+    }
+}
