@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::support::app::{Setup, TRAFFIC, body};
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::status_with;
+use crate::support::upstream::step::{hold, raw, status_with};
 
 #[actix_web::test]
 async fn credentials_are_replaced_and_hop_by_hop_headers_stripped() {
@@ -139,5 +139,25 @@ async fn a_client_s_own_credential_passes_through_where_that_is_wanted() {
     let refused = client.post("/v1/messages", &[TRAFFIC, ("x-api-key", "wrong")], body(false)).await;
     assert_eq!(refused.status, 401);
     assert_eq!(app.row("a").await["standing"], "primary", "the client's key is the client's fault");
+    app.finish().await;
+}
+
+/// An interim answer that is taken for the final one leaves the final one behind, for whoever comes next on that connection.
+#[actix_web::test]
+async fn after_an_interim_answer_each_of_two_clients_gets_its_own() {
+    let upstream = Upstream::anthropic("a").await;
+    let early = "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
+    let own = |text: &str| status_with(200, &[("content-type", "application/json")], format!("{{\"for\":\"{text}\"}}"));
+    upstream.script([raw(early).then(hold("first")).then(own("first")), own("second")]);
+    let app =
+        Setup::only().section("server", "host = \"127.0.0.1\"\nport = 0\nworkers = 1").primary(&upstream).start().await;
+    let mut first = app.client().await;
+    first.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;
+    upstream.gates().reached("first").await;
+    upstream.gates().open("first");
+    assert_eq!(first.answer().await.json()["for"], "first");
+    let second = app.client().await.post("/v1/messages", &[TRAFFIC], body(false)).await;
+    assert_eq!(second.json()["for"], "second");
+    assert_eq!(upstream.connections(), 1, "on the same connection");
     app.finish().await;
 }
