@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::domain::client::Client;
 use crate::domain::endpoint::{Auth, AuthStyle, Endpoint, Home};
 use crate::domain::ids::ProfileId;
-use crate::settings::{self, Loaded, Source};
+use crate::settings::{Faults, Loaded, Source};
 
 /// The exit status of bad settings or options; clap's own is the same.
 pub const BAD_SETTINGS: u8 = 2;
@@ -116,11 +116,11 @@ pub struct Checked {
     pub errors: String,
 }
 
-/// Reads the settings and describes what would run, without a secret.
+/// Describes what would run with these settings, without a secret, or every fault that they have.
 #[must_use]
-pub fn check(source: &Source) -> Checked {
-    match settings::load(source) {
-        Ok(loaded) => Checked { status: 0, output: describe(&loaded), errors: String::new() },
+pub fn check(loaded: &Result<Loaded, Faults>) -> Checked {
+    match loaded {
+        Ok(loaded) => Checked { status: 0, output: describe(loaded), errors: String::new() },
         Err(faults) => Checked { status: BAD_SETTINGS, output: String::new(), errors: format!("{faults}\n") },
     }
 }

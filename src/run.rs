@@ -85,10 +85,11 @@ fn failed(error: &str) -> ExitCode {
 
 /// Prints what would run, and if wanted what each endpoint says to a verification.
 pub fn check(source: &Source, options: &cli::Check) -> ExitCode {
-    let checked = cli::check(source);
+    let loaded = settings::load(source);
+    let checked = cli::check(&loaded);
     print!("{}", checked.output);
     eprint!("{}", checked.errors);
-    match settings::load(source) {
+    match loaded {
         Ok(loaded) if options.live => check_live(&loaded),
         Ok(_) | Err(_) => ExitCode::from(checked.status),
     }

@@ -100,6 +100,30 @@ const fn rule(outcome: Outcome, next: Next) -> Rule {
 }
 
 impl Class {
+    /// Every class, in the order of the table.
+    pub const ALL: [Self; 20] = [
+        Self::Success,
+        Self::ClientCredential,
+        Self::Account,
+        Self::Credential,
+        Self::Forbidden,
+        Self::ModelMissing,
+        Self::RelayModelMissing,
+        Self::Unsupported,
+        Self::RequestTimeout,
+        Self::RateLimited,
+        Self::Overloaded,
+        Self::ClientError,
+        Self::NotTheApi,
+        Self::Redirected,
+        Self::UpstreamStatus,
+        Self::Body,
+        Self::Connect,
+        Self::Timeout,
+        Self::Stream,
+        Self::Cancelled,
+    ];
+
     /// What follows from this class for a request of this kind.
     #[must_use]
     pub const fn rule(self, path: PathKind) -> Rule {
@@ -201,32 +225,9 @@ const fn on_path(outcome: Outcome, path: PathKind) -> Outcome {
 mod tests {
     use super::*;
 
-    const ALL: [Class; 20] = [
-        Class::Success,
-        Class::ClientCredential,
-        Class::Account,
-        Class::Credential,
-        Class::Forbidden,
-        Class::ModelMissing,
-        Class::RelayModelMissing,
-        Class::Unsupported,
-        Class::RequestTimeout,
-        Class::RateLimited,
-        Class::Overloaded,
-        Class::ClientError,
-        Class::NotTheApi,
-        Class::Redirected,
-        Class::UpstreamStatus,
-        Class::Body,
-        Class::Connect,
-        Class::Timeout,
-        Class::Stream,
-        Class::Cancelled,
-    ];
-
     #[test]
     fn nothing_of_the_token_counter_counts_against_an_endpoint() {
-        for class in ALL {
+        for class in Class::ALL {
             let outcome = class.rule(PathKind::CountTokens).outcome;
             assert!(matches!(outcome, Outcome::Success | Outcome::Neutral | Outcome::Cancelled), "{class:?}");
         }
@@ -234,7 +235,7 @@ mod tests {
 
     #[test]
     fn on_other_paths_only_connect_timeout_and_server_errors_count() {
-        for class in ALL {
+        for class in Class::ALL {
             let counts = matches!(class.rule(PathKind::Other).outcome, Outcome::Failure(_) | Outcome::Fatal(_));
             // The 4xx and 3xx classes among these are never found on other paths: `classify` passes such answers on.
             let may_count = matches!(
@@ -252,7 +253,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_isolates_by_itself_is_never_passed_on() {
-        for class in ALL {
+        for class in Class::ALL {
             let rule = class.rule(PathKind::Llm);
             if matches!(rule.outcome, Outcome::Fatal(_)) {
                 assert_eq!(rule.next, Next::Elsewhere(LastResort::Never), "{class:?}");
@@ -262,7 +263,7 @@ mod tests {
 
     #[test]
     fn what_is_answered_at_once_never_counts_as_a_failure() {
-        for class in ALL {
+        for class in Class::ALL {
             let rule = class.rule(PathKind::Llm);
             if rule.next == Next::Answer {
                 assert!(matches!(rule.outcome, Outcome::Success | Outcome::Neutral), "{class:?}");

@@ -7,29 +7,6 @@ use qcc_gateway::domain::outcome_table::{Class, LastResort, Next, PathKind};
 use crate::code::{code_of, paths, text, toml_keys};
 use crate::defaults::loaded;
 
-const CLASSES: [Class; 20] = [
-    Class::Success,
-    Class::ClientCredential,
-    Class::Account,
-    Class::Credential,
-    Class::Forbidden,
-    Class::ModelMissing,
-    Class::RelayModelMissing,
-    Class::Unsupported,
-    Class::RequestTimeout,
-    Class::RateLimited,
-    Class::Overloaded,
-    Class::ClientError,
-    Class::NotTheApi,
-    Class::Redirected,
-    Class::UpstreamStatus,
-    Class::Body,
-    Class::Connect,
-    Class::Timeout,
-    Class::Stream,
-    Class::Cancelled,
-];
-
 /// What a row says in the column "breaker".
 fn breaker(outcome: Outcome) -> String {
     use qcc_gateway::domain::outcome::Reason;
@@ -64,7 +41,7 @@ fn the_list_of_classes_is_complete() {
     let (_, after) = code.split_once("pub enum Class {").unwrap();
     let (variants, _) = after.split_once('}').unwrap();
     let names: Vec<String> = paths(variants).concat().into_iter().map(str::to_owned).collect();
-    assert_eq!(names, CLASSES.map(|class| format!("{class:?}")));
+    assert_eq!(names, Class::ALL.map(|class| format!("{class:?}")));
 }
 
 #[test]
@@ -80,7 +57,7 @@ fn the_outcome_table_is_the_one_in_effect() {
             _ => panic!("four filled cells are wanted: {line}"),
         })
         .collect();
-    let in_effect = CLASSES.map(|class| {
+    let in_effect = Class::ALL.map(|class| {
         let rule = class.rule(PathKind::Llm);
         (format!("{class:?}"), breaker(rule.outcome), then(rule.next).to_owned())
     });

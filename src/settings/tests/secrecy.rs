@@ -92,7 +92,7 @@ fn check_describes_what_would_run_without_a_secret() {
     "#;
     let directory = Directory::new(&[("local.toml", text)]);
     let source = directory.source(&[("RELAY_KEY", "hunter2-relay"), ("QCC_WEBHOOK_SECRET", "hunter2")]);
-    let Checked { status, output, errors } = check(&source);
+    let Checked { status, output, errors } = check(&load(&source));
     assert_eq!((status, errors.as_str()), (0, ""), "{errors}");
     for part in [
         "local.toml",
@@ -114,7 +114,7 @@ fn check_describes_what_would_run_without_a_secret() {
 
 #[test]
 fn check_of_faulty_settings_is_status_2_with_every_fault_on_standard_error() {
-    let checked = check(&Directory::new(&[("local.toml", "[server]\nport = true")]).source(&[]));
+    let checked = check(&load(&Directory::new(&[("local.toml", "[server]\nport = true")]).source(&[])));
     assert_eq!((checked.status, checked.output.as_str()), (2, ""));
     assert_eq!(checked.errors.lines().count(), 3, "{}", checked.errors);
 }
