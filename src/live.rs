@@ -12,7 +12,7 @@ use crate::domain::challenge::{Code, Verdict};
 use crate::domain::endpoint::SharedEndpoint;
 use crate::domain::ids::Epoch;
 use crate::domain::outcome::Reason;
-use crate::domain::schedule::VerifyJob;
+use crate::domain::schedule::{Purpose, VerifyJob};
 use crate::domain::time::Moment;
 use crate::settings::Loaded;
 use crate::upstream::tls::{TlsConfigError, client_config};
@@ -73,6 +73,7 @@ fn told(verdicts: &[(SharedEndpoint, Option<Verdict>)]) -> Verdicts {
 fn job(endpoint: &SharedEndpoint) -> VerifyJob {
     VerifyJob {
         endpoint: Arc::clone(endpoint),
+        purpose: Purpose::Recovery,
         epoch: Epoch::NONE,
         reason: Reason::Admin,
         model: None,

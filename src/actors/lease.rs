@@ -10,7 +10,7 @@ use super::registry::Registry;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::epoch::EpochReader;
 use crate::domain::ids::{Epoch, Serial};
-use crate::domain::outcome::{ErrorNote, Outcome};
+use crate::domain::outcome::{Outcome, Report};
 use crate::domain::registry::{Grant, Settlement};
 use crate::upstream::{Withdrawn, WritePermit};
 
@@ -51,18 +51,17 @@ impl Lease {
     }
 
     /// Reports the attempt's end.
-    pub fn settle(mut self, outcome: Outcome, error: Option<ErrorNote>) {
-        self.report(outcome, error);
+    pub fn settle(mut self, report: Report) {
+        self.report(report);
     }
 
-    fn report(&mut self, outcome: Outcome, error: Option<ErrorNote>) {
+    fn report(&mut self, report: Report) {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
         self.registry.do_send(Settle(Settlement {
             ticket: self.grant.ticket.clone(),
-            outcome,
-            error,
+            report,
             model: self.model.clone(),
             written_at: self.written_at.get(),
         }));
@@ -71,7 +70,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.report(Outcome::Cancelled, None);
+        self.report(Report::of(Outcome::Cancelled));
     }
 }
 

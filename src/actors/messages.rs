@@ -13,9 +13,10 @@ use crate::domain::challenge::RecoveryProof;
 use crate::domain::events::Event;
 use crate::domain::ids::{EndpointId, Epoch, Serial, Ticket};
 use crate::domain::journal::Journal;
+use crate::domain::outcome::ErrorNote;
 use crate::domain::queues::SwitchError;
 use crate::domain::registry::{Ask, NoEndpoint, Observation, RegistryView, Settlement};
-use crate::domain::schedule::VerifyJob;
+use crate::domain::schedule::{Purpose, VerifyJob};
 use crate::domain::stats::{AttemptRecord, RequestRecord, Stats};
 use crate::domain::time::Moment;
 use crate::domain::topology::{Topology, TopologyDiff};
@@ -109,6 +110,54 @@ pub struct Recovered {
     /// How many verifications it took.
     pub verifications: u32,
 }
+
+/// Verifier to registry: an isolated endpoint has failed a verification.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct StillFailing {
+    /// Which endpoint.
+    pub endpoint: EndpointId,
+    /// The epoch of its isolation.
+    pub epoch: Epoch,
+    /// When the verification began: nobody hastens the next one to within the first delay of it.
+    pub began: Moment,
+    /// When the next one is due.
+    pub next: Moment,
+}
+
+/// Verifier to registry: an endpoint in its home queue has passed its conversation. It restores nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Fit {
+    /// Which endpoint.
+    pub endpoint: EndpointId,
+    /// Its epoch when it was asked.
+    pub epoch: Epoch,
+    /// What it was asked for.
+    pub purpose: Purpose,
+}
+
+/// Verifier to registry: an endpoint in its home queue has failed its second opinion twice.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Unfit {
+    /// Which endpoint.
+    pub endpoint: EndpointId,
+    /// Its epoch when it was asked.
+    pub epoch: Epoch,
+    /// What was found.
+    pub error: ErrorNote,
+}
+
+/// Registry to verifier: requests wait for these isolated endpoints; verify them as soon as they may be.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Hasten(pub Arc<[(EndpointId, Epoch)]>);
+
+/// Registry to breakers: this failure was perhaps the request's own; count it no more.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Retract(pub Ticket);
 
 /// Start or reload to registry: this is the set of endpoints from now on.
 #[derive(Debug, Message)]

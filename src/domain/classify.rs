@@ -5,6 +5,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use super::error_object::ErrorObject;
 use super::outcome::ErrorNote;
 use super::outcome_table::{Class, PathKind, Rule};
+use super::throttle::Throttle;
 
 /// Whose credential a request was sent with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,13 +50,15 @@ pub struct Judgement {
     pub status: Option<u16>,
     /// What was seen of an error, for logs, events and stats. None after a success.
     pub error: Option<ErrorNote>,
+    /// For how long the endpoint is to be left alone, where the answer says that it is too much for it.
+    pub throttle: Option<Throttle>,
 }
 
 impl Judgement {
     /// A fault of the transport, which the caller has seen: no answer, or none that is whole.
     #[must_use]
     pub fn of_fault(class: Class, error: impl AsRef<str>) -> Self {
-        Self { class, status: None, error: Some(ErrorNote::new(error)) }
+        Self { class, status: None, error: Some(ErrorNote::new(error)), throttle: None }
     }
 
     /// What follows from it for a request of this kind.
@@ -106,7 +109,7 @@ pub fn classify_stream_head(path: PathKind, head: &AnswerHead<'_>) -> Option<Jud
     if !is_success(head.status) || !is_event_stream(head.content_type) {
         return None;
     }
-    let success = Judgement { class: Class::Success, status: Some(head.status), error: None };
+    let success = Judgement { class: Class::Success, status: Some(head.status), error: None, throttle: None };
     match (path, head.wanted) {
         (PathKind::Other, Wanted::Whole | Wanted::Stream) | (PathKind::Llm | PathKind::CountTokens, Wanted::Stream) => {
             Some(success)
@@ -132,14 +135,14 @@ pub fn classify_answer(path: PathKind, head: &AnswerHead<'_>, body: Option<&[u8]
         let in_shape = error.is_some() || (body.is_none() && is_json_type(head.content_type));
         let class = class_of_error(path, head, head.status, error.as_ref(), in_shape);
         let note = note(head.status, error.as_ref(), words);
-        return Judgement { class, status: Some(head.status), error: Some(note) };
+        return Judgement { class, status: Some(head.status), error: Some(note), throttle: None };
     }
     match (body, error) {
         (_, Some(error)) => {
             let status = error.stands_for();
             let class = class_of_error(path, head, status, Some(&error), true);
             let note = ErrorNote::new(format!("{} (in a {})", note(status, Some(&error), words), head.status));
-            Judgement { class, status: Some(status), error: Some(note) }
+            Judgement { class, status: Some(status), error: Some(note), throttle: None }
         }
         (Some([]), None) => bad_body(head.status, "an empty body"),
         (Some(body), None) if is_json_object(body) => success(head.status),
@@ -153,12 +156,12 @@ const fn is_success(status: u16) -> bool {
 }
 
 const fn success(status: u16) -> Judgement {
-    Judgement { class: Class::Success, status: Some(status), error: None }
+    Judgement { class: Class::Success, status: Some(status), error: None, throttle: None }
 }
 
 fn bad_body(status: u16, fault: &str) -> Judgement {
     let error = ErrorNote::new(format!("HTTP {status} with {fault}"));
-    Judgement { class: Class::Body, status: Some(status), error: Some(error) }
+    Judgement { class: Class::Body, status: Some(status), error: Some(error), throttle: None }
 }
 
 fn classify_elsewhere(status: u16, body: Option<&[u8]>, words: Words) -> Judgement {
@@ -169,7 +172,7 @@ fn classify_elsewhere(status: u16, body: Option<&[u8]>, words: Words) -> Judgeme
         _ => Class::Connect,
     };
     let error = body.and_then(ErrorObject::read);
-    Judgement { class, status: Some(status), error: Some(note(status, error.as_ref(), words)) }
+    Judgement { class, status: Some(status), error: Some(note(status, error.as_ref(), words)), throttle: None }
 }
 
 /// The class of an error answer on an LLM path: the first row that fits.

@@ -33,6 +33,7 @@ pub mod sse;
 pub mod stats;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod throttle;
 pub mod time;
 pub mod topology;
 pub mod verification;

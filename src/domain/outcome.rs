@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::throttle::Throttle;
+
 /// The class of a failure that the breaker counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FailureKind {
@@ -116,6 +118,27 @@ pub enum Outcome {
     Neutral,
     /// The client went away, or the lease was dropped unsettled.
     Cancelled,
+}
+
+/// How an attempt ended, as the registry is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What it means for the endpoint.
+    pub outcome: Outcome,
+    /// What was seen of a failure.
+    pub error: Option<ErrorNote>,
+    /// For how long the endpoint is to be left alone.
+    pub throttle: Option<Throttle>,
+    /// Ask the endpoint for a second opinion; should it fail that, this is why it is isolated.
+    pub opinion: Option<Reason>,
+}
+
+impl Report {
+    /// An end of which there is no more to say than this.
+    #[must_use]
+    pub const fn of(outcome: Outcome) -> Self {
+        Self { outcome, error: None, throttle: None, opinion: None }
+    }
 }
 
 /// What was seen of an error, fit for logs, events and stats: a status or a fault of ours, never an upstream's words

@@ -34,14 +34,27 @@ impl SchedulePolicy {
     }
 }
 
-/// One isolated endpoint that is to be verified, as the registry names it.
+/// What a conversation is held for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The endpoint is isolated: passing brings it back.
+    Recovery,
+    /// The endpoint is in its home queue, and a failure of it is in doubt: failing twice isolates it.
+    Opinion,
+    /// The endpoint is in its home queue with a used-up window: passing ends the cooldown early, failing changes nothing.
+    EarlyReturn,
+}
+
+/// One endpoint that a conversation is to be held with, as the registry names it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerifyJob {
     /// Whom to talk to.
     pub endpoint: SharedEndpoint,
-    /// The epoch of its isolation.
+    /// What for.
+    pub purpose: Purpose,
+    /// Its epoch. In any other one the conversation's result is void.
     pub epoch: Epoch,
-    /// Why it was isolated.
+    /// Why it was isolated, or would be.
     pub reason: Reason,
     /// The model whose failure isolated it.
     pub model: Option<std::sync::Arc<str>>,

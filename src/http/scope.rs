@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::domain::classify::Judgement;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{ClientId, EndpointId};
-use crate::domain::outcome::{ErrorNote, Outcome};
+use crate::domain::outcome::{Outcome, Report};
 use crate::domain::outcome_table::PathKind;
 use crate::domain::stats::{AttemptRecord, RequestEnd, RequestRecord};
 use crate::domain::time::Moment;
@@ -255,19 +255,22 @@ impl AttemptScope {
 
     /// Counts and settles the attempt.
     pub(super) fn end(mut self, judgement: &Judgement, path: PathKind) {
-        self.settle(judgement.rule(path).outcome, judgement.error.clone());
+        let outcome = judgement.rule(path).outcome;
+        let error = judgement.error.clone();
+        self.settle(Report { outcome, error, throttle: judgement.throttle, opinion: None });
     }
 
     /// Gives the lease back unused: its endpoint has moved meanwhile, and nothing was sent.
     pub(super) fn withdraw(mut self) {
         if let Some(lease) = self.lease.take() {
-            lease.settle(Outcome::Neutral, None);
+            lease.settle(Report::of(Outcome::Neutral));
         }
     }
 
-    fn settle(&mut self, outcome: Outcome, error: Option<ErrorNote>) {
+    fn settle(&mut self, report: Report) {
         let Some(lease) = self.lease.take() else { return };
-        lease.settle(outcome, error.clone());
+        let (outcome, error) = (report.outcome, report.error.clone());
+        lease.settle(report);
         let endpoint = self.endpoint.id.clone();
         self.stats.do_send(Note::Attempt(AttemptRecord { endpoint, outcome, elapsed: self.elapsed(), error }));
     }
@@ -275,7 +278,7 @@ impl AttemptScope {
 
 impl Drop for AttemptScope {
     fn drop(&mut self) {
-        self.settle(Outcome::Cancelled, None);
+        self.settle(Report::of(Outcome::Cancelled));
     }
 }
 

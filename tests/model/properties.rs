@@ -16,7 +16,7 @@ use qcc_gateway::domain::outcome::{FailureKind, Fatal, Outcome, Reason};
 use qcc_gateway::domain::outcome_table::{Class, LastResort};
 use qcc_gateway::domain::queues::{Evidence, Queues};
 use qcc_gateway::domain::retry::{Ending, Plan, RetryPolicy};
-use qcc_gateway::domain::schedule::{Schedule, SchedulePolicy, VerifyJob};
+use qcc_gateway::domain::schedule::{Purpose, Schedule, SchedulePolicy, VerifyJob};
 use qcc_gateway::domain::time::Moment;
 use qcc_gateway::domain::topology::Topology;
 
@@ -88,6 +88,7 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 fn job(name: usize, epoch: u64, relapse: bool, isolated_at: Moment) -> VerifyJob {
     VerifyJob {
         endpoint: Arc::new(plain_endpoint(id(NAMES[name]))),
+        purpose: Purpose::Recovery,
         epoch: Epoch::from_raw(epoch),
         reason: Reason::Connect,
         model: None,

@@ -6,7 +6,7 @@ use qcc_gateway::domain::breaker::Judgement;
 use qcc_gateway::domain::challenge::{Challenge, Code, Reply, Verdict};
 use qcc_gateway::domain::classify::Words;
 use qcc_gateway::domain::endpoint::Protocol;
-use qcc_gateway::domain::outcome::{ErrorNote, Outcome, Reason};
+use qcc_gateway::domain::outcome::{ErrorNote, Outcome, Reason, Report};
 use qcc_gateway::domain::registry::{Acquired, Outputs, Settlement};
 use qcc_gateway::domain::schedule::VerifyJob;
 
@@ -218,8 +218,7 @@ impl World {
         self.trace.note(&format!("settles {ticket:?} as {outcome:?}"));
         let settlement = Settlement {
             ticket: ticket.clone(),
-            outcome,
-            error: Some(ErrorNote::new("HTTP 500")),
+            report: Report { error: Some(ErrorNote::new("HTTP 500")), ..Report::of(outcome) },
             model: lease.model,
             written_at: lease.written_at,
         };
@@ -245,7 +244,7 @@ impl World {
         let before = self.core.view(self.now);
         let written_at = Some(self.core.epochs().newest());
         let mut effects = Outputs::new();
-        self.core.settle(Settlement { ticket, outcome, error: None, model: None, written_at }, &mut effects);
+        self.core.settle(Settlement { ticket, report: Report::of(outcome), model: None, written_at }, &mut effects);
         assert!(effects.is_empty(), "a second report was followed by {effects:?}");
         assert_eq!(self.core.view(self.now), before);
     }

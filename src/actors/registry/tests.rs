@@ -9,7 +9,7 @@ use super::*;
 use crate::domain::breaker::Judgement;
 use crate::domain::endpoint::{Home, Protocol};
 use crate::domain::ids::{EndpointId, ProfileId, Ticket};
-use crate::domain::outcome::{FailureKind, Outcome};
+use crate::domain::outcome::{FailureKind, Outcome, Report};
 use crate::domain::queues::Standing;
 use crate::domain::registry::{Ask, NoEndpoint, Service};
 use crate::domain::testing::{at, endpoint, id, proof};
@@ -116,7 +116,7 @@ async fn waiting(registry: &Addr<Registry>, ask: Ask) -> oneshot::Receiver<Acqui
 async fn fail(registry: &Addr<Registry>) -> Ticket {
     let lease = acquire(registry, ask()).await;
     let ticket = Ticket { endpoint: lease.endpoint().id.clone(), epoch: lease.epoch(), serial: lease.serial() };
-    lease.settle(Outcome::Failure(FailureKind::UpstreamStatus), None);
+    lease.settle(Report::of(Outcome::Failure(FailureKind::UpstreamStatus)));
     ticket
 }
 

@@ -24,7 +24,7 @@ use super::epoch::EpochReader;
 use super::ids::{EndpointId, Epoch, ProfileId, Serial, Ticket};
 use super::journal::{Entry, Journal};
 use super::leases::Leases;
-use super::outcome::{ErrorNote, Outcome};
+use super::outcome::{ErrorNote, Outcome, Report};
 use super::queues::{Evidence, Member, Queues};
 use super::time::Moment;
 use pool::Pool;
@@ -107,10 +107,8 @@ pub enum NoEndpoint {
 pub struct Settlement {
     /// Which lease.
     pub ticket: Ticket,
-    /// What the attempt's end means.
-    pub outcome: Outcome,
-    /// What was seen of a failure.
-    pub error: Option<ErrorNote>,
+    /// How the attempt ended.
+    pub report: Report,
     /// The model that was asked for.
     pub model: Option<Arc<str>>,
     /// Where the epoch clock stood when the request's first byte was written; `None` if nothing was.
@@ -205,7 +203,7 @@ impl RegistryCore {
 
     /// Takes in a lease's end. The second report of the same lease changes nothing; one of another epoch only ends the lease.
     pub fn settle(&mut self, settlement: Settlement, out: &mut Outputs) {
-        let Settlement { ticket, outcome, error, model, written_at } = settlement;
+        let Settlement { ticket, report: Report { outcome, error, .. }, model, written_at } = settlement;
         if self.leases.close(ticket.serial).is_none() {
             return;
         }

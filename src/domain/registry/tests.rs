@@ -52,7 +52,8 @@ impl Desk {
 
     fn settle(&mut self, grant: &Grant, outcome: Outcome) {
         let written_at = Some(self.core.epochs().newest());
-        let settlement = Settlement { ticket: grant.ticket.clone(), outcome, error: None, model: None, written_at };
+        let settlement =
+            Settlement { ticket: grant.ticket.clone(), report: Report::of(outcome), model: None, written_at };
         self.core.settle(settlement, &mut self.out);
     }
 
@@ -440,8 +441,7 @@ fn an_attempt_written_after_the_isolation_is_counted_as_a_leak() {
     desk.fail("a");
     let written = |grant: &Grant, written_at| Settlement {
         ticket: grant.ticket.clone(),
-        outcome: Outcome::Neutral,
-        error: None,
+        report: Report::of(Outcome::Neutral),
         model: None,
         written_at,
     };

@@ -3,7 +3,7 @@
 use super::super::endpoint::SharedEndpoint;
 use super::super::ids::{EndpointId, Epoch};
 use super::super::queues::{Isolation, Member, Standing};
-use super::super::schedule::VerifyJob;
+use super::super::schedule::{Purpose, VerifyJob};
 use super::super::time::Moment;
 use super::RegistryCore;
 
@@ -66,6 +66,7 @@ impl RegistryCore {
             Some(isolation) => job(member, isolation),
             None => VerifyJob {
                 endpoint: member.endpoint().clone(),
+                purpose: Purpose::Recovery,
                 epoch: member.epoch(),
                 reason: super::super::outcome::Reason::Admin,
                 model: None,
@@ -97,6 +98,7 @@ impl RegistryCore {
 fn job(member: &Member, isolation: &Isolation) -> VerifyJob {
     VerifyJob {
         endpoint: member.endpoint().clone(),
+        purpose: Purpose::Recovery,
         epoch: member.epoch(),
         reason: isolation.reason,
         model: isolation.model.clone(),

@@ -16,6 +16,7 @@ const POLICY: SchedulePolicy = SchedulePolicy {
 fn job(name: &str, epoch: u64, isolated_at: u64) -> VerifyJob {
     VerifyJob {
         endpoint: Arc::new(endpoint(name, Home::Primary)),
+        purpose: Purpose::Recovery,
         epoch: Epoch::from_raw(epoch),
         reason: Reason::UpstreamStatus,
         model: None,
