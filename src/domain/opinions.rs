@@ -1,0 +1,329 @@
+//! Second opinions: failures that may be the request's own, the endpoints that are asked for that reason, and the requests
+//! that were found to be the cause.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ids::{EndpointId, Epoch, Ticket};
+use super::outcome::{ErrorNote, FailureKind, Reason};
+use super::schedule::{Purpose, VerifyJob};
+use super::time::Moment;
+
+/// For how long a request that was found to be the cause of its failures gets a single attempt.
+const POISON_LASTS: Duration = Duration::from_mins(1);
+/// How many such requests are remembered.
+const MAX_POISONED: usize = 10_000;
+/// How many requests are remembered that one opinion is about.
+const MAX_ABOUT: usize = 100;
+
+/// A request by its content and its client: the same one sent again has the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(pub u64);
+
+/// One failed attempt of a request that has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// Its lease.
+    pub ticket: Ticket,
+    /// How it failed.
+    pub kind: FailureKind,
+    /// The status of the answer, where one came.
+    pub status: Option<u16>,
+    /// What was seen of it.
+    pub error: Option<ErrorNote>,
+}
+
+impl Failed {
+    /// Whether the request itself can be the cause of such a failure. A connection that can't be opened is never its fault.
+    fn may_be_the_requests_own(&self) -> bool {
+        match self.kind {
+            FailureKind::UpstreamStatus | FailureKind::Timeout | FailureKind::Body | FailureKind::Stream => true,
+            FailureKind::Connect => false,
+        }
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        (self.kind, self.status) == (other.kind, other.status)
+    }
+}
+
+/// Who else there was to ask when a request failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// Another endpoint could have been asked.
+    Some,
+    /// There was no other.
+    None,
+}
+
+/// Of a failed request's failures those that may be its own: the ones that are alike on two endpoints or more; all, where
+/// there was only one endpoint to ask, or the request is known as the cause of such failures.
+pub fn in_doubt(failures: &[Failed], others: Others, is_known: bool) -> Vec<&Failed> {
+    let first = failures.first().map(|failed| &failed.ticket.endpoint);
+    let asked_one = failures.iter().all(|failed| Some(&failed.ticket.endpoint) == first);
+    let had_one_to_ask = asked_one && others == Others::None;
+    let is_alike_elsewhere = |failed: &Failed| {
+        failures.iter().any(|other| other.is_like(failed) && other.ticket.endpoint != failed.ticket.endpoint)
+    };
+    failures
+        .iter()
+        .filter(|failed| failed.may_be_the_requests_own())
+        .filter(|failed| is_known || had_one_to_ask || is_alike_elsewhere(failed))
+        .collect()
+}
+
+/// What an endpoint is asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Its epoch when the doubt came up.
+    pub epoch: Epoch,
+    /// Why it is isolated should it fail.
+    pub reason: Reason,
+    /// The model of the request in doubt.
+    pub model: Option<Arc<str>>,
+    /// What was seen of the failure in doubt.
+    pub error: Option<ErrorNote>,
+    since: Moment,
+    about: Vec<Fingerprint>,
+}
+
+/// The opinions that are asked for, and what is remembered of those that were given.
+#[derive(Clone, Debug, Default)]
+pub struct Opinions {
+    asked: BTreeMap<EndpointId, Asked>,
+    /// Requests in doubt whose failures had isolated an endpoint already, with the epoch of that isolation.
+    about_isolated: BTreeMap<EndpointId, (Epoch, Vec<Fingerprint>)>,
+    passed: BTreeMap<EndpointId, Moment>,
+    poisoned: HashSet<Fingerprint>,
+    poisoned_since: VecDeque<(Moment, Fingerprint)>,
+}
+
+impl Opinions {
+    /// Asks for an opinion on an endpoint in its home queue. One that has passed within `rest` is not asked again: it is
+    /// known to be sound. Tells whether it is asked now and was not before.
+    pub fn ask(&mut self, endpoint: &EndpointId, asked: NewlyAsked, rest: Duration, now: Moment) -> bool {
+        let NewlyAsked { epoch, reason, model, error, about } = asked;
+        if self.passed.get(endpoint).is_some_and(|passed| now.since(*passed) < rest) {
+            about.into_iter().for_each(|request| self.poison(request, now));
+            return false;
+        }
+        match self.asked.get_mut(endpoint).filter(|asked| asked.epoch == epoch) {
+            Some(asked) => {
+                remember(&mut asked.about, about);
+                // A cut stream is the harder question: whoever passes that also passes the other.
+                if reason == Reason::Stream {
+                    asked.reason = reason;
+                }
+                false
+            }
+            None => {
+                let about = about.into_iter().collect();
+                self.asked.insert(endpoint.clone(), Asked { epoch, reason, model, error, since: now, about });
+                true
+            }
+        }
+    }
+
+    /// Remembers a request whose failures had isolated the endpoint already, in this epoch of its isolation.
+    pub fn doubt_isolation(&mut self, endpoint: &EndpointId, isolation: Epoch, about: Option<Fingerprint>) {
+        let (epoch, requests) = self.about_isolated.entry(endpoint.clone()).or_default();
+        if *epoch != isolation {
+            (*epoch, *requests) = (isolation, Vec::new());
+        }
+        remember(requests, about);
+    }
+
+    /// The endpoint has passed in this epoch: so the requests that it was asked about were the cause.
+    pub fn passed(&mut self, endpoint: &EndpointId, epoch: Epoch, now: Moment) {
+        self.passed.insert(endpoint.clone(), now);
+        let asked = self.asked.remove(endpoint).filter(|asked| asked.epoch == epoch).map(|asked| asked.about);
+        let isolated =
+            self.about_isolated.remove(endpoint).filter(|(isolation, _)| *isolation == epoch).map(|(_, about)| about);
+        for request in [asked, isolated].into_iter().flatten().flatten() {
+            self.poison(request, now);
+        }
+    }
+
+    /// The endpoint has failed its second opinion of this epoch. Returns what it was asked about.
+    pub fn failed(&mut self, endpoint: &EndpointId, epoch: Epoch) -> Option<Asked> {
+        if self.asked.get(endpoint)?.epoch != epoch {
+            return None;
+        }
+        self.asked.remove(endpoint)
+    }
+
+    /// The endpoint has moved on: what it was asked before is void.
+    pub fn forget(&mut self, endpoint: &EndpointId) {
+        self.asked.remove(endpoint);
+    }
+
+    /// The endpoint has another definition: what it has passed says nothing any more.
+    pub fn forget_all(&mut self, endpoint: &EndpointId) {
+        self.forget(endpoint);
+        self.about_isolated.remove(endpoint);
+        self.passed.remove(endpoint);
+    }
+
+    /// Whether this request was found to be the cause of its failures within the last minute.
+    pub fn is_poisoned(&mut self, request: Fingerprint, now: Moment) -> bool {
+        while let Some((since, oldest)) = self.poisoned_since.front()
+            && (now.since(*since) >= POISON_LASTS || self.poisoned_since.len() > MAX_POISONED)
+        {
+            self.poisoned.remove(oldest);
+            self.poisoned_since.pop_front();
+        }
+        self.poisoned.contains(&request)
+    }
+
+    fn poison(&mut self, request: Fingerprint, now: Moment) {
+        if !self.is_poisoned(request, now) {
+            self.poisoned.insert(request);
+            self.poisoned_since.push_back((now, request));
+        }
+    }
+
+    /// The conversation that is to be held with this endpoint for an opinion, if any is.
+    pub fn job(&self, endpoint: &super::endpoint::SharedEndpoint, epoch: Epoch) -> Option<VerifyJob> {
+        let asked = self.asked.get(&endpoint.id).filter(|asked| asked.epoch == epoch)?;
+        Some(VerifyJob {
+            endpoint: Arc::clone(endpoint),
+            purpose: Purpose::Opinion,
+            epoch,
+            reason: asked.reason,
+            model: asked.model.clone(),
+            isolated_at: asked.since,
+            relapse: false,
+            at_once: true,
+        })
+    }
+}
+
+/// A doubt as it comes up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewlyAsked {
+    /// The endpoint's epoch.
+    pub epoch: Epoch,
+    /// Why it is isolated should it fail.
+    pub reason: Reason,
+    /// The model of the request in doubt.
+    pub model: Option<Arc<str>>,
+    /// What was seen of the failure in doubt.
+    pub error: Option<ErrorNote>,
+    /// The request in doubt, where it is the request that is doubted.
+    pub about: Option<Fingerprint>,
+}
+
+fn remember(requests: &mut Vec<Fingerprint>, request: Option<Fingerprint>) {
+    if let Some(request) = request
+        && requests.len() < MAX_ABOUT
+        && !requests.contains(&request)
+    {
+        requests.push(request);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ids::Serial;
+    use super::super::testing::{at, id};
+    use super::*;
+
+    const REST: Duration = Duration::from_secs(5);
+
+    fn failed(endpoint: &str, kind: FailureKind, status: Option<u16>) -> Failed {
+        let ticket = Ticket { endpoint: id(endpoint), epoch: Epoch::from_raw(1), serial: Serial::from_raw(1) };
+        Failed { ticket, kind, status, error: None }
+    }
+
+    fn doubted(failures: &[(&str, FailureKind, Option<u16>)], others: Others, is_known: bool) -> usize {
+        let failures: Vec<_> = failures.iter().map(|(name, kind, status)| failed(name, *kind, *status)).collect();
+        in_doubt(&failures, others, is_known).len()
+    }
+
+    #[test]
+    fn failures_that_are_alike_on_two_endpoints_are_in_doubt() {
+        use FailureKind::{Body, Connect, Timeout, UpstreamStatus};
+        let a500 = ("a", UpstreamStatus, Some(500));
+        let b500 = ("b", UpstreamStatus, Some(500));
+        for (failures, others, is_known, expected) in [
+            (vec![a500, b500], Others::Some, false, 2),
+            (vec![a500, ("b", UpstreamStatus, Some(502))], Others::Some, false, 0),
+            (vec![a500, ("b", Timeout, None)], Others::None, false, 0),
+            (vec![a500, b500, ("c", Timeout, None)], Others::Some, false, 2),
+            (vec![("a", Timeout, None), ("b", Timeout, None)], Others::Some, false, 2),
+            (vec![("a", Connect, None), ("b", Connect, None)], Others::Some, false, 0),
+            (vec![a500, a500], Others::Some, false, 0),
+            (vec![a500, a500], Others::None, false, 2),
+            (vec![("a", Body, Some(200))], Others::None, false, 1),
+            (vec![("a", Connect, None)], Others::None, false, 0),
+            (vec![a500], Others::Some, true, 1),
+            (vec![("a", Connect, None)], Others::Some, true, 0),
+            (vec![], Others::None, true, 0),
+        ] {
+            assert_eq!(doubted(&failures, others, is_known), expected, "{failures:?} {others:?} {is_known}");
+        }
+    }
+
+    fn ask(opinions: &mut Opinions, request: u64, now: u64) -> bool {
+        let asked = NewlyAsked {
+            epoch: Epoch::from_raw(1),
+            reason: Reason::UpstreamStatus,
+            model: None,
+            error: None,
+            about: Some(Fingerprint(request)),
+        };
+        opinions.ask(&id("a"), asked, REST, at(now))
+    }
+
+    #[test]
+    fn a_request_is_the_cause_when_the_endpoint_passes() {
+        let mut opinions = Opinions::default();
+        assert!(ask(&mut opinions, 1, 0));
+        assert!(!ask(&mut opinions, 2, 0), "asked already");
+        assert!(!opinions.is_poisoned(Fingerprint(1), at(0)));
+        opinions.passed(&id("a"), Epoch::from_raw(1), at(1));
+        assert!([1, 2].into_iter().all(|request| opinions.is_poisoned(Fingerprint(request), at(60))));
+        assert!(!opinions.is_poisoned(Fingerprint(1), at(61)), "for a minute");
+    }
+
+    #[test]
+    fn an_endpoint_that_has_just_passed_is_not_asked_again() {
+        let mut opinions = Opinions::default();
+        opinions.passed(&id("a"), Epoch::from_raw(1), at(0));
+        assert!(!ask(&mut opinions, 3, 4));
+        assert!(opinions.is_poisoned(Fingerprint(3), at(4)), "it is known to be sound");
+        assert!(ask(&mut opinions, 4, 5));
+    }
+
+    #[test]
+    fn an_answer_of_another_epoch_is_void() {
+        let mut opinions = Opinions::default();
+        ask(&mut opinions, 1, 0);
+        assert_eq!(opinions.failed(&id("a"), Epoch::from_raw(2)), None);
+        opinions.passed(&id("a"), Epoch::from_raw(2), at(0));
+        assert!(!opinions.is_poisoned(Fingerprint(1), at(0)));
+        ask(&mut opinions, 1, 9);
+        assert!(opinions.failed(&id("a"), Epoch::from_raw(1)).is_some());
+        assert_eq!(opinions.failed(&id("a"), Epoch::from_raw(1)), None);
+    }
+
+    #[test]
+    fn a_doubted_isolation_that_ends_shows_the_cause() {
+        let mut opinions = Opinions::default();
+        opinions.doubt_isolation(&id("a"), Epoch::from_raw(3), Some(Fingerprint(1)));
+        opinions.doubt_isolation(&id("a"), Epoch::from_raw(5), Some(Fingerprint(2)));
+        opinions.passed(&id("a"), Epoch::from_raw(5), at(0));
+        assert_eq!([1, 2].map(|request| opinions.is_poisoned(Fingerprint(request), at(0))), [false, true]);
+    }
+
+    #[test]
+    fn no_more_requests_are_remembered_than_there_is_room_for() {
+        let mut opinions = Opinions::default();
+        for request in 0..30_000 {
+            opinions.poison(Fingerprint(request), at(0));
+        }
+        assert!(opinions.poisoned.len() <= MAX_POISONED + 1);
+        assert_eq!(opinions.poisoned.len(), opinions.poisoned_since.len());
+    }
+}

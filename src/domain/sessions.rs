@@ -1,0 +1,212 @@
+//! Which endpoint a conversation is bound to. The provider's prompt cache is why it stays.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use lru::LruCache;
+use sha2::{Digest, Sha256};
+
+use super::endpoint::Protocol;
+use super::ids::{ClientId, EndpointId};
+use super::time::Moment;
+
+/// A client's session. Only its digest is kept: the name may be anything that a client has put there.
+///
+/// The client is part of it, so that none can steer another's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionKey([u8; 16]);
+
+impl SessionKey {
+    /// The session of this name.
+    #[must_use]
+    pub fn new(client: Option<&ClientId>, protocol: Protocol, name: &str) -> Self {
+        let mut digest = Sha256::new();
+        // An id holds no zero byte, so no two of these run together alike.
+        digest.update(client.map_or("", ClientId::as_str));
+        digest.update([0]);
+        digest.update(protocol.as_str());
+        digest.update([0]);
+        digest.update(name);
+        let digest = digest.finalize();
+        let mut key = [0; 16];
+        key.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        Self(key)
+    }
+}
+
+impl fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, second, ..] = self.0;
+        write!(f, "SessionKey({first:02x}{second:02x}…)")
+    }
+}
+
+/// Where a request comes from, as far as that can be told: one of its session, or one of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// A session that its client named.
+    Session(SessionKey),
+    /// A request without a session, by a number of its own.
+    Request(u64),
+}
+
+impl Origin {
+    /// The session, where there is one.
+    #[must_use]
+    pub const fn session(self) -> Option<SessionKey> {
+        match self {
+            Self::Session(key) => Some(key),
+            Self::Request(_) => None,
+        }
+    }
+}
+
+/// How long sessions stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AffinityPolicy {
+    /// Whether they do at all.
+    pub enabled: bool,
+    /// Idle for this long, a session is forgotten.
+    pub ttl: Duration,
+    /// Idle for this long on a secondary, it goes back to the primaries.
+    pub secondary_ttl: Duration,
+    /// A cooldown of its own endpoint that is no longer than this is waited out.
+    pub patience: Duration,
+    /// The most sessions; beyond it the least recently used is forgotten.
+    pub max_sessions: NonZeroUsize,
+}
+
+/// Where a session is bound, and since when it is idle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Bound {
+    endpoint: EndpointId,
+    used: Moment,
+}
+
+/// All bound sessions.
+#[derive(Debug)]
+pub struct Sessions {
+    bound: LruCache<SessionKey, Bound>,
+}
+
+impl Sessions {
+    /// No session yet.
+    #[must_use]
+    pub fn new(policy: &AffinityPolicy) -> Self {
+        // The table grows with the sessions, not with the bound on them.
+        let mut bound = LruCache::unbounded();
+        bound.resize(policy.max_sessions);
+        Self { bound }
+    }
+
+    /// The endpoint that a session is bound to, and for how long it has been idle.
+    #[must_use]
+    pub fn find(&self, key: &SessionKey, now: Moment, policy: &AffinityPolicy) -> Option<(&EndpointId, Duration)> {
+        let bound = self.bound.peek(key)?;
+        let idle = now.since(bound.used);
+        (idle < policy.ttl).then_some((&bound.endpoint, idle))
+    }
+
+    /// Binds a session, or keeps it bound.
+    pub fn bind(&mut self, key: SessionKey, endpoint: &EndpointId, now: Moment) {
+        self.bound.put(key, Bound { endpoint: endpoint.clone(), used: now });
+    }
+
+    /// A session has used its endpoint until now, if it is still bound there.
+    pub fn used(&mut self, key: &SessionKey, endpoint: &EndpointId, now: Moment) {
+        if let Some(bound) = self.bound.get_mut(key).filter(|bound| bound.endpoint == *endpoint) {
+            bound.used = now;
+        }
+    }
+
+    /// Forgets all sessions of an endpoint.
+    pub fn forget(&mut self, endpoint: &EndpointId) {
+        let theirs: Vec<SessionKey> =
+            self.bound.iter().filter(|(_, bound)| bound.endpoint == *endpoint).map(|(key, _)| *key).collect();
+        for key in theirs {
+            self.bound.pop(&key);
+        }
+    }
+
+    /// How many sessions are bound.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bound.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bound.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{at, id};
+    use super::*;
+
+    fn policy(max_sessions: usize) -> AffinityPolicy {
+        AffinityPolicy {
+            enabled: true,
+            ttl: Duration::from_secs(100),
+            secondary_ttl: Duration::from_secs(10),
+            patience: Duration::from_secs(5),
+            max_sessions: NonZeroUsize::new(max_sessions).unwrap(),
+        }
+    }
+
+    fn key(name: &str) -> SessionKey {
+        SessionKey::new(None, Protocol::Anthropic, name)
+    }
+
+    #[test]
+    fn a_session_stays_bound_until_it_was_idle_for_too_long() {
+        let policy = policy(10);
+        let mut sessions = Sessions::new(&policy);
+        sessions.bind(key("s"), &id("a"), at(0));
+        assert_eq!(sessions.find(&key("s"), at(99), &policy), Some((&id("a"), Duration::from_secs(99))));
+        assert_eq!(sessions.find(&key("s"), at(100), &policy), None);
+        sessions.used(&key("s"), &id("a"), at(50));
+        sessions.used(&key("s"), &id("b"), at(90));
+        assert!(sessions.find(&key("s"), at(149), &policy).is_some());
+        assert!(sessions.find(&key("s"), at(150), &policy).is_none());
+    }
+
+    #[test]
+    fn of_too_many_sessions_the_least_recently_used_is_forgotten() {
+        let policy = policy(2);
+        let mut sessions = Sessions::new(&policy);
+        for name in ["s1", "s2", "s1", "s3"] {
+            sessions.bind(key(name), &id("a"), at(0));
+        }
+        let known = ["s1", "s2", "s3"].map(|name| sessions.find(&key(name), at(0), &policy).is_some());
+        assert_eq!((known, sessions.len()), ([true, false, true], 2));
+    }
+
+    #[test]
+    fn a_session_is_its_clients_and_its_protocols_own() {
+        let (alice, bob) = (ClientId::new("alice").unwrap(), ClientId::new("bob").unwrap());
+        let keys = [
+            SessionKey::new(None, Protocol::Anthropic, "s"),
+            SessionKey::new(Some(&alice), Protocol::Anthropic, "s"),
+            SessionKey::new(Some(&bob), Protocol::Anthropic, "s"),
+            SessionKey::new(Some(&bob), Protocol::OpenAi, "s"),
+        ];
+        for (index, key) in keys.iter().enumerate() {
+            assert!(keys.iter().skip(index + 1).all(|other| other != key), "{index}");
+        }
+    }
+
+    #[test]
+    fn all_sessions_of_an_endpoint_can_be_forgotten() {
+        let policy = policy(10);
+        let mut sessions = Sessions::new(&policy);
+        sessions.bind(key("s1"), &id("a"), at(0));
+        sessions.bind(key("s2"), &id("b"), at(0));
+        sessions.forget(&id("a"));
+        assert_eq!(sessions.len(), 1);
+        assert!(!sessions.is_empty() && sessions.find(&key("s2"), at(0), &policy).is_some());
+    }
+}
