@@ -13,8 +13,11 @@ use crate::actors::lifeline::OnDeath;
 use crate::actors::{Core, CoreError, CorePolicy, CoreThreads};
 use crate::clock::Clock;
 use crate::domain::breaker::BreakerPolicy;
+use crate::domain::budget::BudgetPolicy;
+use crate::domain::cooling::CoolingPolicy;
 use crate::domain::registry::RegistryPolicy;
 use crate::domain::schedule::SchedulePolicy;
+use crate::domain::sessions::AffinityPolicy;
 use crate::http::{Shared, Worker, server};
 use crate::settings::{Loaded, Server, Settings};
 use crate::upstream::{Client, Limits, Probe, ProbeSettings, tls};
@@ -152,7 +155,7 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
 fn core_policy(settings: &Settings, journal: usize) -> CorePolicy {
     let (breaker, verifier) = (&settings.breaker, &settings.verifier);
     CorePolicy {
-        registry: RegistryPolicy { slow_start: verifier.slow_start, journal },
+        registry: registry_policy(settings, journal),
         breaker: BreakerPolicy {
             failure_threshold: breaker.failure_threshold,
             failure_rate: breaker.failure_rate,
@@ -168,6 +171,31 @@ fn core_policy(settings: &Settings, journal: usize) -> CorePolicy {
             concurrency: verifier.concurrency,
         },
         events: settings.stats.events,
+    }
+}
+
+fn registry_policy(settings: &Settings, journal: usize) -> RegistryPolicy {
+    let Settings { verifier, rate_limit, overload, affinity, retry, .. } = settings;
+    RegistryPolicy {
+        slow_start: verifier.slow_start,
+        initial_delay: verifier.initial_delay,
+        cooling: CoolingPolicy {
+            default_cooldown: rate_limit.default_cooldown,
+            exhausted_after: rate_limit.exhausted_after,
+            overload_cooldown: overload.cooldown,
+            overload_max: overload.cooldown_max,
+            isolate_after: overload.isolate_after,
+        },
+        affinity: AffinityPolicy {
+            enabled: affinity.enabled,
+            ttl: affinity.ttl,
+            secondary_ttl: affinity.secondary_ttl,
+            patience: affinity.patience,
+            max_sessions: affinity.max_sessions,
+        },
+        budget: BudgetPolicy { ratio: retry.budget_ratio, min_per_second: retry.budget_min },
+        park_max: retry.park_max,
+        journal,
     }
 }
 

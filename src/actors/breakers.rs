@@ -3,7 +3,7 @@
 use actix::{Actor, Context, Handler, MessageResult, Recipient};
 
 use super::lifeline::Lifeline;
-use super::messages::{Drain, Observe, ResetBreaker, Verdict, ViewBreakers};
+use super::messages::{Drain, Observe, ResetBreaker, Retract, Verdict, ViewBreakers};
 use crate::domain::breaker::{BreakerBank, BreakerPolicy};
 
 /// Counts failures and judges them.
@@ -48,6 +48,14 @@ impl Handler<ResetBreaker> for Breakers {
         if self.bank.reset(&endpoint, epoch) {
             log::debug!("breaker reset endpoint={endpoint}");
         }
+    }
+}
+
+impl Handler<Retract> for Breakers {
+    type Result = ();
+
+    fn handle(&mut self, Retract(ticket): Retract, _: &mut Self::Context) {
+        self.bank.retract(&ticket);
     }
 }
 

@@ -9,7 +9,7 @@ use super::messages::Settle;
 use super::registry::Registry;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::epoch::EpochReader;
-use crate::domain::ids::{Epoch, Serial};
+use crate::domain::ids::{Epoch, Serial, Ticket};
 use crate::domain::outcome::{Outcome, Report};
 use crate::domain::registry::{Grant, Settlement};
 use crate::upstream::{Withdrawn, WritePermit};
@@ -33,6 +33,11 @@ impl Lease {
     /// Whom the attempt may be sent to.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.grant.endpoint
+    }
+
+    /// What its report carries.
+    pub fn ticket(&self) -> &Ticket {
+        &self.grant.ticket
     }
 
     /// The lease's own number.

@@ -13,6 +13,7 @@ use crate::domain::challenge::RecoveryProof;
 use crate::domain::events::Event;
 use crate::domain::ids::{EndpointId, Epoch, Serial, Ticket};
 use crate::domain::journal::Journal;
+use crate::domain::opinions::Failed;
 use crate::domain::outcome::ErrorNote;
 use crate::domain::queues::SwitchError;
 use crate::domain::registry::{Ask, NoEndpoint, Observation, RegistryView, Settlement};
@@ -43,6 +44,17 @@ impl Acquire {
         let (reply, answer) = oneshot::channel();
         (Self { ask, reply }, answer)
     }
+}
+
+/// Worker to registry: a request has failed for good, and perhaps by its own fault. Sent after the verdicts on its failures
+/// are in.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Doubt {
+    /// What it asked for.
+    pub ask: Ask,
+    /// Its failures.
+    pub failures: Vec<Failed>,
 }
 
 /// Lease to registry: the attempt is over. Exactly once a lease.
@@ -86,7 +98,7 @@ pub struct Verdict {
 #[rtype(result = "()")]
 pub struct Judged(pub Serial);
 
-/// Registry to verifier: the whole failure queue. Level-triggered: a lost message strands nobody, the next one makes up.
+/// Registry to verifier: all conversations to be held, those with the whole failure queue among them. Level-triggered: a lost message strands nobody, the next one makes up.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct FailureList(pub Arc<[VerifyJob]>);

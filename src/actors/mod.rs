@@ -107,6 +107,8 @@ impl Core {
             let peers = Peers {
                 observe: breakers.clone().recipient(),
                 reset: breakers.clone().recipient(),
+                retract: breakers.clone().recipient(),
+                hasten: verifier.clone().recipient(),
                 failures: verifier.clone().recipient(),
                 converse: verifier.clone().recipient(),
                 stats: notes.recipient(),

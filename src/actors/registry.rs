@@ -4,15 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, MessageResult, Recipient, Response};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, MessageResult, Recipient, Response, SpawnHandle};
 use log::{debug, error, info, warn};
 use tokio::sync::oneshot;
 
 use super::lease::Lease;
 use super::lifeline::Lifeline;
 use super::messages::{
-    Acquire, Acquired, Apply, Converse, Drain, FailureList, Isolate, Judged, Note, Observe, Recovered, ResetBreaker,
-    SetEnabled, Settle, Tick, Verdict, VerifyNow, ViewJournal, ViewRegistry,
+    Acquire, Acquired, Apply, Converse, Doubt, Drain, FailureList, Fit, Hasten, Isolate, Judged, Note, Observe,
+    Recovered, ResetBreaker, Retract, SetEnabled, Settle, StillFailing, Tick, Unfit, Verdict, VerifyNow, ViewJournal,
+    ViewRegistry,
 };
 use crate::clock::Clock;
 use crate::domain::events::{Event, EventKind};
@@ -21,6 +22,7 @@ use crate::domain::ids::Serial;
 use crate::domain::outcome::Reason;
 use crate::domain::queues::SwitchError;
 use crate::domain::registry::{self as core, Effect, Grant, MoveNote, Outputs, RegistryCore, RegistryPolicy, WaiterId};
+use crate::domain::time::Moment;
 use crate::domain::topology::TopologyDiff;
 use crate::domain::verification::Verification;
 
@@ -34,8 +36,12 @@ pub struct Peers {
     pub observe: Recipient<Observe>,
     /// The breakers, for recoveries.
     pub reset: Recipient<ResetBreaker>,
+    /// The breakers, for failures that are taken back.
+    pub retract: Recipient<Retract>,
     /// The verifier, for the failure queue.
     pub failures: Recipient<FailureList>,
+    /// The verifier, for those that requests wait for.
+    pub hasten: Recipient<Hasten>,
     /// The verifier, for conversations that an admin wants.
     pub converse: Recipient<Converse>,
     /// The stats collector.
@@ -56,6 +62,7 @@ pub struct Registry {
     clock: Clock,
     peers: Peers,
     waiting: HashMap<WaiterId, Waiting>,
+    alarm: Option<(Moment, SpawnHandle)>,
     awaiting_verdict: HashMap<Serial, Vec<oneshot::Sender<()>>>,
     lifeline: Lifeline,
 }
@@ -68,6 +75,7 @@ impl Registry {
             clock,
             peers,
             waiting: HashMap::new(),
+            alarm: None,
             awaiting_verdict: HashMap::new(),
             lifeline,
         }
@@ -78,7 +86,7 @@ impl Registry {
     }
 
     fn publish_failures(&self) {
-        self.peers.failures.do_send(FailureList(self.core.failures().into()));
+        self.peers.failures.do_send(FailureList(self.core.conversations(self.clock.now()).into()));
     }
 
     /// Carries out what follows from an input, in order.
@@ -89,7 +97,9 @@ impl Registry {
                     self.peers.observe.do_send(Observe { observation, at: self.clock.now() });
                 }
                 Effect::ResetBreaker(endpoint, epoch) => self.peers.reset.do_send(ResetBreaker { endpoint, epoch }),
+                Effect::Retract(ticket) => self.peers.retract.do_send(Retract(ticket)),
                 Effect::PublishFailures => self.publish_failures(),
+                Effect::Hasten(wanted) => self.peers.hasten.do_send(Hasten(wanted.into())),
                 Effect::Granted(waiter, grant) => {
                     // A lease that nobody takes any more gives itself back when it is dropped.
                     if let Some(Waiting { reply, model }) = self.waiting.remove(&waiter) {
@@ -130,6 +140,41 @@ impl Registry {
                 }
             }
         }
+        self.set_alarm(ctx);
+    }
+
+    /// Sees to it that the clock is looked at when the next waiter has to be.
+    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+        let next = self.core.next_wake();
+        if self.alarm.map(|(wake, _)| wake) == next {
+            return;
+        }
+        if let Some((_, alarm)) = self.alarm.take() {
+            ctx.cancel_future(alarm);
+        }
+        self.alarm = next.map(|wake| {
+            let alarm = ctx.run_later(wake.since(self.clock.now()), |registry, ctx| {
+                registry.alarm = None;
+                registry.look_at_the_clock(ctx);
+            });
+            (wake, alarm)
+        });
+    }
+
+    fn look_at_the_clock(&mut self, ctx: &mut Context<Self>) {
+        let mut effects = Vec::new();
+        self.forget_who_left();
+        self.core.tick(self.clock.now(), &mut effects);
+        self.carry_out(effects, ctx);
+    }
+
+    fn forget_who_left(&mut self) {
+        let gone: Vec<WaiterId> =
+            self.waiting.iter().filter(|(_, waiting)| waiting.reply.is_closed()).map(|(waiter, _)| *waiter).collect();
+        for waiter in gone {
+            self.waiting.remove(&waiter);
+            self.core.leave(waiter);
+        }
     }
 
     /// How an endpoint stands right after it moved: with a fresh epoch no failure is counted, and no verification begun.
@@ -141,7 +186,7 @@ impl Registry {
         let view = self.core.view(self.clock.now());
         let Some(moved) = view.endpoints.iter().find(|view| view.endpoint.id == *id) else { return };
         let standing = moved.standing.as_str();
-        let status = Status::of(moved.standing, 0, moved.slow_start).as_str();
+        let status = Status::of(moved.standing, 0, moved.ease()).as_str();
         let breaker = BreakerState::of(moved.isolation.is_some(), false).as_str();
         debug!("endpoint {id} standing={standing} status={status} breaker={breaker} in_flight={}", moved.in_flight);
     }
@@ -161,6 +206,13 @@ fn log_move(event: &Event, note: MoveNote) {
         }
         // The recovery's line is written where its verifications are known.
         EventKind::Recovered | EventKind::Verified => {}
+        EventKind::Cooldown | EventKind::Exhausted => {
+            let model = event.model.as_deref().unwrap_or("-");
+            let reason = event.detail.as_deref().unwrap_or("-");
+            let word = if event.kind == EventKind::Exhausted { "exhausted" } else { "cooling" };
+            let seconds = event.ms.unwrap_or_default().div_ceil(1000);
+            info!("endpoint {id} {word} model={model:?} reason={reason} for={seconds}s");
+        }
         EventKind::Disabled => info!("endpoint {id} disabled"),
         EventKind::Enabled => info!("endpoint {id} enabled"),
         EventKind::Added => debug!("endpoint {id} added"),
@@ -191,6 +243,7 @@ impl Handler<Acquire> for Registry {
             core::Acquired::Refused(why) => drop(reply.send(Err(why))),
             core::Acquired::Waiting(waiter) => {
                 self.waiting.insert(waiter, Waiting { reply, model });
+                self.set_alarm(ctx);
             }
         }
     }
@@ -201,7 +254,48 @@ impl Handler<Settle> for Registry {
 
     fn handle(&mut self, Settle(settlement): Settle, ctx: &mut Self::Context) {
         let mut effects = Vec::new();
-        self.core.settle(settlement, &mut effects);
+        self.core.settle(settlement, self.clock.now(), &mut effects);
+        self.carry_out(effects, ctx);
+    }
+}
+
+impl Handler<Doubt> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Doubt { ask, failures }: Doubt, ctx: &mut Self::Context) {
+        let mut effects = Vec::new();
+        self.core.doubt(&ask, &failures, self.clock.now(), &mut effects);
+        self.carry_out(effects, ctx);
+    }
+}
+
+impl Handler<Fit> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Fit { endpoint, epoch, purpose }: Fit, ctx: &mut Self::Context) {
+        let mut effects = Vec::new();
+        self.core.fit(&endpoint, epoch, purpose, self.clock.now(), &mut effects);
+        self.carry_out(effects, ctx);
+    }
+}
+
+impl Handler<Unfit> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Unfit { endpoint, epoch, error }: Unfit, ctx: &mut Self::Context) {
+        let mut effects = Vec::new();
+        self.core.unfit(&endpoint, epoch, error, self.clock.now(), &mut effects);
+        self.carry_out(effects, ctx);
+    }
+}
+
+impl Handler<StillFailing> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, news: StillFailing, ctx: &mut Self::Context) {
+        let StillFailing { endpoint, epoch, began, next } = news;
+        let mut effects = Vec::new();
+        self.core.still_failing(&endpoint, epoch, began, next, self.clock.now(), &mut effects);
         self.carry_out(effects, ctx);
     }
 }
@@ -308,15 +402,7 @@ impl Handler<Tick> for Registry {
     type Result = ();
 
     fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
-        let mut effects = Vec::new();
-        let gone: Vec<WaiterId> =
-            self.waiting.iter().filter(|(_, waiting)| waiting.reply.is_closed()).map(|(waiter, _)| *waiter).collect();
-        for waiter in gone {
-            self.waiting.remove(&waiter);
-            self.core.leave(waiter);
-        }
-        self.core.expire(self.clock.now(), &mut effects);
-        self.carry_out(effects, ctx);
+        self.look_at_the_clock(ctx);
         self.publish_failures();
     }
 }

@@ -214,6 +214,12 @@ impl Handler<Converse> for Verifier {
     }
 }
 
+impl Handler<super::messages::Hasten> for Verifier {
+    type Result = ();
+
+    fn handle(&mut self, _: super::messages::Hasten, _: &mut Self::Context) {}
+}
+
 impl Handler<Tick> for Verifier {
     type Result = ();
 

@@ -29,6 +29,10 @@ pub enum EventKind {
     Changed,
     /// Gone from the settings.
     Removed,
+    /// Rests for a while in its home queue.
+    Cooldown,
+    /// Rests until a used-up window begins anew.
+    Exhausted,
 }
 
 /// One event. What means nothing for its kind is `None`.
@@ -50,7 +54,7 @@ pub struct Event {
     pub detail: Option<String>,
     /// The peer's address for what an admin did.
     pub by: Option<IpAddr>,
-    /// How long the verification took, in milliseconds.
+    /// How long the verification took, or the cooldown lasts, in milliseconds.
     pub ms: Option<u64>,
     /// The verification's score, 0 to 100.
     pub score: Option<u8>,

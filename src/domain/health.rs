@@ -4,14 +4,29 @@ use serde::Serialize;
 
 use super::queues::Standing;
 
+/// How much of its share an endpoint in its home queue takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ease {
+    /// All of it.
+    Whole,
+    /// It has come back, and its share still grows.
+    SlowStart,
+    /// It rests for some model.
+    Cooling,
+    /// It rests until a used-up window begins anew.
+    Exhausted,
+}
+
 /// An endpoint's health as it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// In its home queue, and nothing to say against it.
     Healthy,
-    /// In its home queue, with recent failures or in slow start.
+    /// In its home queue, with recent failures, in a cooldown or in slow start.
     Degraded,
+    /// In its home queue with a used-up window: a long cooldown, and no fault.
+    Exhausted,
     /// In the failure queue.
     Unhealthy,
     /// Switched off.
@@ -20,12 +35,14 @@ pub enum Status {
 
 impl Status {
     /// The health of an endpoint that stands there, with so many failures since its last success.
-    pub const fn of(standing: Standing, failures: u32, slow_start: bool) -> Self {
-        match standing {
-            Standing::Disabled => Self::Disabled,
-            Standing::Failure => Self::Unhealthy,
-            Standing::Primary | Standing::Secondary if failures > 0 || slow_start => Self::Degraded,
-            Standing::Primary | Standing::Secondary => Self::Healthy,
+    pub const fn of(standing: Standing, failures: u32, ease: Ease) -> Self {
+        match (standing, ease) {
+            (Standing::Disabled, _) => Self::Disabled,
+            (Standing::Failure, _) => Self::Unhealthy,
+            (Standing::Primary | Standing::Secondary, Ease::Exhausted) => Self::Exhausted,
+            (Standing::Primary | Standing::Secondary, Ease::Cooling | Ease::SlowStart) => Self::Degraded,
+            (Standing::Primary | Standing::Secondary, Ease::Whole) if failures > 0 => Self::Degraded,
+            (Standing::Primary | Standing::Secondary, Ease::Whole) => Self::Healthy,
         }
     }
 
@@ -34,6 +51,7 @@ impl Status {
         match self {
             Self::Healthy => "healthy",
             Self::Degraded => "degraded",
+            Self::Exhausted => "exhausted",
             Self::Unhealthy => "unhealthy",
             Self::Disabled => "disabled",
         }
@@ -78,14 +96,16 @@ mod tests {
 
     #[test]
     fn status_follows_the_standing() {
-        for (standing, failures, slow_start, status) in [
-            (Standing::Primary, 0, false, Status::Healthy),
-            (Standing::Secondary, 1, false, Status::Degraded),
-            (Standing::Primary, 0, true, Status::Degraded),
-            (Standing::Failure, 3, false, Status::Unhealthy),
-            (Standing::Disabled, 3, true, Status::Disabled),
+        for (standing, failures, ease, status) in [
+            (Standing::Primary, 0, Ease::Whole, Status::Healthy),
+            (Standing::Secondary, 1, Ease::Whole, Status::Degraded),
+            (Standing::Primary, 0, Ease::SlowStart, Status::Degraded),
+            (Standing::Primary, 0, Ease::Cooling, Status::Degraded),
+            (Standing::Primary, 1, Ease::Exhausted, Status::Exhausted),
+            (Standing::Failure, 3, Ease::Exhausted, Status::Unhealthy),
+            (Standing::Disabled, 3, Ease::SlowStart, Status::Disabled),
         ] {
-            assert_eq!(Status::of(standing, failures, slow_start), status);
+            assert_eq!(Status::of(standing, failures, ease), status);
             assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
         }
     }

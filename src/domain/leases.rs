@@ -3,32 +3,45 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::ids::{EndpointId, Serial, Ticket};
+use super::sessions::Origin;
+use super::time::Moment;
+
+/// One lease that is granted and not yet settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenLease {
+    /// What its report will carry.
+    pub ticket: Ticket,
+    /// When it was granted.
+    pub since: Moment,
+    /// For whose request.
+    pub origin: Origin,
+}
 
 /// The leases that are granted and not yet settled.
 #[derive(Debug, Default)]
 pub struct Leases {
-    open: HashMap<Serial, Ticket>,
+    open: HashMap<Serial, OpenLease>,
     in_flight: BTreeMap<EndpointId, u32>,
     newest: Serial,
 }
 
 impl Leases {
     /// Opens a lease with a number of its own.
-    pub fn open(&mut self, issue: impl FnOnce(Serial) -> Ticket) -> Ticket {
+    pub fn open(&mut self, origin: Origin, since: Moment, issue: impl FnOnce(Serial) -> Ticket) -> Ticket {
         self.newest = self.newest.next();
         let ticket = issue(self.newest);
         *self.in_flight.entry(ticket.endpoint.clone()).or_default() += 1;
-        self.open.insert(ticket.serial, ticket.clone());
+        self.open.insert(ticket.serial, OpenLease { ticket: ticket.clone(), since, origin });
         ticket
     }
 
     /// Closes a lease; `None` where it is closed already, or was never open.
-    pub fn close(&mut self, serial: Serial) -> Option<Ticket> {
-        let ticket = self.open.remove(&serial)?;
-        if let Some(count) = self.in_flight.get_mut(&ticket.endpoint) {
+    pub fn close(&mut self, serial: Serial) -> Option<OpenLease> {
+        let lease = self.open.remove(&serial)?;
+        if let Some(count) = self.in_flight.get_mut(&lease.ticket.endpoint) {
             *count = count.saturating_sub(1);
         }
-        Some(ticket)
+        Some(lease)
     }
 
     /// How many leases on this endpoint are open.
@@ -49,8 +62,8 @@ impl Leases {
     /// Whether the counts equal the open leases.
     pub fn counts_are_true(&self) -> bool {
         let mut counted: BTreeMap<&EndpointId, u32> = BTreeMap::new();
-        for ticket in self.open.values() {
-            *counted.entry(&ticket.endpoint).or_default() += 1;
+        for lease in self.open.values() {
+            *counted.entry(&lease.ticket.endpoint).or_default() += 1;
         }
         self.in_flight.iter().all(|(id, count)| counted.get(id).copied().unwrap_or_default() == *count)
             && counted.keys().all(|id| self.in_flight.contains_key(*id))
@@ -67,11 +80,12 @@ mod tests {
         let mut leases = Leases::default();
         let endpoint = EndpointId::new("a").unwrap();
         let issue = |serial| Ticket { endpoint: endpoint.clone(), epoch: Epoch::NONE, serial };
-        let first = leases.open(issue);
-        let second = leases.open(issue);
+        let origin = Origin::Request(1);
+        let first = leases.open(origin, Moment::START, issue);
+        let second = leases.open(origin, Moment::START, issue);
         assert_ne!(first.serial, second.serial);
         assert_eq!((leases.in_flight(&endpoint), leases.len()), (2, 2));
-        assert_eq!(leases.close(first.serial), Some(first.clone()));
+        assert_eq!(leases.close(first.serial).map(|lease| lease.ticket), Some(first.clone()));
         assert_eq!(leases.close(first.serial), None);
         assert_eq!(leases.in_flight(&endpoint), 1);
         assert!(leases.counts_are_true() && !leases.is_empty());

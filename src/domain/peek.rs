@@ -19,6 +19,9 @@ pub struct Peek {
     pub model: Option<String>,
     /// Whether an event stream is asked for. Of several the last counts.
     pub stream: bool,
+    /// The conversation that the request names: its `metadata.user_id`, else its `prompt_cache_key`, else its
+    /// `conversation_id`.
+    pub session: Option<String>,
     /// Where the values of all top-level `model` stand, quotation marks included, in the order of the body.
     pub model_spans: Vec<Range<usize>>,
 }
@@ -67,6 +70,9 @@ pub fn rewrite_model(body: &Bytes, peek: &Peek, new: &str) -> Bytes {
 enum Name {
     Model,
     Stream,
+    Metadata,
+    PromptCacheKey,
+    ConversationId,
     Other,
 }
 
@@ -84,6 +90,9 @@ impl<'de> Deserialize<'de> for Name {
                 Ok(match name {
                     b"model" => Name::Model,
                     b"stream" => Name::Stream,
+                    b"metadata" => Name::Metadata,
+                    b"prompt_cache_key" => Name::PromptCacheKey,
+                    b"conversation_id" => Name::ConversationId,
                     _ => Name::Other,
                 })
             }
@@ -111,6 +120,7 @@ impl<'de> Visitor<'de> for TopLevel {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Peek, A::Error> {
         let mut peek = Peek::default();
+        let (mut user, mut cache_key, mut conversation) = (None, None, None);
         while let Some(name) = map.next_key::<Name>()? {
             match name {
                 Name::Model => {
@@ -120,13 +130,32 @@ impl<'de> Visitor<'de> for TopLevel {
                     peek.model = serde_json::from_str(value).ok();
                 }
                 Name::Stream => peek.stream = map.next_value::<&'de RawValue>()?.get() == "true",
+                Name::Metadata => user = user_of(map.next_value::<&'de RawValue>()?.get()),
+                Name::PromptCacheKey => cache_key = text(map.next_value::<&'de RawValue>()?.get()),
+                Name::ConversationId => conversation = text(map.next_value::<&'de RawValue>()?.get()),
                 Name::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
+        peek.session = user.or(cache_key).or(conversation);
         Ok(peek)
     }
+}
+
+/// A text that is not empty.
+fn text(value: &str) -> Option<String> {
+    serde_json::from_str(value).ok().filter(|text: &String| !text.is_empty())
+}
+
+fn user_of(metadata: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Metadata<'a> {
+        #[serde(borrow)]
+        user_id: Option<&'a RawValue>,
+    }
+    let metadata: Metadata<'_> = serde_json::from_str(metadata).ok()?;
+    text(metadata.user_id?.get())
 }
 
 #[cfg(test)]
@@ -158,6 +187,18 @@ mod tests {
             (r"{}", None, false, 0),
         ] {
             check(body, model, stream, spans);
+        }
+    }
+
+    #[test]
+    fn a_session_is_named_by_the_first_of_three_members() {
+        for (body, session) in [
+            (r#"{"metadata":{"user_id":"u"},"prompt_cache_key":"k","conversation_id":"c"}"#, Some("u")),
+            (r#"{"conversation_id":"c","prompt_cache_key":"k","metadata":{}}"#, Some("k")),
+            (r#"{"conversation_id":"c","metadata":{"user_id":7},"prompt_cache_key":""}"#, Some("c")),
+            (r#"{"metadata":"u","messages":[{"conversation_id":"c"}]}"#, None),
+        ] {
+            assert_eq!(Peek::into_body(body.as_bytes()).session.as_deref(), session, "{body}");
         }
     }
 

@@ -69,6 +69,11 @@ pub struct Isolation {
     pub relapse: bool,
     /// Whether its definition changed meanwhile, so that it should be verified at once.
     pub redefined: bool,
+    /// The epoch that it ended.
+    pub ended: Epoch,
+    /// Whether a request may have been the cause: then it is verified at once, and one that passes is as if it had never
+    /// been isolated.
+    pub doubted: bool,
 }
 
 /// The evidence on which an endpoint is isolated.
@@ -145,6 +150,11 @@ impl Member {
             Place::Failure(_) => Standing::Failure,
             Place::Disabled { .. } => Standing::Disabled,
         }
+    }
+
+    /// Whether it is in its home queue.
+    pub fn is_home(&self) -> bool {
+        matches!(self.place, Place::Home { .. })
     }
 
     /// Its isolation while it is in the failure queue.
@@ -289,7 +299,7 @@ impl Queues {
         let in_slow_start = recovered.is_some_and(|at| now.since(at) < slow_start);
         // An admin's word is no relapse: nothing has failed again.
         let relapse = in_slow_start && reason != Reason::Admin;
-        let isolation = Isolation { reason, at: now, failures, error, model, relapse, redefined: false };
+        let isolation = Isolation { reason, at: now, failures, error, model, relapse, redefined: false, ended: epoch, doubted: false };
         Some(enter(&mut self.clock, member, Place::Failure(isolation)))
     }
 
@@ -300,8 +310,25 @@ impl Queues {
         let Place::Failure(isolation) = &member.place else { return None };
         let ended = isolation.clone();
         member.proven = Proven::Yes;
-        let back = Place::Home { recovered: Some(now), holds: BTreeSet::new() };
+        let recovered = (!ended.doubted).then_some(now);
+        let back = Place::Home { recovered, holds: BTreeSet::new() };
         Some((enter(&mut self.clock, member, back), ended))
+    }
+
+    /// Notes that a failure of this epoch, which has helped to isolate the endpoint, may have been its request's own.
+    /// Returns the epoch of that isolation; `None` where the endpoint is not isolated for failures of this epoch.
+    pub fn doubt(&mut self, id: &EndpointId, epoch: Epoch) -> Option<Epoch> {
+        let member = self.members.get_mut(id)?;
+        let Place::Failure(isolation) = &mut member.place else { return None };
+        let is_for_failures = match isolation.reason {
+            Reason::UpstreamStatus | Reason::Timeout | Reason::Body | Reason::Stream => true,
+            Reason::Connect | Reason::Credential | Reason::Account | Reason::Overloaded | Reason::Admin => false,
+        };
+        if isolation.ended != epoch || !is_for_failures {
+            return None;
+        }
+        isolation.doubted = true;
+        Some(member.epoch)
     }
 
     /// Switches an endpoint on or off. One that was isolated when it was switched off is isolated when it is switched on.

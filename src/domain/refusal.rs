@@ -83,6 +83,20 @@ pub enum Refusal {
         /// The provider's own message.
         message: Option<String>,
     },
+    /// Every endpoint is at its rate limit for a while.
+    RateLimited {
+        /// How many there are.
+        total: usize,
+        /// How long it is until the first is back.
+        soonest: Duration,
+    },
+    /// The same, for so long that it is no use to wait.
+    Exhausted {
+        /// How many there are.
+        total: usize,
+        /// How long it is until the first is back.
+        soonest: Duration,
+    },
     /// Every usable endpoint has as many requests in flight as it may.
     EveryEndpointFull {
         /// How many these are.
@@ -160,6 +174,7 @@ impl Refusal {
             Self::HeadTooSlow | Self::BodyTooSlow => 408,
             Self::BodyTooLarge { .. } => 413,
             Self::Upgrade => 501,
+            Self::RateLimited { .. } | Self::Exhausted { .. } => 429,
             Self::EveryAttemptFailed { .. } => 502,
             Self::NoUsableEndpoint { .. }
             | Self::OperatorNeeded { .. }
@@ -189,6 +204,7 @@ impl Refusal {
             | Self::TooMuchBuffered
             | Self::WaitedTooLong
             | Self::Stopping => "api_error",
+            Self::RateLimited { .. } | Self::Exhausted { .. } => "rate_limit_error",
             Self::EveryAttemptTimedOut { .. } | Self::HeadTooSlow | Self::BodyTooSlow => "timeout_error",
             Self::UnknownModel { .. } | Self::NoEndpointForPath | Self::PathNotServed | Self::NoSuchRoute => {
                 "not_found_error"
@@ -205,6 +221,7 @@ impl Refusal {
             }
             Self::WrongClientKey => Some("invalid_api_key"),
             Self::UnknownModel { .. } => Some("model_not_found"),
+            Self::RateLimited { .. } | Self::Exhausted { .. } => Some("rate_limit_exceeded"),
             Self::NoClientKey
             | Self::BodyTooLarge { .. }
             | Self::EveryAttemptFailed { .. }
@@ -227,9 +244,12 @@ impl Refusal {
 
     fn again(&self) -> Again {
         match self {
-            Self::NoClientKey | Self::WrongClientKey | Self::OperatorNeeded { .. } | Self::SwitchedOff { .. } => {
-                Again::Never
-            }
+            Self::NoClientKey
+            | Self::WrongClientKey
+            | Self::OperatorNeeded { .. }
+            | Self::Exhausted { .. }
+            | Self::SwitchedOff { .. } => Again::Never,
+            Self::RateLimited { soonest, .. } => Again::After(retry_after_seconds(*soonest)),
             Self::NoUsableEndpoint { next_verification, .. } => Again::After(retry_after_seconds(*next_verification)),
             Self::Overloaded { .. } => Again::After(10),
             Self::EveryEndpointFull { .. } | Self::TooMuchBuffered | Self::WaitedTooLong | Self::Stopping => {

@@ -1,16 +1,50 @@
 //! The attempts of one request: whether there may be a further one, and what is answered when there is none.
 
-use super::ids::EndpointId;
-use super::outcome_table::{Class, LastResort};
+use std::time::Duration;
+
+use super::backoff::Growth;
+use super::classify::Judgement;
+use super::ids::Ticket;
+use super::opinions::Failed;
+use super::outcome::{FailureKind, Outcome};
+use super::outcome_table::{Class, LastResort, PathKind};
+use super::registry::{Reach, Tried, Turn};
+use super::throttle::Throttle;
 use super::time::Moment;
 
 /// How far one request may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// The most attempts in all, at least one.
+    /// The most attempts in all, at least one. Those that an overload met are not counted.
     pub max_attempts: u32,
+    /// The most of them with one endpoint, at least one.
+    pub max_per_endpoint: u32,
     /// No attempt starts later than this.
     pub deadline: Moment,
+    /// Before the first retry with an endpoint that has failed; doubles with each.
+    pub backoff: Duration,
+    /// The longest such pause.
+    pub backoff_max: Duration,
+    /// How long the request may be parked in all.
+    pub park: Duration,
+}
+
+/// An endpoint that the request was sent to.
+#[derive(Clone, Debug)]
+struct Visit {
+    ticket: Ticket,
+    times: u32,
+    at: Moment,
+    host_in_doubt: bool,
+}
+
+/// An answer that may be passed on when no endpoint does better.
+#[derive(Clone, Debug)]
+struct InHand<A> {
+    rank: LastResort,
+    /// When a rate limit ends.
+    ends_in: Option<Duration>,
+    answer: A,
 }
 
 /// The attempts of one request so far. `A` is an answer that may be passed on.
@@ -18,9 +52,15 @@ pub struct RetryPolicy {
 pub struct Plan<A> {
     policy: RetryPolicy,
     attempts: u32,
+    /// The attempts without those that an overload met.
+    counted: u32,
     timed_out: u32,
-    given_up: Vec<EndpointId>,
-    in_hand: Option<(LastResort, A)>,
+    repeats: u32,
+    visits: Vec<Visit>,
+    failures: Vec<Failed>,
+    latest_was_overload: bool,
+    park_left: Duration,
+    in_hand: Option<InHand<A>>,
 }
 
 /// What a request that no endpoint served well is answered with.
@@ -47,83 +87,228 @@ pub enum Ending<A> {
 impl<A> Plan<A> {
     /// A plan for a request that has just come.
     pub fn new(policy: RetryPolicy) -> Self {
-        Self { policy, attempts: 0, timed_out: 0, given_up: Vec::new(), in_hand: None }
+        Self {
+            policy,
+            attempts: 0,
+            counted: 0,
+            timed_out: 0,
+            repeats: 0,
+            visits: Vec::new(),
+            failures: Vec::new(),
+            latest_was_overload: false,
+            park_left: policy.park,
+            in_hand: None,
+        }
     }
 
     /// Whether another attempt may start now.
     pub fn may_try(&self, now: Moment) -> bool {
-        self.attempts < self.policy.max_attempts && now < self.policy.deadline
+        self.counted < self.policy.max_attempts && now < self.policy.deadline
     }
 
-    /// The endpoints that have failed this request.
-    pub fn given_up(&self) -> &[EndpointId] {
-        &self.given_up
+    /// Whether the next attempt is the last one.
+    pub fn is_last(&self) -> bool {
+        self.counted.saturating_add(1) >= self.policy.max_attempts && self.attempts > 0
+    }
+
+    /// The endpoints that the request was sent to.
+    pub fn tried(&self) -> Vec<Tried> {
+        self.visits
+            .iter()
+            .map(|visit| Tried {
+                endpoint: visit.ticket.endpoint.clone(),
+                epoch: visit.ticket.epoch,
+                at: visit.at,
+                spent: visit.times >= self.policy.max_per_endpoint,
+                host_in_doubt: visit.host_in_doubt,
+            })
+            .collect()
+    }
+
+    /// The how manyth attempt the next one is.
+    pub fn turn(&self) -> Turn {
+        match self.attempts {
+            0 => Turn::First,
+            _ if self.latest_was_overload => Turn::Paced,
+            1 => Turn::Second,
+            _ => Turn::Further,
+        }
+    }
+
+    /// Which endpoints the next attempt may be sent to. With a client error in hand nobody waits: the endpoints that were
+    /// asked would say the same again.
+    pub fn reach(&self, now: Moment) -> Reach {
+        if self.has_client_error() { Reach::Fresh } else { Reach::Parked { until: now + self.park_left } }
+    }
+
+    /// Notes how long the request has waited for an endpoint.
+    pub fn waited(&mut self, time: Duration) {
+        self.park_left = self.park_left.saturating_sub(time);
+    }
+
+    /// The pause before an endpoint that has failed is tried again; `None` where none may be. `chance` is a random number
+    /// from 0 to 1: all of the pause is left to it, so that many requests don't come back in step.
+    pub fn pause_before_repeat(&mut self, chance: f64) -> Option<Duration> {
+        let has_unspent = self.visits.iter().any(|visit| visit.times < self.policy.max_per_endpoint);
+        if self.has_client_error() || !has_unspent {
+            return None;
+        }
+        let RetryPolicy { backoff, backoff_max, .. } = self.policy;
+        let grown = Growth { initial: backoff, multiplier: 2.0, limit: backoff_max, jitter: 0.0 };
+        let longest = grown.delay(self.repeats, 0.5).min(backoff_max.max(backoff));
+        self.repeats = self.repeats.saturating_add(1);
+        Some(longest.mul_f64(chance.clamp(0.0, 1.0)))
+    }
+
+    fn has_client_error(&self) -> bool {
+        self.in_hand.as_ref().is_some_and(|in_hand| in_hand.rank == LastResort::ClientError)
     }
 
     /// Counts an attempt that is about to be made.
     pub fn begin(&mut self) {
         self.attempts = self.attempts.saturating_add(1);
+        self.counted = self.counted.saturating_add(1);
     }
 
     /// Takes an attempt back of which nothing was sent, because its endpoint was isolated meanwhile.
     pub fn withdraw(&mut self) {
         self.attempts = self.attempts.saturating_sub(1);
+        self.counted = self.counted.saturating_sub(1);
     }
 
-    /// Notes that an attempt failed; of the answers that may be passed on it keeps the best, and of equals the last.
-    pub fn failed(&mut self, endpoint: EndpointId, class: Class, answer: Option<(LastResort, A)>) {
-        if matches!(class, Class::Timeout) {
+    /// Notes that an attempt failed; of the answers that may be passed on it keeps the best, and of equals the last, but of
+    /// rate limits the one that ends soonest.
+    pub fn failed(
+        &mut self,
+        ticket: &Ticket,
+        judgement: &Judgement,
+        path: PathKind,
+        answer: Option<(LastResort, A)>,
+        now: Moment,
+    ) {
+        self.latest_was_overload = judgement.class == Class::Overloaded;
+        if self.latest_was_overload {
+            self.counted = self.counted.saturating_sub(1);
+        }
+        if judgement.class == Class::Timeout {
             self.timed_out = self.timed_out.saturating_add(1);
         }
-        self.given_up.push(endpoint);
-        if let Some((rank, answer)) = answer
-            && self.in_hand.as_ref().is_none_or(|(best, _)| rank <= *best)
-        {
-            self.in_hand = Some((rank, answer));
+        let failure = match judgement.rule(path).outcome {
+            Outcome::Failure(kind) => Some(kind),
+            Outcome::Success | Outcome::Fatal(_) | Outcome::Neutral | Outcome::Cancelled => None,
+        };
+        self.visit(ticket, failure, now);
+        if let Some(kind) = failure {
+            let (status, error) = (judgement.status, judgement.error.clone());
+            self.failures.push(Failed { ticket: ticket.clone(), kind, status, error });
         }
+        let Some((rank, answer)) = answer else { return };
+        let ends_in = match judgement.throttle {
+            Some(Throttle::Named(time)) => Some(time),
+            Some(Throttle::Unnamed | Throttle::Overload(_)) | None => None,
+        };
+        let is_better = self.in_hand.as_ref().is_none_or(|best| {
+            // Where no time is named it may be over at once.
+            let is_sooner = rank != LastResort::RateLimit || ends_in.unwrap_or_default() <= best.ends_in.unwrap_or_default();
+            rank < best.rank || (rank == best.rank && is_sooner)
+        });
+        if is_better {
+            self.in_hand = Some(InHand { rank, ends_in, answer });
+        }
+    }
+
+    fn visit(&mut self, ticket: &Ticket, failure: Option<FailureKind>, now: Moment) {
+        let times = u32::from(!self.latest_was_overload);
+        let host_in_doubt = match failure {
+            Some(FailureKind::Connect | FailureKind::Timeout | FailureKind::UpstreamStatus) => true,
+            Some(FailureKind::Body | FailureKind::Stream) | None => false,
+        };
+        match self.visits.iter_mut().find(|visit| visit.ticket.endpoint == ticket.endpoint) {
+            Some(visit) => {
+                visit.ticket = ticket.clone();
+                visit.times = visit.times.saturating_add(times);
+                visit.at = now;
+                visit.host_in_doubt |= host_in_doubt;
+            }
+            None => self.visits.push(Visit { ticket: ticket.clone(), times, at: now, host_in_doubt }),
+        }
+    }
+
+    /// The failures so far that count against endpoints.
+    pub fn failures(&self) -> &[Failed] {
+        &self.failures
     }
 
     /// What is answered when there is no further attempt.
-    pub fn ending(self) -> Ending<A> {
+    pub fn take_ending(&mut self) -> Ending<A> {
         let attempts = self.attempts;
-        match self.in_hand {
-            Some((LastResort::ClientError | LastResort::ServerError | LastResort::RateLimit, answer)) => {
-                Ending::PassOn(answer)
-            }
-            Some((LastResort::Overload, answer)) => Ending::Overloaded(answer),
-            Some((LastResort::Never, _)) | None if attempts == 0 => Ending::NoAttempt,
-            Some((LastResort::Never, _)) | None if self.timed_out == attempts => Ending::TimedOut { attempts },
-            Some((LastResort::Never, _)) | None => Ending::Failed { attempts },
+        match self.in_hand.take() {
+            Some(InHand { rank, answer, .. }) => match rank {
+                LastResort::ClientError | LastResort::ServerError | LastResort::RateLimit => Ending::PassOn(answer),
+                LastResort::Overload => Ending::Overloaded(answer),
+                LastResort::Never => Ending::Failed { attempts },
+            },
+            None if attempts == 0 => Ending::NoAttempt,
+            None if self.timed_out == attempts => Ending::TimedOut { attempts },
+            None => Ending::Failed { attempts },
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::ids::{Epoch, Serial};
     use super::super::testing::{at, id};
     use super::*;
 
-    const POLICY: RetryPolicy = RetryPolicy { max_attempts: 3, deadline: Moment::START };
+    const POLICY: RetryPolicy = RetryPolicy {
+        max_attempts: 3,
+        max_per_endpoint: 2,
+        deadline: Moment::after_start(Duration::from_secs(10)),
+        backoff: Duration::from_millis(100),
+        backoff_max: Duration::from_millis(300),
+        park: Duration::from_secs(5),
+    };
+
+    fn ticket(endpoint: &str) -> Ticket {
+        Ticket { endpoint: id(endpoint), epoch: Epoch::from_raw(1), serial: Serial::from_raw(1) }
+    }
+
+    fn fail<A>(plan: &mut Plan<A>, endpoint: &str, class: Class, throttle: Option<Throttle>, answer: Option<(LastResort, A)>) {
+        plan.begin();
+        let judgement = Judgement { throttle, ..Judgement::of_fault(class, "x") };
+        plan.failed(&ticket(endpoint), &judgement, PathKind::Llm, answer, at(0));
+    }
 
     fn plan(steps: &[(Class, Option<LastResort>)]) -> Plan<usize> {
         let mut plan = Plan::new(POLICY);
         for (number, (class, rank)) in steps.iter().enumerate() {
-            plan.begin();
-            plan.failed(id("a"), *class, rank.map(|rank| (rank, number)));
+            fail(&mut plan, "a", *class, None, rank.map(|rank| (rank, number)));
         }
         plan
     }
 
     #[test]
     fn attempts_end_at_their_number_and_at_the_deadline() {
-        let policy = RetryPolicy { max_attempts: 2, deadline: at(10) };
-        let mut plan = Plan::<()>::new(policy);
-        assert!(plan.may_try(at(0)) && !plan.may_try(at(10)));
+        let mut plan = Plan::<()>::new(RetryPolicy { max_attempts: 2, ..POLICY });
+        assert!(plan.may_try(at(0)) && !plan.may_try(at(10)) && !plan.is_last());
         plan.begin();
+        assert!(plan.is_last());
         plan.begin();
         assert!(!plan.may_try(at(0)));
         plan.withdraw();
         assert!(plan.may_try(at(0)));
+    }
+
+    #[test]
+    fn an_overload_is_not_counted() {
+        let mut plan = Plan::<()>::new(POLICY);
+        for _ in 0..20 {
+            fail(&mut plan, "a", Class::Overloaded, None, None);
+            assert_eq!(plan.turn(), Turn::Paced);
+        }
+        assert!(plan.may_try(at(0)));
+        assert!(plan.tried().iter().all(|tried| !tried.spent));
     }
 
     #[test]
@@ -141,7 +326,69 @@ mod tests {
             (vec![(Timeout, None), (Timeout, None)], Ending::TimedOut { attempts: 2 }),
             (vec![], Ending::NoAttempt),
         ] {
-            assert_eq!(plan(&steps).ending(), ending, "{steps:?}");
+            assert_eq!(plan(&steps).take_ending(), ending, "{steps:?}");
         }
+    }
+
+    #[test]
+    fn of_rate_limits_the_one_that_ends_soonest_is_passed_on() {
+        let named = |seconds| Some(Throttle::Named(Duration::from_secs(seconds)));
+        for (throttles, expected) in
+            [([named(7), named(3)], 1), ([named(3), named(7)], 0), ([named(3), Some(Throttle::Unnamed)], 1)]
+        {
+            let mut plan = Plan::new(POLICY);
+            for (number, throttle) in throttles.into_iter().enumerate() {
+                fail(&mut plan, "a", Class::RateLimited, throttle, Some((LastResort::RateLimit, number)));
+            }
+            assert_eq!(plan.take_ending(), Ending::PassOn(expected), "{throttles:?}");
+        }
+    }
+
+    #[test]
+    fn with_a_client_error_in_hand_nobody_waits_and_nobody_is_asked_twice() {
+        let mut plan = Plan::new(POLICY);
+        fail(&mut plan, "a", Class::Forbidden, None, Some((LastResort::ClientError, ())));
+        assert_eq!(plan.reach(at(0)), Reach::Fresh);
+        assert_eq!(plan.pause_before_repeat(1.0), None);
+    }
+
+    #[test]
+    fn the_pause_before_a_repeat_doubles_up_to_its_bound_and_is_all_chance() {
+        let mut plan = Plan::<()>::new(RetryPolicy { max_per_endpoint: 9, ..POLICY });
+        assert_eq!(plan.pause_before_repeat(1.0), None, "nothing has failed yet");
+        fail(&mut plan, "a", Class::UpstreamStatus, None, None);
+        let pauses: Vec<_> = (0..4).filter_map(|_| plan.pause_before_repeat(1.0)).map(|p| p.as_millis()).collect();
+        assert_eq!(pauses, [100, 200, 300, 300]);
+        assert_eq!(plan.pause_before_repeat(0.0), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn an_endpoint_is_spent_after_so_many_attempts() {
+        let mut plan = Plan::<()>::new(POLICY);
+        fail(&mut plan, "a", Class::UpstreamStatus, None, None);
+        assert!(!plan.tried()[0].spent && plan.tried()[0].host_in_doubt);
+        fail(&mut plan, "a", Class::Stream, None, None);
+        assert!(plan.tried()[0].spent);
+        assert_eq!((plan.tried().len(), plan.failures().len(), plan.pause_before_repeat(1.0)), (1, 2, None));
+    }
+
+    #[test]
+    fn waiting_is_one_allowance() {
+        let mut plan = Plan::<()>::new(POLICY);
+        plan.waited(Duration::from_secs(2));
+        assert_eq!(plan.reach(at(1)), Reach::Parked { until: at(4) });
+        plan.waited(Duration::from_secs(9));
+        assert_eq!(plan.reach(at(1)), Reach::Parked { until: at(1) });
+    }
+
+    #[test]
+    fn turns_are_told_apart_for_the_budget() {
+        let mut plan = Plan::<()>::new(POLICY);
+        let mut turns = vec![plan.turn()];
+        for class in [Class::UpstreamStatus, Class::UpstreamStatus, Class::Overloaded, Class::Connect] {
+            fail(&mut plan, "a", class, None, None);
+            turns.push(plan.turn());
+        }
+        assert_eq!(turns, [Turn::First, Turn::Second, Turn::Further, Turn::Paced, Turn::Further]);
     }
 }

@@ -1,12 +1,17 @@
 //! Endpoints and moments for the tests of the cores.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use super::budget::BudgetPolicy;
 use super::challenge::{Challenge, Code, RecoveryProof, Reply, Verdict};
 use super::classify::Words;
+use super::cooling::CoolingPolicy;
 use super::endpoint::{Auth, AuthStyle, BaseUrl, Endpoint, Home, ModelFilter, ModelMap, Protocol, VerifyOverrides};
 use super::ids::{EndpointId, Epoch, ProfileId};
+use super::registry::{Ask, Reach, RegistryPolicy, Service, Tried, Turn};
 use super::secret::Secret;
+use super::sessions::{AffinityPolicy, Origin};
 use super::time::Moment;
 
 pub(crate) fn id(name: &str) -> EndpointId {
@@ -35,6 +40,53 @@ pub(crate) fn endpoint(name: &str, home: Home) -> Endpoint {
         verify: VerifyOverrides::default(),
         headers: Vec::new(),
     }
+}
+
+/// The policy of the default settings.
+pub(crate) fn registry_policy() -> RegistryPolicy {
+    RegistryPolicy {
+        slow_start: Duration::from_secs(30),
+        initial_delay: Duration::from_secs(5),
+        cooling: CoolingPolicy {
+            default_cooldown: Duration::from_secs(5),
+            exhausted_after: Duration::from_mins(5),
+            overload_cooldown: Duration::from_secs(2),
+            overload_max: Duration::from_secs(30),
+            isolate_after: Duration::from_mins(2),
+        },
+        affinity: AffinityPolicy {
+            enabled: true,
+            ttl: Duration::from_hours(1),
+            secondary_ttl: Duration::from_mins(10),
+            patience: Duration::from_secs(5),
+            max_sessions: NonZeroUsize::MAX,
+        },
+        budget: BudgetPolicy { ratio: 0.2, min_per_second: 10 },
+        park_max: 256,
+        journal: 0,
+    }
+}
+
+/// A request that has just come and does not want to wait.
+pub(crate) fn ask() -> Ask {
+    Ask {
+        profile: ProfileId::default(),
+        service: Service::Llm(Protocol::Anthropic),
+        model: None,
+        client: None,
+        origin: Origin::Request(1),
+        fingerprint: None,
+        tried: Vec::new(),
+        turn: Turn::First,
+        reach: Reach::Fresh,
+        is_last: false,
+        deadline: at(1_000_000_000),
+    }
+}
+
+/// That a request was sent to this endpoint, at the clock's beginning, once of twice.
+pub(crate) fn tried(name: &str, epoch: Epoch) -> Tried {
+    Tried { endpoint: id(name), epoch, at: at(0), spent: false, host_in_doubt: false }
 }
 
 /// A proof, come by honestly: a challenge that was answered with its code.

@@ -30,6 +30,12 @@ impl Moment {
     pub const fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
+
+    /// The moment so long before this one; the clock's beginning if it had not begun by then.
+    #[must_use]
+    pub const fn before(self, earlier: Duration) -> Self {
+        Self(self.0.saturating_sub(earlier))
+    }
 }
 
 impl Add<Duration> for Moment {

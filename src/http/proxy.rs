@@ -1,7 +1,7 @@
 //! A client's request on its way through the endpoints: one attempt after another, until one answers.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::body::{BodyStream, BoxBody, MessageBody, SizedStream};
 use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
@@ -19,16 +19,17 @@ use super::scope::{AttemptScope, Described, RequestScope};
 use super::state::Worker;
 use super::times::AttemptTimes;
 use crate::actors::lease::Lease;
-use crate::actors::messages::{Acquire, Judged, ViewVerifier};
+use crate::actors::messages::{Acquire, Doubt, Judged};
 use crate::domain::error_object::ErrorObject;
-use crate::domain::ids::EndpointId;
+use crate::domain::opinions::Fingerprint;
 use crate::domain::outcome::Outcome;
 use crate::domain::outcome_table::PathKind;
 use crate::domain::peek::Peek;
 use crate::domain::refusal::{Counts, ErrorShape, Refusal};
-use crate::domain::registry::{Ask, NoEndpoint, Service};
+use crate::domain::registry::{Ask, NoEndpoint, Reach, Service, Turn};
 use crate::domain::retry::{Ending, Plan, RetryPolicy};
 use crate::domain::route::LlmPath;
+use crate::domain::sessions::{Origin, SessionKey};
 use crate::upstream::ClientRequest;
 
 /// What is to be proxied.
@@ -102,15 +103,35 @@ pub(super) async fn proxy(
             resend_stale: errand.llm.is_some(),
         },
     };
+    let now = shared.clock.now();
+    let retry = &shared.settings.retry;
+    let plan = Plan::new(RetryPolicy {
+        max_attempts: retry.max_attempts,
+        max_per_endpoint: retry.max_per_endpoint,
+        // The request has come when its body has.
+        deadline: now + retry.deadline,
+        backoff: retry.backoff,
+        backoff_max: retry.backoff_max,
+        park: retry.park,
+    });
+    let session = errand.llm.and_then(|path| {
+        let name = scope.described.session.as_deref().or(task.request.peek.session.as_deref())?;
+        Some(SessionKey::new(caller.client.as_ref(), path.protocol(), name))
+    });
     let ask = Ask {
         profile: caller.profile,
         service: errand.service(),
         model,
-        given_up: Vec::new(),
-        // The request has come when its body has.
-        deadline: shared.clock.now() + shared.settings.retry.deadline,
+        client: caller.client,
+        origin: session.map_or_else(|| Origin::Request(fastrand::u64(..)), Origin::Session),
+        fingerprint: None,
+        tried: Vec::new(),
+        turn: plan.turn(),
+        reach: plan.reach(now),
+        is_last: plan.is_last(),
+        deadline: now + retry.deadline,
     };
-    Journey { worker, errand, task, scope, client, _held: held }.run(ask).await
+    Journey { worker, errand, task, scope, client, ask, plan, _held: held }.run().await
 }
 
 /// One request's way through the endpoints.
@@ -120,25 +141,22 @@ struct Journey<'a> {
     task: Task<'a>,
     scope: RequestScope,
     client: ClientSide,
+    ask: Ask,
+    plan: Plan<WholeAnswer>,
     /// The request's share of what may be buffered; held while it may be sent again.
     _held: Held,
 }
 
 impl Journey<'_> {
-    async fn run(mut self, mut ask: Ask) -> HttpResponse {
+    async fn run(mut self) -> HttpResponse {
         let shared = &self.worker.shared;
-        let policy = RetryPolicy { max_attempts: shared.settings.retry.max_attempts, deadline: ask.deadline };
-        let mut plan: Plan<WholeAnswer> = Plan::new(policy);
-        while plan.may_try(shared.clock.now()) {
-            ask.given_up = plan.given_up().to_vec();
-            let (acquire, answer) = Acquire::new(ask.clone());
-            shared.core.registry.do_send(acquire);
-            let lease = match answer.await {
-                Ok(Ok(lease)) => lease,
-                Ok(Err(none)) => return self.conclude(plan, Some(none)).await,
-                Err(_) => return self.refuse(&Refusal::Stopping),
+        while self.plan.may_try(shared.clock.now()) {
+            let lease = match self.acquire().await {
+                Ok(lease) => lease,
+                Err(NotGranted::No(none)) => return self.conclude(Some(&none)),
+                Err(NotGranted::Stopping) => return self.refuse(&Refusal::Stopping),
             };
-            plan.begin();
+            self.plan.begin();
             self.scope.try_endpoint(lease.endpoint().id.clone());
             let attempt = AttemptScope::begin(shared.core.stats.clone(), shared.clock, lease);
             match self.task.attempt(&self.worker.client, &attempt).await {
@@ -151,25 +169,22 @@ impl Journey<'_> {
                     return self.answer_flowing(status, &headers, passing, attempt);
                 }
                 AttemptEnd::Failed(judgement, answer) => {
-                    let endpoint = attempt.endpoint().id.clone();
                     self.scope.tried(&judgement, attempt.elapsed());
+                    let Some(ticket) = attempt.lease().map(|lease| lease.ticket().clone()) else { continue };
                     let was_written = attempt.lease().is_some_and(Lease::was_written);
-                    plan.failed(endpoint, judgement.class, answer);
-                    let serial = attempt.lease().map(Lease::serial);
+                    self.plan.failed(&ticket, &judgement, self.task.path, answer, shared.clock.now());
                     attempt.end(&judgement, self.task.path);
                     // The isolation that this failure may cause takes effect before the request goes on or is answered.
-                    if let (Outcome::Failure(_) | Outcome::Fatal(_), Some(serial)) =
-                        (judgement.rule(self.task.path).outcome, serial)
-                    {
-                        let _ = shared.core.registry.send(Judged(serial)).await;
+                    if let Outcome::Failure(_) | Outcome::Fatal(_) = judgement.rule(self.task.path).outcome {
+                        let _ = shared.core.registry.send(Judged(ticket.serial)).await;
                     }
                     if was_written && !self.may_be_sent_again() {
-                        return self.conclude(plan, None).await;
+                        return self.conclude(None);
                     }
                 }
                 AttemptEnd::Withdrawn => {
                     attempt.withdraw();
-                    plan.withdraw();
+                    self.plan.withdraw();
                     self.scope.withdraw();
                 }
                 AttemptEnd::ClientOutOfTime => {
@@ -185,7 +200,56 @@ impl Journey<'_> {
                 }
             }
         }
-        self.conclude(plan, None).await
+        self.conclude(None)
+    }
+
+    /// An endpoint that the request was not sent to, or one that may serve it again, or after a pause one that has failed.
+    async fn acquire(&mut self) -> Result<Lease, NotGranted> {
+        let clock = self.worker.shared.clock;
+        let asked_at = clock.now();
+        let reach = self.plan.reach(asked_at);
+        let answer = self.ask(reach).await;
+        self.plan.waited(clock.now().since(asked_at));
+        let Err(NotGranted::No(NoEndpoint::GivenUp)) = answer else { return answer };
+        let Some(pause) = self.plan.pause_before_repeat(fastrand::f64()) else { return answer };
+        tokio::time::sleep(pause).await;
+        self.ask(Reach::Again).await
+    }
+
+    async fn ask(&mut self, reach: Reach) -> Result<Lease, NotGranted> {
+        self.ask.reach = reach;
+        self.ask.tried = self.plan.tried();
+        self.ask.turn = self.plan.turn();
+        self.ask.is_last = self.plan.is_last();
+        if self.ask.turn != Turn::First {
+            self.fingerprint();
+        }
+        let (acquire, answer) = Acquire::new(self.ask.clone());
+        self.worker.shared.core.registry.do_send(acquire);
+        match answer.await {
+            Ok(Ok(lease)) => Ok(lease),
+            Ok(Err(none)) => Err(NotGranted::No(none)),
+            Err(_) => Err(NotGranted::Stopping),
+        }
+    }
+
+    /// Takes the request's fingerprint. It costs a pass over the body, so it is taken only when an attempt has failed.
+    fn fingerprint(&mut self) {
+        if self.ask.fingerprint.is_none() {
+            let request = &self.task.request;
+            let content = (&self.ask.client, &self.ask.profile, request.target, &request.body);
+            self.ask.fingerprint = Some(Fingerprint(self.worker.shared.fingerprints.hash_one(content)));
+        }
+    }
+
+    /// Has those of the request's failures taken back that may be its own, before it is answered.
+    fn doubt(&mut self) {
+        if self.plan.failures().is_empty() || self.errand.llm.is_none() {
+            return;
+        }
+        self.fingerprint();
+        let (ask, failures) = (self.ask.clone(), self.plan.failures().to_vec());
+        self.worker.shared.core.registry.do_send(Doubt { ask, failures });
     }
 
     /// On other paths a POST or PATCH that may have arrived is not repeated: it could have done its work.
@@ -195,8 +259,9 @@ impl Journey<'_> {
     }
 
     /// Answers when there is no further attempt.
-    async fn conclude(self, plan: Plan<WholeAnswer>, none: Option<NoEndpoint>) -> HttpResponse {
-        let refusal = match plan.ending() {
+    fn conclude(mut self, none: Option<&NoEndpoint>) -> HttpResponse {
+        self.doubt();
+        let refusal = match self.plan.take_ending() {
             Ending::PassOn(answer) => return self.answer_whole(answer),
             Ending::Overloaded(answer) => {
                 let message = ErrorObject::read(&answer.body).map(|error| error.message().to_owned());
@@ -204,36 +269,31 @@ impl Journey<'_> {
             }
             Ending::TimedOut { attempts } => Refusal::EveryAttemptTimedOut { attempts },
             Ending::Failed { attempts } => Refusal::EveryAttemptFailed { attempts },
-            Ending::NoAttempt => self.none_usable(none.unwrap_or(NoEndpoint::TooLate)).await,
+            Ending::NoAttempt => self.none_usable(none.unwrap_or(&NoEndpoint::TooLate)),
         };
         self.refuse(&refusal)
     }
 
-    async fn none_usable(&self, none: NoEndpoint) -> Refusal {
-        match none {
+    fn none_usable(&self, none: &NoEndpoint) -> Refusal {
+        match *none {
             NoEndpoint::PathUnserved => Refusal::NoEndpointForPath,
             NoEndpoint::ModelUnserved => Refusal::UnknownModel { model: self.task.request.peek.model.clone() },
-            NoEndpoint::Isolated { isolated, total, needs_operator: true } => {
-                Refusal::OperatorNeeded { counts: Counts { isolated: isolated.len(), total } }
+            NoEndpoint::Isolated { isolated, total, needs_operator: true, .. } => {
+                Refusal::OperatorNeeded { counts: Counts { isolated, total } }
             }
-            NoEndpoint::Isolated { isolated, total, needs_operator: false } => Refusal::NoUsableEndpoint {
-                counts: Counts { isolated: isolated.len(), total },
-                next_verification: self.next_verification(&isolated).await,
-            },
+            NoEndpoint::Isolated { isolated, total, needs_operator: false, next } => {
+                Refusal::NoUsableEndpoint { counts: Counts { isolated, total }, next_verification: next }
+            }
+            NoEndpoint::Cooling { overloaded: true, .. } => Refusal::Overloaded { message: None },
+            NoEndpoint::Cooling { total, soonest, exhausted: true, .. } => Refusal::Exhausted { total, soonest },
+            NoEndpoint::Cooling { total, soonest, exhausted: false, .. } => Refusal::RateLimited { total, soonest },
             NoEndpoint::SwitchedOff { total } => Refusal::SwitchedOff { total },
             NoEndpoint::Full { usable } => Refusal::EveryEndpointFull { usable },
             // A request that has given up on an endpoint has made an attempt, and has something else to tell.
-            NoEndpoint::GivenUp | NoEndpoint::TooLate => Refusal::WaitedTooLong,
+            NoEndpoint::GivenUp | NoEndpoint::BudgetSpent | NoEndpoint::Poisoned | NoEndpoint::TooLate => {
+                Refusal::WaitedTooLong
+            }
         }
-    }
-
-    /// How long it is to the next verification of one of these.
-    async fn next_verification(&self, isolated: &[EndpointId]) -> Duration {
-        let shared = &self.worker.shared;
-        let Ok(view) = shared.core.verifier.send(ViewVerifier).await else { return Duration::ZERO };
-        let now = shared.clock.now();
-        let due = isolated.iter().filter_map(|id| view.progress.get(id)).map(|progress| progress.next.unwrap_or(now));
-        due.min().map_or(Duration::ZERO, |due| due.since(now))
     }
 
     fn refuse(self, refusal: &Refusal) -> HttpResponse {
@@ -285,6 +345,12 @@ impl Journey<'_> {
         };
         respond(status, headers, body)
     }
+}
+
+/// Why a request got no lease.
+enum NotGranted {
+    No(NoEndpoint),
+    Stopping,
 }
 
 fn length_of_head(headers: &HeaderMap) -> Option<u64> {

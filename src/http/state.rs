@@ -1,5 +1,6 @@
 //! What every worker of the server knows.
 
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -36,6 +37,8 @@ pub struct Shared {
     pub(super) core: Core,
     pub(super) clients: ClientBook,
     pub(super) buffered: BodyBudget,
+    /// Requests are told apart by these, and nobody outside can foresee them.
+    pub(super) fingerprints: RandomState,
     pub(super) readiness: Readiness,
 }
 
@@ -46,6 +49,7 @@ impl Shared {
             buffered: BodyBudget::new(settings.server.max_buffered),
             clients: ClientBook::new(clients),
             readiness: Readiness::default(),
+            fingerprints: RandomState::new(),
             settings,
             clock,
             core,

@@ -9,11 +9,11 @@ use proptest::prelude::*;
 use qcc_gateway::domain::audit::Audit;
 use qcc_gateway::domain::breaker::{BreakerBank, BreakerPolicy};
 use qcc_gateway::domain::challenge::{Challenge, Code, RecoveryProof, Reply, Verdict};
-use qcc_gateway::domain::classify::Words;
+use qcc_gateway::domain::classify::{Judgement, Words};
 use qcc_gateway::domain::endpoint::Protocol;
 use qcc_gateway::domain::ids::{EndpointId, Epoch, Serial, Ticket};
 use qcc_gateway::domain::outcome::{FailureKind, Fatal, Outcome, Reason};
-use qcc_gateway::domain::outcome_table::{Class, LastResort};
+use qcc_gateway::domain::outcome_table::{Class, LastResort, PathKind};
 use qcc_gateway::domain::queues::{Evidence, Queues};
 use qcc_gateway::domain::retry::{Ending, Plan, RetryPolicy};
 use qcc_gateway::domain::schedule::{Purpose, Schedule, SchedulePolicy, VerifyJob};
@@ -250,13 +250,22 @@ proptest! {
     #[test]
     fn a_requests_ending_is_the_best_of_its_answers(attempts in prop::collection::vec(0..6_u8, 0..8)) {
         use LastResort::{ClientError, Overload, RateLimit, ServerError};
-        let mut plan = Plan::new(RetryPolicy { max_attempts: 99, deadline: at(1) });
+        let mut plan = Plan::new(RetryPolicy {
+            max_attempts: 99,
+            max_per_endpoint: 99,
+            deadline: at(1),
+            backoff: Duration::ZERO,
+            backoff_max: Duration::ZERO,
+            park: Duration::ZERO,
+        });
+        let ticket = Ticket { endpoint: id("a"), epoch: Epoch::from_raw(1), serial: Serial::from_raw(1) };
         let mut answers = Vec::new();
         for (number, what) in attempts.iter().enumerate() {
             let rank = [ClientError, ServerError, RateLimit, Overload].get(usize::from(*what)).copied();
             let class = if *what == 4 { Class::Timeout } else { Class::UpstreamStatus };
             plan.begin();
-            plan.failed(id("a"), class, rank.map(|rank| (rank, number)));
+            let judgement = Judgement::of_fault(class, "x");
+            plan.failed(&ticket, &judgement, PathKind::Llm, rank.map(|rank| (rank, number)), at(0));
             answers.extend(rank.map(|rank| (rank, number)));
         }
         let all = u32::try_from(attempts.len()).unwrap();
@@ -267,6 +276,6 @@ proptest! {
             None if attempts.iter().all(|what| *what == 4) => Ending::TimedOut { attempts: all },
             None => Ending::Failed { attempts: all },
         };
-        prop_assert_eq!(plan.ending(), expected);
+        prop_assert_eq!(plan.take_ending(), expected);
     }
 }

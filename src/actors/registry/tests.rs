@@ -7,12 +7,12 @@ use actix::{Actor, Addr, Context, Handler};
 
 use super::*;
 use crate::domain::breaker::Judgement;
-use crate::domain::endpoint::{Home, Protocol};
-use crate::domain::ids::{EndpointId, ProfileId, Ticket};
+use crate::domain::endpoint::Home;
+use crate::domain::ids::{EndpointId, Ticket};
 use crate::domain::outcome::{FailureKind, Outcome, Report};
 use crate::domain::queues::Standing;
-use crate::domain::registry::{Ask, NoEndpoint, Service};
-use crate::domain::testing::{at, endpoint, id, proof};
+use crate::domain::registry::{Ask, NoEndpoint};
+use crate::domain::testing::{ask, endpoint, id, proof, registry_policy, tried};
 use crate::domain::time::Moment;
 use crate::domain::topology::Topology;
 use crate::upstream::WritePermit;
@@ -24,6 +24,8 @@ struct Heard {
     reset: Vec<EndpointId>,
     lists: Vec<Vec<EndpointId>>,
     conversations: Vec<EndpointId>,
+    retracted: Vec<Ticket>,
+    hastened: Vec<EndpointId>,
     notes: usize,
 }
 
@@ -55,6 +57,20 @@ impl Handler<FailureList> for Silent {
     }
 }
 
+impl Handler<Retract> for Silent {
+    type Result = ();
+    fn handle(&mut self, Retract(ticket): Retract, _: &mut Self::Context) {
+        self.0.borrow_mut().retracted.push(ticket);
+    }
+}
+
+impl Handler<Hasten> for Silent {
+    type Result = ();
+    fn handle(&mut self, Hasten(wanted): Hasten, _: &mut Self::Context) {
+        self.0.borrow_mut().hastened.extend(wanted.iter().map(|(id, _)| id.clone()));
+    }
+}
+
 impl Handler<Converse> for Silent {
     type Result = ();
     fn handle(&mut self, message: Converse, _: &mut Self::Context) {
@@ -76,25 +92,16 @@ async fn registry() -> (Addr<Registry>, Rc<RefCell<Heard>>) {
     let peers = Peers {
         observe: silent.clone().recipient(),
         reset: silent.clone().recipient(),
+        retract: silent.clone().recipient(),
+        hasten: silent.clone().recipient(),
         failures: silent.clone().recipient(),
         converse: silent.clone().recipient(),
         stats: silent.recipient(),
     };
-    let policy = RegistryPolicy { slow_start: Duration::from_secs(30), journal: 0 };
-    let registry = Registry::new(policy, Clock::start(), peers, Lifeline::new("registry", Arc::new(|_| ()))).start();
+    let registry = Registry::new(registry_policy(), Clock::start(), peers, Lifeline::new("registry", Arc::new(|_| ()))).start();
     let topology = Topology::new([endpoint("a", Home::Primary), endpoint("b", Home::Secondary)]);
     registry.send(Apply(Arc::new(topology))).await.unwrap();
     (registry, heard)
-}
-
-fn ask() -> Ask {
-    Ask {
-        profile: ProfileId::default(),
-        service: Service::Llm(Protocol::Anthropic),
-        model: None,
-        given_up: Vec::new(),
-        deadline: at(1_000_000),
-    }
 }
 
 async fn acquire(registry: &Addr<Registry>, ask: Ask) -> Lease {
@@ -127,7 +134,7 @@ async fn while_the_breakers_are_silent_a_failed_endpoint_is_not_given_out() {
     let (registry, heard) = registry().await;
     let ticket = fail(&registry).await;
     for _ in 0..1000 {
-        let lease = acquire(&registry, Ask { given_up: vec![id("a")], ..ask() }).await;
+        let lease = acquire(&registry, Ask { tried: vec![tried("a", ticket.epoch)], ..ask() }).await;
         assert_eq!(lease.endpoint().id, id("b"));
     }
     let asking = waiting(&registry, ask()).await;

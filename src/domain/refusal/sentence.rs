@@ -1,5 +1,7 @@
 //! The sentences of refusals.
 
+use std::time::Duration;
+
 use super::{Counts, Refusal, retry_after_seconds};
 
 /// The longest model name that a message repeats, in characters.
@@ -45,6 +47,17 @@ impl Refusal {
                 let said = said.map(|message| format!(" It says: {message}")).unwrap_or_default();
                 format!("The provider is overloaded. Trying again helps in some seconds.{said}")
             }
+            Self::RateLimited { total, soonest } => format!(
+                "The gateway has no usable endpoint for this request now: {} rate limited. Trying again helps in {} s.",
+                are(*total),
+                retry_after_seconds(*soonest)
+            ),
+            Self::Exhausted { total, soonest } => format!(
+                "The gateway has no usable endpoint for this request: {} out of quota, and the first is back in {}. Trying \
+                 again before does not help.",
+                are(*total),
+                long_time(*soonest)
+            ),
             Self::EveryEndpointFull { usable } => format!(
                 "The gateway is busy: {} as many requests in flight as allowed. Trying again helps in a second.",
                 match usable {
@@ -88,10 +101,7 @@ impl Refusal {
             Self::SwitchedOff { total } => format!(
                 "The gateway has no usable endpoint for this request: {} switched off. Trying again does not help; the \
                  gateway's operator must act.",
-                match total {
-                    1 => "the only one is".to_owned(),
-                    total => format!("all {total} are"),
-                }
+                are(*total)
             ),
             Self::Upgrade => {
                 "The gateway neither upgrades connections nor opens tunnels. Trying again does not help.".to_owned()
@@ -106,6 +116,24 @@ fn outage(counts: Counts) -> String {
         0 => "none is in use".to_owned(),
         1 if isolated == 1 => "the only one has failed".to_owned(),
         total => format!("{isolated} of {total} endpoints have failed"),
+    }
+}
+
+fn are(total: usize) -> String {
+    match total {
+        1 => "the only one is".to_owned(),
+        total => format!("all {total} are"),
+    }
+}
+
+/// A time as people say it, in its two largest units.
+fn long_time(time: Duration) -> String {
+    let minutes = time.as_secs().div_ceil(60).max(1);
+    let (days, hours, minutes) = (minutes / 1440, minutes / 60 % 24, minutes % 60);
+    match (days, hours, minutes) {
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
     }
 }
 

@@ -34,8 +34,12 @@ pub enum Effect {
     Observe(Observation),
     /// Tell the breakers that an endpoint starts anew.
     ResetBreaker(EndpointId, Epoch),
-    /// Tell the verifier the whole failure queue: it changed.
+    /// Tell the breakers that a failure may have been its request's own.
+    Retract(Ticket),
+    /// Tell the verifier the whole failure queue and the opinions that are asked for: they changed.
     PublishFailures,
+    /// Tell the verifier that requests wait for these.
+    Hasten(Vec<(EndpointId, Epoch)>),
     /// Answer a waiting request.
     Granted(WaiterId, Grant),
     /// Answer a waiting request that nothing can be had.

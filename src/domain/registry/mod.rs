@@ -3,104 +3,42 @@
 //!
 //! Inputs are methods; what follows from them for others is left as [`Effect`]s, which the actor carries out in order.
 
+mod ask;
+mod doubts;
 mod effects;
 mod invariants;
 mod moves;
 mod pool;
 mod search;
 mod view;
+mod waiters;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use ask::{Acquired, Ask, NoEndpoint, Reach, Service, Tried, Turn, WaiterId};
 pub use effects::{Effect, Grant, MoveNote, Observation, Outputs};
-pub use view::{EndpointView, RegistryView};
+pub use view::{CooldownView, EndpointView, RegistryView};
 
 use super::audit::Audit;
 use super::breaker::Judgement;
-use super::endpoint::Protocol;
+use super::budget::{BudgetPolicy, RetryBudget};
+use super::cooling::{Cooling, CoolingPolicy, Throttled};
 use super::epoch::EpochReader;
+use super::events::{Event, EventKind};
 use super::ids::{EndpointId, Epoch, ProfileId, Serial, Ticket};
 use super::journal::{Entry, Journal};
-use super::leases::Leases;
-use super::outcome::{ErrorNote, Outcome, Report};
+use super::leases::{Leases, OpenLease};
+use super::opinions::Opinions;
+use super::outcome::{ErrorNote, Outcome, Reason, Report};
 use super::queues::{Evidence, Member, Queues};
+use super::sessions::{AffinityPolicy, Sessions};
+use super::throttle::Throttle;
 use super::time::Moment;
 use pool::Pool;
-use search::Search;
-
-/// Which endpoints can serve a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// An LLM path: endpoints of its protocol, chosen by load.
-    Llm(Protocol),
-    /// Another path: endpoints of any protocol, always the first usable one, so that what is stored with one account is
-    /// found there again.
-    Other,
-}
-
-/// What a request asks of the registry.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ask {
-    /// Whose endpoints.
-    pub profile: ProfileId,
-    /// What they must be able to do.
-    pub service: Service,
-    /// The model that the client named.
-    pub model: Option<Arc<str>>,
-    /// Endpoints that this request has given up on.
-    pub given_up: Vec<EndpointId>,
-    /// No attempt starts later than this.
-    pub deadline: Moment,
-}
-
-/// A request that waits for a verdict on the endpoint that it would get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WaiterId(u64);
-
-/// The answer to an [`Ask`].
-#[derive(Debug)]
-pub enum Acquired {
-    /// One attempt's permission to use one endpoint.
-    Granted(Grant),
-    /// The endpoints of the best rank are held: an [`Effect`] for this waiter follows.
-    Waiting(WaiterId),
-    /// No endpoint can be had.
-    Refused(NoEndpoint),
-}
-
-/// Why no endpoint can be had.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoEndpoint {
-    /// No endpoint of the profile serves the path.
-    PathUnserved,
-    /// Those that serve the path don't serve the model.
-    ModelUnserved,
-    /// Those that do are isolated, or some of them switched off, and none is left.
-    Isolated {
-        /// Those of them that are isolated.
-        isolated: Vec<EndpointId>,
-        /// How many there are in all.
-        total: usize,
-        /// Whether every isolation is one that only the operator can mend.
-        needs_operator: bool,
-    },
-    /// All that are left have as many attempts under way as they may.
-    Full {
-        /// How many these are.
-        usable: usize,
-    },
-    /// Those that do are all switched off.
-    SwitchedOff {
-        /// How many these are.
-        total: usize,
-    },
-    /// The request has given up on every one that is usable.
-    GivenUp,
-    /// The request's deadline passed while it waited.
-    TooLate,
-}
+use search::Found;
+use waiters::Waiters;
 
 /// A lease's end, as reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,14 +58,18 @@ pub struct Settlement {
 pub struct RegistryPolicy {
     /// Over how long a recovered endpoint's share grows to its whole.
     pub slow_start: Duration,
+    /// From an isolation to its first verification, and the least time between two that are hastened.
+    pub initial_delay: Duration,
+    /// How long endpoints rest.
+    pub cooling: CoolingPolicy,
+    /// How long sessions stay.
+    pub affinity: AffinityPolicy,
+    /// How many further retries there may be.
+    pub budget: BudgetPolicy,
+    /// How many requests may be parked.
+    pub park_max: usize,
     /// How many entries the journal keeps; 0 in production.
     pub journal: usize,
-}
-
-#[derive(Debug)]
-struct Waiter {
-    id: WaiterId,
-    ask: Ask,
 }
 
 /// A failure whose verdict is awaited.
@@ -135,6 +77,17 @@ struct Waiter {
 struct Pending {
     error: Option<ErrorNote>,
     model: Option<Arc<str>>,
+}
+
+/// What the verifier has told of an isolated endpoint.
+#[derive(Clone, Copy, Debug)]
+struct Expected {
+    /// The epoch of the isolation that `next` is for.
+    epoch: Epoch,
+    /// When the latest verification began.
+    began: Moment,
+    /// When the next one is due.
+    next: Moment,
 }
 
 /// The owner of every endpoint's standing.
@@ -147,8 +100,14 @@ pub struct RegistryCore {
     pools: BTreeMap<ProfileId, Pool>,
     turns: BTreeMap<EndpointId, f64>,
     pending: HashMap<Serial, Pending>,
-    waiters: VecDeque<Waiter>,
-    newest_waiter: u64,
+    cooling: BTreeMap<EndpointId, Cooling>,
+    sessions: Sessions,
+    budget: RetryBudget,
+    opinions: Opinions,
+    expected: BTreeMap<EndpointId, Expected>,
+    /// The isolated endpoints whose verification has been hastened since the latest one.
+    hastened: BTreeSet<EndpointId>,
+    waiters: Waiters,
     last_served: Option<EndpointId>,
     journal: Journal,
 }
@@ -157,17 +116,22 @@ impl RegistryCore {
     /// A registry without endpoints; [`Self::apply`] brings them.
     pub fn new(policy: RegistryPolicy) -> Self {
         Self {
-            policy,
             queues: Queues::default(),
             leases: Leases::default(),
             audit: Audit::default(),
             pools: BTreeMap::new(),
             turns: BTreeMap::new(),
             pending: HashMap::new(),
-            waiters: VecDeque::new(),
-            newest_waiter: 0,
+            cooling: BTreeMap::new(),
+            sessions: Sessions::new(&policy.affinity),
+            budget: RetryBudget::default(),
+            opinions: Opinions::default(),
+            expected: BTreeMap::new(),
+            hastened: BTreeSet::new(),
+            waiters: Waiters::default(),
             last_served: None,
             journal: Journal::new(policy.journal),
+            policy,
         }
     }
 
@@ -181,51 +145,114 @@ impl RegistryCore {
         self.queues.epochs()
     }
 
-    /// Gives a request an endpoint, has it wait for a verdict, or refuses it.
+    /// Gives a request an endpoint, has it wait, or refuses it.
     pub fn acquire(&mut self, ask: Ask, now: Moment, out: &mut Outputs) -> Acquired {
         self.report_excluded(&ask.profile, out);
-        let acquired = match self.search(&ask, now) {
-            Search::Found { endpoint, next_turn } => match self.grant(&endpoint, next_turn) {
-                Some(grant) => Acquired::Granted(grant),
-                None => Acquired::Refused(NoEndpoint::PathUnserved),
-            },
-            Search::Held => {
-                self.newest_waiter += 1;
-                let id = WaiterId(self.newest_waiter);
-                self.waiters.push_back(Waiter { id, ask });
-                Acquired::Waiting(id)
-            }
-            Search::Nothing(why) => Acquired::Refused(why),
-        };
+        if self.next_wake().is_some_and(|wake| wake <= now) {
+            // Whoever has waited for this moment comes first.
+            self.look_at_waiters(now, out);
+        }
+        if ask.turn == Turn::First {
+            self.budget.request(now);
+        }
+        let acquired = self.grant_or_wait(ask, now, out);
         self.check_invariants();
         acquired
     }
 
     /// Takes in a lease's end. The second report of the same lease changes nothing; one of another epoch only ends the lease.
-    pub fn settle(&mut self, settlement: Settlement, out: &mut Outputs) {
-        let Settlement { ticket, report: Report { outcome, error, .. }, model, written_at } = settlement;
-        if self.leases.close(ticket.serial).is_none() {
-            return;
-        }
+    pub fn settle(&mut self, settlement: Settlement, now: Moment, out: &mut Outputs) {
+        let Settlement { ticket, report, model, written_at } = settlement;
+        let Some(lease) = self.leases.close(ticket.serial) else { return };
         self.check_for_leak(&ticket, written_at, out);
+        if let Some(session) = lease.origin.session() {
+            self.sessions.used(&session, &ticket.endpoint, now);
+        }
         let is_current = self.queues.get(&ticket.endpoint).is_some_and(|member| member.epoch() == ticket.epoch);
         if is_current {
-            match outcome {
-                Outcome::Success => {
-                    self.queues.note_served(&ticket.endpoint);
-                    self.last_served = Some(ticket.endpoint.clone());
-                    out.push(Effect::Observe(Observation { ticket, outcome }));
-                }
-                Outcome::Failure(_) | Outcome::Fatal(_) => {
-                    if self.queues.hold(&ticket.endpoint, ticket.epoch, ticket.serial) {
-                        self.pending.insert(ticket.serial, Pending { error, model });
-                        out.push(Effect::Observe(Observation { ticket, outcome }));
-                    }
-                }
-                Outcome::Neutral | Outcome::Cancelled => {}
-            }
+            self.take_in(&ticket, &lease, report, model, now, out);
+        }
+        if self.waiters.any_parked() {
+            // The lease's end may have made room.
+            self.look_at_waiters(now, out);
         }
         self.check_invariants();
+    }
+
+    fn take_in(
+        &mut self,
+        ticket: &Ticket,
+        lease: &OpenLease,
+        report: Report,
+        model: Option<Arc<str>>,
+        now: Moment,
+        out: &mut Outputs,
+    ) {
+        let Report { outcome, error, throttle, opinion } = report;
+        match outcome {
+            Outcome::Success => {
+                self.queues.note_served(&ticket.endpoint);
+                self.last_served = Some(ticket.endpoint.clone());
+                if let Some(cooling) = self.cooling.get_mut(&ticket.endpoint) {
+                    cooling.success(model.as_ref());
+                }
+                out.push(Effect::Observe(Observation { ticket: ticket.clone(), outcome }));
+            }
+            Outcome::Failure(_) | Outcome::Fatal(_) => {
+                if self.queues.hold(&ticket.endpoint, ticket.epoch, ticket.serial) {
+                    self.pending.insert(ticket.serial, Pending { error, model });
+                    out.push(Effect::Observe(Observation { ticket: ticket.clone(), outcome }));
+                }
+            }
+            Outcome::Neutral | Outcome::Cancelled => {
+                if let Some(reason) = opinion {
+                    self.ask_for_opinion(ticket, reason, model.clone(), error.clone(), None, now, out);
+                }
+                if let Some(throttle) = throttle {
+                    self.throttle(ticket, lease, throttle, (model, error), now, out);
+                }
+            }
+        }
+    }
+
+    /// An answer says that it is too much: its endpoint rests, or has been overloaded for too long.
+    fn throttle(
+        &mut self,
+        ticket: &Ticket,
+        lease: &OpenLease,
+        throttle: Throttle,
+        (model, error): (Option<Arc<str>>, Option<ErrorNote>),
+        now: Moment,
+        out: &mut Outputs,
+    ) {
+        let is_home = self.queues.get(&ticket.endpoint).is_some_and(Member::is_home);
+        if !is_home {
+            return;
+        }
+        let policy = self.policy.cooling;
+        let cooling = self.cooling.entry(ticket.endpoint.clone()).or_default();
+        match cooling.throttle(model.as_ref(), throttle, lease.origin, lease.since, now, &policy) {
+            Throttled::Noted => {}
+            Throttled::Rests(cooldown) if cooldown.since == now => {
+                let is_exhausted = super::cooling::is_exhausted(&cooldown, &policy);
+                let kind = if is_exhausted { EventKind::Exhausted } else { EventKind::Cooldown };
+                let mut event = Event::new(kind, now, &ticket.endpoint);
+                event.epoch = Some(ticket.epoch);
+                event.model = model.as_deref().map(ToOwned::to_owned);
+                event.detail = Some(cooldown.reason.as_str().to_owned());
+                event.ms = u64::try_from(cooldown.until.since(now).as_millis()).ok();
+                out.push(Effect::Note(event, MoveNote::None));
+                if is_exhausted {
+                    out.push(Effect::PublishFailures);
+                }
+            }
+            Throttled::Rests(_) => {}
+            Throttled::TooLong => {
+                let evidence = Evidence { reason: Reason::Overloaded, failures: 0, error, model };
+                self.isolate(&ticket.endpoint, ticket.epoch, evidence, None, now, out);
+                self.look_at_waiters(now, out);
+            }
+        }
     }
 
     /// Takes in the breaker's verdict on a failure: the hold ends, and if it is enough the endpoint is isolated.
@@ -249,45 +276,31 @@ impl RegistryCore {
         self.pending.contains_key(&serial)
     }
 
-    /// Refuses waiters whose deadline has passed.
-    pub fn expire(&mut self, now: Moment, out: &mut Outputs) {
-        self.waiters.retain(|waiter| {
-            let in_time = now < waiter.ask.deadline;
-            if !in_time {
-                out.push(Effect::Refused(waiter.id, NoEndpoint::TooLate));
-            }
-            in_time
-        });
-        self.check_invariants();
-    }
-
-    /// Forgets a waiter whose client has left.
-    pub fn leave(&mut self, waiter: WaiterId) {
-        self.waiters.retain(|waiting| waiting.id != waiter);
-    }
-
-    /// Looks at all waiters again, first come first served.
-    fn look_at_waiters(&mut self, now: Moment, out: &mut Outputs) {
-        for waiter in std::mem::take(&mut self.waiters) {
-            match self.search(&waiter.ask, now) {
-                Search::Held => self.waiters.push_back(waiter),
-                Search::Nothing(why) => out.push(Effect::Refused(waiter.id, why)),
-                Search::Found { endpoint, next_turn } => out.push(match self.grant(&endpoint, next_turn) {
-                    Some(grant) => Effect::Granted(waiter.id, grant),
-                    None => Effect::Refused(waiter.id, NoEndpoint::PathUnserved),
-                }),
-            }
+    /// Gives out what was found, if the retry budget has room for it.
+    fn grant(&mut self, ask: &Ask, found: &Found, now: Moment) -> Result<Grant, NoEndpoint> {
+        let Found { endpoint, next_turn, binds } = found;
+        let is_further = match ask.turn {
+            Turn::First | Turn::Paced => false,
+            Turn::Second => ask.tried.iter().any(|tried| tried.endpoint == *endpoint),
+            Turn::Further => true,
+        };
+        if is_further && !self.budget.take(now, &self.policy.budget) {
+            return Err(NoEndpoint::BudgetSpent);
         }
-    }
-
-    fn grant(&mut self, endpoint: &EndpointId, next_turn: f64) -> Option<Grant> {
-        let member = self.queues.get(endpoint)?;
-        self.turns.insert(endpoint.clone(), next_turn);
-        let ticket = self.leases.open(|serial| Ticket { endpoint: endpoint.clone(), epoch: member.epoch(), serial });
+        let member = self.queues.get(endpoint).ok_or(NoEndpoint::PathUnserved)?;
+        self.turns.insert(endpoint.clone(), *next_turn);
+        if let (true, Some(session)) = (*binds, ask.origin.session()) {
+            self.sessions.bind(session, endpoint, now);
+        }
+        let ticket = self.leases.open(ask.origin, now, |serial| Ticket {
+            endpoint: endpoint.clone(),
+            epoch: member.epoch(),
+            serial,
+        });
         if self.journal.is_kept() {
             self.journal.push(Entry::Leased { endpoint: endpoint.clone(), epoch: ticket.epoch });
         }
-        Some(Grant { endpoint: Arc::clone(member.endpoint()), gate: member.gate().clone(), ticket })
+        Ok(Grant { endpoint: Arc::clone(member.endpoint()), gate: member.gate().clone(), ticket })
     }
 
     fn check_for_leak(&mut self, ticket: &Ticket, written_at: Option<Epoch>, out: &mut Outputs) {

@@ -13,7 +13,7 @@ use super::super::queues::{Evidence, Isolation, SwitchError};
 use super::super::time::Moment;
 use super::super::topology::{Topology, TopologyDiff};
 use super::effects::MoveNote;
-use super::{Effect, Outputs, Pool, RegistryCore};
+use super::{Effect, Expected, Member, Outputs, Pool, RegistryCore};
 
 impl RegistryCore {
     /// Moves an endpoint to the failure queue, if it is in its home queue in this epoch.
@@ -33,6 +33,7 @@ impl RegistryCore {
         event.by = by;
         let note = MoveNote::Failures(evidence.failures);
         let Some(epoch) = self.queues.isolate(id, epoch, evidence, now, self.policy.slow_start) else { return false };
+        self.hastened.remove(id);
         event.epoch = Some(epoch);
         out.push(Effect::Note(event, note));
         if self.queues.warn_if_never_proven(id) {
@@ -48,6 +49,13 @@ impl RegistryCore {
     pub fn restore(&mut self, proof: RecoveryProof, now: Moment, out: &mut Outputs) -> Option<Isolation> {
         let (epoch, ended) = self.queues.restore(&proof, now)?;
         let id = proof.endpoint();
+        self.opinions.passed(id, proof.epoch(), now);
+        if let Some(cooling) = self.cooling.get_mut(id) {
+            cooling.recover();
+        }
+        let began = now.before(proof.elapsed());
+        self.expected.insert(id.clone(), Expected { epoch: proof.epoch(), began, next: now });
+        self.hastened.remove(id);
         let mut event = Event::new(EventKind::Recovered, now, id);
         event.reason = Some(ended.reason);
         event.epoch = Some(epoch);
@@ -117,6 +125,14 @@ impl RegistryCore {
     /// Takes over a new set of endpoints: what stays keeps its standing, its leases and its turn.
     pub fn apply(&mut self, topology: Arc<Topology>, now: Moment, out: &mut Outputs) -> TopologyDiff {
         let profiles = topology.profiles();
+        let is_another = |member: &Member| {
+            topology.get(&member.endpoint().id).is_none_or(|next| !next.same_service(member.endpoint()))
+        };
+        let others: Vec<EndpointId> =
+            self.queues.iter().filter(|member| is_another(member)).map(|member| member.endpoint().id.clone()).collect();
+        for id in &others {
+            self.forget(id);
+        }
         let diff = self.queues.apply(topology);
         self.pools = profiles
             .into_iter()
@@ -143,9 +159,19 @@ impl RegistryCore {
         diff
     }
 
+    /// What was known of a service that is gone, or another one now: its limits, its sessions, its opinions.
+    fn forget(&mut self, id: &EndpointId) {
+        self.cooling.remove(id);
+        self.sessions.forget(id);
+        self.opinions.forget_all(id);
+        self.expected.remove(id);
+        self.hastened.remove(id);
+    }
+
     /// What every move is followed by.
     fn moved(&mut self, id: &EndpointId, out: &mut Outputs) {
         self.put_on_record(id);
+        self.opinions.forget(id);
         out.push(Effect::PublishFailures);
         let profiles = self.queues.get(id).map(|member| member.endpoint().profiles.clone()).unwrap_or_default();
         self.summarise(profiles, out);

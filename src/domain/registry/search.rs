@@ -1,56 +1,178 @@
-//! Which endpoint a request gets, or why none.
+//! Which endpoint a request gets, or why none, and which may come.
 
-use super::super::ids::EndpointId;
+use std::time::Duration;
+
+use super::super::cooling::{Cooldown, CooldownReason, is_exhausted};
+use super::super::endpoint::Home;
+use super::super::ids::{EndpointId, Epoch};
 use super::super::queues::{Member, Standing};
 use super::super::selection::{Candidate, choose, slow_start_share};
 use super::super::time::Moment;
-use super::{Ask, NoEndpoint, RegistryCore, Service};
+use super::pool::Rank;
+use super::{Ask, NoEndpoint, Reach, RegistryCore, Service};
 
-/// What a search of the ranks came to.
+/// The endpoint that was chosen.
+pub(super) struct Found {
+    pub(super) endpoint: EndpointId,
+    pub(super) next_turn: f64,
+    /// Whether the request's session is bound to it from now on.
+    pub(super) binds: bool,
+}
+
+/// What a search came to.
 pub(super) enum Search {
-    Found { endpoint: EndpointId, next_turn: f64 },
+    Found(Found),
+    /// A verdict is awaited.
     Held,
-    Nothing(NoEndpoint),
+    /// The session's own endpoint ends its cooldown soon enough to be waited for.
+    Patience {
+        until: Moment,
+    },
+    Nothing(Dearth),
+    TooLate,
+}
+
+/// What a selection makes of one endpoint.
+enum Availability {
+    /// It does not serve this path.
+    OtherProtocol,
+    /// It does not serve this model.
+    OtherModels,
+    Isolated,
+    /// Switched off, or of weight 0 and so for bound sessions only.
+    Disabled,
+    Cooling(Cooldown),
+    /// The request has tried it.
+    Tried,
+    Full,
+    /// The verdict on a failure is awaited.
+    Held,
+    Free,
+}
+
+/// Whether the request's session is bound to the endpoint that is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bond {
+    Bound,
+    None,
+}
+
+/// In which order the hosts come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hosts {
+    All,
+    /// Those that are not in doubt.
+    Others,
+    InDoubt,
 }
 
 impl RegistryCore {
-    /// Goes through the ranks from the best to the last. A held endpoint is waited for before a lower rank is used, so
-    /// that a single failure never spills traffic to the secondaries.
-    pub(super) fn search(&self, ask: &Ask, now: Moment) -> Search {
+    /// The session's own endpoint first; else the ranks from the best to the last. A held endpoint is waited for before a
+    /// lower rank is used, so that a single failure never spills traffic to the secondaries. `since` is when the request
+    /// began to wait.
+    pub(super) fn search(&self, ask: &Ask, since: Moment, now: Moment, patient: bool) -> Search {
         if now >= ask.deadline {
-            return Search::Nothing(NoEndpoint::TooLate);
+            return Search::TooLate;
         }
-        let Some(pool) = self.pools.get(&ask.profile) else { return Search::Nothing(NoEndpoint::PathUnserved) };
-        let mut seen = Seen::default();
-        for rank in &pool.ranks {
+        let Some(pool) = self.pools.get(&ask.profile) else { return Search::Nothing(Dearth::default()) };
+        let own = self.own_endpoint(ask, now);
+        let mut binds = true;
+        if let Some(member) = own {
+            match self.look_at(member, ask, Bond::Bound, now) {
+                Availability::Free => return Search::Found(self.found(member, now)),
+                Availability::Held => return Search::Held,
+                Availability::Cooling(cooldown) if patient && cooldown.until <= since + self.policy.affinity.patience => {
+                    return Search::Patience { until: cooldown.until };
+                }
+                // It serves the session's other models, or will again when it has room.
+                Availability::Full | Availability::OtherModels | Availability::OtherProtocol => binds = false,
+                Availability::Cooling(_) | Availability::Isolated | Availability::Disabled | Availability::Tried => {}
+            }
+        }
+        for (rank, hosts) in self.order(&pool.ranks, ask) {
             let mut free = Vec::with_capacity(rank.endpoints.len());
             let mut any_held = false;
             for member in rank.endpoints.iter().filter_map(|id| self.queues.get(id)) {
-                match self.look_at(member, ask) {
-                    Availability::OtherProtocol => {}
-                    Availability::OtherModels => seen.other_models += 1,
-                    Availability::Isolated => seen.isolated.push(member),
-                    Availability::Disabled => seen.disabled += 1,
-                    Availability::GivenUp => seen.given_up += 1,
-                    Availability::Full => seen.full += 1,
+                if !self.is_of(member, hosts, ask) {
+                    continue;
+                }
+                match self.look_at(member, ask, Bond::None, now) {
                     Availability::Held => any_held = true,
                     Availability::Free => free.push(self.candidate(member, now)),
+                    Availability::OtherProtocol
+                    | Availability::OtherModels
+                    | Availability::Isolated
+                    | Availability::Disabled
+                    | Availability::Cooling(_)
+                    | Availability::Tried
+                    | Availability::Full => {}
                 }
                 if ask.service == Service::Other && (any_held || !free.is_empty()) {
                     break;
                 }
             }
             if let Some(choice) = choose(&free) {
-                return Search::Found { endpoint: choice.key.clone(), next_turn: choice.next_turn };
+                return Search::Found(Found { endpoint: choice.key.clone(), next_turn: choice.next_turn, binds });
             }
             if any_held {
                 return Search::Held;
             }
         }
-        Search::Nothing(seen.verdict())
+        Search::Nothing(self.dearth(ask, now))
     }
 
-    fn look_at(&self, member: &Member, ask: &Ask) -> Availability {
+    /// The ranks as this request goes through them: within a queue other hosts than those in doubt come first; the last
+    /// attempt is for another host, a secondary too.
+    fn order<'a>(&self, ranks: &'a [Rank], ask: &Ask) -> Vec<(&'a Rank, Hosts)> {
+        if !ask.tried.iter().any(|tried| tried.host_in_doubt) {
+            return ranks.iter().map(|rank| (rank, Hosts::All)).collect();
+        }
+        let of = |home: Home, hosts| {
+            ranks.iter().filter(move |rank| rank.home == home).map(move |rank| (rank, hosts))
+        };
+        let primaries = |hosts| of(Home::Primary, hosts);
+        let secondaries = |hosts| of(Home::Secondary, hosts);
+        if ask.is_last {
+            primaries(Hosts::Others)
+                .chain(secondaries(Hosts::Others))
+                .chain(primaries(Hosts::InDoubt))
+                .chain(secondaries(Hosts::InDoubt))
+                .collect()
+        } else {
+            primaries(Hosts::Others)
+                .chain(primaries(Hosts::InDoubt))
+                .chain(secondaries(Hosts::Others))
+                .chain(secondaries(Hosts::InDoubt))
+                .collect()
+        }
+    }
+
+    fn is_of(&self, member: &Member, hosts: Hosts, ask: &Ask) -> bool {
+        if hosts == Hosts::All {
+            return true;
+        }
+        let host = &member.endpoint().base_url.origin().host;
+        let in_doubt = ask.tried.iter().filter(|tried| tried.host_in_doubt).any(|tried| {
+            self.queues.get(&tried.endpoint).is_some_and(|tried| tried.endpoint().base_url.origin().host == *host)
+        });
+        in_doubt == (hosts == Hosts::InDoubt)
+    }
+
+    /// The endpoint that the request's session is bound to. On a secondary it stays for a shorter while.
+    fn own_endpoint(&self, ask: &Ask, now: Moment) -> Option<&Member> {
+        let policy = &self.policy.affinity;
+        if !policy.enabled || ask.service == Service::Other {
+            return None;
+        }
+        let (id, idle) = self.sessions.find(&ask.origin.session()?, now, policy)?;
+        let member = self.queues.get(id).filter(|member| member.endpoint().in_profile(&ask.profile))?;
+        match member.endpoint().home {
+            Home::Secondary if idle >= policy.secondary_ttl => None,
+            Home::Primary | Home::Secondary => Some(member),
+        }
+    }
+
+    fn look_at(&self, member: &Member, ask: &Ask, bond: Bond, now: Moment) -> Availability {
         let endpoint = member.endpoint();
         let speaks = match ask.service {
             Service::Llm(protocol) => endpoint.protocol == protocol,
@@ -67,11 +189,15 @@ impl RegistryCore {
             Standing::Failure => return Availability::Isolated,
             Standing::Primary | Standing::Secondary => {}
         }
+        if endpoint.weight == 0 && bond == Bond::None {
+            return Availability::Disabled;
+        }
+        if let Some(cooldown) = self.cooldown(member, ask, now) {
+            return Availability::Cooling(cooldown);
+        }
         let is_full = endpoint.max_in_flight.is_some_and(|most| self.leases.in_flight(&endpoint.id) >= most.get());
-        if ask.given_up.contains(&endpoint.id) {
-            Availability::GivenUp
-        } else if endpoint.weight == 0 {
-            Availability::Disabled
+        if self.is_tried(member, ask, now) {
+            Availability::Tried
         } else if member.is_held() {
             Availability::Held
         } else if is_full {
@@ -79,6 +205,39 @@ impl RegistryCore {
         } else {
             Availability::Free
         }
+    }
+
+    /// What is asked of one account on other paths has no model, and its limits are its own.
+    fn cooldown(&self, member: &Member, ask: &Ask, now: Moment) -> Option<Cooldown> {
+        match ask.service {
+            Service::Other => None,
+            Service::Llm(_) => self.cooling.get(&member.endpoint().id)?.now(ask.model.as_ref(), now),
+        }
+    }
+
+    /// Whether the request has tried this endpoint and may not have it again.
+    fn is_tried(&self, member: &Member, ask: &Ask, now: Moment) -> bool {
+        let id = &member.endpoint().id;
+        let Some(tried) = ask.tried.iter().find(|tried| tried.endpoint == *id) else { return false };
+        match ask.reach {
+            Reach::Fresh => true,
+            Reach::Again => tried.spent,
+            // One that has recovered or ended its cooldown since may serve, though the request had failed there.
+            Reach::Parked { .. } => {
+                let has_rested = self
+                    .cooling
+                    .get(id)
+                    .is_some_and(|cooling| cooling.has_ended_since(ask.model.as_ref(), tried.at, now));
+                tried.epoch == member.epoch() && !has_rested
+            }
+        }
+    }
+
+    fn found(&self, member: &Member, now: Moment) -> Found {
+        let Candidate { key, weight, turn, .. } = self.candidate(member, now);
+        // One of weight 0 has no turns of its own.
+        let next_turn = if weight > 0.0 { turn + weight.recip() } else { turn };
+        Found { endpoint: key.clone(), next_turn, binds: true }
     }
 
     fn candidate<'a>(&self, member: &'a Member, now: Moment) -> Candidate<&'a EndpointId> {
@@ -96,41 +255,156 @@ impl RegistryCore {
         let share = member.recovered().map_or(1.0, |at| slow_start_share(now.since(at), self.policy.slow_start));
         f64::from(member.endpoint().weight) * share
     }
+
+    /// Whether there is another endpoint than this one that the request could have been sent to.
+    pub(super) fn has_other(&self, ask: &Ask, asked: &EndpointId, now: Moment) -> bool {
+        let Some(pool) = self.pools.get(&ask.profile) else { return false };
+        let untried = Ask { tried: Vec::new(), ..ask.clone() };
+        pool.members(&self.queues).filter(|member| member.endpoint().id != *asked).any(|member| {
+            match self.look_at(member, &untried, Bond::None, now) {
+                Availability::Free | Availability::Held | Availability::Full => true,
+                Availability::OtherProtocol
+                | Availability::OtherModels
+                | Availability::Isolated
+                | Availability::Disabled
+                | Availability::Cooling(_)
+                | Availability::Tried => false,
+            }
+        })
+    }
+
+    /// Why there is nothing, and what may come.
+    fn dearth(&self, ask: &Ask, now: Moment) -> Dearth {
+        let mut dearth = Dearth::default();
+        let Some(pool) = self.pools.get(&ask.profile) else { return dearth };
+        for member in pool.members(&self.queues) {
+            match self.look_at(member, ask, Bond::None, now) {
+                Availability::OtherProtocol => {}
+                Availability::OtherModels => dearth.other_models += 1,
+                Availability::Disabled => dearth.disabled += 1,
+                Availability::Tried => dearth.tried += 1,
+                Availability::Full | Availability::Free | Availability::Held => dearth.full += 1,
+                Availability::Cooling(cooldown) => dearth.cooling.push(Rest {
+                    until: cooldown.until,
+                    left: cooldown.until.since(now),
+                    reason: cooldown.reason,
+                    exhausted: is_exhausted(&cooldown, &self.policy.cooling),
+                }),
+                Availability::Isolated => dearth.isolated.extend(self.out(member, now)),
+            }
+        }
+        // Where another is usable, nobody hastens the verification of those that are not.
+        if !dearth.any_usable() {
+            for isolated in &mut dearth.isolated {
+                isolated.comes = isolated.comes.min(isolated.at_the_soonest);
+            }
+        }
+        for isolated in &mut dearth.isolated {
+            isolated.comes_in = isolated.comes.since(now);
+        }
+        dearth
+    }
+
+    fn out(&self, member: &Member, now: Moment) -> Option<Out> {
+        let isolation = member.isolation()?;
+        let known = self.expected.get(&member.endpoint().id);
+        let scheduled = match known.filter(|expected| expected.epoch == member.epoch()) {
+            Some(expected) => expected.next,
+            None if isolation.redefined || isolation.doubted => isolation.at,
+            None => isolation.at + self.policy.initial_delay,
+        };
+        let at_the_soonest = known.map_or(now, |expected| now.max(expected.began + self.policy.initial_delay));
+        Some(Out {
+            endpoint: member.endpoint().id.clone(),
+            epoch: member.epoch(),
+            comes_for_requests: !isolation.reason.needs_operator(),
+            scheduled,
+            at_the_soonest,
+            comes: scheduled,
+            comes_in: Duration::ZERO,
+        })
+    }
 }
 
-/// What a selection makes of one endpoint.
-enum Availability {
-    /// It does not serve this path.
-    OtherProtocol,
-    /// It does not serve this model.
-    OtherModels,
-    Isolated,
-    /// Switched off, or of weight 0 and so for bound sessions only.
-    Disabled,
-    GivenUp,
-    Full,
-    /// The verdict on a failure is awaited.
-    Held,
-    Free,
+/// An endpoint in a cooldown.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    until: Moment,
+    left: Duration,
+    reason: CooldownReason,
+    exhausted: bool,
+}
+
+/// An isolated endpoint.
+#[derive(Clone, Debug)]
+pub(super) struct Out {
+    pub(super) endpoint: EndpointId,
+    pub(super) epoch: Epoch,
+    /// Whether requests wait for it: nobody waits for what only the operator can mend.
+    pub(super) comes_for_requests: bool,
+    /// When its next verification is due.
+    pub(super) scheduled: Moment,
+    /// When it could be, if it were hastened.
+    at_the_soonest: Moment,
+    /// The one of these that counts.
+    comes: Moment,
+    comes_in: Duration,
 }
 
 /// What a fruitless search has seen.
-#[derive(Default)]
-struct Seen<'a> {
-    isolated: Vec<&'a Member>,
+#[derive(Debug, Default)]
+pub(super) struct Dearth {
+    isolated: Vec<Out>,
+    cooling: Vec<Rest>,
     other_models: usize,
     disabled: usize,
-    given_up: usize,
+    tried: usize,
     full: usize,
 }
 
-impl Seen<'_> {
-    fn verdict(self) -> NoEndpoint {
+impl Dearth {
+    /// Whether an endpoint is usable, if not for this request at this moment.
+    pub(super) fn any_usable(&self) -> bool {
+        self.tried > 0 || self.full > 0
+    }
+
+    pub(super) fn isolated(&self) -> impl Iterator<Item = &Out> {
+        self.isolated.iter()
+    }
+
+    /// When the request has to be looked at again, if one of the endpoints may come in time. An overload is waited out
+    /// until the request's deadline, everything else as long as it may be parked.
+    pub(super) fn wake(&self, ask: &Ask, now: Moment) -> Option<Moment> {
+        let Reach::Parked { until: parked } = ask.reach else { return None };
+        let parked = parked.min(ask.deadline);
+        let may_be_parked = now < parked;
+        let bound = |rest: &Rest| match rest.reason {
+            CooldownReason::Overload => ask.deadline,
+            CooldownReason::RateLimit => parked,
+        };
+        let rests = self.cooling.iter().filter(|rest| rest.until < bound(rest)).map(|rest| rest.until);
+        let room = (self.full > 0 && may_be_parked).then_some(parked);
+        let comes = |out: &&Out| out.comes_for_requests && may_be_parked && out.comes < parked;
+        let recovery = self.isolated.iter().any(|out| comes(&out)).then_some(parked);
+        rests.chain(room).chain(recovery).min()
+    }
+
+    /// What the request is told.
+    pub(super) fn verdict(&self) -> NoEndpoint {
+        if self.tried > 0 {
+            return NoEndpoint::GivenUp;
+        }
         if self.full > 0 {
             return NoEndpoint::Full { usable: self.full };
         }
-        if self.given_up > 0 {
-            return NoEndpoint::GivenUp;
+        let soonest = self.cooling.iter().min_by_key(|rest| rest.until);
+        if let Some(soonest) = soonest.filter(|_| self.isolated.is_empty()) {
+            return NoEndpoint::Cooling {
+                total: self.cooling.len(),
+                soonest: soonest.left,
+                overloaded: self.cooling.iter().any(|rest| rest.reason == CooldownReason::Overload),
+                exhausted: soonest.exhausted,
+            };
         }
         if self.isolated.is_empty() {
             return match (self.disabled, self.other_models) {
@@ -139,11 +413,13 @@ impl Seen<'_> {
                 (total, _) => NoEndpoint::SwitchedOff { total },
             };
         }
-        let needs_operator = self
-            .isolated
-            .iter()
-            .all(|member| member.isolation().is_some_and(|isolation| isolation.reason.needs_operator()));
-        let isolated: Vec<EndpointId> = self.isolated.iter().map(|member| member.endpoint().id.clone()).collect();
-        NoEndpoint::Isolated { total: isolated.len() + self.disabled, isolated, needs_operator }
+        let back = self.isolated.iter().filter(|out| out.comes_for_requests).map(|out| out.comes_in);
+        let next = back.chain(self.cooling.iter().map(|rest| rest.left)).min();
+        NoEndpoint::Isolated {
+            isolated: self.isolated.len(),
+            total: self.isolated.len() + self.cooling.len() + self.disabled,
+            needs_operator: next.is_none(),
+            next: next.unwrap_or_default(),
+        }
     }
 }

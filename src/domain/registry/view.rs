@@ -1,11 +1,26 @@
 //! The registry's state as routes and tests see it: a cheap copy, never the thing itself.
 
+use std::sync::Arc;
+
+use super::super::cooling::{Cooldown, is_exhausted};
 use super::super::endpoint::SharedEndpoint;
+use super::super::health::Ease;
 use super::super::ids::{EndpointId, Epoch};
 use super::super::queues::{Isolation, Member, Standing};
 use super::super::schedule::{Purpose, VerifyJob};
 use super::super::time::Moment;
 use super::RegistryCore;
+
+/// One cooldown at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CooldownView {
+    /// For which model; none for requests that name none.
+    pub model: Option<Arc<str>>,
+    /// Since when and until when, and what for.
+    pub cooldown: Cooldown,
+    /// Whether it is a used-up window.
+    pub exhausted: bool,
+}
 
 /// One endpoint at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +43,8 @@ pub struct EndpointView {
     pub held: bool,
     /// Whether it has ever passed a verification or served a request.
     pub proven: bool,
+    /// Its cooldowns.
+    pub cooldowns: Vec<CooldownView>,
 }
 
 /// All endpoints at one moment.
@@ -39,8 +56,27 @@ pub struct RegistryView {
     pub leaks: u64,
     /// Which endpoint served the latest answer.
     pub last_served: Option<EndpointId>,
-    /// How many requests wait for a verdict.
+    /// How many requests wait, parked or for a verdict.
     pub waiting: usize,
+    /// How many of these are parked.
+    pub parked: usize,
+    /// How many sessions are bound.
+    pub sessions: usize,
+}
+
+impl EndpointView {
+    /// How much of its share it takes.
+    pub fn ease(&self) -> Ease {
+        if self.cooldowns.iter().any(|cooldown| cooldown.exhausted) {
+            Ease::Exhausted
+        } else if !self.cooldowns.is_empty() {
+            Ease::Cooling
+        } else if self.slow_start {
+            Ease::SlowStart
+        } else {
+            Ease::Whole
+        }
+    }
 }
 
 impl RegistryCore {
@@ -50,20 +86,22 @@ impl RegistryCore {
             endpoints: self.queues.iter().map(|member| self.view_of(member, now)).collect(),
             leaks: self.audit.leaks(),
             last_served: self.last_served.clone(),
-            waiting: self.waiters.len(),
+            waiting: self.waiting(),
+            parked: self.waiters.parked(),
+            sessions: self.sessions.len(),
         }
     }
 
-    /// The whole failure queue, for the verifier.
+    /// The whole failure queue.
     pub fn failures(&self) -> Vec<VerifyJob> {
-        self.queues.iter().filter_map(|member| member.isolation().map(|isolation| job(member, isolation))).collect()
+        self.queues.iter().filter_map(|member| member.isolation().map(|isolation| recovery(member, isolation))).collect()
     }
 
     /// A job to verify this endpoint wherever it is; `None` where there is none of this name.
     pub fn job_for(&self, id: &EndpointId, now: Moment) -> Option<VerifyJob> {
         let member = self.queues.get(id)?;
         Some(match member.isolation() {
-            Some(isolation) => job(member, isolation),
+            Some(isolation) => recovery(member, isolation),
             None => VerifyJob {
                 endpoint: member.endpoint().clone(),
                 purpose: Purpose::Recovery,
@@ -75,6 +113,16 @@ impl RegistryCore {
                 at_once: true,
             },
         })
+    }
+
+    fn cooldowns(&self, member: &Member, now: Moment) -> Vec<CooldownView> {
+        let Some(cooling) = self.cooling.get(&member.endpoint().id) else { return Vec::new() };
+        let view = |(model, cooldown): (Option<&Arc<str>>, Cooldown)| CooldownView {
+            model: model.cloned(),
+            exhausted: is_exhausted(&cooldown, &self.policy.cooling),
+            cooldown,
+        };
+        cooling.all(now).map(view).collect()
     }
 
     fn view_of(&self, member: &Member, now: Moment) -> EndpointView {
@@ -91,11 +139,13 @@ impl RegistryCore {
             slow_start: member.recovered().is_some_and(recovering),
             held: member.is_held(),
             proven: member.is_proven(),
+            cooldowns: self.cooldowns(member, now),
         }
     }
 }
 
-fn job(member: &Member, isolation: &Isolation) -> VerifyJob {
+/// The verification of an isolated endpoint.
+pub(super) fn recovery(member: &Member, isolation: &Isolation) -> VerifyJob {
     VerifyJob {
         endpoint: member.endpoint().clone(),
         purpose: Purpose::Recovery,
@@ -104,6 +154,6 @@ fn job(member: &Member, isolation: &Isolation) -> VerifyJob {
         model: isolation.model.clone(),
         isolated_at: isolation.at,
         relapse: isolation.relapse,
-        at_once: isolation.redefined,
+        at_once: isolation.redefined || isolation.doubted,
     }
 }

@@ -16,7 +16,7 @@ use crate::domain::health::{BreakerState, Status};
 use crate::domain::ids::{EndpointId, Epoch, ProfileId};
 use crate::domain::outcome::{ErrorNote, Reason};
 use crate::domain::queues::Standing;
-use crate::domain::registry::{EndpointView, RegistryView};
+use crate::domain::registry::{CooldownView, EndpointView, RegistryView};
 use crate::domain::stats::{LatencySummary, Stats};
 use crate::domain::time::Moment;
 
@@ -85,8 +85,16 @@ pub(super) struct EndpointRow {
     next_verification: Option<String>,
     last_verification: Option<LastVerificationRow>,
     proven: bool,
-    cooldowns: [(); 0],
+    cooldowns: Vec<CooldownRow>,
     rate_limits: BTreeMap<String, String>,
+}
+
+/// One cooldown as it is shown.
+#[derive(Debug, Serialize)]
+struct CooldownRow {
+    model: Option<String>,
+    until: String,
+    reason: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -168,7 +176,7 @@ impl Views {
             effective_weight: view.effective_weight,
             in_use: view.in_flight > 0 || served_latest,
             in_flight: view.in_flight,
-            status: Status::of(view.standing, failures_now, view.slow_start),
+            status: Status::of(view.standing, failures_now, view.ease()),
             breaker: BreakerState::of(
                 view.isolation.is_some(),
                 progress.is_some_and(|progress| progress.next.is_none()),
@@ -188,9 +196,18 @@ impl Views {
             next_verification: progress.and_then(|progress| progress.next).map(|next| self.clock.rfc3339(next)),
             last_verification: last,
             proven: view.proven,
-            cooldowns: [],
+            cooldowns: self.cooldowns(view),
             rate_limits: BTreeMap::new(),
         }
+    }
+
+    fn cooldowns(&self, view: &EndpointView) -> Vec<CooldownRow> {
+        let row = |CooldownView { model, cooldown, .. }: &CooldownView| CooldownRow {
+            model: model.as_deref().map(str::to_owned),
+            until: self.clock.rfc3339(cooldown.until),
+            reason: cooldown.reason.as_str(),
+        };
+        view.cooldowns.iter().map(row).collect()
     }
 
     /// Of an isolated endpoint those that isolated it; else those that its breaker counts in its present epoch.
@@ -226,7 +243,7 @@ impl Views {
             success_rate: self.stats.success_rate(),
             avg_response_time: self.stats.average_elapsed().as_secs_f64(),
             retries: self.stats.retries,
-            parked: 0,
+            parked: self.registry.parked,
             last_used_endpoint_id: self.registry.last_served.clone(),
             total_endpoints: endpoints.len(),
             healthy_endpoints: queues.primary.len() + queues.secondary.len(),

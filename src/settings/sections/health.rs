@@ -1,5 +1,6 @@
 //! `[breaker]`, `[rate_limit]`, `[overload]`, `[verifier]`, `[affinity]`: which endpoint is used.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::settings::reading::Table;
@@ -148,7 +149,7 @@ pub struct Affinity {
     /// The longest cooldown that it waits out.
     pub patience: Duration,
     /// The most sessions remembered.
-    pub max_sessions: usize,
+    pub max_sessions: NonZeroUsize,
 }
 
 impl Affinity {
@@ -158,7 +159,10 @@ impl Affinity {
             ttl: table.positive_duration("ttl").unwrap_or_default(),
             secondary_ttl: table.positive_duration("secondary_ttl").unwrap_or_default(),
             patience: table.duration("patience").unwrap_or_default(),
-            max_sessions: table.integer("max_sessions", 1..=100_000_000).unwrap_or_default(),
+            max_sessions: table
+                .integer("max_sessions", 1..=100_000_000)
+                .and_then(NonZeroUsize::new)
+                .unwrap_or(NonZeroUsize::MIN),
         };
         table.finish();
         affinity

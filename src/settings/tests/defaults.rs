@@ -59,7 +59,7 @@ fn the_built_in_text_amounts_to_the_documented_defaults() {
 
     let affinity = &settings.affinity;
     assert_eq!((affinity.ttl, affinity.secondary_ttl, affinity.patience), (seconds(3600), seconds(600), seconds(5)));
-    assert!(affinity.enabled && affinity.max_sessions == 100_000);
+    assert!(affinity.enabled && affinity.max_sessions.get() == 100_000);
 
     assert_eq!(settings.stats.events, 1000);
     assert_eq!((&settings.state.file, settings.reload.watch), (&None, None));

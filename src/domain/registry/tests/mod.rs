@@ -3,12 +3,17 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 
-use super::super::endpoint::{Endpoint, Home};
+use super::super::endpoint::{Endpoint, Home, Protocol};
 use super::super::outcome::{FailureKind, Fatal, Reason};
 use super::super::queues::{Standing, SwitchError};
-use super::super::testing::{at, endpoint, id, proof};
+use super::super::testing::{ask, at, endpoint, id, proof, registry_policy, tried};
 use super::super::topology::Topology;
 use super::*;
+
+mod doubts;
+mod limits;
+mod sessions;
+mod waiting;
 
 const FAILED: Outcome = Outcome::Failure(FailureKind::UpstreamStatus);
 const TRIP: Judgement = Judgement::Trip { reason: Reason::UpstreamStatus, failures: 3 };
@@ -23,7 +28,11 @@ struct Desk {
 
 impl Desk {
     fn new(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
-        let core = RegistryCore::new(RegistryPolicy { slow_start: Duration::from_secs(30), journal: 0 });
+        Self::with(registry_policy(), endpoints)
+    }
+
+    fn with(policy: RegistryPolicy, endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
+        let core = RegistryCore::new(policy);
         let mut desk = Self { core, out: Vec::new(), now: 0 };
         desk.apply(endpoints);
         desk
@@ -54,7 +63,15 @@ impl Desk {
         let written_at = Some(self.core.epochs().newest());
         let settlement =
             Settlement { ticket: grant.ticket.clone(), report: Report::of(outcome), model: None, written_at };
-        self.core.settle(settlement, &mut self.out);
+        self.core.settle(settlement, at(self.now), &mut self.out);
+    }
+
+    /// Ends a lease with more to say than an outcome.
+    fn report(&mut self, grant: &Grant, report: Report, model: Option<&str>) {
+        let written_at = Some(self.core.epochs().newest());
+        let model = model.map(Arc::from);
+        let settlement = Settlement { ticket: grant.ticket.clone(), report, model, written_at };
+        self.core.settle(settlement, at(self.now), &mut self.out);
     }
 
     fn judge(&mut self, grant: &Grant, judgement: Judgement) {
@@ -98,16 +115,6 @@ impl RegistryCore {
     }
 }
 
-fn ask() -> Ask {
-    Ask {
-        profile: ProfileId::default(),
-        service: Service::Llm(Protocol::Anthropic),
-        model: None,
-        given_up: Vec::new(),
-        deadline: at(1_000_000_000),
-    }
-}
-
 fn primary(name: &str) -> Endpoint {
     endpoint(name, Home::Primary)
 }
@@ -133,7 +140,7 @@ fn a_failed_endpoint_is_never_given_out_however_much_time_passes() {
     desk.fail("a");
     for day in 0..1000 {
         desk.now = day * 86_400;
-        desk.core.expire(at(desk.now), &mut desk.out);
+        desk.core.tick(at(desk.now), &mut desk.out);
         assert_eq!(desk.leased(), "b");
     }
 }
@@ -144,7 +151,7 @@ fn with_every_endpoint_failed_the_answer_is_an_honest_refusal() {
     desk.fail("a");
     desk.fail("b");
     let Acquired::Refused(why) = desk.ask(ask()) else { panic!("not refused") };
-    assert_eq!(why, NoEndpoint::Isolated { isolated: vec![id("a"), id("b")], total: 2, needs_operator: false });
+    assert_eq!(why, NoEndpoint::Isolated { isolated: 2, total: 2, needs_operator: false, next: Duration::ZERO });
 }
 
 #[test]
@@ -200,7 +207,7 @@ fn a_waiter_is_refused_at_its_deadline_and_forgotten_when_it_leaves() {
     let Acquired::Waiting(late) = desk.ask(Ask { deadline: at(5), ..ask() }) else { panic!("not waiting") };
     let Acquired::Waiting(gone) = desk.ask(ask()) else { panic!("not waiting") };
     desk.core.leave(gone);
-    desk.core.expire(at(5), &mut desk.out);
+    desk.core.tick(at(5), &mut desk.out);
     let refused = |effect: &Effect| matches!(effect, Effect::Refused(id, NoEndpoint::TooLate) if *id == late);
     assert!(desk.out.iter().any(refused));
     desk.judge(&grant, Judgement::Keep);
@@ -445,9 +452,9 @@ fn an_attempt_written_after_the_isolation_is_counted_as_a_leak() {
         model: None,
         written_at,
     };
-    desk.core.settle(written(&early, Some(before)), &mut desk.out);
+    desk.core.settle(written(&early, Some(before)), at(0), &mut desk.out);
     assert_eq!(desk.core.view(at(0)).leaks, 0);
-    desk.core.settle(written(&leaky, Some(desk.core.epochs().newest())), &mut desk.out);
+    desk.core.settle(written(&leaky, Some(desk.core.epochs().newest())), at(0), &mut desk.out);
     assert_eq!(desk.core.view(at(0)).leaks, 1);
 }
 
@@ -474,7 +481,8 @@ fn refusals_tell_why() {
     assert_eq!(refusal(&mut desk, openai), NoEndpoint::PathUnserved);
     let stranger = Ask { profile: ProfileId::new("other").unwrap(), ..ask() };
     assert_eq!(refusal(&mut desk, stranger), NoEndpoint::PathUnserved);
-    assert_eq!(refusal(&mut desk, Ask { given_up: vec![id("a")], ..ask() }), NoEndpoint::GivenUp);
+    let epoch = desk.core.view_of_id("a").epoch;
+    assert_eq!(refusal(&mut desk, Ask { tried: vec![tried("a", epoch)], ..ask() }), NoEndpoint::GivenUp);
     let _kept = desk.lease();
     assert_eq!(refusal(&mut desk, ask()), NoEndpoint::Full { usable: 1 });
     desk.core.set_enabled(&id("a"), false, ADMIN, at(1), &mut desk.out).unwrap();

@@ -1,0 +1,124 @@
+//! Second opinions: what is asked, and what comes of it.
+
+use std::sync::Arc;
+
+use super::super::ids::{EndpointId, Epoch, Ticket};
+use super::super::opinions::{Failed, Fingerprint, NewlyAsked, Others, in_doubt};
+use super::super::outcome::{ErrorNote, Reason};
+use super::super::queues::{Evidence, Member};
+use super::super::schedule::{Purpose, VerifyJob};
+use super::super::time::Moment;
+use super::{Ask, Effect, Expected, Outputs, RegistryCore};
+
+impl RegistryCore {
+    /// A request has failed for good. Those of its failures that may be its own are taken back, and the endpoints asked.
+    pub fn doubt(&mut self, ask: &Ask, failures: &[Failed], now: Moment, out: &mut Outputs) {
+        let Some(first) = failures.first() else { return };
+        let is_known = ask.fingerprint.is_some_and(|request| self.opinions.is_poisoned(request, now));
+        let has_other = self.has_other(ask, &first.ticket.endpoint, now);
+        let others = if has_other { Others::Some } else { Others::None };
+        for failed in in_doubt(failures, others, is_known) {
+            let ticket = &failed.ticket;
+            out.push(Effect::Retract(ticket.clone()));
+            let (reason, model) = (Reason::from(failed.kind), ask.model.clone());
+            self.ask_for_opinion(ticket, reason, model, failed.error.clone(), ask.fingerprint, now, out);
+            if let Some(isolation) = self.queues.doubt(&ticket.endpoint, ticket.epoch) {
+                self.opinions.doubt_isolation(&ticket.endpoint, isolation, ask.fingerprint);
+                out.push(Effect::PublishFailures);
+            }
+        }
+        self.check_invariants();
+    }
+
+    /// Asks an endpoint for its opinion, while it stays in its home queue.
+    #[expect(clippy::too_many_arguments, reason = "a doubt is made of so many things")]
+    pub(super) fn ask_for_opinion(
+        &mut self,
+        ticket: &Ticket,
+        reason: Reason,
+        model: Option<Arc<str>>,
+        error: Option<ErrorNote>,
+        about: Option<Fingerprint>,
+        now: Moment,
+        out: &mut Outputs,
+    ) {
+        let is_there = |member: &Member| member.epoch() == ticket.epoch && member.is_home();
+        if !self.queues.get(&ticket.endpoint).is_some_and(is_there) {
+            return;
+        }
+        let asked = NewlyAsked { epoch: ticket.epoch, reason, model, error, about };
+        if self.opinions.ask(&ticket.endpoint, asked, self.policy.initial_delay, now) {
+            out.push(Effect::PublishFailures);
+        }
+    }
+
+    /// An endpoint in its home queue has passed its conversation. This restores nothing: it was never out.
+    pub fn fit(&mut self, id: &EndpointId, epoch: Epoch, purpose: Purpose, now: Moment, out: &mut Outputs) {
+        let is_there = |member: &Member| member.epoch() == epoch && member.is_home();
+        if !self.queues.get(id).is_some_and(is_there) {
+            return;
+        }
+        self.opinions.passed(id, epoch, now);
+        let has_ended = match purpose {
+            Purpose::EarlyReturn => {
+                self.cooling.get_mut(id).is_some_and(|cooling| cooling.end_exhausted(now, &self.policy.cooling))
+            }
+            Purpose::Opinion | Purpose::Recovery => false,
+        };
+        out.push(Effect::PublishFailures);
+        if has_ended {
+            self.look_at_waiters(now, out);
+        }
+        self.check_invariants();
+    }
+
+    /// An endpoint in its home queue has failed its second opinion: it is isolated for what brought that about.
+    pub fn unfit(&mut self, id: &EndpointId, epoch: Epoch, error: ErrorNote, now: Moment, out: &mut Outputs) {
+        let Some(asked) = self.opinions.failed(id, epoch) else { return };
+        let error = asked.error.or(Some(error));
+        let evidence = Evidence { reason: asked.reason, failures: FAILED_TWICE, error, model: asked.model };
+        self.isolate(id, epoch, evidence, None, now, out);
+        out.push(Effect::PublishFailures);
+        self.look_at_waiters(now, out);
+        self.check_invariants();
+    }
+
+    /// An isolated endpoint has failed a verification.
+    pub fn still_failing(&mut self, id: &EndpointId, epoch: Epoch, began: Moment, next: Moment, now: Moment, out: &mut Outputs) {
+        self.expected.insert(id.clone(), Expected { epoch, began, next });
+        self.hastened.remove(id);
+        self.look_at_waiters(now, out);
+        self.check_invariants();
+    }
+
+    /// All conversations that the verifier is to hold, in the order of the endpoints' ids.
+    pub fn conversations(&self, now: Moment) -> Vec<VerifyJob> {
+        self.queues
+            .iter()
+            .filter_map(|member| {
+                let recovery = || member.isolation().map(|isolation| super::view::recovery(member, isolation));
+                let home = || member.is_home().then_some(member);
+                let opinion = || self.opinions.job(home()?.endpoint(), member.epoch());
+                recovery().or_else(opinion).or_else(|| self.early_return(home()?, now))
+            })
+            .collect()
+    }
+
+    fn early_return(&self, member: &Member, now: Moment) -> Option<VerifyJob> {
+        let cooling = self.cooling.get(&member.endpoint().id)?;
+        let (model, cooldown) = cooling.exhausted(now, &self.policy.cooling)?;
+        Some(VerifyJob {
+            endpoint: Arc::clone(member.endpoint()),
+            purpose: Purpose::EarlyReturn,
+            epoch: member.epoch(),
+            reason: Reason::Account,
+            model: model.cloned(),
+            isolated_at: cooldown.since,
+            relapse: false,
+            at_once: false,
+        })
+    }
+}
+
+/// How many conversations it takes to fail a second opinion.
+const FAILED_TWICE: u32 = 2;

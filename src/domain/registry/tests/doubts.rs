@@ -1,0 +1,163 @@
+//! Second opinions.
+
+use super::super::super::opinions::{Failed, Fingerprint};
+use super::super::super::outcome::Reason;
+use super::super::super::schedule::Purpose;
+use super::*;
+
+const REQUEST: Fingerprint = Fingerprint(7);
+
+/// A request that asks again, having failed before.
+fn asking_again() -> Ask {
+    Ask { fingerprint: Some(REQUEST), turn: Turn::Second, ..ask() }
+}
+
+fn failed(grant: &Grant) -> Failed {
+    Failed { ticket: grant.ticket.clone(), kind: FailureKind::UpstreamStatus, status: Some(500), error: None }
+}
+
+/// Fails one lease of each endpoint, and gives the verdict on each.
+fn fail_on_each(desk: &mut Desk, judgement: Judgement) -> Vec<Failed> {
+    let endpoints = desk.core.view(at(0)).endpoints.len();
+    let grants: Vec<Grant> = (0..endpoints).map(|_| desk.lease()).collect();
+    for grant in &grants {
+        desk.settle(grant, FAILED);
+        desk.judge(grant, judgement);
+    }
+    grants.iter().map(failed).collect()
+}
+
+fn doubt(desk: &mut Desk, failures: &[Failed]) {
+    desk.core.doubt(&asking_again(), failures, at(desk.now), &mut desk.out);
+}
+
+fn asked(desk: &Desk) -> Vec<String> {
+    let jobs = desk.core.conversations(at(desk.now));
+    jobs.iter().filter(|job| job.purpose == Purpose::Opinion).map(|job| job.endpoint.id.to_string()).collect()
+}
+
+fn retracted(desk: &mut Desk) -> usize {
+    desk.out.drain(..).filter(|effect| matches!(effect, Effect::Retract(_))).count()
+}
+
+fn is_poisoned(desk: &mut Desk) -> bool {
+    matches!(desk.ask(asking_again()), Acquired::Refused(NoEndpoint::Poisoned))
+}
+
+#[test]
+fn failures_alike_everywhere_are_taken_back_and_each_endpoint_is_asked() {
+    let mut desk = Desk::new([primary("a"), primary("b")]);
+    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    desk.out.clear();
+    doubt(&mut desk, &failures);
+    assert_eq!(asked(&desk), ["a", "b"]);
+    assert_eq!(retracted(&mut desk), 2);
+    assert!(matches!(desk.leased().as_str(), "a" | "b"), "they stay in their queues");
+}
+
+#[test]
+fn a_failure_where_there_was_another_to_ask_counts() {
+    let mut desk = Desk::new([primary("a"), primary("b")]);
+    let grant = desk.lease();
+    desk.settle(&grant, FAILED);
+    desk.judge(&grant, Judgement::Keep);
+    doubt(&mut desk, &[failed(&grant)]);
+    assert_eq!(asked(&desk), [""; 0]);
+}
+
+#[test]
+fn who_passes_keeps_a_clean_record_and_the_request_gets_a_single_attempt_for_a_minute() {
+    let mut desk = Desk::new([primary("a")]);
+    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    doubt(&mut desk, &failures);
+    assert!(!is_poisoned(&mut desk));
+    let epoch = failures[0].ticket.epoch;
+    desk.core.fit(&id("a"), epoch, Purpose::Opinion, at(0), &mut desk.out);
+    assert_eq!(asked(&desk), [""; 0]);
+    assert!(is_poisoned(&mut desk));
+    assert!(matches!(desk.ask(Ask { turn: Turn::First, ..asking_again() }), Acquired::Granted(_)), "its one attempt");
+    desk.now = 60;
+    assert!(!is_poisoned(&mut desk));
+}
+
+#[test]
+fn who_fails_is_isolated_for_what_brought_it_about() {
+    let mut desk = Desk::new([primary("a")]);
+    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    doubt(&mut desk, &failures);
+    let epoch = failures[0].ticket.epoch;
+    desk.core.unfit(&id("a"), epoch, ErrorNote::new("HTTP 500"), at(0), &mut desk.out);
+    assert_eq!(desk.core.view_of_id("a").isolation.unwrap().reason, Reason::UpstreamStatus);
+    desk.core.unfit(&id("a"), epoch, ErrorNote::new("HTTP 500"), at(0), &mut desk.out);
+    assert!(desk.recover("a"), "isolated once");
+}
+
+#[test]
+fn a_doubt_after_the_isolation_verifies_at_once_and_who_passes_is_back_at_full_share() {
+    let mut desk = Desk::new([primary("a"), primary("b"), primary("c")]);
+    let failures = fail_on_each(&mut desk, TRIP);
+    assert!(desk.core.failures().iter().all(|job| !job.at_once));
+    doubt(&mut desk, &failures);
+    assert!(desk.core.failures().iter().all(|job| job.at_once && job.purpose == Purpose::Recovery));
+    for name in ["a", "b", "c"] {
+        assert!(desk.recover(name));
+        let view = desk.core.view_of_id(name);
+        assert!(!view.slow_start && (view.effective_weight - 100.0).abs() < 1e-9, "{name}");
+    }
+    assert!(is_poisoned(&mut desk), "it was the cause");
+    desk.fail("a");
+    assert!(desk.core.failures().iter().all(|job| !job.relapse), "nothing remembers");
+}
+
+#[test]
+fn a_doubt_does_not_touch_an_isolation_of_another_cause_or_epoch() {
+    let mut desk = Desk::new([primary("a")]);
+    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    desk.core.isolate_by_admin(&id("a"), ADMIN, at(0), &mut desk.out).unwrap();
+    doubt(&mut desk, &failures);
+    assert!(desk.core.failures().iter().all(|job| !job.at_once), "an admin's word");
+    desk.recover("a");
+    desk.fail("a");
+    doubt(&mut desk, &failures);
+    assert!(desk.core.failures().iter().all(|job| !job.at_once), "a later isolation");
+}
+
+#[test]
+fn who_has_just_passed_is_not_asked_again() {
+    let mut desk = Desk::new([primary("a")]);
+    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    doubt(&mut desk, &failures);
+    desk.core.fit(&id("a"), failures[0].ticket.epoch, Purpose::Opinion, at(0), &mut desk.out);
+    for (now, expected) in [(4, 0), (5, 1)] {
+        desk.now = now;
+        let failures = fail_on_each(&mut desk, Judgement::Keep);
+        doubt(&mut desk, &failures);
+        assert_eq!(asked(&desk).len(), expected, "{now}");
+    }
+}
+
+#[test]
+fn an_end_may_ask_for_an_opinion_by_itself() {
+    let mut desk = Desk::new([primary("a")]);
+    let grant = desk.lease();
+    let refused = Report { opinion: Some(Reason::Credential), ..Report::of(Outcome::Neutral) };
+    desk.report(&grant, refused, Some("m"));
+    let job = desk.core.conversations(at(0)).pop().unwrap();
+    assert_eq!((job.purpose, job.reason, job.model.as_deref()), (Purpose::Opinion, Reason::Credential, Some("m")));
+    desk.core.unfit(&id("a"), job.epoch, ErrorNote::new("HTTP 403"), at(0), &mut desk.out);
+    assert_eq!(desk.core.view_of_id("a").isolation.unwrap().reason, Reason::Credential);
+}
+
+#[test]
+fn an_opinion_of_an_older_epoch_moves_nothing() {
+    let mut desk = Desk::new([primary("a")]);
+    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    doubt(&mut desk, &failures);
+    let epoch = failures[0].ticket.epoch;
+    desk.fail("a");
+    desk.core.fit(&id("a"), epoch, Purpose::Opinion, at(0), &mut desk.out);
+    assert_eq!(desk.standing("a"), Standing::Failure, "an opinion restores nothing");
+    desk.recover("a");
+    desk.core.unfit(&id("a"), epoch, ErrorNote::new("HTTP 500"), at(0), &mut desk.out);
+    assert_eq!(desk.standing("a"), Standing::Primary);
+}

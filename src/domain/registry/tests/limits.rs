@@ -1,0 +1,158 @@
+//! Cooldowns, overloads, used-up windows.
+
+use super::super::super::schedule::Purpose;
+use super::*;
+
+fn throttled(throttle: Throttle) -> Report {
+    Report { throttle: Some(throttle), ..Report::of(Outcome::Neutral) }
+}
+
+fn named(seconds: u64) -> Report {
+    throttled(Throttle::Named(Duration::from_secs(seconds)))
+}
+
+/// Leases `name` for a model and reports its end.
+fn limit(desk: &mut Desk, model: &str, report: Report) {
+    let Acquired::Granted(grant) = desk.ask(Ask { model: Some(model.into()), ..ask() }) else { panic!("not granted") };
+    desk.report(&grant, report, Some(model));
+}
+
+fn leased_for(desk: &mut Desk, model: &str) -> Option<String> {
+    match desk.ask(Ask { model: Some(model.into()), ..ask() }) {
+        Acquired::Granted(grant) => {
+            desk.settle(&grant, Outcome::Neutral);
+            Some(grant.endpoint.id.to_string())
+        }
+        Acquired::Waiting(_) | Acquired::Refused(_) => None,
+    }
+}
+
+#[test]
+fn a_rate_limited_endpoint_rests_for_that_model_in_its_home_queue() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    limit(&mut desk, "opus", named(10));
+    assert_eq!(leased_for(&mut desk, "opus").as_deref(), Some("b"));
+    assert_eq!(leased_for(&mut desk, "haiku").as_deref(), Some("a"));
+    assert_eq!(desk.standing("a"), Standing::Primary);
+    desk.now = 10;
+    assert_eq!(leased_for(&mut desk, "opus").as_deref(), Some("a"), "it comes back by itself: it was no fault");
+}
+
+#[test]
+fn with_all_in_a_cooldown_the_refusal_tells_the_soonest_end() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    limit(&mut desk, "m", named(20));
+    limit(&mut desk, "m", named(12));
+    let refused = desk.ask(Ask { model: Some("m".into()), ..ask() });
+    let Acquired::Refused(why) = refused else { panic!("{refused:?}") };
+    let soonest = Duration::from_secs(12);
+    assert_eq!(why, NoEndpoint::Cooling { total: 2, soonest, overloaded: false, exhausted: false });
+}
+
+#[test]
+fn overloads_isolate_only_after_a_long_time_without_success() {
+    let mut desk = Desk::new([primary("a")]);
+    for now in [0, 40, 80, 119] {
+        desk.now = now;
+        limit(&mut desk, "m", throttled(Throttle::Overload(None)));
+        assert_eq!(desk.standing("a"), Standing::Primary, "{now}");
+    }
+    desk.now = 150;
+    limit(&mut desk, "m", throttled(Throttle::Overload(None)));
+    assert_eq!(desk.standing("a"), Standing::Failure);
+    let isolation = desk.core.view_of_id("a").isolation.unwrap();
+    assert_eq!(isolation.reason, Reason::Overloaded);
+    assert!(desk.recover("a"));
+}
+
+#[test]
+fn a_used_up_window_is_verified_and_comes_back_early() {
+    let mut desk = Desk::new([primary("a")]);
+    limit(&mut desk, "m", named(3600));
+    let job = desk.core.conversations(at(1)).pop().unwrap();
+    assert_eq!((job.purpose, job.model.as_deref(), job.isolated_at), (Purpose::EarlyReturn, Some("m"), at(0)));
+    assert_eq!(leased_for(&mut desk, "m"), None);
+    desk.core.fit(&id("a"), job.epoch, Purpose::EarlyReturn, at(2), &mut desk.out);
+    desk.now = 2;
+    assert_eq!(leased_for(&mut desk, "m").as_deref(), Some("a"));
+    assert_eq!(desk.core.conversations(at(2)), []);
+}
+
+#[test]
+fn a_late_limit_of_an_older_epoch_changes_nothing() {
+    let mut desk = Desk::new([primary("a")]);
+    let late = desk.lease();
+    desk.fail("a");
+    desk.recover("a");
+    desk.report(&late, named(100), None);
+    assert_eq!(desk.core.view_of_id("a").cooldowns, []);
+    assert_eq!(desk.leased(), "a");
+}
+
+#[test]
+fn a_new_credential_has_no_cooldown() {
+    let mut desk = Desk::new([primary("a")]);
+    let grant = desk.lease();
+    desk.report(&grant, named(100), None);
+    let other = Endpoint {
+        auth: super::super::super::endpoint::Auth::Own {
+            style: super::super::super::endpoint::AuthStyle::XApiKey,
+            key: super::super::super::secret::Secret::new("another"),
+        },
+        ..primary("a")
+    };
+    desk.apply([other]);
+    assert_eq!(desk.leased(), "a");
+}
+
+#[test]
+fn further_retries_have_a_budget_and_the_first_turn_elsewhere_is_free() {
+    let policy = RegistryPolicy {
+        budget: super::super::super::budget::BudgetPolicy { ratio: 0.0, min_per_second: 0 },
+        ..registry_policy()
+    };
+    let mut desk = Desk::with(policy, [primary("a"), primary("b")]);
+    let epoch = desk.core.view_of_id("a").epoch;
+    let after_a = || Ask { tried: vec![tried("a", epoch)], ..ask() };
+    let free = desk.ask(Ask { turn: Turn::Second, ..after_a() });
+    assert!(matches!(free, Acquired::Granted(_)), "{free:?}");
+    for turn in [Turn::Further] {
+        let further = desk.ask(Ask { turn, ..after_a() });
+        assert!(matches!(further, Acquired::Refused(NoEndpoint::BudgetSpent)), "{further:?}");
+    }
+    let paced = desk.ask(Ask { turn: Turn::Paced, ..after_a() });
+    assert!(matches!(paced, Acquired::Granted(_)), "{paced:?}");
+    let again = Ask { reach: Reach::Again, turn: Turn::Second, ..after_a() };
+    let _b = desk.lease();
+    let same = (0..3).map(|_| desk.ask(again.clone())).find(|answer| matches!(answer, Acquired::Refused(_)));
+    assert!(matches!(same, Some(Acquired::Refused(NoEndpoint::BudgetSpent))), "the same endpoint again is not free");
+}
+
+#[test]
+fn another_host_comes_first_within_a_queue_and_the_last_attempt_goes_to_one() {
+    use super::super::super::endpoint::BaseUrl;
+    let on = |host: &str, endpoint: Endpoint| Endpoint {
+        base_url: BaseUrl::parse(&format!("http://{host}")).unwrap(),
+        ..endpoint
+    };
+    let same = || on("one.test", primary("b"));
+    let mut desk = Desk::new([
+        on("one.test", primary("a")),
+        same(),
+        Endpoint { priority: 5, ..on("two.test", primary("c")) },
+        on("three.test", secondary("d")),
+    ]);
+    let epoch = |desk: &Desk, name| desk.core.view_of_id(name).epoch;
+    let gone_wrong = |desk: &Desk, name| Tried { host_in_doubt: true, ..tried(name, epoch(desk, name)) };
+    let next = |desk: &mut Desk, ask: Ask| match desk.ask(ask) {
+        Acquired::Granted(grant) => grant.endpoint.id.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let after_a = vec![gone_wrong(&desk, "a")];
+    assert_eq!(next(&mut desk, Ask { tried: after_a.clone(), ..ask() }), "c", "though its priority is lower");
+    let after_c = vec![gone_wrong(&desk, "a"), tried("c", epoch(&desk, "c"))];
+    assert_eq!(next(&mut desk, Ask { tried: after_c.clone(), ..ask() }), "b");
+    assert_eq!(next(&mut desk, Ask { tried: after_c, is_last: true, ..ask() }), "d", "a secondary too");
+    let for_its_body = vec![Tried { host_in_doubt: false, ..after_a[0].clone() }];
+    assert_eq!(next(&mut desk, Ask { tried: for_its_body, ..ask() }), "b");
+}

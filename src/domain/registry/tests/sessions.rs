@@ -1,0 +1,126 @@
+//! Bound sessions.
+
+use super::super::super::ids::ClientId;
+use super::super::super::sessions::{Origin, SessionKey};
+use super::*;
+
+fn of_session(name: &str) -> Ask {
+    let key = SessionKey::new(None, Protocol::Anthropic, name);
+    Ask { origin: Origin::Session(key), model: Some("m".into()), ..ask() }
+}
+
+fn served(desk: &mut Desk, ask: Ask) -> String {
+    match desk.ask(ask) {
+        Acquired::Granted(grant) => {
+            desk.settle(&grant, Outcome::Success);
+            grant.endpoint.id.to_string()
+        }
+        other => panic!("not served: {other:?}"),
+    }
+}
+
+#[test]
+fn a_session_stays_with_its_endpoint() {
+    let mut desk = Desk::new([primary("a"), primary("b"), primary("c")]);
+    let first = served(&mut desk, of_session("s"));
+    for _ in 0..20 {
+        desk.leased();
+        assert_eq!(served(&mut desk, of_session("s")), first);
+    }
+}
+
+#[test]
+fn a_session_yields_to_isolation_and_is_not_stolen_back_on_recovery() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    assert_eq!(served(&mut desk, of_session("s")), "a");
+    desk.fail("a");
+    assert_eq!(served(&mut desk, of_session("s")), "b");
+    desk.recover("a");
+    desk.now = 599;
+    assert_eq!(served(&mut desk, of_session("s")), "b", "its cache is there");
+    desk.now = 599 + 600;
+    assert_eq!(served(&mut desk, of_session("s")), "a", "after so long its cache is cold");
+}
+
+#[test]
+fn an_idle_session_is_forgotten() {
+    let mut desk = Desk::new([Endpoint { weight: 1000, ..primary("a") }, Endpoint { weight: 1, ..primary("b") }]);
+    let sessions = |desk: &Desk| desk.core.view(at(desk.now)).sessions;
+    assert_eq!(served(&mut desk, of_session("s")), "a");
+    assert_eq!(sessions(&desk), 1);
+    desk.now = 3600;
+    desk.core.set_enabled(&id("a"), false, ADMIN, at(3600), &mut desk.out).unwrap();
+    assert_eq!(served(&mut desk, of_session("s")), "b");
+}
+
+#[test]
+fn one_clients_session_does_not_steer_anothers() {
+    let mut desk = Desk::new([primary("a"), primary("b")]);
+    let (alice, bob) = (ClientId::new("alice").unwrap(), ClientId::new("bob").unwrap());
+    let of = |client: &ClientId| {
+        let key = SessionKey::new(Some(client), Protocol::Anthropic, "s");
+        Ask { origin: Origin::Session(key), client: Some(client.clone()), ..ask() }
+    };
+    let first = served(&mut desk, of(&alice));
+    assert_ne!(served(&mut desk, of(&bob)), first, "it takes its own turn");
+    assert_eq!(served(&mut desk, of(&alice)), first);
+}
+
+#[test]
+fn weight_zero_keeps_bound_sessions_and_takes_no_new_ones() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    assert_eq!(served(&mut desk, of_session("old")), "a");
+    desk.apply([Endpoint { weight: 0, ..primary("a") }, secondary("b")]);
+    for _ in 0..5 {
+        assert_eq!(served(&mut desk, of_session("old")), "a");
+        assert_eq!(served(&mut desk, of_session("new")), "b");
+        assert_eq!(desk.leased(), "b");
+    }
+}
+
+#[test]
+fn a_short_cooldown_of_its_own_endpoint_is_waited_out_and_a_long_one_is_not() {
+    for (seconds, waits) in [(5, true), (6, false)] {
+        let mut desk = Desk::new([primary("a"), secondary("b")]);
+        assert_eq!(served(&mut desk, of_session("s")), "a");
+        let Acquired::Granted(grant) = desk.ask(of_session("s")) else { panic!("not granted") };
+        let limit = Throttle::Named(Duration::from_secs(seconds));
+        desk.report(&grant, Report { throttle: Some(limit), ..Report::of(Outcome::Neutral) }, Some("m"));
+        let next = desk.ask(of_session("s"));
+        assert_eq!(matches!(next, Acquired::Waiting(_)), waits, "{seconds} s: {next:?}");
+        if waits {
+            assert_eq!(desk.core.next_wake(), Some(at(seconds)));
+            desk.now = seconds;
+            desk.core.tick(at(seconds), &mut desk.out);
+            assert_eq!(desk.granted_to_waiters(), ["a"]);
+        }
+    }
+}
+
+#[test]
+fn a_full_endpoint_lends_its_session_out_and_has_it_back() {
+    let narrow = Endpoint { max_in_flight: NonZeroU32::new(1), ..primary("a") };
+    let mut desk = Desk::new([narrow, secondary("b")]);
+    assert_eq!(served(&mut desk, of_session("s")), "a");
+    let other = desk.lease();
+    assert_eq!(served(&mut desk, of_session("s")), "b");
+    desk.settle(&other, Outcome::Success);
+    assert_eq!(served(&mut desk, of_session("s")), "a");
+}
+
+#[test]
+fn a_session_whose_endpoint_has_failed_it_is_bound_elsewhere() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    assert_eq!(served(&mut desk, of_session("s")), "a");
+    let epoch = desk.core.view_of_id("a").epoch;
+    assert_eq!(served(&mut desk, Ask { tried: vec![tried("a", epoch)], turn: Turn::Second, ..of_session("s") }), "b");
+    assert_eq!(served(&mut desk, of_session("s")), "b");
+}
+
+#[test]
+fn a_new_credential_loses_its_sessions() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    served(&mut desk, of_session("s"));
+    desk.apply([secondary("b")]);
+    assert_eq!(desk.core.view(at(0)).sessions, 0);
+}

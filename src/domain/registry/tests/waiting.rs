@@ -1,0 +1,199 @@
+//! Parking: who waits for what, for how long, and in which order.
+
+use super::super::super::ids::ClientId;
+use super::*;
+
+fn parked(until: u64) -> Ask {
+    Ask { reach: Reach::Parked { until: at(until) }, ..ask() }
+}
+
+fn of(client: &str, until: u64) -> Ask {
+    Ask { client: Some(ClientId::new(client).unwrap()), ..parked(until) }
+}
+
+fn is_waiting(acquired: &Acquired) -> bool {
+    matches!(acquired, Acquired::Waiting(_))
+}
+
+fn refusals(desk: &mut Desk) -> Vec<NoEndpoint> {
+    let refused = |effect| match effect {
+        Effect::Refused(_, why) => Some(why),
+        _ => None,
+    };
+    desk.out.drain(..).filter_map(refused).collect()
+}
+
+fn hastened(desk: &mut Desk) -> usize {
+    let count = desk.out.iter().filter(|effect| matches!(effect, Effect::Hasten(_))).count();
+    desk.out.clear();
+    count
+}
+
+#[test]
+fn requests_wait_for_an_endpoint_that_recovers_first_come_first_served() {
+    let mut desk = Desk::new([Endpoint { max_in_flight: NonZeroU32::new(1), ..primary("a") }]);
+    desk.fail("a");
+    let Acquired::Waiting(first) = desk.ask(parked(10)) else { panic!("not waiting") };
+    assert!(is_waiting(&desk.ask(parked(10))));
+    desk.now = 3;
+    desk.out.clear();
+    desk.recover("a");
+    let granted: Vec<WaiterId> = desk
+        .out
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Granted(waiter, _) => Some(*waiter),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(granted, [first], "there is room for one");
+    assert_eq!(desk.core.view(at(3)).parked, 1);
+}
+
+#[test]
+fn parking_ends_in_a_refusal_when_the_allowance_is_spent() {
+    let mut desk = Desk::new([primary("a")]);
+    desk.fail("a");
+    assert!(is_waiting(&desk.ask(parked(10))));
+    assert_eq!(desk.core.next_wake(), Some(at(10)));
+    desk.now = 10;
+    desk.core.tick(at(10), &mut desk.out);
+    assert!(matches!(refusals(&mut desk)[..], [NoEndpoint::Isolated { isolated: 1, .. }]));
+}
+
+#[test]
+fn who_can_not_be_served_in_time_is_refused_at_once() {
+    let mut desk = Desk::new([primary("a")]);
+    desk.fail("a");
+    let epoch = desk.core.view_of_id("a").epoch;
+    desk.core.still_failing(&id("a"), epoch, at(1), at(61), at(2), &mut desk.out);
+    desk.now = 2;
+    let refused = desk.ask(parked(5));
+    let next = Duration::from_secs(4);
+    assert!(
+        matches!(refused, Acquired::Refused(NoEndpoint::Isolated { next: n, .. }) if n == next),
+        "a hastened verification may begin at 6: {refused:?}"
+    );
+    assert!(is_waiting(&desk.ask(parked(7))));
+    let none = desk.ask(Ask { reach: Reach::Fresh, ..ask() });
+    assert!(matches!(none, Acquired::Refused(_)), "{none:?}");
+}
+
+#[test]
+fn nobody_waits_for_what_only_the_operator_can_mend() {
+    let mut desk = Desk::new([primary("a")]);
+    let grant = desk.lease();
+    desk.settle(&grant, Outcome::Fatal(Fatal::Account));
+    desk.judge(&grant, Judgement::Trip { reason: Reason::Account, failures: 1 });
+    desk.out.clear();
+    assert!(matches!(desk.ask(parked(10)), Acquired::Refused(NoEndpoint::Isolated { needs_operator: true, .. })));
+    assert_eq!(hastened(&mut desk), 0);
+}
+
+#[test]
+fn verification_is_hastened_once_until_it_has_failed() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    desk.fail("a");
+    desk.out.clear();
+    desk.leased();
+    assert_eq!(hastened(&mut desk), 0, "another one is usable");
+    desk.fail("b");
+    desk.out.clear();
+    for _ in 0..5 {
+        assert!(is_waiting(&desk.ask(parked(10))));
+    }
+    assert_eq!(hastened(&mut desk), 1);
+    let epoch = desk.core.view_of_id("a").epoch;
+    desk.core.still_failing(&id("a"), epoch, at(1), at(61), at(1), &mut desk.out);
+    assert_eq!(hastened(&mut desk), 1, "who still waits asks again");
+}
+
+#[test]
+fn a_request_may_be_served_by_one_that_had_failed_it_and_has_recovered_since() {
+    let mut desk = Desk::new([primary("a")]);
+    let epoch = desk.core.view_of_id("a").epoch;
+    desk.fail("a");
+    let failed_there = Ask { tried: vec![tried("a", epoch)], turn: Turn::Second, ..parked(10) };
+    assert!(is_waiting(&desk.ask(failed_there)));
+    desk.recover("a");
+    assert_eq!(desk.granted_to_waiters(), ["a"]);
+}
+
+#[test]
+fn a_request_may_be_served_by_one_whose_cooldown_has_ended_since() {
+    let mut desk = Desk::new([primary("a")]);
+    let grant = desk.lease();
+    let limit = Some(Throttle::Named(Duration::from_secs(4)));
+    desk.report(&grant, Report { throttle: limit, ..Report::of(Outcome::Neutral) }, None);
+    let epoch = desk.core.view_of_id("a").epoch;
+    let limited_there = Ask { tried: vec![tried("a", epoch)], turn: Turn::Second, ..parked(10) };
+    assert!(is_waiting(&desk.ask(limited_there)));
+    assert_eq!(desk.core.next_wake(), Some(at(4)));
+    desk.now = 4;
+    desk.core.tick(at(4), &mut desk.out);
+    assert_eq!(desk.granted_to_waiters(), ["a"]);
+}
+
+#[test]
+fn an_overload_is_waited_out_within_the_deadline_and_a_limit_within_the_parking() {
+    for (throttle, waits) in [
+        (Throttle::Overload(Some(Duration::from_secs(20))), true),
+        (Throttle::Named(Duration::from_secs(20)), false),
+    ] {
+        let mut desk = Desk::new([primary("a")]);
+        let grant = desk.lease();
+        desk.report(&grant, Report { throttle: Some(throttle), ..Report::of(Outcome::Neutral) }, None);
+        assert_eq!(is_waiting(&desk.ask(Ask { deadline: at(60), ..parked(10) })), waits, "{throttle:?}");
+        assert!(!is_waiting(&desk.ask(Ask { deadline: at(20), ..parked(10) })), "{throttle:?}");
+    }
+}
+
+#[test]
+fn room_in_a_full_endpoint_goes_to_who_has_waited_longest() {
+    let mut desk = Desk::new([Endpoint { max_in_flight: NonZeroU32::new(1), ..primary("a") }]);
+    let first = desk.lease();
+    assert!(is_waiting(&desk.ask(parked(10))));
+    assert!(is_waiting(&desk.ask(parked(10))));
+    desk.settle(&first, Outcome::Success);
+    assert_eq!(desk.granted_to_waiters(), ["a"]);
+    desk.now = 10;
+    desk.core.tick(at(10), &mut desk.out);
+    assert_eq!(refusals(&mut desk), [NoEndpoint::Full { usable: 1 }]);
+}
+
+#[test]
+fn there_are_so_many_places_and_a_client_has_a_quarter_of_them_while_others_wait() {
+    let mut desk = Desk::with(RegistryPolicy { park_max: 8, ..registry_policy() }, [primary("a")]);
+    desk.fail("a");
+    for _ in 0..8 {
+        assert!(is_waiting(&desk.ask(of("greedy", 10))), "alone it may have them all");
+    }
+    assert!(!is_waiting(&desk.ask(of("greedy", 10))), "all places are taken");
+    desk.out.clear();
+    for _ in 0..2 {
+        assert!(is_waiting(&desk.ask(of("modest", 10))), "the greedy one makes room");
+    }
+    assert_eq!(refusals(&mut desk).len(), 2);
+    assert!(!is_waiting(&desk.ask(of("modest", 10))), "it has its quarter");
+    assert!(!is_waiting(&desk.ask(of("greedy", 10))));
+    assert_eq!(desk.core.view(at(0)).parked, 8);
+}
+
+#[test]
+fn a_client_that_leaves_frees_its_place() {
+    let mut desk = Desk::with(RegistryPolicy { park_max: 1, ..registry_policy() }, [primary("a")]);
+    desk.fail("a");
+    let Acquired::Waiting(waiter) = desk.ask(parked(10)) else { panic!("not waiting") };
+    assert!(!is_waiting(&desk.ask(parked(10))));
+    desk.core.leave(waiter);
+    assert!(is_waiting(&desk.ask(parked(10))));
+}
+
+#[test]
+fn waiting_for_a_verdict_takes_no_place() {
+    let mut desk = Desk::with(RegistryPolicy { park_max: 0, ..registry_policy() }, [primary("a")]);
+    let grant = desk.lease();
+    desk.settle(&grant, FAILED);
+    assert!(is_waiting(&desk.ask(ask())));
+    assert_eq!(desk.core.view(at(0)).parked, 0);
+}

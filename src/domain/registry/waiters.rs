@@ -1,0 +1,212 @@
+//! Requests that wait: for a verdict on the endpoint that they would get, or parked until one may serve them.
+
+use std::collections::VecDeque;
+
+use super::super::ids::{ClientId, EndpointId, Epoch};
+use super::super::time::Moment;
+use super::search::{Dearth, Search};
+use super::{Acquired, Ask, Effect, NoEndpoint, Outputs, RegistryCore, Turn, WaiterId};
+
+/// What a request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// A verdict, which comes by itself and soon: such waiters take no place.
+    Verdict,
+    /// An endpoint that may serve it.
+    Parked,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    id: WaiterId,
+    ask: Ask,
+    since: Moment,
+    why: Why,
+    /// When it has to be looked at even if nothing happens.
+    wake: Moment,
+}
+
+/// All who wait, first come first served.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    queue: VecDeque<Waiter>,
+    newest: u64,
+}
+
+impl Waiters {
+    pub(super) fn any_parked(&self) -> bool {
+        self.queue.iter().any(|waiter| waiter.why == Why::Parked)
+    }
+
+    pub(super) fn parked(&self) -> usize {
+        self.queue.iter().filter(|waiter| waiter.why == Why::Parked).count()
+    }
+
+    fn parked_for(&self, client: Option<&ClientId>) -> usize {
+        let theirs = |waiter: &&Waiter| waiter.why == Why::Parked && waiter.ask.client.as_ref() == client;
+        self.queue.iter().filter(theirs).count()
+    }
+
+    fn push(&mut self, ask: Ask, since: Moment, why: Why, wake: Moment) -> WaiterId {
+        self.newest += 1;
+        let id = WaiterId(self.newest);
+        self.queue.push_back(Waiter { id, ask, since, why, wake });
+        id
+    }
+}
+
+/// Whether there is a place to park at.
+enum Place {
+    Free,
+    /// This one has to give up its own: its client takes more than its share.
+    InPlaceOf(WaiterId),
+    None,
+}
+
+/// What becomes of a request that was looked at.
+enum Look {
+    Granted(super::Grant),
+    Waits(Why, Moment),
+    Refused(NoEndpoint),
+}
+
+impl RegistryCore {
+    pub(super) fn grant_or_wait(&mut self, ask: Ask, now: Moment, out: &mut Outputs) -> Acquired {
+        let is_second = ask.turn != Turn::First;
+        if let Some(request) = ask.fingerprint
+            && is_second
+            && self.opinions.is_poisoned(request, now)
+        {
+            return Acquired::Refused(NoEndpoint::Poisoned);
+        }
+        match self.look(&ask, now, None, now, out) {
+            Look::Granted(grant) => Acquired::Granted(grant),
+            Look::Refused(why) => Acquired::Refused(why),
+            Look::Waits(why, wake) => Acquired::Waiting(self.waiters.push(ask, now, why, wake)),
+        }
+    }
+
+    /// Looks for an endpoint. `waits` is what the request has waited for so far, since `since`.
+    fn look(&mut self, ask: &Ask, since: Moment, waits: Option<Why>, now: Moment, out: &mut Outputs) -> Look {
+        let mut search = self.search(ask, since, now, true);
+        if let Search::Patience { .. } = search
+            && waits != Some(Why::Parked)
+            && !self.takes_place(ask, now, out)
+        {
+            search = self.search(ask, since, now, false);
+        }
+        match search {
+            Search::Found(found) => match self.grant(ask, &found, now) {
+                Ok(grant) => Look::Granted(grant),
+                Err(why) => Look::Refused(why),
+            },
+            Search::Held => Look::Waits(waits.unwrap_or(Why::Verdict), ask.deadline),
+            Search::Patience { until } => Look::Waits(Why::Parked, until.min(ask.deadline)),
+            Search::Nothing(dearth) => {
+                self.hasten(&dearth, now, out);
+                match dearth.wake(ask, now) {
+                    Some(wake) if waits == Some(Why::Parked) || self.takes_place(ask, now, out) => {
+                        Look::Waits(Why::Parked, wake)
+                    }
+                    Some(_) | None => Look::Refused(dearth.verdict()),
+                }
+            }
+            Search::TooLate => Look::Refused(NoEndpoint::TooLate),
+        }
+    }
+
+    /// Takes a place for a request to be parked at, if there is one for it.
+    fn takes_place(&mut self, ask: &Ask, now: Moment, out: &mut Outputs) -> bool {
+        match self.place_for(ask) {
+            Place::Free => true,
+            Place::None => false,
+            Place::InPlaceOf(waiter) => {
+                let index = self.waiters.queue.iter().position(|other| other.id == waiter);
+                if let Some(Waiter { id, ask, since, .. }) = index.and_then(|index| self.waiters.queue.remove(index)) {
+                    let why = match self.search(&ask, since, now, false) {
+                        Search::Nothing(dearth) => dearth.verdict(),
+                        Search::Found(_) | Search::Held | Search::Patience { .. } | Search::TooLate => NoEndpoint::TooLate,
+                    };
+                    out.push(Effect::Refused(id, why));
+                }
+                true
+            }
+        }
+    }
+
+    /// No client takes more than a quarter of the places while others wait.
+    fn place_for(&self, ask: &Ask) -> Place {
+        let most = self.policy.park_max;
+        let share = (most / 4).max(1);
+        let parked = self.waiters.parked();
+        let own = self.waiters.parked_for(ask.client.as_ref());
+        let others_wait = parked > own;
+        if others_wait && own >= share {
+            return Place::None;
+        }
+        if parked < most {
+            return Place::Free;
+        }
+        let takes_too_much = |waiter: &&Waiter| {
+            waiter.why == Why::Parked
+                && waiter.ask.client != ask.client
+                && self.waiters.parked_for(waiter.ask.client.as_ref()) > share
+        };
+        match self.waiters.queue.iter().rev().find(takes_too_much) {
+            Some(waiter) => Place::InPlaceOf(waiter.id),
+            None => Place::None,
+        }
+    }
+
+    /// Has the isolated endpoints verified that requests wait for, where none is usable.
+    fn hasten(&mut self, dearth: &Dearth, now: Moment, out: &mut Outputs) {
+        if dearth.any_usable() {
+            return;
+        }
+        let wanted: Vec<(EndpointId, Epoch)> = dearth
+            .isolated()
+            .filter(|isolated| isolated.comes_for_requests && now < isolated.scheduled)
+            .filter(|isolated| !self.hastened.contains(&isolated.endpoint))
+            .map(|isolated| (isolated.endpoint.clone(), isolated.epoch))
+            .collect();
+        if !wanted.is_empty() {
+            self.hastened.extend(wanted.iter().map(|(endpoint, _)| endpoint.clone()));
+            out.push(Effect::Hasten(wanted));
+        }
+    }
+
+    /// Looks at all waiters again, first come first served.
+    pub(super) fn look_at_waiters(&mut self, now: Moment, out: &mut Outputs) {
+        for mut waiter in std::mem::take(&mut self.waiters.queue) {
+            match self.look(&waiter.ask, waiter.since, Some(waiter.why), now, out) {
+                Look::Granted(grant) => out.push(Effect::Granted(waiter.id, grant)),
+                Look::Refused(why) => out.push(Effect::Refused(waiter.id, why)),
+                Look::Waits(why, wake) => {
+                    (waiter.why, waiter.wake) = (why, wake);
+                    self.waiters.queue.push_back(waiter);
+                }
+            }
+        }
+    }
+
+    /// Looks at the clock: cooldowns end, and so does patience.
+    pub fn tick(&mut self, now: Moment, out: &mut Outputs) {
+        self.look_at_waiters(now, out);
+        self.check_invariants();
+    }
+
+    /// When [`Self::tick`] is wanted next.
+    pub fn next_wake(&self) -> Option<Moment> {
+        self.waiters.queue.iter().map(|waiter| waiter.wake).min()
+    }
+
+    /// Forgets a waiter whose client has left.
+    pub fn leave(&mut self, waiter: WaiterId) {
+        self.waiters.queue.retain(|waiting| waiting.id != waiter);
+    }
+
+    /// How many requests wait, parked or for a verdict.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiters.queue.len()
+    }
+}
