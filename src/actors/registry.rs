@@ -235,6 +235,8 @@ impl Handler<Acquire> for Registry {
 
     fn handle(&mut self, Acquire { ask, reply }: Acquire, ctx: &mut Self::Context) {
         let model = ask.model.clone();
+        // Who has left takes no place from who has come.
+        self.forget_who_left();
         let mut effects = Vec::new();
         let acquired = self.core.acquire(ask, self.clock.now(), &mut effects);
         self.carry_out(effects, ctx);
@@ -386,6 +388,7 @@ impl Handler<ViewRegistry> for Registry {
     type Result = MessageResult<ViewRegistry>;
 
     fn handle(&mut self, _: ViewRegistry, _: &mut Self::Context) -> Self::Result {
+        self.forget_who_left();
         MessageResult(self.core.view(self.clock.now()))
     }
 }

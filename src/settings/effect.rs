@@ -14,17 +14,10 @@ enum Pending {
 }
 
 /// Keys, where one `*` stands for anything.
-const PENDING: [(&str, Pending); 22] = [
+const PENDING: [(&str, Pending); 15] = [
     ("timeouts.first_content", Pending::Noted),
     ("timeouts.suspect", Pending::Noted),
     ("stream.*", Pending::Noted),
-    ("retry.max_per_endpoint", Pending::Noted),
-    ("retry.backoff*", Pending::Noted),
-    ("retry.budget_*", Pending::Noted),
-    ("retry.park*", Pending::Noted),
-    ("rate_limit.*", Pending::Noted),
-    ("overload.*", Pending::Noted),
-    ("affinity.*", Pending::Noted),
     ("state.file", Pending::Noted),
     ("reload.watch", Pending::Noted),
     ("webhook.*", Pending::Noted),
@@ -42,7 +35,7 @@ const PENDING: [(&str, Pending); 22] = [
 /// A key that is set away from its default and has no effect yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// The key, such as `retry.park`.
+    /// The key, such as `state.file`.
     pub key: String,
     /// What is to be known of it, in a sentence.
     pub text: String,

@@ -17,11 +17,17 @@ mod isolation;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod load;
+#[cfg(test)]
+mod opinions;
 #[cfg(test)]
 mod outcomes;
 #[cfg(test)]
 mod own_routes;
+#[cfg(test)]
+mod parking;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
@@ -31,7 +37,11 @@ mod recovery;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod retries;
+#[cfg(test)]
 mod selection;
+#[cfg(test)]
+mod sessions;
 #[cfg(test)]
 mod streams;
 #[cfg(test)]

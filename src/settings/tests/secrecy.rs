@@ -103,8 +103,7 @@ fn check_describes_what_would_run_without_a_secret() {
         "claude-*",
         "disabled",
         "alice",
-        "retry.park is set, but",
-        "otel.endpoint",
+        "otel.endpoint is set, but",
     ] {
         assert!(output.contains(part), "{part}: {output}");
     }

@@ -60,6 +60,8 @@ struct State {
     faults: Vec<String>,
     scripts: Scripts,
     behaviour: Behaviour,
+    /// What requests of other traffic get whose body holds these words.
+    answers: Vec<(String, Step)>,
     required_key: Option<String>,
     is_verification: Predicate,
 }
@@ -109,6 +111,7 @@ impl Upstream {
             faults: Vec::new(),
             scripts: Scripts::default(),
             behaviour: Behaviour::honest(),
+            answers: Vec::new(),
             required_key: None,
             is_verification: Rc::new(is_verification),
         };
@@ -148,6 +151,11 @@ impl Upstream {
         self.shared.state.borrow_mut().behaviour = behaviour;
     }
 
+    /// For all traffic whose body holds these words; comes before every script.
+    pub(crate) fn answers_to(&self, words: &str, step: Step) {
+        self.shared.state.borrow_mut().answers.push((words.to_owned(), step));
+    }
+
     /// For the next requests of either sort, one step each.
     pub(crate) fn script(&self, steps: impl IntoIterator<Item = Step>) {
         self.shared.state.borrow_mut().scripts.any.extend(steps);
@@ -180,6 +188,7 @@ impl Upstream {
             let mut state = self.shared.state.borrow_mut();
             state.scripts = Scripts::default();
             state.behaviour = Behaviour::honest();
+            state.answers.clear();
             state.required_key = None;
         }
         self.up();
@@ -317,7 +326,9 @@ impl Shared {
             Sort::Traffic => (&mut state.scripts.traffic, &state.behaviour.traffic),
             Sort::Verification => (&mut state.scripts.verifications, &state.behaviour.verifications),
         };
-        let scripted = step.or_else(|| own.pop_front()).or_else(|| state.scripts.any.pop_front());
+        let holds = |words: &str| sort == Sort::Traffic && request.body.windows(words.len()).any(|part| part == words.as_bytes());
+        let answer = state.answers.iter().find(|(words, _)| holds(words)).map(|(_, step)| step.clone());
+        let scripted = step.or(answer).or_else(|| own.pop_front()).or_else(|| state.scripts.any.pop_front());
         let step = scripted.unwrap_or_else(|| usual.clone());
         self.arrived.send_replace(arrived);
         (request, step)

@@ -117,7 +117,8 @@ impl Connection {
         let (settling, exchange) = watch::channel(Exchange::Answering);
         let RequestHead { method, target, headers } = head;
         let connection = self.number;
-        let request = |number| Recorded { method, target, headers, body, chunked, connection, number, exchange };
+        let came = std::time::Instant::now();
+        let request = |number| Recorded { method, target, headers, body, chunked, connection, number, came, exchange };
         let (request, step) = self.shared.record(request, before_body);
         (request, Settling(settling), step)
     }

@@ -1,5 +1,7 @@
 //! What an upstream remembers of a request.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -36,6 +38,8 @@ pub(crate) struct Recorded {
     pub(crate) connection: usize,
     /// Its place in the order of arrival, counted from 0.
     pub(crate) number: usize,
+    /// When it had come.
+    pub(crate) came: Instant,
     pub(super) exchange: watch::Receiver<Exchange>,
 }
 

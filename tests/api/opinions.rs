@@ -1,0 +1,152 @@
+//! Second opinions: one poisoned conversation can't empty the pool, and a real outage is still seen.
+
+use serde_json::{Value, json};
+
+use crate::support::app::{Setup, TRAFFIC, TestApp, body, message};
+use crate::support::eventually::eventually;
+use crate::support::upstream::Upstream;
+use crate::support::upstream::step::{Behaviour, error, html, ok, status};
+
+/// The message that every sound upstream answers 500 to: the gateway's upstreams here know it by its text.
+fn poison() -> String {
+    body(false).replace("Say hello.", "POISON")
+}
+
+async fn send_poison(app: &TestApp) -> u16 {
+    app.client().await.post("/v1/messages", &[TRAFFIC], poison()).await.status
+}
+
+/// So many sound upstreams, which choke on poison.
+async fn sound(names: &[&'static str]) -> Vec<Upstream> {
+    let mut upstreams = Vec::new();
+    for name in names {
+        let upstream = Upstream::anthropic(name).await;
+        upstream.answers_to("POISON", status(500));
+        upstreams.push(upstream);
+    }
+    upstreams
+}
+
+fn pool(upstreams: &[Upstream]) -> Setup {
+    upstreams.iter().fold(Setup::new().section("retry", "backoff = \"1ms\""), Setup::primary)
+}
+
+async fn isolated(app: &TestApp) -> Value {
+    app.stats().await["queues"]["failure"].clone()
+}
+
+#[actix_web::test]
+async fn a_poisoned_conversation_alone_leaves_nobody_isolated() {
+    for names in [&["a"][..], &["a", "b", "c"]] {
+        let upstreams = sound(names).await;
+        let app = pool(&upstreams).verified_on_demand().start().await;
+        for number in 0..50 {
+            assert_eq!(send_poison(&app).await, 500, "{names:?}");
+            assert_eq!(isolated(&app).await, json!([]), "after {number} of {names:?}");
+        }
+        for row in app.stats().await["endpoints"].as_array().unwrap() {
+            assert_eq!(row["consecutive_failures"], 0, "{row}");
+        }
+        app.finish().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_poisoned_conversation_among_good_traffic_leaves_nobody_isolated() {
+    for names in [&["a"][..], &["a", "b", "c"]] {
+        let upstreams = sound(names).await;
+        let app = pool(&upstreams).verified_on_demand().start().await;
+        let mut client = app.client().await;
+        for number in 0..50 {
+            assert_eq!(send_poison(&app).await, 500);
+            assert_eq!(message(&mut client, number).await.status, 200);
+        }
+        assert_eq!(isolated(&app).await, json!([]), "{names:?}");
+        app.finish().await;
+    }
+}
+
+#[actix_web::test]
+async fn nine_poisoned_requests_at_once_leave_all_in_traffic_at_full_share() {
+    let upstreams = sound(&["a", "b", "c"]).await;
+    let app = pool(&upstreams).verified_on_demand().start().await;
+    let answers = futures_util::future::join_all((0..9).map(|_| send_poison(&app))).await;
+    assert!(answers.iter().all(|status| *status >= 500), "{answers:?}");
+    eventually("all are back", async || isolated(&app).await == json!([])).await;
+    for row in app.stats().await["endpoints"].as_array().unwrap() {
+        assert_eq!((&row["effective_weight"], &row["status"]), (&json!(100.0), &json!("healthy")), "{row}");
+    }
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_request_found_to_be_the_cause_gets_a_single_attempt() {
+    let upstreams = sound(&["a", "b", "c"]).await;
+    let app = pool(&upstreams).verified_on_demand().start().await;
+    send_poison(&app).await;
+    eventually("the opinions", async || upstreams.iter().all(|upstream| upstream.verifications() == 1)).await;
+    eventually("their verdicts", async || {
+        app.events().await.iter().filter(|event| event["kind"] == "second_opinion").count() == 3
+    })
+    .await;
+    let answer = app.client().await.post("/v1/messages", &[TRAFFIC], poison()).await;
+    assert_eq!((answer.status, answer.header("x-qcc-attempts")), (500, Some("1")));
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_real_outage_of_all_is_still_seen() {
+    for names in [&["a"][..], &["a", "b"]] {
+        let upstreams = sound(names).await;
+        for upstream in &upstreams {
+            upstream.behave(Behaviour::always(html()));
+        }
+        let app = pool(&upstreams).verified_on_demand().start().await;
+        app.message().await;
+        eventually("all are isolated", async || {
+            isolated(&app).await.as_array().map(Vec::len) == Some(names.len())
+        })
+        .await;
+        assert_eq!(app.row("a").await["isolated_reason"], "body");
+        app.finish().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_relay_that_refuses_one_clients_script_stays_for_the_others() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.answers_to("POISON", error(403, "permission_error", "this client is not welcome"));
+    let app = Setup::new().primary(&a).secondary(&b).verified_on_demand().start().await;
+    for _ in 0..20 {
+        let answer = app.client().await.post("/v1/messages", &[TRAFFIC], poison()).await;
+        assert_eq!(answer.header("x-qcc-endpoint"), Some("b"));
+    }
+    eventually("the opinion", async || a.verifications() == 1).await;
+    assert_eq!(app.message().await.header("x-qcc-endpoint"), Some("a"));
+    assert_eq!(a.verifications(), 1, "it is not asked again so soon");
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_key_that_is_forbidden_everything_is_isolated() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.behave(Behaviour::always(status(403)));
+    let app = Setup::new().primary(&a).secondary(&b).verified_on_demand().start().await;
+    assert_eq!(app.message().await.header("x-qcc-endpoint"), Some("b"));
+    eventually("the isolation", async || app.row("a").await["standing"] == "failure").await;
+    assert_eq!((a.verifications(), &app.row("a").await["isolated_reason"]), (2, &json!("credential")));
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_failure_that_another_endpoint_did_not_have_counts() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.behave(Behaviour::honest().traffic(status(500)).verifications(ok()));
+    let app = Setup::new().primary(&a).secondary(&b).verified_on_demand().start().await;
+    for _ in 0..3 {
+        assert_eq!(app.message().await.status, 200);
+    }
+    assert_eq!(app.row("a").await["standing"], "failure");
+    assert_eq!(a.verifications(), 0, "nobody doubts it");
+    app.finish().await;
+}

@@ -1,0 +1,97 @@
+//! Conversations that stay with their endpoint.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::support::app::{Setup, TRAFFIC, TestApp, body};
+use crate::support::upstream::Upstream;
+use crate::support::upstream::step::{Behaviour, status};
+
+async fn served_by(app: &TestApp, headers: &[(&str, &str)], body: String) -> String {
+    let headers: Vec<_> = headers.iter().copied().chain([TRAFFIC]).collect();
+    let answer = app.client().await.post("/v1/messages", &headers, body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.header("x-qcc-endpoint").unwrap().to_owned()
+}
+
+fn with(member: &str, value: Value) -> String {
+    let mut message: Value = serde_json::from_str(&body(false)).unwrap();
+    message[member] = value;
+    message.to_string()
+}
+
+#[actix_web::test]
+async fn a_session_is_named_by_header_or_body_and_stays_with_its_endpoint() {
+    let upstreams =
+        [Upstream::anthropic("a").await, Upstream::anthropic("b").await, Upstream::anthropic("c").await];
+    let mut setup = Setup::new();
+    for upstream in &upstreams {
+        setup = setup.primary(upstream);
+    }
+    let app = setup.start().await;
+    let named: [(&[(&str, &str)], String); 5] = [
+        (&[("x-claude-code-session-id", "s1")], body(false)),
+        (&[("x-conversation-id", "s2")], body(false)),
+        (&[], with("metadata", json!({"user_id": "s3"}))),
+        (&[], with("prompt_cache_key", json!("s4"))),
+        (&[], with("conversation_id", json!("s5"))),
+    ];
+    for (headers, body) in named {
+        let mut seen = BTreeSet::new();
+        for _ in 0..6 {
+            seen.insert(served_by(&app, headers, body.clone()).await);
+        }
+        assert_eq!(seen.len(), 1, "{headers:?} {body}");
+    }
+    let mut without = BTreeSet::new();
+    for _ in 0..6 {
+        without.insert(served_by(&app, &[], body(false)).await);
+    }
+    assert_eq!(without.len(), 3, "without a session each takes its turn");
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_bound_session_leaves_an_isolated_endpoint_and_stays_away_when_it_recovers() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.behave(Behaviour::honest().traffic(status(500)));
+    let app = Setup::new()
+        .section("breaker", "failure_threshold = 1")
+        .primary(&a)
+        .secondary(&b)
+        .verified_on_demand()
+        .start()
+        .await;
+    let session = [("x-claude-code-session-id", "s")];
+    assert_eq!(served_by(&app, &session, body(false)).await, "b");
+    a.mend();
+    assert_eq!(app.admin("a", "verify").await.json()["ok"], true);
+    assert_eq!(app.row("a").await["standing"], "primary");
+    assert_eq!(served_by(&app, &session, body(false)).await, "b", "its prompt cache is there");
+    assert_eq!(served_by(&app, &[("x-claude-code-session-id", "new")], body(false)).await, "a");
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn weight_zero_drains() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    let app = Setup::new().endpoint("a", &a.base_url(), "weight = 0").primary(&b).start().await;
+    for number in 0..5 {
+        let number = number.to_string();
+        assert_eq!(served_by(&app, &[("x-claude-code-session-id", number.as_str())], body(false)).await, "b");
+    }
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn without_affinity_sessions_take_turns() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    let app = Setup::new().section("affinity", "enabled = false").primary(&a).primary(&b).start().await;
+    let mut seen = BTreeSet::new();
+    for _ in 0..4 {
+        seen.insert(served_by(&app, &[("x-claude-code-session-id", "s")], body(false)).await);
+    }
+    assert_eq!(seen.len(), 2);
+    app.finish().await;
+}
