@@ -5,6 +5,8 @@ mod admin;
 #[cfg(test)]
 mod cancellation;
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod conformance;
 #[cfg(test)]
 mod connections;

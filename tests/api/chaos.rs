@@ -1,0 +1,215 @@
+//! The fault schedule: five upstreams, of which at any moment some are in trouble and two at least are sound. Faults of every
+//! row come in bursts under steady mixed traffic, and no client notices but those whose stream breaks half-way.
+//!
+//! `QCC_CHAOS_SECONDS` says how long it lasts, `QCC_CHAOS_SEED` replays one schedule.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use crate::support::app::{Setup, TRAFFIC, TestApp, body};
+use crate::support::eventually::eventually;
+use crate::support::raw_client::{Answer, Ended};
+use crate::support::upstream::Upstream;
+use crate::support::upstream::step::{
+    Behaviour, Step, close, empty, error, html, never_answer, raw, reset, sse, status, status_and, status_with, truncate,
+};
+
+const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+const CLIENTS: u64 = 12;
+/// How long a burst lasts, and how long an upstream is sound before the next one, in milliseconds.
+const BURST: std::ops::Range<u64> = 150..500;
+/// At most so many upstreams are in trouble at a time.
+const MOST_IN_TROUBLE: usize = 3;
+
+/// When a fault shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shows {
+    /// Before anything of an answer is passed on: no client may notice.
+    Early,
+    /// In the middle of a stream: its client sees that it broke.
+    Late,
+}
+
+fn faults() -> Vec<(&'static str, Step, Shows)> {
+    let json = [("content-type", "application/json")];
+    let page = [("content-type", "text/html")];
+    vec![
+        ("500", status(500), Shows::Early),
+        ("502 HTML", status_with(502, &page, "<h1>Bad gateway</h1>"), Shows::Early),
+        ("408", status(408), Shows::Early),
+        ("401", status(401), Shows::Early),
+        ("403", status(403), Shows::Early),
+        ("billing", error(400, "invalid_request_error", "Your credit balance is too low to go on"), Shows::Early),
+        ("no model", error(404, "not_found_error", "model: claude-haiku-4-5"), Shows::Early),
+        ("portal", status_with(302, &[("location", "https://portal.test/")], ""), Shows::Early),
+        ("wrong URL", status_with(404, &page, "<h1>Not found</h1>"), Shows::Early),
+        ("429", status_and(429, &[("retry-after-ms", "200")]), Shows::Early),
+        ("429 bare", status(429), Shows::Early),
+        ("529", status(529), Shows::Early),
+        ("error in a 200", status_with(200, &json, r#"{"type":"error","error":{"type":"api_error","message":"x"}}"#), Shows::Early),
+        ("HTML in a 200", html(), Shows::Early),
+        ("nothing in a 200", empty(), Shows::Early),
+        ("truncated", truncate(), Shows::Early),
+        ("closed", close(), Shows::Early),
+        ("reset", reset(), Shows::Early),
+        ("no HTTP", raw("SSH-2.0-OpenSSH_9.6\r\n").then(close()), Shows::Early),
+        ("silent", never_answer(), Shows::Early),
+        ("overloaded in a stream", sse(0).then_error("overloaded_error"), Shows::Early),
+        ("error first in a stream", sse(0).then_error("api_error"), Shows::Early),
+        ("only a preamble", sse(0).then_close(), Shows::Early),
+        ("cut stream", sse(2).then_reset(), Shows::Late),
+        ("error in a stream", sse(2).then_error("api_error"), Shows::Late),
+        ("stalled stream", sse(2).then_stall(), Shows::Late),
+    ]
+}
+
+/// What the clients saw.
+#[derive(Default)]
+struct Seen {
+    served: u32,
+    broken: u32,
+    failures: Vec<String>,
+}
+
+impl Seen {
+    fn take_in(&mut self, answer: &Answer, streamed: bool, late: &BTreeSet<String>) {
+        let is_whole = answer.status == 200
+            && answer.ended == Ended::Whole
+            && if streamed {
+                answer.events().last().is_some_and(|event| event.name.as_deref() == Some("message_stop"))
+            } else {
+                answer.text().contains("end_turn")
+            };
+        if is_whole {
+            let starts = answer.events().iter().filter(|event| event.name.as_deref() == Some("message_start")).count();
+            assert_eq!(starts, usize::from(streamed), "one answer, and one only: {}", answer.text());
+            self.served += 1;
+            return;
+        }
+        let told = answer.ended != Ended::Whole
+            || answer.events().last().is_some_and(|event| event.name.as_deref() == Some("error"));
+        let by_late_fault = answer.header("x-qcc-endpoint").is_some_and(|endpoint| late.contains(endpoint));
+        if streamed && answer.status == 200 && told && by_late_fault {
+            self.broken += 1;
+        } else {
+            let trail = answer.header("x-qcc-trail").unwrap_or_default();
+            self.failures.push(format!("{} {:?} {trail}: {}", answer.status, answer.ended, answer.text()));
+        }
+    }
+}
+
+/// Who is in trouble, and who ever had a fault that shows late.
+#[derive(Default)]
+struct Trouble {
+    now: BTreeMap<usize, Instant>,
+    late: BTreeSet<String>,
+    had: BTreeMap<&'static str, u32>,
+}
+
+async fn schedule(rng: &mut Rng, upstreams: &[Upstream], trouble: &RefCell<Trouble>, until: Instant) {
+    let mut rows = faults();
+    let mut next_row = 0;
+    let mut next_victim = 0;
+    while Instant::now() < until {
+        let over: Vec<usize> = {
+            let mut trouble = trouble.borrow_mut();
+            let over = trouble.now.iter().filter(|(_, end)| **end <= Instant::now()).map(|(index, _)| *index).collect();
+            for index in &over {
+                trouble.now.remove(index);
+            }
+            over
+        };
+        for index in over {
+            upstreams[index].behave(Behaviour::honest());
+        }
+        if trouble.borrow().now.len() < MOST_IN_TROUBLE {
+            if next_row == 0 {
+                rng.shuffle(&mut rows);
+            }
+            let (name, step, shows) = rows[next_row].clone();
+            next_row = (next_row + 1) % rows.len();
+            let victim = next_victim % upstreams.len();
+            next_victim += 1;
+            let mut trouble = trouble.borrow_mut();
+            if let std::collections::btree_map::Entry::Vacant(place) = trouble.now.entry(victim) {
+                place.insert(Instant::now() + Duration::from_millis(rng.u64(BURST)));
+                *trouble.had.entry(name).or_default() += 1;
+                if shows == Shows::Late {
+                    trouble.late.insert(NAMES[victim].to_owned());
+                }
+                upstreams[victim].behave(Behaviour::always(step));
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(rng.u64(20..80))).await;
+    }
+    for upstream in upstreams {
+        upstream.behave(Behaviour::honest());
+    }
+}
+
+async fn traffic(app: &TestApp, seed: u64, trouble: &RefCell<Trouble>, seen: &RefCell<Seen>, until: Instant) {
+    let mut rng = Rng::with_seed(seed);
+    let session = format!("session-{seed}");
+    while Instant::now() < until {
+        let streamed = rng.bool();
+        let mut headers = vec![TRAFFIC];
+        if rng.bool() {
+            headers.push(("x-claude-code-session-id", session.as_str()));
+        }
+        let answer = app.client().await.post("/v1/messages", &headers, body(streamed)).await;
+        seen.borrow_mut().take_in(&answer, streamed, &trouble.borrow().late);
+        tokio::time::sleep(Duration::from_millis(rng.u64(1..20))).await;
+    }
+}
+
+fn number(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+}
+
+#[actix_web::test]
+async fn while_any_endpoint_is_sound_no_client_notices_an_outage() {
+    let lasts = Duration::from_secs(number("QCC_CHAOS_SECONDS", 8));
+    let seed = number("QCC_CHAOS_SEED", fastrand::u64(..));
+    println!("QCC_CHAOS_SEED={seed}");
+    let mut upstreams = Vec::new();
+    let mut setup = Setup::new()
+        .section("timeouts", "first_event = \"400ms\"\nfirst_content = \"400ms\"\nresponse = \"400ms\"\nstream_idle = \"400ms\"")
+        .section("breaker", "failure_threshold = 2")
+        .section("overload", "cooldown = \"50ms\"\ncooldown_max = \"200ms\"\nisolate_after = \"2s\"")
+        .section("rate_limit", "default_cooldown = \"100ms\"")
+        .section("retry", "backoff = \"10ms\"\nbackoff_max = \"50ms\"")
+        .section(
+            "verifier",
+            "initial_delay = \"50ms\"\ninterval = \"100ms\"\ninterval_account = \"100ms\"\ntimeout = \"500ms\"\nslow_start = \"200ms\"\nconcurrency = 5",
+        );
+    for (index, name) in NAMES.into_iter().enumerate() {
+        let upstream = Upstream::anthropic(name).await;
+        setup = if index < 3 { setup.primary(&upstream) } else { setup.secondary(&upstream) };
+        upstreams.push(upstream);
+    }
+    let app = setup.start().await;
+    let (trouble, seen) = (RefCell::new(Trouble::default()), RefCell::new(Seen::default()));
+    let until = Instant::now() + lasts;
+    let mut rng = Rng::with_seed(seed);
+    let clients = (0..CLIENTS).map(|client| traffic(&app, seed ^ client, &trouble, &seen, until));
+    tokio::join!(schedule(&mut rng, &upstreams, &trouble, until), futures_util::future::join_all(clients));
+
+    let Seen { served, broken, failures } = seen.into_inner();
+    let had = trouble.into_inner().had;
+    println!("served {served}, broken half-way {broken}, faults {had:?}");
+    assert!(failures.is_empty(), "{} clients noticed, of {served}; the first: {}", failures.len(), failures[0]);
+    assert!(served > 500, "only {served} were served");
+
+    eventually("all are back", async || app.stats().await["failure_queue_size"] == 0).await;
+    let events = app.events().await;
+    for name in NAMES {
+        for kind in ["isolated", "recovered"] {
+            let was = events.iter().any(|event| event["kind"] == kind && event["endpoint"] == name);
+            assert!(was, "{name} was never {kind}");
+        }
+    }
+    app.finish().await;
+}
