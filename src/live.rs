@@ -16,7 +16,7 @@ use crate::domain::schedule::{Purpose, VerifyJob};
 use crate::domain::time::Moment;
 use crate::settings::Loaded;
 use crate::upstream::tls::{TlsConfigError, client_config};
-use crate::upstream::{Client, Limits, Probe};
+use crate::upstream::{Bill, Client, Limits, Probe};
 
 /// What came of the conversations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub async fn verify_all(loaded: &Loaded) -> Result<Verdicts, TlsConfigError> {
             return (Arc::clone(endpoint), None);
         }
         let code = Code::from_random(fastrand::u64(..));
-        (Arc::clone(endpoint), Some(probe.converse(&job(endpoint), code, clock).await))
+        (Arc::clone(endpoint), Some(probe.converse(&job(endpoint), code, clock, &Bill::default()).await))
     };
     let conversations = futures_util::stream::iter(loaded.topology.iter().map(converse));
     let verdicts: Vec<_> = conversations.buffered(loaded.settings.verifier.concurrency).collect().await;

@@ -74,3 +74,61 @@ impl Handler<Drain> for Breakers {
         self.lifeline.release();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::breaker::Judgement;
+    use crate::domain::ids::{Epoch, Serial, Ticket};
+    use crate::domain::outcome::{FailureKind, Outcome};
+    use crate::domain::registry::Observation;
+    use crate::domain::testing::{at, id};
+
+    /// A registry that only listens.
+    struct Silent(Rc<RefCell<Vec<Judgement>>>);
+
+    impl Actor for Silent {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<Verdict> for Silent {
+        type Result = ();
+        fn handle(&mut self, verdict: Verdict, _: &mut Self::Context) {
+            self.0.borrow_mut().push(verdict.judgement);
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_failure_that_was_taken_back_does_not_help_to_trip() {
+        let heard = Rc::new(RefCell::new(Vec::new()));
+        let silent = Silent(Rc::clone(&heard)).start();
+        let policy = BreakerPolicy {
+            failure_threshold: 2,
+            failure_rate: 1.0,
+            min_requests: 100,
+            window: Duration::from_secs(60),
+        };
+        let line = Lifeline::new("breakers", Arc::new(|_| ()));
+        let breakers = Breakers::new(policy, silent.clone().recipient(), line).start();
+        let ticket = |serial| Ticket { endpoint: id("a"), epoch: Epoch::from_raw(1), serial: Serial::from_raw(serial) };
+        for serial in 1..=3 {
+            let observation =
+                Observation { ticket: ticket(serial), outcome: Outcome::Failure(FailureKind::UpstreamStatus) };
+            breakers.do_send(Observe { observation, at: at(0) });
+            if serial == 1 {
+                breakers.do_send(Retract(ticket(serial)));
+            }
+        }
+        breakers.send(ViewBreakers).await.unwrap();
+        while heard.borrow().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+        let tripped: Vec<bool> = heard.borrow().iter().map(|judgement| *judgement != Judgement::Keep).collect();
+        assert_eq!(tripped, [false, false, true]);
+    }
+}

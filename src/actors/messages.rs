@@ -98,7 +98,8 @@ pub struct Verdict {
 #[rtype(result = "()")]
 pub struct Judged(pub Serial);
 
-/// Registry to verifier: all conversations to be held, those with the whole failure queue among them. Level-triggered: a lost message strands nobody, the next one makes up.
+/// Registry to verifier: everyone to talk to, which is the whole failure queue and whoever is to be talked to in its home
+/// queue. Level-triggered: a lost message strands nobody, the next one makes up.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct FailureList(pub Arc<[VerifyJob]>);

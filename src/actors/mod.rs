@@ -25,7 +25,7 @@ use breakers::Breakers;
 
 use lifeline::{Lifeline, OnDeath};
 use messages::{Apply, Drain};
-use registry::{Peers, Registry};
+use registry::Registry;
 use stats::StatsCollector;
 use verifier::Verifier;
 
@@ -99,12 +99,17 @@ impl Core {
             let line = |actor| Lifeline::new(actor, Arc::clone(&on_death));
             let breakers = Breakers::new(policy.breaker, me.clone().recipient(), line("breakers' actor")).start();
             let verifier_line = line("verifier");
-            let recovered = me.recipient();
-            let verifier_notes = notes.clone().recipient();
+            let verifier_peers = verifier::Peers {
+                recovered: me.clone().recipient(),
+                still_failing: me.clone().recipient(),
+                fit: me.clone().recipient(),
+                unfit: me.recipient(),
+                stats: notes.clone().recipient(),
+            };
             let verifier = Verifier::start_in_arbiter(&verifier_thread, move |_| {
-                Verifier::new(policy.schedule, clock, probe(), recovered, verifier_notes, verifier_line)
+                Verifier::new(policy.schedule, clock, probe(), verifier_peers, verifier_line)
             });
-            let peers = Peers {
+            let peers = registry::Peers {
                 observe: breakers.clone().recipient(),
                 reset: breakers.clone().recipient(),
                 retract: breakers.clone().recipient(),

@@ -205,7 +205,7 @@ fn log_move(event: &Event, note: MoveNote) {
             warn!("endpoint {id} isolated reason={reason} failures={failures} last_error={last_error:?}");
         }
         // The recovery's line is written where its verifications are known.
-        EventKind::Recovered | EventKind::Verified => {}
+        EventKind::Recovered | EventKind::Verified | EventKind::SecondOpinion => {}
         EventKind::Cooldown | EventKind::Exhausted => {
             let model = event.model.as_deref().unwrap_or("-");
             let reason = event.detail.as_deref().unwrap_or("-");

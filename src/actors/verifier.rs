@@ -1,5 +1,5 @@
-//! The actor that holds test conversations with isolated endpoints. It talks to nobody whom the registry has not named, and
-//! moves nobody: it reports what it found.
+//! The actor that holds test conversations. It talks to nobody whom the registry has not named, and moves nobody: it reports
+//! what it found.
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -13,31 +13,53 @@ use log::info;
 use tokio::sync::oneshot;
 
 use super::lifeline::Lifeline;
-use super::messages::{Converse, Drain, FailureList, Note, Recovered, Tick, ViewVerifier};
+use super::messages::{
+    Converse, Drain, FailureList, Fit, Hasten, Note, Recovered, StillFailing, Tick, Unfit, ViewVerifier,
+};
 use crate::clock::Clock;
-use crate::domain::challenge::{Code, Verdict};
+use crate::domain::challenge::{Code, RecoveryProof, Unproven, Verdict};
+use crate::domain::conversation::Tokens;
 use crate::domain::events::{Event, EventKind};
-use crate::domain::ids::{EndpointId, Epoch};
-use crate::domain::schedule::{Progress, Schedule, SchedulePolicy, VerifyJob};
+use crate::domain::ids::EndpointId;
+use crate::domain::schedule::{
+    AtOnce, Conversation, Failed, Finished, Passed, Progress, Purpose, Schedule, SchedulePolicy, VerifyJob,
+};
 use crate::domain::time::Moment;
 use crate::domain::verification::{LastVerification, Verification};
-use crate::upstream::Probe;
+use crate::upstream::{Bill, Probe};
+
+/// Whom the verifier speaks to.
+#[derive(Debug)]
+pub struct Peers {
+    /// The registry, for proofs.
+    pub recovered: Recipient<Recovered>,
+    /// The registry, for verifications that failed.
+    pub still_failing: Recipient<StillFailing>,
+    /// The registry, for endpoints in their home queues that passed.
+    pub fit: Recipient<Fit>,
+    /// The registry, for endpoints in their home queues that failed their second opinion.
+    pub unfit: Recipient<Unfit>,
+    /// The stats collector.
+    pub stats: Recipient<Note>,
+}
 
 /// The verifier's state as routes and tests see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifierView {
-    /// How far each isolated endpoint's verification is.
+    /// How far the conversations with each named endpoint are.
     pub progress: BTreeMap<EndpointId, Progress>,
     /// How often each endpoint was verified since its latest isolation.
     pub counts: BTreeMap<EndpointId, u32>,
-    /// The latest verification of each endpoint.
+    /// The latest conversation with each endpoint.
     pub last: BTreeMap<EndpointId, LastVerification>,
+    /// What all conversations with each endpoint have cost, those that failed or were broken off included.
+    pub spent: BTreeMap<EndpointId, Tokens>,
 }
-
-type Conversation = (EndpointId, Epoch);
 
 #[derive(Debug)]
 struct Running {
+    job: VerifyJob,
+    bill: Rc<Bill>,
     handle: SpawnHandle,
     replies: Vec<oneshot::Sender<Verification>>,
 }
@@ -48,34 +70,26 @@ pub struct Verifier {
     schedule: Schedule,
     clock: Clock,
     probe: Rc<Probe>,
-    registry: Recipient<Recovered>,
-    stats: Recipient<Note>,
-    running: HashMap<Conversation, Running>,
-    counts: BTreeMap<EndpointId, u32>,
+    peers: Peers,
+    /// At most one with an endpoint.
+    running: HashMap<EndpointId, Running>,
     last: BTreeMap<EndpointId, LastVerification>,
+    spent: BTreeMap<EndpointId, Tokens>,
     alarm: Option<(Moment, SpawnHandle)>,
     lifeline: Lifeline,
 }
 
 impl Verifier {
     /// A verifier that knows of no failure yet.
-    pub fn new(
-        policy: SchedulePolicy,
-        clock: Clock,
-        probe: Probe,
-        registry: Recipient<Recovered>,
-        stats: Recipient<Note>,
-        lifeline: Lifeline,
-    ) -> Self {
+    pub fn new(policy: SchedulePolicy, clock: Clock, probe: Probe, peers: Peers, lifeline: Lifeline) -> Self {
         Self {
             schedule: Schedule::new(policy),
             clock,
             probe: Rc::new(probe),
-            registry,
-            stats,
+            peers,
             running: HashMap::new(),
-            counts: BTreeMap::new(),
             last: BTreeMap::new(),
+            spent: BTreeMap::new(),
             alarm: None,
             lifeline,
         }
@@ -84,7 +98,7 @@ impl Verifier {
     /// Starts what is due and sets the alarm for what is due next.
     fn look_at_the_clock(&mut self, ctx: &mut Context<Self>) {
         for job in self.schedule.start_due(self.clock.now()) {
-            self.start(&job, None, ctx);
+            self.start(job, None, ctx);
         }
         let next = self.schedule.next_due();
         if self.alarm.map(|(due, _)| due) == next {
@@ -102,70 +116,119 @@ impl Verifier {
         });
     }
 
-    fn start(&mut self, job: &VerifyJob, reply: Option<oneshot::Sender<Verification>>, ctx: &mut Context<Self>) {
+    fn start(&mut self, job: VerifyJob, reply: Option<oneshot::Sender<Verification>>, ctx: &mut Context<Self>) {
         let conversation = (job.endpoint.id.clone(), job.epoch);
-        if let Some(running) = self.running.get_mut(&conversation) {
-            running.replies.extend(reply);
-            return;
-        }
-        let probe = Rc::clone(&self.probe);
-        let (job, code) = (job.clone(), Code::from_random(fastrand::u64(..)));
-        let clock = self.clock;
-        let key = conversation.clone();
-        let talk = async move { probe.converse(&job, code, clock).await };
+        let (probe, clock, bill) = (Rc::clone(&self.probe), self.clock, Rc::new(Bill::default()));
+        let code = Code::from_random(fastrand::u64(..));
+        let talk = {
+            let (job, bill) = (job.clone(), Rc::clone(&bill));
+            async move { probe.converse(&job, code, clock, &bill).await }
+        };
         let handle = ctx.spawn(talk.into_actor(self).map(move |verdict, verifier, ctx| {
-            verifier.finish(&key, verdict, ctx);
+            verifier.finish(&conversation, verdict, ctx);
         }));
-        self.running.insert(conversation, Running { handle, replies: reply.into_iter().collect() });
+        let running = Running { bill, handle, replies: reply.into_iter().collect(), job };
+        self.running.insert(running.job.endpoint.id.clone(), running);
     }
 
     fn finish(&mut self, conversation: &Conversation, verdict: Verdict, ctx: &mut Context<Self>) {
-        let Some(running) = self.running.remove(conversation) else { return };
+        let Some(Running { job, bill, replies, .. }) = self.take_running(conversation) else { return };
         let (id, epoch) = conversation;
         let now = self.clock.now();
-        let result = Verification::of(&verdict);
-        self.note(id, *epoch, &result, now);
+        let result = Verification { tokens: bill.total(), ..Verification::of(&verdict) };
         match verdict {
             Verdict::Proven(proof) => {
-                if let Some(verifications) = self.schedule.passed(id, *epoch, now) {
-                    self.counts.insert(id.clone(), verifications);
-                    self.registry.do_send(Recovered { proof, verifications });
-                } else {
-                    info!("endpoint {id} verified ms={} score={}", proof.elapsed().as_millis(), proof.score());
-                }
+                let passed = self.schedule.passed(id, *epoch, now);
+                self.note(&job, passed.map(|passed| passed.purpose()), &result, now);
+                self.report_passed(proof, passed);
             }
             Verdict::Unproven(unproven) => {
-                if let Some(finished) = self.schedule.failed(id, *epoch, now, fastrand::f64()) {
-                    self.counts.insert(id.clone(), finished.verifications);
-                    let (number, error) = (finished.verifications, unproven.error.as_str());
-                    let next = show_delay(finished.next_in);
-                    info!("endpoint {id} verification {number} failed error={error:?} next={next}");
-                } else {
-                    info!("endpoint {id} not verified error={:?}", unproven.error.as_str());
-                }
+                let failed = self.schedule.failed(id, *epoch, now, fastrand::f64());
+                self.note(&job, failed.map(|failed| failed.purpose()), &result, now);
+                self.report_failed(conversation, unproven, failed);
             }
         }
         self.last.insert(id.clone(), LastVerification { at: now, result: result.clone() });
-        for reply in running.replies {
+        for reply in replies {
             drop(reply.send(result.clone()));
         }
         self.look_at_the_clock(ctx);
     }
 
-    fn note(&self, id: &EndpointId, epoch: Epoch, result: &Verification, now: Moment) {
-        let mut event = Event::new(EventKind::Verified, now, id);
-        event.epoch = Some(epoch);
+    fn report_passed(&self, proof: RecoveryProof, passed: Option<Passed>) {
+        let (id, ms, score) = (proof.endpoint().clone(), proof.elapsed().as_millis(), proof.score());
+        match passed {
+            Some(Passed::Recovered { verifications }) => {
+                self.peers.recovered.do_send(Recovered { proof, verifications });
+            }
+            Some(Passed::Fit(purpose)) => {
+                info!("endpoint {id} {} passed ms={ms} score={score}", spoken(purpose));
+                self.peers.fit.do_send(Fit { endpoint: id, epoch: proof.epoch(), purpose });
+            }
+            None => info!("endpoint {id} verified ms={ms} score={score}"),
+        }
+    }
+
+    fn report_failed(&self, (id, epoch): &Conversation, unproven: Unproven, failed: Option<Failed>) {
+        let (endpoint, epoch, error) = (id.clone(), *epoch, unproven.error);
+        match failed {
+            Some(Failed::StillFailing(Finished { verifications, began, next_in, next })) => {
+                let shown = show_delay(next_in);
+                info!("endpoint {id} verification {verifications} failed error={:?} next={shown}", error.as_str());
+                self.peers.still_failing.do_send(StillFailing { endpoint, epoch, began, next });
+            }
+            Some(Failed::OnceMore) => {
+                info!("endpoint {id} {} failed error={:?}", spoken(Purpose::Opinion), error.as_str());
+            }
+            Some(Failed::Unfit) => {
+                info!("endpoint {id} {} failed error={:?}", spoken(Purpose::Opinion), error.as_str());
+                self.peers.unfit.do_send(Unfit { endpoint, epoch, error });
+            }
+            Some(Failed::StillExhausted { next_in }) => {
+                let (what, shown) = (spoken(Purpose::EarlyReturn), show_delay(next_in));
+                info!("endpoint {id} {what} failed error={:?} next={shown}", error.as_str());
+            }
+            None => info!("endpoint {id} not verified error={:?}", error.as_str()),
+        }
+    }
+
+    fn note(&self, job: &VerifyJob, counted_for: Option<Purpose>, result: &Verification, now: Moment) {
+        let is_opinion = counted_for == Some(Purpose::Opinion);
+        let kind = if is_opinion { EventKind::SecondOpinion } else { EventKind::Verified };
+        let mut event = Event::new(kind, now, &job.endpoint.id);
+        if is_opinion {
+            event.reason = Some(job.reason);
+            event.model = job.model.as_deref().map(str::to_owned);
+        }
+        event.epoch = Some(job.epoch);
         event.detail = Some(result.error.clone().unwrap_or_else(|| "passed".to_owned()));
         event.ms = u64::try_from(result.elapsed.as_millis()).ok();
         event.score = Some(result.score);
-        self.stats.do_send(Note::Event(event));
+        self.peers.stats.do_send(Note::Event(event));
     }
 
-    /// Breaks off a conversation whose endpoint has moved on.
+    /// Breaks off a conversation that is void. Whoever waits for its verdict is told so by the lost channel.
     fn break_off(&mut self, conversation: &Conversation, ctx: &mut Context<Self>) {
-        if let Some(running) = self.running.remove(conversation) {
+        if let Some(running) = self.take_running(conversation) {
             ctx.cancel_future(running.handle);
         }
+    }
+
+    /// Takes a conversation that is over out of those under way, and notes what it has cost.
+    fn take_running(&mut self, (id, epoch): &Conversation) -> Option<Running> {
+        self.running.get(id).filter(|running| running.job.epoch == *epoch)?;
+        let running = self.running.remove(id)?;
+        *self.spent.entry(id.clone()).or_default() += running.bill.total();
+        Some(running)
+    }
+}
+
+/// What a conversation is called in the log.
+const fn spoken(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Recovery => "verification",
+        Purpose::Opinion => "second opinion",
+        Purpose::EarlyReturn => "early return",
     }
 }
 
@@ -189,17 +252,18 @@ impl Handler<FailureList> for Verifier {
     type Result = ();
 
     fn handle(&mut self, FailureList(jobs): FailureList, ctx: &mut Self::Context) {
-        let now = self.clock.now();
-        for job in jobs.iter() {
-            let known =
-                self.schedule.progress().any(|(id, progress)| *id == job.endpoint.id && progress.epoch == job.epoch);
-            if !known {
-                self.counts.insert(job.endpoint.id.clone(), 0);
-            }
-        }
-        for conversation in self.schedule.update(&jobs, now, fastrand::f64) {
+        for conversation in self.schedule.update(&jobs, self.clock.now(), fastrand::f64) {
             self.break_off(&conversation, ctx);
         }
+        self.look_at_the_clock(ctx);
+    }
+}
+
+impl Handler<Hasten> for Verifier {
+    type Result = ();
+
+    fn handle(&mut self, Hasten(waited_for): Hasten, ctx: &mut Self::Context) {
+        self.schedule.hasten(&waited_for, self.clock.now());
         self.look_at_the_clock(ctx);
     }
 }
@@ -208,16 +272,23 @@ impl Handler<Converse> for Verifier {
     type Result = ();
 
     fn handle(&mut self, Converse { job, reply }: Converse, ctx: &mut Self::Context) {
-        // If it is in the failure queue, this counts as its verification, and passing brings it back.
-        self.schedule.start_now(&job.endpoint.id, job.epoch);
-        self.start(&job, Some(reply), ctx);
+        match self.schedule.start_now(&job, self.clock.now()) {
+            AtOnce::Begin { job, void } => {
+                if let Some(void) = void {
+                    self.break_off(&void, ctx);
+                }
+                self.start(job, Some(reply), ctx);
+            }
+            AtOnce::UnderWay => {
+                if let Some(running) = self.running.get_mut(&job.endpoint.id) {
+                    running.replies.push(reply);
+                }
+            }
+            // The lost channel tells that the endpoint has moved.
+            AtOnce::Stale => drop(reply),
+        }
+        self.look_at_the_clock(ctx);
     }
-}
-
-impl Handler<super::messages::Hasten> for Verifier {
-    type Result = ();
-
-    fn handle(&mut self, _: super::messages::Hasten, _: &mut Self::Context) {}
 }
 
 impl Handler<Tick> for Verifier {
@@ -234,8 +305,9 @@ impl Handler<ViewVerifier> for Verifier {
     fn handle(&mut self, _: ViewVerifier, _: &mut Self::Context) -> Self::Result {
         MessageResult(VerifierView {
             progress: self.schedule.progress().map(|(id, progress)| (id.clone(), progress)).collect(),
-            counts: self.counts.clone(),
+            counts: self.schedule.verifications().clone(),
             last: self.last.clone(),
+            spent: self.spent.clone(),
         })
     }
 }
@@ -248,3 +320,6 @@ impl Handler<Drain> for Verifier {
         ctx.stop();
     }
 }
+
+#[cfg(test)]
+mod tests;

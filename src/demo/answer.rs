@@ -167,7 +167,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::challenge::{Challenge, Code, Reply, Verdict};
+    use crate::domain::challenge::{Challenge, Code, Reply, ReplyBody, Verdict};
     use crate::domain::classify::Words;
     use crate::domain::conversation::{Dialect, Question as Asked};
     use crate::domain::endpoint::Protocol;
@@ -186,12 +186,15 @@ mod tests {
         for random in 0..200_u64 {
             let code = Code::from_random(random.wrapping_mul(0x9e37_79b9_7f4a_7c15));
             let challenge = Challenge::new(EndpointId::new("north").unwrap(), Epoch::from_raw(1), code);
-            let question = Asked { model: "m", max_tokens: 64, system: None, prompt: &challenge.prompt() };
+            let prompt = challenge.prompt();
+            let question =
+                Asked { model: "m", max_tokens: 64, system: None, prompt: &prompt, manner: challenge.manner() };
             let body = question.body(Dialect::AnthropicThinkingOff);
             let answer = Question::read(body.as_bytes()).unwrap().answer("north", "msg_1".to_owned()).unwrap();
             let message = answer.message().to_string();
             let elapsed = Duration::from_millis(80);
-            let reply = Reply { protocol: Protocol::Anthropic, status: 200, body: message.as_bytes(), elapsed };
+            let body = ReplyBody::Whole(message.as_bytes());
+            let reply = Reply { protocol: Protocol::Anthropic, status: 200, body, elapsed };
             let Verdict::Proven(proof) = challenge.judge(&reply, Words::Left) else { panic!("{message}") };
             assert_eq!(proof.score(), 100);
         }

@@ -6,11 +6,12 @@ use std::fmt;
 use std::time::Duration;
 
 use super::classify::{Words, note};
-use super::conversation::{Answer, Tokens};
+use super::conversation::{Answer, Manner, StreamEnd, StreamedAnswer, Tokens};
 use super::endpoint::Protocol;
 use super::error_object::ErrorObject;
 use super::ids::{EndpointId, Epoch};
 use super::outcome::ErrorNote;
+use super::schedule::VerifyJob;
 
 /// The characters of a code, without the look-alikes 0, O, 1 and I. Letters first.
 const CHARACTERS: [char; 32] = [
@@ -66,6 +67,16 @@ pub struct Challenge {
     endpoint: EndpointId,
     epoch: Epoch,
     code: Code,
+    manner: Manner,
+}
+
+/// The body of an answer.
+#[derive(Clone, Copy, Debug)]
+pub enum ReplyBody<'a> {
+    /// In one piece, not compressed: the body of anything that is no event stream.
+    Whole(&'a [u8]),
+    /// A successful event stream, as far as it came.
+    Streamed(&'a StreamedAnswer),
 }
 
 /// What an endpoint answered to a challenge.
@@ -75,8 +86,8 @@ pub struct Reply<'a> {
     pub protocol: Protocol,
     /// The status code.
     pub status: u16,
-    /// The whole body, not compressed.
-    pub body: &'a [u8],
+    /// The body.
+    pub body: ReplyBody<'a>,
     /// From the request's beginning to the answer's end.
     pub elapsed: Duration,
 }
@@ -121,7 +132,7 @@ impl Unproven {
 ///
 /// ```
 /// use std::time::Duration;
-/// use qcc_gateway::domain::challenge::{Challenge, Code, RecoveryProof, Reply, Verdict};
+/// use qcc_gateway::domain::challenge::{Challenge, Code, RecoveryProof, Reply, ReplyBody, Verdict};
 /// use qcc_gateway::domain::classify::Words;
 /// use qcc_gateway::domain::endpoint::Protocol;
 /// use qcc_gateway::domain::ids::{EndpointId, Epoch};
@@ -132,7 +143,7 @@ impl Unproven {
 /// let reply = Reply {
 ///     protocol: Protocol::Anthropic,
 ///     status: 200,
-///     body: body.as_bytes(),
+///     body: ReplyBody::Whole(body.as_bytes()),
 ///     elapsed: Duration::from_millis(40),
 /// };
 /// let Verdict::Proven(proof) = challenge.judge(&reply, Words::Left) else { panic!("the code is in the answer") };
@@ -228,10 +239,22 @@ impl RecoveryProof {
 }
 
 impl Challenge {
-    /// Begins a conversation with an endpoint in its present epoch. Each one takes a fresh code.
+    /// Begins a conversation with an endpoint in its present epoch, to be answered in one piece. Each one takes a fresh code.
     #[must_use]
     pub const fn new(endpoint: EndpointId, epoch: Epoch, code: Code) -> Self {
-        Self { endpoint, epoch, code }
+        Self { endpoint, epoch, code, manner: Manner::Whole }
+    }
+
+    /// Begins the conversation that a job asks for: where that is a streamed one, only a stream can prove anything.
+    #[must_use]
+    pub fn of(job: &VerifyJob, code: Code) -> Self {
+        Self { endpoint: job.endpoint.id.clone(), epoch: job.epoch, code, manner: job.manner() }
+    }
+
+    /// How the answer is to be asked for.
+    #[must_use]
+    pub const fn manner(&self) -> Manner {
+        self.manner
     }
 
     /// What is asked, in the user's turn. It never holds the code itself.
@@ -249,11 +272,8 @@ impl Challenge {
     /// endpoint said.
     #[must_use]
     pub fn judge(self, reply: &Reply<'_>, words: Words) -> Verdict {
-        let Reply { protocol, status, body, elapsed } = *reply;
-        let is_success = (200..300).contains(&status);
-        let answer = Answer::read(protocol, body);
-        let tokens = answer.as_ref().map(|answer| answer.tokens).unwrap_or_default();
-        let error = ErrorObject::read(body);
+        let Heard { text, tokens, error } = self.hear(reply);
+        let Reply { status, elapsed, .. } = *reply;
         let unproven = |note: ErrorNote| {
             let lacks_model = |error: &ErrorObject| error.is_about_channel() || error.stands_for() == 404;
             Verdict::Unproven(Unproven {
@@ -265,18 +285,59 @@ impl Challenge {
                 lacks_model: status == 404 || error.as_ref().is_some_and(lacks_model),
             })
         };
-        if !is_success || error.is_some() {
+        if !(200..300).contains(&status) || error.is_some() {
             return unproven(note(status, error.as_ref(), words));
         }
-        let Some(answer) = answer else {
-            return unproven(ErrorNote::new(format!("HTTP {status} with a body that is no answer of the protocol")));
+        let text = match text {
+            Ok(text) => text,
+            Err(why) => return unproven(why),
         };
-        if !holds_code(&answer.text, self.code) {
+        if !holds_code(&text, self.code) {
             return unproven(ErrorNote::new("the code is missing"));
         }
-        let score = score(elapsed, &answer.text);
+        let score = score(elapsed, &text);
         Verdict::Proven(RecoveryProof { endpoint: self.endpoint, epoch: self.epoch, status, score, elapsed, tokens })
     }
+
+    /// What there is to judge of a body. It is text only if the body is of the manner that was asked for, and whole.
+    fn hear(&self, reply: &Reply<'_>) -> Heard {
+        let no_answer = |what| Err(ErrorNote::new(format!("HTTP {} with {what}", reply.status)));
+        match reply.body {
+            ReplyBody::Whole(body) => {
+                let answer = Answer::read(reply.protocol, body);
+                let tokens = answer.as_ref().map(|answer| answer.tokens).unwrap_or_default();
+                let text = match (self.manner, answer) {
+                    (Manner::Whole, Some(answer)) => Ok(answer.text),
+                    (Manner::Whole, None) => no_answer("a body that is no answer of the protocol"),
+                    (Manner::Streamed, _) => no_answer("no event stream, though one was asked for"),
+                };
+                Heard { text, tokens, error: ErrorObject::read(body) }
+            }
+            ReplyBody::Streamed(stream) => {
+                let (text, error) = match (self.manner, stream.end()) {
+                    (_, StreamEnd::Failed(Some(error))) => (no_answer("an error event"), Some(error.clone())),
+                    (_, StreamEnd::Failed(None)) => (no_answer("an error event"), None),
+                    (Manner::Whole, _) => (no_answer("an event stream that was not asked for"), None),
+                    (Manner::Streamed, StreamEnd::Closed) => (Ok(stream.text().to_owned()), None),
+                    (Manner::Streamed, StreamEnd::Open) => {
+                        (Err(ErrorNote::new("the stream ended without its closing event")), None)
+                    }
+                    (Manner::Streamed, StreamEnd::Garbled) => {
+                        (Err(ErrorNote::new("an event of the stream is no JSON")), None)
+                    }
+                };
+                Heard { text, tokens: stream.tokens(), error }
+            }
+        }
+    }
+}
+
+/// What a reply says.
+struct Heard {
+    /// The text, or why there is none.
+    text: Result<String, ErrorNote>,
+    tokens: Tokens,
+    error: Option<ErrorObject>,
 }
 
 /// Whether the code is in the text: anywhere, in any case, whatever punctuation and spaces stand between.

@@ -1,12 +1,25 @@
 //! A test conversation as it goes over the wire: the request in each dialect of the two protocols, what an answer says and
 //! costs, and which models are tried.
 
+mod streamed;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::endpoint::Protocol;
 use super::route::LlmPath;
+
+pub use streamed::{StreamEnd, StreamedAnswer};
+
+/// How an answer is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Manner {
+    /// In one piece.
+    Whole,
+    /// As an event stream.
+    Streamed,
+}
 
 /// How a request is worded. Endpoints differ in what they know, so one that is refused is worded otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,13 +77,15 @@ pub struct Question<'a> {
     pub system: Option<&'a str>,
     /// The user's turn.
     pub prompt: &'a str,
+    /// How the answer is to come.
+    pub manner: Manner,
 }
 
 impl Question<'_> {
     /// The request's JSON body.
     #[must_use]
     pub fn body(&self, dialect: Dialect) -> String {
-        let Self { model, max_tokens, system, prompt } = *self;
+        let Self { model, max_tokens, system, prompt, manner } = *self;
         let user = json!({"role": "user", "content": prompt});
         let mut body = match dialect {
             Dialect::AnthropicThinkingOff => {
@@ -84,10 +99,17 @@ impl Question<'_> {
                 json!({"model": model, "max_completion_tokens": max_tokens, "messages": chat(system, user)})
             }
         };
-        if let (Dialect::AnthropicThinkingOff | Dialect::AnthropicPlain, Some(system), Some(members)) =
-            (dialect, system, body.as_object_mut())
-        {
-            members.insert("system".to_owned(), Value::from(system));
+        let own_system = match dialect {
+            Dialect::AnthropicThinkingOff | Dialect::AnthropicPlain => system,
+            Dialect::OpenAiMaxTokens | Dialect::OpenAiMaxCompletionTokens => None,
+        };
+        let stream = match manner {
+            Manner::Whole => None,
+            Manner::Streamed => Some(true),
+        };
+        let further = [("system", own_system.map(Value::from)), ("stream", stream.map(Value::from))];
+        if let Some(members) = body.as_object_mut() {
+            members.extend(further.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
         }
         body.to_string()
     }
@@ -105,6 +127,21 @@ pub struct Tokens {
     pub input: u64,
     /// Written by the model.
     pub output: u64,
+}
+
+impl Tokens {
+    /// Of two counts of the same answer the greater, field by field: a stream's counts are running totals.
+    #[must_use]
+    pub fn greatest(self, other: Self) -> Self {
+        Self { input: self.input.max(other.input), output: self.output.max(other.output) }
+    }
+}
+
+impl std::ops::AddAssign for Tokens {
+    fn add_assign(&mut self, more: Self) {
+        self.input = self.input.saturating_add(more.input);
+        self.output = self.output.saturating_add(more.output);
+    }
 }
 
 /// What an endpoint said. Its `Debug` is left out: what is said stays between the two.
@@ -182,7 +219,11 @@ fn joined(parts: Vec<Part>) -> String {
 
 /// The counts by either protocol's names. Usage that can't be read is no reason to reject an answer.
 fn tokens(usage: Option<&RawValue>) -> Tokens {
-    let usage: Value = usage.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    usage.and_then(|raw| serde_json::from_str(raw.get()).ok()).map(|usage| counted(&usage)).unwrap_or_default()
+}
+
+/// The counts of a usage object. Vendors leave out what they don't count.
+fn counted(usage: &Value) -> Tokens {
     let count = |names: [&str; 2]| names.iter().find_map(|name| usage.get(*name)?.as_u64()).unwrap_or_default();
     Tokens { input: count(["input_tokens", "prompt_tokens"]), output: count(["output_tokens", "completion_tokens"]) }
 }
@@ -226,7 +267,7 @@ mod tests {
     use super::*;
 
     fn question(system: Option<&str>) -> Question<'_> {
-        Question { model: "m", max_tokens: 64, system, prompt: "p" }
+        Question { model: "m", max_tokens: 64, system, prompt: "p", manner: Manner::Whole }
     }
 
     #[test]
@@ -257,6 +298,19 @@ mod tests {
         ] {
             let written: Value = serde_json::from_str(&question(system).body(dialect)).unwrap();
             assert_eq!(written, body, "{dialect:?}");
+        }
+    }
+
+    #[test]
+    fn a_streamed_answer_is_asked_for_in_every_dialect() {
+        use Dialect as D;
+        for dialect in [D::AnthropicThinkingOff, D::AnthropicPlain, D::OpenAiMaxTokens, D::OpenAiMaxCompletionTokens] {
+            let whole = question(Some("s"));
+            let streamed = Question { manner: Manner::Streamed, ..whole };
+            let mut expected: Value = serde_json::from_str(&whole.body(dialect)).unwrap();
+            expected["stream"] = json!(true);
+            let written: Value = serde_json::from_str(&streamed.body(dialect)).unwrap();
+            assert_eq!(written, expected, "{dialect:?}");
         }
     }
 

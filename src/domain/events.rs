@@ -19,6 +19,8 @@ pub enum EventKind {
     Recovered,
     /// A verification ended.
     Verified,
+    /// A second opinion on an endpoint in its home queue was given.
+    SecondOpinion,
     /// Switched off.
     Disabled,
     /// Switched on.

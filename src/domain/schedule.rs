@@ -1,70 +1,22 @@
-//! Who is verified when: growing delays, at most so many at a time, and a memory for relapses.
+//! Who is talked to when: growing delays, at most one conversation with an endpoint and so many in all at a time, and a
+//! memory for relapses.
+
+mod job;
+mod policy;
+mod results;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use super::backoff::Growth;
-use super::endpoint::SharedEndpoint;
+use super::conversation::Manner;
 use super::ids::{EndpointId, Epoch};
-use super::outcome::Reason;
 use super::time::Moment;
 
-/// When to verify.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SchedulePolicy {
-    /// From the isolation to the first verification.
-    pub initial_delay: Duration,
-    /// The factor from one delay to the next.
-    pub multiplier: f64,
-    /// The longest delay.
-    pub interval: Duration,
-    /// The longest delay for isolations that only the operator can mend.
-    pub interval_account: Duration,
-    /// The share by which delays waver.
-    pub jitter: f64,
-    /// The most verifications at a time.
-    pub concurrency: usize,
-}
+pub use job::{Conversation, Purpose, VerifyJob};
+pub use policy::SchedulePolicy;
+pub use results::{AtOnce, Failed, Finished, Passed, Progress};
 
-impl SchedulePolicy {
-    fn delay(&self, reason: Reason, step: u32, chance: f64) -> Duration {
-        let limit = if reason.needs_operator() { self.interval_account } else { self.interval };
-        Growth { initial: self.initial_delay, multiplier: self.multiplier, limit, jitter: self.jitter }
-            .delay(step, chance)
-    }
-}
-
-/// What a conversation is held for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// The endpoint is isolated: passing brings it back.
-    Recovery,
-    /// The endpoint is in its home queue, and a failure of it is in doubt: failing twice isolates it.
-    Opinion,
-    /// The endpoint is in its home queue with a used-up window: passing ends the cooldown early, failing changes nothing.
-    EarlyReturn,
-}
-
-/// One endpoint that a conversation is to be held with, as the registry names it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct VerifyJob {
-    /// Whom to talk to.
-    pub endpoint: SharedEndpoint,
-    /// What for.
-    pub purpose: Purpose,
-    /// Its epoch. In any other one the conversation's result is void.
-    pub epoch: Epoch,
-    /// Why it was isolated, or would be.
-    pub reason: Reason,
-    /// The model whose failure isolated it.
-    pub model: Option<std::sync::Arc<str>>,
-    /// Since when.
-    pub isolated_at: Moment,
-    /// Whether it was isolated again within its slow start.
-    pub relapse: bool,
-    /// Whether it was redefined and should be verified at once.
-    pub at_once: bool,
-}
+/// How often a second opinion is asked before it is a verdict.
+const OPINIONS: u32 = 2;
 
 #[derive(Clone, Debug)]
 struct Entry {
@@ -72,136 +24,306 @@ struct Entry {
     step: u32,
     due: Moment,
     running: bool,
-    verifications: u32,
+    /// How often the second opinion was asked in vain since the last pause.
+    doubts: u32,
 }
 
-/// What one isolated endpoint's verification has come to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// The epoch of its isolation.
-    pub epoch: Epoch,
-    /// How often it was verified since its isolation.
-    pub verifications: u32,
-    /// When it is verified next; `None` while it is.
-    pub next: Option<Moment>,
-}
-
-/// A verification that did not pass, and what follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Finished {
-    /// How often the endpoint was verified since its isolation, this one included.
-    pub verifications: u32,
-    /// How long until the next.
-    pub next_in: Duration,
-}
-
-/// The failure queue as the verifier sees it.
+/// Whom to talk to, as the verifier sees it.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     policy: SchedulePolicy,
     entries: BTreeMap<EndpointId, Entry>,
+    /// Conversations under way, wanted by an admin, that count for no entry.
+    unlisted: BTreeMap<EndpointId, VerifyJob>,
     /// The step that an endpoint had reached when it left, for the case that it relapses.
     reached: BTreeMap<EndpointId, u32>,
+    /// When the latest conversation with an endpoint began, in whichever epoch.
+    began: BTreeMap<EndpointId, Moment>,
+    /// How often each endpoint was verified since its latest isolation.
+    verifications: BTreeMap<EndpointId, u32>,
 }
 
 impl Schedule {
     /// An empty schedule.
     pub fn new(policy: SchedulePolicy) -> Self {
-        Self { policy, entries: BTreeMap::new(), reached: BTreeMap::new() }
+        Self {
+            policy,
+            entries: BTreeMap::new(),
+            unlisted: BTreeMap::new(),
+            reached: BTreeMap::new(),
+            began: BTreeMap::new(),
+            verifications: BTreeMap::new(),
+        }
     }
 
-    /// Takes over the whole list of isolated endpoints. What is not on it any more, or is with another epoch, is
-    /// forgotten at once; the returned epochs' conversations are void.
-    pub fn update(
-        &mut self,
-        jobs: &[VerifyJob],
-        now: Moment,
-        mut chance: impl FnMut() -> f64,
-    ) -> Vec<(EndpointId, Epoch)> {
-        let still_named = |id: &EndpointId, entry: &Entry| {
-            jobs.iter().any(|job| job.endpoint.id == *id && job.epoch == entry.job.epoch)
-        };
-        let mut void = Vec::new();
-        self.entries.retain(|id, entry| {
-            let keep = still_named(id, entry);
-            if !keep {
-                self.reached.insert(id.clone(), entry.step);
-                void.extend(entry.running.then(|| (id.clone(), entry.job.epoch)));
+    /// Takes over the whole list of endpoints to talk to. What is not on it any more, or is with another epoch or for another
+    /// purpose, is forgotten at once; the conversations that are returned are void.
+    pub fn update(&mut self, jobs: &[VerifyJob], now: Moment, mut chance: impl FnMut() -> f64) -> Vec<Conversation> {
+        let mut named: BTreeMap<&EndpointId, &VerifyJob> = BTreeMap::new();
+        for job in jobs {
+            let kept = named.entry(&job.endpoint.id).or_insert(job);
+            if job.purpose.rank() < kept.purpose.rank() {
+                *kept = job;
             }
-            keep
-        });
-        for job in jobs.iter().filter(|job| !self.entries.contains_key(&job.endpoint.id)).collect::<Vec<_>>() {
-            let reached = self.reached.remove(&job.endpoint.id);
-            let step = if job.relapse { reached.unwrap_or_default() } else { 0 };
-            let due = if job.at_once { now } else { job.isolated_at + self.policy.delay(job.reason, step, chance()) };
-            let entry = Entry { job: job.clone(), step, due, running: false, verifications: 0 };
-            self.entries.insert(job.endpoint.id.clone(), entry);
         }
+        let mut void = self.forget_all_but(&named);
+        for (id, job) in named {
+            match self.entries.get_mut(id) {
+                Some(entry) => void.extend(entry.refresh(job, now)),
+                None => self.enter(job, now, &mut chance),
+            }
+        }
+        let initial_delay = self.policy.initial_delay;
+        self.began.retain(|id, began| {
+            let is_of_use = self.entries.contains_key(id) || self.unlisted.contains_key(id);
+            is_of_use || now.since(*began) < initial_delay
+        });
         void
     }
 
-    /// The endpoints to be verified now, as many as there is room for, the longest overdue first. They count as running.
+    fn forget_all_but(&mut self, named: &BTreeMap<&EndpointId, &VerifyJob>) -> Vec<Conversation> {
+        let mut void = Vec::new();
+        self.entries.retain(|id, entry| {
+            let keep = named.get(id).is_some_and(|job| job.is_same_task(&entry.job));
+            if !keep {
+                entry.leave_to(&mut self.reached);
+                void.extend(entry.conversation());
+            }
+            keep
+        });
+        self.unlisted.retain(|id, job| {
+            let keep = named.get(id).is_none_or(|named| named.epoch == job.epoch);
+            void.extend((!keep).then(|| (id.clone(), job.epoch)));
+            keep
+        });
+        void
+    }
+
+    fn enter(&mut self, job: &VerifyJob, now: Moment, chance: &mut impl FnMut() -> f64) {
+        let id = &job.endpoint.id;
+        let (step, due) = match job.purpose {
+            Purpose::Recovery => {
+                let reached = self.reached.remove(id).unwrap_or_default();
+                let step = if job.relapse { reached } else { 0 };
+                self.verifications.insert(id.clone(), 0);
+                let due =
+                    if job.at_once { now } else { job.isolated_at + self.policy.delay(job.reason, step, chance()) };
+                (step, due)
+            }
+            Purpose::Opinion => (0, now),
+            Purpose::EarlyReturn => (0, job.isolated_at + self.policy.early_return(chance())),
+        };
+        // A conversation that an admin wanted before the list came with the same task is this entry's first one.
+        let counts = |under_way: &VerifyJob| under_way.is_same_task(job) && under_way.manner() == job.manner();
+        let running = self.unlisted.get(id).is_some_and(counts);
+        if running {
+            self.unlisted.remove(id);
+        }
+        self.entries.insert(id.clone(), Entry { job: job.clone(), step, due, running, doubts: 0 });
+    }
+
+    /// The endpoints to be talked to now, as many as there is room for, the longest overdue first. They count as running.
     pub fn start_due(&mut self, now: Moment) -> Vec<VerifyJob> {
-        let running = self.entries.values().filter(|entry| entry.running).count();
-        let room = self.policy.concurrency.saturating_sub(running);
-        let mut due: Vec<&mut Entry> =
-            self.entries.values_mut().filter(|entry| !entry.running && entry.due <= now).collect();
+        let room = self.policy.concurrency.saturating_sub(self.running());
+        let mut due: Vec<&mut Entry> = self
+            .entries
+            .iter_mut()
+            .filter(|(id, entry)| !entry.running && entry.due <= now && !self.unlisted.contains_key(*id))
+            .map(|(_, entry)| entry)
+            .collect();
         due.sort_by_key(|entry| entry.due);
-        due.into_iter()
-            .take(room)
-            .map(|entry| {
-                entry.running = true;
-                entry.job.clone()
-            })
-            .collect()
+        let mut started = Vec::new();
+        for entry in due.into_iter().take(room) {
+            entry.running = true;
+            self.began.insert(entry.job.endpoint.id.clone(), now);
+            started.push(entry.job.clone());
+        }
+        started
     }
 
-    /// Has an endpoint verified at once, whatever its turn. `None` where it is not isolated in this epoch, or a
-    /// verification is running already.
-    pub fn start_now(&mut self, endpoint: &EndpointId, epoch: Epoch) -> Option<VerifyJob> {
-        let entry = self.entries.get_mut(endpoint).filter(|entry| entry.job.epoch == epoch && !entry.running)?;
-        entry.running = true;
-        Some(entry.job.clone())
+    /// A conversation that an admin wants, whatever the endpoint's turn, and even if it is on no list. It may be one more than
+    /// there is room for, but never the second one with an endpoint.
+    pub fn start_now(&mut self, job: &VerifyJob, now: Moment) -> AtOnce {
+        let id = &job.endpoint.id;
+        let listed = self.entries.get(id).map(|entry| entry.job.epoch);
+        let under_way = self.conversation_with(id);
+        if under_way == Some(job.epoch) {
+            return AtOnce::UnderWay;
+        }
+        if listed.max(under_way).is_some_and(|latest| latest > job.epoch) {
+            return AtOnce::Stale;
+        }
+        let void = under_way.map(|epoch| (id.clone(), epoch));
+        self.unlisted.remove(id);
+        self.began.insert(id.clone(), now);
+        if let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.job.epoch == job.epoch) {
+            entry.running = true;
+            return AtOnce::Begin { job: entry.job.clone(), void };
+        }
+        // The endpoint is in a newer epoch than the latest list knows of.
+        if let Some(entry) = self.entries.remove(id) {
+            entry.leave_to(&mut self.reached);
+        }
+        self.unlisted.insert(id.clone(), job.clone());
+        AtOnce::Begin { job: job.clone(), void }
     }
 
-    /// Notes that a verification passed. The job stays until a list without it comes; should none come, because the news
-    /// was lost, it is verified again after the first delay.
-    pub fn passed(&mut self, endpoint: &EndpointId, epoch: Epoch, now: Moment) -> Option<u32> {
-        let initial_delay = self.policy.initial_delay;
-        let entry = self.entries.get_mut(endpoint).filter(|entry| entry.job.epoch == epoch)?;
-        entry.running = false;
-        entry.verifications = entry.verifications.saturating_add(1);
-        entry.due = now + initial_delay;
-        Some(entry.verifications)
+    /// Requests wait for these isolated endpoints: each is due as soon as it may be, which is the first delay after the
+    /// latest conversation with it began.
+    pub fn hasten(&mut self, waited_for: &[Conversation], now: Moment) {
+        for (id, epoch) in waited_for {
+            let began = self.began.get(id).copied();
+            let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.job.epoch == *epoch) else { continue };
+            match entry.job.purpose {
+                Purpose::Recovery => {
+                    let soonest = began.map_or(now, |began| now.max(began + self.policy.initial_delay));
+                    entry.due = entry.due.min(soonest);
+                }
+                Purpose::Opinion | Purpose::EarlyReturn => {}
+            }
+        }
     }
 
-    /// Notes that a verification failed, and plans the next.
-    pub fn failed(&mut self, endpoint: &EndpointId, epoch: Epoch, now: Moment, chance: f64) -> Option<Finished> {
+    /// Notes that a conversation passed. `None` where it counts for no job. The job stays until a list without it comes;
+    /// should none come, because the news was lost, the endpoint is talked to again after a pause.
+    pub fn passed(&mut self, endpoint: &EndpointId, epoch: Epoch, now: Moment) -> Option<Passed> {
         let policy = self.policy;
-        let entry = self.entries.get_mut(endpoint).filter(|entry| entry.job.epoch == epoch)?;
-        entry.running = false;
-        entry.verifications = entry.verifications.saturating_add(1);
-        entry.step = entry.step.saturating_add(1);
-        let next_in = policy.delay(entry.job.reason, entry.step, chance);
-        entry.due = now + next_in;
-        Some(Finished { verifications: entry.verifications, next_in })
+        let entry = self.ended(endpoint, epoch)?;
+        entry.doubts = 0;
+        match entry.job.purpose {
+            Purpose::Recovery => {
+                entry.due = now + policy.initial_delay;
+                Some(Passed::Recovered { verifications: self.count(endpoint) })
+            }
+            Purpose::Opinion => {
+                entry.due = now + policy.initial_delay;
+                Some(Passed::Fit(Purpose::Opinion))
+            }
+            Purpose::EarlyReturn => {
+                entry.due = now + policy.interval_account;
+                Some(Passed::Fit(Purpose::EarlyReturn))
+            }
+        }
     }
 
-    /// When the next verification is due that could start; `None` where there is nothing to wait for but running ones.
+    /// Notes that a conversation failed, and plans the next. `None` where it counts for no job.
+    pub fn failed(&mut self, endpoint: &EndpointId, epoch: Epoch, now: Moment, chance: f64) -> Option<Failed> {
+        let policy = self.policy;
+        let began = self.began.get(endpoint).copied().unwrap_or(now);
+        let entry = self.ended(endpoint, epoch)?;
+        match entry.job.purpose {
+            Purpose::Recovery => {
+                entry.step = entry.step.saturating_add(1);
+                let next_in = policy.delay(entry.job.reason, entry.step, chance);
+                let next = now + next_in;
+                entry.due = next;
+                let verifications = self.count(endpoint);
+                Some(Failed::StillFailing(Finished { verifications, began, next_in, next }))
+            }
+            Purpose::Opinion => {
+                entry.doubts = entry.doubts.saturating_add(1);
+                if entry.doubts < OPINIONS {
+                    entry.due = now;
+                    return Some(Failed::OnceMore);
+                }
+                entry.doubts = 0;
+                entry.due = now + policy.initial_delay;
+                Some(Failed::Unfit)
+            }
+            Purpose::EarlyReturn => {
+                let next_in = policy.early_return(chance);
+                entry.due = now + next_in;
+                Some(Failed::StillExhausted { next_in })
+            }
+        }
+    }
+
+    /// When the next conversation is due that could start; `None` where there is nothing to wait for but running ones.
     pub fn next_due(&self) -> Option<Moment> {
-        let running = self.entries.values().filter(|entry| entry.running).count();
-        if running >= self.policy.concurrency {
+        if self.running() >= self.policy.concurrency {
             return None;
         }
-        self.entries.values().filter(|entry| !entry.running).map(|entry| entry.due).min()
+        let waiting = self.entries.iter().filter(|(id, entry)| !entry.running && !self.unlisted.contains_key(*id));
+        waiting.map(|(_, entry)| entry.due).min()
     }
 
-    /// What each isolated endpoint's verification has come to.
+    /// How far the conversations with each listed endpoint are.
     pub fn progress(&self) -> impl Iterator<Item = (&EndpointId, Progress)> {
-        self.entries.iter().map(|(id, entry)| {
-            let next = (!entry.running).then_some(entry.due);
-            (id, Progress { epoch: entry.job.epoch, verifications: entry.verifications, next })
+        self.entries.iter().map(|(id, Entry { job, due, running, .. })| {
+            let verifications = match job.purpose {
+                Purpose::Recovery => self.verifications.get(id).copied().unwrap_or_default(),
+                Purpose::Opinion | Purpose::EarlyReturn => 0,
+            };
+            let next = (!running).then_some(*due);
+            (id, Progress { epoch: job.epoch, purpose: job.purpose, verifications, next })
         })
+    }
+
+    /// How often each endpoint was verified since its latest isolation, whether or not it has recovered from it.
+    pub fn verifications(&self) -> &BTreeMap<EndpointId, u32> {
+        &self.verifications
+    }
+
+    /// How many conversations are under way.
+    pub fn running(&self) -> usize {
+        self.entries.values().filter(|entry| entry.running).count() + self.unlisted.len()
+    }
+
+    /// In which epoch a conversation with this endpoint is under way.
+    fn conversation_with(&self, id: &EndpointId) -> Option<Epoch> {
+        let listed = self.entries.get(id).filter(|entry| entry.running).map(|entry| entry.job.epoch);
+        listed.or_else(|| self.unlisted.get(id).map(|job| job.epoch))
+    }
+
+    /// Takes note of a conversation's end; the entry for which it counts, if any.
+    fn ended(&mut self, id: &EndpointId, epoch: Epoch) -> Option<&mut Entry> {
+        if self.unlisted.get(id).is_some_and(|job| job.epoch == epoch) {
+            self.unlisted.remove(id);
+            return None;
+        }
+        let entry = self.entries.get_mut(id).filter(|entry| entry.running && entry.job.epoch == epoch)?;
+        entry.running = false;
+        Some(entry)
+    }
+
+    fn count(&mut self, id: &EndpointId) -> u32 {
+        let count = self.verifications.entry(id.clone()).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+}
+
+impl Entry {
+    fn conversation(&self) -> Option<Conversation> {
+        self.running.then(|| (self.job.endpoint.id.clone(), self.job.epoch))
+    }
+
+    /// Remembers how far an isolated endpoint had come.
+    fn leave_to(&self, reached: &mut BTreeMap<EndpointId, u32>) {
+        match self.job.purpose {
+            Purpose::Recovery => {
+                reached.insert(self.job.endpoint.id.clone(), self.step);
+            }
+            Purpose::Opinion | Purpose::EarlyReturn => {}
+        }
+    }
+
+    /// Takes over what a newer list says of the same task. The conversation that is returned is void.
+    fn refresh(&mut self, job: &VerifyJob, now: Moment) -> Option<Conversation> {
+        let is_now_urgent = job.at_once && !self.job.at_once;
+        // A whole answer says nothing of streams, so it can't prove what is doubted now.
+        let must_stream_now = self.job.manner() == Manner::Whole && job.manner() == Manner::Streamed;
+        let void = if must_stream_now { self.conversation() } else { None };
+        self.job = job.clone();
+        if void.is_some() {
+            self.running = false;
+            self.due = now;
+        }
+        match job.purpose {
+            Purpose::Recovery if is_now_urgent => self.due = now,
+            Purpose::Recovery | Purpose::Opinion | Purpose::EarlyReturn => {}
+        }
+        void
     }
 }
 

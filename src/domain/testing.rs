@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::budget::BudgetPolicy;
-use super::challenge::{Challenge, Code, RecoveryProof, Reply, Verdict};
+use super::challenge::{Challenge, Code, RecoveryProof, Reply, ReplyBody, Verdict};
 use super::classify::Words;
 use super::cooling::CoolingPolicy;
 use super::endpoint::{Auth, AuthStyle, BaseUrl, Endpoint, Home, ModelFilter, ModelMap, Protocol, VerifyOverrides};
@@ -96,7 +96,7 @@ pub(crate) fn proof(endpoint: &EndpointId, epoch: Epoch) -> RecoveryProof {
     let challenge = Challenge::new(endpoint.clone(), epoch, code);
     let body = serde_json::json!({ "type": "message", "content": [{ "type": "text", "text": text }] }).to_string();
     let elapsed = Duration::from_millis(100);
-    let reply = Reply { protocol: Protocol::Anthropic, status: 200, body: body.as_bytes(), elapsed };
+    let reply = Reply { protocol: Protocol::Anthropic, status: 200, body: ReplyBody::Whole(body.as_bytes()), elapsed };
     match challenge.judge(&reply, Words::Left) {
         Verdict::Proven(proof) => proof,
         Verdict::Unproven(unproven) => panic!("the code was not accepted: {unproven:?}"),

@@ -18,12 +18,12 @@ mod transport;
 mod wire;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
 pub use body::Body;
 pub use client::{Client, Limits, Request, Response, Withdrawn, WritePermit};
 pub use error::{BodyError, MalformedHead, SendError};
-pub use probe::{Probe, ProbeSettings};
+pub use probe::{Bill, Probe, ProbeSettings};
 pub use request::{ClientRequest, end_to_end};

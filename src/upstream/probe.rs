@@ -1,21 +1,25 @@
 //! A test conversation over the real wire: it goes the way of real traffic, with the same URL, credential, headers and names
 //! of models.
 
+use std::cell::Cell;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use actix_web::http::Method;
-use actix_web::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
+use actix_web::http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT,
+};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
+use super::body::Body;
 use super::client::{Client, Request, Withdrawn, WritePermit};
 use super::error::{BodyError, SendError};
 use super::request::dress;
 use crate::clock::Clock;
-use crate::domain::challenge::{Challenge, Code, Reply, Unproven, Verdict};
-use crate::domain::classify::Words;
-use crate::domain::conversation::{Dialect, ModelsToTry, Question};
+use crate::domain::challenge::{Challenge, Code, Reply, ReplyBody, Unproven, Verdict};
+use crate::domain::classify::{Words, is_event_stream};
+use crate::domain::conversation::{self, Dialect, ModelsToTry, Question, StreamEnd, StreamedAnswer, Tokens};
 use crate::domain::endpoint::{Auth, Endpoint, Protocol};
 use crate::domain::outcome::ErrorNote;
 use crate::domain::schedule::VerifyJob;
@@ -61,21 +65,85 @@ impl WritePermit for Always {
     }
 }
 
-/// A whole answer.
-struct Answer {
-    status: u16,
-    body: Bytes,
+/// What a conversation has cost so far, in all its exchanges. It outlives a conversation that is broken off.
+#[derive(Debug, Default)]
+pub struct Bill(Cell<Tokens>);
+
+impl Bill {
+    /// The sum so far.
+    pub fn total(&self) -> Tokens {
+        self.0.get()
+    }
+
+    fn add(&self, tokens: Tokens) {
+        let mut total = self.0.get();
+        total += tokens;
+        self.0.set(total);
+    }
 }
 
-/// Why no whole answer came.
+/// How long a conversation may still take.
+#[derive(Clone, Copy)]
+struct Deadline {
+    clock: Clock,
+    began: Moment,
+    timeout: Duration,
+}
+
+impl Deadline {
+    fn elapsed(&self) -> Duration {
+        self.clock.now().since(self.began)
+    }
+
+    async fn bound<T>(&self, wait: impl Future<Output = T>) -> Result<T, NoAnswer> {
+        let left = self.timeout.saturating_sub(self.elapsed());
+        tokio::time::timeout(left, wait).await.map_err(|_| NoAnswer::TimedOut)
+    }
+}
+
+/// An answer as far as it is read.
+struct Answer {
+    status: u16,
+    body: AnswerBody,
+}
+
+enum AnswerBody {
+    Whole(Bytes),
+    Streamed(StreamedAnswer),
+}
+
+impl Answer {
+    /// The body of an answer that is no stream; none of one that is.
+    fn bytes(&self) -> &[u8] {
+        match &self.body {
+            AnswerBody::Whole(body) => body,
+            AnswerBody::Streamed(_) => &[],
+        }
+    }
+
+    fn tokens(&self, protocol: Protocol) -> Tokens {
+        match &self.body {
+            AnswerBody::Whole(body) => {
+                conversation::Answer::read(protocol, body).map(|answer| answer.tokens).unwrap_or_default()
+            }
+            AnswerBody::Streamed(stream) => stream.tokens(),
+        }
+    }
+}
+
+/// Why no answer came that could be judged.
 #[derive(Debug, thiserror::Error)]
 enum NoAnswer {
     #[error(transparent)]
     Send(#[from] SendError),
     #[error(transparent)]
     Body(#[from] BodyError),
+    #[error("no answer within the verifier's time-out")]
+    TimedOut,
     #[error("the answer is longer than {MAX_ANSWER} bytes")]
     TooLong,
+    #[error("the answer is compressed though identity was asked")]
+    Compressed,
 }
 
 impl Probe {
@@ -84,26 +152,22 @@ impl Probe {
         Self { client, settings }
     }
 
-    /// Asks an endpoint for a fresh code and judges its answer.
-    pub async fn converse(&self, job: &VerifyJob, code: Code, clock: Clock) -> Verdict {
-        let began = clock.now();
-        let failed = |note: &str| {
-            let elapsed = clock.now().since(began);
-            Verdict::Unproven(Unproven::without_answer(ErrorNote::new(note), elapsed))
-        };
+    /// Asks an endpoint for a fresh code and judges its answer. What that costs is added to the bill as it comes.
+    pub async fn converse(&self, job: &VerifyJob, code: Code, clock: Clock, bill: &Bill) -> Verdict {
+        let deadline = Deadline { clock, began: clock.now(), timeout: self.settings.timeout };
+        let failed = |note: &str| Verdict::Unproven(Unproven::without_answer(ErrorNote::new(note), deadline.elapsed()));
         match &job.endpoint.auth {
             Auth::Missing => return failed("the endpoint's credential is missing"),
             Auth::Passthrough | Auth::Own { .. } => {}
         }
-        match tokio::time::timeout(self.settings.timeout, self.talk(job, code, clock, began)).await {
-            Ok(Ok(verdict)) => verdict,
-            Ok(Err(error)) => failed(&error.to_string()),
-            Err(_) => failed("no answer within the verifier's time-out"),
+        match self.talk(job, code, deadline, bill).await {
+            Ok(verdict) => verdict,
+            Err(error) => failed(&error.to_string()),
         }
     }
 
     /// Tries one model after another while the endpoint only lacks the model, each in the dialects that it may know.
-    async fn talk(&self, job: &VerifyJob, code: Code, clock: Clock, began: Moment) -> Result<Verdict, NoAnswer> {
+    async fn talk(&self, job: &VerifyJob, code: Code, deadline: Deadline, bill: &Bill) -> Result<Verdict, NoAnswer> {
         let endpoint = &job.endpoint;
         let default = match endpoint.protocol {
             Protocol::Anthropic => &self.settings.anthropic_model,
@@ -118,14 +182,13 @@ impl Probe {
         let mut models = models.peekable();
         let mut verdict = None;
         while let Some(model) = models.next() {
-            let challenge = Challenge::new(endpoint.id.clone(), job.epoch, code);
-            let answer = self.ask(endpoint, &model, &challenge.prompt()).await?;
-            let reply = Reply {
-                protocol: endpoint.protocol,
-                status: answer.status,
-                body: &answer.body,
-                elapsed: clock.now().since(began),
+            let challenge = Challenge::of(job, code);
+            let answer = self.ask(endpoint, &model, &challenge, deadline, bill).await?;
+            let body = match &answer.body {
+                AnswerBody::Whole(body) => ReplyBody::Whole(body),
+                AnswerBody::Streamed(stream) => ReplyBody::Streamed(stream),
             };
+            let reply = Reply { protocol: endpoint.protocol, status: answer.status, body, elapsed: deadline.elapsed() };
             let judged = challenge.judge(&reply, self.settings.words);
             let try_next = matches!(&judged, Verdict::Unproven(unproven) if unproven.lacks_model);
             verdict = Some(judged);
@@ -133,19 +196,31 @@ impl Probe {
                 break;
             }
         }
-        let elapsed = clock.now().since(began);
-        let no_model = || Unproven::without_answer(ErrorNote::new("no model is named to verify it with"), elapsed);
+        let no_model =
+            || Unproven::without_answer(ErrorNote::new("no model is named to verify it with"), deadline.elapsed());
         Ok(verdict.unwrap_or_else(|| Verdict::Unproven(no_model())))
     }
 
-    async fn ask(&self, endpoint: &Endpoint, model: &str, prompt: &str) -> Result<Answer, NoAnswer> {
-        let sent = endpoint.model_map.sent(model).unwrap_or(model);
-        let max_tokens = endpoint.verify.max_tokens.map_or(self.settings.max_tokens, NonZeroU32::get);
-        let question = Question { model: sent, max_tokens, system: endpoint.verify.system.as_deref(), prompt };
+    async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        model: &str,
+        challenge: &Challenge,
+        deadline: Deadline,
+        bill: &Bill,
+    ) -> Result<Answer, NoAnswer> {
+        let prompt = challenge.prompt();
+        let question = Question {
+            model: endpoint.model_map.sent(model).unwrap_or(model),
+            max_tokens: endpoint.verify.max_tokens.map_or(self.settings.max_tokens, NonZeroU32::get),
+            system: endpoint.verify.system.as_deref(),
+            prompt: &prompt,
+            manner: challenge.manner(),
+        };
         let mut dialect = Dialect::first(endpoint.protocol);
         loop {
-            let answer = self.exchange(endpoint, dialect, &question).await?;
-            match dialect.after_refusal(answer.status, &answer.body) {
+            let answer = self.exchange(endpoint, dialect, &question, deadline, bill).await?;
+            match dialect.after_refusal(answer.status, answer.bytes()) {
                 Some(next) => dialect = next,
                 None => return Ok(answer),
             }
@@ -157,6 +232,8 @@ impl Probe {
         endpoint: &Endpoint,
         dialect: Dialect,
         question: &Question<'_>,
+        deadline: Deadline,
+        bill: &Bill,
     ) -> Result<Answer, NoAnswer> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -172,19 +249,72 @@ impl Probe {
             body: question.body(dialect).into(),
             resend_stale: true,
         };
-        let mut response = self.client.send(request, &Always, self.settings.connect_timeout).await?;
-        let mut body = BytesMut::new();
-        while let Some(piece) = response.body.next().await {
-            match piece {
-                Ok(piece) => body.extend_from_slice(&piece),
-                // That it is whole is proved by its JSON alone, where TLS was not closed as it should be.
-                Err(BodyError::Unclosed) => break,
-                Err(error) => return Err(error.into()),
-            }
-            if body.len() > MAX_ANSWER {
-                return Err(NoAnswer::TooLong);
-            }
+        let response = deadline.bound(self.client.send(request, &Always, self.settings.connect_timeout)).await??;
+        let status = response.status.as_u16();
+        match (is_compressed(&response.headers), response.status.is_success()) {
+            (true, true) => return Err(NoAnswer::Compressed),
+            // The status says what is the matter; the words are out of reach.
+            (true, false) => return Ok(Answer { status, body: AnswerBody::Whole(Bytes::new()) }),
+            (false, _) => {}
         }
-        Ok(Answer { status: response.status.as_u16(), body: body.freeze() })
+        let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let is_stream = response.status.is_success() && is_event_stream(content_type);
+        let body = if is_stream {
+            let mut stream = StreamedAnswer::new(endpoint.protocol);
+            let end = read_stream(response.body, &mut stream, deadline).await;
+            bill.add(stream.tokens());
+            end?;
+            AnswerBody::Streamed(stream)
+        } else {
+            AnswerBody::Whole(read_whole(response.body, deadline).await?)
+        };
+        let answer = Answer { status, body };
+        if !is_stream {
+            bill.add(answer.tokens(endpoint.protocol));
+        }
+        Ok(answer)
     }
 }
+
+fn is_compressed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(CONTENT_ENCODING).map(HeaderValue::as_bytes);
+    codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+}
+
+async fn read_whole(mut body: Body, deadline: Deadline) -> Result<Bytes, NoAnswer> {
+    let mut received = BytesMut::new();
+    while let Some(piece) = deadline.bound(body.next()).await? {
+        match piece {
+            Ok(piece) => received.extend_from_slice(&piece),
+            // That it is whole is proved by its JSON alone, where TLS was not closed as it should be.
+            Err(BodyError::Unclosed) => break,
+            Err(error) => return Err(error.into()),
+        }
+        if received.len() > MAX_ANSWER {
+            return Err(NoAnswer::TooLong);
+        }
+    }
+    Ok(received.freeze())
+}
+
+/// Reads a stream to its closing event or its error event; what the upstream does after that is no matter.
+async fn read_stream(mut body: Body, stream: &mut StreamedAnswer, deadline: Deadline) -> Result<(), NoAnswer> {
+    let mut received = 0_usize;
+    while let Some(piece) = deadline.bound(body.next()).await? {
+        let piece = piece?;
+        received = received.saturating_add(piece.len());
+        if received > MAX_ANSWER {
+            return Err(NoAnswer::TooLong);
+        }
+        stream.push(&piece);
+        match stream.end() {
+            StreamEnd::Open => {}
+            StreamEnd::Closed | StreamEnd::Failed(_) | StreamEnd::Garbled => return Ok(()),
+        }
+    }
+    stream.finish();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use super::*;
 use crate::domain::endpoint::{Origin, Scheme};
 
 /// Runs a test that must not hang.
-pub(super) async fn within<T>(test: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(test: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), test).await.expect("the test hangs")
 }
 
@@ -27,19 +27,19 @@ pub(super) async fn poll_once<F: Future + Unpin>(future: &mut F) -> std::task::P
 }
 
 /// A listening upstream.
-pub(super) struct Upstream {
+pub(crate) struct Upstream {
     listener: TcpListener,
-    pub(super) origin: Origin,
+    pub(crate) origin: Origin,
 }
 
 impl Upstream {
-    pub(super) async fn bind() -> Self {
+    pub(crate) async fn bind() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         Self { listener, origin: Origin { scheme: Scheme::Http, host: "127.0.0.1".to_owned(), port } }
     }
 
-    pub(super) async fn accept(&self) -> Peer<TcpStream> {
+    pub(crate) async fn accept(&self) -> Peer<TcpStream> {
         let (stream, _) = self.listener.accept().await.unwrap();
         // What a test has said is then with the client, and does not wait for an acknowledgement.
         stream.set_nodelay(true).unwrap();
@@ -47,30 +47,30 @@ impl Upstream {
     }
 
     /// Whether nobody else has connected.
-    pub(super) async fn has_no_more_connections(&self) -> bool {
+    pub(crate) async fn has_no_more_connections(&self) -> bool {
         poll_once(&mut std::pin::pin!(self.listener.accept())).await.is_pending()
     }
 }
 
 /// A request as an upstream sees it.
-pub(super) struct Received {
-    pub(super) head: String,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Received {
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 /// The upstream's end of a connection.
-pub(super) struct Peer<S> {
-    pub(super) stream: S,
+pub(crate) struct Peer<S> {
+    pub(crate) stream: S,
     received: Vec<u8>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
-    pub(super) fn new(stream: S) -> Self {
+    pub(crate) fn new(stream: S) -> Self {
         Self { stream, received: Vec::new() }
     }
 
     /// Reads a request's head, and leaves its body where it is.
-    pub(super) async fn request_head(&mut self) -> String {
+    pub(crate) async fn request_head(&mut self) -> String {
         loop {
             if let Some(at) = self.received.windows(4).position(|window| window == b"\r\n\r\n") {
                 let rest = self.received.split_off(at + 4);
@@ -82,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
     }
 
-    pub(super) async fn request(&mut self) -> Received {
+    pub(crate) async fn request(&mut self) -> Received {
         let head = self.request_head().await;
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         let length: usize = length.map_or(0, |length| length.parse().unwrap());
@@ -91,20 +91,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         Received { head, body }
     }
 
-    pub(super) async fn say(&mut self, words: impl AsRef<[u8]>) {
+    pub(crate) async fn say(&mut self, words: impl AsRef<[u8]>) {
         self.stream.write_all(words.as_ref()).await.unwrap();
         self.stream.flush().await.unwrap();
     }
 
     /// Reads a request and answers it.
-    pub(super) async fn answer(&mut self, words: &str) -> Received {
+    pub(crate) async fn answer(&mut self, words: &str) -> Received {
         let request = self.request().await;
         self.say(words).await;
         request
     }
 
     /// Waits until the client has closed; how many bytes came before that.
-    pub(super) async fn closed(&mut self) -> usize {
+    pub(crate) async fn closed(&mut self) -> usize {
         let mut seen = 0;
         let mut buffer = vec![0; 64 * 1024];
         loop {
@@ -118,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 
 impl Peer<TcpStream> {
     /// Breaks the connection off.
-    pub(super) fn reset(self) {
+    pub(crate) fn reset(self) {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 }
@@ -130,7 +130,7 @@ pub(super) fn client_with(limits: Limits) -> Client {
     Client::new(Arc::new(config), limits)
 }
 
-pub(super) fn client() -> Client {
+pub(crate) fn client() -> Client {
     client_with(Limits::default())
 }
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::app::{Setup, message};
+use crate::support::app::{Setup, TRAFFIC, body, message};
 use crate::support::eventually::eventually;
-use crate::support::upstream::step::{Behaviour, echo, error, hold, ok, status, wrong_code};
+use crate::support::upstream::step::{Behaviour, echo, error, hold, ok, sse, status, wrong_code};
 use crate::support::upstream::{Protocol, Upstream};
 
 #[actix_web::test]
@@ -203,5 +203,28 @@ async fn an_isolation_within_the_slow_start_goes_on_with_the_delay_that_was_reac
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(upstream.verifications(), 3, "not after 20 ms as the first time, but after 320");
     eventually("the second recovery", async || upstream.verifications() == 4).await;
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn an_endpoint_that_cuts_streams_comes_back_only_by_a_stream_that_it_does_not_cut() {
+    let upstream = Upstream::anthropic("a").await;
+    let cut = || sse(3).then_close();
+    upstream.behave(Behaviour::always(cut()));
+    let app =
+        Setup::new().primary(&upstream).section("breaker", "failure_threshold = 1").verified_every(20).start().await;
+    app.client().await.post("/v1/messages", &[TRAFFIC], body(true)).await;
+    eventually("several verifications", async || upstream.verifications() >= 3).await;
+    let row = app.row("a").await;
+    assert_eq!((&row["standing"], &row["isolated_reason"]), (&json!("failure"), &json!("stream")));
+    assert_eq!(row["last_verification"]["error"], "the upstream's answer was cut short");
+    assert!(upstream.verification_requests().iter().all(|asked| asked.json()["stream"] == true));
+    assert_eq!(upstream.traffic(), 1);
+
+    upstream.mend();
+    eventually("the recovery", async || app.row("a").await["standing"] == "primary").await;
+    let row = app.row("a").await;
+    let spent = row["verification_tokens"]["output"].as_u64().unwrap();
+    assert!(spent > upstream.verifications() as u64, "what was cut has cost something too: {row}");
     app.finish().await;
 }

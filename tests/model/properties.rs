@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use qcc_gateway::domain::audit::Audit;
 use qcc_gateway::domain::breaker::{BreakerBank, BreakerPolicy};
-use qcc_gateway::domain::challenge::{Challenge, Code, RecoveryProof, Reply, Verdict};
+use qcc_gateway::domain::challenge::{Challenge, Code, RecoveryProof, Reply, ReplyBody, Verdict};
 use qcc_gateway::domain::classify::{Judgement, Words};
 use qcc_gateway::domain::endpoint::Protocol;
 use qcc_gateway::domain::ids::{EndpointId, Epoch, Serial, Ticket};
@@ -16,7 +16,7 @@ use qcc_gateway::domain::outcome::{FailureKind, Fatal, Outcome, Reason};
 use qcc_gateway::domain::outcome_table::{Class, LastResort, PathKind};
 use qcc_gateway::domain::queues::{Evidence, Queues};
 use qcc_gateway::domain::retry::{Ending, Plan, RetryPolicy};
-use qcc_gateway::domain::schedule::{Purpose, Schedule, SchedulePolicy, VerifyJob};
+use qcc_gateway::domain::schedule::{AtOnce, Failed, Purpose, Schedule, SchedulePolicy, VerifyJob};
 use qcc_gateway::domain::time::Moment;
 use qcc_gateway::domain::topology::Topology;
 
@@ -30,8 +30,8 @@ fn at(seconds: u64) -> Moment {
 fn proof(endpoint: &EndpointId, epoch: Epoch) -> RecoveryProof {
     let code = Code::from_random(7);
     let body = format!(r#"{{"content":[{{"type":"text","text":"{code}"}}]}}"#);
-    let reply =
-        Reply { protocol: Protocol::Anthropic, status: 200, body: body.as_bytes(), elapsed: Duration::from_millis(1) };
+    let body = ReplyBody::Whole(body.as_bytes());
+    let reply = Reply { protocol: Protocol::Anthropic, status: 200, body, elapsed: Duration::from_millis(1) };
     match Challenge::new(endpoint.clone(), epoch, code).judge(&reply, Words::Left) {
         Verdict::Proven(proof) => proof,
         Verdict::Unproven(unproven) => panic!("the code was not accepted: {unproven:?}"),
@@ -54,41 +54,49 @@ fn plain_delay(step: u32) -> Duration {
 
 #[derive(Clone, Debug)]
 enum Move {
-    List(Vec<(usize, u64, bool)>),
+    List(Vec<(usize, u64, Purpose, bool)>),
     StartDue,
     StartNow(usize, u64),
     Passed(usize, u64),
     Failed(usize, u64),
+    Hasten(usize, u64),
     Wait(u64),
+}
+
+fn any_purpose() -> impl Strategy<Value = Purpose> {
+    prop_oneof![3 => Just(Purpose::Recovery), 2 => Just(Purpose::Opinion), 1 => Just(Purpose::EarlyReturn)]
 }
 
 fn any_move() -> impl Strategy<Value = Move> {
     let named = || (0..3_usize, 1..4_u64);
     prop_oneof![
-        prop::collection::vec((0..3_usize, 1..4_u64, any::<bool>()), 0..4).prop_map(Move::List),
+        prop::collection::vec((0..3_usize, 1..4_u64, any_purpose(), any::<bool>()), 0..4).prop_map(Move::List),
         Just(Move::StartDue),
         named().prop_map(|(name, epoch)| Move::StartNow(name, epoch)),
         named().prop_map(|(name, epoch)| Move::Passed(name, epoch)),
         named().prop_map(|(name, epoch)| Move::Failed(name, epoch)),
+        named().prop_map(|(name, epoch)| Move::Hasten(name, epoch)),
         (0..40_u64).prop_map(Move::Wait),
     ]
 }
 
-/// One endpoint that is to be verified, as one would note it on paper.
+/// One endpoint that is to be talked to, as one would note it on paper.
 #[derive(Clone)]
 struct Note {
     epoch: u64,
+    purpose: Purpose,
     step: u32,
     due: Moment,
     running: bool,
+    doubts: u32,
 }
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
-fn job(name: usize, epoch: u64, relapse: bool, isolated_at: Moment) -> VerifyJob {
+fn job(name: usize, epoch: u64, purpose: Purpose, relapse: bool, isolated_at: Moment) -> VerifyJob {
     VerifyJob {
         endpoint: Arc::new(plain_endpoint(id(NAMES[name]))),
-        purpose: Purpose::Recovery,
+        purpose,
         epoch: Epoch::from_raw(epoch),
         reason: Reason::Connect,
         model: None,
@@ -98,79 +106,248 @@ fn job(name: usize, epoch: u64, relapse: bool, isolated_at: Moment) -> VerifyJob
     }
 }
 
+fn conversation(name: usize, epoch: u64) -> (EndpointId, Epoch) {
+    (id(NAMES[name]), Epoch::from_raw(epoch))
+}
+
+/// What the schedule should do, kept as notes on paper.
+#[derive(Default)]
+struct Paper {
+    notes: BTreeMap<usize, Note>,
+    /// Conversations with endpoints on no list.
+    unlisted: BTreeMap<usize, u64>,
+    reached: BTreeMap<usize, u32>,
+    began: BTreeMap<usize, Moment>,
+}
+
+impl Paper {
+    /// The conversations under way. More than one with an endpoint would show here.
+    fn under_way(&self) -> Vec<(usize, u64)> {
+        let listed = self.notes.iter().filter(|(_, note)| note.running).map(|(name, note)| (*name, note.epoch));
+        listed.chain(self.unlisted.iter().map(|(name, epoch)| (*name, *epoch))).collect()
+    }
+
+    fn forget(&mut self, name: usize) -> Option<(EndpointId, Epoch)> {
+        let note = self.notes.remove(&name)?;
+        if note.purpose == Purpose::Recovery {
+            self.reached.insert(name, note.step);
+        }
+        note.running.then(|| conversation(name, note.epoch))
+    }
+
+    fn list(&mut self, named: &[(usize, u64, Purpose, bool)], now: Moment) -> Vec<(EndpointId, Epoch)> {
+        let mut void = Vec::new();
+        for (name, note) in self.notes.clone() {
+            let same = |(other, epoch, purpose, _): &(usize, u64, Purpose, bool)| {
+                (*other, *epoch, *purpose) == (name, note.epoch, note.purpose)
+            };
+            if !named.iter().any(same) {
+                void.extend(self.forget(name));
+            }
+        }
+        for (name, under_way) in self.unlisted.clone() {
+            if named.iter().any(|(other, epoch, ..)| *other == name && *epoch != under_way) {
+                self.unlisted.remove(&name);
+                void.push(conversation(name, under_way));
+            }
+        }
+        for (name, epoch, purpose, relapse) in named.iter().copied() {
+            if self.notes.contains_key(&name) {
+                continue;
+            }
+            let (mut step, mut due) = (0, now);
+            match purpose {
+                Purpose::Recovery => {
+                    let before = self.reached.remove(&name).unwrap_or_default();
+                    step = if relapse { before } else { 0 };
+                    due += plain_delay(step);
+                }
+                Purpose::Opinion => {}
+                Purpose::EarlyReturn => due += SCHEDULE.interval_account,
+            }
+            let running = purpose == Purpose::Recovery && self.unlisted.remove(&name).is_some();
+            self.notes.insert(name, Note { epoch, purpose, step, due, running, doubts: 0 });
+        }
+        void
+    }
+
+    /// Who may start, in order.
+    fn due(&self, now: Moment) -> Vec<usize> {
+        let may =
+            |(name, note): &(&usize, &Note)| !note.running && note.due <= now && !self.unlisted.contains_key(*name);
+        let mut due: Vec<_> = self.notes.iter().filter(may).collect();
+        due.sort_by_key(|(name, note)| (note.due, **name));
+        due.into_iter().map(|(name, _)| *name).collect()
+    }
+
+    /// Whether a wanted conversation begins, and what it breaks off.
+    fn start_now(&mut self, name: usize, epoch: u64, now: Moment) -> (bool, Option<(EndpointId, Epoch)>) {
+        let under_way = self.under_way().into_iter().find(|(other, _)| *other == name).map(|(_, epoch)| epoch);
+        let listed = self.notes.get(&name).map(|note| note.epoch);
+        if under_way == Some(epoch) || under_way.max(listed) > Some(epoch) {
+            return (false, None);
+        }
+        self.began.insert(name, now);
+        self.unlisted.remove(&name);
+        if let Some(note) = self.notes.get_mut(&name).filter(|note| note.epoch == epoch) {
+            note.running = true;
+        } else {
+            self.forget(name);
+            self.unlisted.insert(name, epoch);
+        }
+        (true, under_way.map(|epoch| conversation(name, epoch)))
+    }
+
+    /// The note for which a conversation's end counts.
+    fn ended(&mut self, name: usize, epoch: u64) -> Option<&mut Note> {
+        if self.unlisted.get(&name) == Some(&epoch) {
+            self.unlisted.remove(&name);
+            return None;
+        }
+        let note = self.notes.get_mut(&name).filter(|note| note.running && note.epoch == epoch)?;
+        note.running = false;
+        Some(note)
+    }
+
+    fn hasten(&mut self, name: usize, epoch: u64, now: Moment) {
+        let began = self.began.get(&name).copied();
+        let Some(note) = self.notes.get_mut(&name).filter(|note| note.epoch == epoch) else { return };
+        if note.purpose == Purpose::Recovery {
+            let soonest = began.map_or(now, |began| (began + SCHEDULE.initial_delay).max(now));
+            note.due = note.due.min(soonest);
+        }
+    }
+}
+
 proptest! {
-    /// Whatever comes in whatever order: who is verified is who is listed, in its listed epoch, when its time has come, and
-    /// no more at a time than may be.
+    /// Whatever comes in whatever order: who is talked to is who is listed, in its listed epoch and for its listed purpose,
+    /// when its time has come; never two at a time with one endpoint, and no more at a time than may be.
     #[test]
     fn the_schedule_agrees_with_notes_on_paper(moves in prop::collection::vec(any_move(), 0..60)) {
         let mut schedule = Schedule::new(SCHEDULE);
-        let mut notes: BTreeMap<usize, Note> = BTreeMap::new();
-        let mut reached: BTreeMap<usize, u32> = BTreeMap::new();
+        let mut paper = Paper::default();
         let mut now = Moment::START;
         for next in moves {
             match next {
                 Move::Wait(seconds) => now += Duration::from_secs(seconds),
                 Move::List(mut named) => {
-                    named.sort_unstable();
+                    named.sort_unstable_by_key(|(name, ..)| *name);
                     named.dedup_by_key(|(name, ..)| *name);
-                    let jobs: Vec<_> = named.iter().map(|(name, epoch, relapse)| job(*name, *epoch, *relapse, now)).collect();
-                    let mut void = Vec::new();
-                    for (name, note) in notes.clone() {
-                        if !named.iter().any(|(other, epoch, _)| *other == name && *epoch == note.epoch) {
-                            notes.remove(&name);
-                            reached.insert(name, note.step);
-                            void.extend(note.running.then(|| (id(NAMES[name]), Epoch::from_raw(note.epoch))));
-                        }
-                    }
-                    for (name, epoch, relapse) in named {
-                        notes.entry(name).or_insert_with(|| {
-                            let before = reached.remove(&name).unwrap_or_default();
-                            let step = if relapse { before } else { 0 };
-                            Note { epoch, step, due: now + plain_delay(step), running: false }
-                        });
-                    }
+                    let jobs: Vec<_> = named
+                        .iter()
+                        .map(|(name, epoch, purpose, relapse)| job(*name, *epoch, *purpose, *relapse, now))
+                        .collect();
+                    let void = paper.list(&named, now);
                     prop_assert_eq!(schedule.update(&jobs, now, || 0.5), void);
                 }
                 Move::StartDue => {
-                    let room = SCHEDULE.concurrency.saturating_sub(notes.values().filter(|note| note.running).count());
-                    let mut due: Vec<_> = notes.iter().filter(|(_, note)| !note.running && note.due <= now).collect();
-                    due.sort_by_key(|(name, note)| (note.due, **name));
-                    let started: Vec<usize> = due.into_iter().take(room).map(|(name, _)| *name).collect();
+                    let room = SCHEDULE.concurrency.saturating_sub(paper.under_way().len());
+                    let started: Vec<usize> = paper.due(now).into_iter().take(room).collect();
                     for name in &started {
-                        notes.get_mut(name).unwrap().running = true;
+                        paper.notes.get_mut(name).unwrap().running = true;
+                        paper.began.insert(*name, now);
                     }
                     let really: Vec<_> = schedule.start_due(now).into_iter().map(|job| job.endpoint.id.clone()).collect();
                     prop_assert_eq!(really, started.into_iter().map(|name| id(NAMES[name])).collect::<Vec<_>>());
                 }
                 Move::StartNow(name, epoch) => {
-                    let note = notes.get_mut(&name).filter(|note| note.epoch == epoch && !note.running);
-                    let starts = schedule.start_now(&id(NAMES[name]), Epoch::from_raw(epoch)).is_some();
-                    prop_assert_eq!(starts, note.map(|note| note.running = true).is_some());
+                    let begins = paper.start_now(name, epoch, now);
+                    match schedule.start_now(&job(name, epoch, Purpose::Recovery, false, now), now) {
+                        AtOnce::Begin { job, void } => {
+                            let named = paper.notes.get(&name).map_or(Purpose::Recovery, |note| note.purpose);
+                            prop_assert_eq!((job.purpose, job.epoch), (named, Epoch::from_raw(epoch)));
+                            prop_assert_eq!(begins, (true, void));
+                        }
+                        AtOnce::UnderWay | AtOnce::Stale => prop_assert_eq!(begins, (false, None)),
+                    }
                 }
                 Move::Passed(name, epoch) => {
-                    let note = notes.get_mut(&name).filter(|note| note.epoch == epoch);
-                    let counted = schedule.passed(&id(NAMES[name]), Epoch::from_raw(epoch), now).is_some();
-                    prop_assert_eq!(counted, note.is_some());
+                    let counted = schedule.passed(&id(NAMES[name]), Epoch::from_raw(epoch), now);
+                    let note = paper.ended(name, epoch);
+                    prop_assert_eq!(counted.map(|passed| passed.purpose()), note.as_ref().map(|note| note.purpose));
                     if let Some(note) = note {
-                        (note.running, note.due) = (false, now + SCHEDULE.initial_delay);
+                        let is_early_return = note.purpose == Purpose::EarlyReturn;
+                        let pause = if is_early_return { SCHEDULE.interval_account } else { SCHEDULE.initial_delay };
+                        (note.due, note.doubts) = (now + pause, 0);
                     }
                 }
                 Move::Failed(name, epoch) => {
-                    let note = notes.get_mut(&name).filter(|note| note.epoch == epoch);
-                    let finished = schedule.failed(&id(NAMES[name]), Epoch::from_raw(epoch), now, 0.5);
-                    prop_assert_eq!(finished.is_some(), note.is_some());
-                    if let Some(note) = note {
-                        note.step += 1;
-                        (note.running, note.due) = (false, now + plain_delay(note.step));
-                        prop_assert_eq!(finished.unwrap().next_in, plain_delay(note.step));
+                    let failed = schedule.failed(&id(NAMES[name]), Epoch::from_raw(epoch), now, 0.5);
+                    let began = paper.began.get(&name).copied();
+                    let note = paper.ended(name, epoch);
+                    prop_assert_eq!(failed.map(|failed| failed.purpose()), note.as_ref().map(|note| note.purpose));
+                    match (failed, note) {
+                        (None, _) | (_, None) => {}
+                        (Some(Failed::StillFailing(finished)), Some(note)) => {
+                            note.step += 1;
+                            note.due = now + plain_delay(note.step);
+                            prop_assert_eq!((finished.next, Some(finished.began)), (note.due, began));
+                            prop_assert_eq!(finished.next_in, plain_delay(note.step));
+                        }
+                        (Some(Failed::OnceMore), Some(note)) => {
+                            prop_assert_eq!(note.doubts, 0);
+                            (note.due, note.doubts) = (now, 1);
+                        }
+                        (Some(Failed::Unfit), Some(note)) => {
+                            prop_assert_eq!(note.doubts, 1, "two failures are a verdict, and then it rests");
+                            (note.due, note.doubts) = (now + SCHEDULE.initial_delay, 0);
+                        }
+                        (Some(Failed::StillExhausted { next_in }), Some(note)) => {
+                            note.due = now + SCHEDULE.interval_account;
+                            prop_assert_eq!(next_in, SCHEDULE.interval_account);
+                        }
                     }
                 }
+                Move::Hasten(name, epoch) => {
+                    paper.hasten(name, epoch, now);
+                    schedule.hasten(&[conversation(name, epoch)], now);
+                }
             }
-            let shown: Vec<_> = schedule.progress().map(|(id, progress)| (id.clone(), progress.epoch, progress.next)).collect();
-            let noted = notes.iter().map(|(name, note)| {
-                (id(NAMES[*name]), Epoch::from_raw(note.epoch), (!note.running).then_some(note.due))
+            let shown: Vec<_> = schedule
+                .progress()
+                .map(|(id, progress)| (id.clone(), progress.epoch, progress.purpose, progress.next))
+                .collect();
+            let noted = paper.notes.iter().map(|(name, note)| {
+                (id(NAMES[*name]), Epoch::from_raw(note.epoch), note.purpose, (!note.running).then_some(note.due))
             });
             prop_assert_eq!(shown, noted.collect::<Vec<_>>());
+            let mut under_way = paper.under_way();
+            prop_assert_eq!(schedule.running(), under_way.len());
+            under_way.sort_unstable();
+            under_way.dedup_by_key(|(name, _)| *name);
+            prop_assert_eq!(schedule.running(), under_way.len(), "two conversations with one endpoint");
+        }
+    }
+
+    /// However often requests hasten it, and through however many epochs: a conversation that was not due by its own pace
+    /// never begins closer to the latest one than the first delay.
+    #[test]
+    fn hastening_never_knocks_more_often_than_the_first_delay(
+        steps in prop::collection::vec((0..3_u8, 0..4_u64), 0..80),
+    ) {
+        let mut schedule = Schedule::new(SCHEDULE);
+        let (mut now, mut epoch, mut began) = (Moment::START, 1, None::<Moment>);
+        let list = |epoch| [job(0, epoch, Purpose::Recovery, false, Moment::START + Duration::from_secs(1_000_000))];
+        schedule.update(&list(epoch), now, || 0.5);
+        for (what, seconds) in steps {
+            now += Duration::from_secs(seconds);
+            match what {
+                0 => schedule.hasten(&[conversation(0, epoch)], now),
+                1 => {
+                    epoch += 1;
+                    schedule.update(&list(epoch), now, || 0.5);
+                }
+                _ => {
+                    schedule.passed(&id(NAMES[0]), Epoch::from_raw(epoch), now);
+                    // As if it had been forgotten on the way: it is listed anew, far from due.
+                    schedule.update(&[], now, || 0.5);
+                    schedule.update(&list(epoch), now, || 0.5);
+                }
+            }
+            if !schedule.start_due(now).is_empty() {
+                prop_assert!(began.is_none_or(|began| now.since(began) >= SCHEDULE.initial_delay));
+                began = Some(now);
+            }
         }
     }
 

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use qcc_gateway::domain::breaker::Judgement;
-use qcc_gateway::domain::challenge::{Challenge, Code, Reply, Verdict};
+use qcc_gateway::domain::challenge::{Challenge, Code, Reply, ReplyBody, Verdict};
 use qcc_gateway::domain::classify::Words;
 use qcc_gateway::domain::endpoint::Protocol;
 use qcc_gateway::domain::outcome::{ErrorNote, Outcome, Reason, Report};
 use qcc_gateway::domain::registry::{Acquired, Outputs, Settlement};
-use qcc_gateway::domain::schedule::VerifyJob;
+use qcc_gateway::domain::schedule::{AtOnce, VerifyJob};
 
 use super::chance::{self, one_in, pick};
 use super::world::{ADMIN, Conversation, Followed, Lease, Talk, ToVerifier, Waiting, World};
@@ -315,9 +315,10 @@ impl World {
                 }
             }
             Some(ToVerifier::Converse(job)) => {
-                let key = (job.endpoint.id.clone(), job.epoch);
-                if !self.talks.contains_key(&key) {
-                    self.schedule.start_now(&job.endpoint.id, job.epoch);
+                if let AtOnce::Begin { job, void } = self.schedule.start_now(&job, self.now) {
+                    if let Some(void) = void {
+                        self.talks.remove(&void);
+                    }
                     self.conversation_starts(&job);
                 }
             }
@@ -356,7 +357,8 @@ impl World {
         .to_string();
         let elapsed = Duration::from_millis(self.rng.u64(..3_000));
         let (id, epoch) = key;
-        match challenge.judge(&Reply { protocol, status, body: body.as_bytes(), elapsed }, Words::Left) {
+        let body = ReplyBody::Whole(body.as_bytes());
+        match challenge.judge(&Reply { protocol, status, body, elapsed }, Words::Left) {
             Verdict::Proven(proof) => {
                 assert!(came_back, "{manner:?} was taken for a proof");
                 self.passed.insert(key.clone());

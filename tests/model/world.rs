@@ -199,7 +199,9 @@ impl World {
                 Effect::Note(event, _) => match event.kind {
                     EventKind::Isolated => followed.isolated.extend(event.endpoint),
                     EventKind::Recovered => followed.recovered.extend(event.endpoint),
-                    EventKind::Verified => panic!("verifications are the verifier's to tell"),
+                    EventKind::Verified | EventKind::SecondOpinion => {
+                        panic!("verifications are the verifier's to tell")
+                    }
                     EventKind::Disabled
                     | EventKind::Enabled
                     | EventKind::Added

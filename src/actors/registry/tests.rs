@@ -50,6 +50,11 @@ impl Handler<ResetBreaker> for Silent {
     }
 }
 
+impl Handler<Retract> for Silent {
+    type Result = ();
+    fn handle(&mut self, _: Retract, _: &mut Self::Context) {}
+}
+
 impl Handler<FailureList> for Silent {
     type Result = ();
     fn handle(&mut self, message: FailureList, _: &mut Self::Context) {

@@ -8,7 +8,7 @@ fn challenge(random: u64) -> Challenge {
 
 fn judge(protocol: Protocol, status: u16, body: &str) -> Verdict {
     let elapsed = Duration::from_millis(700);
-    challenge(99).judge(&Reply { protocol, status, body: body.as_bytes(), elapsed }, Words::Left)
+    challenge(99).judge(&Reply { protocol, status, body: ReplyBody::Whole(body.as_bytes()), elapsed }, Words::Left)
 }
 
 fn said(text: &str) -> [(Protocol, String); 2] {
@@ -110,6 +110,58 @@ fn an_answer_that_is_none_fails_even_with_the_code_in_it() {
     }
 }
 
+/// An endpoint that was isolated for its streams.
+fn streamed_challenge() -> Challenge {
+    let endpoint = super::super::testing::endpoint("main", super::super::endpoint::Home::Primary);
+    let job = VerifyJob {
+        endpoint: std::sync::Arc::new(endpoint),
+        purpose: super::super::schedule::Purpose::Recovery,
+        epoch: Epoch::from_raw(4),
+        reason: super::super::outcome::Reason::Stream,
+        model: None,
+        isolated_at: super::super::time::Moment::START,
+        relapse: false,
+        at_once: false,
+    };
+    Challenge::of(&job, Code::from_random(99))
+}
+
+fn streamed(protocol: Protocol, events: &str) -> StreamedAnswer {
+    let mut answer = StreamedAnswer::new(protocol);
+    answer.push(events.as_bytes());
+    answer
+}
+
+#[test]
+fn only_a_stream_that_has_come_to_its_closing_event_proves_an_endpoint_whose_streams_failed() {
+    let said = json!({"choices": [{"delta": {"content": code()}}]});
+    let error = json!({"error": {"type": "server_error", "message": "m"}});
+    for (status, events, wrong) in [
+        (200, format!("data: {said}\n\ndata: [DONE]\n\n"), None),
+        (200, format!("data: {said}\n\n"), Some("the stream ended without its closing event")),
+        (200, format!("data: {said}\n\ndata: {error}\n\ndata: [DONE]\n\n"), Some("HTTP 200 server_error")),
+        (200, "data: [DONE]\n\n".to_owned(), Some("the code is missing")),
+        (200, format!("data: {said}\n\ndata: {{\n\n"), Some("an event of the stream is no JSON")),
+        (502, format!("data: {said}\n\ndata: [DONE]\n\n"), Some("HTTP 502")),
+    ] {
+        let stream = streamed(Protocol::OpenAi, &events);
+        let reply =
+            Reply { protocol: Protocol::OpenAi, status, body: ReplyBody::Streamed(&stream), elapsed: Duration::ZERO };
+        let verdict = streamed_challenge().judge(&reply, Words::Left);
+        match wrong {
+            None => assert!(matches!(verdict, Verdict::Proven(_)), "{events}"),
+            Some(wrong) => assert_eq!(error_of(verdict), wrong, "{events}"),
+        }
+        let unasked = error_of(challenge(99).judge(&reply, Words::Left));
+        assert!(unasked.starts_with("HTTP "), "a stream that nobody asked for proves nothing: {unasked}");
+    }
+    for (protocol, body) in self::said(&code()) {
+        let reply = Reply { protocol, status: 200, body: ReplyBody::Whole(body.as_bytes()), elapsed: Duration::ZERO };
+        let error = error_of(streamed_challenge().judge(&reply, Words::Left));
+        assert_eq!(error, "HTTP 200 with no event stream, though one was asked for");
+    }
+}
+
 #[test]
 fn a_failure_says_what_was_seen() {
     let body = json!({"type": "error", "error": {"type": "not_found_error", "message": "model: x"}}).to_string();
@@ -177,7 +229,8 @@ proptest! {
 
     #[test]
     fn any_body_is_judged_without_panic(body in prop::collection::vec(any::<u8>(), 0..80), status in any::<u16>()) {
-        let reply = Reply { protocol: Protocol::OpenAi, status, body: &body, elapsed: Duration::ZERO };
+        let body = ReplyBody::Whole(&body);
+        let reply = Reply { protocol: Protocol::OpenAi, status, body, elapsed: Duration::ZERO };
         prop_assert!(matches!(challenge(1).judge(&reply, Words::Kept), Verdict::Unproven(_)));
     }
 }

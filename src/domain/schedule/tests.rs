@@ -1,6 +1,8 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::endpoint::Home;
+use super::super::outcome::Reason;
 use super::super::testing::{at, endpoint, id};
 use super::*;
 
@@ -26,12 +28,38 @@ fn job(name: &str, epoch: u64, isolated_at: u64) -> VerifyJob {
     }
 }
 
+/// A list of one.
+fn one(job: &VerifyJob) -> [VerifyJob; 1] {
+    [job.clone()]
+}
+
 fn steady() -> f64 {
     0.5
 }
 
 fn started(schedule: &mut Schedule, seconds: u64) -> Vec<String> {
     schedule.start_due(at(seconds)).iter().map(|job| job.endpoint.id.to_string()).collect()
+}
+
+fn failed(schedule: &mut Schedule, name: &str, epoch: u64, seconds: u64) -> Option<Failed> {
+    schedule.failed(&id(name), Epoch::from_raw(epoch), at(seconds), 0.5)
+}
+
+fn passed(schedule: &mut Schedule, name: &str, epoch: u64, seconds: u64) -> Option<Passed> {
+    schedule.passed(&id(name), Epoch::from_raw(epoch), at(seconds))
+}
+
+fn due(schedule: &Schedule) -> Option<u64> {
+    schedule.next_due().map(|due| due.since_start().as_secs())
+}
+
+/// A conversation that an admin wants.
+fn wanted(name: &str, epoch: u64) -> VerifyJob {
+    VerifyJob { reason: Reason::Admin, at_once: true, ..job(name, epoch, 0) }
+}
+
+fn conversation(name: &str, epoch: u64) -> Conversation {
+    (id(name), Epoch::from_raw(epoch))
 }
 
 /// Fails every verification as soon as it is due and tells the seconds at which they began.
@@ -41,7 +69,7 @@ fn begins(schedule: &mut Schedule, name: &str, epoch: u64, count: usize) -> Vec<
         let due = schedule.next_due().unwrap();
         assert_eq!(started(schedule, due.since_start().as_secs()), [name]);
         begins.push(due.since_start().as_secs());
-        schedule.failed(&id(name), Epoch::from_raw(epoch), due, 0.5).unwrap();
+        assert!(matches!(failed(schedule, name, epoch, due.since_start().as_secs()), Some(Failed::StillFailing(_))));
     }
     begins
 }
@@ -69,7 +97,7 @@ fn no_more_run_at_a_time_than_there_is_room_for() {
     assert_eq!(started(&mut schedule, 100), ["b", "c"]);
     assert_eq!(started(&mut schedule, 100), [""; 0]);
     assert_eq!(schedule.next_due(), None);
-    schedule.failed(&id("b"), Epoch::from_raw(2), at(100), 0.5);
+    failed(&mut schedule, "b", 2, 100);
     assert_eq!(started(&mut schedule, 100), ["a"]);
 }
 
@@ -79,8 +107,8 @@ fn one_that_left_the_list_is_void_at_once() {
     schedule.update(&[job("a", 1, 0)], at(0), steady);
     assert_eq!(started(&mut schedule, 5), ["a"]);
     assert_eq!(schedule.update(&[job("a", 4, 6)], at(6), steady), [(id("a"), Epoch::from_raw(1))]);
-    assert_eq!(schedule.failed(&id("a"), Epoch::from_raw(1), at(7), 0.5), None);
-    assert_eq!(schedule.passed(&id("a"), Epoch::from_raw(1), at(7)), None);
+    assert_eq!(failed(&mut schedule, "a", 1, 7), None);
+    assert_eq!(passed(&mut schedule, "a", 1, 7), None);
     assert_eq!(started(&mut schedule, 11), ["a"]);
 }
 
@@ -102,7 +130,7 @@ fn a_passed_one_that_stays_on_the_list_is_verified_again() {
     let mut schedule = Schedule::new(POLICY);
     schedule.update(&[job("a", 1, 0)], at(0), steady);
     assert_eq!(started(&mut schedule, 5), ["a"]);
-    assert_eq!(schedule.passed(&id("a"), Epoch::from_raw(1), at(6)), Some(1));
+    assert_eq!(passed(&mut schedule, "a", 1, 6), Some(Passed::Recovered { verifications: 1 }));
     schedule.update(&[job("a", 1, 0)], at(7), steady);
     assert_eq!(started(&mut schedule, 11), ["a"]);
 }
@@ -115,12 +143,209 @@ fn a_redefined_one_is_verified_at_once() {
 }
 
 #[test]
-fn one_can_be_started_out_of_turn_but_not_twice() {
+fn one_that_comes_to_be_in_doubt_is_verified_at_once() {
     let mut schedule = Schedule::new(POLICY);
     schedule.update(&[job("a", 1, 0)], at(0), steady);
-    assert_eq!(schedule.start_now(&id("a"), Epoch::from_raw(9)), None);
-    assert!(schedule.start_now(&id("a"), Epoch::from_raw(1)).is_some());
-    assert_eq!(schedule.start_now(&id("a"), Epoch::from_raw(1)), None);
+    schedule.update(&[VerifyJob { at_once: true, ..job("a", 1, 0) }], at(1), steady);
+    assert_eq!(started(&mut schedule, 1), ["a"]);
+    failed(&mut schedule, "a", 1, 2);
+    schedule.update(&[VerifyJob { at_once: true, ..job("a", 1, 0) }], at(3), steady);
+    assert_eq!(due(&schedule), Some(12), "it was at once already");
+}
+
+#[test]
+fn one_can_be_started_out_of_turn_but_not_twice() {
+    let mut schedule = Schedule::new(POLICY);
+    let listed = VerifyJob { reason: Reason::Stream, ..job("a", 3, 0) };
+    schedule.update(&one(&listed), at(0), steady);
+    assert_eq!(schedule.start_now(&wanted("a", 2), at(0)), AtOnce::Stale);
+    assert_eq!(schedule.start_now(&wanted("a", 3), at(0)), AtOnce::Begin { job: listed, void: None });
+    assert_eq!(schedule.start_now(&wanted("a", 3), at(0)), AtOnce::UnderWay);
+    assert_eq!(started(&mut schedule, 100), [""; 0]);
     let (_, progress) = schedule.progress().next().unwrap();
-    assert_eq!(progress, Progress { epoch: Epoch::from_raw(1), verifications: 0, next: None });
+    let expected = Progress { epoch: Epoch::from_raw(3), purpose: Purpose::Recovery, verifications: 0, next: None };
+    assert_eq!(progress, expected);
+}
+
+#[test]
+fn an_endpoint_on_no_list_is_talked_to_when_an_admin_wants_it_and_counts_for_nothing() {
+    let mut schedule = Schedule::new(POLICY);
+    assert_eq!(schedule.start_now(&wanted("a", 1), at(0)), AtOnce::Begin { job: wanted("a", 1), void: None });
+    assert_eq!(schedule.start_now(&wanted("a", 1), at(0)), AtOnce::UnderWay);
+    assert_eq!((schedule.running(), schedule.progress().count()), (1, 0));
+    assert_eq!(passed(&mut schedule, "a", 1, 1), None);
+    assert_eq!(schedule.running(), 0);
+    assert!(schedule.verifications().is_empty());
+}
+
+#[test]
+fn an_isolation_ends_the_conversation_that_was_under_way_before_it() {
+    let mut schedule = Schedule::new(POLICY);
+    schedule.start_now(&wanted("a", 1), at(0));
+    assert_eq!(schedule.update(&[job("a", 2, 1)], at(1), steady), [conversation("a", 1)]);
+    assert_eq!(failed(&mut schedule, "a", 1, 2), None);
+    assert_eq!(started(&mut schedule, 6), ["a"]);
+    assert_eq!(schedule.running(), 1);
+}
+
+#[test]
+fn what_an_admin_wants_of_a_newer_epoch_ends_the_conversation_of_the_older() {
+    let mut schedule = Schedule::new(POLICY);
+    schedule.update(&[job("a", 1, 0)], at(0), steady);
+    assert_eq!(started(&mut schedule, 5), ["a"]);
+    let begins = AtOnce::Begin { job: wanted("a", 2), void: Some(conversation("a", 1)) };
+    assert_eq!(schedule.start_now(&wanted("a", 2), at(6)), begins);
+    assert_eq!(passed(&mut schedule, "a", 1, 7), None);
+    assert_eq!(schedule.running(), 1);
+}
+
+#[test]
+fn while_an_admins_conversation_is_under_way_the_listed_one_waits() {
+    let mut schedule = Schedule::new(POLICY);
+    schedule.start_now(&wanted("a", 1), at(0));
+    let opinion = VerifyJob { purpose: Purpose::Opinion, ..job("a", 1, 0) };
+    assert_eq!(schedule.update(&[opinion], at(1), steady), []);
+    assert_eq!((started(&mut schedule, 1).len(), due(&schedule)), (0, None));
+    assert_eq!(failed(&mut schedule, "a", 1, 2), None, "it was begun before the doubt");
+    assert_eq!(started(&mut schedule, 2), ["a"]);
+}
+
+#[test]
+fn an_admins_verification_whose_list_comes_later_counts_for_it() {
+    let mut schedule = Schedule::new(POLICY);
+    schedule.start_now(&job("a", 1, 0), at(0));
+    schedule.update(&[], at(20), steady);
+    assert_eq!(schedule.update(&[job("a", 1, 0)], at(21), steady), []);
+    let Some(Failed::StillFailing(finished)) = failed(&mut schedule, "a", 1, 22) else { panic!("it is listed") };
+    assert_eq!((finished.verifications, finished.began), (1, at(0)), "however long ago it began");
+}
+
+#[test]
+fn a_second_opinion_is_asked_twice_at_once_and_then_rests() {
+    let mut schedule = Schedule::new(POLICY);
+    let opinion = VerifyJob { purpose: Purpose::Opinion, ..job("a", 1, 0) };
+    schedule.update(&one(&opinion), at(10), steady);
+    for round in [10, 20] {
+        assert_eq!(started(&mut schedule, round), ["a"]);
+        assert_eq!(failed(&mut schedule, "a", 1, round + 2), Some(Failed::OnceMore));
+        assert_eq!(started(&mut schedule, round + 2), ["a"]);
+        assert_eq!(failed(&mut schedule, "a", 1, round + 5), Some(Failed::Unfit));
+        schedule.update(&one(&opinion), at(round + 6), steady);
+        assert_eq!(due(&schedule), Some(round + 10), "unless the verdict was lost, the next list is without it");
+    }
+    assert!(schedule.verifications().is_empty(), "opinions are no verifications since an isolation");
+}
+
+#[test]
+fn a_second_opinion_that_passes_forgets_the_failure_before_it() {
+    let mut schedule = Schedule::new(POLICY);
+    let opinion = VerifyJob { purpose: Purpose::Opinion, ..job("a", 1, 0) };
+    schedule.update(&one(&opinion), at(0), steady);
+    started(&mut schedule, 0);
+    assert_eq!(failed(&mut schedule, "a", 1, 1), Some(Failed::OnceMore));
+    started(&mut schedule, 1);
+    assert_eq!(passed(&mut schedule, "a", 1, 2), Some(Passed::Fit(Purpose::Opinion)));
+    assert_eq!(due(&schedule), Some(7));
+    started(&mut schedule, 7);
+    assert_eq!(failed(&mut schedule, "a", 1, 8), Some(Failed::OnceMore));
+}
+
+#[test]
+fn an_early_return_is_tried_at_its_own_pace() {
+    let mut schedule = Schedule::new(POLICY);
+    let job = VerifyJob { purpose: Purpose::EarlyReturn, reason: Reason::Overloaded, ..job("a", 1, 100) };
+    schedule.update(&one(&job), at(200), steady);
+    assert_eq!(due(&schedule), Some(1000));
+    assert_eq!(started(&mut schedule, 1000), ["a"]);
+    let again = Failed::StillExhausted { next_in: Duration::from_secs(900) };
+    assert_eq!(failed(&mut schedule, "a", 1, 1010), Some(again));
+    assert_eq!(started(&mut schedule, 1910), ["a"]);
+    assert_eq!(passed(&mut schedule, "a", 1, 1911), Some(Passed::Fit(Purpose::EarlyReturn)));
+    assert_eq!(due(&schedule), Some(2811));
+}
+
+#[test]
+fn another_purpose_is_another_task_and_the_more_urgent_one_goes_first() {
+    let mut schedule = Schedule::new(POLICY);
+    let early = VerifyJob { purpose: Purpose::EarlyReturn, ..job("a", 1, 0) };
+    let opinion = VerifyJob { purpose: Purpose::Opinion, ..job("a", 1, 0) };
+    schedule.update(&one(&early), at(0), steady);
+    assert_eq!(started(&mut schedule, 900), ["a"]);
+    let both = [early, opinion];
+    assert_eq!(schedule.update(&both, at(901), steady), [conversation("a", 1)]);
+    assert_eq!(started(&mut schedule, 901), ["a"]);
+    assert_eq!(schedule.update(&both, at(902), steady), []);
+    assert_eq!(failed(&mut schedule, "a", 1, 902), Some(Failed::OnceMore));
+}
+
+#[test]
+fn a_doubt_about_streams_voids_the_conversation_that_is_not_streamed() {
+    let mut schedule = Schedule::new(POLICY);
+    let opinion = VerifyJob { purpose: Purpose::Opinion, ..job("a", 1, 0) };
+    let about_streams = VerifyJob { reason: Reason::Stream, ..opinion.clone() };
+    schedule.update(&one(&opinion), at(0), steady);
+    assert_eq!(started(&mut schedule, 0), ["a"]);
+    assert_eq!(schedule.update(&one(&about_streams), at(1), steady), [conversation("a", 1)]);
+    assert_eq!(passed(&mut schedule, "a", 1, 1), None);
+    assert_eq!(schedule.start_due(at(1)), [about_streams]);
+    assert_eq!(schedule.update(&[opinion], at(2), steady), [], "a streamed one proves whole answers too");
+}
+
+#[test]
+fn a_hastened_verification_comes_as_soon_as_it_may() {
+    let mut schedule = Schedule::new(POLICY);
+    schedule.update(&[job("a", 1, 100)], at(100), steady);
+    begins(&mut schedule, "a", 1, 3);
+    assert_eq!(due(&schedule), Some(175));
+    schedule.hasten(&[conversation("a", 9), conversation("b", 1)], at(136));
+    assert_eq!(due(&schedule), Some(175), "not for another epoch, nor for another endpoint");
+    schedule.hasten(&[conversation("a", 1)], at(136));
+    assert_eq!(due(&schedule), Some(140), "the latest began at 135");
+    schedule.hasten(&[conversation("a", 1)], at(138));
+    assert_eq!(due(&schedule), Some(140));
+    assert_eq!(started(&mut schedule, 140), ["a"]);
+    schedule.hasten(&[conversation("a", 1)], at(141));
+    let Some(Failed::StillFailing(finished)) = failed(&mut schedule, "a", 1, 150) else { panic!("it is listed") };
+    assert_eq!((finished.began, finished.next, finished.verifications), (at(140), at(210), 4));
+    schedule.hasten(&[conversation("a", 1)], at(160));
+    assert_eq!(due(&schedule), Some(160), "no later than now");
+}
+
+#[test]
+fn a_conversation_of_an_older_epoch_counts_for_how_often_one_may_knock() {
+    let mut schedule = Schedule::new(POLICY);
+    schedule.update(&[job("a", 1, 0)], at(0), steady);
+    assert_eq!(started(&mut schedule, 5), ["a"]);
+    passed(&mut schedule, "a", 1, 6);
+    schedule.update(&[], at(6), steady);
+    schedule.update(&[job("a", 3, 7)], at(7), steady);
+    schedule.hasten(&[conversation("a", 3)], at(7));
+    assert_eq!(due(&schedule), Some(10));
+}
+
+#[test]
+fn neither_opinions_nor_early_returns_are_hastened() {
+    for purpose in [Purpose::Opinion, Purpose::EarlyReturn] {
+        let mut schedule = Schedule::new(POLICY);
+        schedule.update(&[VerifyJob { purpose, ..job("a", 1, 0) }], at(1000), steady);
+        assert_eq!(started(&mut schedule, 1000), ["a"]);
+        passed(&mut schedule, "a", 1, 1001);
+        let before = due(&schedule);
+        schedule.hasten(&[conversation("a", 1)], at(1005));
+        assert_eq!(due(&schedule), before);
+    }
+}
+
+#[test]
+fn the_count_is_that_of_the_latest_isolation() {
+    let mut schedule = Schedule::new(POLICY);
+    let count = |schedule: &Schedule| schedule.verifications().get(&id("a")).copied();
+    schedule.update(&[job("a", 1, 0)], at(0), steady);
+    begins(&mut schedule, "a", 1, 2);
+    schedule.update(&[VerifyJob { purpose: Purpose::Opinion, ..job("a", 2, 50) }], at(50), steady);
+    assert_eq!(started(&mut schedule, 50), ["a"]);
+    passed(&mut schedule, "a", 2, 51);
+    assert_eq!(count(&schedule), Some(2));
+    schedule.update(&[job("a", 3, 60)], at(60), steady);
+    assert_eq!(count(&schedule), Some(0));
 }

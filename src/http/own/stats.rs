@@ -11,6 +11,7 @@ use crate::actors::messages::{ViewBreakers, ViewRegistry, ViewStats, ViewVerifie
 use crate::actors::verifier::VerifierView;
 use crate::clock::Clock;
 use crate::domain::breaker::{BreakerBank, BreakerCore};
+use crate::domain::conversation::Tokens;
 use crate::domain::endpoint::{Home, Protocol};
 use crate::domain::health::{BreakerState, Status};
 use crate::domain::ids::{EndpointId, Epoch, ProfileId};
@@ -82,6 +83,7 @@ pub(super) struct EndpointRow {
     isolated_reason: Option<Reason>,
     last_error: Option<ErrorNote>,
     verify_count: u32,
+    verification_tokens: Tokens,
     next_verification: Option<String>,
     last_verification: Option<LastVerificationRow>,
     proven: bool,
@@ -193,6 +195,7 @@ impl Views {
             isolated_reason: view.isolation.as_ref().map(|isolation| isolation.reason),
             last_error: isolated_error.or(counted.last_error),
             verify_count: self.verifier.counts.get(id).copied().unwrap_or_default(),
+            verification_tokens: self.verifier.spent.get(id).copied().unwrap_or_default(),
             next_verification: progress.and_then(|progress| progress.next).map(|next| self.clock.rfc3339(next)),
             last_verification: last,
             proven: view.proven,

@@ -1,0 +1,346 @@
+//! The verifier's actor between a registry that only listens and upstreams that say what a test says.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use actix::Addr;
+use serde_json::json;
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::domain::classify::Words;
+use crate::domain::endpoint::{BaseUrl, Home};
+use crate::domain::ids::Epoch;
+use crate::domain::outcome::Reason;
+use crate::domain::testing::{endpoint, id};
+use crate::upstream::ProbeSettings;
+use crate::upstream::testing::{Peer, Received, Upstream, client, within};
+
+/// What the peers were told, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Told {
+    Recovered(Epoch, u32),
+    StillFailing(Epoch),
+    Fit(Epoch, Purpose),
+    Unfit(Epoch, String),
+    Event(EventKind, Option<Reason>),
+}
+
+/// All peers in one, which answers nothing.
+struct Silent(Rc<RefCell<Vec<Told>>>);
+
+impl Actor for Silent {
+    type Context = Context<Self>;
+}
+
+impl Handler<Recovered> for Silent {
+    type Result = ();
+    fn handle(&mut self, Recovered { proof, verifications }: Recovered, _: &mut Self::Context) {
+        self.0.borrow_mut().push(Told::Recovered(proof.epoch(), verifications));
+    }
+}
+
+impl Handler<StillFailing> for Silent {
+    type Result = ();
+    fn handle(&mut self, StillFailing { epoch, began, next, .. }: StillFailing, _: &mut Self::Context) {
+        assert!(began < next);
+        self.0.borrow_mut().push(Told::StillFailing(epoch));
+    }
+}
+
+impl Handler<Fit> for Silent {
+    type Result = ();
+    fn handle(&mut self, Fit { epoch, purpose, .. }: Fit, _: &mut Self::Context) {
+        self.0.borrow_mut().push(Told::Fit(epoch, purpose));
+    }
+}
+
+impl Handler<Unfit> for Silent {
+    type Result = ();
+    fn handle(&mut self, Unfit { epoch, error, .. }: Unfit, _: &mut Self::Context) {
+        self.0.borrow_mut().push(Told::Unfit(epoch, error.to_string()));
+    }
+}
+
+impl Handler<Note> for Silent {
+    type Result = ();
+    fn handle(&mut self, note: Note, _: &mut Self::Context) {
+        let Note::Event(event) = note else { panic!("the verifier tells of nothing else: {note:?}") };
+        self.0.borrow_mut().push(Told::Event(event.kind, event.reason));
+    }
+}
+
+struct World {
+    verifier: Addr<Verifier>,
+    told: Rc<RefCell<Vec<Told>>>,
+    upstream: Upstream,
+}
+
+impl World {
+    async fn new(initial_delay: Duration) -> Self {
+        let told = Rc::new(RefCell::new(Vec::new()));
+        let silent = Silent(Rc::clone(&told)).start();
+        let peers = Peers {
+            recovered: silent.clone().recipient(),
+            still_failing: silent.clone().recipient(),
+            fit: silent.clone().recipient(),
+            unfit: silent.clone().recipient(),
+            stats: silent.recipient(),
+        };
+        let policy = SchedulePolicy {
+            initial_delay,
+            multiplier: 1.0,
+            interval: initial_delay,
+            interval_account: Duration::from_secs(3600),
+            jitter: 0.0,
+            concurrency: 2,
+        };
+        let settings = ProbeSettings {
+            timeout: Duration::from_secs(20),
+            connect_timeout: Duration::from_secs(5),
+            model: None,
+            anthropic_model: "m".to_owned(),
+            openai_model: "m".to_owned(),
+            max_tokens: 64,
+            words: Words::Left,
+        };
+        let probe = Probe::new(client(), settings);
+        let line = Lifeline::new("verifier", Arc::new(|_| ()));
+        let verifier = Verifier::new(policy, Clock::start(), probe, peers, line).start();
+        Self { verifier, told, upstream: Upstream::bind().await }
+    }
+
+    /// One whose verifications come at once or, once they have failed, not within the test.
+    async fn patient() -> Self {
+        Self::new(Duration::from_secs(3600)).await
+    }
+
+    fn job(&self, purpose: Purpose, epoch: u64) -> VerifyJob {
+        let mut endpoint = endpoint("a", Home::Primary);
+        endpoint.base_url = BaseUrl::parse(&format!("http://127.0.0.1:{}", self.upstream.origin.port)).unwrap();
+        VerifyJob {
+            endpoint: Arc::new(endpoint),
+            purpose,
+            epoch: Epoch::from_raw(epoch),
+            reason: Reason::Timeout,
+            model: None,
+            isolated_at: Moment::START,
+            relapse: false,
+            at_once: true,
+        }
+    }
+
+    async fn list(&self, jobs: &[VerifyJob]) {
+        self.verifier.send(FailureList(jobs.into())).await.unwrap();
+    }
+
+    /// The next conversation, as far as its question.
+    async fn asked(&self) -> Asked {
+        let mut peer = self.upstream.accept().await;
+        let question = peer.request().await;
+        Asked { peer, question }
+    }
+
+    async fn view(&self) -> VerifierView {
+        self.verifier.send(ViewVerifier).await.unwrap()
+    }
+
+    /// Waits until the peers have been told so much, and gives it.
+    async fn told(&self, count: usize) -> Vec<Told> {
+        while self.told.borrow().len() < count {
+            tokio::task::yield_now().await;
+        }
+        self.told.borrow().clone()
+    }
+
+    fn admin_wants(&self, job: VerifyJob) -> oneshot::Receiver<Verification> {
+        let (reply, answer) = oneshot::channel();
+        self.verifier.do_send(Converse { job, reply });
+        answer
+    }
+}
+
+struct Asked {
+    peer: Peer<TcpStream>,
+    question: Received,
+}
+
+impl Asked {
+    fn code(&self) -> String {
+        let body: serde_json::Value = serde_json::from_slice(&self.question.body).unwrap();
+        let prompt = body["messages"][0]["content"].as_str().unwrap();
+        let is_half = |word: &&str| word.len() == 3 && word.contains(|c: char| c.is_ascii_digit());
+        prompt.split(' ').filter(is_half).collect()
+    }
+
+    async fn says(mut self, text: &str) {
+        let body = json!({
+            "content": [{"type": "text", "text": text}], "usage": {"input_tokens": 40, "output_tokens": 3},
+        })
+        .to_string();
+        let length = body.len();
+        self.peer.say(format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")).await;
+    }
+
+    async fn passes(self) {
+        let code = self.code();
+        self.says(&code).await;
+    }
+
+    async fn fails(self) {
+        self.says("no").await;
+    }
+}
+
+const MISSING: &str = "the code is missing";
+
+fn epoch(raw: u64) -> Epoch {
+    Epoch::from_raw(raw)
+}
+
+#[actix_web::test]
+async fn an_isolated_endpoint_is_reported_as_still_failing_until_it_recovers() {
+    within(async {
+        let world = World::new(Duration::from_millis(1)).await;
+        world.list(&[world.job(Purpose::Recovery, 4)]).await;
+        world.asked().await.fails().await;
+        world.asked().await.passes().await;
+        let verified = Told::Event(EventKind::Verified, None);
+        let expected = [verified.clone(), Told::StillFailing(epoch(4)), verified, Told::Recovered(epoch(4), 2)];
+        assert_eq!(world.told(4).await, expected);
+        let view = world.view().await;
+        assert_eq!((view.counts[&id("a")], view.spent[&id("a")]), (2, Tokens { input: 80, output: 6 }));
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn a_second_opinion_that_passes_is_fit_and_two_that_fail_are_unfit() {
+    within(async {
+        let world = World::patient().await;
+        let opinion = Told::Event(EventKind::SecondOpinion, Some(Reason::Timeout));
+        world.list(&[world.job(Purpose::Opinion, 1)]).await;
+        world.asked().await.fails().await;
+        world.asked().await.passes().await;
+        assert_eq!(world.told(3).await, [opinion.clone(), opinion.clone(), Told::Fit(epoch(1), Purpose::Opinion)]);
+        world.told.borrow_mut().clear();
+
+        world.list(&[world.job(Purpose::Opinion, 2)]).await;
+        world.asked().await.fails().await;
+        world.asked().await.fails().await;
+        assert_eq!(world.told(3).await, [opinion.clone(), opinion, Told::Unfit(epoch(2), MISSING.to_owned())]);
+        let view = world.view().await;
+        assert!(view.counts.is_empty(), "a second opinion is no verification since an isolation");
+        assert!(view.progress[&id("a")].next.is_some(), "it rests, though it is still on the list");
+        assert!(world.upstream.has_no_more_connections().await);
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn an_admins_verification_counts_for_the_entry() {
+    within(async {
+        let world = World::patient().await;
+        let early = world.job(Purpose::EarlyReturn, 3);
+        world.list(std::slice::from_ref(&early)).await;
+        let verdict = world.admin_wants(world.job(Purpose::Recovery, 3));
+        world.asked().await.passes().await;
+        assert!(verdict.await.unwrap().ok);
+        let verified = Told::Event(EventKind::Verified, None);
+        assert_eq!(world.told(2).await, [verified, Told::Fit(epoch(3), Purpose::EarlyReturn)]);
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn an_admins_verification_of_any_other_endpoint_tells_the_verdict_and_nothing_else() {
+    within(async {
+        let world = World::patient().await;
+        let first = world.admin_wants(world.job(Purpose::Recovery, 3));
+        let asked = world.asked().await;
+        let second = world.admin_wants(world.job(Purpose::Recovery, 3));
+        asked.passes().await;
+        let verdict = first.await.unwrap();
+        assert_eq!((verdict.ok, verdict.tokens), (true, Tokens { input: 40, output: 3 }));
+        assert_eq!(second.await.unwrap(), verdict, "both have heard of the one conversation");
+        assert_eq!(world.told(1).await, [Told::Event(EventKind::Verified, None)]);
+        assert_eq!(world.view().await.progress.len(), 0);
+        assert!(world.upstream.has_no_more_connections().await);
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn an_isolation_while_an_admins_conversation_is_under_way_leaves_one_conversation() {
+    within(async {
+        let world = World::patient().await;
+        let verdict = world.admin_wants(world.job(Purpose::Recovery, 1));
+        let mut void = world.asked().await;
+        world.list(&[world.job(Purpose::Recovery, 2)]).await;
+        void.peer.closed().await;
+        assert!(verdict.await.is_err(), "whoever asked learns that the endpoint has moved");
+        world.asked().await.passes().await;
+        let recovered = Told::Recovered(epoch(2), 1);
+        assert_eq!(world.told(2).await, [Told::Event(EventKind::Verified, None), recovered]);
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn a_newer_epochs_conversation_breaks_the_older_ones_off() {
+    within(async {
+        let world = World::patient().await;
+        world.list(&[world.job(Purpose::Recovery, 1)]).await;
+        let mut void = world.asked().await;
+        let verdict = world.admin_wants(world.job(Purpose::Recovery, 2));
+        void.peer.closed().await;
+        world.asked().await.passes().await;
+        assert!(verdict.await.unwrap().ok);
+        assert_eq!(world.told(1).await, [Told::Event(EventKind::Verified, None)], "its epoch is on no list yet");
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn news_of_an_older_epoch_starts_no_conversation() {
+    within(async {
+        let world = World::patient().await;
+        world.list(&[world.job(Purpose::Recovery, 2)]).await;
+        let asked = world.asked().await;
+        assert!(world.admin_wants(world.job(Purpose::Recovery, 1)).await.is_err());
+        assert!(world.upstream.has_no_more_connections().await);
+        asked.passes().await;
+        assert_eq!(world.told(2).await[1], Told::Recovered(epoch(2), 1));
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn what_left_the_list_is_broken_off() {
+    within(async {
+        let world = World::patient().await;
+        world.list(&[world.job(Purpose::Recovery, 2)]).await;
+        let mut asked = world.asked().await;
+        world.list(&[]).await;
+        asked.peer.closed().await;
+        assert_eq!(world.view().await.progress.len(), 0);
+        assert!(world.told.borrow().is_empty());
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn a_request_that_waits_hastens_the_verification() {
+    within(async {
+        let world = World::patient().await;
+        let job = VerifyJob { at_once: false, ..world.job(Purpose::Recovery, 2) };
+        world.list(std::slice::from_ref(&job)).await;
+        assert!(world.upstream.has_no_more_connections().await);
+        world.verifier.do_send(Hasten([(id("a"), epoch(2))].into()));
+        world.asked().await.fails().await;
+        world.told(2).await;
+        world.verifier.send(Hasten([(id("a"), epoch(2))].into())).await.unwrap();
+        assert!(world.view().await.progress[&id("a")].next.is_some(), "but not within the first delay of the latest");
+    })
+    .await;
+}

@@ -1,0 +1,196 @@
+//! A streamed answer of a test conversation, read as its pieces come: what it says, what it cost, and whether it has come to
+//! its closing event.
+
+use std::fmt;
+use std::mem;
+
+use serde_json::Value;
+
+use super::super::endpoint::Protocol;
+use super::super::error_object::ErrorObject;
+use super::{Tokens, counted};
+
+/// How a stream has ended so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// Not by anything that it said itself.
+    #[default]
+    Open,
+    /// By the protocol's closing event.
+    Closed,
+    /// By an error event. The error is none where its shape is not known.
+    Failed(Option<ErrorObject>),
+    /// By an event whose data is no JSON.
+    Garbled,
+}
+
+/// Takes in the event stream (WHATWG HTML, section 9.2.6) of a messages or a chat request, however it is cut into pieces.
+///
+/// What comes after its end is not looked at.
+#[derive(Clone)]
+pub struct StreamedAnswer {
+    protocol: Protocol,
+    /// The line under way.
+    line: Vec<u8>,
+    /// The latest byte was a carriage return, so that a line feed now belongs to the same line's end.
+    after_return: bool,
+    is_first_line: bool,
+    /// The event under way.
+    event: Vec<u8>,
+    data: Option<Vec<u8>>,
+    text: String,
+    tokens: Tokens,
+    end: StreamEnd,
+}
+
+impl fmt::Debug for StreamedAnswer {
+    /// Without what was said.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { protocol, tokens, end, .. } = self;
+        f.debug_struct("StreamedAnswer")
+            .field("protocol", protocol)
+            .field("tokens", tokens)
+            .field("end", end)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StreamedAnswer {
+    /// An answer of which nothing has come yet.
+    #[must_use]
+    pub const fn new(protocol: Protocol) -> Self {
+        Self {
+            protocol,
+            line: Vec::new(),
+            after_return: false,
+            is_first_line: true,
+            event: Vec::new(),
+            data: None,
+            text: String::new(),
+            tokens: Tokens { input: 0, output: 0 },
+            end: StreamEnd::Open,
+        }
+    }
+
+    /// Takes in the next bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            let after_return = mem::replace(&mut self.after_return, byte == b'\r');
+            match byte {
+                b'\n' if after_return => {}
+                b'\n' | b'\r' => self.end_line(),
+                _ => self.line.push(byte),
+            }
+        }
+    }
+
+    /// The body has ended in order: an event whose last blank line is missing is whole all the same. One that was torn is
+    /// found out by its JSON.
+    pub fn finish(&mut self) {
+        if !self.line.is_empty() {
+            self.end_line();
+        }
+        self.dispatch();
+    }
+
+    /// How it has ended so far.
+    #[must_use]
+    pub const fn end(&self) -> &StreamEnd {
+        &self.end
+    }
+
+    /// The text so far; what was only thought is no part of it.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What it cost so far, as far as it says.
+    #[must_use]
+    pub const fn tokens(&self) -> Tokens {
+        self.tokens
+    }
+
+    fn end_line(&mut self) {
+        let line = mem::take(&mut self.line);
+        let byte_order_mark: &[u8] = if mem::take(&mut self.is_first_line) { b"\xef\xbb\xbf" } else { b"" };
+        let line = line.strip_prefix(byte_order_mark).unwrap_or(&line);
+        if line.is_empty() {
+            return self.dispatch();
+        }
+        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let (field, value) = line.split_at(colon);
+        let value = value.strip_prefix(b":").unwrap_or(value);
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match field {
+            b"event" => value.clone_into(&mut self.event),
+            b"data" => match &mut self.data {
+                Some(data) => {
+                    data.push(b'\n');
+                    data.extend_from_slice(value);
+                }
+                None => self.data = Some(value.to_owned()),
+            },
+            // An empty name is a comment's; other fields say nothing here.
+            _ => {}
+        }
+    }
+
+    fn dispatch(&mut self) {
+        let event = mem::take(&mut self.event);
+        let Some(data) = self.data.take().filter(|data| !data.is_empty()) else { return };
+        match self.end {
+            StreamEnd::Open => self.take_in(&event, &data),
+            StreamEnd::Closed | StreamEnd::Failed(_) | StreamEnd::Garbled => {}
+        }
+    }
+
+    fn take_in(&mut self, event: &[u8], data: &[u8]) {
+        if data == b"[DONE]" {
+            match self.protocol {
+                Protocol::OpenAi => self.end = StreamEnd::Closed,
+                // Some relays end every stream so; here only `message_stop` counts.
+                Protocol::Anthropic => {}
+            }
+            return;
+        }
+        let Ok(value) = serde_json::from_slice::<Value>(data) else {
+            self.end = StreamEnd::Garbled;
+            return;
+        };
+        let kind = value.get("type").and_then(Value::as_str);
+        let error = ErrorObject::read(data);
+        if error.is_some() || event == b"error" || kind == Some("error") {
+            self.end = StreamEnd::Failed(error);
+            return;
+        }
+        for usage in [value.get("usage"), value.pointer("/message/usage")].into_iter().flatten() {
+            self.tokens = self.tokens.greatest(counted(usage));
+        }
+        match self.protocol {
+            Protocol::Anthropic => {
+                self.text.push_str(anthropic_text(&value));
+                if event == b"message_stop" || kind == Some("message_stop") {
+                    self.end = StreamEnd::Closed;
+                }
+            }
+            Protocol::OpenAi => {
+                let choices = value.get("choices").and_then(Value::as_array).into_iter().flatten();
+                let texts = choices.filter_map(|choice| choice.pointer("/delta/content")?.as_str());
+                self.text.extend(texts);
+            }
+        }
+    }
+}
+
+/// The text that an event brings: in a delta, or, with some relays, in the block that it opens.
+fn anthropic_text(event: &Value) -> &str {
+    let text_of = |part: &str, kind: &str| {
+        let part = event.pointer(part).filter(|part| part.get("type").and_then(Value::as_str) == Some(kind))?;
+        part.get("text").and_then(Value::as_str)
+    };
+    text_of("/delta", "text_delta").or_else(|| text_of("/content_block", "text")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

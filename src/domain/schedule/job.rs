@@ -1,0 +1,78 @@
+//! One task of the verifier: whom to talk to, and what for.
+
+use std::sync::Arc;
+
+use super::super::conversation::Manner;
+use super::super::endpoint::SharedEndpoint;
+use super::super::ids::{EndpointId, Epoch};
+use super::super::outcome::Reason;
+use super::super::time::Moment;
+
+/// What a conversation is held for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The endpoint is isolated: passing brings it back.
+    Recovery,
+    /// The endpoint is in its home queue, and a failure of it is in doubt: failing twice isolates it.
+    Opinion,
+    /// The endpoint is in its home queue with a used-up window: passing ends the cooldown early, failing changes nothing.
+    EarlyReturn,
+}
+
+impl Purpose {
+    /// Which one goes first where an endpoint is named for two.
+    pub(super) const fn rank(self) -> u8 {
+        match self {
+            Self::Recovery => 0,
+            Self::Opinion => 1,
+            Self::EarlyReturn => 2,
+        }
+    }
+}
+
+/// One endpoint that a conversation is to be held with, as the registry names it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VerifyJob {
+    /// Whom to talk to.
+    pub endpoint: SharedEndpoint,
+    /// What for.
+    pub purpose: Purpose,
+    /// Its epoch. In any other one the conversation's result is void.
+    pub epoch: Epoch,
+    /// Why it was isolated, or would be.
+    pub reason: Reason,
+    /// The model whose failure isolated it.
+    pub model: Option<Arc<str>>,
+    /// Since when; for an early return: since when it rests.
+    pub isolated_at: Moment,
+    /// Whether it was isolated again within its slow start.
+    pub relapse: bool,
+    /// Whether it was redefined, or its isolation is in doubt, and it should be verified at once.
+    pub at_once: bool,
+}
+
+impl VerifyJob {
+    /// How the conversation is held: an endpoint that has failed in a stream can prove itself by a streamed answer alone.
+    #[must_use]
+    pub const fn manner(&self) -> Manner {
+        match self.reason {
+            Reason::Stream => Manner::Streamed,
+            Reason::UpstreamStatus
+            | Reason::Connect
+            | Reason::Timeout
+            | Reason::Body
+            | Reason::Credential
+            | Reason::Account
+            | Reason::Overloaded
+            | Reason::Admin => Manner::Whole,
+        }
+    }
+
+    /// Whether both are the same task, so that what has come of the one counts for the other.
+    pub(super) fn is_same_task(&self, other: &Self) -> bool {
+        self.endpoint.id == other.endpoint.id && self.epoch == other.epoch && self.purpose == other.purpose
+    }
+}
+
+/// A conversation under way: with whom, and in which of its epochs.
+pub type Conversation = (EndpointId, Epoch);

@@ -1,0 +1,100 @@
+//! What the schedule says: how far the conversations are, and what follows when one begins or ends.
+
+use std::time::Duration;
+
+use super::super::ids::Epoch;
+use super::super::time::Moment;
+use super::job::{Conversation, Purpose, VerifyJob};
+
+/// How far the conversations with one endpoint are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// What they are held for.
+    pub purpose: Purpose,
+    /// How often it was verified since its isolation; 0 for any other purpose.
+    pub verifications: u32,
+    /// When the next one is due; `None` while one is under way.
+    pub next: Option<Moment>,
+}
+
+/// What follows from a conversation that passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// The isolated endpoint works again.
+    Recovered {
+        /// How often it was verified since its isolation, this time included.
+        verifications: u32,
+    },
+    /// The endpoint, which is in its home queue, works.
+    Fit(Purpose),
+}
+
+impl Passed {
+    /// What the conversation counted for.
+    #[must_use]
+    pub const fn purpose(&self) -> Purpose {
+        match self {
+            Self::Recovered { .. } => Purpose::Recovery,
+            Self::Fit(purpose) => *purpose,
+        }
+    }
+}
+
+/// What follows from a conversation that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// The endpoint stays isolated.
+    StillFailing(Finished),
+    /// The second opinion is asked once more, at once.
+    OnceMore,
+    /// The second opinion is given: the endpoint is at fault.
+    Unfit,
+    /// The endpoint's window is still used up.
+    StillExhausted {
+        /// How long until the next conversation.
+        next_in: Duration,
+    },
+}
+
+impl Failed {
+    /// What the conversation counted for.
+    #[must_use]
+    pub const fn purpose(&self) -> Purpose {
+        match self {
+            Self::StillFailing(_) => Purpose::Recovery,
+            Self::OnceMore | Self::Unfit => Purpose::Opinion,
+            Self::StillExhausted { .. } => Purpose::EarlyReturn,
+        }
+    }
+}
+
+/// A verification of an isolated endpoint that did not pass, and what follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// How often the endpoint was verified since its isolation, this one included.
+    pub verifications: u32,
+    /// When this verification began.
+    pub began: Moment,
+    /// How long until the next.
+    pub next_in: Duration,
+    /// When the next one is due.
+    pub next: Moment,
+}
+
+/// What becomes of a conversation that is wanted out of turn.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AtOnce {
+    /// It begins. It counts as running.
+    Begin {
+        /// The listed job, where the endpoint has one in this epoch; else the one that was wanted.
+        job: VerifyJob,
+        /// A conversation with the same endpoint that is void, and must end first.
+        void: Option<Conversation>,
+    },
+    /// One is under way in this epoch, whose end will do.
+    UnderWay,
+    /// The endpoint has moved on since.
+    Stale,
+}

@@ -1,0 +1,253 @@
+//! Streamed conversations with upstreams that say what a test says.
+
+use std::sync::Arc;
+
+use super::super::testing::{Peer, Received, Upstream, client, within};
+use super::*;
+use crate::domain::endpoint::{BaseUrl, Home};
+use crate::domain::ids::Epoch;
+use crate::domain::outcome::Reason;
+use crate::domain::schedule::Purpose;
+use crate::domain::testing::endpoint;
+
+const EVENT_STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+
+fn settings(timeout: Duration) -> ProbeSettings {
+    ProbeSettings {
+        timeout,
+        connect_timeout: Duration::from_secs(5),
+        model: None,
+        anthropic_model: "a".to_owned(),
+        openai_model: "o".to_owned(),
+        max_tokens: 64,
+        words: Words::Left,
+    }
+}
+
+fn job(upstream: &Upstream, protocol: Protocol, reason: Reason) -> VerifyJob {
+    let mut endpoint = endpoint("main", Home::Primary);
+    endpoint.base_url = BaseUrl::parse(&format!("http://127.0.0.1:{}", upstream.origin.port)).unwrap();
+    endpoint.protocol = protocol;
+    VerifyJob {
+        endpoint: Arc::new(endpoint),
+        purpose: Purpose::Recovery,
+        epoch: Epoch::from_raw(1),
+        reason,
+        model: Some("failed".into()),
+        isolated_at: Moment::START,
+        relapse: false,
+        at_once: true,
+    }
+}
+
+fn chunk(bytes: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
+fn anthropic(text: &str) -> String {
+    [
+        r#"{"type":"message_start","message":{"usage":{"input_tokens":40,"output_tokens":1}}}"#.to_owned(),
+        format!(r#"{{"type":"content_block_delta","delta":{{"type":"text_delta","text":"{text}"}}}}"#),
+        r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":3}}"#.to_owned(),
+        r#"{"type":"message_stop"}"#.to_owned(),
+    ]
+    .map(|data| format!("data: {data}\n\n"))
+    .concat()
+}
+
+fn openai(text: &str) -> String {
+    format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\ndata: [DONE]\n\n")
+}
+
+/// The answer to who asks for this code, in the pieces in which it is sent.
+type Say<'a> = &'a dyn Fn(&str) -> Vec<Vec<u8>>;
+
+/// How a conversation ended, what it cost, and the requests that it took.
+struct Held {
+    verdict: Verdict,
+    cost: Tokens,
+    asked: Vec<Received>,
+}
+
+impl Held {
+    fn error(&self) -> Option<&str> {
+        match &self.verdict {
+            Verdict::Proven(_) => None,
+            Verdict::Unproven(unproven) => Some(unproven.error.as_str()),
+        }
+    }
+}
+
+/// Holds a conversation in which each request gets the next of the answers, made of the code, piece by piece; then the
+/// upstream closes.
+async fn held(protocol: Protocol, reason: Reason, answers: &[Say<'_>]) -> Held {
+    within(async {
+        let upstream = Upstream::bind().await;
+        let probe = Probe::new(client(), settings(Duration::from_secs(20)));
+        let (job, code, bill) = (job(&upstream, protocol, reason), Code::from_random(7), Bill::default());
+        let serve = async {
+            let mut asked = Vec::new();
+            for answer in answers {
+                let mut peer: Peer<_> = upstream.accept().await;
+                asked.push(peer.request().await);
+                for piece in answer(&code.to_string()) {
+                    peer.say(piece).await;
+                    // So that the pieces are read one by one, as far as the socket lets them.
+                    tokio::task::yield_now().await;
+                }
+            }
+            asked
+        };
+        let (verdict, asked) = tokio::join!(probe.converse(&job, code, Clock::start(), &bill), serve);
+        Held { verdict, cost: bill.total(), asked }
+    })
+    .await
+}
+
+async fn streamed(protocol: Protocol, answer: impl Fn(&str) -> Vec<Vec<u8>>) -> Held {
+    held(protocol, Reason::Stream, &[&answer]).await
+}
+
+fn body_of(asked: &Received) -> serde_json::Value {
+    serde_json::from_slice(&asked.body).unwrap()
+}
+
+#[actix_web::test]
+async fn an_endpoint_whose_streams_failed_is_asked_for_a_stream_and_passes_with_a_whole_one() {
+    for (protocol, events, cost) in [
+        (Protocol::Anthropic, anthropic as fn(&str) -> String, Tokens { input: 40, output: 3 }),
+        (Protocol::OpenAi, openai, Tokens::default()),
+    ] {
+        let whole = |code: &str| vec![EVENT_STREAM.into(), chunk(events(code).as_bytes()), b"0\r\n\r\n".to_vec()];
+        let held = streamed(protocol, whole).await;
+        assert_eq!((held.error(), held.cost), (None, cost), "{protocol:?}");
+        assert_eq!(body_of(&held.asked[0])["stream"], true);
+    }
+}
+
+#[actix_web::test]
+async fn any_other_reason_is_asked_for_an_answer_in_one_piece() {
+    let message = |code: &str| {
+        let body = format!(
+            r#"{{"content":[{{"type":"text","text":"{code}"}}],"usage":{{"input_tokens":9,"output_tokens":2}}}}"#
+        );
+        vec![format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()]
+    };
+    let held = held(Protocol::Anthropic, Reason::Timeout, &[&message]).await;
+    assert_eq!((held.error(), held.cost), (None, Tokens { input: 9, output: 2 }));
+    assert_eq!(body_of(&held.asked[0]).get("stream"), None);
+}
+
+#[actix_web::test]
+async fn a_stream_may_be_split_anywhere_and_have_any_line_ends() {
+    for line_end in ["\n", "\r\n", "\r"] {
+        for size in [1, 7, 64] {
+            let split = |code: &str| {
+                let events = anthropic(code).replace('\n', line_end);
+                let pieces = events.as_bytes().chunks(size).map(chunk);
+                [EVENT_STREAM.as_bytes().to_vec()].into_iter().chain(pieces).collect()
+            };
+            assert_eq!(streamed(Protocol::Anthropic, split).await.error(), None, "{line_end:?} {size}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn what_is_no_whole_stream_proves_nothing_even_with_the_code_in_it() {
+    let last = || b"0\r\n\r\n".to_vec();
+    let cut = |code: &str| anthropic(code).replace("data: {\"type\":\"message_stop\"}\n\n", "");
+    let json = |code: &str| format!(r#"{{"content":[{{"type":"text","text":"{code}"}}]}}"#);
+    let cases: [(&str, Say<'_>); 9] = [
+        ("the stream ended without its closing event", &|code| {
+            vec![EVENT_STREAM.into(), chunk(cut(code).as_bytes()), last()]
+        }),
+        ("the upstream's answer was cut short", &|code| vec![EVENT_STREAM.into(), chunk(cut(code).as_bytes())]),
+        ("HTTP 200 overloaded_error", &|code| {
+            let error = r#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#;
+            let events = format!("{}event: error\ndata: {error}\n\n", cut(code));
+            vec![EVENT_STREAM.into(), chunk(events.as_bytes()), last()]
+        }),
+        ("an event of the stream is no JSON", &|code| {
+            vec![EVENT_STREAM.into(), chunk(format!("{}data: {{\n\n", cut(code)).as_bytes()), last()]
+        }),
+        ("HTTP 200 with no event stream, though one was asked for", &|code| {
+            let body = json(code);
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length:";
+            vec![format!("{head} {}\r\n\r\n{body}", body.len()).into_bytes()]
+        }),
+        ("HTTP 502", &|code| {
+            let body = anthropic(code);
+            let head = "HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/event-stream\r\ncontent-length:";
+            vec![format!("{head} {}\r\n\r\n{body}", body.len()).into_bytes()]
+        }),
+        ("the code is missing", &|_| vec![EVENT_STREAM.into(), chunk(anthropic("ZZZZZZ").as_bytes()), last()]),
+        ("the answer is compressed though identity was asked", &|_| {
+            vec![b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 1\r\n\r\n?".to_vec()]
+        }),
+        ("HTTP 401", &|_| vec![b"HTTP/1.1 401 No\r\ncontent-encoding: br\r\ncontent-length: 1\r\n\r\n?".to_vec()]),
+    ];
+    for (error, say) in cases {
+        let held = held(Protocol::Anthropic, Reason::Stream, &[say]).await;
+        assert_eq!(held.error(), Some(error));
+    }
+}
+
+#[actix_web::test]
+async fn a_stream_is_read_to_its_closing_event_and_no_further() {
+    within(async {
+        let upstream = Upstream::bind().await;
+        let probe = Probe::new(client(), settings(Duration::from_secs(20)));
+        let (job, code) = (job(&upstream, Protocol::Anthropic, Reason::Stream), Code::from_random(7));
+        let serve = async {
+            let mut peer = upstream.accept().await;
+            peer.request().await;
+            peer.say(EVENT_STREAM).await;
+            peer.say(chunk(anthropic(&code.to_string()).as_bytes())).await;
+            peer.closed().await
+        };
+        let bill = Bill::default();
+        let (verdict, _) = tokio::join!(probe.converse(&job, code, Clock::start(), &bill), serve);
+        assert!(matches!(verdict, Verdict::Proven(_)), "{verdict:?}");
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn a_stream_that_falls_silent_costs_what_it_said_and_fails() {
+    within(async {
+        let upstream = Upstream::bind().await;
+        let probe = Probe::new(client(), settings(Duration::from_millis(100)));
+        let (job, bill) = (job(&upstream, Protocol::Anthropic, Reason::Stream), Bill::default());
+        let serve = async {
+            let mut peer = upstream.accept().await;
+            peer.request().await;
+            peer.say(EVENT_STREAM).await;
+            let start = r#"{"type":"message_start","message":{"usage":{"input_tokens":40}}}"#;
+            peer.say(chunk(format!("data: {start}\n\n").as_bytes())).await;
+            peer.closed().await
+        };
+        let (verdict, _) = tokio::join!(probe.converse(&job, Code::from_random(7), Clock::start(), &bill), serve);
+        let Verdict::Unproven(unproven) = verdict else { panic!("it has said nothing") };
+        assert_eq!(unproven.error.as_str(), "no answer within the verifier's time-out");
+        assert_eq!(bill.total(), Tokens { input: 40, output: 0 });
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn every_exchange_of_a_conversation_is_on_the_bill() {
+    let whole = |status: &str, body: String| {
+        vec![format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into()]
+    };
+    let lacking = |_: &str| {
+        let said = r#""content":[],"usage":{"input_tokens":5,"output_tokens":1}"#;
+        whole("404 Not Found", format!(r#"{{{said},"error":{{"type":"not_found_error","message":"model: x"}}}}"#))
+    };
+    let good = |code: &str| {
+        let said = format!(r#""content":[{{"type":"text","text":"{code}"}}]"#);
+        whole("200 OK", format!(r#"{{{said},"usage":{{"input_tokens":40,"output_tokens":3}}}}"#))
+    };
+    let held = held(Protocol::Anthropic, Reason::Timeout, &[&lacking, &good]).await;
+    assert_eq!((held.error(), held.cost), (None, Tokens { input: 45, output: 4 }));
+    assert_eq!((&body_of(&held.asked[0])["model"], &body_of(&held.asked[1])["model"]), (&"failed".into(), &"a".into()));
+}
