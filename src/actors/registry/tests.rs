@@ -11,7 +11,8 @@ use crate::domain::endpoint::Home;
 use crate::domain::ids::{EndpointId, Ticket};
 use crate::domain::outcome::{FailureKind, Outcome, Report};
 use crate::domain::queues::Standing;
-use crate::domain::registry::{Ask, NoEndpoint};
+use crate::domain::opinions::Failed;
+use crate::domain::registry::{Ask, NoEndpoint, Reach};
 use crate::domain::testing::{ask, endpoint, id, proof, registry_policy, tried};
 use crate::domain::time::Moment;
 use crate::domain::topology::Topology;
@@ -48,11 +49,6 @@ impl Handler<ResetBreaker> for Silent {
     fn handle(&mut self, message: ResetBreaker, _: &mut Self::Context) {
         self.0.borrow_mut().reset.push(message.endpoint);
     }
-}
-
-impl Handler<Retract> for Silent {
-    type Result = ();
-    fn handle(&mut self, _: Retract, _: &mut Self::Context) {}
 }
 
 impl Handler<FailureList> for Silent {
@@ -191,14 +187,45 @@ async fn a_requester_that_leaves_while_it_waits_leaves_no_lease_behind() {
 }
 
 #[actix_web::test]
-async fn a_tick_forgets_who_has_left() {
+async fn who_has_left_waits_no_more() {
     let (registry, _) = registry().await;
     let ticket = fail(&registry).await;
+    let stays = waiting(&registry, ask()).await;
     drop(waiting(&registry, ask()).await);
     assert_eq!(registry.send(ViewRegistry).await.unwrap().waiting, 1);
-    registry.send(Tick).await.unwrap();
-    assert_eq!(registry.send(ViewRegistry).await.unwrap().waiting, 0);
     registry.do_send(Verdict { ticket, judgement: Judgement::Keep });
+    assert!(stays.await.unwrap().is_ok());
+}
+
+#[actix_web::test]
+async fn what_a_request_doubts_is_taken_back_and_the_endpoint_is_asked() {
+    let (registry, heard) = registry().await;
+    let ticket = fail(&registry).await;
+    registry.send(Verdict { ticket: ticket.clone(), judgement: Judgement::Keep }).await.unwrap();
+    let alike = Ticket { endpoint: id("b"), ..ticket.clone() };
+    let failed = |ticket: &Ticket| Failed {
+        ticket: ticket.clone(),
+        kind: FailureKind::UpstreamStatus,
+        status: Some(500),
+        error: None,
+    };
+    heard.borrow_mut().lists.clear();
+    registry.send(Doubt { ask: ask(), failures: vec![failed(&ticket), failed(&alike)] }).await.unwrap();
+    registry.send(ViewRegistry).await.unwrap();
+    assert_eq!(heard.borrow().retracted, [ticket, alike]);
+    assert_eq!(heard.borrow().lists, [vec![id("a")]], "the other ticket is of no epoch of its endpoint");
+}
+
+#[actix_web::test]
+async fn who_finds_nothing_has_the_isolated_ones_hastened_and_is_refused_when_its_time_is_up() {
+    let (registry, heard) = registry().await;
+    for name in ["a", "b"] {
+        registry.send(Isolate { id: id(name), by: [127, 0, 0, 1].into() }).await.unwrap().unwrap();
+    }
+    let until = Moment::after_start(Duration::from_millis(200));
+    let refused = waiting(&registry, Ask { reach: Reach::Parked { until }, ..ask() }).await;
+    assert_eq!(heard.borrow().hastened, [id("a"), id("b")]);
+    assert!(matches!(refused.await.unwrap(), Err(NoEndpoint::Isolated { isolated: 2, .. })), "by the alarm, not a tick");
 }
 
 #[actix_web::test]
