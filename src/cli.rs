@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::domain::client::Client;
 use crate::domain::endpoint::{Auth, AuthStyle, Endpoint, Home};
 use crate::domain::ids::ProfileId;
+use crate::domain::rules::Rule;
 use crate::settings::{Faults, Loaded, Source};
 
 /// The exit status of bad settings or options; clap's own is the same.
@@ -144,6 +145,14 @@ fn describe(loaded: &Loaded) -> String {
     } else {
         paragraph(&mut text, "clients", table(&["id", "profile", "keys", "enabled"], &clients));
     }
+    let rules: Vec<Vec<String>> = loaded.settings.rules.iter().map(rule_row).collect();
+    if !rules.is_empty() {
+        paragraph(
+            &mut text,
+            "rules, the first that fits wins",
+            table(&["as", "status", "type", "code", "contains"], &rules),
+        );
+    }
     paragraph(&mut text, "no effect yet", loaded.notes.iter().map(|note| format!("{} {}", note.key, note.text)));
     text
 }
@@ -192,6 +201,12 @@ fn endpoint_row(endpoint: &Endpoint) -> Vec<String> {
         profiles.join(","),
         models,
     ]
+}
+
+fn rule_row(rule: &Rule) -> Vec<String> {
+    let text = |text: &Option<String>| text.as_ref().map_or_else(|| "any".to_owned(), |text| format!("{text:?}"));
+    let status = rule.status.map_or_else(|| "any".to_owned(), |status| status.to_string());
+    vec![rule.meaning.as_str().to_owned(), status, text(&rule.kind), text(&rule.code), text(&rule.contains)]
 }
 
 /// The rows below their header, in columns.

@@ -1,6 +1,6 @@
 //! The one place that reads the machine's clocks.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::domain::time::Moment;
 
@@ -27,6 +27,11 @@ impl Clock {
     /// The time of day of a moment. It follows the monotonic clock, so that it never runs backwards.
     pub fn time_of_day(&self, moment: Moment) -> SystemTime {
         self.began_at.checked_add(moment.since_start()).unwrap_or(self.began_at)
+    }
+
+    /// The present time of day as the time since 1970, for comparison with dates that others name.
+    pub fn since_1970(&self) -> Duration {
+        self.time_of_day(self.now()).duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
     /// A moment as RFC 3339 in UTC, to the millisecond.

@@ -18,7 +18,7 @@ use crate::domain::outcome::ErrorNote;
 use crate::domain::queues::SwitchError;
 use crate::domain::registry::{Ask, NoEndpoint, Observation, RegistryView, Settlement};
 use crate::domain::schedule::{Purpose, VerifyJob};
-use crate::domain::stats::{AttemptRecord, RequestRecord, Stats};
+use crate::domain::stats::{AllowancesRecord, AttemptRecord, RequestRecord, Stats};
 use crate::domain::time::Moment;
 use crate::domain::topology::{Topology, TopologyDiff};
 use crate::domain::verification::Verification;
@@ -212,6 +212,8 @@ pub enum Note {
     Request(RequestRecord),
     /// An attempt is over.
     Attempt(AttemptRecord),
+    /// An answer has told what is left of an endpoint's rate limits.
+    Allowances(AllowancesRecord),
     /// A queue move or a verification.
     Event(Event),
 }

@@ -37,6 +37,7 @@ impl Handler<Note> for StatsCollector {
         match note {
             Note::Request(record) => self.stats.request(&record),
             Note::Attempt(record) => self.stats.attempt(&record),
+            Note::Allowances(record) => self.stats.allowances(record),
             Note::Event(event) => {
                 self.events.push(event);
             }

@@ -3,8 +3,10 @@
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::error_object::ErrorObject;
+use super::limits::Limits;
 use super::outcome::ErrorNote;
 use super::outcome_table::{Class, PathKind, Rule};
+use super::rules::{Meaning, Rules};
 use super::throttle::Throttle;
 
 /// Whose credential a request was sent with.
@@ -38,6 +40,10 @@ pub struct AnswerHead<'a> {
     pub wanted: Wanted,
     /// The model that was sent upstream.
     pub model: Option<&'a str>,
+    /// What its headers say of limits.
+    pub limits: &'a Limits,
+    /// The operator's rules, which go before the table.
+    pub rules: &'a Rules,
 }
 
 /// What an attempt's end was found to be.
@@ -133,21 +139,77 @@ pub fn classify_answer(path: PathKind, head: &AnswerHead<'_>, body: Option<&[u8]
     let error = body.and_then(ErrorObject::read);
     if !is_success(head.status) {
         let in_shape = error.is_some() || (body.is_none() && is_json_type(head.content_type));
-        let class = class_of_error(path, head, head.status, error.as_ref(), in_shape);
-        let note = note(head.status, error.as_ref(), words);
-        return Judgement { class, status: Some(head.status), error: Some(note), throttle: None };
+        let meaning = head.rules.meaning(&[head.status], error.as_ref());
+        let class = meaning.map_or_else(
+            || class_of_error(path, head, head.status, error.as_ref(), in_shape),
+            |meaning| class_of_meaning(meaning, head, head.status),
+        );
+        return judged_error(path, head, class, head.status, note(head.status, error.as_ref(), words));
     }
     match (body, error) {
-        (_, Some(error)) => {
-            let status = error.stands_for();
-            let class = class_of_error(path, head, status, Some(&error), true);
-            let note = ErrorNote::new(format!("{} (in a {})", note(status, Some(&error), words), head.status));
-            Judgement { class, status: Some(status), error: Some(note), throttle: None }
-        }
+        (_, Some(error)) => classify_error_in_success(path, head, &error, words),
         (Some([]), None) => bad_body(head.status, "an empty body"),
         (Some(body), None) if is_json_object(body) => success(head.status),
         (None, None) if is_json_type(head.content_type) => success(head.status),
         (Some(_) | None, None) => bad_body(head.status, "a body that is no JSON object"),
+    }
+}
+
+/// Classifies an error object that came with a 2xx, as the body of an answer or as an event of a stream: it counts as the
+/// status that its words stand for.
+#[must_use]
+pub fn classify_error_in_success(
+    path: PathKind,
+    head: &AnswerHead<'_>,
+    error: &ErrorObject,
+    words: Words,
+) -> Judgement {
+    let meaning = head.rules.meaning(&[head.status, error.stands_for()], Some(error));
+    let unknown = meaning.map_or(500, Meaning::stands_for);
+    let status = error.status_by_its_words().unwrap_or(unknown);
+    let class = meaning.map_or_else(
+        || class_of_error(path, head, status, Some(error), true),
+        |meaning| class_of_meaning(meaning, head, status),
+    );
+    let note = ErrorNote::new(format!("{} (in a {})", note(status, Some(error), words), head.status));
+    judged_error(path, head, class, status, note)
+}
+
+fn judged_error(path: PathKind, head: &AnswerHead<'_>, class: Class, status: u16, error: ErrorNote) -> Judgement {
+    Judgement { class, status: Some(status), error: Some(error), throttle: throttle(path, head, class) }
+}
+
+/// For how long the endpoint is to be left alone. The token counter has limits of its own, and a limit of the client's own
+/// account says nothing about what the endpoint has left for others.
+fn throttle(path: PathKind, head: &AnswerHead<'_>, class: Class) -> Option<Throttle> {
+    match path {
+        PathKind::Llm => {}
+        PathKind::CountTokens | PathKind::Other => return None,
+    }
+    match class {
+        Class::RateLimited => match head.credential {
+            WhoseCredential::Gateway => Some(head.limits.rest().map_or(Throttle::Unnamed, Throttle::Named)),
+            WhoseCredential::Client => None,
+        },
+        Class::Overloaded => Some(Throttle::Overload(head.limits.retry_after())),
+        Class::Success
+        | Class::ClientCredential
+        | Class::Account
+        | Class::Credential
+        | Class::Forbidden
+        | Class::ModelMissing
+        | Class::RelayModelMissing
+        | Class::Unsupported
+        | Class::RequestTimeout
+        | Class::ClientError
+        | Class::NotTheApi
+        | Class::Redirected
+        | Class::UpstreamStatus
+        | Class::Body
+        | Class::Connect
+        | Class::Timeout
+        | Class::Stream
+        | Class::Cancelled => None,
     }
 }
 
@@ -173,6 +235,21 @@ fn classify_elsewhere(status: u16, body: Option<&[u8]>, words: Words) -> Judgeme
     };
     let error = body.and_then(ErrorObject::read);
     Judgement { class, status: Some(status), error: Some(note(status, error.as_ref(), words)), throttle: None }
+}
+
+/// The class of an answer that an operator's rule names.
+const fn class_of_meaning(meaning: Meaning, head: &AnswerHead<'_>, status: u16) -> Class {
+    match (meaning, head.credential) {
+        // The client's own key and account are the client's own affair.
+        (Meaning::Account | Meaning::Credential, WhoseCredential::Client) => Class::ClientCredential,
+        (Meaning::Account, WhoseCredential::Gateway) => Class::Account,
+        (Meaning::Credential, WhoseCredential::Gateway) => Class::Credential,
+        (Meaning::Model, _) if status >= 500 => Class::RelayModelMissing,
+        (Meaning::Model, _) => Class::ModelMissing,
+        (Meaning::Client, _) => Class::ClientError,
+        (Meaning::Overloaded, _) => Class::Overloaded,
+        (Meaning::Failure, _) => Class::UpstreamStatus,
+    }
 }
 
 /// The class of an error answer on an LLM path: the first row that fits.

@@ -12,8 +12,11 @@ const MAX_WORD: usize = 64;
 
 /// How providers begin the messages that say that an account is used up. Only a message's beginning is compared: further
 /// on it may quote what a client has written.
-const ACCOUNT_PHRASES: [&str; 2] =
-    ["Your credit balance is too low", "You have reached your specified API usage limits"];
+const ACCOUNT_PHRASES: [&str; 3] = [
+    "Your credit balance is too low",
+    "You have reached your specified API usage limits",
+    "You exceeded your current quota",
+];
 
 /// The types and codes that say the same. `insufficient_user_quota` is the word of new-api and one-api.
 const ACCOUNT_CODES: [&str; 5] = [
@@ -35,7 +38,7 @@ const NO_CHANNEL_PHRASE: &str = "无可用渠道";
 pub struct ErrorObject {
     kind: Option<String>,
     code: Option<String>,
-    numeric_code: Option<u16>,
+    numeric_code: Option<u64>,
     message: String,
 }
 
@@ -91,7 +94,19 @@ impl ErrorObject {
     }
 
     fn says(&self, word: &str) -> bool {
-        self.kind.as_deref() == Some(word) || self.code.as_deref() == Some(word)
+        self.has_kind(word) || self.has_code(word)
+    }
+
+    /// Whether this is its type.
+    #[must_use]
+    pub fn has_kind(&self, kind: &str) -> bool {
+        self.kind.as_deref() == Some(kind)
+    }
+
+    /// Whether this is its code. Some relays have numbers for codes.
+    #[must_use]
+    pub fn has_code(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code) || self.numeric_code.is_some_and(|number| number.to_string() == code)
     }
 
     /// Whether it says that the account behind the credential is used up.
@@ -117,7 +132,7 @@ impl ErrorObject {
     #[must_use]
     pub fn is_about_model(&self, model: Option<&str>) -> bool {
         let names_model =
-            || self.message.starts_with("model:") || model.is_some_and(|model| self.message.contains(model));
+            || self.message.starts_with("model:") || model.is_some_and(|model| names(&self.message, model));
         self.says("model_not_found") || (self.says("not_found_error") && names_model())
     }
 
@@ -130,9 +145,14 @@ impl ErrorObject {
     /// The status that this error stands for where it came with a 2xx. An unknown type stands for 500.
     #[must_use]
     pub fn stands_for(&self) -> u16 {
+        self.status_by_its_words().unwrap_or(500)
+    }
+
+    /// The status that its code or type stands for, if it is known.
+    pub(super) fn status_by_its_words(&self) -> Option<u16> {
         let by_word = [&self.code, &self.kind].into_iter().flatten().find_map(|word| status_of(word));
-        let by_number = self.numeric_code.filter(|code| (400..=599).contains(code));
-        by_word.or(by_number).unwrap_or(500)
+        let by_number = self.numeric_code.and_then(|code| u16::try_from(code).ok());
+        by_word.or(by_number.filter(|code| (400..=599).contains(code)))
     }
 }
 
@@ -140,6 +160,17 @@ impl fmt::Debug for ErrorObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ErrorObject").field(&self.type_word()).finish()
     }
+}
+
+/// Whether a text names a model: as a word of its own, so that `o1` is not found in `claude-opus-4-o10`.
+fn names(text: &str, model: &str) -> bool {
+    let goes_on = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    !model.is_empty()
+        && text.match_indices(model).any(|(at, _)| {
+            let before = text.get(..at).and_then(|before| before.chars().next_back());
+            let after = text.get(at + model.len()..).and_then(|after| after.chars().next());
+            !goes_on(before) && !goes_on(after)
+        })
 }
 
 fn is_word(text: &str) -> bool {
@@ -208,6 +239,23 @@ mod tests {
         let quoted = r#"{"error":{"message":"invalid text: Your credit balance is too low"}}"#;
         assert!(read(at_start).unwrap().is_about_account());
         assert!(!read(quoted).unwrap().is_about_account());
+    }
+
+    #[test]
+    fn a_model_is_named_only_by_a_word_of_its_own() {
+        for (message, model, names_it) in [
+            ("there is no o1 here", Some("o1"), true),
+            ("`o1` does not exist", Some("o1"), true),
+            ("there is no foo1 here", Some("o1"), false),
+            ("there is no o10, but o1", Some("o1"), true),
+            ("没有模型o1。", Some("o1"), false),
+            ("not found", Some(""), false),
+            ("not found", None, false),
+            ("model: anything", None, true),
+        ] {
+            let body = format!(r#"{{"error":{{"type":"not_found_error","message":"{message}"}}}}"#);
+            assert_eq!(read(&body).unwrap().is_about_model(model), names_it, "{message} {model:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! [`classify`](super::classify) finds the class; everything that follows from it stands in this one table.
 
-use super::outcome::{FailureKind, Fatal, Outcome};
+use super::outcome::{FailureKind, Fatal, Outcome, Reason};
 
 /// Which rows hold for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -160,6 +160,38 @@ impl Class {
         }
     }
 
+    /// Why the endpoint is isolated should it fail the second opinion for which such an answer calls; `None` where it calls
+    /// for none.
+    #[must_use]
+    pub const fn opinion(self, path: PathKind) -> Option<Reason> {
+        match (self, path) {
+            (Self::Forbidden, PathKind::Llm) => Some(Reason::Credential),
+            (Self::Forbidden, PathKind::CountTokens | PathKind::Other) => None,
+            (
+                Self::Success
+                | Self::ClientCredential
+                | Self::Account
+                | Self::Credential
+                | Self::ModelMissing
+                | Self::RelayModelMissing
+                | Self::Unsupported
+                | Self::RequestTimeout
+                | Self::RateLimited
+                | Self::Overloaded
+                | Self::ClientError
+                | Self::NotTheApi
+                | Self::Redirected
+                | Self::UpstreamStatus
+                | Self::Body
+                | Self::Connect
+                | Self::Timeout
+                | Self::Stream
+                | Self::Cancelled,
+                _,
+            ) => None,
+        }
+    }
+
     /// The word for this class in trails and logs. Where there was a status, a trail shows that instead.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -248,6 +280,16 @@ mod tests {
                     | Class::Redirected
             );
             assert_eq!(counts, may_count, "{class:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_403_of_a_models_path_calls_for_a_second_opinion() {
+        for class in Class::ALL {
+            for path in [PathKind::Llm, PathKind::CountTokens, PathKind::Other] {
+                let is_called_for = class == Class::Forbidden && path == PathKind::Llm;
+                assert_eq!(class.opinion(path), is_called_for.then_some(Reason::Credential), "{class:?} {path:?}");
+            }
         }
     }
 

@@ -186,7 +186,8 @@ impl<A> Plan<A> {
         answer: Option<(LastResort, A)>,
         now: Moment,
     ) {
-        self.latest_was_overload = judgement.class == Class::Overloaded;
+        // On other paths an overload starts no cooldown that would pace the attempts.
+        self.latest_was_overload = judgement.class == Class::Overloaded && path == PathKind::Llm;
         if self.latest_was_overload {
             self.counted = self.counted.saturating_sub(1);
         }
@@ -209,7 +210,8 @@ impl<A> Plan<A> {
         };
         let is_better = self.in_hand.as_ref().is_none_or(|best| {
             // Where no time is named it may be over at once.
-            let is_sooner = rank != LastResort::RateLimit || ends_in.unwrap_or_default() <= best.ends_in.unwrap_or_default();
+            let is_sooner =
+                rank != LastResort::RateLimit || ends_in.unwrap_or_default() <= best.ends_in.unwrap_or_default();
             rank < best.rank || (rank == best.rank && is_sooner)
         });
         if is_better {
@@ -274,7 +276,13 @@ mod tests {
         Ticket { endpoint: id(endpoint), epoch: Epoch::from_raw(1), serial: Serial::from_raw(1) }
     }
 
-    fn fail<A>(plan: &mut Plan<A>, endpoint: &str, class: Class, throttle: Option<Throttle>, answer: Option<(LastResort, A)>) {
+    fn fail<A>(
+        plan: &mut Plan<A>,
+        endpoint: &str,
+        class: Class,
+        throttle: Option<Throttle>,
+        answer: Option<(LastResort, A)>,
+    ) {
         plan.begin();
         let judgement = Judgement { throttle, ..Judgement::of_fault(class, "x") };
         plan.failed(&ticket(endpoint), &judgement, PathKind::Llm, answer, at(0));

@@ -12,6 +12,8 @@ use super::outcome::{ErrorNote, Outcome};
 const LONGEST_LATENCY: u64 = 3_600_000_000;
 /// Latencies are kept to this many significant digits: to one percent.
 const LATENCY_DIGITS: u8 = 2;
+/// How many headers that tell of rate limits are kept for an endpoint. Providers have about thirty.
+const MOST_ALLOWANCES: usize = 64;
 
 /// How a client's request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +52,15 @@ pub struct AttemptRecord {
     pub error: Option<ErrorNote>,
 }
 
+/// What an answer's head told of an endpoint's rate limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowancesRecord {
+    /// Whose they are.
+    pub endpoint: EndpointId,
+    /// Names and values, as the headers have them.
+    pub seen: Vec<(String, String)>,
+}
+
 /// Percentiles of the latencies of whole answers, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LatencySummary {
@@ -76,6 +87,8 @@ pub struct EndpointStats {
     pub cancelled: u64,
     /// What was seen of the latest failure.
     pub last_error: Option<ErrorNote>,
+    /// The latest values of the headers that tell of rate limits, by name.
+    pub rate_limits: BTreeMap<String, String>,
     latencies: Option<Histogram<u64>>,
 }
 
@@ -83,7 +96,8 @@ impl Default for EndpointStats {
     fn default() -> Self {
         // The bounds are constants that the histogram accepts; should it ever not, latencies stay unknown.
         let latencies = Histogram::new_with_max(LONGEST_LATENCY, LATENCY_DIGITS).ok();
-        Self { requests: 0, successes: 0, failures: 0, cancelled: 0, last_error: None, latencies }
+        let rate_limits = BTreeMap::new();
+        Self { requests: 0, successes: 0, failures: 0, cancelled: 0, last_error: None, rate_limits, latencies }
     }
 }
 
@@ -100,6 +114,15 @@ impl EndpointStats {
         };
         let at = |quantile| to_millis(latencies.value_at_quantile(quantile));
         LatencySummary { avg: latencies.mean() / 1000.0, p50: at(0.5), p95: at(0.95), p99: at(0.99) }
+    }
+
+    /// Keeps the latest value of each name, and no more names than [`MOST_ALLOWANCES`].
+    fn allow(&mut self, seen: Vec<(String, String)>) {
+        for (name, value) in seen {
+            if self.rate_limits.len() < MOST_ALLOWANCES || self.rate_limits.contains_key(&name) {
+                self.rate_limits.insert(name, value);
+            }
+        }
     }
 
     fn take_in(&mut self, attempt: &AttemptRecord) {
@@ -155,6 +178,11 @@ impl Stats {
     /// Counts an attempt.
     pub fn attempt(&mut self, record: &AttemptRecord) {
         self.endpoints.entry(record.endpoint.clone()).or_default().take_in(record);
+    }
+
+    /// Takes in what an answer told of rate limits.
+    pub fn allowances(&mut self, record: AllowancesRecord) {
+        self.endpoints.entry(record.endpoint).or_default().allow(record.seen);
     }
 
     /// All requests that are over.
@@ -248,5 +276,26 @@ mod tests {
             assert!((found - wanted).abs() <= wanted * 0.02, "{found} for {wanted}");
         }
         assert!(stats.endpoint(&id("b")).is_none());
+    }
+
+    #[test]
+    fn the_latest_value_of_each_allowance_is_kept_and_not_too_many_names() {
+        let mut stats = Stats::default();
+        let seen = |name: &str, value: &str| AllowancesRecord {
+            endpoint: id("a"),
+            seen: vec![(name.to_owned(), value.to_owned())],
+        };
+        stats.allowances(seen("x-ratelimit-limit-tokens", "9"));
+        stats.allowances(seen("x-ratelimit-remaining-tokens", "5"));
+        stats.allowances(seen("x-ratelimit-remaining-tokens", "4"));
+        let kept = |stats: &Stats| stats.endpoint(&id("a")).unwrap().rate_limits.clone();
+        assert_eq!(kept(&stats).into_values().collect::<Vec<_>>(), ["9", "4"]);
+        assert_eq!(stats.endpoint(&id("a")).unwrap().requests, 0);
+        for number in 0..1000 {
+            stats.allowances(seen(&format!("x-ratelimit-{number}"), "1"));
+        }
+        stats.allowances(seen("x-ratelimit-remaining-tokens", "3"));
+        assert_eq!(kept(&stats).len(), MOST_ALLOWANCES);
+        assert_eq!(kept(&stats)["x-ratelimit-remaining-tokens"], "3");
     }
 }

@@ -16,6 +16,7 @@ use crate::domain::classify::{
 };
 use crate::domain::endpoint::Auth;
 use crate::domain::outcome_table::{Class, LastResort, Next, PathKind};
+use crate::domain::rules::Rules;
 use crate::upstream::{Body, BodyError, Client, ClientRequest, SendError};
 
 /// An answer up to this size is held whole and judged before anything of it is passed on.
@@ -27,6 +28,7 @@ pub(super) struct Task<'a> {
     pub(super) path: PathKind,
     pub(super) times: AttemptTimes,
     pub(super) words: Words,
+    pub(super) rules: &'a Rules,
 }
 
 /// A whole answer that may be passed on.
@@ -100,6 +102,7 @@ impl Task<'_> {
             Ok(Ok(response)) => response,
         };
         let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let limits = scope.limits(&response.headers);
         let head = AnswerHead {
             status: response.status.as_u16(),
             content_type: content_type.as_deref(),
@@ -109,6 +112,8 @@ impl Task<'_> {
             },
             wanted: self.wanted(),
             model: self.request.model_for(endpoint),
+            limits: &limits,
+            rules: self.rules,
         };
         let is_stream = is_event_stream(head.content_type);
         let flow = Flow { status: response.status, headers: response.headers, limit, is_stream };

@@ -2,12 +2,14 @@
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::body::{BodyStream, BoxBody, MessageBody, SizedStream};
-use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
+use serde_json::json;
 
 use super::attempt::{AttemptEnd, Task, WholeAnswer};
 use super::body::{BodyKind, LeasedBody, Passing};
@@ -21,6 +23,7 @@ use super::times::AttemptTimes;
 use crate::actors::lease::Lease;
 use crate::actors::messages::{Acquire, Doubt, Judged};
 use crate::domain::error_object::ErrorObject;
+use crate::domain::estimate::estimate_tokens;
 use crate::domain::opinions::Fingerprint;
 use crate::domain::outcome::Outcome;
 use crate::domain::outcome_table::PathKind;
@@ -93,6 +96,7 @@ pub(super) async fn proxy(
         path: errand.kind(),
         times: AttemptTimes::of(&shared.settings.timeouts, request.headers(), scope.waited()),
         words: shared.settings.log.words(),
+        rules: &shared.settings.rules,
         request: ClientRequest {
             method: request.method(),
             target: errand.target,
@@ -105,14 +109,19 @@ pub(super) async fn proxy(
     };
     let now = shared.clock.now();
     let retry = &shared.settings.retry;
+    // Nobody waits for a count that the gateway can guess.
+    let (max_per_endpoint, park) = match errand.kind() {
+        PathKind::CountTokens => (1, Duration::ZERO),
+        PathKind::Llm | PathKind::Other => (retry.max_per_endpoint, retry.park),
+    };
     let plan = Plan::new(RetryPolicy {
         max_attempts: retry.max_attempts,
-        max_per_endpoint: retry.max_per_endpoint,
+        max_per_endpoint,
         // The request has come when its body has.
         deadline: now + retry.deadline,
         backoff: retry.backoff,
         backoff_max: retry.backoff_max,
-        park: retry.park,
+        park,
     });
     let session = errand.llm.and_then(|path| {
         let name = scope.described.session.as_deref().or(task.request.peek.session.as_deref())?;
@@ -258,8 +267,30 @@ impl Journey<'_> {
         self.errand.llm.is_some() || (method != Method::POST && method != Method::PATCH)
     }
 
+    /// Whether a count of tokens is asked for of which the gateway itself can tell an estimate. A model or path that no
+    /// endpoint serves is a mistake that the client had better hear of.
+    fn is_to_be_estimated(&self, none: Option<&NoEndpoint>) -> bool {
+        let is_mistaken = matches!(none, Some(NoEndpoint::PathUnserved | NoEndpoint::ModelUnserved));
+        self.task.path == PathKind::CountTokens && !is_mistaken
+    }
+
+    /// No client fails for want of a count.
+    fn answer_estimated(mut self) -> HttpResponse {
+        let body = json!({ "input_tokens": estimate_tokens(&self.task.request.body) }).to_string();
+        self.scope.answered(StatusCode::OK.as_u16(), None);
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(HeaderName::from_static("x-qcc-estimated"), HeaderValue::from_static("true"));
+        mark(&mut headers, &self.scope, self.worker.shared.settings.server.trail_headers);
+        self.scope.end_whole();
+        respond(StatusCode::OK, headers, body.boxed())
+    }
+
     /// Answers when there is no further attempt.
     fn conclude(mut self, none: Option<&NoEndpoint>) -> HttpResponse {
+        if self.is_to_be_estimated(none) {
+            return self.answer_estimated();
+        }
         self.doubt();
         let refusal = match self.plan.take_ending() {
             Ending::PassOn(answer) => return self.answer_whole(answer),
@@ -303,7 +334,7 @@ impl Journey<'_> {
     fn answer_whole(mut self, answer: WholeAnswer) -> HttpResponse {
         self.scope.piece();
         self.scope.answered(answer.status.as_u16(), upstream_request_id(&answer.headers));
-        let mut headers = passed_on(&answer.headers);
+        let mut headers = passed_on(&answer.headers, self.worker.shared.clock.since_1970());
         mark(&mut headers, &self.scope, self.worker.shared.settings.server.trail_headers);
         self.scope.end_whole();
         let body = match *self.task.request.method {
@@ -324,7 +355,7 @@ impl Journey<'_> {
         self.scope.tried(&passing.judgement, attempt.elapsed());
         self.scope.flows();
         self.scope.answered(status.as_u16(), upstream_request_id(upstream_headers));
-        let mut headers = passed_on(upstream_headers);
+        let mut headers = passed_on(upstream_headers, self.worker.shared.clock.since_1970());
         mark(&mut headers, &self.scope, self.worker.shared.settings.server.trail_headers);
         if matches!(passing.kind, BodyKind::EventStream { .. }) {
             headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));

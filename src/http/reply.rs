@@ -1,5 +1,7 @@
 //! Answers to clients: the gateway's own, and the heads of those that are passed on.
 
+use std::time::Duration;
+
 use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::StatusCode;
@@ -10,11 +12,9 @@ use actix_web::http::header::{
 use super::identity::fresh_request_id;
 use super::scope::RequestScope;
 use crate::domain::ids::EndpointId;
+use crate::domain::limits::{LONGEST_FOR_CLIENTS, is_beyond_clients_patience};
 use crate::domain::refusal::{ErrorShape, Refusal};
 use crate::upstream::end_to_end;
-
-/// Clients give up at once on a `retry-after` above this many seconds, so a longer one is passed on as this.
-const LONGEST_RETRY_AFTER: u64 = 59;
 
 /// The gateway's own answer in the path's protocol's shape.
 pub(super) fn refuse(refusal: &Refusal, shape: ErrorShape, request_id: &str, help: &str) -> HttpResponse {
@@ -27,13 +27,13 @@ pub(super) fn refuse(refusal: &Refusal, shape: ErrorShape, request_id: &str, hel
     response.body(refusal.body(shape, request_id, help))
 }
 
-/// The headers of an upstream's answer that are passed on.
-pub(super) fn passed_on(headers: &HeaderMap) -> HeaderMap {
+/// The headers of an upstream's answer that are passed on. `now` is the time of day as the time since 1970.
+pub(super) fn passed_on(headers: &HeaderMap, now: Duration) -> HeaderMap {
     let mut kept = end_to_end(headers);
     kept.remove(CONTENT_LENGTH);
-    let seconds = |value: &HeaderValue| value.to_str().ok()?.trim().parse::<u64>().ok();
-    if kept.get(RETRY_AFTER).and_then(seconds).is_some_and(|seconds| seconds > LONGEST_RETRY_AFTER) {
-        kept.insert(RETRY_AFTER, HeaderValue::from(LONGEST_RETRY_AFTER));
+    let is_too_long = |value: &HeaderValue| value.to_str().is_ok_and(|value| is_beyond_clients_patience(value, now));
+    if kept.get_all(RETRY_AFTER).any(is_too_long) {
+        kept.insert(RETRY_AFTER, HeaderValue::from(LONGEST_FOR_CLIENTS.as_secs()));
     }
     kept
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
+use actix_web::http::header::HeaderMap;
 
 use crate::actors::lease::Lease;
 use crate::actors::messages::Note;
@@ -13,9 +14,10 @@ use crate::clock::Clock;
 use crate::domain::classify::Judgement;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{ClientId, EndpointId};
+use crate::domain::limits::Limits;
 use crate::domain::outcome::{Outcome, Report};
 use crate::domain::outcome_table::PathKind;
-use crate::domain::stats::{AttemptRecord, RequestEnd, RequestRecord};
+use crate::domain::stats::{AllowancesRecord, AttemptRecord, RequestEnd, RequestRecord};
 use crate::domain::time::Moment;
 
 /// What came of one attempt, for the trail.
@@ -253,11 +255,25 @@ impl AttemptScope {
         self.clock.now().since(self.began)
     }
 
+    /// What the headers of the attempt's answer say of limits. The stats are told at once: a stream may take minutes, and
+    /// what its head said is old when it ends.
+    pub(super) fn limits(&self, headers: &HeaderMap) -> Limits {
+        let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let limits = Limits::of(headers, self.clock.since_1970());
+        let seen: Vec<(String, String)> =
+            limits.allowances().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        if !seen.is_empty() {
+            self.stats.do_send(Note::Allowances(AllowancesRecord { endpoint: self.endpoint.id.clone(), seen }));
+        }
+        limits
+    }
+
     /// Counts and settles the attempt.
     pub(super) fn end(mut self, judgement: &Judgement, path: PathKind) {
         let outcome = judgement.rule(path).outcome;
         let error = judgement.error.clone();
-        self.settle(Report { outcome, error, throttle: judgement.throttle, opinion: None });
+        let opinion = judgement.class.opinion(path);
+        self.settle(Report { outcome, error, throttle: judgement.throttle, opinion });
     }
 
     /// Gives the lease back unused: its endpoint has moved meanwhile, and nothing was sent.

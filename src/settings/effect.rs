@@ -14,7 +14,7 @@ enum Pending {
 }
 
 /// Keys, where one `*` stands for anything.
-const PENDING: [(&str, Pending); 15] = [
+const PENDING: [(&str, Pending); 14] = [
     ("timeouts.first_content", Pending::Noted),
     ("timeouts.suspect", Pending::Noted),
     ("stream.*", Pending::Noted),
@@ -23,7 +23,6 @@ const PENDING: [(&str, Pending); 15] = [
     ("webhook.*", Pending::Noted),
     ("otel.*", Pending::Noted),
     ("prices.*", Pending::Noted),
-    ("rules.*", Pending::Noted),
     ("endpoints.*.price_factor", Pending::Noted),
     ("admin.token*", Pending::Refused),
     ("admin.read_token*", Pending::Refused),

@@ -23,6 +23,8 @@ mod limits;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
+mod models;
+#[cfg(test)]
 mod opinions;
 #[cfg(test)]
 mod outcomes;

@@ -1,171 +1,22 @@
 //! The outcome table on real sockets: what came back, what it counts as, and what the client gets.
 
-use serde_json::{Value, json};
+mod connections;
+mod credentials;
+mod limits;
+mod rules;
+mod table;
+mod tokens;
+
+use serde_json::json;
 
 use crate::support::app::{Setup, TRAFFIC, body};
-use crate::support::raw_client::Answer;
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{
-    Step, accept_and_close, empty, error, html, never_answer, ok, raw, reset, sse, status, status_and, status_with,
-    truncate,
+    Behaviour, accept_and_close, error, never_answer, status, status_and, status_with,
 };
 
-/// What an attempt's end counts as.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Counts {
-    Success,
-    Failure,
-    Nothing,
-    Isolates,
-}
-
-/// What a client gets when this came back from the first of two endpoints.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Then {
-    /// It, as it is.
-    PassedOn(u16),
-    /// The answer of the next endpoint.
-    Next,
-}
-
-struct Row {
-    name: &'static str,
-    step: Step,
-    counts: Counts,
-    then: Then,
-    /// With a single endpoint.
-    alone: u16,
-}
-
-fn row(name: &'static str, step: Step, counts: Counts, then: Then, alone: u16) -> Row {
-    Row { name, step, counts, then, alone }
-}
-
-fn rows() -> Vec<Row> {
-    use Counts::{Failure, Isolates, Nothing, Success};
-    use Then::{Next, PassedOn};
-    let json_type = [("content-type", "application/json")];
-    let ok_with = |text: &str| status_with(200, &json_type, text.to_owned());
-    vec![
-        row("whole answer", ok(), Success, PassedOn(200), 200),
-        row("bad request", status(400), Nothing, PassedOn(400), 400),
-        row("too large", status(413), Nothing, PassedOn(413), 413),
-        row("too large, from an edge", status_with(413, &[], "too large"), Nothing, PassedOn(413), 413),
-        row("unprocessable", error(422, "invalid_request_error", "no"), Nothing, PassedOn(422), 422),
-        row("wrong key", status(401), Isolates, Next, 502),
-        row("wrong key, not in the error shape", status_with(401, &[], "go away"), Failure, Next, 401),
-        row("billing", status(402), Isolates, Next, 502),
-        row(
-            "credit used up",
-            error(400, "invalid_request_error", "Your credit balance is too low to access the API."),
-            Isolates,
-            Next,
-            502,
-        ),
-        row(
-            "words of the client about credit",
-            error(400, "invalid_request_error", "messages.0: 'Your credit balance is too low' is no role"),
-            Nothing,
-            PassedOn(400),
-            400,
-        ),
-        row("forbidden", status(403), Nothing, Next, 403),
-        row(
-            "forbidden by a firewall",
-            status_with(403, &[("content-type", "text/html")], "<h1>403</h1>"),
-            Nothing,
-            Next,
-            403,
-        ),
-        row("lacks the model", error(404, "not_found_error", "model: claude-haiku-4-5"), Nothing, Next, 404),
-        row("wrong base URL", status_with(404, &[("content-type", "text/html")], "<h1>404</h1>"), Failure, Next, 404),
-        row("moved", status_with(302, &[("location", "/login")], ""), Failure, Next, 302),
-        row("request time-out", status(408), Failure, Next, 408),
-        row("rate limit", status_and(429, &[("retry-after", "7")]), Nothing, Next, 429),
-        row("overloaded", status(529), Nothing, Next, 503),
-        row("server error", status(500), Failure, Next, 500),
-        row(
-            "bad gateway, HTML",
-            status_with(502, &[("content-type", "text/html")], "<h1>502</h1>"),
-            Failure,
-            Next,
-            502,
-        ),
-        row(
-            "error object in a 200",
-            ok_with(r#"{"type":"error","error":{"type":"api_error","message":"x"}}"#),
-            Failure,
-            Next,
-            500,
-        ),
-        row(
-            "client's error in a 200",
-            ok_with(r#"{"type":"error","error":{"type":"invalid_request_error","message":"x"}}"#),
-            Nothing,
-            PassedOn(400),
-            400,
-        ),
-        row("HTML in a 200", html(), Failure, Next, 502),
-        row("nothing in a 200", empty(), Failure, Next, 502),
-        row("an event stream that was not asked for", sse(2).then_end(), Failure, Next, 502),
-        row("shorter than its length", truncate(), Failure, Next, 502),
-        row("closed before the head", accept_and_close(), Failure, Next, 502),
-        row("reset before the head", reset(), Failure, Next, 502),
-        row(
-            "no HTTP",
-            raw("SSH-2.0-OpenSSH_9.6\r\n").then(crate::support::upstream::step::close()),
-            Failure,
-            Next,
-            502,
-        ),
-        row("silence", never_answer(), Failure, Next, 504),
-    ]
-}
-
-fn counted(before: &Value, after: &Value) -> Counts {
-    let grown = |name: &str| after[name].as_u64().unwrap() - before[name].as_u64().unwrap();
-    match (grown("successes"), grown("failures"), after["standing"].as_str().unwrap()) {
-        (0, 1, "failure") => Counts::Isolates,
-        (1, 0, "primary") => Counts::Success,
-        (0, 1, "primary") => Counts::Failure,
-        (0, 0, "primary") => Counts::Nothing,
-        other => panic!("counted {other:?}"),
-    }
-}
-
-async fn check(row: Row) {
-    let Row { name, step, counts, then, alone } = row;
-    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
-    let setup = || Setup::new().section("timeouts", "response = \"300ms\"").primary(&a).verified_on_demand();
-    let post = async |app: &crate::support::app::TestApp| -> Answer {
-        app.client().await.post("/v1/messages", &[TRAFFIC], body(false)).await
-    };
-
-    a.script_traffic([step.clone()]);
-    let app = setup().secondary(&b).start().await;
-    let before = app.row("a").await;
-    let answer = post(&app).await;
-    let expected = match then {
-        Then::PassedOn(status) => (status, "a"),
-        Then::Next => (200, "b"),
-    };
-    assert_eq!((answer.status, answer.header("x-qcc-endpoint").unwrap()), expected, "{name}: {}", answer.text());
-    assert_eq!(counted(&before, &app.row("a").await), counts, "{name}");
-    app.finish().await;
-
-    a.script_traffic([step]);
-    let app = setup().start().await;
-    let answer = post(&app).await;
-    assert_eq!(answer.status, alone, "{name} alone: {}", answer.text());
-    app.finish().await;
-}
-
-#[actix_web::test]
-async fn each_row_of_the_table_holds() {
-    for row in rows() {
-        check(row).await;
-    }
-}
+/// One turn for each endpoint, and no waiting for what may become usable later.
+const ONE_TURN: &str = "max_per_endpoint = 1\npark = \"0s\"\ndeadline = \"1s\"";
 
 #[actix_web::test]
 async fn an_upstreams_error_is_passed_on_to_the_byte() {
@@ -180,21 +31,11 @@ async fn an_upstreams_error_is_passed_on_to_the_byte() {
 }
 
 #[actix_web::test]
-async fn a_long_retry_after_is_passed_on_as_one_that_clients_wait_for() {
-    let upstream = Upstream::anthropic("a").await;
-    upstream.script([status_and(429, &[("retry-after", "124633")])]);
-    let app = Setup::new().primary(&upstream).start().await;
-    let answer = app.message().await;
-    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("59")));
-    app.finish().await;
-}
-
-#[actix_web::test]
 async fn an_answer_that_isolates_for_its_credential_is_never_passed_on() {
     let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
     a.script([error(401, "authentication_error", "invalid x-api-key")]);
     b.script([status(500)]);
-    let app = Setup::new().primary(&a).secondary(&b).verified_on_demand().start().await;
+    let app = Setup::new().section("retry", ONE_TURN).primary(&a).secondary(&b).verified_on_demand().start().await;
     let answer = app.message().await;
     assert_eq!(answer.status, 500);
     assert!(!answer.text().contains("x-api-key"));
@@ -213,7 +54,7 @@ async fn the_best_answer_is_passed_on_when_no_endpoint_does_better() {
         let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
         a.script([first]);
         b.script([second]);
-        let app = Setup::new().primary(&a).secondary(&b).verified_on_demand().start().await;
+        let app = Setup::new().section("retry", ONE_TURN).primary(&a).secondary(&b).verified_on_demand().start().await;
         let answer = app.message().await;
         assert_eq!(answer.status, expected, "{}", answer.text());
         assert_eq!(answer.header("x-qcc-attempts"), Some("2"));
@@ -227,7 +68,7 @@ async fn no_more_attempts_are_made_than_allowed() {
     let mut setup = Setup::new().section("retry", "max_attempts = 3").verified_on_demand();
     for name in ["a", "b", "c", "d", "e"] {
         let upstream = Upstream::anthropic(name).await;
-        upstream.behave(crate::support::upstream::step::Behaviour::always(status(500)));
+        upstream.behave(Behaviour::always(status(500)));
         setup = setup.primary(&upstream);
         upstreams.push(upstream);
     }
@@ -265,7 +106,7 @@ async fn on_other_paths_client_errors_count_as_nothing_and_a_written_post_is_not
 async fn a_clients_short_time_out_counts_against_nobody() {
     let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
     for upstream in [&a, &b] {
-        upstream.behave(crate::support::upstream::step::Behaviour::always(never_answer()));
+        upstream.behave(Behaviour::always(never_answer()));
     }
     let app = Setup::new()
         .section("breaker", "failure_threshold = 1")

@@ -5,8 +5,20 @@ use std::collections::BTreeSet;
 use crate::code::{paths, sources, toml_keys};
 
 /// The libraries that only compute.
-const PURE_LIBRARIES: [&str; 10] =
-    ["globset", "hdrhistogram", "hex", "serde", "serde_json", "sha2", "subtle", "thiserror", "url", "proptest"];
+const PURE_LIBRARIES: [&str; 12] = [
+    "globset",
+    "hdrhistogram",
+    "hex",
+    "httpdate",
+    "humantime",
+    "serde",
+    "serde_json",
+    "sha2",
+    "subtle",
+    "thiserror",
+    "url",
+    "proptest",
+];
 
 /// The parts of the standard library that only compute. Of `sync` and `net` some items are not: see below.
 const PURE_STD: [&str; 17] = [

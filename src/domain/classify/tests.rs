@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use super::*;
 use crate::domain::outcome::{FailureKind, Fatal, Outcome};
 use crate::domain::outcome_table::{LastResort, Next};
+use crate::domain::rules as dialect;
 
 const JSON: Option<&str> = Some("application/json");
 const HTML: Option<&str> = Some("text/html; charset=utf-8");
@@ -9,6 +12,9 @@ const MESSAGE: &str = r#"{"id":"msg_1","type":"message","content":[{"type":"text
 const COMPLETION: &str = r#"{"id":"c","object":"chat.completion","choices":[]}"#;
 const PAGE: &str = "<!doctype html><html><body>Please log in</body></html>";
 
+static NO_LIMITS: Limits = Limits::none();
+static NO_RULES: Rules = Rules::none();
+
 fn head(status: u16, content_type: Option<&str>) -> AnswerHead<'_> {
     AnswerHead {
         status,
@@ -16,6 +22,8 @@ fn head(status: u16, content_type: Option<&str>) -> AnswerHead<'_> {
         credential: WhoseCredential::Gateway,
         wanted: Wanted::Whole,
         model: Some("claude-x"),
+        limits: &NO_LIMITS,
+        rules: &NO_RULES,
     }
 }
 
@@ -260,4 +268,119 @@ fn a_trail_shows_the_status_where_it_tells_what_happened() {
     assert_eq!(judge(PathKind::Llm, &head(200, HTML), PAGE).label(), "body");
     assert_eq!(Judgement::of_fault(Class::Connect, "connection refused").label(), "connect");
     assert_eq!(Judgement::of_fault(Class::Timeout, "no head within 60s").label(), "timeout");
+}
+
+/// Half a minute after the answer came.
+const RETRY_AFTER: [(&str, &str); 1] = [("retry-after", "30")];
+const USED_UP: [(&str, &str); 2] = [("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "6m0s")];
+
+fn limits(headers: &[(&str, &str)]) -> Limits {
+    Limits::of(headers.iter().map(|(name, value)| (*name, value.as_bytes())), Duration::from_secs(1_794_744_000))
+}
+
+#[test]
+fn a_rate_limit_and_an_overload_say_for_how_long_and_nothing_else_does() {
+    use Throttle::{Named, Overload, Unnamed};
+    let seconds = Duration::from_secs;
+    let rate_limit = anthropic("rate_limit_error", "later");
+    let overload = anthropic("overloaded_error", "x");
+    for (status, body, headers, throttle) in [
+        (429, &rate_limit, &RETRY_AFTER[..], Some(Named(seconds(30)))),
+        (429, &rate_limit, &USED_UP[..], Some(Named(seconds(360)))),
+        (429, &rate_limit, &[], Some(Unnamed)),
+        (429, &PAGE.to_owned(), &RETRY_AFTER[..], Some(Named(seconds(30)))),
+        (200, &rate_limit, &RETRY_AFTER[..], Some(Named(seconds(30)))),
+        (200, &rate_limit, &[], Some(Unnamed)),
+        (529, &overload, &RETRY_AFTER[..], Some(Overload(Some(seconds(30))))),
+        (503, &overload, &USED_UP[..], Some(Overload(None))),
+        (200, &overload, &[], Some(Overload(None))),
+        (429, &openai("insufficient_quota", "insufficient_quota", "x"), &RETRY_AFTER[..], None),
+        (500, &anthropic("api_error", "x"), &RETRY_AFTER[..], None),
+        (503, &anthropic("api_error", "x"), &USED_UP[..], None),
+        (200, &MESSAGE.to_owned(), &USED_UP[..], None),
+    ] {
+        let limits = limits(headers);
+        let head = AnswerHead { limits: &limits, ..head(status, JSON) };
+        assert_eq!(judge(PathKind::Llm, &head, body).throttle, throttle, "{status} {body} {headers:?}");
+        for path in [PathKind::CountTokens, PathKind::Other] {
+            assert_eq!(judge(path, &head, body).throttle, None, "{status} {body} {path:?}");
+        }
+    }
+}
+
+#[test]
+fn a_limit_of_the_clients_own_account_does_not_rest_the_endpoint() {
+    let limits = limits(&RETRY_AFTER);
+    let head = AnswerHead { credential: WhoseCredential::Client, limits: &limits, ..head(429, JSON) };
+    let judgement = judge(PathKind::Llm, &head, &anthropic("rate_limit_error", "later"));
+    assert_eq!((judgement.class, judgement.throttle), (Class::RateLimited, None));
+    let overloaded = judge(PathKind::Llm, &AnswerHead { status: 529, ..head }, "");
+    assert_eq!(overloaded.throttle, Some(Throttle::Overload(Some(Duration::from_secs(30)))));
+}
+
+fn rule(status: Option<u16>, contains: Option<&str>, meaning: Meaning) -> dialect::Rule {
+    dialect::Rule { status, kind: None, code: None, contains: contains.map(str::to_owned), meaning }
+}
+
+#[test]
+fn a_rule_goes_before_the_table() {
+    let said = anthropic("api_error", "the pool is dry");
+    for (meaning, own, clients) in [
+        (Meaning::Account, Class::Account, Class::ClientCredential),
+        (Meaning::Credential, Class::Credential, Class::ClientCredential),
+        (Meaning::Model, Class::RelayModelMissing, Class::RelayModelMissing),
+        (Meaning::Client, Class::ClientError, Class::ClientError),
+        (Meaning::Overloaded, Class::Overloaded, Class::Overloaded),
+        (Meaning::Failure, Class::UpstreamStatus, Class::UpstreamStatus),
+    ] {
+        let rules = Rules::new([rule(None, Some("pool is dry"), meaning)]);
+        for (credential, class) in [(WhoseCredential::Gateway, own), (WhoseCredential::Client, clients)] {
+            let head = AnswerHead { rules: &rules, credential, ..head(500, JSON) };
+            let judgement = judge(PathKind::Llm, &head, &said);
+            assert_eq!((judgement.class, judgement.status), (class, Some(500)), "{meaning:?} {credential:?}");
+            let other = judge(PathKind::Llm, &head, &anthropic("api_error", "else"));
+            assert_eq!(other.class, Class::UpstreamStatus, "{meaning:?}");
+            assert_eq!(judge(PathKind::Other, &head, &said).class, Class::UpstreamStatus, "{meaning:?}");
+        }
+    }
+}
+
+#[test]
+fn a_rule_may_take_an_answer_out_of_every_row_but_success() {
+    for (status, body) in [
+        (302, String::new()),
+        (401, anthropic("authentication_error", "x")),
+        (403, PAGE.to_owned()),
+        (413, String::new()),
+        (429, openai("insufficient_quota", "insufficient_quota", "x")),
+        (529, anthropic("overloaded_error", "x")),
+    ] {
+        let rules = Rules::new([rule(Some(status), None, Meaning::Client)]);
+        let head = AnswerHead { rules: &rules, ..head(status, JSON) };
+        assert_eq!(judge(PathKind::Llm, &head, &body).class, Class::ClientError, "{status}");
+    }
+    let rules = Rules::new([rule(Some(200), None, Meaning::Failure)]);
+    let head = AnswerHead { rules: &rules, ..head(200, JSON) };
+    assert_eq!(judge(PathKind::Llm, &head, MESSAGE).class, Class::Success);
+    assert_eq!(judge(PathKind::Llm, &head, PAGE).class, Class::Body);
+}
+
+#[test]
+fn a_rule_for_an_error_in_a_2xx_names_the_status_that_its_words_do_not() {
+    for (meaning, body, class, status) in [
+        (Meaning::Client, openai("odd", "", "dry"), Class::ClientError, 400),
+        (Meaning::Model, openai("odd", "", "dry"), Class::ModelMissing, 404),
+        (Meaning::Overloaded, openai("odd", "", "dry"), Class::Overloaded, 529),
+        (Meaning::Failure, openai("odd", "", "dry"), Class::UpstreamStatus, 500),
+        (Meaning::Client, anthropic("overloaded_error", "dry"), Class::ClientError, 529),
+    ] {
+        let rules = Rules::new([rule(Some(200), Some("dry"), meaning)]);
+        let head = AnswerHead { rules: &rules, ..head(200, JSON) };
+        let judgement = judge(PathKind::Llm, &head, &body);
+        assert_eq!((judgement.class, judgement.status), (class, Some(status)), "{meaning:?}");
+    }
+    let by_its_own_status = Rules::new([rule(Some(529), None, Meaning::Failure)]);
+    let head = AnswerHead { rules: &by_its_own_status, ..head(200, JSON) };
+    let judgement = judge(PathKind::Llm, &head, &anthropic("overloaded_error", "x"));
+    assert_eq!(judgement.class, Class::UpstreamStatus);
 }

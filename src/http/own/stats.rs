@@ -193,6 +193,7 @@ impl Views {
             tokens: NoTokens::default(),
             isolated_at: view.isolation.as_ref().map(|isolation| self.clock.rfc3339(isolation.at)),
             isolated_reason: view.isolation.as_ref().map(|isolation| isolation.reason),
+            rate_limits: counted.rate_limits.clone(),
             last_error: isolated_error.or(counted.last_error),
             verify_count: self.verifier.counts.get(id).copied().unwrap_or_default(),
             verification_tokens: self.verifier.spent.get(id).copied().unwrap_or_default(),
@@ -200,7 +201,6 @@ impl Views {
             last_verification: last,
             proven: view.proven,
             cooldowns: self.cooldowns(view),
-            rate_limits: BTreeMap::new(),
         }
     }
 

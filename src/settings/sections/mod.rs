@@ -6,6 +6,7 @@
 mod health;
 mod operation;
 mod prices;
+mod rules;
 mod server;
 mod traffic;
 
@@ -13,11 +14,12 @@ use config::{Map, Value};
 
 pub use health::{Affinity, Breaker, Overload, RateLimit, Verifier};
 pub use operation::{Admin, Log, LogFormat, Otel, Reload, State, Stats, Upstream, Webhook};
-pub use prices::{Meaning, Price, Rule};
+pub use prices::Price;
 pub use server::{Host, Server};
 pub use traffic::{OnBreak, Retry, Stream, Timeouts};
 
 use super::reading::Reading;
+use crate::domain::rules::Rules;
 
 /// All settings but the endpoints and clients.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +61,7 @@ pub struct Settings {
     /// `[prices.…]`, by globs over models, in the order of their texts.
     pub prices: Vec<Price>,
     /// `[[rules]]`, in the order in which they are looked at.
-    pub rules: Vec<Rule>,
+    pub rules: Rules,
 }
 
 impl Settings {
@@ -83,7 +85,7 @@ impl Settings {
             webhook: Webhook::read(reading.section(tree, "webhook")),
             otel: Otel::read(reading.section(tree, "otel")),
             prices: prices::read_prices(reading, tree),
-            rules: prices::read_rules(reading, tree),
+            rules: rules::read(reading, tree),
         }
     }
 }

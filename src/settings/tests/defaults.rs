@@ -7,6 +7,7 @@ use super::super::{LogFormat, OnBreak};
 use super::{ENDPOINT, sound};
 use crate::domain::endpoint::{Auth, AuthStyle, Home, Protocol};
 use crate::domain::ids::ProfileId;
+use crate::domain::rules::Rules;
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -69,7 +70,7 @@ fn the_built_in_text_amounts_to_the_documented_defaults() {
     assert_eq!((&settings.webhook.url, &settings.webhook.secret), (&None, &None));
     assert_eq!(settings.webhook.events, ["isolated", "recovered", "nothing_usable", "reload_failed"]);
     assert_eq!((&settings.otel.endpoint, settings.otel.service_name.as_str()), (&None, "qcc-gateway"));
-    assert!(settings.prices.is_empty() && settings.rules.is_empty());
+    assert!(settings.prices.is_empty() && settings.rules == Rules::none());
     assert!(loaded.clients.is_empty());
     assert_eq!(loaded.notes, []);
     assert_eq!(loaded.variables_taken, Vec::<String>::new());
@@ -104,10 +105,10 @@ fn the_commented_examples_are_sound_and_show_the_defaults() {
     let variables = [("ALICE_KEY", "a"), ("ANTHROPIC_API_KEY", "b")];
     let loaded = sound(&with_examples(), &variables);
     assert_eq!(loaded.variables_taken, ["ALICE_KEY", "ANTHROPIC_API_KEY"]);
-    assert_eq!((loaded.settings.prices.len(), loaded.settings.rules.len(), loaded.clients.len()), (1, 1, 1));
+    assert_eq!((loaded.settings.prices.len(), loaded.settings.rules.iter().len(), loaded.clients.len()), (1, 1, 1));
     assert_eq!(loaded.clients[0].team, None);
 
     let bare = "[endpoints.main]\nbase_url = \"https://api.anthropic.com\"\napi_key_env = \"ANTHROPIC_API_KEY\"";
     assert_eq!(sound(bare, &variables).topology, loaded.topology);
-    assert!(loaded.notes.iter().all(|note| note.key.starts_with("prices.") || note.key.starts_with("rules.")));
+    assert!(loaded.notes.iter().all(|note| note.key.starts_with("prices.")));
 }

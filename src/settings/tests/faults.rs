@@ -70,6 +70,18 @@ fn a_value_of_the_wrong_type_is_a_fault_with_its_line() {
         ("[[rules]]\nas = \"client\"", "rules.1", "fits every answer"),
         ("[[rules]]\nstatus = 99\nas = \"client\"", "rules.1.status", "from 100 to 599"),
         ("[[rules]]\nstatus = 403\nas = \"nothing\"", "rules.1.as", "one of \"account\""),
+        ("[[rules]]\ncontains = \"\"\nas = \"client\"", "rules.1.contains", "not empty"),
+        ("[[rules]]\ntype = \"\"\nas = \"client\"", "rules.1.type", "not empty"),
+        (
+            "[[rules]]\nstatus = 403\ncontain = \"x\"\nas = \"client\"",
+            "rules.1.contain",
+            "one of the keys status, type",
+        ),
+        (
+            "[[rules]]\nstatus = 403\nas = \"client\"\n[[rules]]\nstatus = 1\nas = \"client\"",
+            "rules.2.status",
+            "from 100",
+        ),
         ("[rules]\nstatus = 403", "rules", "a list of tables"),
     ] {
         refused(text, &[key, wanted, "local.toml line "]);
@@ -293,12 +305,9 @@ fn what_has_no_effect_yet_is_noted_and_nothing_else_is() {
         ("[webhook]\nurl = \"http://a\"", vec!["webhook.url"]),
         ("[otel]\nendpoint = \"http://a\"", vec!["otel.endpoint"]),
         ("[prices.a]\ninput = 1\noutput = 2", vec!["prices.a.input", "prices.a.output"]),
-        ("[[rules]]\nstatus = 403\nas = \"client\"", vec!["rules.1.as", "rules.1.status"]),
+        ("[[rules]]\nstatus = 403\nas = \"client\"", vec![]),
         ("[breaker]\nwindow = \"1s\"\n[verifier]\ntimeout = \"1s\"\n[stats]\nevents = 1", vec![]),
-        (
-            "[overload]\ncooldown = \"1s\"\n[rate_limit]\nexhausted_after = \"1s\"",
-            vec![],
-        ),
+        ("[overload]\ncooldown = \"1s\"\n[rate_limit]\nexhausted_after = \"1s\"", vec![]),
     ] {
         let loaded = sound(&format!("{text}\n{ENDPOINT}"), &[]);
         assert_eq!(loaded.notes.iter().map(|note| note.key.as_str()).collect::<Vec<_>>(), keys, "{text}");

@@ -1,0 +1,209 @@
+//! What the headers of an answer say of limits: for how long an endpoint is to be left alone, and what is left of its
+//! allowances.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+/// No more values than this are kept of one answer: providers send about twenty.
+const MOST_VALUES: usize = 64;
+/// A longer name or value is none of a rate limit, in bytes.
+const LONGEST: usize = 100;
+/// The longest rest that is believed. Providers' longest windows are of seven days.
+const LONGEST_REST: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+/// The rest after an answer whose named time is over already: not none, or a wrong clock would have us knock without pause.
+const SHORTEST_REST: Duration = Duration::from_secs(1);
+/// A plain number from here on is no span but a date in seconds since 1970; one in milliseconds is a thousand times that.
+const FIRST_DATE: f64 = 1e9;
+/// Clients give up at once on a `retry-after` above this, so that a longer one is passed on as this.
+pub const LONGEST_FOR_CLIENTS: Duration = Duration::from_secs(59);
+
+const RETRY_AFTER: &str = "retry-after";
+const RETRY_AFTER_MS: &str = "retry-after-ms";
+const ANTHROPIC: &str = "anthropic-ratelimit-";
+const OPENAI: &str = "x-ratelimit-";
+
+/// The headers of one answer that concern limits, and when it came. Nothing is read out of them before it is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Since 1970.
+    came_at: Duration,
+    /// Names in lower case; in the order of the answer.
+    values: Vec<(String, String)>,
+}
+
+impl Limits {
+    /// An answer without any.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { came_at: Duration::ZERO, values: Vec::new() }
+    }
+
+    /// Picks them out of an answer's headers, whose names are in lower case. `came_at` is the time of day as the time since
+    /// 1970. What is long, or no printable ASCII, is left out.
+    pub fn of<'h>(headers: impl IntoIterator<Item = (&'h str, &'h [u8])>, came_at: Duration) -> Self {
+        let concerns_limits = |name: &str| {
+            matches!(name, RETRY_AFTER | RETRY_AFTER_MS) || name.starts_with(ANTHROPIC) || name.starts_with(OPENAI)
+        };
+        let values = headers
+            .into_iter()
+            .filter(|(name, value)| concerns_limits(name) && name.len() <= LONGEST && value.len() <= LONGEST)
+            .filter_map(|(name, value)| Some((name, printable(value)?)))
+            .take(MOST_VALUES)
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self { came_at, values: values.collect() }
+    }
+
+    /// For how long the endpoint asks to be left alone: the latest of what `retry-after` and `retry-after-ms` name and of
+    /// the ends of the windows that are used up. None where the answer names no time.
+    pub fn rest(&self) -> Option<Duration> {
+        let used_up = self.values.iter().filter_map(|(name, value)| {
+            let reset = until(value, self.came_at)?;
+            self.is_used_up(name).then_some(reset)
+        });
+        self.named().into_iter().chain(used_up).max().map(believable)
+    }
+
+    /// What `retry-after` and `retry-after-ms` alone name, the later of the two.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.named().map(believable)
+    }
+
+    /// The values of rate limits, for people to look at.
+    pub fn allowances(&self) -> impl Iterator<Item = (&str, &str)> {
+        let is_allowance = |name: &str| !matches!(name, RETRY_AFTER | RETRY_AFTER_MS);
+        self.values
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .filter(move |(name, _)| is_allowance(name))
+    }
+
+    fn named(&self) -> Option<Duration> {
+        let spans = self.values.iter().filter_map(|(name, value)| match name.as_str() {
+            RETRY_AFTER => retry_after(value, self.came_at),
+            RETRY_AFTER_MS => number(value).and_then(|millis| span(millis / 1000.0)),
+            _ => None,
+        });
+        spans.max()
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        self.values.iter().find(|(its, _)| its == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether `name` is the `reset` of a window of which nothing is left.
+    fn is_used_up(&self, name: &str) -> bool {
+        let is_zero = |name: &str| self.value(name).and_then(number).is_some_and(|left| left <= 0.0);
+        if let Some(window) = name.strip_suffix("-reset").filter(|_| name.starts_with(ANTHROPIC)) {
+            let status = self.value(&format!("{window}-status"));
+            return is_zero(&format!("{window}-remaining"))
+                || status.is_some_and(|status| status.starts_with("rejected"));
+        }
+        // Some relays name one window without a kind.
+        match name.strip_prefix("x-ratelimit-reset") {
+            Some(kind) if kind.is_empty() || kind.starts_with('-') => is_zero(&format!("x-ratelimit-remaining{kind}")),
+            Some(_) | None => false,
+        }
+    }
+}
+
+/// Whether a `retry-after` that is passed on would make clients give up, because they do not wait for more than 59 s.
+#[must_use]
+pub fn is_beyond_clients_patience(retry_after_value: &str, now: Duration) -> bool {
+    retry_after(retry_after_value.trim(), now).is_some_and(|rest| rest > LONGEST_FOR_CLIENTS)
+}
+
+fn printable(value: &[u8]) -> Option<&str> {
+    let text = str::from_utf8(value).ok()?.trim();
+    text.bytes().all(|b| matches!(b, b' '..=b'~')).then_some(text)
+}
+
+fn believable(rest: Duration) -> Duration {
+    if rest.is_zero() { SHORTEST_REST } else { rest.min(LONGEST_REST) }
+}
+
+/// Seconds or a date (RFC 9110, section 10.2.3); fractions are tolerated, and so is the number of a date.
+fn retry_after(value: &str, now: Duration) -> Option<Duration> {
+    match number(value) {
+        Some(number) => until_number(number, now),
+        None => until_http_date(value, now),
+    }
+}
+
+/// The time to a window's end: a date (RFC 3339), a span such as `6m0s` or `12ms`, a number of seconds, or the number of a
+/// date.
+fn until(value: &str, now: Duration) -> Option<Duration> {
+    if let Some(number) = number(value) {
+        return until_number(number, now);
+    }
+    until_rfc3339(value, now).or_else(|| written_span(value)).or_else(|| until_http_date(value, now))
+}
+
+/// A decimal number as people write it; not `inf`, `nan` or `1e3`.
+fn number(value: &str) -> Option<f64> {
+    let is_plain = value.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+'));
+    is_plain.then(|| value.parse().ok()).flatten()
+}
+
+fn until_number(number: f64, now: Duration) -> Option<Duration> {
+    if number >= FIRST_DATE * 1000.0 {
+        return span(number / 1000.0).map(|date| date.saturating_sub(now));
+    }
+    if number >= FIRST_DATE {
+        return span(number).map(|date| date.saturating_sub(now));
+    }
+    span(number)
+}
+
+/// What lies before zero is zero; what is too long to be told is a very long time.
+fn span(seconds: f64) -> Option<Duration> {
+    (!seconds.is_nan()).then(|| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
+}
+
+fn until_http_date(value: &str, now: Duration) -> Option<Duration> {
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(now))
+}
+
+/// A date of RFC 3339, in UTC or with an offset.
+fn until_rfc3339(value: &str, now: Duration) -> Option<Duration> {
+    let since_1970 = |text: &str| {
+        let date = humantime::parse_rfc3339_weak(text).ok()?;
+        Some(date.duration_since(UNIX_EPOCH).unwrap_or_default())
+    };
+    let (local, offset) = match value.len().checked_sub(6).and_then(|at| value.split_at_checked(at)) {
+        Some((local, offset)) if offset.starts_with(['+', '-']) && local.contains(['T', 't', ' ']) => (local, offset),
+        Some(_) | None => return since_1970(value).map(|date| date.saturating_sub(now)),
+    };
+    let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+    let ahead = Duration::from_secs(hours.parse::<u64>().ok()? * 3600 + minutes.parse::<u64>().ok()? * 60);
+    let local = since_1970(local)?;
+    let utc = if offset.starts_with('+') { local.saturating_sub(ahead) } else { local.saturating_add(ahead) };
+    Some(utc.saturating_sub(now))
+}
+
+/// A span as OpenAI writes it: numbers with units, such as `1h2m3.5s` or `12ms`.
+fn written_span(value: &str) -> Option<Duration> {
+    let mut rest = value;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (amount, after) = rest.split_at_checked(digits)?;
+        let unit_ends = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at_checked(unit_ends)?;
+        let unit_in_seconds = match unit.trim() {
+            "d" => 86_400.0,
+            "h" => 3_600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        total = total.saturating_add(span(amount.parse::<f64>().ok()? * unit_in_seconds)?);
+        rest = after;
+    }
+    (!value.is_empty()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests;
