@@ -303,7 +303,8 @@ mod tests {
     #[test]
     fn a_limit_without_a_time_rests_only_when_a_second_comes_from_elsewhere() {
         let mut cooling = Cooling::default();
-        let mut limit = |request, now| cooling.throttle(None, Throttle::Unnamed, from(request), at(now), at(now), &POLICY);
+        let mut limit =
+            |request, now| cooling.throttle(None, Throttle::Unnamed, from(request), at(now), at(now), &POLICY);
         assert_eq!(limit(1, 0), Throttled::Noted);
         assert_eq!(limit(1, 1), Throttled::Noted, "the same request again");
         assert!(matches!(limit(2, 2), Throttled::Rests(cooldown) if cooldown.until == at(7)));

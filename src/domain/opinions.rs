@@ -105,24 +105,22 @@ impl Opinions {
     pub fn ask(&mut self, endpoint: &EndpointId, asked: NewlyAsked, rest: Duration, now: Moment) -> bool {
         let NewlyAsked { epoch, reason, model, error, about } = asked;
         if self.passed.get(endpoint).is_some_and(|passed| now.since(*passed) < rest) {
-            about.into_iter().for_each(|request| self.poison(request, now));
+            if let Some(request) = about {
+                self.poison(request, now);
+            }
             return false;
         }
-        match self.asked.get_mut(endpoint).filter(|asked| asked.epoch == epoch) {
-            Some(asked) => {
-                remember(&mut asked.about, about);
-                // A cut stream is the harder question: whoever passes that also passes the other.
-                if reason == Reason::Stream {
-                    asked.reason = reason;
-                }
-                false
+        if let Some(asked) = self.asked.get_mut(endpoint).filter(|asked| asked.epoch == epoch) {
+            remember(&mut asked.about, about);
+            // A cut stream is the harder question: whoever passes that also passes the other.
+            if reason == Reason::Stream {
+                asked.reason = reason;
             }
-            None => {
-                let about = about.into_iter().collect();
-                self.asked.insert(endpoint.clone(), Asked { epoch, reason, model, error, since: now, about });
-                true
-            }
+            return false;
         }
+        let about = about.into_iter().collect();
+        self.asked.insert(endpoint.clone(), Asked { epoch, reason, model, error, since: now, about });
+        true
     }
 
     /// Remembers a request whose failures had isolated the endpoint already, in this epoch of its isolation.

@@ -164,31 +164,9 @@ impl Class {
     /// for none.
     #[must_use]
     pub const fn opinion(self, path: PathKind) -> Option<Reason> {
-        match (self, path) {
-            (Self::Forbidden, PathKind::Llm) => Some(Reason::Credential),
-            (Self::Forbidden, PathKind::CountTokens | PathKind::Other) => None,
-            (
-                Self::Success
-                | Self::ClientCredential
-                | Self::Account
-                | Self::Credential
-                | Self::ModelMissing
-                | Self::RelayModelMissing
-                | Self::Unsupported
-                | Self::RequestTimeout
-                | Self::RateLimited
-                | Self::Overloaded
-                | Self::ClientError
-                | Self::NotTheApi
-                | Self::Redirected
-                | Self::UpstreamStatus
-                | Self::Body
-                | Self::Connect
-                | Self::Timeout
-                | Self::Stream
-                | Self::Cancelled,
-                _,
-            ) => None,
+        match path {
+            PathKind::Llm if matches!(self, Self::Forbidden) => Some(Reason::Credential),
+            PathKind::Llm | PathKind::CountTokens | PathKind::Other => None,
         }
     }
 

@@ -299,7 +299,17 @@ impl Queues {
         let in_slow_start = recovered.is_some_and(|at| now.since(at) < slow_start);
         // An admin's word is no relapse: nothing has failed again.
         let relapse = in_slow_start && reason != Reason::Admin;
-        let isolation = Isolation { reason, at: now, failures, error, model, relapse, redefined: false, ended: epoch, doubted: false };
+        let isolation = Isolation {
+            reason,
+            at: now,
+            failures,
+            error,
+            model,
+            relapse,
+            redefined: false,
+            ended: epoch,
+            doubted: false,
+        };
         Some(enter(&mut self.clock, member, Place::Failure(isolation)))
     }
 

@@ -82,6 +82,18 @@ pub struct AffinityPolicy {
 struct Bound {
     endpoint: EndpointId,
     used: Moment,
+    has_served: bool,
+}
+
+/// A session's bond as it is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bond<'a> {
+    /// The endpoint that it is bound to.
+    pub endpoint: &'a EndpointId,
+    /// For how long it has been idle.
+    pub idle: Duration,
+    /// Whether it was ever served there: only then is there a cache worth waiting for.
+    pub has_served: bool,
 }
 
 /// All bound sessions.
@@ -100,23 +112,25 @@ impl Sessions {
         Self { bound }
     }
 
-    /// The endpoint that a session is bound to, and for how long it has been idle.
+    /// Where a session is bound.
     #[must_use]
-    pub fn find(&self, key: &SessionKey, now: Moment, policy: &AffinityPolicy) -> Option<(&EndpointId, Duration)> {
-        let bound = self.bound.peek(key)?;
-        let idle = now.since(bound.used);
-        (idle < policy.ttl).then_some((&bound.endpoint, idle))
+    pub fn find(&self, key: &SessionKey, now: Moment, policy: &AffinityPolicy) -> Option<Bond<'_>> {
+        let Bound { endpoint, used, has_served } = self.bound.peek(key)?;
+        let idle = now.since(*used);
+        (idle < policy.ttl).then_some(Bond { endpoint, idle, has_served: *has_served })
     }
 
     /// Binds a session, or keeps it bound.
     pub fn bind(&mut self, key: SessionKey, endpoint: &EndpointId, now: Moment) {
-        self.bound.put(key, Bound { endpoint: endpoint.clone(), used: now });
+        let has_served = self.bound.peek(&key).is_some_and(|bound| bound.endpoint == *endpoint && bound.has_served);
+        self.bound.put(key, Bound { endpoint: endpoint.clone(), used: now, has_served });
     }
 
-    /// A session has used its endpoint until now, if it is still bound there.
-    pub fn used(&mut self, key: &SessionKey, endpoint: &EndpointId, now: Moment) {
+    /// A session has used its endpoint until now, if it is still bound there, and perhaps was served.
+    pub fn used(&mut self, key: &SessionKey, endpoint: &EndpointId, was_served: bool, now: Moment) {
         if let Some(bound) = self.bound.get_mut(key).filter(|bound| bound.endpoint == *endpoint) {
             bound.used = now;
+            bound.has_served |= was_served;
         }
     }
 
@@ -166,11 +180,16 @@ mod tests {
         let policy = policy(10);
         let mut sessions = Sessions::new(&policy);
         sessions.bind(key("s"), &id("a"), at(0));
-        assert_eq!(sessions.find(&key("s"), at(99), &policy), Some((&id("a"), Duration::from_secs(99))));
+        let bond = Bond { endpoint: &id("a"), idle: Duration::from_secs(99), has_served: false };
+        assert_eq!(sessions.find(&key("s"), at(99), &policy), Some(bond));
         assert_eq!(sessions.find(&key("s"), at(100), &policy), None);
-        sessions.used(&key("s"), &id("a"), at(50));
-        sessions.used(&key("s"), &id("b"), at(90));
-        assert!(sessions.find(&key("s"), at(149), &policy).is_some());
+        sessions.used(&key("s"), &id("a"), true, at(50));
+        sessions.used(&key("s"), &id("b"), true, at(90));
+        assert!(sessions.find(&key("s"), at(149), &policy).is_some_and(|bond| bond.has_served));
+        sessions.bind(key("s"), &id("a"), at(50));
+        assert!(sessions.find(&key("s"), at(50), &policy).is_some_and(|bond| bond.has_served));
+        sessions.bind(key("s"), &id("b"), at(50));
+        assert!(sessions.find(&key("s"), at(50), &policy).is_some_and(|bond| !bond.has_served));
         assert!(sessions.find(&key("s"), at(150), &policy).is_none());
     }
 

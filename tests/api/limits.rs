@@ -1,10 +1,11 @@
 //! Rate limits and overloads: an endpoint rests in its home queue, and nobody is isolated for it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::support::app::{Setup, TRAFFIC, body, message};
+use crate::support::eventually::{eventually, now};
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{Behaviour, error, hold, ok, status, status_and};
 
@@ -16,7 +17,10 @@ async fn a_rate_limited_endpoint_rests_until_the_named_time_and_is_shown_so() {
     let mut client = app.client().await;
     assert_eq!(message(&mut client, 0).await.header("x-qcc-endpoint"), Some("b"));
     let row = app.row("a").await;
-    assert_eq!((&row["standing"], &row["status"], &row["failures"]), (&json!("primary"), &json!("degraded"), &json!(0)));
+    assert_eq!(
+        (&row["standing"], &row["status"], &row["failures"]),
+        (&json!("primary"), &json!("degraded"), &json!(0))
+    );
     assert_eq!(row["cooldowns"][0]["model"], "claude-haiku-4-5");
     assert_eq!(row["cooldowns"][0]["reason"], "rate_limit");
     let event = app.events().await.into_iter().find(|event| event["kind"] == "cooldown").unwrap();
@@ -27,10 +31,8 @@ async fn a_rate_limited_endpoint_rests_until_the_named_time_and_is_shown_so() {
     let other = body(false).replace("claude-haiku-4-5", "claude-opus-4-5");
     let other = client.post("/v1/messages", &[TRAFFIC], other).await;
     assert_eq!(other.header("x-qcc-endpoint"), Some("a"), "another model does not rest");
-    crate::support::eventually::eventually("the end of the cooldown", async || {
-        message(&mut client, 9).await.header("x-qcc-endpoint") == Some("a")
-    })
-    .await;
+    eventually("the end of the cooldown", async || message(&mut client, 9).await.header("x-qcc-endpoint") == Some("a"))
+        .await;
     app.finish().await;
 }
 
@@ -39,7 +41,7 @@ async fn a_request_waits_for_a_cooldown_that_ends_within_its_parking() {
     let a = Upstream::anthropic("a").await;
     a.script_traffic([status_and(429, &[("retry-after-ms", "600")])]);
     let app = Setup::new().primary(&a).verified_on_demand().start().await;
-    let began = Instant::now();
+    let began = now();
     let answer = app.message().await;
     assert_eq!((answer.status, answer.header("x-qcc-attempts")), (200, Some("2")));
     assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
@@ -79,10 +81,7 @@ async fn a_used_up_window_is_told_so_and_ends_early_when_a_verification_passes()
     assert!(refused.header("retry-after").is_none());
     assert!(refused.text().contains("the first is back in 2 h"), "{}", refused.text());
     assert_eq!(app.row("a").await["status"], "exhausted");
-    crate::support::eventually::eventually("the early return", async || {
-        app.row("a").await["cooldowns"] == json!([])
-    })
-    .await;
+    eventually("the early return", async || app.row("a").await["cooldowns"] == json!([])).await;
     assert_eq!(message(&mut client, 2).await.status, 200);
     assert!(a.verifications() >= 1);
     assert!(app.events().await.iter().any(|event| event["kind"] == "exhausted"));
@@ -158,7 +157,7 @@ async fn overloaded_for_long_without_one_success_isolates() {
         .start()
         .await;
     let mut client = app.client().await;
-    crate::support::eventually::eventually("the isolation", async || {
+    eventually("the isolation", async || {
         assert_eq!(message(&mut client, 0).await.status, 200);
         app.row("a").await["standing"] == "failure"
     })
@@ -179,7 +178,7 @@ async fn a_full_endpoint_is_waited_for_first_come_first_served() {
         .await;
     let send = async || app.message().await;
     let (first, second, ()) = tokio::join!(send(), send(), async {
-        crate::support::eventually::eventually("one waits", async || app.stats().await["parked"] == 1).await;
+        eventually("one waits", async || app.stats().await["parked"] == 1).await;
         assert_eq!(a.traffic(), 1);
         a.gates().open("g");
     });
@@ -193,13 +192,13 @@ async fn a_full_endpoint_is_waited_for_first_come_first_served() {
         .verified_on_demand()
         .start()
         .await;
-    let (_, refused) = tokio::join!(
+    let ((), refused) = tokio::join!(
         async {
             let answer = app.message().await;
             assert_eq!(answer.status, 200);
         },
         async {
-            crate::support::eventually::eventually("one is served", async || app.row("a").await["in_flight"] == 1).await;
+            eventually("one is served", async || app.row("a").await["in_flight"] == 1).await;
             let refused = app.message().await;
             a.gates().open("never");
             refused
@@ -215,11 +214,7 @@ async fn a_full_endpoint_is_waited_for_first_come_first_served() {
 async fn a_bad_quarter_of_an_hour_fails_hardly_a_request_and_isolates_nobody() {
     const CLIENTS: u64 = 40;
     const LASTS: Duration = Duration::from_secs(4);
-    let upstreams = [
-        Upstream::anthropic("a").await,
-        Upstream::anthropic("b").await,
-        Upstream::anthropic("c").await,
-    ];
+    let upstreams = [Upstream::anthropic("a").await, Upstream::anthropic("b").await, Upstream::anthropic("c").await];
     let mut rng = fastrand::Rng::with_seed(7);
     for upstream in &upstreams {
         let steps: Vec<_> = (0..60_000).map(|_| if rng.bool() { ok() } else { status(529) }).collect();
@@ -234,13 +229,17 @@ async fn a_bad_quarter_of_an_hour_fails_hardly_a_request_and_isolates_nobody() {
         setup = setup.primary(upstream);
     }
     let app = setup.start().await;
-    let began = Instant::now();
+    let began = now();
     let clients = (0..CLIENTS).map(async |client| {
         let mut connection = app.client().await;
         let (mut served, mut failed) = (0_u32, 0_u32);
         let mut rng = fastrand::Rng::with_seed(client);
         while began.elapsed() < LASTS {
-            if message(&mut connection, 0).await.status == 200 { served += 1 } else { failed += 1 }
+            if message(&mut connection, 0).await.status == 200 {
+                served += 1;
+            } else {
+                failed += 1;
+            }
             tokio::time::sleep(Duration::from_millis(rng.u64(10..60))).await;
         }
         (served, failed)

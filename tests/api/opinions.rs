@@ -103,10 +103,8 @@ async fn a_real_outage_of_all_is_still_seen() {
         }
         let app = pool(&upstreams).verified_on_demand().start().await;
         app.message().await;
-        eventually("all are isolated", async || {
-            isolated(&app).await.as_array().map(Vec::len) == Some(names.len())
-        })
-        .await;
+        eventually("all are isolated", async || isolated(&app).await.as_array().map(Vec::len) == Some(names.len()))
+            .await;
         assert_eq!(app.row("a").await["isolated_reason"], "body");
         app.finish().await;
     }

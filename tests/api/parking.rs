@@ -1,9 +1,9 @@
 //! Waiting for an endpoint that may come, and what a request does meanwhile.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::app::{Setup, TRAFFIC, body};
-use crate::support::eventually::eventually;
+use crate::support::eventually::{eventually, now};
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{Behaviour, hold, ok, status};
 
@@ -22,7 +22,7 @@ async fn a_request_that_finds_no_endpoint_has_one_verified_at_once_and_is_served
     // An admin's isolation is one that requests wait for.
     assert_eq!(app.admin("a", "isolate").await.status, 200);
     a.mend();
-    let began = Instant::now();
+    let began = now();
     let answer = app.message().await;
     assert_eq!((answer.status, answer.header("x-qcc-endpoint")), (200, Some("a")));
     assert!(began.elapsed() < Duration::from_secs(5), "not in an hour: {:?}", began.elapsed());
@@ -40,7 +40,7 @@ async fn while_it_stays_broken_it_is_verified_no_more_often_than_every_first_del
         .section("retry", "park = \"1s\"")
         .start()
         .await;
-    let began = Instant::now();
+    let began = now();
     let answer = app.message().await;
     assert_eq!(answer.status, 500, "the last answer is passed on");
     let waited = began.elapsed();
@@ -74,7 +74,7 @@ async fn where_nothing_can_come_in_time_a_request_is_refused_at_once() {
     let app = one_failure_isolates().primary(&a).verified_on_demand().start().await;
     app.message().await;
     eventually("a verification has failed", async || app.row("a").await["verify_count"].as_u64() >= Some(1)).await;
-    let began = Instant::now();
+    let began = now();
     let refused = app.message().await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("59")));
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
@@ -85,12 +85,7 @@ async fn where_nothing_can_come_in_time_a_request_is_refused_at_once() {
 async fn a_client_that_leaves_while_it_is_parked_frees_its_place() {
     let a = Upstream::anthropic("a").await;
     a.behave(Behaviour::honest().verifications(hold("g").then(ok())));
-    let app = one_failure_isolates()
-        .primary(&a)
-        .section("retry", "park_max = 1")
-        .verified_on_demand()
-        .start()
-        .await;
+    let app = one_failure_isolates().primary(&a).section("retry", "park_max = 1").verified_on_demand().start().await;
     app.admin("a", "isolate").await;
     let mut leaving = app.client().await;
     leaving.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;
@@ -107,9 +102,10 @@ async fn a_client_that_leaves_while_it_is_parked_frees_its_place() {
 async fn a_parked_request_is_refused_when_its_allowance_is_spent() {
     let a = Upstream::anthropic("a").await;
     a.behave(Behaviour::honest().verifications(hold("g").then(ok())));
-    let app = one_failure_isolates().primary(&a).section("retry", "park = \"500ms\"").verified_on_demand().start().await;
+    let app =
+        one_failure_isolates().primary(&a).section("retry", "park = \"500ms\"").verified_on_demand().start().await;
     app.admin("a", "isolate").await;
-    let began = Instant::now();
+    let began = now();
     let refused = app.message().await;
     assert_eq!(refused.status, 503);
     assert!(began.elapsed() >= Duration::from_millis(400), "it had waited");

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::app::{Setup, TRAFFIC, TestApp, message};
 use crate::support::eventually::eventually;
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{Behaviour, reset, error, ok, status, status_and};
+use crate::support::upstream::step::{Behaviour, error, ok, reset, status, status_and};
 
 #[actix_web::test]
 async fn an_endpoint_that_failed_is_tried_again_when_there_is_no_other() {

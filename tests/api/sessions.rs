@@ -23,8 +23,7 @@ fn with(member: &str, value: Value) -> String {
 
 #[actix_web::test]
 async fn a_session_is_named_by_header_or_body_and_stays_with_its_endpoint() {
-    let upstreams =
-        [Upstream::anthropic("a").await, Upstream::anthropic("b").await, Upstream::anthropic("c").await];
+    let upstreams = [Upstream::anthropic("a").await, Upstream::anthropic("b").await, Upstream::anthropic("c").await];
     let mut setup = Setup::new();
     for upstream in &upstreams {
         setup = setup.primary(upstream);

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use crate::code::{paths, sources, toml_keys};
 
 /// The libraries that only compute.
-const PURE_LIBRARIES: [&str; 12] = [
+const PURE_LIBRARIES: [&str; 13] = [
     "globset",
     "hdrhistogram",
     "hex",
     "httpdate",
     "humantime",
+    "lru",
     "serde",
     "serde_json",
     "sha2",

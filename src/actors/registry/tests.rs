@@ -9,9 +9,9 @@ use super::*;
 use crate::domain::breaker::Judgement;
 use crate::domain::endpoint::Home;
 use crate::domain::ids::{EndpointId, Ticket};
+use crate::domain::opinions::Failed;
 use crate::domain::outcome::{FailureKind, Outcome, Report};
 use crate::domain::queues::Standing;
-use crate::domain::opinions::Failed;
 use crate::domain::registry::{Ask, NoEndpoint, Reach};
 use crate::domain::testing::{ask, endpoint, id, proof, registry_policy, tried};
 use crate::domain::time::Moment;
@@ -99,7 +99,8 @@ async fn registry() -> (Addr<Registry>, Rc<RefCell<Heard>>) {
         converse: silent.clone().recipient(),
         stats: silent.recipient(),
     };
-    let registry = Registry::new(registry_policy(), Clock::start(), peers, Lifeline::new("registry", Arc::new(|_| ()))).start();
+    let registry =
+        Registry::new(registry_policy(), Clock::start(), peers, Lifeline::new("registry", Arc::new(|_| ()))).start();
     let topology = Topology::new([endpoint("a", Home::Primary), endpoint("b", Home::Secondary)]);
     registry.send(Apply(Arc::new(topology))).await.unwrap();
     (registry, heard)
@@ -225,7 +226,10 @@ async fn who_finds_nothing_has_the_isolated_ones_hastened_and_is_refused_when_it
     let until = Moment::after_start(Duration::from_millis(200));
     let refused = waiting(&registry, Ask { reach: Reach::Parked { until }, ..ask() }).await;
     assert_eq!(heard.borrow().hastened, [id("a"), id("b")]);
-    assert!(matches!(refused.await.unwrap(), Err(NoEndpoint::Isolated { isolated: 2, .. })), "by the alarm, not a tick");
+    assert!(
+        matches!(refused.await.unwrap(), Err(NoEndpoint::Isolated { isolated: 2, .. })),
+        "by the alarm, not a tick"
+    );
 }
 
 #[actix_web::test]

@@ -112,7 +112,10 @@ fn a_message_gives_the_numbers() {
             Refusal::RateLimited { total: 3, soonest: Duration::from_secs(7) },
             "all 3 are rate limited. Trying again helps in 7 s",
         ),
-        (Refusal::Exhausted { total: 1, soonest: Duration::from_mins(125) }, "the only one is out of quota, and the first is back in 2 h 5 min"),
+        (
+            Refusal::Exhausted { total: 1, soonest: Duration::from_mins(125) },
+            "the only one is out of quota, and the first is back in 2 h 5 min",
+        ),
         (Refusal::PathNotServed, "server.other_paths"),
         (Refusal::Overloaded { message: Some("Busy here".to_owned()) }, "It says: Busy here"),
         (Refusal::UnknownModel { model: Some("a\"b\n".to_owned()) }, r#"the model "a\"b\n""#),

@@ -84,7 +84,15 @@ impl RegistryCore {
     }
 
     /// An isolated endpoint has failed a verification.
-    pub fn still_failing(&mut self, id: &EndpointId, epoch: Epoch, began: Moment, next: Moment, now: Moment, out: &mut Outputs) {
+    pub fn still_failing(
+        &mut self,
+        id: &EndpointId,
+        epoch: Epoch,
+        began: Moment,
+        next: Moment,
+        now: Moment,
+        out: &mut Outputs,
+    ) {
         self.expected.insert(id.clone(), Expected { epoch, began, next });
         self.hastened.remove(id);
         self.look_at_waiters(now, out);

@@ -166,7 +166,7 @@ impl RegistryCore {
         let Some(lease) = self.leases.close(ticket.serial) else { return };
         self.check_for_leak(&ticket, written_at, out);
         if let Some(session) = lease.origin.session() {
-            self.sessions.used(&session, &ticket.endpoint, now);
+            self.sessions.used(&session, &ticket.endpoint, report.outcome == Outcome::Success, now);
         }
         let is_current = self.queues.get(&ticket.endpoint).is_some_and(|member| member.epoch() == ticket.epoch);
         if is_current {
@@ -232,7 +232,6 @@ impl RegistryCore {
         let policy = self.policy.cooling;
         let cooling = self.cooling.entry(ticket.endpoint.clone()).or_default();
         match cooling.throttle(model.as_ref(), throttle, lease.origin, lease.since, now, &policy) {
-            Throttled::Noted => {}
             Throttled::Rests(cooldown) if cooldown.since == now => {
                 let is_exhausted = super::cooling::is_exhausted(&cooldown, &policy);
                 let kind = if is_exhausted { EventKind::Exhausted } else { EventKind::Cooldown };
@@ -246,7 +245,7 @@ impl RegistryCore {
                     out.push(Effect::PublishFailures);
                 }
             }
-            Throttled::Rests(_) => {}
+            Throttled::Noted | Throttled::Rests(_) => {}
             Throttled::TooLong => {
                 let evidence = Evidence { reason: Reason::Overloaded, failures: 0, error, model };
                 self.isolate(&ticket.endpoint, ticket.epoch, evidence, None, now, out);

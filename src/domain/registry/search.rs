@@ -7,6 +7,7 @@ use super::super::endpoint::Home;
 use super::super::ids::{EndpointId, Epoch};
 use super::super::queues::{Member, Standing};
 use super::super::selection::{Candidate, choose, slow_start_share};
+use super::super::sessions;
 use super::super::time::Moment;
 use super::pool::Rank;
 use super::{Ask, NoEndpoint, Reach, RegistryCore, Service};
@@ -77,11 +78,13 @@ impl RegistryCore {
         let Some(pool) = self.pools.get(&ask.profile) else { return Search::Nothing(Dearth::default()) };
         let own = self.own_endpoint(ask, now);
         let mut binds = true;
-        if let Some(member) = own {
+        if let Some((member, has_served)) = own {
             match self.look_at(member, ask, Bond::Bound, now) {
                 Availability::Free => return Search::Found(self.found(member, now)),
                 Availability::Held => return Search::Held,
-                Availability::Cooling(cooldown) if patient && cooldown.until <= since + self.policy.affinity.patience => {
+                Availability::Cooling(cooldown)
+                    if patient && has_served && cooldown.until <= since + self.policy.affinity.patience =>
+                {
                     return Search::Patience { until: cooldown.until };
                 }
                 // It serves the session's other models, or will again when it has room.
@@ -89,7 +92,7 @@ impl RegistryCore {
                 Availability::Cooling(_) | Availability::Isolated | Availability::Disabled | Availability::Tried => {}
             }
         }
-        for (rank, hosts) in self.order(&pool.ranks, ask) {
+        for (rank, hosts) in Self::order(&pool.ranks, ask) {
             let mut free = Vec::with_capacity(rank.endpoints.len());
             let mut any_held = false;
             for member in rank.endpoints.iter().filter_map(|id| self.queues.get(id)) {
@@ -123,13 +126,11 @@ impl RegistryCore {
 
     /// The ranks as this request goes through them: within a queue other hosts than those in doubt come first; the last
     /// attempt is for another host, a secondary too.
-    fn order<'a>(&self, ranks: &'a [Rank], ask: &Ask) -> Vec<(&'a Rank, Hosts)> {
+    fn order<'a>(ranks: &'a [Rank], ask: &Ask) -> Vec<(&'a Rank, Hosts)> {
         if !ask.tried.iter().any(|tried| tried.host_in_doubt) {
             return ranks.iter().map(|rank| (rank, Hosts::All)).collect();
         }
-        let of = |home: Home, hosts| {
-            ranks.iter().filter(move |rank| rank.home == home).map(move |rank| (rank, hosts))
-        };
+        let of = |home: Home, hosts| ranks.iter().filter(move |rank| rank.home == home).map(move |rank| (rank, hosts));
         let primaries = |hosts| of(Home::Primary, hosts);
         let secondaries = |hosts| of(Home::Secondary, hosts);
         if ask.is_last {
@@ -158,17 +159,18 @@ impl RegistryCore {
         in_doubt == (hosts == Hosts::InDoubt)
     }
 
-    /// The endpoint that the request's session is bound to. On a secondary it stays for a shorter while.
-    fn own_endpoint(&self, ask: &Ask, now: Moment) -> Option<&Member> {
+    /// The endpoint that the request's session is bound to, and whether it has served it. On a secondary it stays for a
+    /// shorter while.
+    fn own_endpoint(&self, ask: &Ask, now: Moment) -> Option<(&Member, bool)> {
         let policy = &self.policy.affinity;
         if !policy.enabled || ask.service == Service::Other {
             return None;
         }
-        let (id, idle) = self.sessions.find(&ask.origin.session()?, now, policy)?;
-        let member = self.queues.get(id).filter(|member| member.endpoint().in_profile(&ask.profile))?;
+        let sessions::Bond { endpoint, idle, has_served } = self.sessions.find(&ask.origin.session()?, now, policy)?;
+        let member = self.queues.get(endpoint).filter(|member| member.endpoint().in_profile(&ask.profile))?;
         match member.endpoint().home {
             Home::Secondary if idle >= policy.secondary_ttl => None,
-            Home::Primary | Home::Secondary => Some(member),
+            Home::Primary | Home::Secondary => Some((member, has_served)),
         }
     }
 

@@ -94,7 +94,10 @@ impl RegistryCore {
 
     /// The whole failure queue.
     pub fn failures(&self) -> Vec<VerifyJob> {
-        self.queues.iter().filter_map(|member| member.isolation().map(|isolation| recovery(member, isolation))).collect()
+        self.queues
+            .iter()
+            .filter_map(|member| member.isolation().map(|isolation| recovery(member, isolation)))
+            .collect()
     }
 
     /// A job to verify this endpoint wherever it is; `None` where there is none of this name.

@@ -125,7 +125,9 @@ impl RegistryCore {
                 if let Some(Waiter { id, ask, since, .. }) = index.and_then(|index| self.waiters.queue.remove(index)) {
                     let why = match self.search(&ask, since, now, false) {
                         Search::Nothing(dearth) => dearth.verdict(),
-                        Search::Found(_) | Search::Held | Search::Patience { .. } | Search::TooLate => NoEndpoint::TooLate,
+                        Search::Found(_) | Search::Held | Search::Patience { .. } | Search::TooLate => {
+                            NoEndpoint::TooLate
+                        }
                     };
                     out.push(Effect::Refused(id, why));
                 }

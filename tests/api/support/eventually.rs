@@ -1,6 +1,6 @@
 //! The two allowed forms of waiting: for a future with a limit, and for something that is only seen from outside.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
 
@@ -52,4 +52,10 @@ pub(crate) async fn eventually<S: Sighting>(what: &str, mut look: impl AsyncFnMu
         }
     };
     within(what, found).await
+}
+
+/// The present, for tests of what takes its time.
+#[expect(clippy::disallowed_methods, reason = "a test measures what the gateway has let pass")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
 }

@@ -326,7 +326,9 @@ impl Shared {
             Sort::Traffic => (&mut state.scripts.traffic, &state.behaviour.traffic),
             Sort::Verification => (&mut state.scripts.verifications, &state.behaviour.verifications),
         };
-        let holds = |words: &str| sort == Sort::Traffic && request.body.windows(words.len()).any(|part| part == words.as_bytes());
+        let holds = |words: &str| {
+            sort == Sort::Traffic && request.body.windows(words.len()).any(|part| part == words.as_bytes())
+        };
         let answer = state.answers.iter().find(|(words, _)| holds(words)).map(|(_, step)| step.clone());
         let scripted = step.or(answer).or_else(|| own.pop_front()).or_else(|| state.scripts.any.pop_front());
         let step = scripted.unwrap_or_else(|| usual.clone());

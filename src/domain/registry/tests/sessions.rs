@@ -124,3 +124,12 @@ fn a_new_credential_loses_its_sessions() {
     desk.apply([secondary("b")]);
     assert_eq!(desk.core.view(at(0)).sessions, 0);
 }
+
+#[test]
+fn a_session_that_was_never_served_waits_for_no_cooldown() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    let Acquired::Granted(grant) = desk.ask(of_session("s")) else { panic!("not granted") };
+    let limit = Throttle::Named(Duration::from_secs(3));
+    desk.report(&grant, Report { throttle: Some(limit), ..Report::of(Outcome::Neutral) }, Some("m"));
+    assert_eq!(served(&mut desk, of_session("s")), "b", "there is no cache to wait for");
+}

@@ -136,10 +136,9 @@ fn a_request_may_be_served_by_one_whose_cooldown_has_ended_since() {
 
 #[test]
 fn an_overload_is_waited_out_within_the_deadline_and_a_limit_within_the_parking() {
-    for (throttle, waits) in [
-        (Throttle::Overload(Some(Duration::from_secs(20))), true),
-        (Throttle::Named(Duration::from_secs(20)), false),
-    ] {
+    for (throttle, waits) in
+        [(Throttle::Overload(Some(Duration::from_secs(20))), true), (Throttle::Named(Duration::from_secs(20)), false)]
+    {
         let mut desk = Desk::new([primary("a")]);
         let grant = desk.lease();
         desk.report(&grant, Report { throttle: Some(throttle), ..Report::of(Outcome::Neutral) }, None);

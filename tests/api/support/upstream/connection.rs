@@ -117,7 +117,7 @@ impl Connection {
         let (settling, exchange) = watch::channel(Exchange::Answering);
         let RequestHead { method, target, headers } = head;
         let connection = self.number;
-        let came = std::time::Instant::now();
+        let came = crate::support::eventually::now();
         let request = |number| Recorded { method, target, headers, body, chunked, connection, number, came, exchange };
         let (request, step) = self.shared.record(request, before_body);
         (request, Settling(settling), step)
