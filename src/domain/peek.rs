@@ -22,6 +22,10 @@ pub struct Peek {
     /// The conversation that the request names: its `metadata.user_id`, else its `prompt_cache_key`, else its
     /// `conversation_id`.
     pub session: Option<String>,
+    /// Whether a chat's stream is to end with a chunk that tells the usage (`stream_options.include_usage`).
+    pub include_usage: bool,
+    /// How many choices are asked for (`n`), where more than one.
+    pub choices: Option<u32>,
     /// Where the values of all top-level `model` stand, quotation marks included, in the order of the body.
     pub model_spans: Vec<Range<usize>>,
 }
@@ -73,7 +77,16 @@ enum Name {
     Metadata,
     PromptCacheKey,
     ConversationId,
+    StreamOptions,
+    Choices,
     Other,
+}
+
+/// What is read of `stream_options`.
+#[derive(serde::Deserialize)]
+struct StreamOptions<'a> {
+    #[serde(borrow)]
+    include_usage: Option<&'a RawValue>,
 }
 
 impl<'de> Deserialize<'de> for Name {
@@ -93,6 +106,8 @@ impl<'de> Deserialize<'de> for Name {
                     b"metadata" => Name::Metadata,
                     b"prompt_cache_key" => Name::PromptCacheKey,
                     b"conversation_id" => Name::ConversationId,
+                    b"stream_options" => Name::StreamOptions,
+                    b"n" => Name::Choices,
                     _ => Name::Other,
                 })
             }
@@ -133,6 +148,16 @@ impl<'de> Visitor<'de> for TopLevel {
                 Name::Metadata => user = user_of(map.next_value::<&'de RawValue>()?.get()),
                 Name::PromptCacheKey => cache_key = text(map.next_value::<&'de RawValue>()?.get()),
                 Name::ConversationId => conversation = text(map.next_value::<&'de RawValue>()?.get()),
+                Name::StreamOptions => {
+                    let value = map.next_value::<&'de RawValue>()?.get();
+                    let options: Option<StreamOptions<'_>> = serde_json::from_str(value).ok();
+                    let include_usage = options.and_then(|options| options.include_usage);
+                    peek.include_usage = include_usage.is_some_and(|value| value.get() == "true");
+                }
+                Name::Choices => {
+                    let value = map.next_value::<&'de RawValue>()?.get();
+                    peek.choices = serde_json::from_str(value).ok().filter(|choices| *choices > 1);
+                }
                 Name::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -199,6 +224,21 @@ mod tests {
             (r#"{"metadata":"u","messages":[{"conversation_id":"c"}]}"#, None),
         ] {
             assert_eq!(Peek::into_body(body.as_bytes()).session.as_deref(), session, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_a_chats_stream_has_to_tell_is_found() {
+        for (body, include_usage, choices) in [
+            (r#"{"stream_options":{"include_usage":true},"n":3}"#, true, Some(3)),
+            (r#"{"stream_options":{"include_usage":false},"n":1}"#, false, None),
+            (r#"{"stream_options":{"include_usage":"true"},"n":"3"}"#, false, None),
+            (r#"{"stream_options":null,"n":null}"#, false, None),
+            (r#"{"stream_options":[1],"n":-1}"#, false, None),
+            (r#"{"include_usage":true,"x":{"n":2}}"#, false, None),
+        ] {
+            let peek = Peek::into_body(body.as_bytes());
+            assert_eq!((peek.include_usage, peek.choices), (include_usage, choices), "{body}");
         }
     }
 

@@ -3,12 +3,15 @@
 use std::collections::VecDeque;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::body::{BodyKind, Passing};
+use super::body::{BodyKind, Passing, PassingBytes};
+use super::content::{Content, ContentError, Legibility};
+use super::event_body::{Manner, PassingEvents, StreamFacts};
+use super::gate::{AtGate, GateTimes, wait_at_gate};
 use super::scope::AttemptScope;
 use super::times::{AttemptTimes, deadline, present};
 use crate::domain::classify::{
@@ -16,8 +19,11 @@ use crate::domain::classify::{
 };
 use crate::domain::endpoint::Auth;
 use crate::domain::outcome_table::{Class, LastResort, Next, PathKind};
+use crate::domain::route::LlmPath;
 use crate::domain::rules::Rules;
-use crate::upstream::{Body, BodyError, Client, ClientRequest, SendError};
+use crate::domain::sse::{Expected, Format, StreamError, as_events};
+use crate::settings::OnBreak;
+use crate::upstream::{BodyError, Client, ClientRequest, SendError};
 
 /// An answer up to this size is held whole and judged before anything of it is passed on.
 const HELD_WHOLE: usize = 4 << 20;
@@ -25,10 +31,12 @@ const HELD_WHOLE: usize = 4 << 20;
 /// What all attempts of a request have in common.
 pub(super) struct Task<'a> {
     pub(super) request: ClientRequest<'a>,
-    pub(super) path: PathKind,
+    /// The model's path; none for a path of `server.other_paths`.
+    pub(super) llm: Option<LlmPath>,
     pub(super) times: AttemptTimes,
     pub(super) words: Words,
     pub(super) rules: &'a Rules,
+    pub(super) on_break: OnBreak,
 }
 
 /// A whole answer that may be passed on.
@@ -44,7 +52,7 @@ pub(super) enum AttemptEnd {
     /// This is the answer, all of it.
     Whole(WholeAnswer, Judgement),
     /// This is the answer, to be passed on as it comes.
-    Flowing { status: StatusCode, headers: HeaderMap, passing: Passing },
+    Flowing { status: StatusCode, headers: HeaderMap, content: Content, passing: Passing },
     /// Not an answer to rely on; it may be the best there is, though.
     Failed(Judgement, Option<(LastResort, WholeAnswer)>),
     /// The endpoint moved before anything was written.
@@ -65,8 +73,13 @@ enum Patience {
 }
 
 impl Task<'_> {
+    /// Which rows of the outcome table hold for it.
+    pub(super) fn path(&self) -> PathKind {
+        self.llm.map_or(PathKind::Other, LlmPath::kind)
+    }
+
     fn wanted(&self) -> Wanted {
-        if self.request.peek.stream && self.path != PathKind::Other { Wanted::Stream } else { Wanted::Whole }
+        if self.request.peek.stream && self.llm.is_some() { Wanted::Stream } else { Wanted::Whole }
     }
 
     /// When the head is overdue; of a whole answer also its end.
@@ -101,6 +114,7 @@ impl Task<'_> {
             Ok(Err(error)) => return fault(Class::Connect, &error.to_string()),
             Ok(Ok(response)) => response,
         };
+        scope.waits_for_endpoint();
         let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let limits = scope.limits(&response.headers);
         let head = AnswerHead {
@@ -116,44 +130,143 @@ impl Task<'_> {
             rules: self.rules,
         };
         let is_stream = is_event_stream(head.content_type);
-        let flow = Flow { status: response.status, headers: response.headers, limit, is_stream };
-        match classify_stream_head(self.path, &head) {
-            Some(judgement) => self.pass_or_fail(flow, VecDeque::new(), response.body, judgement),
-            None if self.path == PathKind::Other && head.status < 500 => {
-                let judgement = classify_answer(self.path, &head, None, self.words);
-                self.pass_or_fail(flow, VecDeque::new(), response.body, judgement)
+        let mut headers = response.headers;
+        let (content, legibility) = match self.llm {
+            None => (Content::untouched(response.body), Legibility::Readable),
+            Some(_) => match Content::decoded(response.body, &mut headers) {
+                Ok(decoded) => decoded,
+                Err(error) => return fault(Class::Body, &error.to_string()),
+            },
+        };
+        let flow = Flow { status: response.status, headers, limit, is_stream, legibility };
+        let by_head = classify_stream_head(self.path(), &head);
+        match (self.llm, by_head) {
+            (Some(path), Some(success)) if success.class == Class::Success => {
+                self.judge_stream(flow, &head, path, content, success, scope).await
             }
-            None => self.judge_whole(flow, &head, response.body).await,
+            (_, Some(judgement)) => self.pass_or_fail(flow, VecDeque::new(), content, judgement),
+            (None, None) if head.status < 500 => {
+                let judgement = classify_answer(self.path(), &head, None, self.words);
+                self.pass_or_fail(flow, VecDeque::new(), content, judgement)
+            }
+            (_, None) => self.judge_whole(flow, &head, content, scope).await,
+        }
+    }
+
+    /// Holds a stream back until there is something in it that is worth passing on.
+    async fn judge_stream(
+        &self,
+        flow: Flow,
+        head: &AnswerHead<'_>,
+        path: LlmPath,
+        mut content: Content,
+        success: Judgement,
+        scope: &AttemptScope,
+    ) -> AttemptEnd {
+        if flow.legibility == Legibility::Coded {
+            return fault(Class::Body, "an event stream in a coding that was not asked for");
+        }
+        let format = Format::of(path);
+        let expected = Expected { format, choices: self.request.peek.choices.unwrap_or(1) };
+        let times = GateTimes { first_event: flow.limit.at, first_content: self.times.first_content };
+        let facts = StreamFacts {
+            path: self.path(),
+            status: head.status,
+            credential: head.credential,
+            model: head.model.map(str::to_owned),
+            words: self.words,
+            limits: head.limits.clone(),
+            rules: self.rules.clone(),
+        };
+        match wait_at_gate(&mut content, expected, times, scope).await {
+            AtGate::Open(relay) => {
+                let passing = Passing::Events(PassingEvents {
+                    relay,
+                    format,
+                    facts,
+                    judgement: success,
+                    manner: Manner::of(self.on_break, self.request.headers),
+                    idle: self.times.stream_idle,
+                });
+                AttemptEnd::Flowing { status: flow.status, headers: flow.headers, content, passing }
+            }
+            AtGate::Failed(failure) => {
+                let judgement = facts.judge(&failure.error);
+                self.conclude(judgement, error_answer(flow, failure.error))
+            }
+            AtGate::Broken(note) => fault(Class::Stream, &note),
+            AtGate::TooSlow => flow.limit.passed(),
         }
     }
 
     /// Reads an answer to its end and judges it; one that is too large to be held is judged by its head.
-    async fn judge_whole(&self, flow: Flow, head: &AnswerHead<'_>, mut body: Body) -> AttemptEnd {
+    async fn judge_whole(
+        &self,
+        flow: Flow,
+        head: &AnswerHead<'_>,
+        mut content: Content,
+        scope: &AttemptScope,
+    ) -> AttemptEnd {
         let mut pieces: VecDeque<Bytes> = VecDeque::new();
         let mut length = 0;
         loop {
-            match timeout_at(flow.limit.at, body.next()).await {
+            match timeout_at(flow.limit.at, content.next()).await {
                 Err(_) => return flow.limit.passed(),
                 // That it is whole is proved by its JSON alone, where TLS was not closed as it should be.
-                Ok(None | Some(Err(BodyError::Unclosed))) => break,
+                Ok(None | Some(Err(ContentError::Body(BodyError::Unclosed)))) => break,
                 Ok(Some(Err(error))) => return fault(Class::Body, &error.to_string()),
                 Ok(Some(Ok(piece))) => {
+                    scope.waits_for_endpoint();
                     length += piece.len();
                     pieces.push_back(piece);
                 }
             }
             if length > HELD_WHOLE {
-                let judgement = classify_answer(self.path, head, None, self.words);
-                return self.pass_or_fail(flow, pieces, body, judgement);
+                let judgement = classify_answer(self.path(), head, None, self.words);
+                return self.pass_or_fail(flow, pieces, content, judgement);
             }
         }
         let whole = joined(pieces);
-        let encoding = flow.headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
-        let can_be_read = encoding.is_none_or(|encoding| encoding.trim_ascii().eq_ignore_ascii_case(b"identity"));
-        let judgement = classify_answer(self.path, head, can_be_read.then_some(&*whole), self.words);
-        let told = judgement.status.and_then(|status| StatusCode::from_u16(status).ok());
-        let answer = WholeAnswer { status: told.unwrap_or(flow.status), headers: flow.headers, body: whole };
-        match judgement.rule(self.path).next {
+        let can_be_read = self.llm.is_none() || flow.legibility == Legibility::Readable;
+        let judgement = classify_answer(self.path(), head, can_be_read.then_some(&*whole), self.words);
+        let answer = WholeAnswer { status: flow.status, headers: flow.headers, body: whole };
+        match self.stream_that_was_wanted() {
+            Some(format) if judgement.class == Class::Success && can_be_read => {
+                self.as_stream(format, answer, judgement)
+            }
+            Some(_) | None => self.conclude(judgement, answer),
+        }
+    }
+
+    /// How the stream was to be written in which a whole answer can be passed on all the same.
+    fn stream_that_was_wanted(&self) -> Option<Format> {
+        match (self.wanted(), self.llm?) {
+            (Wanted::Stream, path @ (LlmPath::Messages | LlmPath::ChatCompletions)) => Some(Format::of(path)),
+            (
+                Wanted::Stream,
+                LlmPath::CountTokens | LlmPath::Completions | LlmPath::Responses | LlmPath::Embeddings,
+            )
+            | (Wanted::Whole, _) => None,
+        }
+    }
+
+    /// A whole answer, where a stream was asked for: as the events that it stands for.
+    fn as_stream(&self, format: Format, mut answer: WholeAnswer, judgement: Judgement) -> AttemptEnd {
+        let Some(events) = as_events(format, &answer.body, self.request.peek.include_usage) else {
+            return fault(Class::Body, "a JSON object that is no answer, where an event stream was asked for");
+        };
+        answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+        answer.headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+        answer.body = Bytes::from(events);
+        AttemptEnd::Whole(answer, judgement)
+    }
+
+    /// What the table says of a whole answer.
+    fn conclude(&self, judgement: Judgement, mut answer: WholeAnswer) -> AttemptEnd {
+        if let Some(told) = judgement.status.and_then(|status| StatusCode::from_u16(status).ok()) {
+            answer.status = told;
+        }
+        match judgement.rule(self.path()).next {
             Next::Answer | Next::Stop => AttemptEnd::Whole(answer, judgement),
             Next::Elsewhere(LastResort::Never) => AttemptEnd::Failed(judgement, None),
             Next::Elsewhere(rank) => AttemptEnd::Failed(judgement, Some((rank, answer))),
@@ -161,18 +274,26 @@ impl Task<'_> {
     }
 
     /// Passes an answer on as it comes, if that is what its head calls for.
-    fn pass_or_fail(&self, flow: Flow, held: VecDeque<Bytes>, body: Body, judgement: Judgement) -> AttemptEnd {
-        match judgement.rule(self.path).next {
+    fn pass_or_fail(&self, flow: Flow, held: VecDeque<Bytes>, content: Content, judgement: Judgement) -> AttemptEnd {
+        match judgement.rule(self.path()).next {
             Next::Elsewhere(_) => AttemptEnd::Failed(judgement, None),
             Next::Answer | Next::Stop => {
                 let time_left = flow.limit.at.saturating_duration_since(present());
                 let idle = self.times.stream_idle;
                 let kind = if flow.is_stream { BodyKind::EventStream { idle } } else { BodyKind::Plain };
-                let passing = Passing { held, body, kind, path: self.path, judgement, time_left };
-                AttemptEnd::Flowing { status: flow.status, headers: flow.headers, passing }
+                let passing = Passing::Bytes(PassingBytes { held, kind, judgement, time_left });
+                AttemptEnd::Flowing { status: flow.status, headers: flow.headers, content, passing }
             }
         }
     }
+}
+
+/// The error of a stream as the answer that it would have been.
+fn error_answer(flow: Flow, error: StreamError) -> WholeAnswer {
+    let mut headers = flow.headers;
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.remove(CONTENT_ENCODING);
+    WholeAnswer { status: flow.status, headers, body: Bytes::from(error.body) }
 }
 
 /// An answer's head, on the way to a decision.
@@ -181,6 +302,7 @@ struct Flow {
     headers: HeaderMap,
     limit: Limit,
     is_stream: bool,
+    legibility: Legibility,
 }
 
 /// When an attempt has taken too long, and whose fault that is.

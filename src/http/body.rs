@@ -7,26 +7,30 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix::Addr;
+use actix_web::body::{BodyStream, BoxBody, MessageBody, SizedStream};
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::time::Sleep;
 
 use super::connection::ClientSide;
+use super::content::Content;
+use super::event_body::{EventBody, PassingEvents, Signature};
+use super::reply::OnlyLength;
 use super::scope::{AttemptScope, RequestScope};
+use super::settling::Settling;
 use super::times::deadline;
-use crate::actors::messages::Judged;
+use crate::actors::messages::Doubt;
 use crate::actors::registry::Registry;
 use crate::domain::classify::Judgement;
 use crate::domain::outcome_table::{Class, PathKind};
-use crate::domain::sse::{Progress, StreamWatch};
-use crate::upstream::{self, BodyError};
 
 /// How long a client has to take what was passed on before its connection is broken off.
-const TAKING: Duration = Duration::from_secs(30);
+pub(super) const TAKING: Duration = Duration::from_secs(30);
 
 /// The client's connection is to be broken off, because the upstream's answer was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +49,83 @@ pub(super) enum BodyKind {
     Plain,
 }
 
+/// An answer that is passed on as it comes.
+pub(super) enum Passing {
+    /// An event stream of an LLM path, looked into.
+    Events(PassingEvents),
+    /// Anything else, as it is.
+    Bytes(PassingBytes),
+}
+
+/// What is passed on as it is, and as what.
+pub(super) struct PassingBytes {
+    /// Pieces that were read already.
+    pub(super) held: VecDeque<Bytes>,
+    pub(super) kind: BodyKind,
+    /// What it is if it ends well.
+    pub(super) judgement: Judgement,
+    /// From now to the first piece of a stream, or to the end of anything else.
+    pub(super) time_left: Duration,
+}
+
+/// To whom an answer is passed on, and in whose books it stands.
+pub(super) struct Recipient {
+    pub(super) attempt: AttemptScope,
+    pub(super) request: RequestScope,
+    /// What the registry is told should the answer break.
+    pub(super) doubt: Option<Doubt>,
+    pub(super) path: PathKind,
+    pub(super) registry: Addr<Registry>,
+    pub(super) client: ClientSide,
+    /// The operator's help for developers.
+    pub(super) help: Arc<str>,
+}
+
+impl Passing {
+    /// What it is if it ends well.
+    pub(super) fn judgement(&self) -> &Judgement {
+        match self {
+            Self::Events(events) => &events.judgement,
+            Self::Bytes(bytes) => &bytes.judgement,
+        }
+    }
+
+    pub(super) fn is_event_stream(&self) -> bool {
+        match self {
+            Self::Events(_) => true,
+            Self::Bytes(bytes) => matches!(bytes.kind, BodyKind::EventStream { .. }),
+        }
+    }
+
+    /// The body of the answer to the client; `only_length` where none is sent, but its length is told.
+    pub(super) fn into_body(self, content: Content, recipient: Recipient, only_length: Option<u64>) -> BoxBody {
+        let Recipient { attempt, request, doubt, path, registry, client, help } = recipient;
+        let request_id = request.described.id.clone();
+        let settling = Settling::new(attempt, request, doubt, path, registry);
+        match (self, only_length) {
+            // What ends such a stream may be shorter or longer than what the upstream announced.
+            (Self::Events(events), _) => {
+                let signature = Signature { request_id, help };
+                BodyStream::new(EventBody::new(events, content, settling, client, signature)).boxed()
+            }
+            // Dropped, it settles as what its head was found to be.
+            (Self::Bytes(bytes), Some(length)) => {
+                drop(LeasedBody::new(bytes, content, settling, client));
+                OnlyLength(length).boxed()
+            }
+            (Self::Bytes(bytes), None) => {
+                let held: usize = bytes.held.iter().map(Bytes::len).sum();
+                let length = content.remaining_length();
+                let body = LeasedBody::new(bytes, content, settling, client);
+                match length.map(|rest| rest.saturating_add(u64::try_from(held).unwrap_or(u64::MAX))) {
+                    Some(length) => SizedStream::new(length, body).boxed(),
+                    None => BodyStream::new(body).boxed(),
+                }
+            }
+        }
+    }
+}
+
 enum State {
     Flowing,
     /// The verdict on the failure is awaited before the client is cut off: whoever has seen the end can rely on it. And so is
@@ -56,119 +137,59 @@ enum State {
 /// A body that settles its lease at its end, at its breaking, or when the client leaves.
 pub(super) struct LeasedBody {
     held: VecDeque<Bytes>,
-    body: upstream::Body,
+    content: Content,
     kind: BodyKind,
-    path: PathKind,
     judgement: Judgement,
-    scopes: Option<(AttemptScope, RequestScope)>,
-    registry: Addr<Registry>,
+    settling: Settling,
     client: ClientSide,
     /// When the first piece of a stream, its next one, or the end of anything else is overdue.
     overdue: Pin<Box<Sleep>>,
     has_begun: bool,
-    watch: StreamWatch,
+    is_waiting: bool,
     state: State,
 }
 
 impl fmt::Debug for LeasedBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LeasedBody").field("kind", &self.kind).field("body", &self.body).finish_non_exhaustive()
+        f.debug_struct("LeasedBody").field("kind", &self.kind).field("content", &self.content).finish_non_exhaustive()
     }
 }
 
-/// What is passed on, and as what.
-pub(super) struct Passing {
-    /// Pieces that were read already.
-    pub(super) held: VecDeque<Bytes>,
-    /// The rest.
-    pub(super) body: upstream::Body,
-    pub(super) kind: BodyKind,
-    pub(super) path: PathKind,
-    /// What it is if it ends well.
-    pub(super) judgement: Judgement,
-    /// From now to the first piece of a stream, or to the end of anything else.
-    pub(super) time_left: Duration,
-}
-
 impl LeasedBody {
-    pub(super) fn new(
-        passing: Passing,
-        attempt: AttemptScope,
-        request: RequestScope,
-        registry: Addr<Registry>,
-        client: ClientSide,
-    ) -> Self {
-        let Passing { held, body, kind, path, judgement, time_left } = passing;
+    fn new(passing: PassingBytes, content: Content, settling: Settling, client: ClientSide) -> Self {
+        let PassingBytes { held, kind, judgement, time_left } = passing;
         let mut leased = Self {
             has_begun: !held.is_empty(),
+            is_waiting: false,
             held,
-            body,
+            content,
             kind,
-            path,
             judgement,
-            scopes: Some((attempt, request)),
-            registry,
+            settling,
             client,
             overdue: Box::pin(tokio::time::sleep(time_left)),
-            watch: StreamWatch::default(),
             state: State::Flowing,
         };
-        if leased.body.is_finished() && leased.is_whole() {
-            leased.end_whole();
+        if leased.content.is_finished() {
+            leased.settling.whole(&leased.judgement);
         }
         leased
     }
 
-    /// Whether what has come so far is a whole answer, if nothing more comes. A model's stream is one only with its
-    /// closing event, or where it lacks nothing but that.
-    fn is_whole(&self) -> bool {
-        match (self.kind, self.path) {
-            (BodyKind::EventStream { .. }, PathKind::Llm | PathKind::CountTokens) => {
-                self.watch.progress() >= Progress::Complete
-            }
-            (BodyKind::EventStream { .. }, PathKind::Other) | (BodyKind::Plain, _) => true,
-        }
-    }
-
-    /// Settles as soon as the last piece is at hand, before it goes out: whoever has the whole answer can rely on the stats.
-    fn end_whole(&mut self) {
-        if let Some((attempt, request)) = self.scopes.take() {
-            attempt.end(&self.judgement, self.path);
-            request.end_whole();
-        }
-    }
-
     fn break_off(&mut self, class: Class, error: &str) {
-        let Some((attempt, mut request)) = self.scopes.take() else {
-            self.state = State::Over;
-            return;
-        };
-        let judgement = Judgement::of_fault(class, error);
-        let serial = attempt.lease().map(crate::actors::lease::Lease::serial);
-        request.tried(&judgement, attempt.elapsed());
-        attempt.end(&judgement, self.path);
-        request.end_broken();
-        let (registry, client) = (self.registry.clone(), self.client.clone());
+        let verdict = self.settling.failed(&Judgement::of_fault(class, error));
+        let client = self.client.clone();
         self.state = State::Breaking(Box::pin(async move {
-            if let Some(serial) = serial {
-                // Should the registry be gone, the process is ending anyway.
-                let _ = registry.send(Judged(serial)).await;
-            }
+            verdict.await;
             client.break_off(TAKING).await;
         }));
     }
 
+    /// What its breaking counts as. On other paths, where alone streams come here, neither of them counts.
     fn class_of_break(&self) -> Class {
         match self.kind {
             BodyKind::EventStream { .. } => Class::Stream,
             BodyKind::Plain => Class::Body,
-        }
-    }
-
-    /// A stream that has spoken may be silent for a while anew.
-    fn wait_anew(&mut self) {
-        if let BodyKind::EventStream { idle } = self.kind {
-            self.overdue.as_mut().reset(deadline(idle));
         }
     }
 
@@ -180,65 +201,53 @@ impl LeasedBody {
         }
     }
 
+    /// The upstream is asked for more. A stream that has spoken may be silent for a while anew.
+    fn begin_to_wait(&mut self) {
+        if std::mem::replace(&mut self.is_waiting, true) {
+            return;
+        }
+        self.settling.waits_for_endpoint();
+        match self.kind {
+            BodyKind::EventStream { idle } if self.has_begun => self.overdue.as_mut().reset(deadline(idle)),
+            BodyKind::EventStream { .. } | BodyKind::Plain => {}
+        }
+    }
+
     fn poll_flow(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if let Some(piece) = self.held.pop_front() {
-            self.passed_on();
+            self.settling.piece_goes_out();
             return Poll::Ready(Some(piece));
         }
-        match self.body.poll_next_unpin(cx) {
-            Poll::Ready(Some(Ok(piece))) => {
+        self.begin_to_wait();
+        let next = match self.content.poll_next_unpin(cx) {
+            Poll::Pending if self.overdue.poll_unpin(cx).is_ready() => {
+                self.break_off(self.class_of_silence(), "the upstream fell silent");
+                return Poll::Ready(None);
+            }
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(next) => next,
+        };
+        self.is_waiting = false;
+        self.settling.waits_for_client();
+        match next {
+            Some(Ok(piece)) => {
                 self.has_begun = true;
-                self.wait_anew();
-                self.passed_on();
-                if matches!(self.kind, BodyKind::EventStream { .. }) {
-                    self.watch.push(&piece);
-                }
-                if self.body.is_finished() && self.is_whole() {
-                    self.end_whole();
+                self.settling.piece_goes_out();
+                // As soon as the last piece is at hand, before it goes out: whoever has the whole answer can rely on the stats.
+                if self.content.is_finished() {
+                    self.settling.whole(&self.judgement);
                 }
                 Poll::Ready(Some(piece))
             }
-            // That it is whole is proved by its closing event, where TLS was not closed as it should be.
-            Poll::Ready(Some(Err(BodyError::Unclosed))) if self.has_closed() => self.end(),
-            Poll::Ready(Some(Err(error))) => {
+            Some(Err(error)) => {
                 self.break_off(self.class_of_break(), &error.to_string());
                 Poll::Ready(None)
             }
-            Poll::Ready(None) if self.is_whole() => self.end(),
-            Poll::Ready(None) => {
-                self.break_off(self.class_of_break(), "the stream ended without its closing event");
+            None => {
+                self.settling.whole(&self.judgement);
+                self.state = State::Over;
                 Poll::Ready(None)
             }
-            Poll::Pending if self.overdue.poll_unpin(cx).is_ready() => {
-                self.break_off(self.class_of_silence(), "the upstream fell silent");
-                Poll::Ready(None)
-            }
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    fn end(&mut self) -> Poll<Option<Bytes>> {
-        self.end_whole();
-        self.state = State::Over;
-        Poll::Ready(None)
-    }
-
-    fn has_closed(&self) -> bool {
-        matches!(self.kind, BodyKind::EventStream { .. }) && self.watch.progress() == Progress::Closed
-    }
-
-    fn passed_on(&mut self) {
-        if let Some((_, request)) = &mut self.scopes {
-            request.piece();
-        }
-    }
-}
-
-impl Drop for LeasedBody {
-    /// A client that leaves once it has seen the closing event has had its whole answer; some do not wait for what frames it.
-    fn drop(&mut self) {
-        if self.has_closed() {
-            self.end_whole();
         }
     }
 }

@@ -137,6 +137,11 @@ impl ClientSide {
         self.connection.as_ref().map(Handle::begin)
     }
 
+    /// Whether the client speaks HTTP/1.0, where a clean end is no sign of a whole answer.
+    pub(super) fn speaks_http_10(&self) -> bool {
+        self.version == Version::HTTP_10
+    }
+
     /// Whether an earlier request was the last one on its connection. What comes behind that must not be looked at (RFC 9112,
     /// section 9.6), for nobody has promised to answer it.
     pub(super) fn is_too_late(&self) -> bool {

@@ -5,6 +5,9 @@ mod attempt;
 mod auth;
 mod body;
 mod connection;
+mod content;
+mod event_body;
+mod gate;
 mod identity;
 mod intake;
 mod own;
@@ -12,6 +15,8 @@ mod proxy;
 mod reply;
 mod scope;
 pub mod server;
+mod settling;
+mod silence;
 mod state;
 mod times;
 

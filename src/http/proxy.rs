@@ -4,7 +4,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::body::{BodyStream, BoxBody, MessageBody, SizedStream};
+use actix_web::body::MessageBody;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::Payload;
@@ -12,8 +12,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
 use super::attempt::{AttemptEnd, Task, WholeAnswer};
-use super::body::{BodyKind, LeasedBody, Passing};
+use super::body::{Passing, Recipient};
 use super::connection::ClientSide;
+use super::content::Content;
 use super::identity::{request_id, session, upstream_request_id};
 use super::intake::{BodyLimits, Held, NoBody, read_body};
 use super::reply::{OnlyLength, closing, mark, passed_on, refuse, respond};
@@ -45,10 +46,6 @@ pub(super) struct Errand<'a> {
 }
 
 impl Errand<'_> {
-    fn kind(&self) -> PathKind {
-        self.llm.map_or(PathKind::Other, LlmPath::kind)
-    }
-
     fn service(&self) -> Service {
         self.llm.map_or(Service::Other, |path| Service::Llm(path.protocol()))
     }
@@ -93,7 +90,8 @@ pub(super) async fn proxy(
     scope.described.model.clone_from(&peek.model);
     let model: Option<Arc<str>> = peek.model_name().map(Arc::from);
     let task = Task {
-        path: errand.kind(),
+        llm: errand.llm,
+        on_break: shared.settings.stream.on_break,
         times: AttemptTimes::of(&shared.settings.timeouts, request.headers(), scope.waited()),
         words: shared.settings.log.words(),
         rules: &shared.settings.rules,
@@ -110,7 +108,7 @@ pub(super) async fn proxy(
     let now = shared.clock.now();
     let retry = &shared.settings.retry;
     // Nobody waits for a count that the gateway can guess.
-    let (max_per_endpoint, park) = match errand.kind() {
+    let (max_per_endpoint, park) = match task.path() {
         PathKind::CountTokens => (1, Duration::ZERO),
         PathKind::Llm | PathKind::Other => (retry.max_per_endpoint, retry.park),
     };
@@ -167,24 +165,25 @@ impl Journey<'_> {
             };
             self.plan.begin();
             self.scope.try_endpoint(lease.endpoint().id.clone());
-            let attempt = AttemptScope::begin(shared.core.stats.clone(), shared.clock, lease);
+            let attempt =
+                AttemptScope::begin(shared.core.stats.clone(), shared.clock, lease, shared.settings.timeouts.suspect);
             match self.task.attempt(&self.worker.client, &attempt).await {
                 AttemptEnd::Whole(answer, judgement) => {
                     self.scope.tried(&judgement, attempt.elapsed());
-                    attempt.end(&judgement, self.task.path);
+                    attempt.end(&judgement, self.task.path());
                     return self.answer_whole(answer);
                 }
-                AttemptEnd::Flowing { status, headers, passing } => {
-                    return self.answer_flowing(status, &headers, passing, attempt);
+                AttemptEnd::Flowing { status, headers, content, passing } => {
+                    return self.answer_flowing(status, &headers, content, passing, attempt);
                 }
                 AttemptEnd::Failed(judgement, answer) => {
                     self.scope.tried(&judgement, attempt.elapsed());
                     let Some(ticket) = attempt.lease().map(|lease| lease.ticket().clone()) else { continue };
                     let was_written = attempt.lease().is_some_and(Lease::was_written);
-                    self.plan.failed(&ticket, &judgement, self.task.path, answer, shared.clock.now());
-                    attempt.end(&judgement, self.task.path);
+                    self.plan.failed(&ticket, &judgement, self.task.path(), answer, shared.clock.now());
+                    attempt.end(&judgement, self.task.path());
                     // The isolation that this failure may cause takes effect before the request goes on or is answered.
-                    if let Outcome::Failure(_) | Outcome::Fatal(_) = judgement.rule(self.task.path).outcome {
+                    if let Outcome::Failure(_) | Outcome::Fatal(_) = judgement.rule(self.task.path()).outcome {
                         let _ = shared.core.registry.send(Judged(ticket.serial)).await;
                     }
                     if was_written && !self.may_be_sent_again() {
@@ -271,7 +270,7 @@ impl Journey<'_> {
     /// endpoint serves is a mistake that the client had better hear of.
     fn is_to_be_estimated(&self, none: Option<&NoEndpoint>) -> bool {
         let is_mistaken = matches!(none, Some(NoEndpoint::PathUnserved | NoEndpoint::ModelUnserved));
-        self.task.path == PathKind::CountTokens && !is_mistaken
+        self.task.path() == PathKind::CountTokens && !is_mistaken
     }
 
     /// No client fails for want of a count.
@@ -349,32 +348,34 @@ impl Journey<'_> {
         mut self,
         status: StatusCode,
         upstream_headers: &HeaderMap,
+        content: Content,
         passing: Passing,
         attempt: AttemptScope,
     ) -> HttpResponse {
-        self.scope.tried(&passing.judgement, attempt.elapsed());
+        self.scope.tried(passing.judgement(), attempt.elapsed());
         self.scope.flows();
         self.scope.answered(status.as_u16(), upstream_request_id(upstream_headers));
-        let mut headers = passed_on(upstream_headers, self.worker.shared.clock.since_1970());
-        mark(&mut headers, &self.scope, self.worker.shared.settings.server.trail_headers);
-        if matches!(passing.kind, BodyKind::EventStream { .. }) {
+        let shared = &self.worker.shared;
+        let mut headers = passed_on(upstream_headers, shared.clock.since_1970());
+        mark(&mut headers, &self.scope, shared.settings.server.trail_headers);
+        if passing.is_event_stream() {
             headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
         }
-        let length = match *self.task.request.method {
+        let only_length = match *self.task.request.method {
             Method::HEAD => length_of_head(upstream_headers),
-            _ => passing.body.remaining_length().map(|rest| {
-                let held: usize = passing.held.iter().map(bytes::Bytes::len).sum();
-                rest.saturating_add(u64::try_from(held).unwrap_or(u64::MAX))
-            }),
+            _ => None,
         };
-        let is_head = *self.task.request.method == Method::HEAD;
-        let body = LeasedBody::new(passing, attempt, self.scope, self.worker.shared.core.registry.clone(), self.client);
-        let body: BoxBody = match length {
-            Some(length) if is_head => OnlyLength(length).boxed(),
-            Some(length) => SizedStream::new(length, body).boxed(),
-            None => BodyStream::new(body).boxed(),
+        let doubt = self.errand.llm.map(|_| Doubt { ask: self.ask, failures: self.plan.failures().to_vec() });
+        let recipient = Recipient {
+            attempt,
+            request: self.scope,
+            doubt,
+            path: self.task.path(),
+            registry: shared.core.registry.clone(),
+            client: self.client,
+            help: Arc::from(shared.settings.server.help.as_str()),
         };
-        respond(status, headers, body)
+        respond(status, headers, passing.into_body(content, recipient, only_length))
     }
 }
 

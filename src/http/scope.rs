@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix::Addr;
 use actix_web::http::header::HeaderMap;
 
+use super::silence::Silence;
 use crate::actors::lease::Lease;
 use crate::actors::messages::Note;
 use crate::actors::stats::StatsCollector;
@@ -15,7 +16,7 @@ use crate::domain::classify::Judgement;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{ClientId, EndpointId};
 use crate::domain::limits::Limits;
-use crate::domain::outcome::{Outcome, Report};
+use crate::domain::outcome::{Outcome, Reason, Report};
 use crate::domain::outcome_table::PathKind;
 use crate::domain::stats::{AllowancesRecord, AttemptRecord, RequestEnd, RequestRecord};
 use crate::domain::time::Moment;
@@ -235,12 +236,26 @@ pub(super) struct AttemptScope {
     began: Moment,
     endpoint: Arc<Endpoint>,
     lease: Option<Lease>,
+    silence: Silence,
 }
 
 impl AttemptScope {
-    pub(super) fn begin(stats: Addr<StatsCollector>, clock: Clock, lease: Lease) -> Self {
+    /// `suspect`: an endpoint that is silent for longer is, if the client leaves.
+    pub(super) fn begin(stats: Addr<StatsCollector>, clock: Clock, lease: Lease, suspect: Duration) -> Self {
         let endpoint = Arc::clone(lease.endpoint());
-        Self { stats, clock, began: clock.now(), endpoint, lease: Some(lease) }
+        let began = clock.now();
+        let silence = Silence::new(suspect, began);
+        Self { stats, clock, began, endpoint, lease: Some(lease), silence }
+    }
+
+    /// The endpoint is waited for from now on: it has just sent something, or only now it is looked at again.
+    pub(super) fn waits_for_endpoint(&self) {
+        self.silence.begins(self.clock.now());
+    }
+
+    /// The endpoint has sent something, and nothing more is asked of it before the client has taken that.
+    pub(super) fn waits_for_client(&self) {
+        self.silence.ends();
     }
 
     pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
@@ -294,7 +309,8 @@ impl AttemptScope {
 
 impl Drop for AttemptScope {
     fn drop(&mut self) {
-        self.settle(Report::of(Outcome::Cancelled));
+        let opinion = self.silence.is_suspect(self.clock.now()).then_some(Reason::Timeout);
+        self.settle(Report { opinion, ..Report::of(Outcome::Cancelled) });
     }
 }
 

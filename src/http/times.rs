@@ -16,6 +16,8 @@ pub(super) struct AttemptTimes {
     pub(super) connect: Duration,
     /// A streamed answer: to its head and first event.
     pub(super) first_event: Duration,
+    /// From there to its first content.
+    pub(super) first_content: Duration,
     /// A whole answer that is not streamed.
     pub(super) response: Duration,
     /// Between two pieces of a stream.
@@ -31,6 +33,7 @@ impl AttemptTimes {
             client_leaves,
             connect: timeouts.connect,
             first_event: timeouts.first_event,
+            first_content: timeouts.first_content,
             response: timeouts.response,
             stream_idle: timeouts.stream_idle,
         }

@@ -14,10 +14,7 @@ enum Pending {
 }
 
 /// Keys, where one `*` stands for anything.
-const PENDING: [(&str, Pending); 14] = [
-    ("timeouts.first_content", Pending::Noted),
-    ("timeouts.suspect", Pending::Noted),
-    ("stream.*", Pending::Noted),
+const PENDING: [(&str, Pending); 11] = [
     ("state.file", Pending::Noted),
     ("reload.watch", Pending::Noted),
     ("webhook.*", Pending::Noted),

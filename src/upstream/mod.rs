@@ -7,6 +7,7 @@ mod body;
 mod chunked;
 mod client;
 mod connect;
+mod decoding;
 mod error;
 mod framing;
 mod head;
@@ -24,6 +25,7 @@ mod tests;
 
 pub use body::Body;
 pub use client::{Client, Limits, Request, Response, Withdrawn, WritePermit};
+pub use decoding::{Coding, Decoder, Undecodable};
 pub use error::{BodyError, MalformedHead, SendError};
 pub use probe::{Bill, Probe, ProbeSettings};
 pub use request::{ClientRequest, end_to_end};

@@ -146,6 +146,7 @@ async fn a_broken_answer_is_reset_for_a_client_of_http_1_0_behind_what_was_passe
     assert_eq!(answer.ended, Ended::Reset, "an end in order would be that of a whole answer");
     let deltas = answer.events().iter().filter(|event| event.name.as_deref() == Some("content_block_delta")).count();
     assert_eq!(deltas, 5);
+    assert_eq!(answer.events().last().unwrap().name.as_deref(), Some("error"));
     app.finish().await;
 }
 
@@ -175,9 +176,15 @@ const MANY: usize = 100;
 /// Found with a reader that falls behind: the last of what had been passed on was lost with the break.
 #[actix_web::test]
 async fn what_was_passed_on_before_a_break_arrives_also_at_a_slow_reader() {
-    for version in ["1.1", "1.0"] {
+    for (version, on_break, end) in [
+        ("1.1", "abort", Ended::Truncated),
+        ("1.1", "event", Ended::Whole),
+        ("1.0", "abort", Ended::Reset),
+        ("1.0", "event", Ended::Reset),
+    ] {
         let upstream = Upstream::anthropic("a").await;
-        let app = gateway(&upstream, "").await;
+        let lines = format!("[stream]\non_break = \"{on_break}\"");
+        let app = gateway(&upstream, &lines).await;
         let event = format!("event: ping\ndata: {{\"type\":\"ping\",\"pad\":\"{}\"}}\n\n", "x".repeat(10_000));
         let stream = (0..MANY).fold(sse(1), |stream, _| stream.bytes(event.clone()));
         upstream.script([stream.hold("break").then_close()]);
@@ -190,15 +197,18 @@ async fn what_was_passed_on_before_a_break_arrives_also_at_a_slow_reader() {
         );
         client.send(&[head.as_bytes(), body.as_bytes()].concat()).await;
         assert_eq!(client.answer_head().await.status, 200);
-        let mut pings = 0;
+        let (mut pings, mut errors) = (0, 0);
         let ended = loop {
             match client.event().await {
-                Ok(event) => pings += usize::from(event.raw.len() > 10_000),
+                Ok(event) => {
+                    pings += usize::from(event.raw.len() > 10_000);
+                    errors += usize::from(event.name.as_deref() == Some("error"));
+                }
                 Err(ended) => break ended,
             }
         };
-        assert_eq!(pings, MANY, "HTTP/{version}");
-        assert_eq!(ended, if version == "1.0" { Ended::Reset } else { Ended::Truncated });
+        assert_eq!(pings, MANY, "HTTP/{version} {on_break}");
+        assert_eq!((ended, errors), (end, usize::from(on_break == "event")), "HTTP/{version} {on_break}");
         assert!(client.torn().is_empty());
         app.finish().await;
     }

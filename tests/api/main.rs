@@ -3,9 +3,13 @@
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod backpressure;
+#[cfg(test)]
 mod cancellation;
 #[cfg(test)]
 mod chaos;
+#[cfg(test)]
+mod compressed;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
@@ -14,6 +18,8 @@ mod connections;
 mod demo;
 #[cfg(test)]
 mod forwarding;
+#[cfg(test)]
+mod gate;
 #[cfg(test)]
 mod isolation;
 #[cfg(test)]
@@ -50,3 +56,5 @@ mod sessions;
 mod streams;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod wrong_kinds;

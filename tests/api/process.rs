@@ -17,7 +17,7 @@ use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{Behaviour, hold, ok, status};
 
 /// A folder with a settings file of its own.
-struct Settings {
+pub(crate) struct Settings {
     folder: TempDir,
 }
 
@@ -47,16 +47,16 @@ impl Settings {
 }
 
 /// A gateway in a process of its own.
-struct Process {
-    child: Child,
+pub(crate) struct Process {
+    pub(crate) child: Child,
     log: Lines<BufReader<ChildStderr>>,
     seen: Vec<String>,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     _settings: Settings,
 }
 
 impl Process {
-    async fn start(settings: Settings) -> Self {
+    pub(crate) async fn start(settings: Settings) -> Self {
         let mut child = settings.command(&[]).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut seen = Vec::new();
@@ -102,7 +102,7 @@ impl Process {
     }
 }
 
-fn settings(more: &str, upstreams: &[&Upstream]) -> Settings {
+pub(crate) fn settings(more: &str, upstreams: &[&Upstream]) -> Settings {
     let mut text = format!("[server]\nport = 0\nworkers = 1\n{more}\n");
     for upstream in upstreams {
         let (name, url) = (upstream.name(), upstream.base_url());

@@ -15,6 +15,9 @@ REFUSES_KEY = "401"
 REFUSES_REQUEST = "400"
 CLOSES = "closes"
 CUTS_STREAMS = "cuts streams"
+#: So many events of a stream, then the connection is closed, or the stream ends as if it were whole.
+CLOSES_AFTER = "closes after "
+ENDS_AFTER = "ends after "
 #: What ends a stream's framing comes a little after what ends its content: two packets, as from most servers.
 LATE_LAST_CHUNK = "late last chunk"
 #: It answers nothing, or the first half of a stream, until the other side has gone.
@@ -184,6 +187,13 @@ class Answer:
             else:
                 self.chunks(half)
             return
+        for how in (CLOSES_AFTER, ENDS_AFTER):
+            if self.behaviour.startswith(how):
+                self.chunks(pieces[: int(self.behaviour.removeprefix(how))])
+                if how == ENDS_AFTER:
+                    self.handler.wfile.write(b"0\r\n\r\n")
+                self.handler.close_connection = True
+                return
         *others, last = pieces
         self.chunks(others)
         end = b"0\r\n\r\n"

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use crate::code::{paths, sources, toml_keys};
 
 /// The libraries that only compute.
-const PURE_LIBRARIES: [&str; 13] = [
+const PURE_LIBRARIES: [&str; 14] = [
     "globset",
     "hdrhistogram",
     "hex",
     "httpdate",
     "humantime",
     "lru",
+    "memchr",
     "serde",
     "serde_json",
     "sha2",

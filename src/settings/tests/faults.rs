@@ -294,11 +294,8 @@ fn what_has_no_effect_yet_is_noted_and_nothing_else_is() {
     for (text, keys) in [
         ("[retry]\npark = \"11s\"\nmax_attempts = 3\ndeadline = \"1m\"", vec![]),
         ("[state]\nfile = \"\"", vec![]),
-        (
-            "[timeouts]\nsuspect = \"1s\"\nconnect = \"1s\"\nfirst_content = \"1s\"",
-            vec!["timeouts.first_content", "timeouts.suspect"],
-        ),
-        ("[stream]\non_break = \"abort\"", vec!["stream.on_break"]),
+        ("[timeouts]\nsuspect = \"1s\"\nconnect = \"1s\"\nfirst_content = \"1s\"", vec![]),
+        ("[stream]\non_break = \"abort\"", vec![]),
         ("[affinity]\nenabled = false", vec![]),
         ("[state]\nfile = \"x\"", vec!["state.file"]),
         ("[reload]\nwatch = \"1s\"", vec!["reload.watch"]),

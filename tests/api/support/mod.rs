@@ -6,6 +6,7 @@ pub(crate) mod eventually;
 pub(crate) mod gates;
 pub(crate) mod load;
 pub(crate) mod raw_client;
+pub(crate) mod streaming;
 pub(crate) mod upstream;
 pub(crate) mod wire;
 

@@ -22,6 +22,18 @@ async function ask(client, sdk, manner) {
   }
 }
 
+const TEXT = "Grüße aus dem Fjord";
+
+/** The text that a stream's events put together, with no proof that it is whole but that nothing was raised. */
+async function textOf(client, sdk) {
+  const owner = sdk === "anthropic" ? client.messages : client.chat.completions;
+  const pieces = [];
+  for await (const event of await owner.create({ ...CALLS[sdk].text.arguments, stream: true })) {
+    pieces.push((sdk === "anthropic" ? event.delta?.text : event.choices[0]?.delta.content) ?? "");
+  }
+  return pieces.join("");
+}
+
 /** The error that asking ends with. */
 async function errorOf(...request) {
   try {
@@ -71,6 +83,36 @@ for (const sdk of Object.keys(CALLS)) {
         assert.ok(error.message.includes(error.headers.get("x-qcc-request-id")), error.message);
         const asked = [...(await rig.ask("requests", "first")), ...(await rig.ask("requests", "second"))];
         assert.equal(asked.length, 6);
+      }));
+  }
+
+  for (const how of ["closes", "ends"]) {
+    test(`${sdk}: a stream that ${how} after any of its events is shown whole, or the error is`, () =>
+      withRig(sdk, async (rig) => {
+        const client = rig.client();
+        await ask(client, sdk, "streamed");
+        const [{ answer }] = await rig.ask("requests", "first");
+        const became = [];
+        for (let point = 0; point <= answer.length; point++) {
+          await rig.ask("behave", "first", `${how} after ${point}`);
+          const asked = (await rig.ask("requests", "second")).length;
+          const told = await textOf(client, sdk).catch((error) => error);
+          const isHidden = (await rig.ask("requests", "second")).length > asked;
+          if (told instanceof Error) {
+            assert.ok(told instanceof CLASSES[sdk].APIError, told);
+            assert.match(told.message, /Trying again may help/);
+            assert.equal(isHidden, false);
+          } else {
+            assert.equal(told, TEXT, `after ${point} events`);
+          }
+          became.push(told instanceof Error ? 1 : isHidden ? 0 : 2);
+          // So few failures isolate nobody.
+          await rig.ask("behave", "first", "sound");
+          await ask(client, sdk, "streamed");
+          await ask(client, sdk, "streamed");
+        }
+        assert.deepEqual(became, [...became].sort());
+        assert.deepEqual([...new Set(became)], [0, 1, 2], "hidden, told, whole");
       }));
   }
 

@@ -65,6 +65,7 @@ impl<W: AsyncWrite + Unpin> Player<W> {
                     let events = self.stream.closing();
                     self.events(events).await?;
                 }
+                Move::Flood { gate, pieces, bytes } => self.flood(gate, *pieces, *bytes).await?,
                 Move::StreamError(kind) => {
                     let event = self.stream.failure(kind);
                     self.events([event]).await?;
@@ -167,6 +168,15 @@ impl<W: AsyncWrite + Unpin> Player<W> {
             let text = self.pieces.pop_front().unwrap_or_else(|| " ".to_owned());
             let event = self.stream.piece(&text);
             self.events([event]).await?;
+        }
+        Ok(())
+    }
+
+    async fn flood(&mut self, gate: &str, pieces: usize, bytes: usize) -> io::Result<()> {
+        let event = chunk(self.stream.piece(&"x".repeat(bytes)).as_bytes());
+        for _ in 0..pieces {
+            self.gates.pass(gate).await;
+            self.writer.write_all(&event).await?;
         }
         Ok(())
     }

@@ -32,6 +32,8 @@ pub(crate) enum Move {
     FinishStream,
     /// Sends the closing event.
     CloseStream,
+    /// Sends pieces of so many bytes again and again, and passes a gate before each, so that they can be counted.
+    Flood { gate: Rc<str>, pieces: usize, bytes: usize },
     /// Sends an error of this type as an event.
     StreamError(String),
     /// Sends bytes as one chunk of the stream's body.
@@ -201,6 +203,12 @@ impl OpenStream {
     #[must_use]
     pub(crate) fn more(self, pieces: usize) -> Self {
         self.and([Move::Pieces(pieces)])
+    }
+
+    /// So many pieces of so many bytes, each behind this gate: once it is open, its arrivals count what was sent.
+    #[must_use]
+    pub(crate) fn flood(self, gate: &str, pieces: usize, bytes: usize) -> Self {
+        self.and([Move::Flood { gate: Rc::from(gate), pieces, bytes }])
     }
 
     /// Bytes that need not be an event, such as a comment or half of one.

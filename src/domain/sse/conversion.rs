@@ -1,0 +1,158 @@
+//! A whole answer in JSON as the events that it stands for, where a client has asked for a stream and got none.
+
+use serde_json::value::RawValue;
+
+use super::Format;
+use super::ending::closing;
+use super::json::{Members, ObjectText, is_empty, quoted};
+
+/// The events of a whole answer, `None` where the body is no answer of this format, or the format has no such events here.
+/// `include_usage`: a chat's request has asked for a last chunk with the usage.
+#[must_use]
+pub fn as_events(format: Format, body: &[u8], include_usage: bool) -> Option<String> {
+    let answer = Members::read(body)?;
+    let mut events = match format {
+        Format::Messages => message_events(&answer)?,
+        Format::Chat => chat_chunks(&answer, include_usage)?,
+        Format::Completions | Format::Responses => return None,
+    };
+    events.push_str(closing(format)?);
+    Some(events)
+}
+
+fn event(events: &mut String, name: &str, data: ObjectText) {
+    let data = data.finish();
+    events.extend(["event: ", name, "\ndata: ", &data, "\n\n"]);
+}
+
+fn message_events(message: &Members<'_>) -> Option<String> {
+    let blocks = message.objects("content")?;
+    message.get("role")?;
+    let mut events = String::new();
+    let started = ObjectText::default()
+        .all_but(message, &["content", "stop_reason", "stop_sequence", "usage"])
+        .member("content", "[]")
+        .member("stop_reason", "null")
+        .member("stop_sequence", "null")
+        .member("usage", message.get("usage").map_or("{\"input_tokens\":0,\"output_tokens\":0}", |usage| usage.get()));
+    let start = ObjectText::default().text("type", "message_start").member("message", &started.finish());
+    event(&mut events, "message_start", start);
+    for (index, block) in blocks.iter().enumerate() {
+        block_events(&mut events, &index.to_string(), block);
+    }
+    let ending = ObjectText::default()
+        .member("stop_reason", message.get("stop_reason").map_or("null", |reason| reason.get()))
+        .member("stop_sequence", message.get("stop_sequence").map_or("null", |sequence| sequence.get()));
+    let delta = ObjectText::default()
+        .text("type", "message_delta")
+        .member("delta", &ending.finish())
+        .member("usage", message.get("usage").map_or("{\"output_tokens\":0}", |usage| usage.get()));
+    event(&mut events, "message_delta", delta);
+    Some(events)
+}
+
+/// A block's start, its deltas and its stop. What streams in deltas is left out of the start; a block of another type stands
+/// whole there.
+fn block_events(events: &mut String, index: &str, block: &Members<'_>) {
+    let kind = block.text("type").unwrap_or_default();
+    let start = ObjectText::default();
+    let filled = |name: &str| block.filled(name).map(|value| value.get().to_owned());
+    let (start, deltas) = match kind.as_str() {
+        "text" => {
+            let mut deltas: Vec<_> = filled("text").map(|text| ("text_delta", "text", text)).into_iter().collect();
+            for citation in block.get("citations").map(list).unwrap_or_default() {
+                deltas.push(("citations_delta", "citation", citation));
+            }
+            (start.all_but(block, &["text", "citations"]).text("text", ""), deltas)
+        }
+        "thinking" => {
+            let thinking = filled("thinking").map(|text| ("thinking_delta", "thinking", text));
+            let signature = filled("signature").map(|text| ("signature_delta", "signature", text));
+            let start = start.all_but(block, &["thinking", "signature"]).text("thinking", "").text("signature", "");
+            (start, thinking.into_iter().chain(signature).collect())
+        }
+        "tool_use" | "server_tool_use" | "mcp_tool_use" => {
+            let input = block.get("input").map_or("{}", |input| input.get());
+            let start = start.all_but(block, &["input"]).member("input", "{}");
+            (start, vec![("input_json_delta", "partial_json", quoted(input))])
+        }
+        _ => (start.all_but(block, &[]), Vec::new()),
+    };
+    let about = |name: &str| ObjectText::default().text("type", name).member("index", index);
+    event(events, "content_block_start", about("content_block_start").member("content_block", &start.finish()));
+    for (kind, name, json) in deltas {
+        let delta = ObjectText::default().text("type", kind).member(name, &json);
+        event(events, "content_block_delta", about("content_block_delta").member("delta", &delta.finish()));
+    }
+    event(events, "content_block_stop", about("content_block_stop"));
+}
+
+/// The elements of a list, each as it stands.
+fn list(raw: &RawValue) -> Vec<String> {
+    let elements: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
+    elements.into_iter().map(|element| element.get().to_owned()).collect()
+}
+
+/// Chunks of a chat all begin alike.
+struct Chunks<'a> {
+    answer: &'a Members<'a>,
+    text: String,
+}
+
+impl Chunks<'_> {
+    fn add(&mut self, choices: &str, usage: Option<&str>) {
+        let chunk = ObjectText::default()
+            .all_but(self.answer, &["object", "choices", "usage"])
+            .text("object", "chat.completion.chunk")
+            .member("choices", &format!("[{choices}]"));
+        let chunk = match usage {
+            Some(usage) => chunk.member("usage", usage),
+            None => chunk,
+        };
+        self.text.extend(["data: ", &chunk.finish(), "\n\n"]);
+    }
+
+    fn add_delta(&mut self, index: &str, delta: ObjectText, logprobs: Option<&str>, finish_reason: &str) {
+        let choice = ObjectText::default().member("index", index).member("delta", &delta.finish());
+        let choice = match logprobs {
+            Some(logprobs) => choice.member("logprobs", logprobs),
+            None => choice,
+        };
+        self.add(&choice.member("finish_reason", finish_reason).finish(), None);
+    }
+}
+
+fn chat_chunks(answer: &Members<'_>, include_usage: bool) -> Option<String> {
+    let mut chunks = Chunks { answer, text: String::new() };
+    for (position, choice) in answer.objects("choices")?.iter().enumerate() {
+        let message = Members::of(choice.get("message")?)?;
+        let position = position.to_string();
+        let index = choice.get("index").map_or(position.as_str(), |index| index.get());
+        let role = message.text("role").unwrap_or_else(|| "assistant".to_owned());
+        chunks.add_delta(index, ObjectText::default().text("role", &role).text("content", ""), None, "null");
+        let mut logprobs = choice.filled("logprobs").map(RawValue::get);
+        for (name, value) in message.0.iter().filter(|(name, value)| name != "role" && !is_empty(value)) {
+            let delta = match name.as_str() {
+                "tool_calls" => ObjectText::default().member("tool_calls", &numbered(&message)),
+                name => ObjectText::default().member(name, value.get()),
+            };
+            let logprobs = if name == "content" { logprobs.take() } else { None };
+            chunks.add_delta(index, delta, logprobs, "null");
+        }
+        let finish_reason = choice.get("finish_reason").map_or("\"stop\"", |reason| reason.get());
+        chunks.add_delta(index, ObjectText::default(), logprobs, finish_reason);
+    }
+    if let Some(usage) = answer.filled("usage").filter(|_| include_usage) {
+        chunks.add("", Some(usage.get()));
+    }
+    Some(chunks.text)
+}
+
+/// Tool calls as they stand in a stream: with their places in the list.
+fn numbered(message: &Members<'_>) -> String {
+    let calls = message.objects("tool_calls").unwrap_or_default();
+    let numbered = calls.iter().enumerate().map(|(index, call)| {
+        ObjectText::default().member("index", &index.to_string()).all_but(call, &["index"]).finish()
+    });
+    format!("[{}]", numbered.collect::<Vec<_>>().join(","))
+}

@@ -1,0 +1,85 @@
+//! What is said at the end of a stream that has not come to its own.
+
+use super::Format;
+use super::json::{ObjectText, quoted};
+
+/// Why a stream ends before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Break {
+    /// The upstream's connection broke, or its framing did.
+    Torn,
+    /// The upstream ended the stream in order, without its closing event.
+    Unfinished,
+    /// Nothing came for too long.
+    Silent,
+    /// The upstream sent an error that the protocol's clients would pass over.
+    Failed,
+}
+
+impl Break {
+    /// What is the matter, and whether trying again helps.
+    const fn sentence(self) -> &'static str {
+        match self {
+            Self::Torn => "The answer broke off upstream before its end. Trying again may help.",
+            Self::Unfinished => {
+                "The answer ended upstream without its closing event, so it is not whole. Trying again may help."
+            }
+            Self::Silent => "The answer fell silent upstream before its end. Trying again may help.",
+            Self::Failed => "The provider reported an error in the midst of the answer. Trying again may help.",
+        }
+    }
+
+    /// The same for logs and stats.
+    #[must_use]
+    pub const fn note(self) -> &'static str {
+        match self {
+            Self::Torn => "the stream broke off",
+            Self::Unfinished => "the stream ended without its closing event",
+            Self::Silent => "the upstream fell silent",
+            Self::Failed => "the stream reported an error",
+        }
+    }
+
+    /// What the client's developer is told. `help` is `server.help`, empty or not.
+    #[must_use]
+    pub fn message(self, request_id: &str, help: &str) -> String {
+        let help = help.trim();
+        let space = if help.is_empty() { "" } else { " " };
+        format!("{} (request {request_id}){space}{help}", self.sentence())
+    }
+}
+
+/// The closing event, where what stands before it proves the answer whole. The Responses API has no such state.
+#[must_use]
+pub const fn closing(format: Format) -> Option<&'static str> {
+    match format {
+        Format::Messages => Some("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"),
+        Format::Chat | Format::Completions => Some("data: [DONE]\n\n"),
+        Format::Responses => None,
+    }
+}
+
+/// The protocol's own error event with this message. `number` is the event's, where events are numbered.
+#[must_use]
+pub fn error_event(format: Format, message: &str, number: u64) -> String {
+    match format {
+        Format::Messages => {
+            let error = ObjectText::default().text("type", "api_error").text("message", message).finish();
+            let data = ObjectText::default().text("type", "error").member("error", &error).finish();
+            format!("event: error\ndata: {data}\n\n")
+        }
+        Format::Chat | Format::Completions => {
+            let error = ObjectText::default()
+                .text("message", message)
+                .text("type", "server_error")
+                .member("param", "null")
+                .member("code", "null")
+                .finish();
+            format!("data: {}\n\n", ObjectText::default().member("error", &error).finish())
+        }
+        Format::Responses => format!(
+            "event: error\ndata: {{\"type\":\"error\",\"code\":\"server_error\",\"message\":{},\"param\":null,\"sequence_number\":{number}}}\n\n",
+            quoted(message)
+        ),
+    }
+}

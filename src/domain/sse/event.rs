@@ -1,0 +1,59 @@
+//! One event of an event stream: its lines, its name, its data (WHATWG HTML, section 9.2.6).
+
+use std::borrow::Cow;
+
+/// The fields of an event that matter.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Event<'a> {
+    /// The last field `event`.
+    pub(super) name: Option<&'a [u8]>,
+    /// All fields `data`, joined by line ends. None where there is none, as in a comment.
+    pub(super) data: Option<Cow<'a, [u8]>>,
+}
+
+impl<'a> Event<'a> {
+    /// Reads an event's bytes, with or without the blank line that ends it.
+    pub(super) fn read(bytes: &'a [u8]) -> Self {
+        let mut event = Self::default();
+        for line in lines(bytes) {
+            if let Some(value) = field(line, b"event") {
+                event.name = Some(value);
+            } else if let Some(value) = field(line, b"data") {
+                event.data = Some(match event.data.take() {
+                    None => Cow::Borrowed(value),
+                    Some(before) => {
+                        let mut joined = before.into_owned();
+                        joined.push(b'\n');
+                        joined.extend_from_slice(value);
+                        Cow::Owned(joined)
+                    }
+                });
+            }
+        }
+        event
+    }
+
+    /// The data, empty where there is none.
+    pub(super) fn text(&self) -> &[u8] {
+        self.data.as_deref().unwrap_or_default()
+    }
+}
+
+/// The lines of an event. Whole ones and the last, be it whole or not.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    let next = move || {
+        let (line, after) = rest.split_at(memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len()));
+        let is_over = rest.is_empty();
+        rest = after.get(1..).unwrap_or_default();
+        (!is_over).then_some(line)
+    };
+    std::iter::from_fn(next).filter(|line| !line.is_empty())
+}
+
+/// The value of a field's line, without the one blank that may follow the colon. A stream may begin with a byte order mark.
+fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+    let value = line.strip_prefix(name)?.strip_prefix(b":")?;
+    Some(value.strip_prefix(b" ").unwrap_or(value))
+}

@@ -1,0 +1,123 @@
+//! Reading JSON only as far as it matters, and writing it again with its members in their order.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// An object's members in their order, each value as it stood. Values are not looked into, however deep they are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Members<'a>(pub(super) Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Members::default();
+                while let Some(member) = map.next_entry()? {
+                    members.0.push(member);
+                }
+                Ok(members)
+            }
+        }
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+impl<'a> Members<'a> {
+    /// Reads an object.
+    pub(super) fn read(json: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
+
+    /// Reads a value that has to be an object.
+    pub(super) fn of(raw: &'a RawValue) -> Option<Self> {
+        serde_json::from_str(raw.get()).ok()
+    }
+
+    /// The value of this name, as it stands; of several the last, as for most parsers.
+    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.0.iter().rev().find(|(member, _)| member == name).map(|(_, value)| *value)
+    }
+
+    /// The value of this name, unless it is null or empty.
+    pub(super) fn filled(&self, name: &str) -> Option<&'a RawValue> {
+        self.get(name).filter(|value| !is_empty(value))
+    }
+
+    /// The text of this name.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        serde_json::from_str(self.get(name)?.get()).ok()
+    }
+
+    /// The objects of the list of this name.
+    pub(super) fn objects(&self, name: &str) -> Option<Vec<Members<'a>>> {
+        serde_json::from_str(self.get(name)?.get()).ok()
+    }
+
+    /// Whether any member but these has a value that says something.
+    pub(super) fn say_something_besides(&self, names: &[&str]) -> bool {
+        self.0.iter().any(|(name, value)| !names.contains(&name.as_str()) && !is_empty(value))
+    }
+}
+
+/// Null, or a text, list or object with nothing in it.
+pub(super) fn is_empty(raw: &RawValue) -> bool {
+    let text = raw.get();
+    let inner = text.strip_prefix(['[', '{']).and_then(|text| text.strip_suffix([']', '}']));
+    matches!(text, "null" | "\"\"") || inner.is_some_and(|inner| inner.trim_ascii().is_empty())
+}
+
+/// An object under construction.
+#[derive(Debug, Default)]
+pub(super) struct ObjectText(String);
+
+impl ObjectText {
+    /// Adds a member whose value is JSON already.
+    pub(super) fn member(mut self, name: &str, json: &str) -> Self {
+        self.0.push(if self.0.is_empty() { '{' } else { ',' });
+        self.0.push_str(&quoted(name));
+        self.0.push(':');
+        self.0.push_str(json);
+        self
+    }
+
+    /// Adds a member that is text.
+    pub(super) fn text(self, name: &str, text: &str) -> Self {
+        let json = quoted(text);
+        self.member(name, &json)
+    }
+
+    /// Adds these members but the ones with these names.
+    pub(super) fn all_but(self, members: &Members<'_>, names: &[&str]) -> Self {
+        let kept = members.0.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+        kept.fold(self, |object, (name, value)| object.member(name, value.get()))
+    }
+
+    /// The object's text.
+    pub(super) fn finish(mut self) -> String {
+        self.0.push_str(if self.0.is_empty() { "{}" } else { "}" });
+        self.0
+    }
+}
+
+/// A text as JSON.
+pub(super) fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Whether a member of this name, anywhere, has another value than null. For nearly all events the answer is no, and they
+/// need not be parsed. Within a text a quotation mark has a backslash before it, so only a member's name can fit.
+pub(super) fn has_value(json: &[u8], quoted_name: &[u8]) -> bool {
+    memchr::memmem::find_iter(json, quoted_name).any(|at| {
+        let after = json.get(at + quoted_name.len()..).unwrap_or_default().trim_ascii_start();
+        after.strip_prefix(b":").is_some_and(|value| !value.trim_ascii_start().starts_with(b"null"))
+    })
+}

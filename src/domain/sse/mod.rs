@@ -1,0 +1,67 @@
+//! Event streams, from the upstream's bytes to what a client may see of them: the scanner finds the events and says what
+//! each is, the relay lets out whole events alone, and where a stream ends without its end, there is what to say instead.
+//!
+//! Nothing here reads or writes: bytes come in, bytes and verdicts go out. No stream is copied, but for an event that is
+//! torn between two pieces.
+
+mod conversion;
+mod ending;
+mod event;
+mod json;
+mod kind;
+mod relay;
+mod scanner;
+
+pub use conversion::as_events;
+pub use ending::{Break, closing, error_event};
+pub use kind::{Kind, StreamError};
+pub use relay::{Ending, Failure, Relay};
+pub use scanner::{Found, Progress, Scanner};
+
+use super::route::LlmPath;
+
+/// How a path's streams are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Anthropic's: named events from `message_start` to `message_stop`.
+    Messages,
+    /// OpenAI's chat chunks, without names, up to `[DONE]`.
+    Chat,
+    /// OpenAI's older completions: the same with another body.
+    Completions,
+    /// OpenAI's responses: named and numbered events up to `response.completed`, `failed` or `incomplete`.
+    Responses,
+}
+
+impl Format {
+    /// The format of a path. Paths that have no streams are taken for their protocol's usual one.
+    #[must_use]
+    pub const fn of(path: LlmPath) -> Self {
+        match path {
+            LlmPath::Messages | LlmPath::CountTokens => Self::Messages,
+            LlmPath::ChatCompletions => Self::Chat,
+            LlmPath::Completions | LlmPath::Embeddings => Self::Completions,
+            LlmPath::Responses => Self::Responses,
+        }
+    }
+}
+
+/// What the stream of an answer has to be, by its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// How it is written.
+    pub format: Format,
+    /// How many choices were asked for (`n`): each has to be finished before the answer is.
+    pub choices: u32,
+}
+
+impl Expected {
+    /// An answer of one choice.
+    #[must_use]
+    pub const fn one(format: Format) -> Self {
+        Self { format, choices: 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests;

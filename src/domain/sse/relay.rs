@@ -1,0 +1,216 @@
+//! Lets whole events of a stream out, holds the torn one back, and knows what to do at the end.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::Expected;
+use super::ending::closing;
+use super::kind::{Kind, StreamError};
+use super::scanner::{Found, Progress, Scanner};
+
+/// The most of a torn event that is held back, in bytes. A longer one is let out as it comes.
+pub(super) const LONGEST_HELD: usize = 64 << 10;
+
+/// The answer has failed, by the word of the stream itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What it says.
+    pub error: StreamError,
+    /// The event as it came; none where the protocol's clients would pass over it.
+    pub event: Option<Bytes>,
+}
+
+/// What the end of a stream's bytes means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The answer was whole.
+    Whole,
+    /// The answer was whole, but for these bytes.
+    Supplied(Bytes),
+    /// The answer is not whole. Where nothing of a torn event was let out, something may be said behind it.
+    Broken,
+}
+
+/// A stream on its way to the client.
+#[derive(Debug)]
+pub struct Relay {
+    scanner: Scanner,
+    ready: VecDeque<Bytes>,
+    tail: VecDeque<Bytes>,
+    ready_length: usize,
+    tail_length: usize,
+    /// The beginning of the event under way was let out, because the whole of it is too long to be held.
+    has_spilled: bool,
+    has_seen_event: bool,
+    last_byte: Option<u8>,
+    failure: Option<Failure>,
+    has_failed: bool,
+}
+
+impl Relay {
+    /// For a stream that is about to come.
+    #[must_use]
+    pub fn new(expected: Expected) -> Self {
+        Self {
+            scanner: Scanner::new(expected),
+            ready: VecDeque::new(),
+            tail: VecDeque::new(),
+            ready_length: 0,
+            tail_length: 0,
+            has_spilled: false,
+            has_seen_event: false,
+            last_byte: None,
+            failure: None,
+            has_failed: false,
+        }
+    }
+
+    /// How far the stream has come.
+    pub fn progress(&self) -> Progress {
+        self.scanner.progress()
+    }
+
+    /// The number of the next event, where events are numbered.
+    pub fn next_number(&self) -> u64 {
+        self.scanner.next_number()
+    }
+
+    /// Whether any event has come, be it a comment.
+    pub fn has_seen_event(&self) -> bool {
+        self.has_seen_event
+    }
+
+    /// How many bytes are here, ready or not.
+    pub fn held(&self) -> usize {
+        self.ready_length + self.tail_length
+    }
+
+    /// Whether a part of an event has gone out whose rest is still to come: nothing can be said behind that.
+    pub fn is_within_event(&self) -> bool {
+        self.has_spilled
+    }
+
+    /// Takes the next bytes in. What comes behind an error is thrown away.
+    pub fn push(&mut self, mut piece: Bytes) {
+        if self.has_failed {
+            return;
+        }
+        let mut whole = 0;
+        while let Some(Found { length, kind }) = self.scanner.advance(piece.get(whole..).unwrap_or_default()) {
+            self.has_seen_event = true;
+            if let Kind::Error(error) = kind {
+                if whole > 0 {
+                    let before = piece.split_to(whole.min(piece.len()));
+                    self.let_out(before);
+                }
+                let event = piece.split_to(length.min(piece.len()));
+                return self.fail(error, event);
+            }
+            whole += length;
+            if whole >= piece.len() {
+                break;
+            }
+        }
+        if whole > 0 {
+            let events = piece.split_to(whole.min(piece.len()));
+            self.let_out(events);
+        }
+        if self.tail.is_empty() && self.last_byte == Some(b'\r') && piece.first() == Some(&b'\n') {
+            // The rest of the line end that closed the event before: that has gone out.
+            let line_feed = piece.split_to(1);
+            self.add_ready(line_feed);
+        }
+        self.hold_back(piece);
+    }
+
+    /// The next bytes for the client.
+    pub fn pop(&mut self) -> Option<Bytes> {
+        let piece = self.ready.pop_front()?;
+        self.ready_length -= piece.len();
+        Some(piece)
+    }
+
+    /// The error with which the stream has ended itself; it is given once.
+    pub fn take_failure(&mut self) -> Option<Failure> {
+        self.failure.take()
+    }
+
+    /// There are no more bytes. `in_order`: the upstream has said so, so that the last event may lack its blank line.
+    pub fn end(&mut self, in_order: bool) -> Ending {
+        if self.progress() != Progress::Closed && in_order && !self.has_spilled && self.tail_length > 0 {
+            match self.scanner.finish() {
+                Some(Kind::Closed | Kind::Complete) => {
+                    let lacks_line_end = !self.tail.back().is_some_and(|piece| piece.ends_with(b"\n"));
+                    self.let_out(Bytes::new());
+                    self.let_out(Bytes::from_static(if lacks_line_end { b"\n\n" } else { b"\n" }));
+                }
+                Some(Kind::Error(error)) => {
+                    self.fail(error, Bytes::from_static(b"\n\n"));
+                    return Ending::Broken;
+                }
+                Some(Kind::Preamble | Kind::Content) | None => {}
+            }
+        }
+        match self.progress() {
+            Progress::Closed => Ending::Whole,
+            Progress::Complete if !self.has_spilled => {
+                closing(self.scanner.format()).map_or(Ending::Broken, |event| Ending::Supplied(self.behind(event)))
+            }
+            Progress::Preamble | Progress::Content | Progress::Complete => Ending::Broken,
+        }
+    }
+
+    /// An event as it may stand behind what has gone out: a line feed that a carriage return still lacks comes first.
+    pub fn behind(&self, event: &str) -> Bytes {
+        let line_feed = if self.last_byte == Some(b'\r') { "\n" } else { "" };
+        Bytes::from(format!("{line_feed}{event}"))
+    }
+
+    /// The event under way ends with these bytes, and goes out.
+    fn let_out(&mut self, last_part: Bytes) {
+        self.spill();
+        self.has_spilled = false;
+        self.add_ready(last_part);
+    }
+
+    fn spill(&mut self) {
+        for piece in std::mem::take(&mut self.tail) {
+            self.add_ready(piece);
+        }
+        self.tail_length = 0;
+    }
+
+    fn add_ready(&mut self, piece: Bytes) {
+        if let Some(last) = piece.last() {
+            self.last_byte = Some(*last);
+            self.ready_length += piece.len();
+            self.ready.push_back(piece);
+        }
+    }
+
+    fn hold_back(&mut self, part: Bytes) {
+        if part.is_empty() {
+            return;
+        }
+        self.tail_length += part.len();
+        self.tail.push_back(part);
+        if self.has_spilled || self.tail_length > LONGEST_HELD {
+            self.spill();
+            self.has_spilled = true;
+        }
+    }
+
+    fn fail(&mut self, error: StreamError, last_part: Bytes) {
+        self.has_failed = true;
+        let known = error.is_known_to_clients || self.has_spilled;
+        self.tail.push_back(last_part);
+        let event = std::mem::take(&mut self.tail).into_iter().fold(Vec::new(), |mut event, part| {
+            event.extend_from_slice(&part);
+            event
+        });
+        self.tail_length = 0;
+        self.has_spilled = false;
+        self.failure = Some(Failure { error, event: known.then(|| Bytes::from(event)) });
+    }
+}

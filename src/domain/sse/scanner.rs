@@ -1,0 +1,188 @@
+//! Finds the events in the bytes of a stream, whatever the pieces that they come in.
+
+use super::event::Event;
+use super::kind::{Choices, Kind, look, look_at_name, sequence_number};
+use super::{Expected, Format};
+
+/// The longest event that is looked into, in bytes. Of a longer one the name is all that counts.
+pub(super) const LONGEST_LOOKED_INTO: usize = 256 << 10;
+
+/// How far a stream has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Progress {
+    /// Nothing but the preamble.
+    #[default]
+    Preamble,
+    /// There is content, and more to come.
+    Content,
+    /// The answer is complete, but for the closing event.
+    Complete,
+    /// The protocol's closing event has come.
+    Closed,
+}
+
+/// An event whose end was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// How many of the bytes looked at belong to it, or to what stands before it.
+    pub length: usize,
+    /// What it says.
+    pub kind: Kind,
+}
+
+/// Looks at the events of one stream.
+#[derive(Clone, Debug)]
+pub struct Scanner {
+    expected: Expected,
+    progress: Progress,
+    choices: Choices,
+    next_number: u64,
+    /// The beginning of the event that is torn between two pieces, as far as it is looked into.
+    torn: Vec<u8>,
+    /// How long the event under way is so far.
+    length: usize,
+    is_at_line_start: bool,
+    /// The last byte was a carriage return: a line feed that follows belongs to the same line end.
+    is_after_return: bool,
+}
+
+impl Scanner {
+    /// For a stream that is about to come.
+    #[must_use]
+    pub fn new(expected: Expected) -> Self {
+        Self {
+            expected,
+            progress: Progress::default(),
+            choices: Choices::default(),
+            next_number: 0,
+            torn: Vec::new(),
+            length: 0,
+            is_at_line_start: true,
+            is_after_return: false,
+        }
+    }
+
+    /// How far the stream has come.
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// How the stream is written.
+    pub fn format(&self) -> Format {
+        self.expected.format
+    }
+
+    /// The number of the next event, where events are numbered.
+    pub fn next_number(&self) -> u64 {
+        self.next_number
+    }
+
+    /// Looks at the next bytes up to the end of an event. `None`: they hold none, and all of them are taken in. Otherwise
+    /// those behind the event are still to be looked at.
+    pub fn advance(&mut self, bytes: &[u8]) -> Option<Found> {
+        if bytes.is_empty() {
+            return None;
+        }
+        let mut at = 0;
+        if std::mem::take(&mut self.is_after_return) && bytes.first() == Some(&b'\n') {
+            at = 1;
+        }
+        // A line feed that belongs to the end of the event before is no part of this one.
+        let start = if self.length == 0 { at } else { 0 };
+        loop {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let Some(line_length) = memchr::memchr2(b'\n', b'\r', rest) else {
+                self.is_at_line_start &= rest.is_empty();
+                self.is_after_return &= rest.is_empty();
+                self.hold(bytes.get(start..).unwrap_or_default());
+                return None;
+            };
+            let line_start = at;
+            at += line_length + 1;
+            if rest.get(line_length) == Some(&b'\r') {
+                match rest.get(line_length + 1) {
+                    Some(b'\n') => at += 1,
+                    Some(_) => {}
+                    None => self.is_after_return = true,
+                }
+            }
+            let is_blank = std::mem::replace(&mut self.is_at_line_start, true) && line_length == 0;
+            if is_blank {
+                let kind = self.end_event(bytes.get(start..line_start).unwrap_or_default());
+                return Some(Found { length: at, kind });
+            }
+        }
+    }
+
+    /// The stream is at its end, with an event under way that lacks its blank line: what would it have been? None where
+    /// there is none, or not all of its data has come.
+    pub fn finish(&mut self) -> Option<Kind> {
+        let event = Event::read(&self.torn);
+        let is_whole =
+            event.text() == b"[DONE]" || serde_json::from_slice::<serde::de::IgnoredAny>(event.text()).is_ok();
+        if !is_whole || self.length > LONGEST_LOOKED_INTO {
+            return None;
+        }
+        let progress = self.progress;
+        let kind = self.end_event(&[]);
+        if matches!(kind, Kind::Preamble | Kind::Content) {
+            // It is not let out without its blank line, so it was no progress.
+            self.progress = progress;
+        }
+        Some(kind)
+    }
+
+    fn hold(&mut self, part: &[u8]) {
+        let room = LONGEST_LOOKED_INTO.saturating_sub(self.torn.len());
+        self.torn.extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
+        self.length = self.length.saturating_add(part.len());
+        let is_undecided = self.progress == Progress::Preamble && self.length > LONGEST_LOOKED_INTO;
+        if is_undecided && look_at_name(&Event::read(&self.torn), self.format()) == Kind::Content {
+            self.reach(Progress::Content);
+        }
+    }
+
+    /// An event ends with these bytes.
+    fn end_event(&mut self, last_part: &[u8]) -> Kind {
+        let length = std::mem::take(&mut self.length).saturating_add(last_part.len());
+        if length == 0 {
+            return Kind::Preamble;
+        }
+        let mut torn = std::mem::take(&mut self.torn);
+        let whole = if torn.is_empty() {
+            last_part
+        } else {
+            let room = LONGEST_LOOKED_INTO.saturating_sub(torn.len());
+            torn.extend_from_slice(last_part.get(..room.min(last_part.len())).unwrap_or_default());
+            &torn
+        };
+        let kind = self.judge(whole.get(..LONGEST_LOOKED_INTO.min(whole.len())).unwrap_or_default(), length);
+        // The room is kept for the next torn event.
+        torn.clear();
+        self.torn = torn;
+        kind
+    }
+
+    fn judge(&mut self, bytes: &[u8], length: usize) -> Kind {
+        let event = Event::read(bytes);
+        let kind = if length > LONGEST_LOOKED_INTO {
+            look_at_name(&event, self.format())
+        } else {
+            look(&event, self.expected, &mut self.choices, self.progress >= Progress::Content)
+        };
+        if self.format() == Format::Responses && event.data.is_some() {
+            self.next_number = sequence_number(&event).unwrap_or(self.next_number).saturating_add(1);
+        }
+        match kind {
+            Kind::Preamble | Kind::Error(_) => {}
+            Kind::Content => self.reach(Progress::Content),
+            Kind::Complete => self.reach(Progress::Complete),
+            Kind::Closed => self.reach(Progress::Closed),
+        }
+        kind
+    }
+
+    fn reach(&mut self, progress: Progress) {
+        self.progress = self.progress.max(progress);
+    }
+}

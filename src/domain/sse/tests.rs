@@ -1,0 +1,319 @@
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::kind::Kind;
+use super::relay::{Ending, LONGEST_HELD, Relay};
+use super::scanner::{Found, LONGEST_LOOKED_INTO, Progress, Scanner};
+use super::{Expected, Format};
+
+mod conversion;
+mod relay;
+
+/// The kinds of the events of a stream that comes in these pieces, and how far it has come.
+fn kinds_of(format: Format, pieces: &[&[u8]]) -> (Vec<Kind>, Progress) {
+    let mut scanner = Scanner::new(Expected::one(format));
+    let mut kinds = Vec::new();
+    for piece in pieces {
+        let mut rest = *piece;
+        while let Some(Found { length, kind }) = scanner.advance(rest) {
+            kinds.push(kind);
+            rest = &rest[length..];
+        }
+    }
+    (kinds, scanner.progress())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Word {
+    Preamble,
+    Content,
+    Error,
+    Complete,
+    Closed,
+}
+
+fn word(format: Format, event: &str) -> Word {
+    let (kinds, _) = kinds_of(format, &[event.as_bytes(), b"\n\n"]);
+    match kinds.first().unwrap_or_else(|| panic!("no event in {event}")) {
+        Kind::Preamble => Word::Preamble,
+        Kind::Content => Word::Content,
+        Kind::Error(_) => Word::Error,
+        Kind::Complete => Word::Complete,
+        Kind::Closed => Word::Closed,
+    }
+}
+
+#[test]
+fn an_event_is_what_its_protocol_says() {
+    use Format::{Chat, Completions, Messages};
+    use Word::{Closed, Complete, Content, Error, Preamble};
+    for (format, event, expected) in [
+        (Messages, ": a comment", Preamble),
+        (Messages, "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"content\":[]}}", Preamble),
+        (Messages, "event: ping\ndata: {\"type\":\"ping\"}", Preamble),
+        (Messages, "event: content_block_start\ndata: {\"content_block\":{\"type\":\"text\",\"text\":\"\"}}", Preamble),
+        (
+            Messages,
+            "event: content_block_start\ndata: {\"content_block\":{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}}",
+            Preamble,
+        ),
+        (
+            Messages,
+            "event: content_block_start\ndata: {\"content_block\":{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"n\",\"input\":{}}}",
+            Content,
+        ),
+        (
+            Messages,
+            "event: content_block_start\ndata: {\"content_block\":{\"type\":\"redacted_thinking\",\"data\":\"x\"}}",
+            Content,
+        ),
+        (Messages, "event: content_block_delta\ndata: {\"delta\":{\"type\":\"text_delta\",\"text\":\"\"}}", Preamble),
+        (Messages, "event: content_block_delta\ndata: {\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"}}", Content),
+        (Messages, "event: content_block_delta\ndata: {\"delta\":{\"type\":\"never_heard_of\",\"x\":1}}", Content),
+        (
+            Messages,
+            "data: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"}}",
+            Content,
+        ),
+        (Messages, "event: content_block_stop\ndata: {}", Preamble),
+        (Messages, "event: message_delta\ndata: {\"delta\":{\"stop_reason\":\"end_turn\"}}", Complete),
+        (Messages, "event: message_delta\ndata: {\"delta\":{\"stop_reason\":null}}", Preamble),
+        (Messages, "event:message_stop\r\ndata:{}\r\n\r\n", Closed),
+        (Messages, "event: message_stop\rdata: {}\r\r", Closed),
+        (
+            Messages,
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"m\"}}",
+            Error,
+        ),
+        (Messages, "event: error\ndata: oops", Error),
+        (Messages, "data: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"m\"}}", Error),
+        (Messages, "event: new_thing\ndata: {\"delta\":{\"a\":1}}", Content),
+        (Messages, "event: new_thing\ndata: {\"other\":{\"a\":1}}", Preamble),
+        (Messages, "data: event: message_stop", Preamble),
+        (Messages, "\u{feff}event: message_stop\ndata: {}", Closed),
+        (
+            Chat,
+            "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null},\"finish_reason\":null}]}",
+            Preamble,
+        ),
+        (Chat, "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", Content),
+        (Chat, "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"a\"}}]}", Content),
+        (Chat, "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0}]}}]}", Content),
+        (Chat, "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}", Complete),
+        (Chat, "data: {\"choices\":[],\"usage\":{}}", Preamble),
+        (Chat, "data: [DONE]", Closed),
+        (Chat, "data:[DONE]", Closed),
+        (Chat, "data: {\"error\":{\"message\":\"m\",\"type\":\"server_error\"}}", Error),
+        (Chat, "data: {\"error\":\"words\"}", Error),
+        (Chat, "data: {\"error\":null,\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", Content),
+        (
+            Chat,
+            "data: {\"error\":{\"message\":\"\",\"type\":\"\"},\"choices\":[{\"delta\":{\"content\":\"a\"}}]}",
+            Content,
+        ),
+        (Chat, "data: {\"choices\":[{\"delta\":{\"content\":\"\\\"error\\\":{\\\"message\\\":1}\"}}]}", Content),
+        (Chat, "event: error\ndata: {\"message\":\"m\"}", Error),
+        (Completions, "data: {\"choices\":[{\"text\":\"\",\"finish_reason\":null}]}", Preamble),
+        (Completions, "data: {\"choices\":[{\"text\":\"a\",\"finish_reason\":null}]}", Content),
+        (Completions, "data: {\"choices\":[{\"text\":\"\",\"finish_reason\":\"stop\"}]}", Complete),
+    ] {
+        assert_eq!(word(format, event), expected, "{event}");
+    }
+}
+
+#[test]
+fn an_event_of_the_responses_api_is_what_its_type_says() {
+    use Format::Responses;
+    use Word::{Closed, Content, Error, Preamble};
+    for (format, event, expected) in [
+        (Responses, "event: response.created\ndata: {\"response\":{}}", Preamble),
+        (Responses, "event: response.in_progress\ndata: {\"response\":{}}", Preamble),
+        (
+            Responses,
+            "event: response.output_item.added\ndata: {\"item\":{\"id\":\"i\",\"type\":\"message\",\"status\":\"in_progress\",\"content\":[],\"role\":\"assistant\"}}",
+            Preamble,
+        ),
+        (
+            Responses,
+            "event: response.output_item.added\ndata: {\"item\":{\"id\":\"i\",\"type\":\"function_call\",\"name\":\"f\",\"arguments\":\"\"}}",
+            Content,
+        ),
+        (
+            Responses,
+            "event: response.content_part.added\ndata: {\"part\":{\"type\":\"output_text\",\"annotations\":[],\"text\":\"\"}}",
+            Preamble,
+        ),
+        (Responses, "event: response.output_text.delta\ndata: {\"delta\":\"a\"}", Content),
+        (Responses, "event: response.output_text.delta\ndata: {\"delta\":\"\"}", Preamble),
+        (Responses, "data: {\"type\":\"response.output_text.delta\",\"delta\":\"a\"}", Content),
+        (Responses, "event: response.output_text.done\ndata: {\"text\":\"a\"}", Content),
+        (Responses, "event: response.completed\ndata: {}", Closed),
+        (Responses, "event: response.incomplete\ndata: {}", Closed),
+        (
+            Responses,
+            "event: response.failed\ndata: {\"response\":{\"error\":{\"code\":\"server_error\",\"message\":\"m\"}}}",
+            Error,
+        ),
+        (Responses, "event: error\ndata: {\"type\":\"error\",\"code\":\"server_error\",\"message\":\"m\"}", Error),
+    ] {
+        assert_eq!(word(format, event), expected, "{event}");
+    }
+}
+
+#[test]
+fn the_error_of_an_event_reads_like_the_body_of_an_answer() {
+    for (format, event, body, known) in [
+        (
+            Format::Messages,
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"m\"}}",
+            r#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#,
+            true,
+        ),
+        (
+            Format::Messages,
+            "event: error\ndata: oops",
+            r#"{"type":"error","error":{"type":"api_error","message":"oops"}}"#,
+            true,
+        ),
+        (
+            Format::Messages,
+            "data: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"m\"}}",
+            r#"{"type":"error","error":{"type":"api_error","message":"m"}}"#,
+            false,
+        ),
+        (
+            Format::Chat,
+            "data: {\"error\":\"words\"}",
+            r#"{"type":"error","error":{"type":"api_error","message":"words"}}"#,
+            true,
+        ),
+        (
+            Format::Responses,
+            "event: response.failed\ndata: {\"response\":{\"error\":{\"code\":\"rate_limit_exceeded\",\"message\":\"m\"}}}",
+            r#"{"error":{"message":"m","type":"rate_limit_exceeded","param":null,"code":"rate_limit_exceeded"}}"#,
+            true,
+        ),
+        (
+            Format::Responses,
+            "event: error\ndata: {\"type\":\"error\",\"code\":null,\"message\":\"m\"}",
+            r#"{"error":{"message":"m","type":"server_error","param":null,"code":null}}"#,
+            true,
+        ),
+    ] {
+        let (kinds, _) = kinds_of(format, &[event.as_bytes(), b"\n\n"]);
+        let [Kind::Error(error)] = &*kinds else { panic!("{kinds:?}") };
+        assert_eq!((error.body.as_str(), error.is_known_to_clients), (body, known), "{event}");
+        assert!(!format!("{error:?}").contains("oops"));
+    }
+}
+
+#[test]
+fn an_answer_of_several_choices_is_complete_when_each_is_finished() {
+    let finished = |index: u32| {
+        format!("data: {{\"choices\":[{{\"index\":{index},\"delta\":{{}},\"finish_reason\":\"stop\"}}]}}\n\n")
+    };
+    let mut scanner = Scanner::new(Expected { format: Format::Chat, choices: 2 });
+    scanner.advance(finished(1).as_bytes());
+    assert_eq!(scanner.progress(), Progress::Preamble);
+    scanner.advance(finished(0).as_bytes());
+    assert_eq!(scanner.progress(), Progress::Complete);
+}
+
+#[test]
+fn responses_events_are_counted_where_they_have_no_number() {
+    let mut scanner = Scanner::new(Expected::one(Format::Responses));
+    assert_eq!(scanner.next_number(), 0);
+    scanner.advance(b"event: response.created\ndata: {\"sequence_number\":4}\n\n");
+    assert_eq!(scanner.next_number(), 5);
+    scanner.advance(b"event: response.output_text.delta\ndata: {\"delta\":\"a\"}\n\n");
+    assert_eq!(scanner.next_number(), 6);
+    scanner.advance(b": comment\n\n");
+    assert_eq!(scanner.next_number(), 6);
+}
+
+#[test]
+fn of_an_event_that_is_too_long_the_name_alone_counts() {
+    let long = "x".repeat(LONGEST_LOOKED_INTO);
+    for (format, name, expected) in [
+        (Format::Messages, "content_block_delta", Word::Content),
+        (Format::Messages, "never_heard_of", Word::Content),
+        (Format::Responses, "response.created", Word::Preamble),
+        (Format::Responses, "response.completed", Word::Closed),
+        (Format::Responses, "response.failed", Word::Error),
+    ] {
+        let event = format!("event: {name}\ndata: {{\"a\":\"{long}\"}}");
+        assert_eq!(word(format, &event), expected, "{name}");
+        let (torn, _) = event.split_at(event.len() - 2);
+        let (_, progress) = kinds_of(format, &[torn.as_bytes()]);
+        assert_eq!(progress == Progress::Content, expected == Word::Content, "{name}, before its end");
+    }
+    let bare = format!("data: {{\"error\":{{\"message\":\"{long}\"}}}}");
+    assert_eq!(word(Format::Chat, &bare), Word::Content);
+}
+
+#[test]
+fn no_more_than_one_event_is_held() {
+    let mut scanner = Scanner::new(Expected::one(Format::Messages));
+    for _ in 0..100 {
+        assert_eq!(scanner.advance(&[b'x'; 10_000]), None);
+    }
+    let found = scanner.advance(b"\n\nevent: message_stop\ndata: {}\n\n").unwrap();
+    assert_eq!((found.length, found.kind), (2, Kind::Content));
+}
+
+/// A stream of events of every kind, with letters of several bytes in it.
+pub(super) fn any_stream() -> impl Strategy<Value = String> {
+    let event = prop_oneof![
+        Just(": comment ä".to_owned()),
+        Just("event: ping\ndata: {\"type\":\"ping\"}".to_owned()),
+        "[a-zäö€😀]{0,12}".prop_map(|text| format!(
+            "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"delta\":{{\"type\":\"text_delta\",\"text\":\"{text}\"}}}}"
+        )),
+        Just("data: {\"choices\":[{\"delta\":{\"content\":\"ü\"},\"finish_reason\":null}]}".to_owned()),
+        Just("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}".to_owned()),
+        Just("event: message_delta\ndata: {\"delta\":\ndata: {\"stop_reason\":\"x\"}}".to_owned()),
+        Just("event: error\ndata: {\"error\":{\"type\":\"api_error\",\"message\":\"é\"}}".to_owned()),
+        Just("event: message_stop\ndata: {\"type\":\"message_stop\"}".to_owned()),
+        Just("data: [DONE]".to_owned()),
+        Just("event: response.failed\ndata: {\"response\":{\"error\":{\"code\":\"x\",\"message\":\"é\"}},\"sequence_number\":9}".to_owned()),
+        Just(String::new()),
+    ];
+    let line_end = prop_oneof![Just("\n"), Just("\r\n"), Just("\r")];
+    (prop::collection::vec(event, 0..8), line_end).prop_map(|(events, line_end)| {
+        let stream: Vec<String> = events.into_iter().map(|event| event + "\n\n").collect();
+        stream.concat().replace('\n', line_end)
+    })
+}
+
+/// The pieces of a stream that is cut at these places.
+pub(super) fn cut<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
+    let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).chain([0, bytes.len()]).collect();
+    ends.sort_unstable();
+    ends.windows(2).map(|ends| &bytes[ends[0]..ends[1]]).collect()
+}
+
+pub(super) fn any_format() -> impl Strategy<Value = Format> {
+    prop_oneof![Just(Format::Messages), Just(Format::Chat), Just(Format::Completions), Just(Format::Responses)]
+}
+
+proptest! {
+    #[test]
+    fn any_split_gives_the_same_result(
+        stream in any_stream(),
+        cuts in prop::collection::vec(any::<prop::sample::Index>().prop_map(|index| index.index(4096)), 0..12),
+        format in any_format(),
+    ) {
+        let whole = kinds_of(format, &[stream.as_bytes()]);
+        prop_assert_eq!(kinds_of(format, &cut(stream.as_bytes(), &cuts)), whole.clone());
+        let single: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
+        prop_assert_eq!(kinds_of(format, &single), whole);
+    }
+
+    #[test]
+    fn nothing_that_comes_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), format in any_format()) {
+        let mut relay = Relay::new(Expected::one(format));
+        relay.push(Bytes::from(bytes));
+        let _: Ending = relay.end(true);
+        assert!(relay.held() <= 200 + LONGEST_HELD);
+    }
+}

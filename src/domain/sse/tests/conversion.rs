@@ -1,0 +1,143 @@
+use serde_json::{Value, json};
+
+use super::super::{Format, as_events};
+use super::kinds_of;
+use crate::domain::sse::{Kind, Progress};
+
+/// The data of each event, and the names where there are any.
+fn events(format: Format, body: &Value, include_usage: bool) -> Vec<(Option<String>, Value)> {
+    let text = as_events(format, body.to_string().as_bytes(), include_usage).unwrap();
+    let (kinds, progress) = kinds_of(format, &[text.as_bytes()]);
+    assert_eq!(progress, Progress::Closed);
+    assert!(!kinds.iter().any(|kind| matches!(kind, Kind::Error(_))));
+    text.split_terminator("\n\n")
+        .map(|event| {
+            let field = |name: &str| {
+                event.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(": ")?.to_owned()))
+            };
+            let data = field("data").unwrap();
+            (field("event"), serde_json::from_str(&data).unwrap_or(Value::String(data)))
+        })
+        .collect()
+}
+
+#[test]
+fn a_message_becomes_the_events_that_it_stands_for() {
+    let body = json!({
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "container": null,
+        "content": [
+            {"type": "thinking", "thinking": "hm", "signature": "sig"},
+            {"type": "redacted_thinking", "data": "xyz"},
+            {"type": "text", "text": "hällo\n", "citations": [{"type": "c", "n": 1}]},
+            {"type": "tool_use", "id": "t1", "name": "f", "input": {"a": [1.50, {"b": "c"}]}},
+            {"type": "never_heard_of", "x": {"y": 1}},
+        ],
+        "stop_reason": "tool_use", "stop_sequence": null,
+        "usage": {"input_tokens": 40, "output_tokens": 3, "cache_read_input_tokens": 2},
+    });
+    let events = events(Format::Messages, &body, false);
+    for (name, data) in &events {
+        assert_eq!(name.as_deref(), data["type"].as_str());
+    }
+    // Put together again as clients do it.
+    let mut message = events[0].1["message"].clone();
+    assert_eq!((&message["content"], &message["stop_reason"]), (&json!([]), &Value::Null));
+    assert_eq!(message["usage"], body["usage"]);
+    let mut inputs = String::new();
+    for (_, data) in &events[1..] {
+        let index = usize::try_from(data["index"].as_u64().unwrap_or_default()).unwrap();
+        match data["type"].as_str().unwrap() {
+            "content_block_start" => {
+                let blocks = message["content"].as_array_mut().unwrap();
+                assert_eq!(blocks.len(), index);
+                blocks.push(data["content_block"].clone());
+            }
+            "content_block_delta" => {
+                let block = &mut message["content"][index];
+                let delta = &data["delta"];
+                match delta["type"].as_str().unwrap() {
+                    "text_delta" => {
+                        block["text"] =
+                            format!("{}{}", block["text"].as_str().unwrap(), delta["text"].as_str().unwrap()).into();
+                    }
+                    "thinking_delta" => block["thinking"] = delta["thinking"].clone(),
+                    "signature_delta" => block["signature"] = delta["signature"].clone(),
+                    "citations_delta" => block["citations"] = json!([delta["citation"]]),
+                    "input_json_delta" => inputs.push_str(delta["partial_json"].as_str().unwrap()),
+                    other => panic!("{other}"),
+                }
+            }
+            "content_block_stop" if !inputs.is_empty() => {
+                assert_eq!(message["content"][index]["input"], json!({}));
+                message["content"][index]["input"] = serde_json::from_str(&std::mem::take(&mut inputs)).unwrap();
+            }
+            "content_block_stop" | "message_stop" => {}
+            "message_delta" => {
+                message["stop_reason"] = data["delta"]["stop_reason"].clone();
+                assert_eq!(data["usage"], body["usage"]);
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(message, body);
+}
+
+#[test]
+fn a_chat_completion_becomes_its_chunks() {
+    let body = json!({
+        "id": "c1", "object": "chat.completion", "created": 1, "model": "m", "system_fingerprint": "fp",
+        "choices": [{
+            "index": 0, "logprobs": null, "finish_reason": "tool_calls",
+            "message": {
+                "role": "assistant", "content": "hi", "refusal": null, "reasoning_content": "hm",
+                "tool_calls": [{"id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+            },
+        }],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+    });
+    for include_usage in [true, false] {
+        let events = events(Format::Chat, &body, include_usage);
+        let (done, chunks) = events.split_last().unwrap();
+        assert_eq!(done.1, "[DONE]");
+        let mut message = json!({});
+        for (name, chunk) in chunks {
+            assert_eq!(*name, None);
+            assert_eq!(
+                (&chunk["object"], &chunk["id"], &chunk["system_fingerprint"]),
+                (&json!("chat.completion.chunk"), &json!("c1"), &json!("fp"))
+            );
+            for (name, value) in chunk["choices"][0]["delta"].as_object().into_iter().flatten() {
+                message[name] = value.clone();
+            }
+        }
+        assert_eq!(
+            message,
+            json!({
+                "role": "assistant", "content": "hi", "reasoning_content": "hm",
+                "tool_calls": [{"index": 0, "id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+            })
+        );
+        let last = &chunks.last().unwrap().1;
+        if include_usage {
+            assert_eq!((&last["choices"], &last["usage"]), (&json!([]), &body["usage"]));
+        } else {
+            assert_eq!(last["choices"][0]["finish_reason"], "tool_calls");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_answer_becomes_no_events() {
+    for (format, body) in [
+        (Format::Messages, "{}"),
+        (Format::Messages, "[]"),
+        (Format::Messages, r#"{"role":"assistant","content":"text"}"#),
+        (Format::Messages, r#"{"content":[]}"#),
+        (Format::Chat, "{}"),
+        (Format::Chat, r#"{"choices":[{"text":"x"}]}"#),
+        (Format::Completions, r#"{"choices":[{"text":"x"}]}"#),
+        (Format::Responses, r#"{"output":[]}"#),
+    ] {
+        assert_eq!(as_events(format, body.as_bytes(), false), None, "{body}");
+    }
+}

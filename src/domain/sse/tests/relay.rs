@@ -1,0 +1,183 @@
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::super::ending::{Break, error_event};
+use super::super::relay::{Ending, Failure, LONGEST_HELD, Relay};
+use super::super::{Expected, Format};
+use super::{any_format, any_stream, cut};
+
+fn relay(format: Format, pieces: &[&[u8]]) -> Relay {
+    let mut relay = Relay::new(Expected::one(format));
+    for piece in pieces {
+        relay.push(Bytes::copy_from_slice(piece));
+    }
+    relay
+}
+
+fn out(relay: &mut Relay) -> String {
+    let pieces: Vec<u8> = std::iter::from_fn(|| relay.pop()).flatten().collect();
+    String::from_utf8(pieces).unwrap()
+}
+
+const CONTENT: &str = "event: content_block_delta\ndata: {\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"}}\n\n";
+const STOP: &str = "event: message_delta\ndata: {\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n";
+const CLOSING: &str = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+const FINISH: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+
+#[test]
+fn a_torn_event_is_held_back_until_it_is_whole() {
+    let mut relay = relay(Format::Messages, &[CONTENT.as_bytes(), b"event: pi"]);
+    assert_eq!(out(&mut relay), CONTENT);
+    relay.push(Bytes::from_static(b"ng\ndata: {}\n"));
+    assert_eq!(out(&mut relay), "");
+    relay.push(Bytes::from_static(b"\n: next"));
+    assert_eq!(out(&mut relay), "event: ping\ndata: {}\n\n");
+    assert_eq!(relay.end(true), Ending::Broken);
+    assert_eq!(out(&mut relay), "");
+}
+
+#[test]
+fn an_event_that_is_too_long_to_be_held_flows() {
+    let long = "x".repeat(LONGEST_HELD);
+    let mut relay = relay(Format::Messages, &[b"data: ", long.as_bytes()]);
+    assert!(relay.is_within_event());
+    assert_eq!(out(&mut relay).len(), LONGEST_HELD + 6);
+    relay.push(Bytes::from_static(b"y"));
+    assert_eq!((out(&mut relay).as_str(), relay.end(false)), ("y", Ending::Broken));
+    relay.push(Bytes::from_static(b"\n\n: next"));
+    assert!(!relay.is_within_event());
+    assert_eq!(out(&mut relay), "\n\n");
+}
+
+#[test]
+fn what_an_answer_lacks_but_its_closing_event_is_supplied() {
+    for (format, stream, passed, in_order, ending) in [
+        (
+            Format::Messages,
+            format!("{CONTENT}{STOP}{CLOSING}"),
+            format!("{CONTENT}{STOP}{CLOSING}"),
+            true,
+            Ending::Whole,
+        ),
+        (
+            Format::Messages,
+            format!("{CONTENT}{STOP}"),
+            format!("{CONTENT}{STOP}"),
+            true,
+            Ending::Supplied(CLOSING.into()),
+        ),
+        (
+            Format::Messages,
+            format!("{STOP}event: message_st"),
+            STOP.to_owned(),
+            false,
+            Ending::Supplied(CLOSING.into()),
+        ),
+        (
+            Format::Messages,
+            format!("{STOP}{CLOSING}").trim_end().to_owned(),
+            format!("{STOP}{CLOSING}"),
+            true,
+            Ending::Whole,
+        ),
+        (
+            Format::Messages,
+            format!("{STOP}{CLOSING}").trim_end().to_owned(),
+            STOP.to_owned(),
+            false,
+            Ending::Supplied(CLOSING.into()),
+        ),
+        (Format::Messages, CONTENT.to_owned(), CONTENT.to_owned(), true, Ending::Broken),
+        (Format::Chat, FINISH.to_owned(), FINISH.to_owned(), false, Ending::Supplied("data: [DONE]\n\n".into())),
+        (
+            Format::Chat,
+            FINISH.trim_end().to_owned(),
+            FINISH.to_owned(),
+            true,
+            Ending::Supplied("data: [DONE]\n\n".into()),
+        ),
+        (Format::Chat, format!("{FINISH}data: [DONE]\n"), format!("{FINISH}data: [DONE]\n\n"), true, Ending::Whole),
+        (
+            Format::Chat,
+            FINISH.replace('\n', "\r"),
+            FINISH.replace('\n', "\r"),
+            true,
+            Ending::Supplied("\ndata: [DONE]\n\n".into()),
+        ),
+        (
+            Format::Responses,
+            "event: response.output_text.done\ndata: {}\n\n".to_owned(),
+            "event: response.output_text.done\ndata: {}\n\n".to_owned(),
+            true,
+            Ending::Broken,
+        ),
+    ] {
+        let mut relay = relay(format, &[stream.as_bytes()]);
+        let found = relay.end(in_order);
+        assert_eq!((found, out(&mut relay)), (ending, passed), "{stream}");
+    }
+}
+
+#[test]
+fn behind_an_error_nothing_comes() {
+    let error = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"m\"}}\n\n";
+    let mut relay = relay(Format::Messages, &[format!("{CONTENT}{error}{CONTENT}").as_bytes(), CONTENT.as_bytes()]);
+    assert_eq!(out(&mut relay), CONTENT);
+    let Some(Failure { event, .. }) = relay.take_failure() else { panic!("no failure") };
+    assert_eq!(event.as_deref(), Some(error.as_bytes()));
+    assert_eq!((relay.take_failure(), out(&mut relay).as_str()), (None, ""));
+}
+
+#[test]
+fn an_error_that_clients_would_pass_over_is_withheld() {
+    let error = "data: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"m\"}}\n\n";
+    let mut relay = relay(Format::Messages, &[CONTENT.as_bytes(), error.as_bytes()]);
+    assert_eq!(out(&mut relay), CONTENT);
+    assert_eq!(relay.take_failure().unwrap().event, None);
+}
+
+#[test]
+fn error_events_are_exact_to_the_byte() {
+    for (format, event) in [
+        (
+            Format::Messages,
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"a \\\"b\\\"\"}}\n\n",
+        ),
+        (
+            Format::Chat,
+            "data: {\"error\":{\"message\":\"a \\\"b\\\"\",\"type\":\"server_error\",\"param\":null,\"code\":null}}\n\n",
+        ),
+        (
+            Format::Responses,
+            "event: error\ndata: {\"type\":\"error\",\"code\":\"server_error\",\"message\":\"a \\\"b\\\"\",\"param\":null,\"sequence_number\":7}\n\n",
+        ),
+    ] {
+        assert_eq!(error_event(format, "a \"b\"", 7), event);
+    }
+    let message = Break::Silent.message("req-1", " Ask #llm. ");
+    assert!(message.ends_with(" (request req-1) Ask #llm."), "{message}");
+}
+
+proptest! {
+    #[test]
+    fn what_is_let_out_is_what_came_up_to_the_last_whole_event(
+        stream in any_stream(),
+        cuts in prop::collection::vec(any::<prop::sample::Index>().prop_map(|index| index.index(4096)), 0..12),
+        torn in "[a-z: ]{0,9}",
+        format in any_format(),
+    ) {
+        let whole = format!("{stream}{torn}");
+        let mut relay = relay(format, &cut(whole.as_bytes(), &cuts));
+        let mut passed = out(&mut relay);
+        if let Some(Failure { event, .. }) = relay.take_failure() {
+            prop_assert!(stream.starts_with(&passed));
+            if let Some(event) = event {
+                passed.push_str(std::str::from_utf8(&event).unwrap());
+                // A line feed behind a carriage return may have been cut off from its event.
+                prop_assert!(stream.starts_with(&passed));
+            }
+        } else {
+            prop_assert_eq!(passed, stream);
+        }
+    }
+}

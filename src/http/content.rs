@@ -1,0 +1,108 @@
+//! An upstream's body as its content: on the LLM paths decompressed, although nobody had asked for compression.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+
+use crate::upstream::{Body, BodyError, Coding, Decoder, Undecodable};
+
+/// Why an answer's content did not come whole.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ContentError {
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    #[error(transparent)]
+    Undecodable(#[from] Undecodable),
+}
+
+/// Whether the gateway can look into an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Legibility {
+    Readable,
+    /// It is coded in a way that the gateway does not know.
+    Coded,
+}
+
+/// The content of an answer, piece by piece. Pieces are never empty.
+#[derive(Debug)]
+pub(super) struct Content {
+    body: Body,
+    decoder: Option<Decoder>,
+    is_over: bool,
+}
+
+impl Content {
+    /// The body as it came.
+    pub(super) fn untouched(body: Body) -> Self {
+        Self { body, decoder: None, is_over: false }
+    }
+
+    /// The body decoded, if it has to be; the headers then no longer say that it is coded, nor how long it was.
+    pub(super) fn decoded(body: Body, headers: &mut HeaderMap) -> Result<(Self, Legibility), Undecodable> {
+        let codings: Vec<&str> = headers
+            .get_all(CONTENT_ENCODING)
+            .flat_map(|value| value.to_str().unwrap_or("?").split(','))
+            .map(str::trim)
+            .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
+            .collect();
+        let coding = match codings.as_slice() {
+            [] => return Ok((Self::untouched(body), Legibility::Readable)),
+            [only] => Coding::named(only),
+            [_, _, ..] => None,
+        };
+        let Some(coding) = coding else { return Ok((Self::untouched(body), Legibility::Coded)) };
+        headers.remove(CONTENT_ENCODING);
+        headers.remove(CONTENT_LENGTH);
+        Ok((Self { body, decoder: Some(Decoder::new(coding)?), is_over: false }, Legibility::Readable))
+    }
+
+    /// Whether the piece before was the last one. Where this is not known yet, the end of the stream shows it.
+    pub(super) fn is_finished(&self) -> bool {
+        self.decoder.is_none() && self.body.is_finished()
+    }
+
+    /// How many bytes are still to come, where that is known.
+    pub(super) fn remaining_length(&self) -> Option<u64> {
+        if self.decoder.is_some() { None } else { self.body.remaining_length() }
+    }
+
+    fn finish(&mut self) -> Result<Option<Bytes>, ContentError> {
+        self.is_over = true;
+        Ok(self.decoder.as_mut().map(Decoder::finish).transpose()?.flatten())
+    }
+}
+
+impl Stream for Content {
+    type Item = Result<Bytes, ContentError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if self.is_over {
+                return Poll::Ready(None);
+            }
+            match self.decoder.as_mut().map(Decoder::next_piece).transpose() {
+                Ok(Some(Some(piece))) => return Poll::Ready(Some(Ok(piece))),
+                Ok(Some(None) | None) => {}
+                Err(error) => {
+                    self.is_over = true;
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+            }
+            match (ready!(self.body.poll_next_unpin(cx)), &mut self.decoder) {
+                (Some(Ok(piece)), Some(decoder)) => decoder.feed(piece),
+                // That a compressed body is whole is proved by its own end, where TLS was not closed as it should be.
+                (None, _) | (Some(Err(BodyError::Unclosed)), Some(_)) => {
+                    return Poll::Ready(self.finish().transpose());
+                }
+                (Some(Err(error)), _) => {
+                    self.is_over = true;
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                (Some(Ok(piece)), None) => return Poll::Ready(Some(Ok(piece))),
+            }
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! An event stream on its way to the client, with the lease that it is drawn on.
+//!
+//! Whole events alone go out. A stream that does not come to its own end is either completed, where only the closing event
+//! is missing, or ends so that no client takes it for whole: by the protocol's error event, or by a broken connection.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_web::http::header::{HeaderMap, HeaderValue, USER_AGENT};
+use bytes::Bytes;
+use futures_util::{FutureExt, Stream, StreamExt};
+use tokio::time::Sleep;
+
+use super::body::{BrokenOff, TAKING};
+use super::connection::ClientSide;
+use super::content::Content;
+use super::settling::{Settling, Verdict};
+use super::times::deadline;
+use crate::domain::classify::{AnswerHead, Judgement, Wanted, WhoseCredential, Words, classify_answer};
+use crate::domain::limits::Limits;
+use crate::domain::outcome_table::{Class, PathKind};
+use crate::domain::rules::Rules;
+use crate::domain::sse::{Break, Ending, Failure, Format, Progress, Relay, StreamError, error_event};
+use crate::settings::OnBreak;
+
+/// How long the end of the framing is waited for behind the closing event, so that the connection may be used again.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How a client learns that its stream broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// By the protocol's error event.
+    Event,
+    /// By a broken connection.
+    Abort,
+}
+
+impl Manner {
+    /// As the operator wants it for this client. Claude Code streams again after a broken connection, with back-off; after an
+    /// event it asks once more without streaming.
+    pub(super) fn of(on_break: OnBreak, headers: &HeaderMap) -> Self {
+        let agent = headers.get(USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
+        match on_break {
+            OnBreak::Abort => Self::Abort,
+            OnBreak::Auto if agent.starts_with(b"claude-cli/") => Self::Abort,
+            OnBreak::Auto | OnBreak::Event => Self::Event,
+        }
+    }
+}
+
+/// What an error inside of a stream is judged by.
+#[derive(Clone, Debug)]
+pub(super) struct StreamFacts {
+    pub(super) path: PathKind,
+    pub(super) status: u16,
+    pub(super) credential: WhoseCredential,
+    /// The model that was sent upstream.
+    pub(super) model: Option<String>,
+    pub(super) words: Words,
+    /// What the answer's head told of limits.
+    pub(super) limits: Limits,
+    pub(super) rules: Rules,
+}
+
+impl StreamFacts {
+    /// Judges an error as if it had been the whole answer.
+    pub(super) fn judge(&self, error: &StreamError) -> Judgement {
+        let head = AnswerHead {
+            status: self.status,
+            content_type: Some("application/json"),
+            credential: self.credential,
+            wanted: Wanted::Stream,
+            model: self.model.as_deref(),
+            limits: &self.limits,
+            rules: &self.rules,
+        };
+        classify_answer(self.path, &head, Some(error.body.as_bytes()), self.words)
+    }
+}
+
+/// A stream that has passed the gate.
+pub(super) struct PassingEvents {
+    pub(super) relay: Box<Relay>,
+    pub(super) format: Format,
+    pub(super) facts: StreamFacts,
+    /// What it is if it ends well.
+    pub(super) judgement: Judgement,
+    pub(super) manner: Manner,
+    /// The longest silence between two pieces.
+    pub(super) idle: Duration,
+}
+
+/// What a message to the client's developer tells besides what is the matter.
+pub(super) struct Signature {
+    pub(super) request_id: String,
+    pub(super) help: Arc<str>,
+}
+
+/// What comes behind the last bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    End,
+    BreakOff,
+}
+
+enum State {
+    Flowing,
+    /// The verdict on the failure is awaited, then these bytes are the last: whoever has seen the end can rely on it.
+    Judging {
+        verdict: Verdict,
+        last: Option<Bytes>,
+        then: Then,
+    },
+    /// What was passed on goes out: breaking off loses what has not.
+    Breaking(Pin<Box<dyn Future<Output = ()>>>),
+    Over,
+}
+
+/// The body of an answer that is an event stream.
+pub(super) struct EventBody {
+    passing: PassingEvents,
+    /// What still comes; given up as soon as nothing more of it is wanted.
+    content: Option<Content>,
+    signature: Signature,
+    settling: Settling,
+    client: ClientSide,
+    overdue: Pin<Box<Sleep>>,
+    is_waiting: bool,
+    state: State,
+}
+
+impl fmt::Debug for EventBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventBody").field("format", &self.passing.format).finish_non_exhaustive()
+    }
+}
+
+impl EventBody {
+    pub(super) fn new(
+        passing: PassingEvents,
+        content: Content,
+        settling: Settling,
+        client: ClientSide,
+        signature: Signature,
+    ) -> Self {
+        let overdue = Box::pin(tokio::time::sleep(passing.idle));
+        let state = State::Flowing;
+        let content = Some(content);
+        let mut body = Self { passing, content, signature, settling, client, overdue, is_waiting: false, state };
+        body.settle_if_closed();
+        body
+    }
+
+    fn has_closed(&self) -> bool {
+        self.passing.relay.progress() == Progress::Closed
+    }
+
+    /// Behind the closing event nothing can go wrong any more.
+    fn settle_if_closed(&mut self) {
+        if self.has_closed() {
+            self.settling.whole(&self.passing.judgement);
+        }
+    }
+
+    /// Waits for the upstream, or goes on to the next state.
+    fn poll_flow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(failure) = self.passing.relay.take_failure() {
+            self.fail(failure);
+            return Poll::Ready(());
+        }
+        if !std::mem::replace(&mut self.is_waiting, true) {
+            // Silence is counted from when the upstream is asked: until then the client had not taken what there was.
+            let patience = if self.has_closed() { LINGER } else { self.passing.idle };
+            self.overdue.as_mut().reset(deadline(patience));
+            self.settling.waits_for_endpoint();
+        }
+        let Some(content) = &mut self.content else {
+            self.state = State::Over;
+            return Poll::Ready(());
+        };
+        match content.poll_next_unpin(cx) {
+            Poll::Pending if self.overdue.poll_unpin(cx).is_pending() => return Poll::Pending,
+            Poll::Pending => self.end(false, Break::Silent, Break::Silent.note()),
+            Poll::Ready(next) => {
+                self.is_waiting = false;
+                self.settling.waits_for_client();
+                match next {
+                    Some(Ok(piece)) => {
+                        self.passing.relay.push(piece);
+                        self.settle_if_closed();
+                    }
+                    Some(Err(error)) => self.end(false, Break::Torn, &error.to_string()),
+                    None => self.end(true, Break::Unfinished, Break::Unfinished.note()),
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// No more comes.
+    fn end(&mut self, in_order: bool, why: Break, note: &str) {
+        self.content = None;
+        match self.passing.relay.end(in_order) {
+            Ending::Whole => {
+                self.settling.whole(&self.passing.judgement);
+                self.state = State::Over;
+            }
+            Ending::Supplied(last) => {
+                self.settling.whole(&self.passing.judgement);
+                let verdict: Verdict = Box::pin(std::future::ready(()));
+                self.state = State::Judging { verdict, last: Some(last), then: Then::End };
+            }
+            Ending::Broken => match self.passing.relay.take_failure() {
+                Some(failure) => self.fail(failure),
+                None => self.break_off(why, &Judgement::of_fault(Class::Stream, note)),
+            },
+        }
+    }
+
+    /// The upstream's own error event, behind which nothing comes.
+    fn fail(&mut self, failure: Failure) {
+        let judgement = self.passing.facts.judge(&failure.error);
+        match failure.event {
+            Some(event) => self.close(&judgement, Some(event)),
+            None => self.break_off(Break::Failed, &judgement),
+        }
+    }
+
+    fn break_off(&mut self, why: Break, judgement: &Judgement) {
+        let PassingEvents { relay, format, manner, .. } = &self.passing;
+        let event = match manner {
+            Manner::Abort => None,
+            // A part of an event has gone out: whatever comes behind it would belong to that.
+            Manner::Event if relay.is_within_event() => None,
+            Manner::Event => {
+                let message = why.message(&self.signature.request_id, &self.signature.help);
+                Some(relay.behind(&error_event(*format, &message, relay.next_number())))
+            }
+        };
+        self.close(judgement, event);
+    }
+
+    /// The answer has failed. The event, or without one the breaking of the connection, tells the client; where HTTP can't
+    /// tell a clean end from a break, both.
+    fn close(&mut self, judgement: &Judgement, event: Option<Bytes>) {
+        self.content = None;
+        let verdict = self.settling.failed(judgement);
+        let then = match &event {
+            Some(_) if !self.client.speaks_http_10() => Then::End,
+            Some(_) | None => Then::BreakOff,
+        };
+        self.state = State::Judging { verdict, last: event, then };
+    }
+}
+
+impl Stream for EventBody {
+    type Item = Result<Bytes, BrokenOff>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(piece) = self.passing.relay.pop() {
+                if self.passing.relay.progress() > Progress::Preamble {
+                    self.settling.piece_goes_out();
+                }
+                return Poll::Ready(Some(Ok(piece)));
+            }
+            match &mut self.state {
+                State::Flowing => {
+                    if self.poll_flow(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
+                State::Judging { verdict, last, then } => {
+                    if verdict.poll_unpin(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    let (last, then) = (last.take(), *then);
+                    self.state = match then {
+                        Then::End => State::Over,
+                        Then::BreakOff => State::Breaking(Box::pin(self.client.clone().break_off(TAKING))),
+                    };
+                    if let Some(last) = last {
+                        return Poll::Ready(Some(Ok(last)));
+                    }
+                }
+                State::Breaking(breaking) => {
+                    if breaking.poll_unpin(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    self.state = State::Over;
+                    return Poll::Ready(Some(Err(BrokenOff)));
+                }
+                State::Over => return Poll::Ready(None),
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The gate: a stream is held back until its first content, so that what fails before can be asked of another endpoint
+//! without the client's seeing anything of it.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::content::{Content, ContentError};
+use super::scope::AttemptScope;
+use super::times::deadline;
+use crate::domain::sse::{Break, Expected, Failure, Progress, Relay};
+use crate::upstream::BodyError;
+
+/// The most that is held back of one stream, in bytes. What is longer is passed on as it is.
+const HELD_AT_MOST: usize = 256 << 10;
+
+/// How long a stream may keep the gate shut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GateTimes {
+    /// When its first event is overdue.
+    pub(super) first_event: Instant,
+    /// From that event to the first content.
+    pub(super) first_content: Duration,
+}
+
+/// What came of a stream at the gate.
+pub(super) enum AtGate {
+    /// It may be passed on: what has come is in the relay.
+    Open(Box<Relay>),
+    /// It has ended itself with an error.
+    Failed(Failure),
+    /// It has ended, or broken off, with nothing but its preamble. In words for logs.
+    Broken(String),
+    /// Its first event did not come in time.
+    TooSlow,
+}
+
+/// Reads a stream as far as is needed to see that it is one.
+pub(super) async fn wait_at_gate(
+    content: &mut Content,
+    expected: Expected,
+    times: GateTimes,
+    scope: &AttemptScope,
+) -> AtGate {
+    let mut relay = Box::new(Relay::new(expected));
+    let mut due = times.first_event;
+    loop {
+        let fault = match timeout_at(due, content.next()).await {
+            Err(_) if relay.has_seen_event() => return AtGate::Open(relay),
+            Err(_) => return AtGate::TooSlow,
+            Ok(Some(Ok(piece))) => {
+                scope.waits_for_endpoint();
+                let had_seen_event = relay.has_seen_event();
+                relay.push(piece);
+                if is_open(&relay) {
+                    return AtGate::Open(relay);
+                }
+                if let Some(failure) = relay.take_failure() {
+                    return AtGate::Failed(failure);
+                }
+                if relay.has_seen_event() && !had_seen_event {
+                    due = deadline(times.first_content);
+                }
+                continue;
+            }
+            Ok(None) => None,
+            Ok(Some(Err(fault))) => Some(fault),
+        };
+        // The last event may lack nothing but its blank line.
+        relay.end(fault.is_none());
+        if is_open(&relay) {
+            return AtGate::Open(relay);
+        }
+        return match (relay.take_failure(), fault) {
+            (Some(failure), _) => AtGate::Failed(failure),
+            (None, None | Some(ContentError::Body(BodyError::Unclosed))) => {
+                AtGate::Broken("the stream ended before its first content".to_owned())
+            }
+            (None, Some(fault)) => AtGate::Broken(format!("{} before its first content: {fault}", Break::Torn.note())),
+        };
+    }
+}
+
+/// What has content is passed on even where an error stands behind that: it must not matter how the bytes were cut.
+fn is_open(relay: &Relay) -> bool {
+    relay.progress() > Progress::Preamble || relay.held() > HELD_AT_MOST
+}

@@ -1,0 +1,102 @@
+//! The books of an answer that is being passed on: closed once, at its end, at its breaking, or when the client leaves.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use actix::Addr;
+
+use super::scope::{AttemptScope, RequestScope};
+use crate::actors::messages::{Doubt, Judged};
+use crate::actors::registry::Registry;
+use crate::domain::classify::Judgement;
+use crate::domain::ids::Ticket;
+use crate::domain::opinions::Failed;
+use crate::domain::outcome::Outcome;
+use crate::domain::outcome_table::PathKind;
+
+/// Comes when what a failure brings about has taken effect: whoever sees the end after that can rely on it.
+pub(super) type Verdict = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The attempt and the request to which an answer belongs, until they are over.
+#[derive(Debug)]
+pub(super) struct Settling {
+    open: Option<(AttemptScope, RequestScope)>,
+    doubt: Option<Doubt>,
+    path: PathKind,
+    registry: Addr<Registry>,
+}
+
+impl Settling {
+    /// `doubt` is what the registry is told of the request and its earlier failures should this answer fail too.
+    pub(super) fn new(
+        attempt: AttemptScope,
+        request: RequestScope,
+        doubt: Option<Doubt>,
+        path: PathKind,
+        registry: Addr<Registry>,
+    ) -> Self {
+        Self { open: Some((attempt, request)), doubt, path, registry }
+    }
+
+    /// A piece that counts as the beginning of the answer goes out; the first one is noted.
+    pub(super) fn piece_goes_out(&mut self) {
+        if let Some((_, request)) = &mut self.open {
+            request.piece();
+        }
+    }
+
+    /// The endpoint is waited for from now on.
+    pub(super) fn waits_for_endpoint(&self) {
+        if let Some((attempt, _)) = &self.open {
+            attempt.waits_for_endpoint();
+        }
+    }
+
+    /// The endpoint has sent something.
+    pub(super) fn waits_for_client(&self) {
+        if let Some((attempt, _)) = &self.open {
+            attempt.waits_for_client();
+        }
+    }
+
+    /// The answer is whole. Said before its end goes out: whoever has the whole answer can rely on the stats.
+    pub(super) fn whole(&mut self, judgement: &Judgement) {
+        if let Some((attempt, request)) = self.open.take() {
+            attempt.end(judgement, self.path);
+            request.end_whole();
+        }
+    }
+
+    /// The answer has failed in its midst.
+    pub(super) fn failed(&mut self, judgement: &Judgement) -> Verdict {
+        let Some((attempt, mut request)) = self.open.take() else { return Box::pin(std::future::ready(())) };
+        let ticket = attempt.lease().map(|lease| lease.ticket().clone());
+        let doubt = self
+            .doubt
+            .take()
+            .zip(ticket.clone())
+            .map(|(doubt, ticket)| with_failure(doubt, ticket, judgement, self.path));
+        request.tried(judgement, attempt.elapsed());
+        attempt.end(judgement, self.path);
+        request.end_broken();
+        let registry = self.registry.clone();
+        Box::pin(async move {
+            if let Some(ticket) = ticket {
+                // Should the registry be gone, the process is ending anyway.
+                let _ = registry.send(Judged(ticket.serial)).await;
+            }
+            if let Some(doubt) = doubt {
+                registry.do_send(doubt);
+            }
+        })
+    }
+}
+
+/// The request has failed for good, and this was its last failure.
+fn with_failure(mut doubt: Doubt, ticket: Ticket, judgement: &Judgement, path: PathKind) -> Doubt {
+    if let Outcome::Failure(kind) = judgement.rule(path).outcome {
+        let (status, error) = (judgement.status, judgement.error.clone());
+        doubt.failures.push(Failed { ticket, kind, status, error });
+    }
+    doubt
+}

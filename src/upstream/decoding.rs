@@ -1,0 +1,292 @@
+//! Undoes the compression of an answer (RFC 9110, section 8.4), piece by piece: what has come can be read at once, and
+//! however little may stand for however much, only so much of it is there at a time.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
+use bytes::{Buf, Bytes};
+use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use zstd::stream::raw::{Decoder as ZstdDecoder, InBuffer, Operation, OutBuffer};
+use zstd::zstd_safe::DParameter;
+
+/// The most that a step gives, in bytes, where the coding lets it be bounded.
+const STEP: usize = 64 << 10;
+/// The most that a step of the deflate family takes in: there a byte stands for 1032 at most, so this for about half a MiB.
+const DEFLATE_STEP: usize = 512;
+/// The largest window of zstd that HTTP allows, as a power of two (RFC 9659).
+const ZSTD_WINDOW: u32 = 23;
+
+/// A coding that can be undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// RFC 1952, also in several members.
+    Gzip,
+    /// RFC 1950, and what some senders take for it: RFC 1951 without the frame.
+    Deflate,
+    /// RFC 7932
+    Brotli,
+    /// RFC 8878
+    Zstd,
+}
+
+impl Coding {
+    /// The coding of this name, in any case.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let names = [
+            ("gzip", Self::Gzip),
+            ("x-gzip", Self::Gzip),
+            ("deflate", Self::Deflate),
+            ("br", Self::Brotli),
+            ("zstd", Self::Zstd),
+        ];
+        names.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, coding)| coding)
+    }
+}
+
+/// What came is not what its coding says.
+#[derive(Debug, thiserror::Error)]
+#[error("the upstream's answer can't be decompressed")]
+pub struct Undecodable(#[source] io::Error);
+
+impl From<io::Error> for Undecodable {
+    fn from(error: io::Error) -> Self {
+        Self(error)
+    }
+}
+
+type Brotli = BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>;
+
+enum State {
+    Gzip(MultiGzDecoder<Vec<u8>>),
+    /// Which of the two it is shows in the first two bytes.
+    DeflateUnseen(Vec<u8>),
+    Zlib(ZlibDecoder<Vec<u8>>),
+    Deflate(DeflateDecoder<Vec<u8>>),
+    Brotli {
+        state: Box<Brotli>,
+        has_more: bool,
+        is_over: bool,
+    },
+    Zstd {
+        decoder: ZstdDecoder<'static>,
+        has_more: bool,
+        is_between_frames: bool,
+    },
+}
+
+/// Decompresses one body.
+pub struct Decoder {
+    state: State,
+    input: Bytes,
+    has_begun: bool,
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder").field("undecoded", &self.input.len()).finish_non_exhaustive()
+    }
+}
+
+impl Decoder {
+    /// A decoder for a body that is about to come.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no memory for it.
+    pub fn new(coding: Coding) -> Result<Self, Undecodable> {
+        let state = match coding {
+            Coding::Gzip => State::Gzip(MultiGzDecoder::new(Vec::new())),
+            Coding::Deflate => State::DeflateUnseen(Vec::new()),
+            Coding::Brotli => {
+                let alloc = StandardAlloc::default;
+                State::Brotli {
+                    state: Box::new(BrotliState::new(alloc(), alloc(), alloc())),
+                    has_more: false,
+                    is_over: false,
+                }
+            }
+            Coding::Zstd => {
+                let mut decoder = ZstdDecoder::new()?;
+                decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW))?;
+                State::Zstd { decoder, has_more: false, is_between_frames: true }
+            }
+        };
+        Ok(Self { state, input: Bytes::new(), has_begun: false })
+    }
+
+    /// Takes the next piece in. The piece before has been decoded: [`Self::next_piece`] has given `None`.
+    pub fn feed(&mut self, piece: Bytes) {
+        self.has_begun |= !piece.is_empty();
+        self.input = piece;
+    }
+
+    /// Whether there may be more to read before more is fed.
+    pub fn has_more(&self) -> bool {
+        let is_held = match &self.state {
+            State::Gzip(_) | State::DeflateUnseen(_) | State::Zlib(_) | State::Deflate(_) => false,
+            State::Brotli { has_more, .. } | State::Zstd { has_more, .. } => *has_more,
+        };
+        is_held || !self.input.is_empty()
+    }
+
+    /// The next piece of what was fed, decoded, and never empty; `None` where more has to be fed first.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not what its coding says. Nothing more can be read then.
+    pub fn next_piece(&mut self) -> Result<Option<Bytes>, Undecodable> {
+        while self.has_more() {
+            let piece = self.step()?;
+            if !piece.is_empty() {
+                return Ok(Some(Bytes::from(piece)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The body has ended: is it whole? One of no bytes at all is.
+    ///
+    /// # Errors
+    ///
+    /// Where the coding's own end is missing, or wrong.
+    pub fn finish(&mut self) -> Result<Option<Bytes>, Undecodable> {
+        if !self.has_begun {
+            return Ok(None);
+        }
+        let torn = || Undecodable(io::ErrorKind::UnexpectedEof.into());
+        let rest = match &mut self.state {
+            State::Gzip(decoder) => {
+                decoder.try_finish()?;
+                std::mem::take(decoder.get_mut())
+            }
+            State::Zlib(decoder) => {
+                decoder.try_finish()?;
+                std::mem::take(decoder.get_mut())
+            }
+            State::Deflate(decoder) => {
+                decoder.try_finish()?;
+                std::mem::take(decoder.get_mut())
+            }
+            State::DeflateUnseen(_) => return Err(torn()),
+            State::Brotli { is_over, .. } if !*is_over => return Err(torn()),
+            State::Zstd { is_between_frames, .. } if !*is_between_frames => return Err(torn()),
+            State::Brotli { .. } | State::Zstd { .. } => Vec::new(),
+        };
+        Ok((!rest.is_empty()).then(|| Bytes::from(rest)))
+    }
+
+    fn step(&mut self) -> Result<Vec<u8>, Undecodable> {
+        match &mut self.state {
+            State::Gzip(decoder) => {
+                write_some(decoder, &mut self.input)?;
+                return Ok(std::mem::take(decoder.get_mut()));
+            }
+            State::Zlib(decoder) => {
+                write_some(decoder, &mut self.input)?;
+                return Ok(std::mem::take(decoder.get_mut()));
+            }
+            State::Deflate(decoder) => {
+                write_some(decoder, &mut self.input)?;
+                return Ok(std::mem::take(decoder.get_mut()));
+            }
+            State::Brotli { state, has_more, is_over } => {
+                return step_brotli(state, has_more, is_over, &mut self.input);
+            }
+            State::Zstd { decoder, has_more, is_between_frames } => {
+                return step_zstd(decoder, has_more, is_between_frames, &mut self.input);
+            }
+            State::DeflateUnseen(seen) => {
+                seen.extend_from_slice(&self.input.split_to(self.input.len().min(1)));
+            }
+        }
+        if let State::DeflateUnseen(seen) = &self.state
+            && let [first, second] = **seen
+        {
+            self.state = if is_zlib(first, second) {
+                let mut decoder = ZlibDecoder::new(Vec::new());
+                decoder.write_all(&[first, second])?;
+                State::Zlib(decoder)
+            } else {
+                let mut decoder = DeflateDecoder::new(Vec::new());
+                decoder.write_all(&[first, second])?;
+                State::Deflate(decoder)
+            };
+        }
+        Ok(Vec::new())
+    }
+}
+
+/// Whether these two bytes begin a zlib frame (RFC 1950, section 2.2).
+fn is_zlib(first: u8, second: u8) -> bool {
+    first & 0x0f == 8 && (u16::from(first) * 256 + u16::from(second)).is_multiple_of(31)
+}
+
+/// Writes the next part of the input, and flushes; what was decoded is then in the decoder's own vector.
+fn write_some(decoder: &mut impl Write, input: &mut Bytes) -> Result<(), Undecodable> {
+    let part = input.split_to(input.len().min(DEFLATE_STEP));
+    let mut rest = &*part;
+    while !rest.is_empty() {
+        match decoder.write(rest)? {
+            // Something stands behind the end, which is of no interest to anybody.
+            0 => {
+                input.clear();
+                break;
+            }
+            written => rest = rest.get(written..).unwrap_or_default(),
+        }
+    }
+    decoder.flush()?;
+    Ok(())
+}
+
+fn step_brotli(
+    state: &mut Brotli,
+    has_more: &mut bool,
+    is_over: &mut bool,
+    input: &mut Bytes,
+) -> Result<Vec<u8>, Undecodable> {
+    if *is_over {
+        input.clear();
+        return Ok(Vec::new());
+    }
+    let mut decoded = vec![0; STEP];
+    let (mut left, mut taken, mut room, mut length, mut total) = (input.len(), 0, STEP, 0, 0);
+    let result =
+        BrotliDecompressStream(&mut left, &mut taken, input, &mut room, &mut length, &mut decoded, &mut total, state);
+    input.advance(taken.min(input.len()));
+    decoded.truncate(length);
+    *has_more = false;
+    match result {
+        BrotliResult::ResultSuccess => *is_over = true,
+        BrotliResult::NeedsMoreInput => input.clear(),
+        BrotliResult::NeedsMoreOutput => *has_more = true,
+        BrotliResult::ResultFailure => return Err(Undecodable(io::ErrorKind::InvalidData.into())),
+    }
+    Ok(decoded)
+}
+
+fn step_zstd(
+    decoder: &mut ZstdDecoder<'static>,
+    has_more: &mut bool,
+    is_between_frames: &mut bool,
+    input: &mut Bytes,
+) -> Result<Vec<u8>, Undecodable> {
+    let mut output = vec![0; STEP];
+    let (taken, length, hint) = {
+        let mut from = InBuffer::around(input);
+        let mut to = OutBuffer::around(output.as_mut_slice());
+        let hint = decoder.run(&mut from, &mut to)?;
+        (from.pos(), to.pos(), hint)
+    };
+    input.advance(taken.min(input.len()));
+    output.truncate(length);
+    *is_between_frames = hint == 0;
+    // A full buffer may be all of it; the next step tells.
+    *has_more = length == STEP;
+    Ok(output)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+use std::io::Write;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::{Coding, Decoder};
+
+fn deflated(coding: Coding, text: &[u8]) -> Vec<u8> {
+    let level = flate2::Compression::default();
+    match coding {
+        Coding::Gzip => {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap()
+        }
+        Coding::Deflate => {
+            let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), level);
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap()
+        }
+        Coding::Zstd => zstd::encode_all(text, 3).unwrap(),
+        // There is no encoder here: a metablock that is not compressed (RFC 7932, section 9.2), and the last, empty one.
+        Coding::Brotli => {
+            assert!((1..=1 << 16).contains(&text.len()));
+            let header = (u32::try_from(text.len() - 1).unwrap() << 4) | (1 << 20);
+            let mut bytes = header.to_le_bytes()[..3].to_vec();
+            bytes.extend_from_slice(text);
+            bytes.push(0x03);
+            bytes
+        }
+    }
+}
+
+fn decoded(coding: Coding, pieces: &[&[u8]]) -> Option<Vec<u8>> {
+    let mut decoder = Decoder::new(coding).unwrap();
+    let mut text = Vec::new();
+    for piece in pieces {
+        decoder.feed(Bytes::copy_from_slice(piece));
+        while let Some(piece) = decoder.next_piece().ok()? {
+            assert!(!piece.is_empty() && piece.len() <= 1 << 20);
+            text.extend_from_slice(&piece);
+        }
+        assert!(!decoder.has_more());
+    }
+    text.extend_from_slice(&decoder.finish().ok()?.unwrap_or_default());
+    Some(text)
+}
+
+const CODINGS: [Coding; 4] = [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd];
+
+#[test]
+fn every_coding_is_undone_and_a_torn_one_is_found_out() {
+    let text = b"event: ping\ndata: {\"type\":\"ping\"}\n\n".repeat(100);
+    for coding in CODINGS {
+        let compressed = deflated(coding, &text);
+        assert_eq!(decoded(coding, &[&compressed]).as_deref(), Some(&*text), "{coding:?}");
+        assert_eq!(decoded(coding, &[&compressed[..compressed.len() / 2]]), None, "{coding:?}");
+        assert_eq!(decoded(coding, &[b"{\"type\":\"error\"}"]), None, "{coding:?}");
+        assert_eq!(decoded(coding, &[]), Some(Vec::new()), "{coding:?}");
+    }
+}
+
+#[test]
+fn deflate_without_its_frame_and_gzip_of_two_members_are_read_too() {
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(b"bare").unwrap();
+    assert_eq!(decoded(Coding::Deflate, &[&encoder.finish().unwrap()]).unwrap(), b"bare");
+    let twice = [deflated(Coding::Gzip, b"one "), deflated(Coding::Gzip, b"two")].concat();
+    assert_eq!(decoded(Coding::Gzip, &[&twice]).unwrap(), b"one two");
+}
+
+/// An event must not wait for the next one within the decoder.
+#[test]
+fn what_the_sender_has_flushed_can_be_read_at_once() {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(b"first").unwrap();
+    gzip.flush().unwrap();
+    let mut zstandard = zstd::Encoder::new(Vec::new(), 3).unwrap();
+    zstandard.write_all(b"first").unwrap();
+    zstandard.flush().unwrap();
+    let mut brotli = deflated(Coding::Brotli, b"first");
+    brotli.pop();
+    for (coding, flushed) in
+        [(Coding::Gzip, gzip.get_ref()), (Coding::Zstd, zstandard.get_ref()), (Coding::Brotli, &brotli)]
+    {
+        let mut decoder = Decoder::new(coding).unwrap();
+        decoder.feed(Bytes::copy_from_slice(flushed));
+        let mut text = Vec::new();
+        while let Some(piece) = decoder.next_piece().unwrap() {
+            text.extend_from_slice(&piece);
+        }
+        assert_eq!(text, b"first", "{coding:?}");
+    }
+}
+
+#[test]
+fn a_bomb_comes_out_in_small_pieces() {
+    let bomb = vec![0; 64 << 20];
+    for coding in [Coding::Gzip, Coding::Deflate, Coding::Zstd] {
+        let mut decoder = Decoder::new(coding).unwrap();
+        decoder.feed(Bytes::from(deflated(coding, &bomb)));
+        let first = decoder.next_piece().unwrap().unwrap();
+        assert!(first.len() <= 1 << 20, "{coding:?} gave {} bytes at once", first.len());
+        assert!(decoder.has_more());
+    }
+}
+
+#[test]
+fn codings_are_known_by_their_names() {
+    for (name, coding) in [
+        ("gzip", Some(Coding::Gzip)),
+        ("GZIP", Some(Coding::Gzip)),
+        ("x-gzip", Some(Coding::Gzip)),
+        ("deflate", Some(Coding::Deflate)),
+        ("br", Some(Coding::Brotli)),
+        ("zstd", Some(Coding::Zstd)),
+        ("identity", None),
+        ("gzip, br", None),
+        ("compress", None),
+    ] {
+        assert_eq!(Coding::named(name), coding, "{name}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_split_gives_the_same_bytes(
+        text in prop::collection::vec(any::<u8>(), 1..2000),
+        cuts in prop::collection::vec(0_usize..2000, 0..6),
+    ) {
+        for coding in CODINGS {
+            let compressed = deflated(coding, &text);
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| (*cut).min(compressed.len())).collect();
+            cuts.extend([0, compressed.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<&[u8]> = cuts.windows(2).map(|ends| &compressed[ends[0]..ends[1]]).collect();
+            prop_assert_eq!(decoded(coding, &pieces), Some(text.clone()));
+        }
+    }
+
+    #[test]
+    fn nothing_that_comes_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        for coding in CODINGS {
+            let _ = decoded(coding, &[&bytes]);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A slow client slows its upstream down, and the gateway's memory stays as it is.
+
+use std::time::Duration;
+
+use crate::process::{Process, settings};
+use crate::support::app::{TRAFFIC, body};
+use crate::support::eventually::{LIMIT, eventually};
+use crate::support::raw_client::RawClient;
+use crate::support::upstream::Upstream;
+use crate::support::upstream::step::sse;
+
+/// A piece's content, in bytes, and how many there are: 500 MB in all.
+const PIECE: usize = 50_000;
+const PIECES: usize = 10_000;
+/// By how much the gateway may grow.
+const GROWTH: usize = 64 << 20;
+
+/// The memory that a process has, in bytes (proc(5)).
+fn resident(process: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+#[cfg(target_os = "linux")]
+#[actix_web::test]
+async fn half_a_gigabyte_to_a_slow_client_leaves_the_memory_flat() {
+    let upstream = Upstream::anthropic("a").await;
+    upstream.script([sse(1).flood("flood", PIECES, PIECE).then_end()]);
+    upstream.gates().open("flood");
+    let gateway = Process::start(settings("", &[&upstream])).await;
+    let process = gateway.child.id().unwrap();
+    let mut client = RawClient::connect(gateway.address).await;
+    let before = resident(process);
+    client.send_request("POST", "/v1/messages", &[TRAFFIC], body(true).as_bytes()).await;
+    client.answer_head().await;
+    // Nobody reads: the upstream has to come to a stand, with hardly anything sent.
+    let (mut sent, mut looks_alike) = (0, 0);
+    eventually("the upstream to be stopped", async || {
+        let now = upstream.gates().arrived("flood");
+        looks_alike = if now == sent && now > 0 { looks_alike + 1 } else { 0 };
+        sent = now;
+        looks_alike > 50
+    })
+    .await;
+    assert!(sent * PIECE < GROWTH, "{sent} pieces were sent to a client that reads nothing");
+    let mut most = resident(process);
+    let mut received = 0;
+    let drained = tokio::time::timeout(6 * LIMIT, async {
+        let mut looked_at = 0;
+        while let Ok(piece) = client.piece().await {
+            received += piece.len();
+            if received - looked_at > 10 << 20 {
+                looked_at = received;
+                most = most.max(resident(process));
+            }
+        }
+    });
+    drained.await.unwrap();
+    assert!(received > PIECE * PIECES, "{received} bytes have come");
+    assert!(client.is_reusable(), "the whole of it");
+    let growth = most.saturating_sub(before);
+    assert!(growth < GROWTH, "the gateway grew by {growth} bytes");
+}
+
+/// A client that does not read for long says nothing about its upstream.
+#[actix_web::test]
+async fn a_slow_client_is_no_silence_of_the_upstream() {
+    let upstream = Upstream::anthropic("a").await;
+    upstream.script([sse(1).flood("flood", 200, PIECE).then_end()]);
+    upstream.gates().open("flood");
+    let setup = crate::support::app::Setup::new().section("timeouts", "stream_idle = \"200ms\"");
+    let app = setup.primary(&upstream).start().await;
+    let mut client = RawClient::connect_narrow(app.address()).await;
+    client.send_request("POST", "/v1/messages", &[TRAFFIC], body(true).as_bytes()).await;
+    client.answer_head().await;
+    // The pause itself is what is tested.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let answer = client.rest().await;
+    assert_eq!(answer.events().last().unwrap().name.as_deref(), Some("message_stop"));
+    assert_eq!(app.row("a").await["successes"], 1);
+    app.finish().await;
+}

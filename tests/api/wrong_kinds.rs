@@ -1,0 +1,97 @@
+//! A whole JSON answer, where an event stream was asked for.
+
+use serde_json::{Value, json};
+
+use crate::support::app::TRAFFIC;
+use crate::support::raw_client::{Answer, Ended};
+use crate::support::streaming::Pair;
+use crate::support::upstream::step::status_with;
+
+const JSON: [(&str, &str); 2] = [("content-type", "application/json"), ("request-id", "req_1")];
+
+async fn answered(path: &'static str, request: &Value, body: &Value) -> Answer {
+    let pair = Pair::serving(path).await;
+    pair.a.script_traffic([status_with(200, &JSON, body.to_string())]);
+    let app = pair.strict().start().await;
+    let answer = app.client().await.post(path, &[TRAFFIC], request.to_string()).await;
+    assert_eq!((answer.status, answer.ended, answer.header("x-qcc-endpoint")), (200, Ended::Whole, Some("a")));
+    let row = app.row("a").await;
+    assert_eq!((&row["successes"], &row["failures"]), (&json!(1), &json!(0)));
+    app.finish().await;
+    answer
+}
+
+#[actix_web::test]
+async fn a_message_is_passed_on_as_its_events() {
+    let message = json!({
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "tool_use",
+        "stop_sequence": null, "usage": {"input_tokens": 4, "output_tokens": 2},
+        "content": [
+            {"type": "text", "text": "hällo"},
+            {"type": "tool_use", "id": "t", "name": "f", "input": {"b": 1, "a": [1.50]}},
+        ],
+    });
+    let request = json!({"model": "m", "stream": true, "messages": []});
+    let answer = answered("/v1/messages", &request, &message).await;
+    assert_eq!(answer.header("content-type"), Some("text/event-stream; charset=utf-8"));
+    assert_eq!((answer.header("request-id"), answer.header("x-accel-buffering")), (Some("req_1"), Some("no")));
+    let events = answer.events();
+    let names: Vec<_> = events.iter().map(|event| event.name.as_deref().unwrap()).collect();
+    let block = ["content_block_start", "content_block_delta", "content_block_stop"];
+    assert_eq!(names, [&["message_start"], &block[..], &block[..], &["message_delta", "message_stop"]].concat());
+    let data: Vec<Value> = events.iter().map(|event| serde_json::from_str(&event.data).unwrap()).collect();
+    assert_eq!(data[2]["delta"]["text"], "hällo");
+    // The tool's input keeps its members' order, which JSON values here do not: so it is compared as text.
+    let input = serde_json::to_string(&message["content"][1]["input"]).unwrap();
+    assert_eq!(data[5]["delta"]["partial_json"], input);
+    assert_eq!((&data[7]["delta"]["stop_reason"], &data[7]["usage"]["output_tokens"]), (&json!("tool_use"), &json!(2)));
+}
+
+#[actix_web::test]
+async fn a_chat_completion_is_passed_on_as_its_chunks() {
+    let completion = json!({
+        "id": "c", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "hällo"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+    });
+    for include_usage in [true, false] {
+        let request = json!({
+            "model": "m", "stream": true, "messages": [], "stream_options": {"include_usage": include_usage},
+        });
+        let answer = answered("/v1/chat/completions", &request, &completion).await;
+        let events = answer.events();
+        assert_eq!(events.last().unwrap().data, "[DONE]");
+        let chunks: Vec<Value> =
+            events[..events.len() - 1].iter().map(|event| serde_json::from_str(&event.data).unwrap()).collect();
+        let delta = |index: usize| &chunks[index]["choices"][0]["delta"];
+        assert_eq!((&delta(0)["role"], &delta(1)["content"]), (&json!("assistant"), &json!("hällo")));
+        assert_eq!(chunks[2]["choices"][0]["finish_reason"], "stop");
+        assert_eq!(
+            (chunks.len(), chunks[chunks.len() - 1]["usage"].is_object()),
+            (3 + usize::from(include_usage), include_usage)
+        );
+    }
+}
+
+#[actix_web::test]
+async fn where_there_are_no_such_events_the_answer_is_passed_on_as_it_is() {
+    let request = json!({"model": "m", "stream": true, "input": "x"});
+    for path in ["/v1/responses", "/v1/completions", "/v1/embeddings"] {
+        let body = json!({"id": "x", "output": [], "choices": []});
+        let answer = answered(path, &request, &body).await;
+        assert_eq!((answer.json(), answer.header("content-type")), (body, Some("application/json")), "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn json_that_is_no_answer_is_a_matter_for_the_next_endpoint() {
+    for path in ["/v1/messages", "/v1/chat/completions"] {
+        let pair = Pair::serving(path).await;
+        pair.a.script_traffic([status_with(200, &JSON, r#"{"status":"fine"}"#)]);
+        let app = pair.strict().start().await;
+        let answer = pair.ask(&mut app.client().await).await;
+        assert_eq!((answer.header("x-qcc-endpoint"), answer.ended), (Some("b"), Ended::Whole));
+        assert_eq!(app.row("a").await["isolated_reason"], "body");
+        app.finish().await;
+    }
+}

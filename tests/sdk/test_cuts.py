@@ -1,0 +1,57 @@
+"""A stream that is cut at each of its events: before the first content nobody sees it, behind that the SDK raises, and never is
+a short answer taken for a whole one."""
+
+import anthropic
+import openai
+import pytest
+
+from sdks import CALLS, tell
+from test_calls import shown
+from upstream import CLOSES_AFTER, ENDS_AFTER, SOUND
+
+MANNERS = ["streamed", "async streamed"]
+ROWS = [
+    pytest.param(sdk, name, manner, id=f"{sdk} {name} {manner}")
+    for sdk, calls in CALLS.items()
+    for name, call in calls.items()
+    for manner in MANNERS
+    if not call.get("only_plain")
+]
+
+
+def what_became_of(gateway, sdk, call, manner, first, second):
+    """Whether a cut of the first upstream's stream was hidden by the second, told, or of no consequence."""
+    asked = len(second.requests)
+    try:
+        [answer] = tell(gateway, sdk, call, manner)
+    except (anthropic.APIError, openai.APIError) as error:
+        assert len(second.requests) == asked, "nothing may be asked again behind the first content"
+        assert "Trying again may help" in str(error), error
+        return "told"
+    # The Responses API has an event for it, which its SDK hands on.
+    if answer[-1].get("type") == "error":
+        assert "Trying again may help" in answer[-1]["message"]
+        return "told"
+    speaker = first if len(second.requests) == asked else second
+    assert answer == shown(speaker.requests[-1]["answer"])
+    return "whole" if speaker is first else "hidden"
+
+
+@pytest.mark.parametrize("how", [CLOSES_AFTER, ENDS_AFTER])
+@pytest.mark.parametrize(("sdk", "name", "manner"), ROWS)
+def test_wherever_a_stream_is_cut_the_sdk_shows_it_whole_or_raises(gateway, sdk, name, manner, how, first, second):
+    call = CALLS[sdk][name]
+    tell(gateway, sdk, call, manner)
+    events = len(first.requests[0]["answer"])
+    became = []
+    for point in range(events + 1):
+        first.behaviour = f"{how}{point}"
+        became.append(what_became_of(gateway, sdk, call, manner, first, second))
+        # So few failures isolate nobody.
+        first.behaviour = SOUND
+        tell(gateway, sdk, call, manner, 2)
+    order = ["hidden", "told", "whole"]
+    assert became == sorted(became, key=order.index), became
+    assert set(became) == set(order), became
+    assert became[0] == "hidden" and became[-1] == "whole"
+    assert gateway.settled()["leaks"] == 0
