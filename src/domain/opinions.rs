@@ -105,9 +105,7 @@ impl Opinions {
     pub fn ask(&mut self, endpoint: &EndpointId, asked: NewlyAsked, rest: Duration, now: Moment) -> bool {
         let NewlyAsked { epoch, reason, model, error, about } = asked;
         if self.passed.get(endpoint).is_some_and(|passed| now.since(*passed) < rest) {
-            if let Some(request) = about {
-                self.poison(request, now);
-            }
+            self.was_the_cause(about, now);
             return false;
         }
         if let Some(asked) = self.asked.get_mut(endpoint).filter(|asked| asked.epoch == epoch) {
@@ -161,6 +159,13 @@ impl Opinions {
         self.forget(endpoint);
         self.about_isolated.remove(endpoint);
         self.passed.remove(endpoint);
+    }
+
+    /// The endpoint that the request is about has passed before the doubt came.
+    pub fn was_the_cause(&mut self, request: Option<Fingerprint>, now: Moment) {
+        if let Some(request) = request {
+            self.poison(request, now);
+        }
     }
 
     /// Whether this request was found to be the cause of its failures within the last minute.

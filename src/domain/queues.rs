@@ -76,6 +76,36 @@ pub struct Isolation {
     pub doubted: bool,
 }
 
+impl Isolation {
+    /// Whether failures brought it about that a request may be the cause of.
+    fn is_for_failures(&self) -> bool {
+        match self.reason {
+            Reason::UpstreamStatus | Reason::Timeout | Reason::Body | Reason::Stream => true,
+            Reason::Connect | Reason::Credential | Reason::Account | Reason::Overloaded | Reason::Admin => false,
+        }
+    }
+}
+
+/// That an endpoint has come back, and from what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Recovery {
+    at: Moment,
+    /// The epoch that its isolation ended.
+    ended: Epoch,
+    was_for_failures: bool,
+}
+
+/// What became of a doubt about a failure that has helped to isolate an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubted {
+    /// It is still isolated, in this epoch: it is to be verified at once.
+    Isolated(Epoch),
+    /// It has passed its verification already: nothing remembers it any more.
+    Forgiven,
+    /// It was not isolated for failures of this epoch.
+    Nothing,
+}
+
 /// The evidence on which an endpoint is isolated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
@@ -94,13 +124,13 @@ pub struct Evidence {
 enum Place {
     Home {
         /// When it came back from the failure queue, if ever.
-        recovered: Option<Moment>,
+        recovered: Option<Recovery>,
         /// The failed leases whose verdict is not in yet. While there is one the endpoint is not given out.
         holds: BTreeSet<Serial>,
     },
     Failure(Isolation),
     Disabled {
-        recovered: Option<Moment>,
+        recovered: Option<Recovery>,
         /// Its isolation, which switching off and on must not launder.
         beneath: Option<Isolation>,
     },
@@ -177,7 +207,7 @@ impl Member {
     /// When it came back from the failure queue, if it has and is in its home queue.
     pub fn recovered(&self) -> Option<Moment> {
         match &self.place {
-            Place::Home { recovered, .. } => *recovered,
+            Place::Home { recovered, .. } => recovered.map(|recovery| recovery.at),
             Place::Failure(_) | Place::Disabled { .. } => None,
         }
     }
@@ -296,7 +326,7 @@ impl Queues {
         let member = self.members.get_mut(id).filter(|member| member.epoch == epoch)?;
         let Place::Home { recovered, .. } = &member.place else { return None };
         let Evidence { reason, failures, error, model } = evidence;
-        let in_slow_start = recovered.is_some_and(|at| now.since(at) < slow_start);
+        let in_slow_start = recovered.is_some_and(|recovery| now.since(recovery.at) < slow_start);
         // An admin's word is no relapse: nothing has failed again.
         let relapse = in_slow_start && reason != Reason::Admin;
         let isolation = Isolation {
@@ -320,25 +350,28 @@ impl Queues {
         let Place::Failure(isolation) = &member.place else { return None };
         let ended = isolation.clone();
         member.proven = Proven::Yes;
-        let recovered = (!ended.doubted).then_some(now);
+        let recovery = Recovery { at: now, ended: ended.ended, was_for_failures: ended.is_for_failures() };
+        let recovered = (!ended.doubted).then_some(recovery);
         let back = Place::Home { recovered, holds: BTreeSet::new() };
         Some((enter(&mut self.clock, member, back), ended))
     }
 
-    /// Notes that a failure of this epoch, which has helped to isolate the endpoint, may have been its request's own.
-    /// Returns the epoch of that isolation; `None` where the endpoint is not isolated for failures of this epoch.
-    pub fn doubt(&mut self, id: &EndpointId, epoch: Epoch) -> Option<Epoch> {
-        let member = self.members.get_mut(id)?;
-        let Place::Failure(isolation) = &mut member.place else { return None };
-        let is_for_failures = match isolation.reason {
-            Reason::UpstreamStatus | Reason::Timeout | Reason::Body | Reason::Stream => true,
-            Reason::Connect | Reason::Credential | Reason::Account | Reason::Overloaded | Reason::Admin => false,
-        };
-        if isolation.ended != epoch || !is_for_failures {
-            return None;
+    /// Notes that a failure of this epoch, which may have helped to isolate the endpoint, was perhaps its request's own.
+    pub fn doubt(&mut self, id: &EndpointId, epoch: Epoch) -> Doubted {
+        let Some(member) = self.members.get_mut(id) else { return Doubted::Nothing };
+        match &mut member.place {
+            Place::Failure(isolation) if isolation.ended == epoch && isolation.is_for_failures() => {
+                isolation.doubted = true;
+                Doubted::Isolated(member.epoch)
+            }
+            Place::Home { recovered: recovered @ Some(Recovery { was_for_failures: true, .. }), .. }
+                if recovered.is_some_and(|recovery| recovery.ended == epoch) =>
+            {
+                *recovered = None;
+                Doubted::Forgiven
+            }
+            Place::Home { .. } | Place::Failure(_) | Place::Disabled { .. } => Doubted::Nothing,
         }
-        isolation.doubted = true;
-        Some(member.epoch)
     }
 
     /// Switches an endpoint on or off. One that was isolated when it was switched off is isolated when it is switched on.

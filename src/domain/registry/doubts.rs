@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::ids::{EndpointId, Epoch, Ticket};
 use super::super::opinions::{Failed, Fingerprint, NewlyAsked, Others, in_doubt};
 use super::super::outcome::{ErrorNote, Reason};
-use super::super::queues::{Evidence, Member};
+use super::super::queues::{Doubted, Evidence, Member};
 use super::super::schedule::{Purpose, VerifyJob};
 use super::super::time::Moment;
 use super::{Ask, Effect, Expected, Outputs, RegistryCore};
@@ -22,9 +22,13 @@ impl RegistryCore {
             out.push(Effect::Retract(ticket.clone()));
             let (reason, model) = (Reason::from(failed.kind), ask.model.clone());
             self.ask_for_opinion(ticket, reason, model, failed.error.clone(), ask.fingerprint, now, out);
-            if let Some(isolation) = self.queues.doubt(&ticket.endpoint, ticket.epoch) {
-                self.opinions.doubt_isolation(&ticket.endpoint, isolation, ask.fingerprint);
-                out.push(Effect::PublishFailures);
+            match self.queues.doubt(&ticket.endpoint, ticket.epoch) {
+                Doubted::Isolated(isolation) => {
+                    self.opinions.doubt_isolation(&ticket.endpoint, isolation, ask.fingerprint);
+                    out.push(Effect::PublishFailures);
+                }
+                Doubted::Forgiven => self.opinions.was_the_cause(ask.fingerprint, now),
+                Doubted::Nothing => {}
             }
         }
         self.check_invariants();

@@ -161,3 +161,20 @@ fn an_opinion_of_an_older_epoch_moves_nothing() {
     desk.core.unfit(&id("a"), epoch, ErrorNote::new("HTTP 500"), at(0), &mut desk.out);
     assert_eq!(desk.standing("a"), Standing::Primary);
 }
+
+#[test]
+fn a_doubt_that_comes_after_the_recovery_forgives_what_is_left_of_it() {
+    let mut desk = Desk::new([primary("a"), primary("b")]);
+    let failures = fail_on_each(&mut desk, TRIP);
+    for name in ["a", "b"] {
+        assert!(desk.recover(name));
+        assert!(desk.core.view_of_id(name).slow_start);
+    }
+    doubt(&mut desk, &failures);
+    for name in ["a", "b"] {
+        assert!(!desk.core.view_of_id(name).slow_start, "{name}");
+    }
+    assert!(is_poisoned(&mut desk), "both have passed");
+    desk.fail("a");
+    assert!(desk.core.failures().iter().all(|job| !job.relapse), "nothing remembers");
+}
