@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::app::{Setup, TRAFFIC, TestApp, body, message};
 use crate::support::eventually::eventually;
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{Behaviour, error, html, ok, status};
+use crate::support::upstream::step::{Behaviour, error, html, never_answer, ok, sse, status};
 
 /// The message that every sound upstream answers 500 to: the gateway's upstreams here know it by its text.
 fn poison() -> String {
@@ -146,5 +146,49 @@ async fn a_failure_that_another_endpoint_did_not_have_counts() {
     }
     assert_eq!(app.row("a").await["standing"], "failure");
     assert_eq!(a.verifications(), 0, "nobody doubts it");
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_stream_cut_where_there_is_no_other_endpoint_is_looked_into_by_a_stream() {
+    let a = Upstream::anthropic("a").await;
+    a.script_traffic((0..5).map(|_| sse(2).then_reset()));
+    let app = Setup::new().primary(&a).verified_on_demand().start().await;
+    for _ in 0..5 {
+        let answer = app.client().await.post("/v1/messages", &[TRAFFIC], body(true)).await;
+        assert_eq!(answer.events().last().unwrap().name.as_deref(), Some("error"));
+    }
+    eventually("the opinion", async || a.verifications() == 1).await;
+    assert_eq!(a.verification_requests()[0].json()["stream"], true);
+    let row = app.row("a").await;
+    assert_eq!((&row["standing"], &row["consecutive_failures"]), (&json!("primary"), &json!(0)));
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn an_endpoint_that_hangs_until_its_clients_leave_is_found() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.behave(Behaviour::always(never_answer()));
+    let app = Setup::new()
+        .section("timeouts", "suspect = \"150ms\"")
+        .section("verifier", "initial_delay = \"1h\"\ninterval = \"1h\"\ntimeout = \"200ms\"")
+        .primary(&a)
+        .secondary(&b)
+        .start()
+        .await;
+    for (waits, found) in [(10, false), (300, true)] {
+        let mut client = app.client().await;
+        client.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;
+        eventually("it is under way", async || app.row("a").await["in_flight"] == 1).await;
+        tokio::time::sleep(std::time::Duration::from_millis(waits)).await;
+        client.hang_up();
+        if found {
+            eventually("the isolation", async || app.row("a").await["standing"] == "failure").await;
+        } else {
+            eventually("the end", async || app.row("a").await["in_flight"] == 0).await;
+            assert_eq!(a.verifications(), 0, "a client may be impatient");
+        }
+    }
+    assert_eq!((a.verifications(), &app.row("a").await["isolated_reason"]), (2, &json!("timeout")));
     app.finish().await;
 }
