@@ -73,7 +73,7 @@ impl Process {
     }
 
     /// Reads the log up to a line with this text, and gives that line.
-    async fn logs(&mut self, text: &str) -> String {
+    pub(crate) async fn logs(&mut self, text: &str) -> String {
         if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
             return line.clone();
         }

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::process::{Process, settings};
 use crate::support::app::{Setup, TRAFFIC, body};
 use crate::support::eventually::eventually;
 use crate::support::raw_client::{Answer, Ended, RawClient};
@@ -394,4 +395,24 @@ async fn a_stream_that_only_pings_is_not_silent() {
     }
     assert_eq!(client.rest().await.ended, Ended::Whole);
     app.finish().await;
+}
+
+/// A stream that is passed on without content has not begun to answer.
+#[actix_web::test]
+async fn the_time_to_the_first_token_is_that_to_the_first_content() {
+    let upstream = Upstream::anthropic("a").await;
+    upstream.script([sse(0).hold("content").more(1).then_end()]);
+    let settings = settings("[timeouts]\nfirst_content = \"1ms\"", &[&upstream]);
+    let mut gateway = Process::start(settings).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    ask(&mut client).await;
+    client.answer_head().await;
+    client.event().await.unwrap();
+    // The pause itself is what is measured.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    upstream.gates().open("content");
+    assert_eq!(client.rest().await.ended, Ended::Whole);
+    let line = gateway.logs("request id=").await;
+    let ttft = line.split("ttft_ms=").nth(1).unwrap().split(' ').next().unwrap();
+    assert!(ttft.parse::<u64>().unwrap() >= 300, "{line}");
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use crate::code::{paths, sources, toml_keys};
 
 /// The libraries that only compute.
-const PURE_LIBRARIES: [&str; 14] = [
+const PURE_LIBRARIES: [&str; 15] = [
+    "bytes",
     "globset",
     "hdrhistogram",
     "hex",
