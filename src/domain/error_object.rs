@@ -181,7 +181,7 @@ fn is_word(text: &str) -> bool {
 /// The statuses with which the providers document these types and codes.
 fn status_of(word: &str) -> Option<u16> {
     Some(match word {
-        "invalid_request_error" | "context_length_exceeded" => 400,
+        "invalid_request_error" | "context_length_exceeded" | "invalid_prompt" | "content_policy_violation" => 400,
         "authentication_error" | "invalid_api_key" => 401,
         "billing_error" => 402,
         "permission_error" => 403,

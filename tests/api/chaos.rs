@@ -27,6 +27,9 @@ const BURST: std::ops::Range<u64> = 150..500;
 /// So many upstreams are sound when another one gets into trouble, that one included.
 const SOUND: usize = 3;
 
+/// How much longer it may last until every upstream has had its turn.
+const EXTENDED: Duration = Duration::from_secs(30);
+
 /// When a fault shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shows {
@@ -114,6 +117,7 @@ struct Trouble {
     now: BTreeMap<usize, Instant>,
     late: BTreeSet<String>,
     had: BTreeMap<&'static str, u32>,
+    is_over: bool,
 }
 
 /// Whether so many are out of trouble, in traffic and in no cooldown.
@@ -126,11 +130,17 @@ async fn enough_are_sound(app: &TestApp, trouble: &RefCell<Trouble>) -> bool {
     sound.count() >= SOUND
 }
 
+async fn all_were_isolated(app: &TestApp) -> bool {
+    let events = app.events().await;
+    NAMES.iter().all(|name| events.iter().any(|event| event["kind"] == "isolated" && event["endpoint"] == **name))
+}
+
 async fn schedule(app: &TestApp, rng: &mut Rng, upstreams: &[Upstream], trouble: &RefCell<Trouble>, until: Instant) {
     let mut rows = faults();
     let mut next_row = 0;
     let mut next_victim = 0;
-    while now() < until {
+    let latest = until + EXTENDED;
+    while now() < until || (now() < latest && !all_were_isolated(app).await) {
         let over: Vec<usize> = {
             let mut trouble = trouble.borrow_mut();
             let over = trouble.now.iter().filter(|(_, end)| **end <= now()).map(|(index, _)| *index).collect();
@@ -165,12 +175,13 @@ async fn schedule(app: &TestApp, rng: &mut Rng, upstreams: &[Upstream], trouble:
     for upstream in upstreams {
         upstream.behave(Behaviour::honest());
     }
+    trouble.borrow_mut().is_over = true;
 }
 
-async fn traffic(app: &TestApp, seed: u64, trouble: &RefCell<Trouble>, witness: &RefCell<Seen>, until: Instant) {
+async fn traffic(app: &TestApp, seed: u64, trouble: &RefCell<Trouble>, witness: &RefCell<Seen>) {
     let mut rng = Rng::with_seed(seed);
     let session = format!("session-{seed}");
-    while now() < until {
+    while !trouble.borrow().is_over {
         let streamed = rng.bool();
         let mut headers = vec![TRAFFIC];
         if rng.bool() {
@@ -196,6 +207,7 @@ async fn while_any_endpoint_is_sound_no_client_notices_an_outage() {
     let mut setup = Setup::new()
         .section("timeouts", "first_event = \"400ms\"\nfirst_content = \"400ms\"\nresponse = \"400ms\"\nstream_idle = \"400ms\"")
         .section("breaker", "failure_threshold = 2")
+        .section("stats", "events = 1000000")
         .section("overload", "cooldown = \"50ms\"\ncooldown_max = \"200ms\"\nisolate_after = \"2s\"")
         .section("rate_limit", "default_cooldown = \"100ms\"")
         .section("retry", "backoff = \"10ms\"\nbackoff_max = \"50ms\"")
@@ -212,7 +224,7 @@ async fn while_any_endpoint_is_sound_no_client_notices_an_outage() {
     let (trouble, seen) = (RefCell::new(Trouble::default()), RefCell::new(Seen::default()));
     let until = now() + lasts;
     let mut rng = Rng::with_seed(seed);
-    let clients = (0..CLIENTS).map(|client| traffic(&app, seed ^ client, &trouble, &seen, until));
+    let clients = (0..CLIENTS).map(|client| traffic(&app, seed ^ client, &trouble, &seen));
     tokio::join!(schedule(&app, &mut rng, &upstreams, &trouble, until), futures_util::future::join_all(clients));
 
     let Seen { served, broken, failures } = seen.into_inner();

@@ -178,6 +178,7 @@ async fn a_full_endpoint_is_waited_for_first_come_first_served() {
         .await;
     let send = async || app.message().await;
     let (first, second, ()) = tokio::join!(send(), send(), async {
+        a.gates().reached("g").await;
         eventually("one waits", async || app.stats().await["parked"] == 1).await;
         assert_eq!(a.traffic(), 1);
         a.gates().open("g");
