@@ -63,6 +63,7 @@ impl RegistryCore {
             return;
         }
         self.opinions.passed(id, epoch, now);
+        self.has_conversed(id, epoch, now);
         let has_ended = match purpose {
             Purpose::EarlyReturn => {
                 self.cooling.get_mut(id).is_some_and(|cooling| cooling.end_exhausted(now, &self.policy.cooling))
@@ -79,12 +80,19 @@ impl RegistryCore {
     /// An endpoint in its home queue has failed its second opinion: it is isolated for what brought that about.
     pub fn unfit(&mut self, id: &EndpointId, epoch: Epoch, error: ErrorNote, now: Moment, out: &mut Outputs) {
         let Some(asked) = self.opinions.failed(id, epoch) else { return };
+        self.has_conversed(id, epoch, now);
         let error = asked.error.or(Some(error));
         let evidence = Evidence { reason: asked.reason, failures: FAILED_TWICE, error, model: asked.model };
         self.isolate(id, epoch, evidence, None, now, out);
         out.push(Effect::PublishFailures);
         self.look_at_waiters(now, out);
         self.check_invariants();
+    }
+
+    /// A conversation with an endpoint in its home queue has ended: should it be isolated now, its verification is not hastened
+    /// to within the first delay of that either.
+    fn has_conversed(&mut self, id: &EndpointId, epoch: Epoch, now: Moment) {
+        self.expected.insert(id.clone(), Expected { epoch, began: now, next: now });
     }
 
     /// An isolated endpoint has failed a verification.

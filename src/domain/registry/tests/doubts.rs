@@ -178,3 +178,14 @@ fn a_doubt_that_comes_after_the_recovery_forgives_what_is_left_of_it() {
     desk.fail("a");
     assert!(desk.core.failures().iter().all(|job| !job.relapse), "nothing remembers");
 }
+
+#[test]
+fn nobody_waits_for_one_that_has_just_failed_its_opinion_longer_than_it_takes_to_be_asked_again() {
+    let mut desk = Desk::new([primary("a")]);
+    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    doubt(&mut desk, &failures);
+    desk.core.unfit(&id("a"), failures[0].ticket.epoch, ErrorNote::new("HTTP 500"), at(0), &mut desk.out);
+    let parked = |until| Ask { reach: Reach::Parked { until: at(until) }, ..ask() };
+    assert!(matches!(desk.ask(parked(4)), Acquired::Refused(_)), "it is asked again after 5 s");
+    assert!(matches!(desk.ask(parked(6)), Acquired::Waiting(_)));
+}
