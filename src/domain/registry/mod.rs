@@ -13,7 +13,7 @@ mod search;
 mod view;
 mod waiters;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,8 +105,9 @@ pub struct RegistryCore {
     budget: RetryBudget,
     opinions: Opinions,
     expected: BTreeMap<EndpointId, Expected>,
-    /// The isolated endpoints whose verification has been hastened since the latest one.
-    hastened: BTreeSet<EndpointId>,
+    /// The isolated endpoints whose verification has been hastened since the latest one, with the epoch that was named: in
+    /// another one the verifier knows nothing of it any more.
+    hastened: BTreeMap<EndpointId, Epoch>,
     waiters: Waiters,
     last_served: Option<EndpointId>,
     journal: Journal,
@@ -127,7 +128,7 @@ impl RegistryCore {
             budget: RetryBudget::default(),
             opinions: Opinions::default(),
             expected: BTreeMap::new(),
-            hastened: BTreeSet::new(),
+            hastened: BTreeMap::new(),
             waiters: Waiters::default(),
             last_served: None,
             journal: Journal::new(policy.journal),
@@ -172,8 +173,8 @@ impl RegistryCore {
         if is_current {
             self.take_in(&ticket, &lease, report, model, now, out);
         }
-        if self.waiters.any_parked() {
-            // The lease's end may have made room.
+        if !self.waiters.is_empty() {
+            // The lease's end may have made room. Whoever comes next must not be served before those who wait.
             self.look_at_waiters(now, out);
         }
         self.check_invariants();

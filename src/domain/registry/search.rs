@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::cooling::{Cooldown, CooldownReason, is_exhausted};
+use super::super::cooling::{Cooldown, CooldownReason, Cooling, is_exhausted};
 use super::super::endpoint::Home;
 use super::super::ids::{EndpointId, Epoch};
 use super::super::queues::{Member, Standing};
@@ -226,10 +226,11 @@ impl RegistryCore {
             Reach::Again => tried.spent,
             // One that has recovered or ended its cooldown since may serve, though the request had failed there.
             Reach::Parked { .. } => {
-                let has_rested = self
-                    .cooling
-                    .get(id)
-                    .is_some_and(|cooling| cooling.has_ended_since(ask.model.as_ref(), tried.at, now));
+                let ended = |cooling: &Cooling| cooling.has_ended_since(ask.model.as_ref(), tried.at, now);
+                let has_rested = match ask.service {
+                    Service::Other => false,
+                    Service::Llm(_) => self.cooling.get(id).is_some_and(ended),
+                };
                 tried.epoch == member.epoch() && !has_rested
             }
         }
@@ -388,7 +389,9 @@ impl Dearth {
         let room = (self.full > 0 && may_be_parked).then_some(parked);
         let comes = |out: &&Out| out.comes_for_requests && may_be_parked && out.comes < parked;
         let recovery = self.isolated.iter().any(|out| comes(&out)).then_some(parked);
-        rests.chain(room).chain(recovery).min()
+        let worth_waiting_for = rests.chain(room).chain(recovery).min()?;
+        // Any cooldown that ends before then may end the waiting as well, though nobody would have waited for it.
+        Some(self.cooling.iter().map(|rest| rest.until).fold(worth_waiting_for, Moment::min))
     }
 
     /// What the request is told.

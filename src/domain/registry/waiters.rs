@@ -34,8 +34,8 @@ pub(super) struct Waiters {
 }
 
 impl Waiters {
-    pub(super) fn any_parked(&self) -> bool {
-        self.queue.iter().any(|waiter| waiter.why == Why::Parked)
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
     }
 
     pub(super) fn parked(&self) -> usize {
@@ -154,7 +154,7 @@ impl RegistryCore {
                 && waiter.ask.client != ask.client
                 && self.waiters.parked_for(waiter.ask.client.as_ref()) > share
         };
-        match self.waiters.queue.iter().rev().find(takes_too_much) {
+        match self.waiters.queue.iter().filter(takes_too_much).max_by_key(|waiter| waiter.id) {
             Some(waiter) => Place::InPlaceOf(waiter.id),
             None => Place::None,
         }
@@ -168,18 +168,23 @@ impl RegistryCore {
         let wanted: Vec<(EndpointId, Epoch)> = dearth
             .isolated()
             .filter(|isolated| isolated.comes_for_requests && now < isolated.scheduled)
-            .filter(|isolated| !self.hastened.contains(&isolated.endpoint))
+            .filter(|isolated| self.hastened.get(&isolated.endpoint) != Some(&isolated.epoch))
             .map(|isolated| (isolated.endpoint.clone(), isolated.epoch))
             .collect();
         if !wanted.is_empty() {
-            self.hastened.extend(wanted.iter().map(|(endpoint, _)| endpoint.clone()));
+            self.hastened.extend(wanted.iter().cloned());
             out.push(Effect::Hasten(wanted));
         }
     }
 
-    /// Looks at all waiters again, first come first served.
+    /// Looks at all waiters again, first come first served. Each goes from the front of the queue to its back, so that all
+    /// others are counted while one takes a place.
     pub(super) fn look_at_waiters(&mut self, now: Moment, out: &mut Outputs) {
-        for mut waiter in std::mem::take(&mut self.waiters.queue) {
+        let mut latest = None;
+        while self.waiters.queue.front().is_some_and(|waiter| Some(waiter.id) > latest)
+            && let Some(mut waiter) = self.waiters.queue.pop_front()
+        {
+            latest = Some(waiter.id);
             match self.look(&waiter.ask, waiter.since, Some(waiter.why), now, out) {
                 Look::Granted(grant) => out.push(Effect::Granted(waiter.id, grant)),
                 Look::Refused(why) => out.push(Effect::Refused(waiter.id, why)),

@@ -196,3 +196,73 @@ fn waiting_for_a_verdict_takes_no_place() {
     assert!(is_waiting(&desk.ask(ask())));
     assert_eq!(desk.core.view(at(0)).parked, 0);
 }
+
+#[test]
+fn room_that_comes_while_a_verdict_is_awaited_goes_to_who_waits() {
+    let mut desk = Desk::new([Endpoint { max_in_flight: NonZeroU32::new(1), ..primary("a") }, primary("b")]);
+    let (one, other) = (desk.lease(), desk.lease());
+    let (full, failing) = if one.endpoint.id == id("a") { (one, other) } else { (other, one) };
+    desk.settle(&failing, FAILED);
+    assert!(is_waiting(&desk.ask(ask())));
+    desk.settle(&full, Outcome::Success);
+    assert_eq!(desk.granted_to_waiters(), ["a"], "whoever asks next would have got it");
+}
+
+#[test]
+fn who_must_be_parked_after_a_verdict_takes_no_place_that_is_taken() {
+    let openai = Endpoint { protocol: Protocol::OpenAi, ..primary("b") };
+    let mut desk = Desk::with(RegistryPolicy { park_max: 1, ..registry_policy() }, [primary("a"), openai]);
+    desk.core.isolate_by_admin(&id("b"), ADMIN, at(0), &mut desk.out).unwrap();
+    let grant = desk.lease();
+    desk.settle(&grant, FAILED);
+    assert!(is_waiting(&desk.ask(parked(10))), "for the verdict");
+    assert!(is_waiting(&desk.ask(Ask { service: Service::Llm(Protocol::OpenAi), ..parked(10) })), "parked");
+    desk.out.clear();
+    desk.judge(&grant, TRIP);
+    assert_eq!(desk.core.view(at(0)).parked, 1);
+    assert_eq!(refusals(&mut desk).len(), 1);
+}
+
+#[test]
+fn who_waits_for_an_overload_to_pass_is_served_by_a_limit_that_ends_before() {
+    let mut desk = Desk::new([primary("a"), primary("b")]);
+    let (one, other) = (desk.lease(), desk.lease());
+    for (grant, throttle) in
+        [(&one, Throttle::Overload(Some(Duration::from_secs(20)))), (&other, Throttle::Named(Duration::from_secs(12)))]
+    {
+        desk.report(grant, Report { throttle: Some(throttle), ..Report::of(Outcome::Neutral) }, None);
+    }
+    assert!(is_waiting(&desk.ask(Ask { deadline: at(60), ..parked(10) })));
+    assert_eq!(desk.core.next_wake(), Some(at(12)));
+    desk.now = 12;
+    desk.core.tick(at(12), &mut desk.out);
+    assert_eq!(desk.granted_to_waiters(), [other.endpoint.id.to_string()]);
+}
+
+#[test]
+fn a_verification_is_hastened_anew_after_its_endpoint_was_switched_off_and_on() {
+    let mut desk = Desk::new([primary("a")]);
+    desk.fail("a");
+    desk.out.clear();
+    assert!(is_waiting(&desk.ask(parked(10))));
+    assert_eq!(hastened(&mut desk), 1);
+    for enabled in [false, true] {
+        desk.core.set_enabled(&id("a"), enabled, ADMIN, at(0), &mut desk.out).unwrap();
+    }
+    desk.out.clear();
+    assert!(is_waiting(&desk.ask(parked(10))));
+    assert_eq!(hastened(&mut desk), 1, "the verifier knows nothing of the first any more");
+}
+
+#[test]
+fn a_models_cooldown_that_ends_brings_no_request_of_another_path_back_to_where_it_failed() {
+    let mut desk = Desk::new([primary("a"), primary("b")]);
+    desk.fail("b");
+    let grant = desk.lease();
+    let limit = Some(Throttle::Named(Duration::from_secs(4)));
+    desk.report(&grant, Report { throttle: limit, ..Report::of(Outcome::Neutral) }, None);
+    let epoch = desk.core.view_of_id("a").epoch;
+    desk.now = 5;
+    let failed_there = Ask { service: Service::Other, tried: vec![tried("a", epoch)], ..parked(15) };
+    assert!(!matches!(desk.ask(failed_there), Acquired::Granted(_)), "nothing of a has changed for it");
+}
