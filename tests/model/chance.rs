@@ -1,20 +1,25 @@
 //! What chance brings: definitions of endpoints, requests, ends of attempts.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
 use qcc_gateway::domain::endpoint::{
     Auth, AuthStyle, BaseUrl, Endpoint, Home, ModelFilter, ModelMap, Protocol, VerifyOverrides,
 };
-use qcc_gateway::domain::ids::{EndpointId, ProfileId};
-use qcc_gateway::domain::outcome::{FailureKind, Fatal, Outcome};
-use qcc_gateway::domain::registry::{Ask, Service};
+use qcc_gateway::domain::ids::{ClientId, EndpointId, Epoch, ProfileId, Ticket};
+use qcc_gateway::domain::opinions::{Failed, Fingerprint};
+use qcc_gateway::domain::outcome::{ErrorNote, FailureKind, Fatal, Outcome, Reason, Report};
+use qcc_gateway::domain::registry::{Ask, Reach, Service, Tried, Turn};
 use qcc_gateway::domain::secret::Secret;
+use qcc_gateway::domain::sessions::{Origin, SessionKey};
+use qcc_gateway::domain::throttle::Throttle;
 use qcc_gateway::domain::time::Moment;
 
 /// The names of all endpoints that ever exist: few, so that they meet again.
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+const HOSTS: [&str; 2] = ["http://127.0.0.1:1", "http://127.0.0.2:1"];
 
 pub(crate) fn one_in(rng: &mut Rng, times: u32) -> bool {
     rng.u32(..times) == 0
@@ -53,7 +58,7 @@ fn some_models() -> ModelFilter {
 pub(crate) fn plain_endpoint(id: EndpointId) -> Endpoint {
     Endpoint {
         id,
-        base_url: BaseUrl::parse("http://127.0.0.1:1").unwrap(),
+        base_url: BaseUrl::parse(HOSTS[0]).unwrap(),
         protocol: Protocol::Anthropic,
         auth: Auth::Own { style: AuthStyle::XApiKey, key: Secret::new("one") },
         home: Home::Primary,
@@ -74,6 +79,7 @@ pub(crate) fn plain_endpoint(id: EndpointId) -> Endpoint {
 pub(crate) fn endpoint(rng: &mut Rng, id: EndpointId) -> Endpoint {
     let mut endpoint = plain_endpoint(id);
     endpoint.home = if rng.bool() { Home::Primary } else { Home::Secondary };
+    endpoint.base_url = BaseUrl::parse(HOSTS[rng.usize(..HOSTS.len())]).unwrap();
     for _ in 0..rng.u32(..3) {
         redefine(rng, &mut endpoint);
     }
@@ -82,18 +88,19 @@ pub(crate) fn endpoint(rng: &mut Rng, id: EndpointId) -> Endpoint {
 
 /// Changes one thing about an endpoint, or nothing.
 pub(crate) fn redefine(rng: &mut Rng, endpoint: &mut Endpoint) {
-    match rng.u32(..10) {
+    match rng.u32(..11) {
         0..2 => endpoint.auth = key(rng),
         2 => endpoint.home = if rng.bool() { Home::Primary } else { Home::Secondary },
         3 => endpoint.priority = rng.u8(..2),
         4 => endpoint.weight = [0, 1, 100, 300][rng.usize(..4)],
-        5 => endpoint.max_in_flight = NonZeroU32::new(rng.u32(..3)),
+        5 => endpoint.max_in_flight = NonZeroU32::new(rng.u32(..4)),
         6 => endpoint.models = if rng.bool() { some_models() } else { ModelFilter::default() },
         7 => {
             endpoint.enabled = !endpoint.enabled;
             endpoint.auth = if endpoint.enabled || rng.bool() { key(rng) } else { Auth::Missing };
         }
-        8 => endpoint.protocol = if one_in(rng, 3) { Protocol::OpenAi } else { Protocol::Anthropic },
+        9 => endpoint.base_url = BaseUrl::parse(HOSTS[rng.usize(..HOSTS.len())]).unwrap(),
+        8 => endpoint.protocol = if one_in(rng, 6) { Protocol::OpenAi } else { Protocol::Anthropic },
         _ => {
             let both = vec![ProfileId::default(), other_profile()];
             endpoint.profiles = if rng.bool() { both } else { vec![ProfileId::default()] };
@@ -101,37 +108,142 @@ pub(crate) fn redefine(rng: &mut Rng, endpoint: &mut Endpoint) {
     }
 }
 
-/// What some request asks for.
-pub(crate) fn ask(rng: &mut Rng, now: Moment) -> Ask {
-    let profile = match rng.u32(..8) {
+/// What some request asks for, with what it has tried before. `known` are the present epochs.
+pub(crate) fn ask(rng: &mut Rng, now: Moment, known: &[(EndpointId, Epoch)]) -> Ask {
+    let profile = match rng.u32(..12) {
         0 => other_profile(),
         1 if one_in(rng, 8) => ProfileId::new("unknown").unwrap(),
         _ => ProfileId::default(),
     };
-    let service = match rng.u32(..8) {
+    let service = match rng.u32(..16) {
         0 => Service::Llm(Protocol::OpenAi),
-        1 => Service::Other,
+        1..3 => Service::Other,
         _ => Service::Llm(Protocol::Anthropic),
     };
-    let model = [None, Some("claude-x"), Some("gpt-x")][rng.usize(..3)].map(Into::into);
-    let given_up = if one_in(rng, 3) { all_ids().filter(|_| one_in(rng, 3)).collect() } else { Vec::new() };
-    let deadline = now + Duration::from_secs(rng.u64(..120));
-    Ask { profile, service, model, given_up, deadline }
+    let client = if rng.bool() { Some("alice") } else { [None, Some("bob"), Some("carol")][rng.usize(..3)] };
+    let client = client.map(|name| ClientId::new(name).unwrap());
+    let origin = match service {
+        Service::Llm(protocol) if rng.bool() => {
+            Origin::Session(SessionKey::new(client.as_ref(), protocol, ["x", "y"][rng.usize(..2)]))
+        }
+        Service::Llm(_) | Service::Other => Origin::Request(rng.u64(..4)),
+    };
+    let tried = if one_in(rng, 3) { tried(rng, now, known) } else { Vec::new() };
+    let turn = match (tried.is_empty(), rng.u32(..4)) {
+        (true, 1..) => Turn::First,
+        (_, 0) => Turn::Paced,
+        (_, 1) => Turn::Further,
+        (_, _) => Turn::Second,
+    };
+    let reach = match rng.u32(..5) {
+        0 => Reach::Fresh,
+        1 => Reach::Again,
+        2 => Reach::Parked { until: now + Duration::from_millis(rng.u64(..1_000)) },
+        _ => Reach::Parked { until: now + Duration::from_millis(rng.u64(..15_000)) },
+    };
+    Ask {
+        profile,
+        service,
+        model: model(rng),
+        client,
+        origin,
+        fingerprint: fingerprint(rng),
+        tried,
+        turn,
+        reach,
+        is_last: one_in(rng, 6),
+        deadline: now + Duration::from_secs(rng.u64(..120)),
+    }
+}
+
+fn model(rng: &mut Rng) -> Option<Arc<str>> {
+    [None, None, Some("claude-x"), Some("claude-x"), Some("gpt-x")][rng.usize(..5)].map(Into::into)
+}
+
+fn fingerprint(rng: &mut Rng) -> Option<Fingerprint> {
+    (!one_in(rng, 3)).then(|| Fingerprint(rng.u64(..2)))
+}
+
+fn tried(rng: &mut Rng, now: Moment, known: &[(EndpointId, Epoch)]) -> Vec<Tried> {
+    let mut tried = Vec::new();
+    for (endpoint, epoch) in known {
+        if one_in(rng, 2) {
+            tried.push(Tried {
+                endpoint: endpoint.clone(),
+                epoch: if one_in(rng, 4) { Epoch::from_raw(epoch.get().saturating_sub(1)) } else { *epoch },
+                at: now.before(Duration::from_millis(rng.u64(..20_000))),
+                spent: rng.bool(),
+                host_in_doubt: rng.bool(),
+            });
+        }
+    }
+    tried
+}
+
+/// How long an answer says that its endpoint is to be left alone.
+pub(crate) fn throttle(rng: &mut Rng) -> Throttle {
+    let named = |rng: &mut Rng| match rng.u32(..6) {
+        0 => Duration::ZERO,
+        1..3 => Duration::from_secs(rng.u64(30..4_000)),
+        _ => Duration::from_millis(rng.u64(..12_000)),
+    };
+    match rng.u32(..6) {
+        0..2 => Throttle::Named(named(rng)),
+        2 => Throttle::Unnamed,
+        3 => Throttle::Overload(Some(named(rng))),
+        _ => Throttle::Overload(None),
+    }
+}
+
+/// Of a hundred attempts, how many fail, and how many find an endpoint overloaded.
+#[derive(Clone, Copy)]
+pub(crate) struct Weather {
+    pub(crate) faults: u32,
+    pub(crate) overloads: u32,
+}
+
+/// What the end of an attempt is reported as.
+pub(crate) fn report(rng: &mut Rng, Weather { faults, overloads }: Weather) -> Report {
+    if rng.u32(..100) < overloads {
+        let throttle = Some(if one_in(rng, 4) { throttle(rng) } else { Throttle::Overload(None) });
+        return Report { throttle, ..Report::of(Outcome::Neutral) };
+    }
+    let mut report = Report { error: Some(ErrorNote::new("HTTP 500")), ..Report::of(outcome(rng, faults)) };
+    if report.outcome == Outcome::Neutral {
+        report.throttle = (!one_in(rng, 4)).then(|| throttle(rng));
+        report.opinion = one_in(rng, 4).then_some(Reason::Credential);
+    }
+    report
+}
+
+/// Some failures of one request, of those that there were: fresh or stale, alike or not.
+pub(crate) fn failures(rng: &mut Rng, of: &[(Ticket, FailureKind)]) -> Vec<Failed> {
+    let mut failures = Vec::new();
+    for _ in 0..rng.usize(1..4) {
+        if let Some((ticket, kind)) = pick(rng, of)
+            && failures.iter().all(|failed: &Failed| failed.ticket != ticket)
+        {
+            let kind = if one_in(rng, 3) { kind } else { FailureKind::UpstreamStatus };
+            let status = (kind == FailureKind::UpstreamStatus).then_some(if one_in(rng, 4) { 502 } else { 500 });
+            failures.push(Failed { ticket, kind, status, error: None });
+        }
+    }
+    failures
 }
 
 /// How some attempt ends; `faults` of a hundred are the endpoint's.
-pub(crate) fn outcome(rng: &mut Rng, faults: u32) -> Outcome {
+fn outcome(rng: &mut Rng, faults: u32) -> Outcome {
     use FailureKind::{Body, Connect, Stream, Timeout, UpstreamStatus};
     if rng.u32(..100) < faults {
-        return match rng.u32(..12) {
+        return match rng.u32(..24) {
             0 => Outcome::Fatal(Fatal::Credential),
             1 => Outcome::Fatal(Fatal::Account),
             _ => Outcome::Failure([Connect, Timeout, UpstreamStatus, Body, Stream][rng.usize(..5)]),
         };
     }
-    match rng.u32(..6) {
-        0 => Outcome::Neutral,
-        1 => Outcome::Cancelled,
+    match rng.u32(..8) {
+        0..5 => Outcome::Neutral,
+        5 => Outcome::Cancelled,
         _ => Outcome::Success,
     }
 }
@@ -140,7 +252,8 @@ pub(crate) fn outcome(rng: &mut Rng, faults: u32) -> Outcome {
 pub(crate) fn pause(rng: &mut Rng) -> Duration {
     match rng.u32(..40) {
         0 => Duration::from_secs(86_400),
-        1..6 => Duration::from_secs(rng.u64(..120)),
+        1..4 => Duration::from_secs(rng.u64(..120)),
+        4..6 => Duration::from_secs(rng.u64(60..300)),
         _ => Duration::from_millis(rng.u64(..3_000)),
     }
 }
@@ -155,6 +268,7 @@ pub(crate) fn describe(endpoint: &Endpoint) -> String {
     };
     let models = endpoint.models.patterns();
     format!(
-        "{id} {home:?} {priority} {protocol:?} {profiles:?} {models:?} weight={weight} key={key} enabled={enabled} most={max_in_flight:?}"
+        "{id} {home:?} {priority} {protocol:?} {profiles:?} {models:?} weight={weight} host={} key={key} enabled={enabled} most={max_in_flight:?}",
+        endpoint.base_url.origin().host
     )
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use qcc_gateway::domain::breaker::{BreakerPolicy, Judgement};
-use qcc_gateway::domain::ids::{EndpointId, Epoch, Ticket};
+use qcc_gateway::domain::ids::{EndpointId, Epoch, Serial, Ticket};
 use qcc_gateway::domain::outcome::Outcome;
 use qcc_gateway::domain::time::Moment;
 
@@ -12,6 +12,7 @@ use qcc_gateway::domain::time::Moment;
 const SLICES: u32 = 20;
 
 struct Report {
+    serial: Serial,
     at: Moment,
     failed: bool,
 }
@@ -43,7 +44,7 @@ impl Counts {
             Outcome::Neutral | Outcome::Cancelled => return vec![None],
         };
         if !is_stale {
-            reports.push(Report { at, failed });
+            reports.push(Report { serial: ticket.serial, at, failed });
         }
         let reason = match outcome {
             Outcome::Success | Outcome::Neutral | Outcome::Cancelled => return vec![None],
@@ -69,6 +70,15 @@ impl Counts {
         {
             *epoch = newer;
             reports.clear();
+        }
+    }
+
+    /// A failure was perhaps its request's own: as if it had never been reported.
+    pub(crate) fn retract(&mut self, ticket: &Ticket) {
+        if let Some((epoch, reports)) = self.reports.get_mut(&ticket.endpoint)
+            && *epoch == ticket.epoch
+        {
+            reports.retain(|report| !(report.failed && report.serial == ticket.serial));
         }
     }
 

@@ -11,7 +11,11 @@ mod counts;
 #[cfg(test)]
 mod drain;
 #[cfg(test)]
+mod effects;
+#[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod requests;
 #[cfg(test)]
 mod shadow;
 #[cfg(test)]
@@ -20,5 +24,7 @@ mod simulation;
 mod steps;
 #[cfg(test)]
 mod trace;
+#[cfg(test)]
+mod verifier;
 #[cfg(test)]
 mod world;

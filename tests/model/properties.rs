@@ -356,7 +356,7 @@ proptest! {
     fn the_breakers_agree_with_a_count(
         threshold in 1..6_u32,
         min_requests in 1..12_u32,
-        reports in prop::collection::vec((0..2_usize, 0..4_u64, 0..8_u8, 0..6_u64), 0..120),
+        reports in prop::collection::vec((0..2_usize, 0..4_u64, 0..9_u8, 0..6_u64), 0..120),
     ) {
         let window = Duration::from_secs(20);
         let policy = BreakerPolicy { failure_threshold: threshold, failure_rate: 0.5, min_requests, window };
@@ -371,6 +371,15 @@ proptest! {
                 5 => {
                     bank.reset(&endpoint, epoch);
                     counts.reset(&endpoint, epoch);
+                    continue;
+                }
+                8 => {
+                    // A failure of not long ago is taken back; or one that was none, or of another epoch.
+                    let ticket = Ticket { endpoint, epoch, serial: Serial::from_raw(serial.saturating_sub(seconds)) };
+                    bank.retract(&ticket);
+                    counts.retract(&ticket);
+                    let shown = bank.get(&ticket.endpoint).map(|breaker| (breaker.epoch(), breaker.consecutive_failures()));
+                    prop_assert_eq!(shown, counts.in_a_row(&ticket.endpoint));
                     continue;
                 }
                 _ => Outcome::Success,

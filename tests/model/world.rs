@@ -3,25 +3,28 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
 use qcc_gateway::domain::breaker::{BreakerBank, BreakerPolicy, Judgement};
+use qcc_gateway::domain::budget::BudgetPolicy;
 use qcc_gateway::domain::challenge::{Challenge, Code, RecoveryProof};
+use qcc_gateway::domain::cooling::CoolingPolicy;
 use qcc_gateway::domain::endpoint::{Endpoint, Protocol};
-use qcc_gateway::domain::events::EventKind;
 use qcc_gateway::domain::ids::{EndpointId, Epoch, Ticket};
-use qcc_gateway::domain::registry::{
-    Ask, Effect, Grant, NoEndpoint, Observation, Outputs, RegistryCore, RegistryPolicy, WaiterId,
-};
-use qcc_gateway::domain::schedule::{Schedule, SchedulePolicy, VerifyJob};
+use qcc_gateway::domain::outcome::{ErrorNote, FailureKind};
+use qcc_gateway::domain::registry::{Grant, Observation, Outputs, RegistryCore, RegistryPolicy, WaiterId};
+use qcc_gateway::domain::schedule::{Purpose, Schedule, SchedulePolicy, VerifyJob};
+use qcc_gateway::domain::sessions::AffinityPolicy;
 use qcc_gateway::domain::time::Moment;
 use qcc_gateway::domain::topology::Topology;
 
-use super::chance;
+use super::chance::{self, Weather};
 use super::counts::Counts;
-use super::shadow::{Answer, Shadow};
+use super::effects::Followed;
+use super::shadow::Shadow;
 use super::trace::Trace;
 
 pub(crate) const ADMIN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -35,15 +38,24 @@ pub(crate) struct Lease {
     pub(crate) abandoned: bool,
 }
 
-/// A request that waits, as the registry's actor knows it.
-pub(crate) struct Waiting {
-    pub(crate) ask: Ask,
-    pub(crate) client_left: bool,
-}
-
 pub(crate) enum ToVerifier {
     FailureList(Vec<VerifyJob>),
+    Hasten(Vec<Conversation>),
     Converse(VerifyJob),
+}
+
+/// What the verifier tells the registry, but for proofs, of which there can be no second copy.
+#[derive(Clone, Debug)]
+pub(crate) enum News {
+    Fit { id: EndpointId, epoch: Epoch, purpose: Purpose },
+    Unfit { id: EndpointId, epoch: Epoch, error: ErrorNote },
+    StillFailing { id: EndpointId, epoch: Epoch, began: Moment, next: Moment },
+}
+
+/// A message in the breakers' mailbox.
+pub(crate) enum ToBreakers {
+    Observe(Observation, Moment),
+    Retract(Ticket),
 }
 
 /// A conversation under way.
@@ -51,15 +63,7 @@ pub(crate) struct Talk {
     pub(crate) challenge: Challenge,
     pub(crate) code: Code,
     pub(crate) protocol: Protocol,
-}
-
-/// What an input was followed by.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Followed {
-    pub(crate) observed: usize,
-    pub(crate) judged: usize,
-    pub(crate) isolated: Vec<EndpointId>,
-    pub(crate) recovered: Vec<EndpointId>,
+    pub(crate) purpose: Purpose,
 }
 
 pub(crate) type Conversation = (EndpointId, Epoch);
@@ -68,15 +72,15 @@ pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) now: Moment,
     pub(crate) trace: Trace,
-    /// Of a hundred attempts, how many fail.
-    pub(crate) faults: u32,
+    pub(crate) weather: Weather,
     /// Whether messages that may be lost are lost now and then.
     pub(crate) lossy: bool,
 
     pub(crate) core: RegistryCore,
     pub(crate) shadow: Shadow,
     pub(crate) settings: BTreeMap<EndpointId, Endpoint>,
-    pub(crate) waiting: BTreeMap<WaiterId, Waiting>,
+    /// Of those who wait, whose client has left; nobody has noticed yet.
+    pub(crate) left: BTreeSet<WaiterId>,
 
     pub(crate) breaker_policy: BreakerPolicy,
     pub(crate) bank: BreakerBank,
@@ -90,13 +94,18 @@ pub(crate) struct World {
     pub(crate) leases: Vec<Lease>,
     /// Tickets of leases that are over: whoever still speaks of them brings stale news.
     pub(crate) past: Vec<Ticket>,
+    /// Those of them that failed.
+    pub(crate) failed: Vec<(Ticket, FailureKind)>,
 
-    pub(crate) observations: VecDeque<(Observation, Moment)>,
-    /// Apart from the observations, because no order of the two may matter.
+    pub(crate) to_breakers: VecDeque<ToBreakers>,
+    /// Apart from the others, because no order of the two may matter.
     pub(crate) resets: VecDeque<(EndpointId, Epoch)>,
     pub(crate) verdicts: VecDeque<(Ticket, Judgement)>,
     pub(crate) to_verifier: VecDeque<ToVerifier>,
     pub(crate) proofs: VecDeque<RecoveryProof>,
+    pub(crate) news: VecDeque<News>,
+    /// News that was delivered: it may come again.
+    pub(crate) old_news: Vec<News>,
     /// Proofs that the verifier would keep to itself, of endpoints that were not isolated when they were asked.
     pub(crate) kept_proofs: Vec<RecoveryProof>,
 }
@@ -114,22 +123,22 @@ impl World {
             initial_delay: Duration::from_secs(5),
             multiplier: 2.0,
             interval: Duration::from_secs(60),
-            interval_account: Duration::from_secs(900),
+            interval_account: Duration::from_secs(100),
             jitter: 0.1,
             concurrency: rng.usize(1..4),
         };
-        let registry_policy = RegistryPolicy { slow_start: Duration::from_secs(30), journal: 0 };
-        let faults = [10, 40, 80][rng.usize(..3)];
+        let registry_policy = registry_policy(&mut rng);
+        let weather = Weather { faults: [5, 20, 60][rng.usize(..3)], overloads: [0, 0, 0, 80][rng.usize(..4)] };
         let mut world = Self {
             rng,
             now: Moment::START,
             trace: Trace::new(seed),
-            faults,
+            weather,
             lossy: true,
             core: RegistryCore::new(registry_policy),
-            shadow: Shadow::default(),
+            shadow: Shadow::new(registry_policy),
             settings: BTreeMap::new(),
-            waiting: BTreeMap::new(),
+            left: BTreeSet::new(),
             breaker_policy,
             bank: BreakerBank::default(),
             counts: Counts::default(),
@@ -138,11 +147,14 @@ impl World {
             passed: BTreeSet::new(),
             leases: Vec::new(),
             past: Vec::new(),
-            observations: VecDeque::new(),
+            failed: Vec::new(),
+            to_breakers: VecDeque::new(),
             resets: VecDeque::new(),
             verdicts: VecDeque::new(),
             to_verifier: VecDeque::new(),
             proofs: VecDeque::new(),
+            news: VecDeque::new(),
+            old_news: Vec::new(),
             kept_proofs: Vec::new(),
         };
         for id in chance::all_ids() {
@@ -163,97 +175,60 @@ impl World {
             self.trace.met("one that was isolated when it was removed");
         }
         self.core.apply(topology, self.now, &mut effects);
-        assert_eq!(self.carry_out(effects), Followed::default());
+        assert_eq!(self.carry_out(effects, 1), Followed::default());
         self.check();
     }
 
-    /// Carries out what follows from an input, in order, as the registry's actor does.
-    pub(crate) fn carry_out(&mut self, effects: Outputs) -> Followed {
-        let mut followed = Followed::default();
-        for effect in effects {
-            match effect {
-                Effect::Observe(observation) => {
-                    followed.observed += 1;
-                    self.observations.push_back((observation, self.now));
-                }
-                Effect::ResetBreaker(endpoint, epoch) => self.resets.push_back((endpoint, epoch)),
-                Effect::PublishFailures => self.publish_failures(),
-                Effect::Granted(waiter, grant) => {
-                    let waiting = self.waiting.remove(&waiter).expect("who is answered has waited");
-                    self.trace.met(if waiting.client_left {
-                        "a lease for one who left"
-                    } else {
-                        "a lease for one who waited"
-                    });
-                    self.granted(grant, &waiting.ask, waiting.client_left);
-                }
-                Effect::Refused(waiter, why) => {
-                    let waiting = self.waiting.remove(&waiter).expect("who is answered has waited");
-                    self.trace.met(if why == NoEndpoint::TooLate { "a waiter too late" } else { "a waiter refused" });
-                    assert_eq!(self.shadow.answer(&waiting.ask, self.now), Answer::No(why));
-                }
-                Effect::Judged(serial) => {
-                    followed.judged += 1;
-                    assert!(!self.core.awaits_verdict(serial), "judged, and yet awaited");
-                }
-                Effect::Note(event, _) => match event.kind {
-                    EventKind::Isolated => followed.isolated.extend(event.endpoint),
-                    EventKind::Recovered => followed.recovered.extend(event.endpoint),
-                    EventKind::Verified | EventKind::SecondOpinion => {
-                        panic!("verifications are the verifier's to tell")
-                    }
-                    EventKind::Disabled
-                    | EventKind::Enabled
-                    | EventKind::Added
-                    | EventKind::Changed
-                    | EventKind::Removed => {}
-                },
-                Effect::Filtered { profile, excluded } => assert_eq!(self.shadow.summary(&profile).2, excluded),
-                Effect::Summary { profile, endpoints, usable, isolated } => {
-                    assert_eq!(self.shadow.summary(&profile), (endpoints, usable, isolated));
-                }
-                // A word to the operator, which moves nothing.
-                Effect::NeverProven(_) => {}
-                Effect::Leaked(ticket) => panic!("written to an isolated endpoint: {ticket:?}"),
-            }
-        }
-        followed
-    }
-
     pub(crate) fn publish_failures(&mut self) {
-        self.to_verifier.push_back(ToVerifier::FailureList(self.core.failures()));
-    }
-
-    /// A worker is given a lease that it asked for.
-    pub(crate) fn granted(&mut self, grant: Grant, ask: &Ask, abandoned: bool) {
-        let id = &grant.ticket.endpoint;
-        match self.shadow.answer(ask, self.now) {
-            Answer::OneOf(ids) => assert!(ids.contains(id), "{id} was given out, though it was the turn of {ids:?}"),
-            other => panic!("{id} was given out, though the answer is {other:?}"),
-        }
-        assert!(grant.gate.is_at(grant.ticket.epoch), "a lease came with a closed gate");
-        assert_eq!(grant.endpoint.id, *id);
-        self.shadow.granted(&grant.ticket);
-        self.leases.push(Lease { grant, model: ask.model.clone(), written_at: None, abandoned });
-    }
-
-    pub(crate) fn refused(&self, why: &NoEndpoint, ask: &Ask) {
-        assert_eq!(self.shadow.answer(ask, self.now), Answer::No(why.clone()));
+        self.to_verifier.push_back(ToVerifier::FailureList(self.core.conversations(self.now)));
     }
 
     /// Holds everything that can be seen against the shadow.
     pub(crate) fn check(&mut self) {
         self.core.check_invariants();
         let view = self.core.view(self.now);
-        self.shadow.compare(&view);
-        assert_eq!(view.waiting, self.waiting.len(), "a waiter was forgotten");
-        for waiting in self.waiting.values() {
-            assert!(self.shadow.has_reason_to_wait(&waiting.ask), "a request waits for nothing");
-        }
-        let listed: Vec<EndpointId> = self.core.failures().into_iter().map(|job| job.endpoint.id.clone()).collect();
-        assert_eq!(listed, self.shadow.isolated());
+        self.shadow.compare(&view, self.now);
+        self.shadow.compare_conversations(&self.core.conversations(self.now), self.now);
+        self.check_waiters();
         for endpoint in &view.endpoints {
             self.trace.fold(&(endpoint.standing, endpoint.epoch, endpoint.in_flight, endpoint.held));
         }
+    }
+
+    /// Until the clock has to be looked at, nobody waits in vain, and nobody waits who could be served.
+    fn check_waiters(&self) {
+        let wake = self.core.next_wake();
+        assert_eq!(wake.is_some(), !self.shadow.waiters().is_empty(), "when the clock has to be looked at");
+        for waiter in self.shadow.waiters() {
+            assert!(wake.is_some_and(|wake| wake <= waiter.ask.deadline), "nobody would wake {:?} in time", waiter.id);
+            let is_due = wake.is_some_and(|wake| wake <= self.now);
+            let is_right = is_due || self.shadow.may_wait(waiter, self.now);
+            assert!(is_right, "{:?} waits for nothing: {:?}", waiter.id, waiter.ask);
+        }
+    }
+}
+
+/// Short times throughout, so that a run sees them end.
+fn registry_policy(rng: &mut Rng) -> RegistryPolicy {
+    RegistryPolicy {
+        slow_start: Duration::from_secs(30),
+        initial_delay: Duration::from_secs(5),
+        cooling: CoolingPolicy {
+            default_cooldown: Duration::from_secs(5),
+            exhausted_after: Duration::from_secs(30),
+            overload_cooldown: Duration::from_secs(2),
+            overload_max: Duration::from_secs(30),
+            isolate_after: Duration::from_secs([2, 10, 40][rng.usize(..3)]),
+        },
+        affinity: AffinityPolicy {
+            enabled: !chance::one_in(rng, 8),
+            ttl: Duration::from_secs([30, 3_600][rng.usize(..2)]),
+            secondary_ttl: Duration::from_secs(15),
+            patience: Duration::from_secs(5),
+            max_sessions: NonZeroUsize::MAX,
+        },
+        budget: BudgetPolicy { ratio: 0.2, min_per_second: rng.u32(..2) },
+        park_max: [0, 1, 2, 4, 256][rng.usize(..5)],
+        journal: 0,
     }
 }

@@ -1,0 +1,173 @@
+//! What follows from an input, carried out as the registry's actor does, and held against what must follow.
+
+use std::collections::VecDeque;
+
+use qcc_gateway::domain::events::EventKind;
+use qcc_gateway::domain::ids::{EndpointId, Ticket};
+use qcc_gateway::domain::registry::{Ask, Effect, Grant, NoEndpoint, Outputs, WaiterId};
+
+use super::shadow::{Expected, Look, Waiter};
+use super::world::{Conversation, Lease, ToBreakers, ToVerifier, World};
+
+/// What an input was followed by, apart from what those who wait are told.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Followed {
+    pub(crate) observed: usize,
+    pub(crate) judged: usize,
+    pub(crate) retracted: Vec<Ticket>,
+    pub(crate) isolated: Vec<EndpointId>,
+    pub(crate) recovered: Vec<EndpointId>,
+}
+
+/// What is told to those who wait, or on their behalf.
+#[derive(Debug)]
+pub(crate) enum Told {
+    Granted(WaiterId, Grant),
+    Refused(WaiterId, NoEndpoint),
+    Hastened(Vec<Conversation>),
+}
+
+impl World {
+    /// Carries out what follows from an input, in order, as the registry's actor does. `looks` is how often those who wait
+    /// must have been looked at.
+    pub(crate) fn carry_out(&mut self, effects: Outputs, looks: usize) -> Followed {
+        let (followed, mut told) = self.sort_out(effects);
+        for _ in 0..looks {
+            self.look_at_waiters(&mut told);
+        }
+        assert!(told.is_empty(), "those who wait were told {told:?}");
+        followed
+    }
+
+    /// Carries out everything but what those who wait are told.
+    pub(crate) fn sort_out(&mut self, effects: Outputs) -> (Followed, VecDeque<Told>) {
+        let (mut followed, mut told) = (Followed::default(), VecDeque::new());
+        for effect in effects {
+            match effect {
+                Effect::Observe(observation) => {
+                    followed.observed += 1;
+                    self.to_breakers.push_back(ToBreakers::Observe(observation, self.now));
+                }
+                Effect::ResetBreaker(endpoint, epoch) => self.resets.push_back((endpoint, epoch)),
+                Effect::Retract(ticket) => {
+                    followed.retracted.push(ticket.clone());
+                    self.to_breakers.push_back(ToBreakers::Retract(ticket));
+                }
+                Effect::PublishFailures => self.publish_failures(),
+                Effect::Hasten(wanted) => told.push_back(Told::Hastened(wanted)),
+                Effect::Granted(waiter, grant) => told.push_back(Told::Granted(waiter, grant)),
+                Effect::Refused(waiter, why) => told.push_back(Told::Refused(waiter, why)),
+                Effect::Judged(serial) => {
+                    followed.judged += 1;
+                    assert!(!self.core.awaits_verdict(serial), "judged, and yet awaited");
+                }
+                Effect::Note(event, _) => match event.kind {
+                    EventKind::Isolated => followed.isolated.extend(event.endpoint),
+                    EventKind::Recovered => followed.recovered.extend(event.endpoint),
+                    EventKind::Verified | EventKind::SecondOpinion => {
+                        panic!("verifications are the verifier's to tell")
+                    }
+                    EventKind::Cooldown => self.trace.met("a cooldown"),
+                    EventKind::Exhausted => self.trace.met("a used-up window"),
+                    EventKind::Disabled
+                    | EventKind::Enabled
+                    | EventKind::Added
+                    | EventKind::Changed
+                    | EventKind::Removed => {}
+                },
+                Effect::Filtered { profile, excluded } => assert_eq!(self.shadow.summary(&profile).2, excluded),
+                Effect::Summary { profile, endpoints, usable, isolated } => {
+                    assert_eq!(self.shadow.summary(&profile), (endpoints, usable, isolated));
+                }
+                // A word to the operator, which moves nothing.
+                Effect::NeverProven(_) => {}
+                Effect::Leaked(ticket) => panic!("written to an isolated endpoint: {ticket:?}"),
+            }
+        }
+        (followed, told)
+    }
+
+    /// All who wait are looked at, first come first served: whoever can be served is, whoever has nothing to wait for any
+    /// more is refused, and nobody else is told anything.
+    pub(crate) fn look_at_waiters(&mut self, told: &mut VecDeque<Told>) {
+        for Waiter { id, .. } in self.shadow.waiters().to_vec() {
+            let Some(waiter) = self.shadow.waiters().iter().find(|waiter| waiter.id == id).cloned() else { continue };
+            let (expected, look) = self.shadow.look(&waiter.ask, waiter.since, Some(waiter.parked), self.now);
+            self.expect(expected, told);
+            match look {
+                Look::Waits { parked, until } => self.shadow.stays(&waiter, (parked, until), self.now),
+                Look::Granted { ids, binds } => match told.pop_front() {
+                    Some(Told::Granted(to, grant)) if to == id => {
+                        self.shadow.stops_waiting(id);
+                        let has_left = self.left.remove(&id);
+                        self.trace.met(match (has_left, waiter.parked) {
+                            (true, _) => "a lease for one who left",
+                            (false, true) => "a lease for one who was parked",
+                            (false, false) => "a lease for one who waited for a verdict",
+                        });
+                        self.granted(grant, &waiter.ask, &ids, binds, has_left);
+                    }
+                    Some(Told::Refused(to, NoEndpoint::BudgetSpent)) if to == id => {
+                        assert!(ids.iter().any(|id| self.shadow.has_no_budget(&waiter.ask, id, self.now)));
+                        self.stops_waiting(id);
+                    }
+                    other => panic!("{id:?} could have had one of {ids:?}, but next came {other:?}"),
+                },
+                Look::Refused(why) => match told.pop_front() {
+                    Some(Told::Refused(to, really)) if to == id => {
+                        assert_eq!(really, why, "why {id:?} is refused");
+                        self.trace.met(match why {
+                            NoEndpoint::TooLate => "a waiter too late",
+                            _ => "a waiter refused",
+                        });
+                        self.stops_waiting(id);
+                    }
+                    other => panic!("{id:?} should be refused for {why:?}, but next came {other:?}"),
+                },
+            }
+        }
+    }
+
+    fn stops_waiting(&mut self, id: WaiterId) {
+        self.shadow.stops_waiting(id);
+        self.left.remove(&id);
+    }
+
+    /// What a look has led to besides its own answer.
+    pub(crate) fn expect(&mut self, expected: Vec<Expected>, told: &mut VecDeque<Told>) {
+        for expected in expected {
+            match (expected, told.pop_front()) {
+                (Expected::Hastened(mut ids), Some(Told::Hastened(wanted))) => {
+                    assert!(wanted.iter().all(|(id, epoch)| self.shadow.may_have_epoch(id, *epoch)), "{wanted:?}");
+                    let mut really: Vec<_> = wanted.iter().map(|(id, _)| id.clone()).collect();
+                    ids.sort();
+                    really.sort();
+                    assert_eq!(really, ids, "whose verification is hastened");
+                    self.trace.met("a hastened verification");
+                    self.to_verifier.push_back(ToVerifier::Hasten(wanted));
+                }
+                (Expected::GivesUpItsPlace(id, why), Some(Told::Refused(really, why_really))) => {
+                    assert_eq!((really, why_really), (id, why), "who gives up a place");
+                    self.trace.met("a place given up for another client");
+                    self.left.remove(&id);
+                }
+                (expected, other) => panic!("expected {expected:?}, but next came {other:?}"),
+            }
+        }
+    }
+
+    /// A worker is given a lease that it asked for.
+    pub(crate) fn granted(&mut self, grant: Grant, ask: &Ask, ids: &[EndpointId], binds: bool, abandoned: bool) {
+        let id = &grant.ticket.endpoint;
+        assert!(ids.contains(id), "{id} was given out, though it was the turn of {ids:?}");
+        assert!(!self.shadow.has_no_budget(ask, id, self.now), "a further retry beyond the budget");
+        assert!(grant.gate.is_at(grant.ticket.epoch), "a lease came with a closed gate");
+        assert_eq!(grant.endpoint.id, *id);
+        if let Some(own) = self.shadow.own_if_free(ask, self.now) {
+            assert_eq!(*id, own, "a session was not given its own endpoint");
+            self.trace.met("a session at its own endpoint");
+        }
+        self.shadow.granted(ask, &grant.ticket, binds, self.now);
+        self.leases.push(Lease { grant, model: ask.model.clone(), written_at: None, abandoned });
+    }
+}

@@ -1,0 +1,180 @@
+//! What workers do: they ask for leases, write, settle, and doubt in the end.
+
+use qcc_gateway::domain::outcome::{Outcome, Report};
+use qcc_gateway::domain::registry::{Acquired, Ask, NoEndpoint, Outputs, Settlement, Turn};
+
+use super::chance::{self, Weather, pick};
+use super::effects::Followed;
+use super::shadow::Look;
+use super::world::{Lease, World};
+
+/// How many tickets of past leases are kept to bring stale news with.
+const PAST: usize = 32;
+
+impl World {
+    pub(crate) fn acquire(&mut self) {
+        let known: Vec<_> =
+            chance::all_ids().filter_map(|id| self.shadow.known(&id).map(|(epoch, _)| (id, epoch))).collect();
+        let ask = chance::ask(&mut self.rng, self.now, &known);
+        self.forget_who_left();
+        let is_due = self.core.next_wake().is_some_and(|wake| wake <= self.now);
+        let mut effects = Outputs::new();
+        let acquired = self.core.acquire(ask.clone(), self.now, &mut effects);
+        let (followed, mut told) = self.sort_out(effects);
+        assert_eq!(followed, Followed::default());
+        if is_due {
+            self.look_at_waiters(&mut told);
+        }
+        self.shadow.count_turn(ask.turn, self.now);
+        if ask.turn != Turn::First && self.shadow.is_poisoned(ask.fingerprint, self.now) {
+            self.trace.met("a poisoned request");
+            assert!(matches!(acquired, Acquired::Refused(NoEndpoint::Poisoned)), "{acquired:?} for a poisoned request");
+            assert!(told.is_empty(), "those who wait were told {told:?}");
+            return;
+        }
+        let (own, parked) = (self.shadow.parked_for(ask.client.as_ref()), self.shadow.parked());
+        let has_its_share = own >= self.shadow.share() && parked > own;
+        let (expected, look) = self.shadow.look(&ask, self.now, None, self.now);
+        self.expect(expected, &mut told);
+        assert!(told.is_empty(), "those who wait were told {told:?}");
+        let answer = match &acquired {
+            Acquired::Granted(grant) => format!("granted {:?}", grant.ticket),
+            Acquired::Waiting(_) | Acquired::Refused(_) => format!("{acquired:?}"),
+        };
+        self.trace.note(&format!("{answer} for {ask:?}"));
+        match (acquired, look) {
+            (Acquired::Granted(grant), Look::Granted { ids, binds }) => {
+                self.granted(grant, &ask, &ids, binds, false);
+            }
+            (Acquired::Waiting(id), Look::Waits { parked, until }) => {
+                assert!(!(parked && has_its_share), "a client took more than its share while others wait");
+                self.trace.met(if parked { "a parked request" } else { "a wait for a verdict" });
+                self.shadow.begins_to_wait(id, ask, (parked, until), self.now);
+            }
+            (Acquired::Refused(NoEndpoint::BudgetSpent), Look::Granted { ids, .. }) => {
+                self.trace.met("a retry beyond the budget");
+                assert!(ids.iter().any(|id| self.shadow.has_no_budget(&ask, id, self.now)), "there is a budget left");
+            }
+            (Acquired::Refused(why), Look::Refused(expected)) => {
+                assert_eq!(why, expected, "why nothing is to be had");
+                self.refused(&why, has_its_share);
+            }
+            (acquired, look) => panic!("{acquired:?}, though it should be {look:?}"),
+        }
+    }
+
+    fn refused(&mut self, why: &NoEndpoint, has_its_share: bool) {
+        self.trace.met(match why {
+            NoEndpoint::Cooling { exhausted: true, .. } => "refused while all windows are used up",
+            NoEndpoint::Cooling { .. } => "refused while all rest",
+            NoEndpoint::Full { .. } => "refused while all are full",
+            NoEndpoint::Isolated { needs_operator: true, .. } => "refused until the operator acts",
+            NoEndpoint::Isolated { .. } => "refused while all are isolated",
+            NoEndpoint::GivenUp => "refused after all were tried",
+            NoEndpoint::SwitchedOff { .. } => "refused while all are switched off",
+            NoEndpoint::PathUnserved | NoEndpoint::ModelUnserved => "refused what nobody serves",
+            NoEndpoint::BudgetSpent | NoEndpoint::Poisoned | NoEndpoint::TooLate => "refused at once",
+        });
+        if has_its_share {
+            self.trace.met("refused with a client's share of the places taken");
+        }
+    }
+
+    /// A worker looks at the gate and writes in the same instant, or withdraws.
+    pub(crate) fn write(&mut self) {
+        let unwritten = |lease: &&mut Lease| lease.written_at.is_none() && !lease.abandoned;
+        let mut leases: Vec<&mut Lease> = self.leases.iter_mut().filter(unwritten).collect();
+        if leases.is_empty() {
+            return;
+        }
+        let index = self.rng.usize(..leases.len());
+        let lease = leases.swap_remove(index);
+        let ticket = lease.grant.ticket.clone();
+        let is_open = lease.grant.gate.is_at(ticket.epoch);
+        self.trace.note(&format!("the gate of {ticket:?} is open: {is_open}"));
+        assert_eq!(is_open, self.shadow.is_in_service(&ticket), "what the gate of {ticket:?} says");
+        if is_open {
+            lease.written_at = Some(self.core.epochs().newest());
+            return;
+        }
+        let index = self.leases.iter().position(|lease| lease.grant.ticket.serial == ticket.serial).unwrap();
+        self.trace.met("an attempt withdrawn at the gate");
+        let withdrawn = self.leases.swap_remove(index);
+        self.settle(withdrawn, Report::of(Outcome::Cancelled));
+    }
+
+    pub(crate) fn settle(&mut self, lease: Lease, report: Report) {
+        // What was never written can fail to connect, but can't be answered.
+        let answered = match report.outcome {
+            Outcome::Success | Outcome::Fatal(_) | Outcome::Neutral => true,
+            Outcome::Failure(_) | Outcome::Cancelled => false,
+        };
+        let is_void = lease.abandoned || (answered && lease.written_at.is_none());
+        let report = if is_void { Report::of(Outcome::Cancelled) } else { report };
+        let (ticket, outcome) = (lease.grant.ticket, report.outcome);
+        self.trace.note(&format!("settles {ticket:?} for {:?} as {report:?}", lease.model));
+        let settlement = Settlement {
+            ticket: ticket.clone(),
+            report: report.clone(),
+            model: lease.model.clone(),
+            written_at: lease.written_at,
+        };
+        if matches!(outcome, Outcome::Failure(_) | Outcome::Fatal(_)) && !self.shadow.is_in_service(&ticket) {
+            self.trace.met("a failure of an older epoch");
+        }
+        let mut effects = Outputs::new();
+        self.core.settle(settlement, self.now, &mut effects);
+        let settled = self.shadow.settle(&ticket, &report, &lease.model, self.now);
+        let isolated = if settled.isolated { vec![ticket.endpoint.clone()] } else { Vec::new() };
+        if settled.isolated {
+            self.trace.met("one that was overloaded for too long");
+        }
+        let expected = Followed { observed: usize::from(settled.observed), isolated, ..Followed::default() };
+        assert_eq!(self.carry_out(effects, settled.looks), expected, "after {outcome:?}");
+        assert_eq!(self.core.awaits_verdict(ticket.serial), self.shadow.awaits(ticket.serial));
+        if let Outcome::Failure(kind) = outcome {
+            self.failed.push((ticket.clone(), kind));
+            if self.failed.len() > PAST {
+                self.failed.remove(0);
+            }
+        }
+        if self.past.len() == PAST {
+            self.past.remove(0);
+        }
+        self.past.push(ticket);
+    }
+
+    /// A lease's end is reported once more: nothing may follow.
+    pub(crate) fn settle_again(&mut self) {
+        let Some(ticket) = pick(&mut self.rng, &self.past) else { return };
+        let report = chance::report(&mut self.rng, Weather { faults: 90, overloads: 0 });
+        self.trace.note(&format!("settles {ticket:?} again, as {report:?}"));
+        let before = self.core.view(self.now);
+        let written_at = Some(self.core.epochs().newest());
+        let mut effects = Outputs::new();
+        self.core.settle(Settlement { ticket, report, model: None, written_at }, self.now, &mut effects);
+        assert!(effects.is_empty(), "a second report was followed by {effects:?}");
+        assert_eq!(self.core.view(self.now), before);
+    }
+
+    /// A request has failed for good, and may have been the cause.
+    pub(crate) fn doubt(&mut self) {
+        // The latest failures are those that a request most likely speaks of.
+        let latest = self.failed.len().saturating_sub(if self.rng.bool() { 4 } else { PAST });
+        let failures = chance::failures(&mut self.rng, &self.failed[latest..]);
+        let ask = Ask { tried: Vec::new(), ..chance::ask(&mut self.rng, self.now, &[]) };
+        self.trace.note(&format!("a request doubts {failures:?}: {ask:?}"));
+        let doubted_before = chance::all_ids().filter(|id| self.shadow.is_doubted(id)).count();
+        let expected = self.shadow.doubt(&ask, &failures, self.now);
+        if doubted_before < chance::all_ids().filter(|id| self.shadow.is_doubted(id)).count() {
+            self.trace.met("a doubted isolation");
+        }
+        let mut effects = Outputs::new();
+        self.core.doubt(&ask, &failures, self.now, &mut effects);
+        let retracted: Vec<_> = expected.into_iter().map(|failed| failed.ticket).collect();
+        if retracted.iter().any(|ticket| self.shadow.asked_for(&ticket.endpoint).is_some()) {
+            self.trace.met("a second opinion asked for");
+        }
+        assert_eq!(self.carry_out(effects, 0), Followed { retracted, ..Followed::default() });
+    }
+}

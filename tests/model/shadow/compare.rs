@@ -1,0 +1,100 @@
+//! The shadow held against what can be seen of the real state.
+
+use qcc_gateway::domain::ids::{EndpointId, Epoch};
+use qcc_gateway::domain::outcome::Reason;
+use qcc_gateway::domain::registry::{EndpointView, RegistryView};
+use qcc_gateway::domain::schedule::{Purpose, VerifyJob};
+use qcc_gateway::domain::time::Moment;
+
+use super::Shadow;
+use super::plain::{Place, Quarantine};
+
+impl Shadow {
+    /// Holds the real state against this one, and takes over the epochs: fresh where something moved, else the same.
+    pub(crate) fn compare(&mut self, real: &RegistryView, now: Moment) {
+        assert_eq!(real.leaks, 0, "something was written to an isolated endpoint");
+        assert!(real.endpoints.iter().map(|view| &view.endpoint.id).eq(self.endpoints.keys()), "other endpoints");
+        assert_eq!(real.sessions, self.sessions.len(), "bound sessions");
+        assert_eq!(real.waiting, self.waiters.len(), "a waiter was forgotten");
+        assert_eq!(real.parked, self.parked(), "parked requests");
+        assert!(real.parked <= self.policy.park_max, "more are parked than there are places");
+        let newest_before = self.newest_epoch;
+        for view in &real.endpoints {
+            self.compare_endpoint(view, newest_before, now);
+        }
+    }
+
+    fn compare_endpoint(&mut self, view: &EndpointView, newest_before: Epoch, now: Moment) {
+        let id = &view.endpoint.id;
+        let open = self.open_leases(id);
+        let policy = self.policy;
+        let plain = self.endpoints.get_mut(id).unwrap();
+        assert_eq!(view.standing, plain.standing(), "standing of {id}");
+        assert_eq!(*view.endpoint, plain.definition, "definition of {id}");
+        assert_eq!(view.held, !plain.holds.is_empty(), "hold of {id}");
+        assert_eq!(view.in_flight, open, "in flight of {id}");
+        let isolation = view.isolation.as_ref().map(|isolation| Quarantine {
+            reason: isolation.reason,
+            since: isolation.at,
+            ended: isolation.ended,
+            relapse: isolation.relapse,
+            redefined: isolation.redefined,
+            doubted: isolation.doubted,
+        });
+        assert_eq!(isolation.as_ref(), plain.quarantine(), "isolation of {id}");
+        if plain.place == Place::Home {
+            let slow = plain.recovered.filter(|(at, _)| now.since(*at) < policy.slow_start);
+            assert_eq!(view.slow_start, slow.is_some(), "slow start of {id}");
+            let whole = f64::from(plain.definition.weight);
+            let has_whole = (view.effective_weight - whole).abs() < 1e-9;
+            assert!(has_whole || slow.is_some(), "{id} has no whole share, though it is not in slow start");
+        } else {
+            assert!(view.effective_weight == 0.0, "{id} has a share of the traffic");
+        }
+        let shown = self.rests.get(id).map(|rests| rests.shown(now, &policy.cooling)).unwrap_or_default();
+        assert_eq!(view.cooldowns, shown, "cooldowns of {id}");
+        if std::mem::take(&mut plain.moved) {
+            assert!(view.epoch > newest_before, "{id} moved without an epoch of its own");
+        } else {
+            assert_eq!(view.epoch, plain.epoch, "{id} did not move");
+        }
+        plain.epoch = view.epoch;
+        self.newest_epoch = self.newest_epoch.max(view.epoch);
+    }
+
+    /// Each isolated endpoint is to be verified, exactly once; of the others those that are asked for their opinion, and
+    /// those with a used-up window.
+    pub(crate) fn compare_conversations(&self, jobs: &[VerifyJob], now: Moment) {
+        let expected: Vec<(EndpointId, Purpose, Epoch, Option<Reason>)> = self
+            .endpoints
+            .iter()
+            .filter_map(|(id, plain)| {
+                let (purpose, reason) = match plain.place {
+                    Place::Isolated(quarantine) => (Purpose::Recovery, Some(quarantine.reason)),
+                    Place::Off { .. } => return None,
+                    Place::Home => match self.asked_for(id) {
+                        Some(reason) => (Purpose::Opinion, Some(reason)),
+                        None if self.has_exhausted(id, now) => (Purpose::EarlyReturn, None),
+                        None => return None,
+                    },
+                };
+                Some((id.clone(), purpose, plain.epoch, reason))
+            })
+            .collect();
+        let named = jobs.iter().map(|job| {
+            let reason = (job.purpose != Purpose::EarlyReturn).then_some(job.reason);
+            (job.endpoint.id.clone(), job.purpose, job.epoch, reason)
+        });
+        assert_eq!(named.collect::<Vec<_>>(), expected, "who is to be talked to, and what for");
+        for job in jobs.iter().filter(|job| job.purpose == Purpose::Recovery) {
+            let quarantine = self.endpoints[&job.endpoint.id].isolated().unwrap();
+            assert_eq!(job.relapse, quarantine.relapse);
+            assert_eq!(job.at_once, quarantine.redefined || quarantine.doubted);
+        }
+    }
+
+    fn has_exhausted(&self, id: &EndpointId, now: Moment) -> bool {
+        let policy = self.policy.cooling;
+        self.rests.get(id).is_some_and(|rests| rests.shown(now, &policy).iter().any(|view| view.exhausted))
+    }
+}

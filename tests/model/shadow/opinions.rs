@@ -1,0 +1,165 @@
+//! Second opinions: who is asked about what, and which requests were found to be the cause of their failures.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use qcc_gateway::domain::ids::{EndpointId, Epoch};
+use qcc_gateway::domain::opinions::{Failed, Fingerprint};
+use qcc_gateway::domain::outcome::{FailureKind, Reason};
+use qcc_gateway::domain::registry::Ask;
+use qcc_gateway::domain::time::Moment;
+
+use super::plain::Place;
+use super::{Shadow, Told};
+
+/// For how long a request that was found to be the cause gets a single attempt.
+const POISON: Duration = Duration::from_mins(1);
+
+pub(super) struct Asked {
+    epoch: Epoch,
+    pub(super) reason: Reason,
+    about: BTreeSet<Fingerprint>,
+}
+
+#[derive(Default)]
+pub(super) struct Opinions {
+    pub(super) asked: BTreeMap<EndpointId, Asked>,
+    /// Requests whose failures had isolated an endpoint before they were doubted, with the epoch of that isolation.
+    about_isolated: BTreeMap<EndpointId, (Epoch, BTreeSet<Fingerprint>)>,
+    passed: BTreeMap<EndpointId, Moment>,
+    poisoned: Vec<(Fingerprint, Moment)>,
+}
+
+impl Opinions {
+    pub(super) fn forget(&mut self, id: &EndpointId) {
+        self.asked.remove(id);
+        self.about_isolated.remove(id);
+        self.passed.remove(id);
+    }
+
+    pub(super) fn passed(&mut self, id: &EndpointId, epoch: Epoch, now: Moment) {
+        self.passed.insert(id.clone(), now);
+        let asked = self.asked.remove(id).filter(|asked| asked.epoch == epoch).map(|asked| asked.about);
+        let isolated = self.about_isolated.remove(id).filter(|(of, _)| *of == epoch).map(|(_, about)| about);
+        for request in asked.into_iter().chain(isolated).flatten() {
+            self.poison(request, now);
+        }
+    }
+
+    fn poison(&mut self, request: Fingerprint, now: Moment) {
+        if !self.is_poisoned(request, now) {
+            self.poisoned.push((request, now));
+        }
+    }
+
+    pub(super) fn is_poisoned(&self, request: Fingerprint, now: Moment) -> bool {
+        self.poisoned.iter().any(|(poisoned, since)| *poisoned == request && now.since(*since) < POISON)
+    }
+}
+
+impl Shadow {
+    pub(crate) fn is_poisoned(&self, request: Option<Fingerprint>, now: Moment) -> bool {
+        request.is_some_and(|request| self.opinions.is_poisoned(request, now))
+    }
+
+    /// A request has failed for good. Which of its failures must be taken back, in their order.
+    pub(crate) fn doubt(&mut self, ask: &Ask, failures: &[Failed], now: Moment) -> Vec<Failed> {
+        let Some(first) = failures.first().map(|failed| failed.ticket.endpoint.clone()) else { return Vec::new() };
+        let is_known = self.is_poisoned(ask.fingerprint, now);
+        let is_alone =
+            failures.iter().all(|failed| failed.ticket.endpoint == first) && !self.has_other(ask, &first, now);
+        let alike = |one: &Failed, other: &Failed| {
+            one.kind == other.kind && one.status == other.status && one.ticket.endpoint != other.ticket.endpoint
+        };
+        let doubted: Vec<Failed> = failures
+            .iter()
+            .filter(|failed| failed.kind != FailureKind::Connect)
+            .filter(|failed| is_known || is_alone || failures.iter().any(|other| alike(failed, other)))
+            .cloned()
+            .collect();
+        for failed in &doubted {
+            let ticket = &failed.ticket;
+            self.ask_for_opinion(&ticket.endpoint, ticket.epoch, failed.kind.into(), ask.fingerprint, now);
+            let Some(plain) = self.endpoints.get_mut(&ticket.endpoint) else { continue };
+            match &mut plain.place {
+                Place::Isolated(quarantine) if quarantine.is_for_failures_of(ticket.epoch) => {
+                    quarantine.doubted = true;
+                    let about = self.opinions.about_isolated.entry(ticket.endpoint.clone()).or_default();
+                    if about.0 != plain.epoch {
+                        *about = (plain.epoch, BTreeSet::new());
+                    }
+                    about.1.extend(ask.fingerprint);
+                }
+                Place::Home => {
+                    let recovered = plain.recovered.filter(|(_, from)| from.is_for_failures_of(ticket.epoch));
+                    if recovered.is_some() {
+                        // It has passed already: nothing remembers that it was out, and the request was the cause.
+                        plain.recovered = None;
+                        if let Some(request) = ask.fingerprint {
+                            self.opinions.poison(request, now);
+                        }
+                    }
+                }
+                Place::Isolated(_) | Place::Off { .. } => {}
+            }
+        }
+        doubted
+    }
+
+    pub(super) fn ask_for_opinion(
+        &mut self,
+        id: &EndpointId,
+        epoch: Epoch,
+        reason: Reason,
+        about: Option<Fingerprint>,
+        now: Moment,
+    ) {
+        if !self.is_home_in(id, epoch) {
+            return;
+        }
+        if self.opinions.passed.get(id).is_some_and(|at| now.since(*at) < self.policy.initial_delay) {
+            if let Some(request) = about {
+                self.opinions.poison(request, now);
+            }
+            return;
+        }
+        if let Some(asked) = self.opinions.asked.get_mut(id).filter(|asked| asked.epoch == epoch) {
+            asked.about.extend(about);
+            asked.reason = if reason == Reason::Stream { reason } else { asked.reason };
+            return;
+        }
+        let about = about.into_iter().collect();
+        self.opinions.asked.insert(id.clone(), Asked { epoch, reason, about });
+    }
+
+    /// An endpoint has passed where it stands: nobody moves. Tells whether a used-up window has ended by it.
+    pub(crate) fn fit(&mut self, id: &EndpointId, epoch: Epoch, returns_early: bool, now: Moment) -> bool {
+        if !self.is_home_in(id, epoch) {
+            return false;
+        }
+        self.opinions.passed(id, epoch, now);
+        self.told.insert(id.clone(), Told { epoch, began: now, next: now });
+        let policy = self.policy.cooling;
+        returns_early && self.rests.get_mut(id).is_some_and(|rests| rests.return_early(now, &policy))
+    }
+
+    /// An endpoint has failed its second opinion. Tells whether anybody had asked for it, and why it must be isolated.
+    pub(crate) fn unfit(&mut self, id: &EndpointId, epoch: Epoch, now: Moment) -> (bool, Option<Reason>) {
+        if self.opinions.asked.get(id).is_none_or(|asked| asked.epoch != epoch) {
+            return (false, None);
+        }
+        let Some(Asked { reason, .. }) = self.opinions.asked.remove(id) else { return (false, None) };
+        if !self.is_home_in(id, epoch) {
+            return (true, None);
+        }
+        self.told.insert(id.clone(), Told { epoch, began: now, next: now });
+        self.isolate(id, reason, now);
+        (true, Some(reason))
+    }
+
+    /// Why an endpoint's opinion is asked for, if it is.
+    pub(crate) fn asked_for(&self, id: &EndpointId) -> Option<Reason> {
+        let asked = self.opinions.asked.get(id).filter(|asked| self.is_home_in(id, asked.epoch))?;
+        Some(asked.reason)
+    }
+}

@@ -1,0 +1,121 @@
+//! One endpoint as it should be.
+
+use std::collections::BTreeSet;
+
+use qcc_gateway::domain::endpoint::{Endpoint, Home};
+use qcc_gateway::domain::ids::{Epoch, Serial};
+use qcc_gateway::domain::outcome::Reason;
+use qcc_gateway::domain::queues::Standing;
+use qcc_gateway::domain::time::Moment;
+
+/// Why an endpoint is out, and what was said of it since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Quarantine {
+    pub(super) reason: Reason,
+    pub(super) since: Moment,
+    /// The epoch that it ended; doubts of its failures carry that.
+    pub(super) ended: Epoch,
+    pub(super) relapse: bool,
+    pub(super) redefined: bool,
+    pub(super) doubted: bool,
+}
+
+impl Quarantine {
+    /// Whether it is for failures of this epoch that their requests may have caused.
+    pub(super) fn is_for_failures_of(&self, epoch: Epoch) -> bool {
+        let may_be_the_requests = match self.reason {
+            Reason::UpstreamStatus | Reason::Timeout | Reason::Body | Reason::Stream => true,
+            Reason::Connect | Reason::Credential | Reason::Account | Reason::Overloaded | Reason::Admin => false,
+        };
+        may_be_the_requests && self.ended == epoch
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Home,
+    Isolated(Quarantine),
+    Off { beneath: Option<Quarantine> },
+}
+
+pub(super) struct Plain {
+    pub(super) definition: Endpoint,
+    pub(super) place: Place,
+    pub(super) epoch: Epoch,
+    /// Whether the present input must give it a fresh epoch.
+    pub(super) moved: bool,
+    /// Its failed leases of the present epoch whose verdict is not in.
+    pub(super) holds: BTreeSet<Serial>,
+    /// When it came back with a tenth of its share, if it has, and from what.
+    pub(super) recovered: Option<(Moment, Quarantine)>,
+}
+
+impl Plain {
+    pub(super) fn new(definition: &Endpoint, enabled: bool, quarantine: Option<Quarantine>) -> Self {
+        let place = match (enabled, quarantine) {
+            (false, beneath) => Place::Off { beneath },
+            (true, Some(quarantine)) => Place::Isolated(quarantine),
+            (true, None) => Place::Home,
+        };
+        let definition = definition.clone();
+        Self { definition, place, epoch: Epoch::NONE, moved: true, holds: BTreeSet::new(), recovered: None }
+    }
+
+    pub(super) fn go(&mut self, place: Place) {
+        self.place = place;
+        self.moved = true;
+        self.holds.clear();
+    }
+
+    pub(super) fn quarantine(&self) -> Option<&Quarantine> {
+        match &self.place {
+            Place::Home => None,
+            Place::Isolated(quarantine) => Some(quarantine),
+            Place::Off { beneath } => beneath.as_ref(),
+        }
+    }
+
+    pub(super) fn quarantine_mut(&mut self) -> Option<&mut Quarantine> {
+        match &mut self.place {
+            Place::Home => None,
+            Place::Isolated(quarantine) => Some(quarantine),
+            Place::Off { beneath } => beneath.as_mut(),
+        }
+    }
+
+    pub(super) fn isolated(&self) -> Option<&Quarantine> {
+        match &self.place {
+            Place::Isolated(quarantine) => Some(quarantine),
+            Place::Home | Place::Off { .. } => None,
+        }
+    }
+
+    pub(super) fn switch(&mut self, on: bool) -> bool {
+        let place = match (self.place, on) {
+            (Place::Home | Place::Isolated(_), false) => Place::Off { beneath: self.quarantine().copied() },
+            (Place::Off { beneath: None }, true) => Place::Home,
+            (Place::Off { beneath: Some(quarantine) }, true) => Place::Isolated(quarantine),
+            (Place::Home | Place::Isolated(_), true) | (Place::Off { .. }, false) => return false,
+        };
+        self.go(place);
+        true
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        match (self.place, self.definition.home) {
+            (Place::Home, Home::Primary) => Standing::Primary,
+            (Place::Home, Home::Secondary) => Standing::Secondary,
+            (Place::Isolated(_), _) => Standing::Failure,
+            (Place::Off { .. }, _) => Standing::Disabled,
+        }
+    }
+
+    /// Whether it is in this epoch. While an input is being carried out, a fresh epoch is not yet known here.
+    pub(super) fn is_in(&self, epoch: Epoch) -> bool {
+        !self.moved && self.epoch == epoch
+    }
+
+    pub(super) fn may_have(&self, epoch: Epoch) -> bool {
+        if self.moved { epoch > self.epoch } else { epoch == self.epoch }
+    }
+}

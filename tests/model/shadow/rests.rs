@@ -1,0 +1,164 @@
+//! Cooldowns, as one would keep them in a table: by model, what was announced, and what has come since the last success.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use qcc_gateway::domain::cooling::{Cooldown, CooldownReason, CoolingPolicy};
+use qcc_gateway::domain::registry::CooldownView;
+use qcc_gateway::domain::sessions::Origin;
+use qcc_gateway::domain::throttle::Throttle;
+use qcc_gateway::domain::time::Moment;
+
+pub(crate) type Model = Option<Arc<str>>;
+
+/// What is known of one model at one endpoint.
+#[derive(Default)]
+struct Line {
+    limit: Option<Cooldown>,
+    overload: Option<Cooldown>,
+    /// Rate limits that named no time and were believed, since the last success.
+    limits: u32,
+    overloads: u32,
+    /// The latest rate limit that named no time and was not believed.
+    first_unnamed: Option<(Origin, Moment)>,
+}
+
+impl Line {
+    /// Of two the one that ends last.
+    fn cooldown(&self) -> Option<Cooldown> {
+        match (self.limit, self.overload) {
+            (Some(limit), Some(overload)) if limit.until > overload.until => Some(limit),
+            (limit, overload) => overload.or(limit),
+        }
+    }
+}
+
+/// What an answer that says "too much" must lead to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Leads {
+    Nowhere,
+    Rests,
+    Isolates,
+}
+
+/// The cooldowns of one endpoint.
+#[derive(Default)]
+pub(crate) struct Rests {
+    lines: BTreeMap<Model, Line>,
+    /// The overloads since the last success, whichever the model.
+    overloaded: Vec<Moment>,
+}
+
+impl Rests {
+    pub(crate) fn throttle(
+        &mut self,
+        model: &Model,
+        throttle: Throttle,
+        (origin, began): (Origin, Moment),
+        now: Moment,
+        policy: &CoolingPolicy,
+    ) -> Leads {
+        if let Throttle::Overload(_) = throttle {
+            if self.overloaded.last().is_some_and(|latest| now.since(*latest) >= policy.isolate_after) {
+                self.overloaded.clear();
+            }
+            self.overloaded.push(now);
+            if now.since(self.overloaded[0]) >= policy.isolate_after {
+                return Leads::Isolates;
+            }
+        }
+        let line = self.lines.entry(model.clone()).or_default();
+        // Whoever asked before the latest rest was announced brings no news of its own.
+        let is_news = |cooldown: Option<Cooldown>| cooldown.is_none_or(|cooldown| cooldown.since <= began);
+        match throttle {
+            Throttle::Named(time) => {
+                let time = time.clamp(Duration::from_millis(500), Duration::from_hours(8 * 24));
+                rest(&mut line.limit, time, now, CooldownReason::RateLimit);
+            }
+            Throttle::Unnamed => {
+                let rests = line.limit.is_some_and(|limit| limit.until > now);
+                let of_another = line
+                    .first_unnamed
+                    .is_some_and(|(first, at)| first != origin && now.since(at) < Duration::from_mins(1));
+                if !rests && !of_another {
+                    line.first_unnamed = Some((origin, now));
+                    return Leads::Nowhere;
+                }
+                let time = doubled(policy.default_cooldown, line.limits, Duration::from_mins(1));
+                line.limits += u32::from(is_news(line.limit));
+                rest(&mut line.limit, time, now, CooldownReason::RateLimit);
+            }
+            Throttle::Overload(named) => {
+                line.overloads += u32::from(is_news(line.overload));
+                let own = doubled(policy.overload_cooldown, line.overloads.saturating_sub(1), policy.overload_max);
+                let time = named.filter(|named| *named > Duration::ZERO).unwrap_or(own);
+                rest(&mut line.overload, time.min(Duration::from_hours(8 * 24)), now, CooldownReason::Overload);
+            }
+        }
+        Leads::Rests
+    }
+
+    /// What grew starts anew; what was announced still holds.
+    pub(crate) fn success(&mut self, model: &Model) {
+        self.overloaded.clear();
+        if let Some(line) = self.lines.get_mut(model) {
+            (line.limits, line.overloads, line.first_unnamed) = (0, 0, None);
+        }
+    }
+
+    /// The endpoint has come back from the failure queue: it is overloaded no more.
+    pub(crate) fn recover(&mut self) {
+        self.overloaded.clear();
+        for line in self.lines.values_mut() {
+            (line.overload, line.overloads) = (None, 0);
+        }
+    }
+
+    /// The endpoint serves again before its windows begin anew. Tells whether that has ended any rest.
+    pub(crate) fn return_early(&mut self, now: Moment, policy: &CoolingPolicy) -> bool {
+        let mut any = false;
+        for limit in self.lines.values_mut().filter_map(|line| line.limit.as_mut()) {
+            if limit.until > now && is_exhausted(limit, policy) {
+                limit.until = now;
+                any = true;
+            }
+        }
+        any
+    }
+
+    pub(crate) fn now(&self, model: &Model, now: Moment) -> Option<Cooldown> {
+        self.lines.get(model)?.cooldown().filter(|cooldown| cooldown.until > now)
+    }
+
+    pub(crate) fn has_ended_since(&self, model: &Model, then: Moment, now: Moment) -> bool {
+        let cooldown = self.lines.get(model).and_then(Line::cooldown);
+        cooldown.is_some_and(|cooldown| cooldown.until > then && cooldown.until <= now)
+    }
+
+    /// All that is to be seen of it.
+    pub(crate) fn shown(&self, now: Moment, policy: &CoolingPolicy) -> Vec<CooldownView> {
+        let view = |(model, line): (&Model, &Line)| {
+            let cooldown = line.cooldown().filter(|cooldown| cooldown.until > now)?;
+            Some(CooldownView { model: model.clone(), cooldown, exhausted: is_exhausted(&cooldown, policy) })
+        };
+        self.lines.iter().filter_map(view).collect()
+    }
+}
+
+pub(crate) fn is_exhausted(cooldown: &Cooldown, policy: &CoolingPolicy) -> bool {
+    cooldown.reason == CooldownReason::RateLimit && cooldown.until.since(cooldown.since) > policy.exhausted_after
+}
+
+fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
+    (0..times).fold(first, |time, _| (time * 2).min(longest))
+}
+
+/// A rest that runs is lengthened, never shortened; else a new one begins.
+fn rest(slot: &mut Option<Cooldown>, time: Duration, now: Moment, reason: CooldownReason) {
+    let until = now + time;
+    match slot {
+        Some(running) if running.until > now => running.until = running.until.max(until),
+        _ => *slot = Some(Cooldown { since: now, until, reason }),
+    }
+}

@@ -1,0 +1,278 @@
+//! What a request must be answered at one moment, by sorting everybody and taking the first.
+
+use std::time::Duration;
+
+use qcc_gateway::domain::cooling::{Cooldown, CooldownReason};
+use qcc_gateway::domain::endpoint::{Endpoint, Home};
+use qcc_gateway::domain::ids::EndpointId;
+use qcc_gateway::domain::registry::{Ask, NoEndpoint, Reach, Service};
+use qcc_gateway::domain::time::Moment;
+
+use super::Shadow;
+use super::plain::{Place, Plain};
+use super::rests::is_exhausted;
+
+/// How one endpoint stands to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Switched off, or drained and not the session's own.
+    Off,
+    Isolated,
+    Rests(Cooldown),
+    Tried,
+    Held,
+    Full,
+    Free,
+}
+
+/// What a look around comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Finding {
+    OneOf {
+        ids: Vec<EndpointId>,
+        binds: bool,
+    },
+    /// A verdict is awaited.
+    Held,
+    /// The session's own endpoint rests until then, which is not long.
+    Patience(Moment),
+    Nothing(Nothing),
+    TooLate,
+}
+
+/// Why there is nothing, and what may come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Nothing {
+    pub(crate) why: NoEndpoint,
+    /// Until when waiting may be worth it.
+    pub(crate) wait: Option<Moment>,
+    /// Whose verification requests wait for.
+    pub(crate) wanted: Vec<EndpointId>,
+}
+
+impl Shadow {
+    fn state(&self, plain: &Plain, ask: &Ask, is_own: bool, now: Moment) -> State {
+        let id = &plain.definition.id;
+        match plain.place {
+            Place::Off { .. } => return State::Off,
+            Place::Isolated(_) => return State::Isolated,
+            Place::Home if plain.definition.weight == 0 && !is_own => return State::Off,
+            Place::Home => {}
+        }
+        if let (Service::Llm(_), Some(cooldown)) = (ask.service, self.rest_of(id, ask, now)) {
+            return State::Rests(cooldown);
+        }
+        let most = plain.definition.max_in_flight;
+        if self.may_not_again(plain, ask, now) {
+            State::Tried
+        } else if !plain.holds.is_empty() {
+            State::Held
+        } else if most.is_some_and(|most| self.open_leases(id) >= most.get()) {
+            State::Full
+        } else {
+            State::Free
+        }
+    }
+
+    pub(crate) fn rest_of(&self, id: &EndpointId, ask: &Ask, now: Moment) -> Option<Cooldown> {
+        self.rests.get(id)?.now(&ask.model, now)
+    }
+
+    /// Whether the request has been there, and what it asks for does not allow it to go there again.
+    fn may_not_again(&self, plain: &Plain, ask: &Ask, now: Moment) -> bool {
+        let id = &plain.definition.id;
+        let Some(tried) = ask.tried.iter().find(|tried| tried.endpoint == *id) else { return false };
+        match ask.reach {
+            Reach::Fresh => true,
+            Reach::Again => tried.spent,
+            Reach::Parked { .. } => {
+                // What rests on the models' paths does not on others.
+                let has_rested = ask.service != Service::Other
+                    && self.rests.get(id).is_some_and(|rests| rests.has_ended_since(&ask.model, tried.at, now));
+                plain.is_in(tried.epoch) && !has_rested
+            }
+        }
+    }
+
+    /// Where the request's session is at home.
+    fn own(&self, ask: &Ask, now: Moment) -> Option<&Plain> {
+        let policy = self.policy.affinity;
+        let bond = self.sessions.get(&ask.origin.session()?)?;
+        let plain = self.endpoints.get(&bond.endpoint).filter(|plain| plain.definition.in_profile(&ask.profile))?;
+        let lasts = match plain.definition.home {
+            Home::Primary => policy.ttl,
+            Home::Secondary => policy.secondary_ttl.min(policy.ttl),
+        };
+        (policy.enabled && ask.service != Service::Other && now.since(bond.used) < lasts).then_some(plain)
+    }
+
+    /// Whether a session waits so long for its own endpoint: only where it was served before, for there is a cache.
+    fn is_worth_it(&self, ask: &Ask, wait: Duration) -> bool {
+        let bond = ask.origin.session().and_then(|session| self.sessions.get(&session));
+        bond.is_some_and(|bond| bond.has_served) && wait <= self.policy.affinity.patience
+    }
+
+    /// Which endpoint is the session's own at this moment. It may lapse by the clock alone, or come by another request of
+    /// the session; those who wait are not told of that.
+    pub(crate) fn own_id(&self, ask: &Ask, now: Moment) -> Option<EndpointId> {
+        self.own(ask, now).map(|own| own.definition.id.clone())
+    }
+
+    /// The endpoint that a session must get whenever it is free.
+    pub(crate) fn own_if_free(&self, ask: &Ask, now: Moment) -> Option<EndpointId> {
+        let own = self.own(ask, now).filter(|own| fits(&own.definition, ask))?;
+        let is_free = now < ask.deadline && self.state(own, ask, true, now) == State::Free;
+        is_free.then(|| own.definition.id.clone())
+    }
+
+    pub(crate) fn find(&self, ask: &Ask, since: Moment, patient: bool, now: Moment) -> Finding {
+        if now >= ask.deadline {
+            return Finding::TooLate;
+        }
+        let mut binds = true;
+        if let Some(own) = self.own(ask, now) {
+            let id = own.definition.id.clone();
+            match self.state(own, ask, true, now) {
+                _ if !fits(&own.definition, ask) => binds = false,
+                State::Free => return Finding::OneOf { ids: vec![id], binds },
+                State::Held => return Finding::Held,
+                State::Rests(rest) if patient && self.is_worth_it(ask, rest.until.since(since)) => {
+                    return Finding::Patience(rest.until);
+                }
+                State::Full => binds = false,
+                State::Rests(_) | State::Isolated | State::Off | State::Tried => {}
+            }
+        }
+        let mut usable: Vec<(&Plain, State)> = self
+            .endpoints
+            .values()
+            .filter(|plain| fits(&plain.definition, ask))
+            .map(|plain| (plain, self.state(plain, ask, false, now)))
+            .filter(|(_, state)| matches!(state, State::Held | State::Free))
+            .collect();
+        usable.sort_by_key(|(plain, _)| self.rank(plain, ask));
+        let Some((best, _)) = usable.first().copied() else { return Finding::Nothing(self.nothing(ask, now)) };
+        let best = self.rank(best, ask);
+        let of_best = usable.iter().filter(|(plain, _)| self.rank(plain, ask) == best);
+        let considered = of_best.take(if ask.service == Service::Other { 1 } else { usize::MAX });
+        let free = considered.filter(|(_, state)| *state == State::Free);
+        let ids: Vec<EndpointId> = free.map(|(plain, _)| plain.definition.id.clone()).collect();
+        if ids.is_empty() { Finding::Held } else { Finding::OneOf { ids, binds } }
+    }
+
+    /// Primaries first, then by host, then by priority; a last attempt goes by the host first.
+    fn rank(&self, plain: &Plain, ask: &Ask) -> (bool, bool, bool, u8) {
+        let host = |endpoint: &Endpoint| endpoint.base_url.origin().host.clone();
+        let in_doubt = ask.tried.iter().filter(|tried| tried.host_in_doubt).any(|tried| {
+            let tried = self.endpoints.get(&tried.endpoint);
+            tried.is_some_and(|tried| host(&tried.definition) == host(&plain.definition))
+        });
+        let is_secondary = plain.definition.home == Home::Secondary;
+        (ask.is_last && in_doubt, is_secondary, in_doubt, plain.definition.priority)
+    }
+
+    /// Whether a failed request could have gone to another endpoint than this one.
+    pub(super) fn has_other(&self, ask: &Ask, asked: &EndpointId, now: Moment) -> bool {
+        let untried = Ask { tried: Vec::new(), ..ask.clone() };
+        self.endpoints
+            .values()
+            .filter(|plain| plain.definition.id != *asked && fits(&plain.definition, ask))
+            .any(|plain| matches!(self.state(plain, &untried, false, now), State::Free | State::Held | State::Full))
+    }
+
+    fn nothing(&self, ask: &Ask, now: Moment) -> Nothing {
+        let serves_path: Vec<&Plain> =
+            self.endpoints.values().filter(|plain| serves_path(&plain.definition, ask)).collect();
+        let fit = serves_path.iter().copied().filter(|plain| fits(&plain.definition, ask));
+        let states: Vec<(&Plain, State)> = fit.map(|plain| (plain, self.state(plain, ask, false, now))).collect();
+        let count = |wanted: &[State]| states.iter().filter(|(_, state)| wanted.contains(state)).count();
+        let tried = count(&[State::Tried]);
+        let full = count(&[State::Full, State::Held, State::Free]);
+        let any_usable = tried + full > 0;
+        let mut resting: Vec<Cooldown> = Vec::new();
+        resting.extend(states.iter().filter_map(|(_, state)| match state {
+            State::Rests(rest) => Some(*rest),
+            _ => None,
+        }));
+        let isolated: Vec<&Plain> =
+            states.iter().filter(|(_, state)| *state == State::Isolated).map(|(plain, _)| *plain).collect();
+        let mendable: Vec<&Plain> =
+            isolated.iter().copied().filter(|plain| !plain.isolated().unwrap().reason.needs_operator()).collect();
+        let comes = |plain: &Plain| {
+            let scheduled = self.scheduled(plain);
+            if any_usable { scheduled } else { scheduled.min(self.soonest(&plain.definition.id, now)) }
+        };
+        let back = mendable.iter().map(|plain| comes(plain)).min();
+        let why = if tried > 0 {
+            NoEndpoint::GivenUp
+        } else if full > 0 {
+            NoEndpoint::Full { usable: full }
+        } else if !isolated.is_empty() {
+            let next = back.into_iter().chain(resting.iter().map(|rest| rest.until)).min();
+            NoEndpoint::Isolated {
+                isolated: isolated.len(),
+                total: states.len(),
+                needs_operator: next.is_none(),
+                next: next.map(|next| next.since(now)).unwrap_or_default(),
+            }
+        } else if let Some(soonest) = resting.iter().min_by_key(|rest| rest.until) {
+            NoEndpoint::Cooling {
+                total: resting.len(),
+                soonest: soonest.until.since(now),
+                overloaded: resting.iter().any(|rest| rest.reason == CooldownReason::Overload),
+                exhausted: is_exhausted(soonest, &self.policy.cooling),
+            }
+        } else if !states.is_empty() {
+            NoEndpoint::SwitchedOff { total: states.len() }
+        } else if !serves_path.is_empty() {
+            NoEndpoint::ModelUnserved
+        } else {
+            NoEndpoint::PathUnserved
+        };
+        let wanted = mendable.iter().filter(|plain| !any_usable && now < self.scheduled(plain));
+        let wanted = wanted.map(|plain| plain.definition.id.clone()).filter(|id| !self.hastened.contains(id)).collect();
+        Nothing { why, wait: wait(ask, now, &resting, full > 0, back), wanted }
+    }
+
+    /// When the verification of an isolated endpoint is due by itself.
+    fn scheduled(&self, plain: &Plain) -> Moment {
+        let quarantine = plain.isolated().unwrap();
+        match self.told.get(&plain.definition.id).filter(|told| plain.is_in(told.epoch)) {
+            Some(told) => told.next,
+            None if quarantine.redefined || quarantine.doubted => quarantine.since,
+            None => quarantine.since + self.policy.initial_delay,
+        }
+    }
+
+    /// When it may begin if requests hasten it.
+    fn soonest(&self, id: &EndpointId, now: Moment) -> Moment {
+        self.told.get(id).map_or(now, |told| now.max(told.began + self.policy.initial_delay))
+    }
+}
+
+/// Until when a request that found nothing may wait: for the end of an overload to its deadline, for all else as long
+/// as it may be parked. Whatever ends a rest before then is a reason to look.
+fn wait(ask: &Ask, now: Moment, resting: &[Cooldown], is_full: bool, back: Option<Moment>) -> Option<Moment> {
+    let Reach::Parked { until } = ask.reach else { return None };
+    let parked = until.min(ask.deadline);
+    let in_time = |rest: &&Cooldown| match rest.reason {
+        CooldownReason::Overload => rest.until < ask.deadline,
+        CooldownReason::RateLimit => rest.until < parked,
+    };
+    let ends = resting.iter().filter(in_time).map(|rest| rest.until);
+    let may_come = now < parked && (is_full || back.is_some_and(|back| back < parked));
+    let until = ends.chain(may_come.then_some(parked)).min()?;
+    Some(resting.iter().map(|rest| rest.until).fold(until, Moment::min))
+}
+
+fn serves_path(endpoint: &Endpoint, ask: &Ask) -> bool {
+    let speaks = match ask.service {
+        Service::Llm(protocol) => endpoint.protocol == protocol,
+        Service::Other => true,
+    };
+    endpoint.in_profile(&ask.profile) && speaks
+}
+
+fn fits(endpoint: &Endpoint, ask: &Ask) -> bool {
+    serves_path(endpoint, ask) && endpoint.models.serves(ask.model.as_deref())
+}
