@@ -257,3 +257,8 @@ pub struct Tick;
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Drain;
+
+/// The gateway no longer listens: parked requests are refused, and nobody is parked from now on.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct StopParking;

@@ -24,7 +24,7 @@ use crate::upstream::Probe;
 use breakers::Breakers;
 
 use lifeline::{Lifeline, OnDeath};
-use messages::{Apply, Drain};
+use messages::{Apply, Drain, StopParking};
 use registry::Registry;
 use stats::StatsCollector;
 use verifier::Verifier;
@@ -127,8 +127,10 @@ impl Core {
         Ok((core, threads))
     }
 
-    /// Ends the verification; everything else goes on, so that attempts under way may finish.
+    /// Ends the verification, and with it all waiting for what it could bring; everything else goes on, so that attempts
+    /// under way may finish.
     pub async fn stop_verification(&self) {
+        let _ = self.registry.send(StopParking).await;
         let _ = self.verifier.send(Drain).await;
     }
 

@@ -12,8 +12,8 @@ use super::lease::Lease;
 use super::lifeline::Lifeline;
 use super::messages::{
     Acquire, Acquired, Apply, Converse, Doubt, Drain, FailureList, Fit, Hasten, Isolate, Judged, Note, Observe,
-    Recovered, ResetBreaker, Retract, SetEnabled, Settle, StillFailing, Tick, Unfit, Verdict, VerifyNow, ViewJournal,
-    ViewRegistry,
+    Recovered, ResetBreaker, Retract, SetEnabled, Settle, StillFailing, StopParking, Tick, Unfit, Verdict, VerifyNow,
+    ViewJournal, ViewRegistry,
 };
 use crate::clock::Clock;
 use crate::domain::events::{Event, EventKind};
@@ -407,6 +407,16 @@ impl Handler<Tick> for Registry {
     fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
         self.look_at_the_clock(ctx);
         self.publish_failures();
+    }
+}
+
+impl Handler<StopParking> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, _: StopParking, ctx: &mut Self::Context) {
+        let mut effects = Vec::new();
+        self.core.stop_parking(self.clock.now(), &mut effects);
+        self.carry_out(effects, ctx);
     }
 }
 

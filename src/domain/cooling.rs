@@ -11,7 +11,7 @@ use super::time::Moment;
 
 /// The longest cooldown after rate limits that name no time.
 const UNNAMED_LIMIT: Duration = Duration::from_mins(1);
-/// The shortest cooldown after a rate limit, so that one which names no time to come does not invite a storm.
+/// The shortest cooldown that an answer can ask for, so that one which names hardly any time does not invite a storm.
 const SHORTEST: Duration = Duration::from_millis(500);
 /// The longest cooldown that is believed: a week's window and a day.
 const LONGEST: Duration = Duration::from_hours(8 * 24);
@@ -145,9 +145,14 @@ impl Cooling {
                     rests.overload_step = rests.overload_step.saturating_add(1);
                 }
                 let step = rests.overload_step.saturating_sub(1);
-                let named = named.filter(|named| !named.is_zero()).map(|named| named.min(LONGEST));
+                let named = named.filter(|named| !named.is_zero()).map(|named| named.clamp(SHORTEST, LONGEST));
                 let rest = named.unwrap_or_else(|| grown(policy.overload_cooldown, policy.overload_max, step));
-                Throttled::Rests(extend(&mut rests.overload, now + rest, now, CooldownReason::Overload))
+                let cooldown = extend(&mut rests.overload, now + rest, now, CooldownReason::Overload);
+                if let Some((_, latest)) = &mut self.overloaded {
+                    // Nobody asks while it rests, so that time is no silence.
+                    *latest = cooldown.until.max(*latest);
+                }
+                Throttled::Rests(cooldown)
             }
         }
     }
@@ -344,6 +349,26 @@ mod tests {
         let mut zero = Cooling::default();
         zero.throttle(None, Throttle::Overload(Some(Duration::ZERO)), from(1), at(0), at(0), &POLICY);
         assert_eq!(until(&zero, 0), Some(2), "no time at all is none");
+    }
+
+    /// Once wrong: a millisecond was believed, so that each waiting request asked a thousand times a second.
+    #[test]
+    fn an_overload_can_not_ask_for_hardly_any_time() {
+        let mut cooling = Cooling::default();
+        let hardly = Throttle::Overload(Some(Duration::from_millis(1)));
+        let told = cooling.throttle(None, hardly, from(1), at(0), at(0), &POLICY);
+        assert!(matches!(told, Throttled::Rests(cooldown) if cooldown.until == Moment::START + SHORTEST), "{told:?}");
+    }
+
+    /// Once wrong: the time for which nobody asks, because it rests, counted as a silence.
+    #[test]
+    fn an_overload_that_names_a_long_time_again_is_too_long_too() {
+        let mut cooling = Cooling::default();
+        let mut overload = |now| {
+            let long = Throttle::Overload(Some(Duration::from_secs(300)));
+            cooling.throttle(None, long, from(1), at(now), at(now), &POLICY) == Throttled::TooLong
+        };
+        assert_eq!([0, 301].map(&mut overload), [false, true]);
     }
 
     #[test]

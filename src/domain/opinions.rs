@@ -1,7 +1,7 @@
 //! Second opinions: failures that may be the request's own, the endpoints that are asked for that reason, and the requests
 //! that were found to be the cause.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,7 +95,8 @@ pub struct Opinions {
     /// Requests in doubt whose failures had isolated an endpoint already, with the epoch of that isolation.
     about_isolated: BTreeMap<EndpointId, (Epoch, Vec<Fingerprint>)>,
     passed: BTreeMap<EndpointId, Moment>,
-    poisoned: HashSet<Fingerprint>,
+    /// With the time of the latest verdict.
+    poisoned: HashMap<Fingerprint, Moment>,
     poisoned_since: VecDeque<(Moment, Fingerprint)>,
 }
 
@@ -173,17 +174,20 @@ impl Opinions {
         while let Some((since, oldest)) = self.poisoned_since.front()
             && (now.since(*since) >= POISON_LASTS || self.poisoned_since.len() > MAX_POISONED)
         {
-            self.poisoned.remove(oldest);
+            // A later verdict has an entry of its own.
+            if self.poisoned.get(oldest) == Some(since) {
+                self.poisoned.remove(oldest);
+            }
             self.poisoned_since.pop_front();
         }
-        self.poisoned.contains(&request)
+        self.poisoned.contains_key(&request)
     }
 
     fn poison(&mut self, request: Fingerprint, now: Moment) {
-        if !self.is_poisoned(request, now) {
-            self.poisoned.insert(request);
-            self.poisoned_since.push_back((now, request));
-        }
+        self.poisoned.insert(request, now);
+        self.poisoned_since.push_back((now, request));
+        // Makes room.
+        self.is_poisoned(request, now);
     }
 
     /// The conversation that is to be held with this endpoint for an opinion, if any is.
@@ -288,6 +292,17 @@ mod tests {
         opinions.passed(&id("a"), Epoch::from_raw(1), at(1));
         assert!([1, 2].into_iter().all(|request| opinions.is_poisoned(Fingerprint(request), at(60))));
         assert!(!opinions.is_poisoned(Fingerprint(1), at(61)), "for a minute");
+    }
+
+    /// Once wrong: the minute ran from the first verdict.
+    #[test]
+    fn a_later_verdict_begins_the_minute_anew() {
+        let mut opinions = Opinions::default();
+        opinions.was_the_cause(Some(Fingerprint(1)), at(0));
+        opinions.was_the_cause(Some(Fingerprint(1)), at(30));
+        assert!(opinions.is_poisoned(Fingerprint(1), at(60)) && opinions.is_poisoned(Fingerprint(1), at(89)));
+        assert!(!opinions.is_poisoned(Fingerprint(1), at(90)));
+        assert!(opinions.poisoned.is_empty() && opinions.poisoned_since.is_empty());
     }
 
     #[test]

@@ -219,6 +219,11 @@ impl<A> Plan<A> {
         }
     }
 
+    /// Notes that the client's own time was up before the latest attempt had ended.
+    pub fn timed_out(&mut self) {
+        self.timed_out = self.timed_out.saturating_add(1);
+    }
+
     fn visit(&mut self, ticket: &Ticket, failure: Option<FailureKind>, now: Moment) {
         let times = u32::from(!self.latest_was_overload);
         let host_in_doubt = match failure {

@@ -4,6 +4,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::Addr;
 use actix_web::body::MessageBody;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
@@ -23,11 +24,12 @@ use super::state::Worker;
 use super::times::AttemptTimes;
 use crate::actors::lease::Lease;
 use crate::actors::messages::{Acquire, Doubt, Judged};
+use crate::actors::registry::Registry;
 use crate::domain::error_object::ErrorObject;
 use crate::domain::estimate::estimate_tokens;
 use crate::domain::opinions::Fingerprint;
 use crate::domain::outcome::Outcome;
-use crate::domain::outcome_table::PathKind;
+use crate::domain::outcome_table::{Class, PathKind};
 use crate::domain::peek::Peek;
 use crate::domain::refusal::{Counts, ErrorShape, Refusal};
 use crate::domain::registry::{Ask, NoEndpoint, Reach, Service, Turn};
@@ -121,7 +123,8 @@ pub(super) async fn proxy(
         backoff_max: retry.backoff_max,
         park,
     });
-    let session = errand.llm.and_then(|path| {
+    // A count has no prompt cache to come back to, and where it is answered says nothing of the conversation.
+    let session = errand.llm.filter(|path| path.kind() != PathKind::CountTokens).and_then(|path| {
         let name = scope.described.session.as_deref().or(task.request.peek.session.as_deref())?;
         Some(SessionKey::new(caller.client.as_ref(), path.protocol(), name))
     });
@@ -157,23 +160,35 @@ struct Journey<'a> {
 impl Journey<'_> {
     async fn run(mut self) -> HttpResponse {
         let shared = &self.worker.shared;
+        // Only a model that is silent calls for a second opinion, which asks a model.
+        let suspect = match self.task.path() {
+            PathKind::Llm => shared.settings.timeouts.suspect,
+            PathKind::CountTokens | PathKind::Other => Duration::MAX,
+        };
+        let mut doubts = Doubts { registry: shared.core.registry.clone(), held: None };
         while self.plan.may_try(shared.clock.now()) {
             let lease = match self.acquire().await {
                 Ok(lease) => lease,
+                Err(NotGranted::No(NoEndpoint::Stopping) | NotGranted::Stopping) => {
+                    return self.refuse(&Refusal::Stopping);
+                }
                 Err(NotGranted::No(none)) => return self.conclude(Some(&none)),
-                Err(NotGranted::Stopping) => return self.refuse(&Refusal::Stopping),
             };
             self.plan.begin();
             self.scope.try_endpoint(lease.endpoint().id.clone());
-            let attempt =
-                AttemptScope::begin(shared.core.stats.clone(), shared.clock, lease, shared.settings.timeouts.suspect);
+            let attempt = AttemptScope::begin(shared.core.stats.clone(), shared.clock, lease, suspect);
             match self.task.attempt(&self.worker.client, &attempt).await {
                 AttemptEnd::Whole(answer, judgement) => {
+                    if judgement.class == Class::Success {
+                        doubts.held = None;
+                    }
                     self.scope.tried(&judgement, attempt.elapsed());
                     attempt.end(&judgement, self.task.path());
                     return self.answer_whole(answer);
                 }
                 AttemptEnd::Flowing { status, headers, content, passing } => {
+                    // From here on they are the body's, which tells of them should it break.
+                    doubts.held = None;
                     return self.answer_flowing(status, &headers, content, passing, attempt);
                 }
                 AttemptEnd::Failed(judgement, answer) => {
@@ -186,6 +201,7 @@ impl Journey<'_> {
                     if let Outcome::Failure(_) | Outcome::Fatal(_) = judgement.rule(self.task.path()).outcome {
                         let _ = shared.core.registry.send(Judged(ticket.serial)).await;
                     }
+                    doubts.held = self.doubt();
                     if was_written && !self.may_be_sent_again() {
                         return self.conclude(None);
                     }
@@ -196,10 +212,10 @@ impl Journey<'_> {
                     self.scope.withdraw();
                 }
                 AttemptEnd::ClientOutOfTime => {
-                    let attempts = self.scope.attempts();
                     // Settled as cancelled by its drop: the client would be gone before more could come.
                     drop(attempt);
-                    return self.refuse(&Refusal::EveryAttemptTimedOut { attempts });
+                    self.plan.timed_out();
+                    return self.conclude(None);
                 }
                 AttemptEnd::Unsendable => {
                     attempt.withdraw();
@@ -250,14 +266,13 @@ impl Journey<'_> {
         }
     }
 
-    /// Has those of the request's failures taken back that may be its own, before it is answered.
-    fn doubt(&mut self) {
+    /// What the registry is told should no endpoint do better: some of the failures may be the request's own.
+    fn doubt(&mut self) -> Option<Doubt> {
         if self.plan.failures().is_empty() || self.errand.llm.is_none() {
-            return;
+            return None;
         }
         self.fingerprint();
-        let (ask, failures) = (self.ask.clone(), self.plan.failures().to_vec());
-        self.worker.shared.core.registry.do_send(Doubt { ask, failures });
+        Some(Doubt { ask: self.ask.clone(), failures: self.plan.failures().to_vec() })
     }
 
     /// On other paths a POST or PATCH that may have arrived is not repeated: it could have done its work.
@@ -290,7 +305,6 @@ impl Journey<'_> {
         if self.is_to_be_estimated(none) {
             return self.answer_estimated();
         }
-        self.doubt();
         let refusal = match self.plan.take_ending() {
             Ending::PassOn(answer) => return self.answer_whole(answer),
             Ending::Overloaded(answer) => {
@@ -323,6 +337,7 @@ impl Journey<'_> {
             NoEndpoint::GivenUp | NoEndpoint::BudgetSpent | NoEndpoint::Poisoned | NoEndpoint::TooLate => {
                 Refusal::WaitedTooLong
             }
+            NoEndpoint::Stopping => Refusal::Stopping,
         }
     }
 
@@ -376,6 +391,21 @@ impl Journey<'_> {
             help: Arc::from(shared.settings.server.help.as_str()),
         };
         respond(status, headers, passing.into_body(content, recipient, only_length))
+    }
+}
+
+/// The doubt about a request's failures so far. It is told when the request is over without a success, before its answer,
+/// whatever that is, or when its client leaves.
+struct Doubts {
+    registry: Addr<Registry>,
+    held: Option<Doubt>,
+}
+
+impl Drop for Doubts {
+    fn drop(&mut self) {
+        if let Some(doubt) = self.held.take() {
+            self.registry.do_send(doubt);
+        }
     }
 }
 

@@ -24,7 +24,9 @@ pub(super) fn refuse(refusal: &Refusal, shape: ErrorShape, request_id: &str, hel
     for (name, value) in refusal.headers() {
         response.insert_header((name, value));
     }
-    response.body(refusal.body(shape, request_id, help))
+    let response = response.body(refusal.body(shape, request_id, help));
+    // actix looks at what it was told of the connection, and not at the header.
+    if *refusal == Refusal::Stopping { closing(response) } else { response }
 }
 
 /// The headers of an upstream's answer that are passed on. `now` is the time of day as the time since 1970.

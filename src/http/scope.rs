@@ -288,7 +288,7 @@ impl AttemptScope {
         let outcome = judgement.rule(path).outcome;
         let error = judgement.error.clone();
         let opinion = judgement.class.opinion(path);
-        self.settle(Report { outcome, error, throttle: judgement.throttle, opinion });
+        self.settle(Report { outcome, error, throttle: judgement.throttle, opinion }, path);
     }
 
     /// Gives the lease back unused: its endpoint has moved meanwhile, and nothing was sent.
@@ -298,9 +298,13 @@ impl AttemptScope {
         }
     }
 
-    fn settle(&mut self, report: Report) {
+    fn settle(&mut self, mut report: Report, path: PathKind) {
         let Some(lease) = self.lease.take() else { return };
         let (outcome, error) = (report.outcome, report.error.clone());
+        if path == PathKind::Other && outcome == Outcome::Success {
+            // A list of models shows nothing of how the models are: it clears no failure.
+            report.outcome = Outcome::Neutral;
+        }
         lease.settle(report);
         let endpoint = self.endpoint.id.clone();
         self.stats.do_send(Note::Attempt(AttemptRecord { endpoint, outcome, elapsed: self.elapsed(), error }));
@@ -310,7 +314,7 @@ impl AttemptScope {
 impl Drop for AttemptScope {
     fn drop(&mut self) {
         let opinion = self.silence.is_suspect(self.clock.now()).then_some(Reason::Timeout);
-        self.settle(Report { opinion, ..Report::of(Outcome::Cancelled) });
+        self.settle(Report { opinion, ..Report::of(Outcome::Cancelled) }, PathKind::Llm);
     }
 }
 

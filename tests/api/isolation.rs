@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::app::{Setup, TestApp, message};
+use crate::support::app::{Setup, TRAFFIC, TestApp, message};
 use crate::support::eventually::eventually;
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{Behaviour, Step, html, reset, status, status_with};
+use crate::support::upstream::step::{Behaviour, Step, html, ok, reset, status, status_with};
 
 /// Sends messages one after the other until the endpoint is isolated; no client sees an error.
 async fn send_until_isolated(app: &TestApp, id: &str) {
@@ -169,5 +169,21 @@ async fn an_isolated_endpoint_is_not_knocked_at_before_its_time() {
     assert_eq!(app.message().await.status, 503);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(bad.verifications(), 0);
+    app.finish().await;
+}
+
+/// Once wrong: a list of models that could be had cleared the failures of the models themselves.
+#[actix_web::test]
+async fn a_success_on_another_path_clears_no_failure() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.script_traffic([status(500), ok(), status(500), ok(), status(500)]);
+    let app = Setup::new().primary(&a).secondary(&b).verified_on_demand().start().await;
+    for failures in 1..=3 {
+        assert_eq!(app.message().await.header("x-qcc-endpoint"), Some("b"));
+        assert_eq!(app.row("a").await["consecutive_failures"], failures);
+        let models = app.client().await.get("/v1/models", &[TRAFFIC]).await;
+        assert_eq!((models.status, models.header("x-qcc-endpoint")), (200, Some(if failures < 3 { "a" } else { "b" })));
+    }
+    assert_eq!(app.row("a").await["standing"], "failure");
     app.finish().await;
 }

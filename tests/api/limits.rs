@@ -180,6 +180,7 @@ async fn a_full_endpoint_is_waited_for_first_come_first_served() {
     let (first, second, ()) = tokio::join!(send(), send(), async {
         a.gates().reached("g").await;
         eventually("one waits", async || app.stats().await["parked"] == 1).await;
+        a.received(1).await;
         assert_eq!(a.traffic(), 1);
         a.gates().open("g");
     });

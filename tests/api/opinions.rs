@@ -192,3 +192,63 @@ async fn an_endpoint_that_hangs_until_its_clients_leave_is_found() {
     assert_eq!((a.verifications(), &app.row("a").await["isolated_reason"]), (2, &json!("timeout")));
     app.finish().await;
 }
+
+/// Once wrong: only a request without any answer was doubted.
+#[actix_web::test]
+async fn failures_alike_are_doubted_too_where_another_endpoint_refuses_the_request() {
+    let upstreams = sound(&["a", "b"]).await;
+    let c = Upstream::anthropic("c").await;
+    c.answers_to("POISON", error(400, "invalid_request_error", "no such thing"));
+    let app = pool(&upstreams).secondary(&c).verified_on_demand().start().await;
+    assert_eq!(send_poison(&app).await, 400);
+    for _ in 0..6 {
+        let status = send_poison(&app).await;
+        assert!(matches!(status, 400 | 500), "known as the cause it gets a single attempt: {status}");
+    }
+    assert_eq!(isolated(&app).await, json!([]));
+    assert_eq!(app.row("a").await["consecutive_failures"], 0);
+    app.finish().await;
+}
+
+/// Once wrong: a client that left took its doubt with it.
+#[actix_web::test]
+async fn a_request_whose_client_leaves_after_its_failures_is_doubted() {
+    let upstreams = sound(&["a"]).await;
+    let app = pool_with_pauses(&upstreams).start().await;
+    let mut client = app.client().await;
+    client.send_request("POST", "/v1/messages", &[TRAFFIC], poison().as_bytes()).await;
+    eventually("its failure", async || app.row("a").await["consecutive_failures"] == 1).await;
+    client.hang_up();
+    eventually("the opinion", async || upstreams[0].verifications() == 1).await;
+    eventually("its record is clean", async || app.row("a").await["consecutive_failures"] == 0).await;
+    app.finish().await;
+}
+
+/// So long a pause before the same endpoint is tried again that no test comes to its end.
+fn pool_with_pauses(upstreams: &[Upstream]) -> Setup {
+    let setup = Setup::new().section("retry", "backoff = \"1h\"\nbackoff_max = \"1h\"").verified_on_demand();
+    upstreams.iter().fold(setup, Setup::primary)
+}
+
+/// Once wrong: a client that does not wait for a count can not have an endpoint isolated.
+#[actix_web::test]
+async fn an_endpoint_that_is_slow_to_count_is_not_suspected() {
+    let a = Upstream::anthropic("a").await;
+    a.behave(Behaviour::always(never_answer()));
+    let app = Setup::new()
+        .section("timeouts", "suspect = \"50ms\"")
+        .section("verifier", "initial_delay = \"1h\"\ninterval = \"1h\"\ntimeout = \"200ms\"")
+        .primary(&a)
+        .start()
+        .await;
+    let mut client = app.client().await;
+    client.send_request("POST", "/v1/messages/count_tokens", &[TRAFFIC], body(false).as_bytes()).await;
+    eventually("it is under way", async || app.row("a").await["in_flight"] == 1).await;
+    tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    client.hang_up();
+    eventually("its end", async || app.row("a").await["in_flight"] == 0).await;
+    // Were there another conversation, it would be joined.
+    assert_eq!(app.admin("a", "verify").await.json()["ok"], false);
+    assert!(!app.events().await.iter().any(|event| event["kind"] == "second_opinion"));
+    app.finish().await;
+}

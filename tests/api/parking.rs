@@ -111,3 +111,19 @@ async fn a_parked_request_is_refused_when_its_allowance_is_spent() {
     assert!(began.elapsed() >= Duration::from_millis(400), "it had waited");
     app.finish().await;
 }
+
+/// Once wrong: they waited on for verifications that nobody held any more.
+#[actix_web::test]
+async fn a_parked_request_is_refused_when_the_gateway_stops() {
+    let a = Upstream::anthropic("a").await;
+    a.behave(Behaviour::honest().verifications(hold("never").then(ok())));
+    let app = one_failure_isolates().primary(&a).section("retry", "park = \"1m\"").verified_on_demand().start().await;
+    app.admin("a", "isolate").await;
+    let mut parked = app.client().await;
+    parked.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;
+    eventually("it is parked", async || app.stats().await["parked"] == 1).await;
+    let (refused, ()) = tokio::join!(parked.answer(), app.finish());
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+    assert_eq!(refused.header("connection"), Some("close"));
+    assert!(refused.text().contains("stopping"), "{}", refused.text());
+}

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::app::{Setup, TRAFFIC, TestApp, message};
+use crate::support::app::{Setup, TRAFFIC, TestApp, body, message};
 use crate::support::eventually::eventually;
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{Behaviour, error, ok, reset, status, status_and};
+use crate::support::upstream::step::{Behaviour, error, never_answer, ok, reset, status, status_and};
 
 #[actix_web::test]
 async fn an_endpoint_that_failed_is_tried_again_when_there_is_no_other() {
@@ -148,5 +148,23 @@ async fn many_failing_requests_do_not_come_back_in_step() {
     let last = arrivals.iter().max().unwrap();
     assert!(*last - *first > Duration::from_millis(50), "{arrivals:?}");
     assert_eq!(app.stats().await["retries"], json!(20));
+    app.finish().await;
+}
+
+/// Once wrong: the client was told that every attempt had timed out.
+#[actix_web::test]
+async fn a_client_whose_time_is_up_gets_the_best_answer_in_hand() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.behave(Behaviour::honest().traffic(status(500)));
+    b.behave(Behaviour::honest().traffic(never_answer()));
+    let app = Setup::new().primary(&a).secondary(&b).verified_on_demand().start().await;
+    let send =
+        async || app.client().await.post("/v1/messages", &[TRAFFIC, ("x-stainless-timeout", "0.4")], body(false)).await;
+    let answer = send().await;
+    assert_eq!((answer.status, answer.header("x-qcc-attempts")), (500, Some("2")), "{}", answer.text());
+    a.behave(Behaviour::honest().traffic(reset()));
+    assert_eq!(send().await.status, 502, "not every attempt timed out");
+    a.behave(Behaviour::honest().traffic(never_answer()));
+    assert_eq!(send().await.status, 504);
     app.finish().await;
 }

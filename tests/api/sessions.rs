@@ -94,3 +94,17 @@ async fn without_affinity_sessions_take_turns() {
     assert_eq!(seen.len(), 2);
     app.finish().await;
 }
+
+/// Once wrong: whoever could count took the session over.
+#[actix_web::test]
+async fn a_count_that_is_answered_elsewhere_does_not_move_the_session() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    let app = Setup::new().primary(&a).secondary(&b).verified_on_demand().start().await;
+    let session = [("x-claude-code-session-id", "s"), TRAFFIC];
+    assert_eq!(served_by(&app, &session[..1], body(false)).await, "a");
+    a.script_traffic([status(404)]);
+    let counted = app.client().await.post("/v1/messages/count_tokens", &session, body(false)).await;
+    assert_eq!((counted.status, counted.header("x-qcc-endpoint")), (200, Some("b")));
+    assert_eq!(served_by(&app, &session[..1], body(false)).await, "a");
+    app.finish().await;
+}

@@ -24,10 +24,10 @@ impl Refusal {
                 size(*limit)
             ),
             Self::NoUsableEndpoint { counts, next_verification } => format!(
-                "The gateway has no usable endpoint for this request now: {}. Trying again may help in {} s, after the \
+                "The gateway has no usable endpoint for this request now: {}. Trying again may help in {}, after the \
                  next verification.",
                 outage(*counts),
-                retry_after_seconds(*next_verification)
+                until(*next_verification)
             ),
             Self::OperatorNeeded { counts } => format!(
                 "The gateway has no usable endpoint for this request: {}, and their credentials or accounts are why. Trying \
@@ -48,9 +48,9 @@ impl Refusal {
                 format!("The provider is overloaded. Trying again helps in some seconds.{said}")
             }
             Self::RateLimited { total, soonest } => format!(
-                "The gateway has no usable endpoint for this request now: {} rate limited. Trying again helps in {} s.",
+                "The gateway has no usable endpoint for this request now: {} rate limited. Trying again helps in {}.",
                 are(*total),
-                retry_after_seconds(*soonest)
+                until(*soonest)
             ),
             Self::Exhausted { total, soonest } => format!(
                 "The gateway has no usable endpoint for this request: {} out of quota, and the first is back in {}. Trying \
@@ -123,6 +123,14 @@ fn are(total: usize) -> String {
     match total {
         1 => "the only one is".to_owned(),
         total => format!("all {total} are"),
+    }
+}
+
+/// How long it is until something happens: as the `retry-after` says it, but without the bound on that.
+fn until(time: Duration) -> String {
+    match time.as_secs() {
+        0..60 => format!("{} s", retry_after_seconds(time)),
+        _ => long_time(time),
     }
 }
 

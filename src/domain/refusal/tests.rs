@@ -113,6 +113,14 @@ fn a_message_gives_the_numbers() {
             "all 3 are rate limited. Trying again helps in 7 s",
         ),
         (
+            Refusal::RateLimited { total: 1, soonest: Duration::from_secs(240) },
+            "the only one is rate limited. Trying again helps in 4 min",
+        ),
+        (
+            Refusal::NoUsableEndpoint { counts: HALF_OUT, next_verification: Duration::from_mins(15) },
+            "Trying again may help in 15 min",
+        ),
+        (
             Refusal::Exhausted { total: 1, soonest: Duration::from_mins(125) },
             "the only one is out of quota, and the first is back in 2 h 5 min",
         ),

@@ -152,4 +152,6 @@ pub enum NoEndpoint {
     Poisoned,
     /// The request's deadline passed while it waited.
     TooLate,
+    /// It would have to wait, and the gateway is stopping.
+    Stopping,
 }

@@ -24,7 +24,7 @@ pub use view::{CooldownView, EndpointView, RegistryView};
 use super::audit::Audit;
 use super::breaker::Judgement;
 use super::budget::{BudgetPolicy, RetryBudget};
-use super::cooling::{Cooling, CoolingPolicy, Throttled};
+use super::cooling::{Cooldown, Cooling, CoolingPolicy, Throttled};
 use super::epoch::EpochReader;
 use super::events::{Event, EventKind};
 use super::ids::{EndpointId, Epoch, ProfileId, Serial, Ticket};
@@ -109,6 +109,8 @@ pub struct RegistryCore {
     /// another one the verifier knows nothing of it any more.
     hastened: BTreeMap<EndpointId, Epoch>,
     waiters: Waiters,
+    /// Nobody is parked any more: the gateway is stopping.
+    stopping: bool,
     last_served: Option<EndpointId>,
     journal: Journal,
 }
@@ -130,6 +132,7 @@ impl RegistryCore {
             expected: BTreeMap::new(),
             hastened: BTreeMap::new(),
             waiters: Waiters::default(),
+            stopping: false,
             last_served: None,
             journal: Journal::new(policy.journal),
             policy,
@@ -165,6 +168,9 @@ impl RegistryCore {
     pub fn settle(&mut self, settlement: Settlement, now: Moment, out: &mut Outputs) {
         let Settlement { ticket, report, model, written_at } = settlement;
         let Some(lease) = self.leases.close(ticket.serial) else { return };
+        let member = self.queues.get(&ticket.endpoint);
+        let has_bound = member.is_some_and(|member| member.endpoint().max_in_flight.is_some());
+        let rests = report.throttle.is_some();
         self.check_for_leak(&ticket, written_at, out);
         if let Some(session) = lease.origin.session() {
             self.sessions.used(&session, &ticket.endpoint, report.outcome == Outcome::Success, now);
@@ -173,8 +179,9 @@ impl RegistryCore {
         if is_current {
             self.take_in(&ticket, &lease, report, model, now, out);
         }
-        if !self.waiters.is_empty() {
-            // The lease's end may have made room. Whoever comes next must not be served before those who wait.
+        // The lease's end may have made room, or its endpoint rests now. Nothing else is of use to who waits, and whoever comes
+        // next must not be served before those who do.
+        if (has_bound || rests) && !self.waiters.is_empty() {
             self.look_at_waiters(now, out);
         }
         self.check_invariants();
@@ -231,10 +238,13 @@ impl RegistryCore {
             return;
         }
         let policy = self.policy.cooling;
+        let is_used_up = |cooldown: &Cooldown| super::cooling::is_exhausted(cooldown, &policy);
         let cooling = self.cooling.entry(ticket.endpoint.clone()).or_default();
+        let was_exhausted = cooling.now(model.as_ref(), now).is_some_and(|cooldown| is_used_up(&cooldown));
         match cooling.throttle(model.as_ref(), throttle, lease.origin, lease.since, now, &policy) {
-            Throttled::Rests(cooldown) if cooldown.since == now => {
-                let is_exhausted = super::cooling::is_exhausted(&cooldown, &policy);
+            // One that is lengthened is news only where it has become a used-up window.
+            Throttled::Rests(cooldown) if cooldown.since == now || (is_used_up(&cooldown) && !was_exhausted) => {
+                let is_exhausted = is_used_up(&cooldown);
                 let kind = if is_exhausted { EventKind::Exhausted } else { EventKind::Cooldown };
                 let mut event = Event::new(kind, now, &ticket.endpoint);
                 event.epoch = Some(ticket.epoch);
@@ -279,17 +289,20 @@ impl RegistryCore {
     /// Gives out what was found, if the retry budget has room for it.
     fn grant(&mut self, ask: &Ask, found: &Found, now: Moment) -> Result<Grant, NoEndpoint> {
         let Found { endpoint, next_turn, binds } = found;
+        let is_elsewhere_for_the_first_time =
+            ask.tried.len() <= 1 && ask.tried.iter().all(|tried| tried.endpoint != *endpoint);
         let is_further = match ask.turn {
             Turn::First | Turn::Paced => false,
-            Turn::Second => ask.tried.iter().any(|tried| tried.endpoint == *endpoint),
-            Turn::Further => true,
+            Turn::Second | Turn::Further => !is_elsewhere_for_the_first_time,
         };
         if is_further && !self.budget.take(now, &self.policy.budget) {
             return Err(NoEndpoint::BudgetSpent);
         }
         let member = self.queues.get(endpoint).ok_or(NoEndpoint::PathUnserved)?;
-        self.turns.insert(endpoint.clone(), *next_turn);
-        if let (true, Some(session)) = (*binds, ask.origin.session()) {
+        if let Some(next_turn) = next_turn {
+            self.turns.insert(endpoint.clone(), *next_turn);
+        }
+        if let (true, true, Some(session)) = (self.policy.affinity.enabled, *binds, ask.origin.session()) {
             self.sessions.bind(session, endpoint, now);
         }
         let ticket = self.leases.open(ask.origin, now, |serial| Ticket {

@@ -33,7 +33,6 @@ impl RegistryCore {
         event.by = by;
         let note = MoveNote::Failures(evidence.failures);
         let Some(epoch) = self.queues.isolate(id, epoch, evidence, now, self.policy.slow_start) else { return false };
-        self.hastened.remove(id);
         event.epoch = Some(epoch);
         out.push(Effect::Note(event, note));
         if self.queues.warn_if_never_proven(id) {
@@ -55,7 +54,6 @@ impl RegistryCore {
         }
         let began = now.before(proof.elapsed());
         self.expected.insert(id.clone(), Expected { epoch: proof.epoch(), began, next: now });
-        self.hastened.remove(id);
         let mut event = Event::new(EventKind::Recovered, now, id);
         event.reason = Some(ended.reason);
         event.epoch = Some(epoch);
@@ -172,6 +170,8 @@ impl RegistryCore {
     fn moved(&mut self, id: &EndpointId, out: &mut Outputs) {
         self.put_on_record(id);
         self.opinions.forget(id);
+        // In another epoch no verification is under way that was hastened.
+        self.hastened.remove(id);
         out.push(Effect::PublishFailures);
         let profiles = self.queues.get(id).map(|member| member.endpoint().profiles.clone()).unwrap_or_default();
         self.summarise(profiles, out);

@@ -15,7 +15,8 @@ use super::{Ask, NoEndpoint, Reach, RegistryCore, Service};
 /// The endpoint that was chosen.
 pub(super) struct Found {
     pub(super) endpoint: EndpointId,
-    pub(super) next_turn: f64,
+    /// When its next turn is due; none where this was no turn.
+    pub(super) next_turn: Option<f64>,
     /// Whether the request's session is bound to it from now on.
     pub(super) binds: bool,
 }
@@ -83,7 +84,10 @@ impl RegistryCore {
                 Availability::Free => return Search::Found(self.found(member, now)),
                 Availability::Held => return Search::Held,
                 Availability::Cooling(cooldown)
-                    if patient && has_served && cooldown.until <= since + self.policy.affinity.patience =>
+                    if patient
+                        && has_served
+                        && !is_spent(member, ask)
+                        && cooldown.until <= since + self.policy.affinity.patience =>
                 {
                     return Search::Patience { until: cooldown.until };
                 }
@@ -115,7 +119,12 @@ impl RegistryCore {
                 }
             }
             if let Some(choice) = choose(&free) {
-                return Search::Found(Found { endpoint: choice.key.clone(), next_turn: choice.next_turn, binds });
+                // Who is always the first takes no turns: it would owe them to requests that do.
+                let next_turn = match ask.service {
+                    Service::Llm(_) => Some(choice.next_turn),
+                    Service::Other => None,
+                };
+                return Search::Found(Found { endpoint: choice.key.clone(), next_turn, binds });
             }
             if any_held {
                 return Search::Held;
@@ -239,7 +248,7 @@ impl RegistryCore {
     fn found(&self, member: &Member, now: Moment) -> Found {
         let Candidate { key, weight, turn, .. } = self.candidate(member, now);
         // One of weight 0 has no turns of its own.
-        let next_turn = if weight > 0.0 { turn + weight.recip() } else { turn };
+        let next_turn = (weight > 0.0).then(|| turn + weight.recip());
         Found { endpoint: key.clone(), next_turn, binds: true }
     }
 
@@ -277,7 +286,7 @@ impl RegistryCore {
     }
 
     /// Why there is nothing, and what may come.
-    fn dearth(&self, ask: &Ask, now: Moment) -> Dearth {
+    pub(super) fn dearth(&self, ask: &Ask, now: Moment) -> Dearth {
         let mut dearth = Dearth::default();
         let Some(pool) = self.pools.get(&ask.profile) else { return dearth };
         for member in pool.members(&self.queues) {
@@ -285,13 +294,17 @@ impl RegistryCore {
                 Availability::OtherProtocol => {}
                 Availability::OtherModels => dearth.other_models += 1,
                 Availability::Disabled => dearth.disabled += 1,
-                Availability::Tried => dearth.tried += 1,
+                Availability::Tried => {
+                    dearth.tried += 1;
+                    dearth.may_be_repeated |= !is_spent(member, ask);
+                }
                 Availability::Full | Availability::Free | Availability::Held => dearth.full += 1,
                 Availability::Cooling(cooldown) => dearth.cooling.push(Rest {
                     until: cooldown.until,
                     left: cooldown.until.since(now),
                     reason: cooldown.reason,
-                    exhausted: is_exhausted(&cooldown, &self.policy.cooling),
+                    exhausted: is_exhausted(&cooldown, &self.policy.cooling)
+                        && cooldown.until.since(now) > self.policy.cooling.exhausted_after,
                 }),
                 Availability::Isolated => dearth.isolated.extend(self.out(member, now)),
             }
@@ -329,12 +342,18 @@ impl RegistryCore {
     }
 }
 
+/// Whether the request has been sent to this endpoint as often as it may be.
+fn is_spent(member: &Member, ask: &Ask) -> bool {
+    ask.tried.iter().any(|tried| tried.spent && tried.endpoint == member.endpoint().id)
+}
+
 /// An endpoint in a cooldown.
 #[derive(Clone, Copy, Debug)]
 struct Rest {
     until: Moment,
     left: Duration,
     reason: CooldownReason,
+    /// Whether what is left of it is still as long as a used-up window.
     exhausted: bool,
 }
 
@@ -362,6 +381,8 @@ pub(super) struct Dearth {
     other_models: usize,
     disabled: usize,
     tried: usize,
+    /// Whether one of those that were tried may be tried again.
+    may_be_repeated: bool,
     full: usize,
 }
 
@@ -376,14 +397,14 @@ impl Dearth {
     }
 
     /// When the request has to be looked at again, if one of the endpoints may come in time. An overload is waited out
-    /// until the request's deadline, everything else as long as it may be parked.
+    /// until the request's deadline where nothing else is left to try, everything else as long as it may be parked.
     pub(super) fn wake(&self, ask: &Ask, now: Moment) -> Option<Moment> {
         let Reach::Parked { until: parked } = ask.reach else { return None };
         let parked = parked.min(ask.deadline);
         let may_be_parked = now < parked;
         let bound = |rest: &Rest| match rest.reason {
-            CooldownReason::Overload => ask.deadline,
-            CooldownReason::RateLimit => parked,
+            CooldownReason::Overload if !self.may_be_repeated => ask.deadline,
+            CooldownReason::Overload | CooldownReason::RateLimit => parked,
         };
         let rests = self.cooling.iter().filter(|rest| rest.until < bound(rest)).map(|rest| rest.until);
         let room = (self.full > 0 && may_be_parked).then_some(parked);

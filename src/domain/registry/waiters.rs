@@ -1,6 +1,6 @@
 //! Requests that wait: for a verdict on the endpoint that they would get, or parked until one may serve them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::super::ids::{ClientId, EndpointId, Epoch};
 use super::super::time::Moment;
@@ -88,7 +88,7 @@ impl RegistryCore {
 
     /// Looks for an endpoint. `waits` is what the request has waited for so far, since `since`.
     fn look(&mut self, ask: &Ask, since: Moment, waits: Option<Why>, now: Moment, out: &mut Outputs) -> Look {
-        let mut search = self.search(ask, since, now, true);
+        let mut search = self.search(ask, since, now, !self.stopping);
         if let Search::Patience { .. } = search
             && waits != Some(Why::Parked)
             && !self.takes_place(ask, now, out)
@@ -105,14 +105,43 @@ impl RegistryCore {
             Search::Nothing(dearth) => {
                 self.hasten(&dearth, now, out);
                 match dearth.wake(ask, now) {
+                    Some(_) if self.stopping => Look::Refused(NoEndpoint::Stopping),
                     Some(wake) if waits == Some(Why::Parked) || self.takes_place(ask, now, out) => {
                         Look::Waits(Why::Parked, wake)
                     }
                     Some(_) | None => Look::Refused(dearth.verdict()),
                 }
             }
-            Search::TooLate => Look::Refused(NoEndpoint::TooLate),
+            Search::TooLate => Look::Refused(self.too_late(ask, now)),
         }
+    }
+
+    /// What a request is told that has waited until its deadline: what it has waited for.
+    fn too_late(&self, ask: &Ask, now: Moment) -> NoEndpoint {
+        match self.dearth(ask, now).verdict() {
+            why @ (NoEndpoint::Isolated { .. } | NoEndpoint::Cooling { .. }) => why,
+            NoEndpoint::PathUnserved
+            | NoEndpoint::ModelUnserved
+            | NoEndpoint::Full { .. }
+            | NoEndpoint::SwitchedOff { .. }
+            | NoEndpoint::GivenUp
+            | NoEndpoint::BudgetSpent
+            | NoEndpoint::Poisoned
+            | NoEndpoint::TooLate
+            | NoEndpoint::Stopping => NoEndpoint::TooLate,
+        }
+    }
+
+    /// The gateway is stopping: whoever is parked is refused, and nobody is from now on. Verdicts are still waited for.
+    pub fn stop_parking(&mut self, now: Moment, out: &mut Outputs) {
+        self.stopping = true;
+        let (parked, others) =
+            std::mem::take(&mut self.waiters.queue).into_iter().partition(|waiter| waiter.why == Why::Parked);
+        self.waiters.queue = others;
+        let parked: VecDeque<Waiter> = parked;
+        out.extend(parked.into_iter().map(|waiter| Effect::Refused(waiter.id, NoEndpoint::Stopping)));
+        self.look_at_waiters(now, out);
+        self.check_invariants();
     }
 
     /// Takes a place for a request to be parked at, if there is one for it.
@@ -123,13 +152,17 @@ impl RegistryCore {
             Place::InPlaceOf(waiter) => {
                 let index = self.waiters.queue.iter().position(|other| other.id == waiter);
                 if let Some(Waiter { id, ask, since, .. }) = index.and_then(|index| self.waiters.queue.remove(index)) {
-                    let why = match self.search(&ask, since, now, false) {
-                        Search::Nothing(dearth) => dearth.verdict(),
-                        Search::Found(_) | Search::Held | Search::Patience { .. } | Search::TooLate => {
-                            NoEndpoint::TooLate
+                    out.push(match self.search(&ask, since, now, false) {
+                        // It waited for its session's own endpoint; now another one has to do.
+                        Search::Found(found) => match self.grant(&ask, &found, now) {
+                            Ok(grant) => Effect::Granted(id, grant),
+                            Err(why) => Effect::Refused(id, why),
+                        },
+                        Search::Nothing(dearth) => Effect::Refused(id, dearth.verdict()),
+                        Search::Held | Search::Patience { .. } | Search::TooLate => {
+                            Effect::Refused(id, NoEndpoint::TooLate)
                         }
-                    };
-                    out.push(Effect::Refused(id, why));
+                    });
                 }
                 true
             }
@@ -149,12 +182,17 @@ impl RegistryCore {
         if parked < most {
             return Place::Free;
         }
+        let mut of_each: BTreeMap<Option<&ClientId>, usize> = BTreeMap::new();
+        let is_parked = |waiter: &&Waiter| waiter.why == Why::Parked;
+        for waiter in self.waiters.queue.iter().filter(is_parked) {
+            *of_each.entry(waiter.ask.client.as_ref()).or_default() += 1;
+        }
         let takes_too_much = |waiter: &&Waiter| {
-            waiter.why == Why::Parked
-                && waiter.ask.client != ask.client
-                && self.waiters.parked_for(waiter.ask.client.as_ref()) > share
+            let client = waiter.ask.client.as_ref();
+            client != ask.client.as_ref() && of_each.get(&client).is_some_and(|parked| *parked > share)
         };
-        match self.waiters.queue.iter().filter(takes_too_much).max_by_key(|waiter| waiter.id) {
+        // Of those who take too much the one that came last gives way.
+        match self.waiters.queue.iter().filter(is_parked).filter(takes_too_much).max_by_key(|waiter| waiter.id) {
             Some(waiter) => Place::InPlaceOf(waiter.id),
             None => Place::None,
         }

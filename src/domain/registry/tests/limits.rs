@@ -116,7 +116,10 @@ fn further_retries_have_a_budget_and_the_first_turn_elsewhere_is_free() {
     let after_a = || Ask { tried: vec![tried("a", epoch)], ..ask() };
     let free = desk.ask(Ask { turn: Turn::Second, ..after_a() });
     assert!(matches!(free, Acquired::Granted(_)), "{free:?}");
-    let further = desk.ask(Ask { turn: Turn::Further, ..after_a() });
+    let after_a_twice = desk.ask(Ask { turn: Turn::Further, ..after_a() });
+    assert!(matches!(after_a_twice, Acquired::Granted(_)), "it was nowhere else yet: {after_a_twice:?}");
+    let after_both = vec![tried("a", epoch), tried("b", desk.core.view_of_id("b").epoch)];
+    let further = desk.ask(Ask { turn: Turn::Further, tried: after_both, reach: Reach::Again, ..ask() });
     assert!(matches!(further, Acquired::Refused(NoEndpoint::BudgetSpent)), "{further:?}");
     let paced = desk.ask(Ask { turn: Turn::Paced, ..after_a() });
     assert!(matches!(paced, Acquired::Granted(_)), "{paced:?}");
@@ -153,4 +156,77 @@ fn another_host_comes_first_within_a_queue_and_the_last_attempt_goes_to_one() {
     assert_eq!(next(&mut desk, Ask { tried: after_c, is_last: true, ..ask() }), "d", "a secondary too");
     let for_its_body = vec![Tried { host_in_doubt: false, ..after_a[0].clone() }];
     assert_eq!(next(&mut desk, Ask { tried: for_its_body, ..ask() }), "b");
+}
+
+/// Once wrong: it went by how long the cooldown had been in all.
+#[test]
+fn a_window_is_called_used_up_only_while_its_end_is_that_far() {
+    let mut desk = Desk::new([primary("a")]);
+    limit(&mut desk, "m", named(360));
+    for (now, left, expected) in [(0, 360, true), (59, 301, true), (60, 300, false), (359, 1, false)] {
+        desk.now = now;
+        let refused = desk.ask(Ask { model: Some("m".into()), ..ask() });
+        let Acquired::Refused(NoEndpoint::Cooling { soonest, exhausted, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!((soonest, exhausted), (Duration::from_secs(left), expected));
+    }
+}
+
+/// Once wrong: only a cooldown that began anew was told.
+#[test]
+fn a_cooldown_that_grows_to_a_used_up_window_is_told_and_verified() {
+    let mut desk = Desk::new([primary("a")]);
+    let (first, second, third) = (desk.lease(), desk.lease(), desk.lease());
+    let kinds = |desk: &mut Desk| -> Vec<EventKind> {
+        let kind = |effect| match effect {
+            Effect::Note(event, _) => Some(event.kind),
+            _ => None,
+        };
+        desk.out.drain(..).filter_map(kind).collect()
+    };
+    desk.out.clear();
+    desk.report(&first, named(4), None);
+    assert_eq!(kinds(&mut desk), [EventKind::Cooldown]);
+    desk.now = 1;
+    desk.report(&second, named(7200), None);
+    let publishes = desk.out.iter().any(|effect| matches!(effect, Effect::PublishFailures));
+    assert!(publishes, "the verifier is told of it");
+    assert_eq!(kinds(&mut desk), [EventKind::Exhausted]);
+    desk.now = 2;
+    desk.report(&third, named(7200), None);
+    assert_eq!(kinds(&mut desk), [], "that is known");
+}
+
+/// Once wrong: with one hiccup behind it, a request waited half a minute for another endpoint's overload to pass.
+#[test]
+fn an_overload_is_not_waited_out_beyond_the_parking_while_another_may_be_tried_again() {
+    for (spent, waits) in [(false, false), (true, true)] {
+        let mut desk = Desk::new([primary("a"), secondary("b")]);
+        let failed_there = Tried { spent, ..tried("a", desk.core.view_of_id("a").epoch) };
+        let again = |until| Ask {
+            tried: vec![failed_there.clone()],
+            turn: Turn::Second,
+            reach: Reach::Parked { until: at(until) },
+            deadline: at(120),
+            ..ask()
+        };
+        let Acquired::Granted(grant) = desk.ask(again(10)) else { panic!("not granted") };
+        assert_eq!(grant.endpoint.id, id("b"));
+        desk.report(&grant, throttled(Throttle::Overload(Some(Duration::from_secs(30)))), None);
+        let next = desk.ask(again(10));
+        assert_eq!(matches!(next, Acquired::Waiting(_)), waits, "{next:?}");
+        assert!(matches!(desk.ask(again(31)), Acquired::Waiting(_)), "within the parking it is");
+    }
+}
+
+/// Once wrong: requests on other paths always go to the first endpoint, and models' requests paid for their turns.
+#[test]
+fn requests_on_other_paths_take_no_turns_from_those_to_models() {
+    let mut desk = Desk::new([primary("a"), primary("b")]);
+    let mut served = Vec::new();
+    for _ in 0..4 {
+        let Acquired::Granted(other) = desk.ask(Ask { service: Service::Other, ..ask() }) else { panic!("refused") };
+        desk.settle(&other, Outcome::Neutral);
+        served.push(desk.leased());
+    }
+    assert_eq!(served, ["a", "b", "a", "b"]);
 }

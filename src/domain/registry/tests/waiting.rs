@@ -11,6 +11,10 @@ fn of(client: &str, until: u64) -> Ask {
     Ask { client: Some(ClientId::new(client).unwrap()), ..parked(until) }
 }
 
+fn other_profile() -> ProfileId {
+    ProfileId::new("other").unwrap()
+}
+
 fn is_waiting(acquired: &Acquired) -> bool {
     matches!(acquired, Acquired::Waiting(_))
 }
@@ -209,21 +213,6 @@ fn room_that_comes_while_a_verdict_is_awaited_goes_to_who_waits() {
 }
 
 #[test]
-fn who_must_be_parked_after_a_verdict_takes_no_place_that_is_taken() {
-    let openai = Endpoint { protocol: Protocol::OpenAi, ..primary("b") };
-    let mut desk = Desk::with(RegistryPolicy { park_max: 1, ..registry_policy() }, [primary("a"), openai]);
-    desk.core.isolate_by_admin(&id("b"), ADMIN, at(0), &mut desk.out).unwrap();
-    let grant = desk.lease();
-    desk.settle(&grant, FAILED);
-    assert!(is_waiting(&desk.ask(parked(10))), "for the verdict");
-    assert!(is_waiting(&desk.ask(Ask { service: Service::Llm(Protocol::OpenAi), ..parked(10) })), "parked");
-    desk.out.clear();
-    desk.judge(&grant, TRIP);
-    assert_eq!(desk.core.view(at(0)).parked, 1);
-    assert_eq!(refusals(&mut desk).len(), 1);
-}
-
-#[test]
 fn who_waits_for_an_overload_to_pass_is_served_by_a_limit_that_ends_before() {
     let mut desk = Desk::new([primary("a"), primary("b")]);
     let (one, other) = (desk.lease(), desk.lease());
@@ -237,6 +226,96 @@ fn who_waits_for_an_overload_to_pass_is_served_by_a_limit_that_ends_before() {
     desk.now = 12;
     desk.core.tick(at(12), &mut desk.out);
     assert_eq!(desk.granted_to_waiters(), [other.endpoint.id.to_string()]);
+}
+
+/// a stopping gateway left them waiting for verifications that nobody held any more.
+#[test]
+fn when_the_gateway_stops_the_parked_are_refused_and_nobody_is_parked_any_more() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    desk.fail("a");
+    let held = desk.lease();
+    desk.settle(&held, FAILED);
+    let Acquired::Waiting(for_verdict) = desk.ask(parked(10)) else { panic!("not waiting") };
+    desk.judge(&held, TRIP);
+    let Acquired::Waiting(_) = desk.ask(parked(10)) else { panic!("not waiting") };
+    desk.out.clear();
+    desk.core.stop_parking(at(0), &mut desk.out);
+    assert_eq!(refusals(&mut desk), [NoEndpoint::Stopping, NoEndpoint::Stopping], "{for_verdict:?} is parked by now");
+    assert!(matches!(desk.ask(parked(10)), Acquired::Refused(NoEndpoint::Stopping)));
+    desk.recover("b");
+    assert_eq!(desk.leased(), "b", "attempts go on");
+    let failing = desk.lease();
+    desk.settle(&failing, FAILED);
+    assert!(is_waiting(&desk.ask(parked(10))), "a verdict is still waited for");
+    desk.judge(&failing, Judgement::Keep);
+    assert_eq!(desk.granted_to_waiters(), ["b"]);
+}
+
+/// while the waiters were looked at, those not yet looked at took no place.
+#[test]
+fn who_waits_for_a_verdict_is_parked_only_where_there_is_a_place() {
+    let policy = RegistryPolicy { park_max: 2, ..registry_policy() };
+    let mut desk = Desk::with(policy, [primary("a"), Endpoint { profiles: vec![other_profile()], ..primary("c") }]);
+    desk.core.isolate_by_admin(&id("c"), ADMIN, at(0), &mut desk.out).unwrap();
+    let held = desk.lease();
+    desk.settle(&held, FAILED);
+    for _ in 0..2 {
+        assert!(is_waiting(&desk.ask(parked(10))), "for the verdict");
+    }
+    for _ in 0..2 {
+        assert!(is_waiting(&desk.ask(Ask { profile: other_profile(), ..parked(10) })), "parked");
+    }
+    desk.judge(&held, TRIP);
+    assert_eq!(desk.core.view(at(0)).parked, 2);
+}
+
+/// it was refused, though an endpoint was free.
+#[test]
+fn who_gives_up_its_place_is_served_by_another_endpoint_where_one_is_free() {
+    use super::super::super::sessions::{Origin, SessionKey};
+    let policy = RegistryPolicy { park_max: 4, ..registry_policy() };
+    let elsewhere = Endpoint { profiles: vec![other_profile()], ..primary("c") };
+    let mut desk = Desk::with(policy, [primary("a"), secondary("b"), elsewhere]);
+    desk.core.isolate_by_admin(&id("c"), ADMIN, at(0), &mut desk.out).unwrap();
+    let origin = Origin::Session(SessionKey::new(None, Protocol::Anthropic, "s"));
+    let of_session = || Ask { origin, ..of("greedy", 10) };
+    let Acquired::Granted(grant) = desk.ask(of_session()) else { panic!("not granted") };
+    desk.settle(&grant, Outcome::Success);
+    let Acquired::Granted(grant) = desk.ask(of_session()) else { panic!("not granted") };
+    let limit = Some(Throttle::Named(Duration::from_secs(4)));
+    desk.report(&grant, Report { throttle: limit, ..Report::of(Outcome::Neutral) }, None);
+    for _ in 0..4 {
+        assert!(is_waiting(&desk.ask(of_session())), "for its own endpoint");
+    }
+    desk.out.clear();
+    assert!(is_waiting(&desk.ask(Ask { profile: other_profile(), ..of("modest", 10) })));
+    assert_eq!(desk.granted_to_waiters(), ["b"]);
+}
+
+/// with a deadline sooner than the end of the parking the refusal told nothing.
+#[test]
+fn who_waits_until_its_deadline_is_told_what_it_has_waited_for() {
+    let mut desk = Desk::new([primary("a")]);
+    desk.fail("a");
+    assert!(is_waiting(&desk.ask(Ask { deadline: at(5), ..parked(10) })));
+    desk.now = 5;
+    desk.core.tick(at(5), &mut desk.out);
+    assert!(matches!(refusals(&mut desk)[..], [NoEndpoint::Isolated { isolated: 1, .. }]));
+}
+
+/// each ended attempt had every waiter looked at, though it could change nothing for them.
+#[test]
+fn an_attempts_end_that_makes_no_room_leaves_the_waiters_alone() {
+    let mut desk = Desk::new([primary("a"), Endpoint { profiles: vec![other_profile()], ..primary("c") }]);
+    desk.fail("a");
+    assert!(is_waiting(&desk.ask(parked(10))));
+    let elsewhere = desk.ask(Ask { profile: other_profile(), ..ask() });
+    let Acquired::Granted(elsewhere) = elsewhere else { panic!("not granted") };
+    desk.now = 10;
+    desk.settle(&elsewhere, Outcome::Success);
+    assert_eq!(refusals(&mut desk), [], "their time is up, but that is for the clock to say");
+    desk.core.tick(at(10), &mut desk.out);
+    assert_eq!(refusals(&mut desk).len(), 1);
 }
 
 #[test]
