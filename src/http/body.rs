@@ -15,7 +15,7 @@ use actix::Addr;
 use actix_web::body::{BodyStream, BoxBody, MessageBody, SizedStream};
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::connection::ClientSide;
 use super::content::Content;
@@ -23,7 +23,7 @@ use super::event_body::{EventBody, PassingEvents, Signature};
 use super::reply::OnlyLength;
 use super::scope::{AttemptScope, RequestScope};
 use super::settling::Settling;
-use super::times::deadline;
+use super::times::{deadline, present};
 use crate::actors::messages::Doubt;
 use crate::actors::registry::Registry;
 use crate::domain::classify::Judgement;
@@ -146,6 +146,8 @@ pub(super) struct LeasedBody {
     overdue: Pin<Box<Sleep>>,
     has_begun: bool,
     is_waiting: bool,
+    /// Since when it is the client that is waited for, with a piece that it was given.
+    handed_out: Option<Instant>,
     state: State,
 }
 
@@ -161,6 +163,7 @@ impl LeasedBody {
         let mut leased = Self {
             has_begun: !held.is_empty(),
             is_waiting: false,
+            handed_out: None,
             held,
             content,
             kind,
@@ -202,19 +205,26 @@ impl LeasedBody {
     }
 
     /// The upstream is asked for more. A stream that has spoken may be silent for a while anew.
+    /// The time that the client took is not the endpoint's.
     fn begin_to_wait(&mut self) {
         if std::mem::replace(&mut self.is_waiting, true) {
             return;
         }
         self.settling.waits_for_endpoint();
+        let taken = self.handed_out.take().map(|since| since.elapsed()).unwrap_or_default();
         match self.kind {
             BodyKind::EventStream { idle } if self.has_begun => self.overdue.as_mut().reset(deadline(idle)),
-            BodyKind::EventStream { .. } | BodyKind::Plain => {}
+            BodyKind::EventStream { .. } | BodyKind::Plain => {
+                if let Some(later) = self.overdue.deadline().checked_add(taken) {
+                    self.overdue.as_mut().reset(later);
+                }
+            }
         }
     }
 
     fn poll_flow(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if let Some(piece) = self.held.pop_front() {
+            self.handed_out.get_or_insert_with(present);
             self.settling.piece_goes_out();
             return Poll::Ready(Some(piece));
         }
@@ -232,6 +242,7 @@ impl LeasedBody {
         match next {
             Some(Ok(piece)) => {
                 self.has_begun = true;
+                self.handed_out = Some(present());
                 self.settling.piece_goes_out();
                 // As soon as the last piece is at hand, before it goes out: whoever has the whole answer can rely on the stats.
                 if self.content.is_finished() {

@@ -130,6 +130,8 @@ pub(super) struct EventBody {
     client: ClientSide,
     overdue: Pin<Box<Sleep>>,
     is_waiting: bool,
+    /// Only the end of the framing is waited for.
+    is_lingering: bool,
     state: State,
 }
 
@@ -150,7 +152,8 @@ impl EventBody {
         let overdue = Box::pin(tokio::time::sleep(passing.idle));
         let state = State::Flowing;
         let content = Some(content);
-        let mut body = Self { passing, content, signature, settling, client, overdue, is_waiting: false, state };
+        let (is_waiting, is_lingering) = (false, false);
+        let mut body = Self { passing, content, signature, settling, client, overdue, is_waiting, is_lingering, state };
         body.settle_if_closed();
         body
     }
@@ -174,9 +177,17 @@ impl EventBody {
         }
         if !std::mem::replace(&mut self.is_waiting, true) {
             // Silence is counted from when the upstream is asked: until then the client had not taken what there was.
-            let patience = if self.has_closed() { LINGER } else { self.passing.idle };
-            self.overdue.as_mut().reset(deadline(patience));
+            // Behind the closing event the time runs on, whatever else comes.
+            if !self.is_lingering {
+                self.is_lingering = self.has_closed();
+                let patience = if self.is_lingering { LINGER } else { self.passing.idle };
+                self.overdue.as_mut().reset(deadline(patience));
+            }
             self.settling.waits_for_endpoint();
+        }
+        if self.is_lingering && self.overdue.poll_unpin(cx).is_ready() {
+            self.end(false, Break::Silent, Break::Silent.note());
+            return Poll::Ready(());
         }
         let Some(content) = &mut self.content else {
             self.state = State::Over;

@@ -15,6 +15,9 @@ use crate::upstream::BodyError;
 /// The most that is held back of one stream, in bytes. What is longer is passed on as it is.
 const HELD_AT_MOST: usize = 256 << 10;
 
+/// What is noted of a stream that has ended in order, but with nothing but its preamble.
+const NO_CONTENT: &str = "the stream ended before its first content";
+
 /// How long a stream may keep the gate shut.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GateTimes {
@@ -53,6 +56,9 @@ pub(super) async fn wait_at_gate(
                 scope.waits_for_endpoint();
                 let had_seen_event = relay.has_seen_event();
                 relay.push(piece);
+                if relay.has_closed_without_answer() {
+                    return AtGate::Broken(NO_CONTENT.to_owned());
+                }
                 if is_open(&relay) {
                     return AtGate::Open(relay);
                 }
@@ -69,14 +75,15 @@ pub(super) async fn wait_at_gate(
         };
         // The last event may lack nothing but its blank line.
         relay.end(fault.is_none());
+        if relay.has_closed_without_answer() {
+            return AtGate::Broken(NO_CONTENT.to_owned());
+        }
         if is_open(&relay) {
             return AtGate::Open(relay);
         }
         return match (relay.take_failure(), fault) {
             (Some(failure), _) => AtGate::Failed(failure),
-            (None, None | Some(ContentError::Body(BodyError::Unclosed))) => {
-                AtGate::Broken("the stream ended before its first content".to_owned())
-            }
+            (None, None | Some(ContentError::Body(BodyError::Unclosed))) => AtGate::Broken(NO_CONTENT.to_owned()),
             (None, Some(fault)) => AtGate::Broken(format!("{} before its first content: {fault}", Break::Torn.note())),
         };
     }

@@ -140,7 +140,7 @@ impl Decoder {
         while self.has_more() {
             let piece = self.step()?;
             if !piece.is_empty() {
-                return Ok(Some(Bytes::from(piece)));
+                return Ok(Some(no_larger_than_needed(piece)));
             }
         }
         Ok(None)
@@ -218,6 +218,11 @@ impl Decoder {
     }
 }
 
+/// A small piece must not keep the room of a whole step: of a stream that is flushed often, many may be held at a time.
+fn no_larger_than_needed(piece: Vec<u8>) -> Bytes {
+    if piece.len() < piece.capacity() / 2 { Bytes::copy_from_slice(&piece) } else { Bytes::from(piece) }
+}
+
 /// Whether these two bytes begin a zlib frame (RFC 1950, section 2.2).
 fn is_zlib(first: u8, second: u8) -> bool {
     first & 0x0f == 8 && (u16::from(first) * 256 + u16::from(second)).is_multiple_of(31)
@@ -283,8 +288,8 @@ fn step_zstd(
     input.advance(taken.min(input.len()));
     output.truncate(length);
     *is_between_frames = hint == 0;
-    // A full buffer may be all of it; the next step tells.
-    *has_more = length == STEP;
+    // A full buffer may be all of it; the next step tells. Behind a frame that has ended it would ask for a further frame.
+    *has_more = length == STEP && hint != 0;
     Ok(output)
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::process::{Process, settings};
 use crate::support::app::{TRAFFIC, body};
 use crate::support::eventually::{LIMIT, eventually};
-use crate::support::raw_client::RawClient;
+use crate::support::raw_client::{Ended, RawClient};
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::sse;
+use crate::support::upstream::step::{hold, raw, sse};
 
 /// A piece's content, in bytes, and how many there are: 500 MB in all.
 const PIECE: usize = 50_000;
@@ -79,5 +79,32 @@ async fn a_slow_client_is_no_silence_of_the_upstream() {
     let answer = client.rest().await;
     assert!(answer.text().ends_with("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"));
     assert_eq!(app.row("a").await["successes"], 1);
+    app.finish().await;
+}
+
+/// The time that a client takes to read is not the endpoint's: it neither ends a long answer nor counts against anybody.
+#[actix_web::test]
+async fn a_slow_client_is_no_time_out_of_the_upstream() {
+    const PART: usize = 16 << 20;
+    let upstream = Upstream::anthropic("a").await;
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", PART + 2);
+    let first = [head.into_bytes(), vec![b' '; PART]].concat();
+    upstream.script([raw(first).then(hold("rest")).then(raw("{}"))]);
+    let setup = crate::support::app::Setup::new().section("timeouts", "response = \"2s\"");
+    let app = setup.primary(&upstream).start().await;
+    let mut client = RawClient::connect_narrow(app.address()).await;
+    client.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;
+    client.answer_head().await;
+    // The pause itself is what is tested.
+    tokio::time::sleep(Duration::from_millis(2200)).await;
+    let mut received = 0;
+    while received < PART {
+        received += client.piece().await.unwrap().len();
+    }
+    upstream.gates().open("rest");
+    let rest = client.rest().await;
+    assert_eq!((rest.ended, rest.text().as_str()), (Ended::Whole, "{}"));
+    let row = app.row("a").await;
+    assert_eq!((&row["successes"], &row["failures"]), (&serde_json::json!(1), &serde_json::json!(0)));
     app.finish().await;
 }

@@ -173,6 +173,26 @@ async fn a_short_answer_without_any_content_passes() {
     }
 }
 
+/// Found with a relay that closes its streams in order when its own upstream has failed: an empty answer was taken for whole.
+#[actix_web::test]
+async fn a_closing_event_behind_nothing_but_the_preamble_is_a_matter_for_the_next_endpoint() {
+    for (path, closing) in [
+        ("/v1/messages", "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"),
+        ("/v1/chat/completions", "data: [DONE]\n\n"),
+        ("/v1/completions", "data: [DONE]\n\n"),
+    ] {
+        for closing in [closing, closing.trim_end()] {
+            let pair = Pair::serving(path).await;
+            pair.a.script_traffic([sse(0).bytes(closing).then_cut()]);
+            let app = pair.strict().start().await;
+            let answer = pair.ask(&mut app.client().await).await;
+            check_served_by_b(&pair, &answer, "a=stream@");
+            assert_eq!(app.row("a").await["isolated_reason"], "stream", "{path}");
+            app.finish().await;
+        }
+    }
+}
+
 /// A stream in chunks of so many bytes.
 fn in_chunks(stream: &str, size: usize) -> Step {
     let mut wire = STREAM_HEAD.as_bytes().to_vec();

@@ -79,6 +79,47 @@ async fn nine_poisoned_requests_at_once_leave_all_in_traffic_at_full_share() {
     app.finish().await;
 }
 
+/// Found with a client whose time was up at its third endpoint: the failures of the first two were left to count.
+#[actix_web::test]
+async fn a_poisoned_conversation_whose_client_is_out_of_time_leaves_nobody_isolated() {
+    let upstreams = sound(&["a", "b"]).await;
+    let slow = Upstream::anthropic("slow").await;
+    slow.answers_to("POISON", never_answer());
+    let app = pool(&upstreams).secondary(&slow).verified_on_demand().start().await;
+    for _ in 0..4 {
+        let headers = [TRAFFIC, ("x-stainless-timeout", "1")];
+        let answer = app.client().await.post("/v1/messages", &headers, poison()).await;
+        assert!(answer.status >= 500, "{}", answer.status);
+        assert_eq!(isolated(&app).await, json!([]));
+    }
+    for id in ["a", "b"] {
+        assert_eq!(app.row(id).await["consecutive_failures"], 0, "{id}");
+    }
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_poisoned_conversation_whose_client_leaves_leaves_nobody_isolated() {
+    let upstreams = sound(&["a", "b"]).await;
+    let slow = Upstream::anthropic("slow").await;
+    slow.answers_to("POISON", never_answer());
+    let app = pool(&upstreams).secondary(&slow).verified_on_demand().start().await;
+    for number in 1..5 {
+        let mut client = app.client().await;
+        // Each is another conversation: one that is known as the cause gets a single attempt.
+        let poison = poison().replace("POISON", &format!("POISON {number}"));
+        client.send_request("POST", "/v1/messages", &[TRAFFIC], poison.as_bytes()).await;
+        slow.received(number).await;
+        client.hang_up();
+        eventually("the end", async || app.row("slow").await["in_flight"] == 0).await;
+        eventually("all are in traffic", async || isolated(&app).await == json!([])).await;
+        for id in ["a", "b"] {
+            assert_eq!(app.row(id).await["consecutive_failures"], 0, "{id} after {number}");
+        }
+    }
+    app.finish().await;
+}
+
 #[actix_web::test]
 async fn a_request_found_to_be_the_cause_gets_a_single_attempt() {
     let upstreams = sound(&["a", "b", "c"]).await;

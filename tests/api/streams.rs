@@ -66,6 +66,23 @@ async fn a_client_that_leaves_at_the_closing_event_has_had_its_whole_answer() {
     app.finish().await;
 }
 
+/// Whatever an upstream says behind its closing event, the client gets its last chunk.
+#[actix_web::test]
+async fn an_upstream_that_does_not_stop_behind_its_closing_event_is_left() {
+    let upstream = Upstream::anthropic("a").await;
+    let closing = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+    upstream.script([sse(1).finished().bytes(closing).flood("flood", usize::MAX, 1000).then_end()]);
+    upstream.gates().open("flood");
+    let app = Setup::new().primary(&upstream).start().await;
+    let mut client = app.client().await;
+    ask(&mut client).await;
+    let whole = tokio::time::timeout(std::time::Duration::from_secs(30), client.answer()).await.unwrap();
+    assert_eq!(whole.ended, Ended::Whole);
+    let row = app.row("a").await;
+    assert_eq!((&row["successes"], &row["failures"]), (&json!(1), &json!(0)));
+    app.finish().await;
+}
+
 #[actix_web::test]
 async fn a_stream_whose_head_does_not_come_goes_to_the_next_endpoint() {
     let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);

@@ -43,10 +43,13 @@ fn message_events(message: &Members<'_>) -> Option<String> {
     let ending = ObjectText::default()
         .member("stop_reason", message.get("stop_reason").map_or("null", |reason| reason.get()))
         .member("stop_sequence", message.get("stop_sequence").map_or("null", |sequence| sequence.get()));
+    // Clients take these from the end of a stream alone.
+    let ending = ending.filled(message, &["stop_details", "container"]);
     let delta = ObjectText::default()
         .text("type", "message_delta")
         .member("delta", &ending.finish())
-        .member("usage", message.get("usage").map_or("{\"output_tokens\":0}", |usage| usage.get()));
+        .member("usage", message.get("usage").map_or("{\"output_tokens\":0}", |usage| usage.get()))
+        .filled(message, &["context_management"]);
     event(&mut events, "message_delta", delta);
     Some(events)
 }

@@ -101,6 +101,12 @@ impl ObjectText {
         kept.fold(self, |object, (name, value)| object.member(name, value.get()))
     }
 
+    /// Adds those of these members that have a value which says something.
+    pub(super) fn filled(self, members: &Members<'_>, names: &[&str]) -> Self {
+        let filled = names.iter().filter_map(|name| Some((name, members.filled(name)?)));
+        filled.fold(self, |object, (name, value)| object.member(name, value.get()))
+    }
+
     /// The object's text.
     pub(super) fn finish(mut self) -> String {
         self.0.push_str(if self.0.is_empty() { "{}" } else { "}" });

@@ -76,7 +76,7 @@ pub(super) fn look(event: &Event<'_>, expected: Expected, choices: &mut Choices,
 
 /// What the name alone tells of an event that is too long to be looked at.
 pub(super) fn look_at_name(event: &Event<'_>, format: Format) -> Kind {
-    let name = event.name.unwrap_or_default();
+    let name = event.name.or_else(|| leading_type(event.text())).unwrap_or_default();
     match (format, name) {
         (_, b"error") | (Format::Responses, b"response.failed") => Kind::Error(StreamError {
             body: error_body("The error is too long to be shown."),
@@ -89,6 +89,13 @@ pub(super) fn look_at_name(event: &Event<'_>, format: Format) -> Kind {
         }
         (Format::Messages | Format::Chat | Format::Completions | Format::Responses, _) => Kind::Content,
     }
+}
+
+/// The type with which the data of an event begins: all that is left of a long event that has no name.
+fn leading_type(data: &[u8]) -> Option<&[u8]> {
+    let members = data.trim_ascii_start().strip_prefix(b"{")?.trim_ascii_start();
+    let value = members.strip_prefix(b"\"type\"")?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+    value.strip_prefix(b"\"")?.split(|byte| *byte == b'"').next()
 }
 
 fn content_if(says_something: bool) -> Kind {
@@ -137,7 +144,8 @@ fn chunk(event: &Event<'_>, expected: Expected, choices: &mut Choices, has_begun
     if has_error || event.name == Some(b"error") {
         return Kind::Error(nested_error(event, has_error));
     }
-    let counts = expected.choices > 1;
+    // A completion has a choice for each prompt of its request. Once one is finished, another one may still begin.
+    let counts = expected.choices > 1 || expected.format == Format::Completions || !choices.finished.is_empty();
     if has_begun && !counts && !has_value(data, b"\"finish_reason\"") {
         return Kind::Content;
     }

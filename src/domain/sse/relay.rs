@@ -71,6 +71,11 @@ impl Relay {
         self.scanner.progress()
     }
 
+    /// Whether the stream was closed with nothing but its preamble.
+    pub fn has_closed_without_answer(&self) -> bool {
+        self.scanner.has_closed_without_answer()
+    }
+
     /// The number of the next event, where events are numbered.
     pub fn next_number(&self) -> u64 {
         self.scanner.next_number()
@@ -103,6 +108,11 @@ impl Relay {
                 if whole > 0 {
                     let before = piece.split_to(whole.min(piece.len()));
                     self.let_out(before);
+                }
+                if self.progress() == Progress::Closed {
+                    // The answer is whole, and counts as that: nothing behind its end can take that back.
+                    self.has_failed = true;
+                    return;
                 }
                 let event = piece.split_to(length.min(piece.len()));
                 return self.fail(error, event);
@@ -203,14 +213,15 @@ impl Relay {
 
     fn fail(&mut self, error: StreamError, last_part: Bytes) {
         self.has_failed = true;
-        let known = error.is_known_to_clients || self.has_spilled;
+        let known = error.is_known_to_clients;
         self.tail.push_back(last_part);
         let event = std::mem::take(&mut self.tail).into_iter().fold(Vec::new(), |mut event, part| {
             event.extend_from_slice(&part);
             event
         });
         self.tail_length = 0;
-        self.has_spilled = false;
+        // Of one that is withheld the beginning may have gone out: then nothing can be said behind it.
+        self.has_spilled &= !known;
         self.failure = Some(Failure { error, event: known.then(|| Bytes::from(event)) });
     }
 }

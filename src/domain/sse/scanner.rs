@@ -35,6 +35,8 @@ pub struct Found {
 pub struct Scanner {
     expected: Expected,
     progress: Progress,
+    /// The closing event came right behind the preamble.
+    has_closed_without_answer: bool,
     choices: Choices,
     next_number: u64,
     /// The beginning of the event that is torn between two pieces, as far as it is looked into.
@@ -53,6 +55,7 @@ impl Scanner {
         Self {
             expected,
             progress: Progress::default(),
+            has_closed_without_answer: false,
             choices: Choices::default(),
             next_number: 0,
             torn: Vec::new(),
@@ -65,6 +68,12 @@ impl Scanner {
     /// How far the stream has come.
     pub fn progress(&self) -> Progress {
         self.progress
+    }
+
+    /// Whether the closing event came with neither content nor a word on why the answer ended before it: what stands for no
+    /// answer at all. An event that closes a response of the Responses API is such a word itself.
+    pub fn has_closed_without_answer(&self) -> bool {
+        self.has_closed_without_answer
     }
 
     /// How the stream is written.
@@ -175,11 +184,26 @@ impl Scanner {
         }
         match kind {
             Kind::Preamble | Kind::Error(_) => {}
+            // A choice has begun behind what looked like the last one's end.
+            Kind::Content if self.progress == Progress::Complete && self.has_choices() => {
+                self.progress = Progress::Content;
+            }
             Kind::Content => self.reach(Progress::Content),
             Kind::Complete => self.reach(Progress::Complete),
-            Kind::Closed => self.reach(Progress::Closed),
+            Kind::Closed => {
+                self.has_closed_without_answer |=
+                    self.progress == Progress::Preamble && self.format() != Format::Responses;
+                self.reach(Progress::Closed);
+            }
         }
         kind
+    }
+
+    fn has_choices(&self) -> bool {
+        match self.format() {
+            Format::Chat | Format::Completions => true,
+            Format::Messages | Format::Responses => false,
+        }
     }
 
     fn reach(&mut self, progress: Progress) {

@@ -219,6 +219,34 @@ fn an_answer_of_several_choices_is_complete_when_each_is_finished() {
     assert_eq!(scanner.progress(), Progress::Complete);
 }
 
+/// Found with completions of several prompts, which have more choices than `n` says: one that was cut was closed as whole.
+#[test]
+fn an_answer_is_not_complete_while_a_choice_is_under_way() {
+    let chunk = |index: u32, text: &str, finish_reason: &str| {
+        format!(
+            "data: {{\"choices\":[{{\"index\":{index},\"text\":\"{text}\",\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":{finish_reason}}}]}}\n\n"
+        )
+    };
+    let (stop, usage) = ("\"stop\"", "data: {\"choices\":[],\"usage\":{\"total_tokens\":1}}\n\n");
+    let interleaved =
+        [chunk(0, "a", "null"), chunk(1, "a", "null"), chunk(0, "", stop), chunk(1, "", stop), usage.to_owned()];
+    let in_turn =
+        [chunk(0, "a", "null"), chunk(0, "", stop), chunk(1, "a", "null"), chunk(1, "", stop), usage.to_owned()];
+    use Progress::{Complete, Content};
+    for (format, events, expected) in [
+        (Format::Completions, interleaved, [Content, Content, Content, Complete, Complete]),
+        (Format::Completions, in_turn.clone(), [Content, Complete, Content, Complete, Complete]),
+        (Format::Chat, in_turn, [Content, Complete, Content, Complete, Complete]),
+    ] {
+        let mut scanner = Scanner::new(Expected::one(format));
+        let found = events.map(|event| {
+            scanner.advance(event.as_bytes());
+            scanner.progress()
+        });
+        assert_eq!(found, expected, "{format:?}");
+    }
+}
+
 #[test]
 fn responses_events_are_counted_where_they_have_no_number() {
     let mut scanner = Scanner::new(Expected::one(Format::Responses));
@@ -246,6 +274,10 @@ fn of_an_event_that_is_too_long_the_name_alone_counts() {
         let (torn, _) = event.split_at(event.len() - 2);
         let (_, progress) = kinds_of(format, &[torn.as_bytes()]);
         assert_eq!(progress == Progress::Content, expected == Word::Content, "{name}, before its end");
+    }
+    for (kind, expected) in [("response.completed", Word::Closed), ("response.output_text.delta", Word::Content)] {
+        let unnamed = format!("data: {{ \"type\" : \"{kind}\", \"a\":\"{long}\"}}");
+        assert_eq!(word(Format::Responses, &unnamed), expected, "{kind}, without a name");
     }
     let bare = format!("data: {{\"error\":{{\"message\":\"{long}\"}}}}");
     assert_eq!(word(Format::Chat, &bare), Word::Content);

@@ -3,7 +3,7 @@ use std::io::Write;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{Coding, Decoder};
+use super::{Coding, Decoder, STEP};
 
 fn deflated(coding: Coding, text: &[u8]) -> Vec<u8> {
     let level = flate2::Compression::default();
@@ -57,6 +57,38 @@ fn every_coding_is_undone_and_a_torn_one_is_found_out() {
         assert_eq!(decoded(coding, &[&compressed[..compressed.len() / 2]]), None, "{coding:?}");
         assert_eq!(decoded(coding, &[b"{\"type\":\"error\"}"]), None, "{coding:?}");
         assert_eq!(decoded(coding, &[]), Some(Vec::new()), "{coding:?}");
+    }
+}
+
+/// Found with bodies of 64 KiB: the step that filled the room was the last one of its frame.
+#[test]
+fn a_body_that_just_fills_a_step_is_whole() {
+    for length in [STEP - 1, STEP, STEP + 1, 2 * STEP, 3 * STEP] {
+        let text: Vec<u8> = (0..length).map(|at| b'a' + u8::try_from(at * at % 23).unwrap()).collect();
+        for coding in [Coding::Gzip, Coding::Deflate, Coding::Zstd] {
+            let compressed = deflated(coding, &text);
+            assert_eq!(decoded(coding, &[&compressed]).as_ref(), Some(&text), "{coding:?} of {length}");
+            let (first, second) = compressed.split_at(compressed.len() - 1);
+            assert_eq!(decoded(coding, &[first, second]).as_ref(), Some(&text), "{coding:?} of {length} in two");
+        }
+        if length <= STEP {
+            assert_eq!(decoded(Coding::Brotli, &[&deflated(Coding::Brotli, &text)]).as_ref(), Some(&text));
+        }
+    }
+}
+
+/// Found with streams that are flushed behind each event: every piece kept the 64 KiB that it was decoded into.
+#[test]
+fn a_small_piece_keeps_no_large_room() {
+    for coding in CODINGS {
+        let mut decoder = Decoder::new(coding).unwrap();
+        decoder.feed(Bytes::from(deflated(coding, b"event: ping")));
+        let Some(piece) = decoder.next_piece().unwrap().or_else(|| decoder.finish().unwrap()) else {
+            panic!("nothing")
+        };
+        // What nobody else holds becomes mutable with the room that it has.
+        let room = piece.try_into_mut().unwrap().capacity();
+        assert!(room <= 1024, "{coding:?} keeps {room} bytes");
     }
 }
 

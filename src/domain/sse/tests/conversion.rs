@@ -83,6 +83,22 @@ fn a_message_becomes_the_events_that_it_stands_for() {
 }
 
 #[test]
+fn what_clients_take_from_the_end_of_a_stream_stands_there() {
+    let body = json!({
+        "role": "assistant", "content": [], "stop_reason": "refusal", "stop_sequence": null,
+        "stop_details": {"category": "x"}, "container": {"id": "c1"}, "context_management": {"applied_edits": [{"n": 1}]},
+    });
+    let events = events(Format::Messages, &body, false);
+    let (_, end) = &events[events.len() - 2];
+    assert_eq!(end["type"], "message_delta");
+    assert_eq!(
+        (&end["delta"]["stop_details"], &end["delta"]["container"]),
+        (&body["stop_details"], &body["container"])
+    );
+    assert_eq!(end["context_management"], body["context_management"]);
+}
+
+#[test]
 fn a_chat_completion_becomes_its_chunks() {
     let body = json!({
         "id": "c1", "object": "chat.completion", "created": 1, "model": "m", "system_fingerprint": "fp",

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::super::ending::{Break, error_event};
 use super::super::relay::{Ending, Failure, LONGEST_HELD, Relay};
-use super::super::{Expected, Format};
+use super::super::{Expected, Format, Progress};
 use super::{any_format, any_stream, cut};
 
 fn relay(format: Format, pieces: &[&[u8]]) -> Relay {
@@ -136,6 +136,47 @@ fn an_error_that_clients_would_pass_over_is_withheld() {
     assert_eq!(relay.take_failure().unwrap().event, None);
 }
 
+/// Found with one that had been let out in part: its rest was the last of a clean end, and clients took that for the whole.
+#[test]
+fn a_long_error_that_clients_would_pass_over_leaves_its_event_torn() {
+    let words = "x".repeat(LONGEST_HELD);
+    let error = format!("data: {{\"type\":\"error\",\"error\":{{\"type\":\"api_error\",\"message\":\"{words}\"}}}}");
+    let mut relay = relay(Format::Messages, &[CONTENT.as_bytes(), error.as_bytes(), b"\n\n"]);
+    assert_eq!(out(&mut relay).len(), CONTENT.len() + error.len());
+    assert_eq!(relay.take_failure().unwrap().event, None);
+    assert!(relay.is_within_event());
+}
+
+#[test]
+fn an_error_behind_the_closing_event_takes_nothing_back() {
+    for error in [
+        "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"m\"}}\n\n",
+        "data: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"m\"}}\n\n",
+    ] {
+        let whole = format!("{CONTENT}{STOP}{CLOSING}");
+        for pieces in [&[format!("{whole}{error}").as_bytes()][..], &[whole.as_bytes(), error.as_bytes()]] {
+            let mut relay = relay(Format::Messages, pieces);
+            assert_eq!((relay.take_failure(), relay.end(true)), (None, Ending::Whole));
+            assert_eq!(out(&mut relay), whole);
+        }
+    }
+}
+
+#[test]
+fn a_closing_event_right_behind_the_preamble_closes_no_answer() {
+    for (format, stream, is_none) in [
+        (Format::Messages, CLOSING.to_owned(), true),
+        (Format::Messages, format!("{STOP}{CLOSING}"), false),
+        (Format::Messages, format!("{CONTENT}{CLOSING}"), false),
+        (Format::Chat, "data: [DONE]\n\n".to_owned(), true),
+        (Format::Chat, format!("{FINISH}data: [DONE]\n\n"), false),
+        (Format::Completions, "data: [DONE]\n\n".to_owned(), true),
+        (Format::Responses, "event: response.completed\ndata: {}\n\n".to_owned(), false),
+    ] {
+        assert_eq!(relay(format, &[stream.as_bytes()]).has_closed_without_answer(), is_none, "{stream}");
+    }
+}
+
 #[test]
 fn error_events_are_exact_to_the_byte() {
     for (format, event) in [
@@ -176,6 +217,9 @@ proptest! {
                 // A line feed behind a carriage return may have been cut off from its event.
                 prop_assert!(stream.starts_with(&passed));
             }
+        } else if relay.progress() == Progress::Closed {
+            // Behind the closing event an error and what follows it are left out.
+            prop_assert!(stream.starts_with(&passed));
         } else {
             prop_assert_eq!(passed, stream);
         }
