@@ -80,11 +80,12 @@ impl RegistryCore {
     /// An endpoint in its home queue has failed its second opinion: it is isolated for what brought that about.
     pub fn unfit(&mut self, id: &EndpointId, epoch: Epoch, error: ErrorNote, now: Moment, out: &mut Outputs) {
         let Some(asked) = self.opinions.failed(id, epoch) else { return };
-        self.has_conversed(id, epoch, now);
         let error = asked.error.or(Some(error));
         let evidence = Evidence { reason: asked.reason, failures: FAILED_TWICE, error, model: asked.model };
-        self.isolate(id, epoch, evidence, None, now, out);
-        out.push(Effect::PublishFailures);
+        if !self.isolate(id, epoch, evidence, None, now, out) {
+            return;
+        }
+        self.has_conversed(id, epoch, now);
         self.look_at_waiters(now, out);
         self.check_invariants();
     }

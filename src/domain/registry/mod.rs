@@ -4,6 +4,7 @@
 //! Inputs are methods; what follows from them for others is left as [`Effect`]s, which the actor carries out in order.
 
 mod ask;
+mod dearth;
 mod doubts;
 mod effects;
 mod invariants;

@@ -1,16 +1,15 @@
-//! Which endpoint a request gets, or why none, and which may come.
+//! Which endpoint a request gets.
 
-use std::time::Duration;
-
-use super::super::cooling::{Cooldown, CooldownReason, Cooling, is_exhausted};
+use super::super::cooling::{Cooldown, Cooling};
 use super::super::endpoint::Home;
-use super::super::ids::{EndpointId, Epoch};
+use super::super::ids::EndpointId;
 use super::super::queues::{Member, Standing};
 use super::super::selection::{Candidate, choose, slow_start_share};
 use super::super::sessions;
 use super::super::time::Moment;
+use super::dearth::{Dearth, is_spent};
 use super::pool::Rank;
-use super::{Ask, NoEndpoint, Reach, RegistryCore, Service};
+use super::{Ask, Reach, RegistryCore, Service};
 
 /// The endpoint that was chosen.
 pub(super) struct Found {
@@ -35,7 +34,7 @@ pub(super) enum Search {
 }
 
 /// What a selection makes of one endpoint.
-enum Availability {
+pub(super) enum Availability {
     /// It does not serve this path.
     OtherProtocol,
     /// It does not serve this model.
@@ -54,7 +53,7 @@ enum Availability {
 
 /// Whether the request's session is bound to the endpoint that is looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Bond {
+pub(super) enum Bond {
     Bound,
     None,
 }
@@ -170,7 +169,7 @@ impl RegistryCore {
 
     /// The endpoint that the request's session is bound to, and whether it has served it. On a secondary it stays for a
     /// shorter while.
-    fn own_endpoint(&self, ask: &Ask, now: Moment) -> Option<(&Member, bool)> {
+    pub(super) fn own_endpoint(&self, ask: &Ask, now: Moment) -> Option<(&Member, bool)> {
         let policy = &self.policy.affinity;
         if !policy.enabled || ask.service == Service::Other {
             return None;
@@ -183,7 +182,7 @@ impl RegistryCore {
         }
     }
 
-    fn look_at(&self, member: &Member, ask: &Ask, bond: Bond, now: Moment) -> Availability {
+    pub(super) fn look_at(&self, member: &Member, ask: &Ask, bond: Bond, now: Moment) -> Availability {
         let endpoint = member.endpoint();
         let speaks = match ask.service {
             Service::Llm(protocol) => endpoint.protocol == protocol,
@@ -283,169 +282,5 @@ impl RegistryCore {
                 | Availability::Tried => false,
             }
         })
-    }
-
-    /// Why there is nothing, and what may come.
-    pub(super) fn dearth(&self, ask: &Ask, now: Moment) -> Dearth {
-        let mut dearth = Dearth::default();
-        let Some(pool) = self.pools.get(&ask.profile) else { return dearth };
-        for member in pool.members(&self.queues) {
-            match self.look_at(member, ask, Bond::None, now) {
-                Availability::OtherProtocol => {}
-                Availability::OtherModels => dearth.other_models += 1,
-                Availability::Disabled => dearth.disabled += 1,
-                Availability::Tried => {
-                    dearth.tried += 1;
-                    dearth.may_be_repeated |= !is_spent(member, ask);
-                }
-                Availability::Full | Availability::Free | Availability::Held => dearth.full += 1,
-                Availability::Cooling(cooldown) => dearth.cooling.push(Rest {
-                    until: cooldown.until,
-                    left: cooldown.until.since(now),
-                    reason: cooldown.reason,
-                    exhausted: is_exhausted(&cooldown, &self.policy.cooling)
-                        && cooldown.until.since(now) > self.policy.cooling.exhausted_after,
-                }),
-                Availability::Isolated => dearth.isolated.extend(self.out(member, now)),
-            }
-        }
-        // Where another is usable, nobody hastens the verification of those that are not.
-        if !dearth.any_usable() {
-            for isolated in &mut dearth.isolated {
-                isolated.comes = isolated.comes.min(isolated.at_the_soonest);
-            }
-        }
-        for isolated in &mut dearth.isolated {
-            isolated.comes_in = isolated.comes.since(now);
-        }
-        dearth
-    }
-
-    fn out(&self, member: &Member, now: Moment) -> Option<Out> {
-        let isolation = member.isolation()?;
-        let known = self.expected.get(&member.endpoint().id);
-        let scheduled = match known.filter(|expected| expected.epoch == member.epoch()) {
-            Some(expected) => expected.next,
-            None if isolation.redefined || isolation.doubted => isolation.at,
-            None => isolation.at + self.policy.initial_delay,
-        };
-        let at_the_soonest = known.map_or(now, |expected| now.max(expected.began + self.policy.initial_delay));
-        Some(Out {
-            endpoint: member.endpoint().id.clone(),
-            epoch: member.epoch(),
-            comes_for_requests: !isolation.reason.needs_operator(),
-            scheduled,
-            at_the_soonest,
-            comes: scheduled,
-            comes_in: Duration::ZERO,
-        })
-    }
-}
-
-/// Whether the request has been sent to this endpoint as often as it may be.
-fn is_spent(member: &Member, ask: &Ask) -> bool {
-    ask.tried.iter().any(|tried| tried.spent && tried.endpoint == member.endpoint().id)
-}
-
-/// An endpoint in a cooldown.
-#[derive(Clone, Copy, Debug)]
-struct Rest {
-    until: Moment,
-    left: Duration,
-    reason: CooldownReason,
-    /// Whether what is left of it is still as long as a used-up window.
-    exhausted: bool,
-}
-
-/// An isolated endpoint.
-#[derive(Clone, Debug)]
-pub(super) struct Out {
-    pub(super) endpoint: EndpointId,
-    pub(super) epoch: Epoch,
-    /// Whether requests wait for it: nobody waits for what only the operator can mend.
-    pub(super) comes_for_requests: bool,
-    /// When its next verification is due.
-    pub(super) scheduled: Moment,
-    /// When it could be, if it were hastened.
-    at_the_soonest: Moment,
-    /// The one of these that counts.
-    comes: Moment,
-    comes_in: Duration,
-}
-
-/// What a fruitless search has seen.
-#[derive(Debug, Default)]
-pub(super) struct Dearth {
-    isolated: Vec<Out>,
-    cooling: Vec<Rest>,
-    other_models: usize,
-    disabled: usize,
-    tried: usize,
-    /// Whether one of those that were tried may be tried again.
-    may_be_repeated: bool,
-    full: usize,
-}
-
-impl Dearth {
-    /// Whether an endpoint is usable, if not for this request at this moment.
-    pub(super) fn any_usable(&self) -> bool {
-        self.tried > 0 || self.full > 0
-    }
-
-    pub(super) fn isolated(&self) -> impl Iterator<Item = &Out> {
-        self.isolated.iter()
-    }
-
-    /// When the request has to be looked at again, if one of the endpoints may come in time. An overload is waited out
-    /// until the request's deadline where nothing else is left to try, everything else as long as it may be parked.
-    pub(super) fn wake(&self, ask: &Ask, now: Moment) -> Option<Moment> {
-        let Reach::Parked { until: parked } = ask.reach else { return None };
-        let parked = parked.min(ask.deadline);
-        let may_be_parked = now < parked;
-        let bound = |rest: &Rest| match rest.reason {
-            CooldownReason::Overload if !self.may_be_repeated => ask.deadline,
-            CooldownReason::Overload | CooldownReason::RateLimit => parked,
-        };
-        let rests = self.cooling.iter().filter(|rest| rest.until < bound(rest)).map(|rest| rest.until);
-        let room = (self.full > 0 && may_be_parked).then_some(parked);
-        let comes = |out: &&Out| out.comes_for_requests && may_be_parked && out.comes < parked;
-        let recovery = self.isolated.iter().any(|out| comes(&out)).then_some(parked);
-        let worth_waiting_for = rests.chain(room).chain(recovery).min()?;
-        // Any cooldown that ends before then may end the waiting as well, though nobody would have waited for it.
-        Some(self.cooling.iter().map(|rest| rest.until).fold(worth_waiting_for, Moment::min))
-    }
-
-    /// What the request is told.
-    pub(super) fn verdict(&self) -> NoEndpoint {
-        if self.tried > 0 {
-            return NoEndpoint::GivenUp;
-        }
-        if self.full > 0 {
-            return NoEndpoint::Full { usable: self.full };
-        }
-        let soonest = self.cooling.iter().min_by_key(|rest| rest.until);
-        if let Some(soonest) = soonest.filter(|_| self.isolated.is_empty()) {
-            return NoEndpoint::Cooling {
-                total: self.cooling.len(),
-                soonest: soonest.left,
-                overloaded: self.cooling.iter().any(|rest| rest.reason == CooldownReason::Overload),
-                exhausted: soonest.exhausted,
-            };
-        }
-        if self.isolated.is_empty() {
-            return match (self.disabled, self.other_models) {
-                (0, 0) => NoEndpoint::PathUnserved,
-                (0, _) => NoEndpoint::ModelUnserved,
-                (total, _) => NoEndpoint::SwitchedOff { total },
-            };
-        }
-        let back = self.isolated.iter().filter(|out| out.comes_for_requests).map(|out| out.comes_in);
-        let next = back.chain(self.cooling.iter().map(|rest| rest.left)).min();
-        NoEndpoint::Isolated {
-            isolated: self.isolated.len(),
-            total: self.isolated.len() + self.cooling.len() + self.disabled,
-            needs_operator: next.is_none(),
-            next: next.unwrap_or_default(),
-        }
     }
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::super::ids::{ClientId, EndpointId, Epoch};
 use super::super::time::Moment;
-use super::search::{Dearth, Search};
+use super::dearth::Dearth;
+use super::search::Search;
 use super::{Acquired, Ask, Effect, NoEndpoint, Outputs, RegistryCore, Turn, WaiterId};
 
 /// What a request waits for.

@@ -189,3 +189,18 @@ fn nobody_waits_for_one_that_has_just_failed_its_opinion_longer_than_it_takes_to
     assert!(matches!(desk.ask(parked(4)), Acquired::Refused(_)), "it is asked again after 5 s");
     assert!(matches!(desk.ask(parked(6)), Acquired::Waiting(_)));
 }
+
+#[test]
+fn an_opinion_that_fails_after_its_endpoint_has_moved_to_another_queue_tells_nothing() {
+    let mut desk = Desk::new([primary("a")]);
+    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    doubt(&mut desk, &failures);
+    desk.apply([secondary("a")]);
+    desk.core.unfit(&id("a"), failures[0].ticket.epoch, ErrorNote::new("HTTP 500"), at(0), &mut desk.out);
+    assert_eq!(desk.standing("a"), Standing::Secondary);
+    desk.fail("a");
+    assert!(
+        matches!(desk.ask(Ask { reach: Reach::Parked { until: at(4) }, ..ask() }), Acquired::Waiting(_)),
+        "at once"
+    );
+}

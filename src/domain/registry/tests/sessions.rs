@@ -158,3 +158,16 @@ fn without_affinity_no_session_is_remembered() {
     served(&mut desk, of_session("s"));
     assert_eq!(desk.core.view(at(0)).sessions, 0);
 }
+
+#[test]
+fn a_session_waits_for_room_in_an_endpoint_that_takes_no_new_ones() {
+    let drained = Endpoint { weight: 0, max_in_flight: NonZeroU32::new(1), ..primary("a") };
+    let mut desk = Desk::new([Endpoint { weight: 100, ..drained.clone() }]);
+    assert_eq!(served(&mut desk, of_session("s")), "a");
+    desk.apply([drained]);
+    let Acquired::Granted(grant) = desk.ask(of_session("s")) else { panic!("not granted") };
+    let waits = desk.ask(Ask { reach: Reach::Parked { until: at(10) }, ..of_session("s") });
+    assert!(matches!(waits, Acquired::Waiting(_)), "{waits:?}");
+    desk.settle(&grant, Outcome::Success);
+    assert_eq!(desk.granted_to_waiters(), ["a"]);
+}
