@@ -18,7 +18,7 @@ use crate::domain::cooling::CoolingPolicy;
 use crate::domain::registry::RegistryPolicy;
 use crate::domain::schedule::SchedulePolicy;
 use crate::domain::sessions::AffinityPolicy;
-use crate::http::{Shared, Worker, server};
+use crate::http::{Shared, Worker, server, time_to_deadline};
 use crate::settings::{Loaded, Server, Settings};
 use crate::upstream::{Client, Limits, Probe, ProbeSettings, tls};
 
@@ -111,12 +111,23 @@ impl App {
         &self.core
     }
 
-    /// Stops in good order: no longer ready, then no longer listening; open requests may go on for the grace; the core last.
+    /// Stops in good order: no longer ready, then no longer listening; open requests may go on for the
+    /// grace, and end by themselves shortly before it does; the core last.
     pub async fn stop(self) {
         self.shared.readiness().set(false);
         tokio::time::sleep(self.shutdown_delay).await;
         let verification = self.core.stop_verification();
-        let ((), ()) = tokio::join!(self.server.stop(true), verification);
+        let drained = async { tokio::join!(self.server.stop(true), verification) };
+        let grace = self.shared.settings().server.shutdown_grace;
+        let drain_deadline = async {
+            tokio::time::sleep(time_to_deadline(grace)).await;
+            self.shared.drain_deadline().pass();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            ((), ()) = drained => {}
+            () = drain_deadline => {}
+        }
         match self.serving.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => log::warn!("the server did not end well: {error}"),

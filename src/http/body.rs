@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::connection::ClientSide;
 use super::content::Content;
+use super::drain::DrainDeadline;
 use super::event_body::{EventBody, PassingEvents, Signature};
 use super::reply::OnlyLength;
 use super::scope::{AttemptScope, RequestScope};
@@ -79,6 +80,7 @@ pub(super) struct Recipient {
     pub(super) client: ClientSide,
     /// The operator's help for developers.
     pub(super) help: Arc<str>,
+    pub(super) drain: DrainDeadline,
 }
 
 impl Passing {
@@ -99,14 +101,14 @@ impl Passing {
 
     /// The body of the answer to the client; `only_length` where none is sent, but its length is told.
     pub(super) fn into_body(self, content: Content, recipient: Recipient, only_length: Option<u64>) -> BoxBody {
-        let Recipient { attempt, request, doubt, path, registry, client, help } = recipient;
+        let Recipient { attempt, request, doubt, path, registry, client, help, drain } = recipient;
         let request_id = request.described.id.clone();
         let settling = Settling::new(attempt, request, doubt, path, registry);
         match (self, only_length) {
             // What ends such a stream may be shorter or longer than what the upstream announced.
             (Self::Events(events), _) => {
                 let signature = Signature { request_id, help };
-                BodyStream::new(EventBody::new(events, content, settling, client, signature)).boxed()
+                BodyStream::new(EventBody::new(events, content, settling, client, signature, drain)).boxed()
             }
             // Dropped, it settles as what its head was found to be.
             (Self::Bytes(bytes), Some(length)) => {

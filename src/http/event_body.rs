@@ -18,6 +18,7 @@ use tokio::time::Sleep;
 use super::body::{BrokenOff, TAKING};
 use super::connection::ClientSide;
 use super::content::Content;
+use super::drain::DrainDeadline;
 use super::settling::{Settling, Verdict};
 use super::times::deadline;
 use crate::domain::classify::{AnswerHead, Judgement, Wanted, WhoseCredential, Words, classify_answer};
@@ -129,6 +130,8 @@ pub(super) struct EventBody {
     settling: Settling,
     client: ClientSide,
     overdue: Pin<Box<Sleep>>,
+    drain: DrainDeadline,
+    time_is_up: Pin<Box<dyn Future<Output = ()>>>,
     is_waiting: bool,
     /// Only the end of the framing is waited for.
     is_lingering: bool,
@@ -148,12 +151,26 @@ impl EventBody {
         settling: Settling,
         client: ClientSide,
         signature: Signature,
+        drain: DrainDeadline,
     ) -> Self {
+        let time_is_up = Box::pin(drain.wait());
         let overdue = Box::pin(tokio::time::sleep(passing.idle));
         let state = State::Flowing;
         let content = Some(content);
         let (is_waiting, is_lingering) = (false, false);
-        let mut body = Self { passing, content, signature, settling, client, overdue, is_waiting, is_lingering, state };
+        let mut body = Self {
+            passing,
+            content,
+            signature,
+            settling,
+            client,
+            overdue,
+            drain,
+            time_is_up,
+            is_waiting,
+            is_lingering,
+            state,
+        };
         body.settle_if_closed();
         body
     }
@@ -189,11 +206,16 @@ impl EventBody {
             self.end(false, Break::Silent, Break::Silent.note());
             return Poll::Ready(());
         }
+        if self.drain.has_passed() {
+            self.stop();
+            return Poll::Ready(());
+        }
         let Some(content) = &mut self.content else {
             self.state = State::Over;
             return Poll::Ready(());
         };
         match content.poll_next_unpin(cx) {
+            Poll::Pending if self.time_is_up.poll_unpin(cx).is_ready() => self.stop(),
             Poll::Pending if self.overdue.poll_unpin(cx).is_pending() => return Poll::Pending,
             Poll::Pending => self.end(false, Break::Silent, Break::Silent.note()),
             Poll::Ready(next) => {
@@ -230,6 +252,18 @@ impl EventBody {
                 None => self.break_off(why, &Judgement::of_fault(Class::Stream, note)),
             },
         }
+    }
+
+    /// The gateway stops: what has no closing event by now ends in the protocol's error event, whatever the client would
+    /// rather have. It is not the endpoint's fault.
+    fn stop(&mut self) {
+        self.content = None;
+        if self.passing.relay.progress() >= Progress::Complete {
+            self.end(true, Break::Stopping, Break::Stopping.note());
+            return;
+        }
+        self.passing.manner = Manner::Event;
+        self.break_off(Break::Stopping, &Judgement::of_fault(Class::Cancelled, Break::Stopping.note()));
     }
 
     /// The upstream's own error event, behind which nothing comes.

@@ -6,6 +6,7 @@ mod auth;
 mod body;
 mod connection;
 mod content;
+mod drain;
 mod event_body;
 mod gate;
 mod identity;
@@ -27,6 +28,7 @@ use actix_web::http::{ConnectionType, Method, Version};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
+pub use drain::{DrainDeadline, time_to_deadline};
 pub use state::{Readiness, Shared, Worker};
 
 use crate::domain::refusal::{ErrorShape, Refusal};

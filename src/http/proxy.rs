@@ -177,7 +177,16 @@ impl Journey<'_> {
             self.plan.begin();
             self.scope.try_endpoint(lease.endpoint().id.clone());
             let attempt = AttemptScope::begin(shared.core.stats.clone(), shared.clock, lease, suspect);
-            match self.task.attempt(&self.worker.client, &attempt).await {
+            let end = tokio::select! {
+                end = self.task.attempt(&self.worker.client, &attempt) => end,
+                () = shared.drain.wait() => {
+                    // Settled as cancelled by its drop: it was not the endpoint that ran out of time.
+                    drop(attempt);
+                    doubts.held = None;
+                    return self.refuse(&Refusal::Stopping);
+                }
+            };
+            match end {
                 AttemptEnd::Whole(answer, judgement) => {
                     if judgement.class == Class::Success {
                         doubts.held = None;
@@ -389,6 +398,7 @@ impl Journey<'_> {
             registry: shared.core.registry.clone(),
             client: self.client,
             help: Arc::from(shared.settings.server.help.as_str()),
+            drain: shared.drain.clone(),
         };
         respond(status, headers, passing.into_body(content, recipient, only_length))
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::auth::ClientBook;
+use super::drain::DrainDeadline;
 use super::intake::BodyBudget;
 use crate::actors::Core;
 use crate::clock::Clock;
@@ -40,6 +41,7 @@ pub struct Shared {
     /// Requests are told apart by these, and nobody outside can foresee them.
     pub(super) fingerprints: RandomState,
     pub(super) readiness: Readiness,
+    pub(super) drain: DrainDeadline,
 }
 
 impl Shared {
@@ -49,11 +51,22 @@ impl Shared {
             buffered: BodyBudget::new(settings.server.max_buffered),
             clients: ClientBook::new(clients),
             readiness: Readiness::default(),
+            drain: DrainDeadline::default(),
             fingerprints: RandomState::new(),
             settings,
             clock,
             core,
         }
+    }
+
+    /// The settings that it runs with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What tells open answers that their time is up.
+    pub fn drain_deadline(&self) -> &DrainDeadline {
+        &self.drain
     }
 
     /// Whether the gateway takes new work.

@@ -17,6 +17,8 @@ mod connections;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod drain;
+#[cfg(test)]
 mod forwarding;
 #[cfg(test)]
 mod gate;

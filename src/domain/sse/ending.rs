@@ -14,6 +14,8 @@ pub enum Break {
     Silent,
     /// The upstream sent an error that the protocol's clients would pass over.
     Failed,
+    /// The gateway is stopping.
+    Stopping,
 }
 
 impl Break {
@@ -26,6 +28,9 @@ impl Break {
             }
             Self::Silent => "The answer fell silent upstream before its end. Trying again may help.",
             Self::Failed => "The provider reported an error in the midst of the answer. Trying again may help.",
+            Self::Stopping => {
+                "The gateway is stopping, before the answer's end. Trying again helps, on a new connection."
+            }
         }
     }
 
@@ -37,6 +42,7 @@ impl Break {
             Self::Unfinished => "the stream ended without its closing event",
             Self::Silent => "the upstream fell silent",
             Self::Failed => "the stream reported an error",
+            Self::Stopping => "the gateway is stopping",
         }
     }
 

@@ -1,0 +1,79 @@
+//! The end: no answer that was begun is cut off without a word.
+
+use std::time::Duration;
+
+use crate::support::app::{Setup, TRAFFIC, body};
+use crate::support::eventually::{eventually, now};
+use crate::support::raw_client::{Answer, Ended, RawClient};
+use crate::support::upstream::Upstream;
+use crate::support::upstream::step::{Behaviour, hold, never_answer, ok, sse};
+
+const STREAMS: usize = 200;
+
+fn with_grace(grace: &str) -> Setup {
+    Setup::only()
+        .section("server", &format!("host = \"127.0.0.1\"\nport = 0\nworkers = 2\nshutdown_grace = \"{grace}\""))
+}
+
+async fn stream(mut client: RawClient, agent: &str) -> Answer {
+    let headers = [TRAFFIC, ("user-agent", agent)];
+    client.send_request("POST", "/v1/messages", &headers, body(true).as_bytes()).await;
+    client.answer().await
+}
+
+#[actix_web::test]
+async fn open_streams_end_whole_or_in_the_error_event() {
+    let (ends, hangs) = (Upstream::anthropic("ends").await, Upstream::anthropic("hangs").await);
+    ends.behave(Behaviour::honest().traffic(sse(2).hold("rest").more(1).then_end()));
+    hangs.behave(Behaviour::honest().traffic(sse(2).then_stall()));
+    let app = with_grace("3s").primary(&ends).primary(&hangs).start().await;
+    let mut clients = Vec::new();
+    for _ in 0..STREAMS {
+        clients.push(app.client().await);
+    }
+    let agents = ["claude-cli/2.1.330", "an-sdk/1.0"];
+    let answers = clients.into_iter().zip(agents.iter().cycle()).map(|(client, agent)| stream(client, agent));
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(answers), async {
+        eventually("all flow", async || ends.traffic() + hangs.traffic() == STREAMS).await;
+        let began = now();
+        tokio::join!(app.finish(), async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            ends.gates().open("rest");
+        });
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    });
+    for answer in answers {
+        assert_eq!((answer.status, answer.ended), (200, Ended::Whole), "{}", answer.text());
+        let events = answer.events();
+        let last = events.last().unwrap();
+        if answer.header("x-qcc-endpoint") == Some("ends") {
+            assert_eq!(last.name.as_deref(), Some("message_stop"));
+        } else {
+            assert_eq!(last.name.as_deref(), Some("error"));
+            assert!(last.data.contains("The gateway is stopping"), "{}", last.data);
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_request_that_was_accepted_is_answered_within_the_grace_or_told_to_come_again() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.behave(Behaviour::honest().traffic(hold("g").then(ok())));
+    b.behave(Behaviour::honest().traffic(never_answer()));
+    let app = with_grace("2s")
+        .endpoint("a", &a.base_url(), "models = [\"claude-*\"]")
+        .endpoint("b", &b.base_url(), "models = [\"slow\"]")
+        .start()
+        .await;
+    let (mut quick, mut slow) = (app.client().await, app.client().await);
+    let slow_body = body(false).replace("claude-haiku-4-5", "slow");
+    quick.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;
+    slow.send_request("POST", "/v1/messages", &[TRAFFIC], slow_body.as_bytes()).await;
+    eventually("both are under way", async || a.traffic() + b.traffic() == 2).await;
+    let (quick, slow, ()) = tokio::join!(quick.answer(), slow.answer(), async {
+        tokio::join!(app.finish(), async { a.gates().open("g") });
+    });
+    assert_eq!(quick.status, 200);
+    assert_eq!((slow.status, slow.header("retry-after")), (503, Some("1")));
+    assert!(slow.text().contains("stopping"), "{}", slow.text());
+}
