@@ -1,7 +1,7 @@
 //! The composition root: puts the parts together, runs them, and takes them down in order.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,16 +14,22 @@ use crate::actors::{Core, CoreError, CorePolicy, CoreThreads};
 use crate::clock::Clock;
 use crate::domain::breaker::BreakerPolicy;
 use crate::domain::budget::BudgetPolicy;
+use crate::domain::client::KeyDigest;
 use crate::domain::cooling::CoolingPolicy;
 use crate::domain::registry::RegistryPolicy;
 use crate::domain::schedule::SchedulePolicy;
+use crate::domain::secret::Secret;
 use crate::domain::sessions::AffinityPolicy;
+use crate::entropy::{NoRandomness, fresh_credential};
 use crate::http::{Shared, Worker, server, time_to_deadline};
 use crate::settings::{Loaded, Server, Settings};
 use crate::upstream::{Client, Limits, Probe, ProbeSettings, tls};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 2048;
+
+/// By which an admin token that was made is recognised where it turns up.
+const ADMIN_TOKEN_PREFIX: &str = "qcc_admin_";
 
 /// Why the gateway can't start.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +48,9 @@ pub enum StartError {
     /// The actors can't be started.
     #[error(transparent)]
     Core(#[from] CoreError),
+    /// No admin token can be made.
+    #[error(transparent)]
+    Token(#[from] NoRandomness),
     /// The server can't be started.
     #[error("the server can't be started: {0}")]
     Server(#[source] io::Error),
@@ -57,6 +66,7 @@ pub struct App {
     server: ServerHandle,
     serving: JoinHandle<io::Result<()>>,
     shutdown_delay: Duration,
+    made_token: Option<Secret>,
 }
 
 impl App {
@@ -76,7 +86,15 @@ impl App {
     ///
     /// [`StartError`]; then nothing listens.
     pub async fn start_with_journal(loaded: Loaded, on_death: OnDeath, journal: usize) -> Result<Self, StartError> {
-        let Loaded { settings, topology, clients, .. } = loaded;
+        let Loaded { mut settings, topology, clients, .. } = loaded;
+        // Where others can reach the gateway, nobody is an admin by where they are.
+        let made_token = match settings.admin.token {
+            None if !settings.server.host.is_loopback() => Some(fresh_credential(ADMIN_TOKEN_PREFIX)?),
+            None | Some(_) => None,
+        };
+        if let Some(token) = &made_token {
+            settings.admin.token = Some(KeyDigest::of(token.expose()));
+        }
         let tls = tls::client_config(settings.upstream.ca_file.as_deref())?;
         let listener = listen(&settings.server)?;
         let address = listener.local_addr().map_err(StartError::Server)?;
@@ -98,12 +116,25 @@ impl App {
         let serving = actix_rt::spawn(server);
         shared.readiness().set(true);
         log::info!("listening on http://{address}");
-        Ok(Self { address, core, threads, shared, server: handle, serving, shutdown_delay })
+        Ok(Self { address, core, threads, shared, server: handle, serving, shutdown_delay, made_token })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The link by which an admin reaches the dashboard, where an admin token had to be made: it holds the token, and is to
+    /// be shown once. The token stands behind the `#`, which browsers send to nobody.
+    pub fn dashboard_link(&self) -> Option<Secret> {
+        let token = self.made_token.as_ref()?;
+        let ip = match self.address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+        };
+        let address = SocketAddr::new(ip, self.address.port());
+        Some(Secret::new(&format!("http://{address}/__qcc__/#token={}", token.expose())))
     }
 
     /// Its actors.

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::domain::client::Client;
+use crate::domain::client::{Client, KeyDigest};
 use crate::domain::endpoint::{Auth, AuthStyle, Endpoint, Home};
-use crate::domain::ids::ProfileId;
+use crate::domain::ids::{ClientId, ProfileId};
 use crate::domain::rules::Rule;
+use crate::domain::secret::Secret;
 use crate::settings::{Faults, Loaded, Source};
 
 /// The exit status of bad settings or options; clap's own is the same.
@@ -50,6 +53,9 @@ pub enum Command {
     Check(Check),
     /// Ask the running gateway whether it is ready
     Health,
+    /// Make a client key
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Show isolation, verification and recovery with small upstreams of its own
     Demo(Demo),
 }
@@ -60,6 +66,35 @@ pub struct Check {
     /// Also hold the verification with each endpoint, and print its verdict
     #[arg(long)]
     pub live: bool,
+}
+
+/// What to do about client keys.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum KeyCommand {
+    /// Print a fresh key, once, and the settings lines for it, which hold its SHA-256 only
+    New(NewKey),
+}
+
+/// Options of a fresh key.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct NewKey {
+    /// The client's name: its id in [clients.NAME]
+    #[arg(value_parser = ClientId::new)]
+    pub name: ClientId,
+}
+
+/// By which a client key is recognised where it turns up.
+pub const CLIENT_KEY_PREFIX: &str = "qcc_";
+
+/// A fresh key, and the settings lines by which its client is known. These do not hold the key.
+#[must_use]
+pub fn key_lines(name: &ClientId, key: &Secret) -> String {
+    let digest = KeyDigest::of(key.expose()).to_hex();
+    format!(
+        "the key, for {name} alone; it is shown once and kept nowhere:\n\n{}\n\nthe settings; while a key is replaced, the \
+         list holds the old one's too:\n\n[clients.{name}]\nkeys_sha256 = [\"{digest}\"]\n",
+        key.expose()
+    )
 }
 
 /// Options of the demonstration.
@@ -137,13 +172,21 @@ fn describe(loaded: &Loaded) -> String {
     paragraph(&mut text, "endpoints", table(&header, &endpoints));
     let client_row = |client: &Client| {
         let state = if client.enabled { "yes" } else { "no" };
-        vec![client.id.to_string(), client.profile.to_string(), client.keys.len().to_string(), state.to_owned()]
+        let expires = client.expires.and_then(|expires| UNIX_EPOCH.checked_add(expires));
+        vec![
+            client.id.to_string(),
+            client.profile.to_string(),
+            client.keys.len().to_string(),
+            state.to_owned(),
+            expires.map_or_else(|| "never".to_owned(), |at| humantime::format_rfc3339_seconds(at).to_string()),
+            client.max_in_flight.map(NonZeroU32::get).map_or_else(|| "any".to_owned(), |limit| limit.to_string()),
+        ]
     };
     let clients: Vec<Vec<String>> = loaded.clients.iter().map(client_row).collect();
     if clients.is_empty() {
         paragraph(&mut text, "clients", ["none: everybody who can reach the gateway is served".to_owned()]);
     } else {
-        paragraph(&mut text, "clients", table(&["id", "profile", "keys", "enabled"], &clients));
+        paragraph(&mut text, "clients", table(&["id", "profile", "keys", "enabled", "expires", "in flight"], &clients));
     }
     let rules: Vec<Vec<String>> = loaded.settings.rules.iter().map(rule_row).collect();
     if !rules.is_empty() {
@@ -245,9 +288,21 @@ mod tests {
             ("qcc-gateway check", Command::Check(Check { live: false })),
             ("qcc-gateway check --live", Command::Check(Check { live: true })),
             ("qcc-gateway health", Command::Health),
+            (
+                "qcc-gateway key new alice",
+                Command::Key(KeyCommand::New(NewKey { name: ClientId::new("alice").unwrap() })),
+            ),
         ] {
             assert_eq!(parsed(line).unwrap().command(), command, "{line}");
         }
+    }
+
+    #[test]
+    fn a_keys_settings_lines_hold_its_digest_only() {
+        let lines = key_lines(&ClientId::new("alice").unwrap(), &Secret::new("qcc_abc"));
+        let (key, settings) = lines.split_once("[clients.alice]").unwrap();
+        assert!(key.contains("\n\nqcc_abc\n\n"), "{key}");
+        assert_eq!(settings, format!("\nkeys_sha256 = [\"{}\"]\n", KeyDigest::of("qcc_abc").to_hex()));
     }
 
     #[test]
@@ -280,6 +335,9 @@ mod tests {
         for line in [
             "qcc-gateway fly",
             "qcc-gateway --fast",
+            "qcc-gateway key",
+            "qcc-gateway key new",
+            "qcc-gateway key new Alice",
             "qcc-gateway demo --port 70000",
             "qcc-gateway demo --exit --upstreams-only",
         ] {

@@ -3,6 +3,7 @@
 pub mod domain;
 
 pub mod clock;
+pub mod entropy;
 
 pub mod actors;
 pub mod upstream;

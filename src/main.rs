@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use qcc_gateway::cli::{self, Command};
+use qcc_gateway::cli::{self, Command, KeyCommand};
 use qcc_gateway::run;
 
 fn main() -> ExitCode {
@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         Command::Serve => run::serve(&source),
         Command::Check(options) => run::check(&source, &options),
         Command::Health => run::health(&source),
+        Command::Key(KeyCommand::New(options)) => run::new_key(&options.name),
         Command::Demo(options) => run::demo(&options),
     }
 }

@@ -13,6 +13,8 @@ use crate::actors::lifeline::end_the_process;
 use crate::app::App;
 use crate::cli::{self, BAD_SETTINGS};
 use crate::demo::{self, Ending};
+use crate::domain::ids::ClientId;
+use crate::entropy::fresh_credential;
 use crate::live;
 use crate::settings::{self, Loaded, Source};
 use crate::telemetry;
@@ -43,6 +45,12 @@ pub fn serve(source: &Source) -> ExitCode {
             Ok(app) => app,
             Err(error) => return failed(&error.to_string()),
         };
+        if let Some(link) = app.dashboard_link() {
+            eprintln!(
+                "no admin token is set, so one was made for this run; it is shown here alone, in the dashboard's link:"
+            );
+            eprintln!("  {}", link.expose());
+        }
         until_stopped(&mut terminate, &mut interrupt, &mut hangup).await;
         log::info!("stopping; a second signal ends it at once");
         tokio::select! {
@@ -100,6 +108,20 @@ fn check_live(loaded: &Loaded) -> ExitCode {
         Ok(verdicts) => {
             print!("\n{}", verdicts.text);
             if verdicts.all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints a fresh client key, and the settings lines by which it is known.
+pub fn new_key(name: &ClientId) -> ExitCode {
+    match fresh_credential(cli::CLIENT_KEY_PREFIX) {
+        Ok(key) => {
+            print!("{}", cli::key_lines(name, &key));
+            ExitCode::SUCCESS
         }
         Err(error) => {
             eprintln!("{error}");

@@ -10,9 +10,11 @@ use super::lease::Lease;
 use super::verifier::VerifierView;
 use crate::domain::breaker::{BreakerBank, Judgement};
 use crate::domain::challenge::RecoveryProof;
+use crate::domain::client::KeyDigest;
 use crate::domain::events::Event;
 use crate::domain::ids::{EndpointId, Epoch, Serial, Ticket};
 use crate::domain::journal::Journal;
+use crate::domain::logins::LoginRefused;
 use crate::domain::opinions::Failed;
 use crate::domain::outcome::ErrorNote;
 use crate::domain::queues::SwitchError;
@@ -247,6 +249,30 @@ pub struct ViewStats;
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<(u64, Event)>")]
 pub struct EventsAfter(pub u64);
+
+/// Route to desk: somebody shows a token, to open a session of this value.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), LoginRefused>")]
+pub struct LogIn {
+    /// Where it came from.
+    pub peer: IpAddr,
+    /// The digest of the token that was shown.
+    pub shown: KeyDigest,
+    /// The digests of those that are set.
+    pub accepted: Vec<KeyDigest>,
+    /// The digest of the session's value.
+    pub value: KeyDigest,
+}
+
+/// Routes to desk: the digest of the token that the session of this value was opened with.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<KeyDigest>")]
+pub struct TokenOfSession(pub KeyDigest);
+
+/// Route to desk: the session of this value is to end.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct LogOut(pub KeyDigest);
 
 /// A timer, or a test, to registry or verifier: look at the clock. Every timer is only a source of ticks.
 #[derive(Debug, Message)]

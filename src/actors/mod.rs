@@ -1,6 +1,7 @@
 #![doc = include_str!("PROTOCOL.md")]
 
 pub mod breakers;
+pub mod desk;
 pub mod lease;
 pub mod lifeline;
 pub mod messages;
@@ -22,6 +23,7 @@ use crate::domain::topology::Topology;
 use crate::upstream::Probe;
 
 use breakers::Breakers;
+use desk::Desk;
 
 use lifeline::{Lifeline, OnDeath};
 use messages::{Apply, Drain, StopParking};
@@ -56,6 +58,8 @@ pub struct Core {
     pub verifier: Addr<Verifier>,
     /// The stats collector.
     pub stats: Addr<StatsCollector>,
+    /// The dashboard's logins.
+    pub desk: Addr<Desk>,
 }
 
 /// The threads on which the actors run.
@@ -93,6 +97,7 @@ impl Core {
         let stats_line = Lifeline::new("stats collector", Arc::clone(&on_death));
         let stats =
             StatsCollector::start_in_arbiter(&threads.core.handle(), move |_| StatsCollector::new(events, stats_line));
+        let desk = Desk::start_in_arbiter(&threads.core.handle(), move |_| Desk::new(clock));
         let notes = stats.clone();
         let registry = Registry::start_in_arbiter(&threads.core.handle(), move |ctx| {
             let me = ctx.address();
@@ -122,7 +127,7 @@ impl Core {
             Registry::new(policy.registry, clock, peers, line("registry"))
         });
         let (breakers, verifier) = told.await.map_err(|_| CoreError)?;
-        let core = Self { registry, breakers, verifier, stats };
+        let core = Self { registry, breakers, verifier, stats, desk };
         core.registry.send(Apply(topology)).await.map_err(|_| CoreError)?;
         Ok((core, threads))
     }

@@ -1,6 +1,8 @@
 //! Who may use the gateway, and by which keys.
 
 use std::fmt;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -18,6 +20,12 @@ impl KeyDigest {
     #[must_use]
     pub fn of(key: &str) -> Self {
         Self(Sha256::digest(key.as_bytes()).into())
+    }
+
+    /// The digest as 64 hexadecimal digits, as the settings take it.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        hex::encode(self.0)
     }
 
     /// Reads a digest that is written as 64 hexadecimal digits.
@@ -62,6 +70,18 @@ pub struct Client {
     pub keys: Vec<KeyDigest>,
     /// Whether its keys are accepted.
     pub enabled: bool,
+    /// When its keys cease to be accepted, as the time since 1970; none: never.
+    pub expires: Option<Duration>,
+    /// The most requests that it may have under way; none: no limit.
+    pub max_in_flight: Option<NonZeroU32>,
+}
+
+impl Client {
+    /// Whether its keys are no longer accepted at `now`, the time since 1970.
+    #[must_use]
+    pub fn is_expired(&self, now: Duration) -> bool {
+        self.expires.is_some_and(|expires| now >= expires)
+    }
 }
 
 #[cfg(test)]
@@ -74,6 +94,7 @@ mod tests {
         let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(Some(digest), KeyDigest::from_hex(hex));
         assert_eq!(Some(digest), KeyDigest::from_hex(&hex.to_uppercase()));
+        assert_eq!(digest.to_hex(), hex);
         assert!(digest.matches("abc"));
         assert!(!digest.matches("abd"));
         assert_eq!(format!("{digest:?}"), "KeyDigest(hidden)");

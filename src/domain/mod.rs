@@ -22,6 +22,7 @@ pub mod ids;
 pub mod journal;
 pub mod leases;
 pub mod limits;
+pub mod logins;
 pub mod opinions;
 pub mod outcome;
 pub mod outcome_table;

@@ -51,6 +51,13 @@ pub enum Refusal {
     NoClientKey,
     /// It shows a key that is no client's.
     WrongClientKey,
+    /// It shows a key that was a client's until it expired.
+    ExpiredClientKey,
+    /// Its client has as many requests under way as it may.
+    ClientBusy {
+        /// How many these are.
+        limit: u32,
+    },
     /// Its body is larger than `server.max_body`.
     BodyTooLarge {
         /// The bound, in bytes.
@@ -167,14 +174,14 @@ impl Refusal {
     #[must_use]
     pub const fn status(&self) -> u16 {
         match self {
-            Self::NoClientKey | Self::WrongClientKey => 401,
+            Self::NoClientKey | Self::WrongClientKey | Self::ExpiredClientKey => 401,
             Self::UnknownModel { .. } | Self::NoEndpointForPath | Self::PathNotServed | Self::NoSuchRoute => 404,
             Self::WrongMethod { .. } => 405,
             Self::Malformed { .. } => 400,
             Self::HeadTooSlow | Self::BodyTooSlow => 408,
             Self::BodyTooLarge { .. } => 413,
             Self::Upgrade => 501,
-            Self::RateLimited { .. } | Self::Exhausted { .. } => 429,
+            Self::RateLimited { .. } | Self::Exhausted { .. } | Self::ClientBusy { .. } => 429,
             Self::EveryAttemptFailed { .. } => 502,
             Self::NoUsableEndpoint { .. }
             | Self::OperatorNeeded { .. }
@@ -192,7 +199,7 @@ impl Refusal {
     #[must_use]
     pub const fn error_type(&self, shape: ErrorShape) -> &'static str {
         match self {
-            Self::NoClientKey | Self::WrongClientKey => "authentication_error",
+            Self::NoClientKey | Self::WrongClientKey | Self::ExpiredClientKey => "authentication_error",
             Self::BodyTooLarge { .. } => "request_too_large",
             Self::NoUsableEndpoint { .. } | Self::OperatorNeeded { .. } | Self::SwitchedOff { .. } => match shape {
                 ErrorShape::Anthropic => "api_error",
@@ -204,7 +211,7 @@ impl Refusal {
             | Self::TooMuchBuffered
             | Self::WaitedTooLong
             | Self::Stopping => "api_error",
-            Self::RateLimited { .. } | Self::Exhausted { .. } => "rate_limit_error",
+            Self::RateLimited { .. } | Self::Exhausted { .. } | Self::ClientBusy { .. } => "rate_limit_error",
             Self::EveryAttemptTimedOut { .. } | Self::HeadTooSlow | Self::BodyTooSlow => "timeout_error",
             Self::UnknownModel { .. } | Self::NoEndpointForPath | Self::PathNotServed | Self::NoSuchRoute => {
                 "not_found_error"
@@ -219,9 +226,9 @@ impl Refusal {
             Self::NoUsableEndpoint { .. } | Self::OperatorNeeded { .. } | Self::SwitchedOff { .. } => {
                 Some("no_usable_endpoint")
             }
-            Self::WrongClientKey => Some("invalid_api_key"),
+            Self::WrongClientKey | Self::ExpiredClientKey => Some("invalid_api_key"),
             Self::UnknownModel { .. } => Some("model_not_found"),
-            Self::RateLimited { .. } | Self::Exhausted { .. } => Some("rate_limit_exceeded"),
+            Self::RateLimited { .. } | Self::Exhausted { .. } | Self::ClientBusy { .. } => Some("rate_limit_exceeded"),
             Self::NoClientKey
             | Self::BodyTooLarge { .. }
             | Self::EveryAttemptFailed { .. }
@@ -246,15 +253,18 @@ impl Refusal {
         match self {
             Self::NoClientKey
             | Self::WrongClientKey
+            | Self::ExpiredClientKey
             | Self::OperatorNeeded { .. }
             | Self::Exhausted { .. }
             | Self::SwitchedOff { .. } => Again::Never,
             Self::RateLimited { soonest, .. } => Again::After(retry_after_seconds(*soonest)),
             Self::NoUsableEndpoint { next_verification, .. } => Again::After(retry_after_seconds(*next_verification)),
             Self::Overloaded { .. } => Again::After(10),
-            Self::EveryEndpointFull { .. } | Self::TooMuchBuffered | Self::WaitedTooLong | Self::Stopping => {
-                Again::After(1)
-            }
+            Self::EveryEndpointFull { .. }
+            | Self::ClientBusy { .. }
+            | Self::TooMuchBuffered
+            | Self::WaitedTooLong
+            | Self::Stopping => Again::After(1),
             Self::BodyTooLarge { .. }
             | Self::EveryAttemptFailed { .. }
             | Self::EveryAttemptTimedOut { .. }

@@ -1,25 +1,29 @@
 //! Who may use the gateway's own routes.
 //!
-//! There are no tokens yet. So changes, and reading unless it is public, are for somebody at this very machine: the gateway
-//! listens on loopback, the peer is on loopback, speaks HTTP/1.1, names a loopback host, and came through no proxy. The name
-//! matters because a web page elsewhere can have its own name resolved to loopback (DNS rebinding).
+//! With an admin token: whoever shows it; the read token reads. Without one: somebody at this very machine, that is, the
+//! gateway listens on loopback, the peer is on loopback, speaks HTTP/1.1, names a loopback host, and came through no proxy. The
+//! name matters because a web page elsewhere can have its own name resolved to loopback (DNS rebinding).
 
 use std::net::IpAddr;
 
-use actix_web::http::header::{HOST, HeaderMap, ORIGIN};
+use actix_web::http::header::{COOKIE, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
 use actix_web::http::{Method, Version};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 use url::Url;
 
+use super::auth::bearer_tokens;
 use super::state::Worker;
+use crate::actors::messages::TokenOfSession;
+use crate::domain::client::KeyDigest;
+use crate::settings::Settings;
 
 /// What a route asks of whoever uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
     /// Anyone may.
     Nothing,
-    /// It shows the state.
+    /// It shows stats, metrics or events, which `admin.public_stats` opens to everybody.
     Read,
     /// It changes the state.
     Change,
@@ -31,6 +35,18 @@ pub(super) enum Denied {
     /// A browser sent it for another site's page.
     #[error("requests from another site's page are refused")]
     CrossSite,
+    /// It shows no token.
+    #[error("this route wants the admin token, as `authorization: Bearer …`, and the request shows none")]
+    NoToken,
+    /// It shows one that is neither the admin token nor the read token.
+    #[error("the gateway does not know this token; set admin.token, or one of its other forms, and show the same")]
+    WrongToken,
+    /// It shows the read token, and the route changes something.
+    #[error("the read token changes nothing: this route wants the admin token")]
+    ReadOnly,
+    /// Nobody can say any more: the process is about to end.
+    #[error("the gateway is stopping")]
+    Stopping,
     /// It is not from this machine, straight to a loopback address.
     #[error(
         "without an admin token this route is only for requests from the gateway's own machine, straight to a loopback \
@@ -41,22 +57,92 @@ pub(super) enum Denied {
 
 impl From<Denied> for HttpResponse {
     fn from(denied: Denied) -> Self {
-        Self::Forbidden().json(json!({ "error": denied.to_string() }))
+        let body = json!({ "error": denied.to_string() });
+        match denied {
+            Denied::NoToken | Denied::WrongToken => {
+                Self::Unauthorized().insert_header((WWW_AUTHENTICATE, "Bearer")).json(body)
+            }
+            Denied::CrossSite | Denied::ReadOnly | Denied::NotLocal => Self::Forbidden().json(body),
+            Denied::Stopping => Self::ServiceUnavailable().json(body),
+        }
     }
 }
 
+/// As what somebody is known, and by what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// By the admin token, or as somebody at this machine where there is none.
+    Admin,
+    /// By the read token.
+    Reader,
+    /// By the cookie of a session that the admin token opened.
+    AdminBySession,
+    /// By the cookie of a session that the read token opened.
+    ReaderBySession,
+}
+
 /// Whether this request may do what it asks for.
-pub(super) fn may(worker: &Worker, request: &HttpRequest, need: Need) -> Result<(), Denied> {
-    let settings = &worker.shared.settings;
-    if request.method() == Method::POST && is_cross_site(request.headers()) {
+pub(super) async fn may(worker: &Worker, request: &HttpRequest, need: Need) -> Result<(), Denied> {
+    let headers = request.headers();
+    if !matches!(*request.method(), Method::GET | Method::HEAD) && is_cross_site(headers) {
         return Err(Denied::CrossSite);
     }
     match need {
         Need::Nothing => Ok(()),
-        Need::Read if settings.admin.public_stats => Ok(()),
-        Need::Read | Need::Change if settings.server.host.is_loopback() && is_local(request) => Ok(()),
-        Need::Read | Need::Change => Err(Denied::NotLocal),
+        Need::Read if worker.shared.settings.admin.public_stats => Ok(()),
+        Need::Read => recognise(worker, request).await.map(|_| ()),
+        Need::Change => match recognise(worker, request).await? {
+            Known::Admin => Ok(()),
+            // A browser adds the cookie by itself, so that it must also say whose page wanted the change.
+            Known::AdminBySession if is_same_origin(headers) => Ok(()),
+            Known::AdminBySession => Err(Denied::CrossSite),
+            Known::Reader | Known::ReaderBySession => Err(Denied::ReadOnly),
+        },
     }
+}
+
+/// As what a request's sender is known.
+pub(super) async fn recognise(worker: &Worker, request: &HttpRequest) -> Result<Known, Denied> {
+    let Settings { admin, server, .. } = &worker.shared.settings;
+    let shown: Vec<&str> = bearer_tokens(request.headers()).collect();
+    // Every token that is shown is compared with both, each in constant time, so that an answer's time tells nothing.
+    let is_shown = |digest: Option<&KeyDigest>| {
+        shown.iter().fold(false, |fits, token| fits | digest.is_some_and(|digest| digest.matches(token)))
+    };
+    let (is_admin, is_reader) = (is_shown(admin.token.as_ref()), is_shown(admin.read_token.as_ref()));
+    let is_here = || admin.token.is_none() && server.host.is_loopback() && is_local(request);
+    if is_admin || is_here() {
+        return Ok(Known::Admin);
+    }
+    if is_reader {
+        return Ok(Known::Reader);
+    }
+    if let Some(value) = session_of(request.headers()) {
+        let opened_with = worker.shared.core.desk.send(TokenOfSession(KeyDigest::of(value))).await;
+        let opened_with = opened_with.map_err(|_| Denied::Stopping)?;
+        // A token that is no longer set has taken its sessions with it.
+        if opened_with.is_some() && opened_with == admin.token {
+            return Ok(Known::AdminBySession);
+        }
+        if opened_with.is_some() && opened_with == admin.read_token {
+            return Ok(Known::ReaderBySession);
+        }
+    }
+    match (admin.token, shown.is_empty()) {
+        (None, _) => Err(Denied::NotLocal),
+        (Some(_), true) => Err(Denied::NoToken),
+        (Some(_), false) => Err(Denied::WrongToken),
+    }
+}
+
+/// The cookie of a login.
+pub(super) const SESSION_COOKIE: &str = "qcc_session";
+
+/// The value of the login's cookie (RFC 6265, section 4.2.1).
+pub(super) fn session_of(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(COOKIE).filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
+    let mut pairs = cookies.filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, value)| *name == SESSION_COOKIE && !value.is_empty()).map(|(_, value)| value)
 }
 
 fn is_local(request: &HttpRequest) -> bool {
@@ -100,17 +186,24 @@ fn is_cross_site(headers: &HeaderMap) -> bool {
     if matches!(site, Some("cross-site" | "same-site")) {
         return true;
     }
-    let Some(origin) = headers.get(ORIGIN) else { return false };
-    let host = headers.get(HOST).and_then(|value| value.to_str().ok());
-    let own = |origin: &str| {
-        host.is_some_and(|host| origin == format!("http://{host}") || origin == format!("https://{host}"))
-    };
-    !origin.to_str().is_ok_and(own)
+    headers.contains_key(ORIGIN) && !has_own_origin(headers)
+}
+
+/// Whether a browser says that a page of the gateway's own sent this.
+fn is_same_origin(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
+    !is_cross_site(headers) && (site == Some("same-origin") || has_own_origin(headers))
+}
+
+fn has_own_origin(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let (Some(origin), Some(host)) = (text(ORIGIN), text(HOST)) else { return false };
+    origin == format!("http://{host}") || origin == format!("https://{host}")
 }
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{HeaderName, HeaderValue};
+    use actix_web::http::header::HeaderName;
 
     use super::*;
 
@@ -153,6 +246,35 @@ mod tests {
             (vec![("host", "localhost:1"), ("sec-fetch-site", "same-origin")], false),
         ] {
             assert_eq!(is_cross_site(&headers(&pairs)), cross, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_says_so_is_of_the_same_origin() {
+        for (pairs, same) in [
+            (vec![("host", "localhost:1")], false),
+            (vec![("host", "localhost:1"), ("origin", "http://localhost:1")], true),
+            (vec![("host", "localhost:1"), ("origin", "https://localhost:1")], true),
+            (vec![("host", "localhost:1"), ("origin", "http://localhost:2")], false),
+            (vec![("host", "localhost:1"), ("sec-fetch-site", "same-origin")], true),
+            (vec![("host", "localhost:1"), ("sec-fetch-site", "none")], false),
+            (vec![("host", "localhost:1"), ("sec-fetch-site", "same-origin"), ("origin", "null")], false),
+            (vec![("origin", "http://")], false),
+        ] {
+            assert_eq!(is_same_origin(&headers(&pairs)), same, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn the_session_is_found_among_other_cookies() {
+        for (pairs, value) in [
+            (vec![("cookie", "a=b; qcc_session=v; c=d")], Some("v")),
+            (vec![("cookie", "a=b"), ("cookie", "qcc_session=v")], Some("v")),
+            (vec![("cookie", "qcc_session=")], None),
+            (vec![("cookie", "xqcc_session=v; qcc_session")], None),
+            (vec![], None),
+        ] {
+            assert_eq!(session_of(&headers(&pairs)), value, "{pairs:?}");
         }
     }
 }

@@ -1,5 +1,9 @@
 //! Who asks: client keys.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 
 use crate::domain::client::Client;
@@ -15,55 +19,100 @@ pub(super) struct Caller {
     pub(super) profile: ProfileId,
 }
 
+/// One of the requests that a client has under way. Dropped when the request has ended, in whatever way.
+#[derive(Debug)]
+pub(super) struct Place(Arc<AtomicU32>);
+
+impl Place {
+    /// Takes a place where fewer than `limit` are taken.
+    fn take(taken: &Arc<AtomicU32>, limit: u32) -> Option<Self> {
+        let one_more = |taken: u32| taken.checked_add(1).filter(|taken| *taken <= limit);
+        taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Self(Arc::clone(taken)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A client, and how many places it has taken.
+#[derive(Clone, Debug)]
+struct Entry {
+    client: Client,
+    taken: Arc<AtomicU32>,
+}
+
 /// The clients that may use the gateway. None at all: everybody may.
 #[derive(Clone, Debug)]
 pub(super) struct ClientBook {
-    clients: Vec<Client>,
+    entries: Vec<Entry>,
 }
 
 impl ClientBook {
     pub(super) fn new(clients: Vec<Client>) -> Self {
-        Self { clients }
+        Self { entries: clients.into_iter().map(|client| Entry { client, taken: Arc::default() }).collect() }
     }
 
     /// Finds the client by its key, in any of the headers in which clients send one. All keys are compared with all keys,
-    /// each in constant time, so that an answer's time tells nothing.
-    pub(super) fn identify(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
-        if self.clients.is_empty() {
+    /// each in constant time, so that an answer's time tells nothing. `now` is the time since 1970.
+    pub(super) fn identify(&self, headers: &HeaderMap, now: Duration) -> Result<Caller, Refusal> {
+        if self.entries.is_empty() {
             return Ok(Caller { client: None, profile: ProfileId::default() });
         }
         let shown = shown_keys(headers);
         if shown.is_empty() {
             return Err(Refusal::NoClientKey);
         }
-        let mut found = None;
-        for client in &self.clients {
+        let (mut found, mut has_expired) = (None, false);
+        for Entry { client, .. } in &self.entries {
             for key in &shown {
                 let fits = client.keys.iter().fold(false, |fits, digest| fits | digest.matches(key));
-                if fits && client.enabled {
-                    found = Some(client);
+                match (fits && client.enabled, client.is_expired(now)) {
+                    (false, _) => {}
+                    (true, true) => has_expired = true,
+                    (true, false) => found = Some(client),
                 }
             }
         }
-        let client = found.ok_or(Refusal::WrongClientKey)?;
+        let unknown = if has_expired { Refusal::ExpiredClientKey } else { Refusal::WrongClientKey };
+        let client = found.ok_or(unknown)?;
         Ok(Caller { client: Some(client.id.clone()), profile: client.profile.clone() })
+    }
+
+    /// Takes one of the places that a client has for requests; none where it has no limit.
+    pub(super) fn admit(&self, caller: &Caller) -> Result<Option<Place>, Refusal> {
+        let own = |entry: &&Entry| caller.client.as_ref() == Some(&entry.client.id);
+        let Some(entry) = self.entries.iter().find(own) else { return Ok(None) };
+        let Some(limit) = entry.client.max_in_flight else { return Ok(None) };
+        let limit = limit.get();
+        Place::take(&entry.taken, limit).map(Some).ok_or(Refusal::ClientBusy { limit })
     }
 }
 
 /// Clients may send more than one credential, of which one is the gateway's.
 fn shown_keys(headers: &HeaderMap) -> Vec<&str> {
-    let bearer =
-        |value: &'_ str| -> bool { value.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer ")) };
     let plain = ["x-qcc-key", "x-api-key"].into_iter().flat_map(|name| headers.get_all(name));
     let mut shown: Vec<&str> = plain.filter_map(|value| value.to_str().ok()).map(str::trim).collect();
-    let authorizations = headers.get_all(AUTHORIZATION).filter_map(|value| value.to_str().ok());
-    shown.extend(authorizations.filter(|value| bearer(value)).filter_map(|value| value.get(7..)).map(str::trim));
+    shown.extend(bearer_tokens(headers));
     shown.retain(|key| !key.is_empty());
     shown
 }
 
+/// What is shown as `authorization: Bearer …` (RFC 6750, section 2.1); the scheme in any case.
+pub(super) fn bearer_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let authorizations = headers.get_all(AUTHORIZATION).filter_map(|value| value.to_str().ok());
+    let of_bearer = |value: &&str| value.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer "));
+    let tokens = authorizations.filter(of_bearer).filter_map(|value| value.get(7..)).map(str::trim);
+    tokens.filter(|token| !token.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use actix_web::http::header::{HeaderName, HeaderValue};
 
     use super::*;
@@ -76,20 +125,28 @@ mod tests {
             team: None,
             keys: keys.iter().map(|key| KeyDigest::of(key)).collect(),
             enabled,
+            expires: None,
+            max_in_flight: None,
         }
     }
 
+    const NOW: Duration = Duration::from_secs(1_000);
+
     fn identified(headers: &[(&str, &str)]) -> Result<String, Refusal> {
+        let ending =
+            |id: &str, key: &str, expires| Client { expires: Some(expires), ..client(id, "default", &[key], true) };
         let book = ClientBook::new(vec![
             client("alice", "default", &["a-old", "a-new"], true),
             client("bob", "other", &["b"], true),
             client("carol", "default", &["c"], false),
+            ending("dave", "d", NOW),
+            ending("erin", "e", NOW + Duration::from_nanos(1)),
         ]);
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
         }
-        book.identify(&map).map(|caller| format!("{}/{}", caller.client.unwrap(), caller.profile))
+        book.identify(&map, NOW).map(|caller| format!("{}/{}", caller.client.unwrap(), caller.profile))
     }
 
     #[test]
@@ -105,6 +162,10 @@ mod tests {
             (vec![], Err(Refusal::NoClientKey)),
             (vec![("x-api-key", "nobody")], Err(Refusal::WrongClientKey)),
             (vec![("x-api-key", "c")], Err(Refusal::WrongClientKey)),
+            (vec![("x-api-key", "d")], Err(Refusal::ExpiredClientKey)),
+            (vec![("x-api-key", "nobody"), ("x-qcc-key", "d")], Err(Refusal::ExpiredClientKey)),
+            (vec![("x-api-key", "b"), ("x-qcc-key", "d")], Ok("bob/other")),
+            (vec![("x-api-key", "e")], Ok("erin/default")),
         ] {
             assert_eq!(identified(&headers), who.map(str::to_owned), "{headers:?}");
         }
@@ -112,7 +173,21 @@ mod tests {
 
     #[test]
     fn without_clients_everybody_is_served() {
-        let caller = ClientBook::new(Vec::new()).identify(&HeaderMap::new()).unwrap();
+        let caller = ClientBook::new(Vec::new()).identify(&HeaderMap::new(), NOW).unwrap();
         assert_eq!(caller, Caller { client: None, profile: ProfileId::default() });
+    }
+
+    #[test]
+    fn a_client_has_as_many_places_as_it_may_and_each_is_given_back() {
+        let bounded = Client { max_in_flight: NonZeroU32::new(2), ..client("alice", "default", &["a"], true) };
+        let book = ClientBook::new(vec![bounded, client("bob", "default", &["b"], true)]);
+        let caller = |id: &str| Caller { client: Some(ClientId::new(id).unwrap()), profile: ProfileId::default() };
+        let first = book.admit(&caller("alice")).unwrap();
+        let _second = book.admit(&caller("alice")).unwrap();
+        assert_eq!(book.admit(&caller("alice")).unwrap_err(), Refusal::ClientBusy { limit: 2 });
+        assert!(book.admit(&caller("bob")).unwrap().is_none(), "no limit");
+        assert!(book.admit(&Caller { client: None, profile: ProfileId::default() }).unwrap().is_none());
+        drop(first);
+        assert!(book.admit(&caller("alice")).unwrap().is_some());
     }
 }

@@ -77,7 +77,7 @@ async fn answer(request: &HttpRequest, payload: Payload, worker: &Worker) -> Htt
         return refused(&Refusal::WrongMethod { allowed: "GET, HEAD, POST" }, ErrorShape::Anthropic);
     }
     match route(request.method().as_str(), target, &server.other_paths) {
-        Destination::Own { tail } => own::serve(worker, request, tail).await,
+        Destination::Own { tail } => own::serve(worker, request, payload, tail).await,
         Destination::Disguised => own::not_found(worker, request),
         Destination::Warmup => HttpResponse::Ok().finish(),
         Destination::Root => {

@@ -3,14 +3,23 @@
 mod admin;
 mod events;
 mod health;
+mod log_level;
+mod login;
+mod page;
 mod stats;
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use actix_web::http::Method;
+use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
+
+use bytes::Bytes;
 
 use super::access::{Need, may};
 use super::identity::request_id;
-use super::reply::{refuse, wrong_method};
+use super::intake::{BodyLimits, NoBody, read_body};
+use super::reply::{closing, refuse, wrong_method};
 use super::state::Worker;
 use crate::domain::ids::EndpointId;
 use crate::domain::refusal::{ErrorShape, Refusal};
@@ -27,10 +36,14 @@ enum Act {
 /// A route, found by its path alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Route {
+    Page,
+    Login,
+    Logout,
     Live,
     Ready,
     Stats,
     Events,
+    LogLevel,
     Endpoint(EndpointId, Act),
 }
 
@@ -38,10 +51,14 @@ impl Route {
     /// The route of a path behind the prefix.
     fn find(tail: &str) -> Option<Self> {
         match tail {
+            "/" => return Some(Self::Page),
+            "/login" => return Some(Self::Login),
+            "/logout" => return Some(Self::Logout),
             "/health/live" => return Some(Self::Live),
             "/health/ready" => return Some(Self::Ready),
             "/stats" => return Some(Self::Stats),
             "/events" => return Some(Self::Events),
+            "/log-level" => return Some(Self::LogLevel),
             _ => {}
         }
         let (id, act) = tail.strip_prefix("/endpoints/")?.split_once('/')?;
@@ -57,38 +74,68 @@ impl Route {
 
     const fn method(&self) -> (&'static str, Method) {
         match self {
-            Self::Live | Self::Ready | Self::Stats | Self::Events => ("GET, HEAD", Method::GET),
-            Self::Endpoint(..) => ("POST", Method::POST),
+            Self::Page | Self::Live | Self::Ready | Self::Stats | Self::Events => ("GET, HEAD", Method::GET),
+            Self::LogLevel => ("PUT", Method::PUT),
+            Self::Login | Self::Logout | Self::Endpoint(..) => ("POST", Method::POST),
         }
     }
 
     const fn need(&self) -> Need {
         match self {
-            Self::Live | Self::Ready => Need::Nothing,
+            Self::Page | Self::Login | Self::Logout | Self::Live | Self::Ready => Need::Nothing,
             Self::Stats | Self::Events => Need::Read,
-            Self::Endpoint(..) => Need::Change,
+            Self::LogLevel | Self::Endpoint(..) => Need::Change,
         }
     }
 }
 
 /// Answers a request for one of the gateway's own routes.
-pub(super) async fn serve(worker: &Worker, request: &HttpRequest, tail: &str) -> HttpResponse {
+pub(super) async fn serve(worker: &Worker, request: &HttpRequest, payload: Payload, tail: &str) -> HttpResponse {
     let Some(route) = Route::find(tail) else { return not_found(worker, request) };
     let (allowed, method) = route.method();
     let asked = if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
     if asked != method {
         return wrong_method(allowed);
     }
-    if let Err(denied) = may(worker, request, route.need()) {
+    if let Err(denied) = may(worker, request, route.need()).await {
         return denied.into();
     }
     match route {
+        Route::Page => page::page(worker, request).await,
+        Route::Login => login::login(worker, request, payload).await,
+        Route::Logout => login::logout(worker, request).await,
         Route::Live => health::live(),
         Route::Ready => health::ready(worker).await,
         Route::Stats => stats::stats(worker).await,
         Route::Events => events::events(worker, request).await,
+        Route::LogLevel => match small_body(worker, request, payload).await {
+            Ok(filter) => log_level::set(request, &filter),
+            Err(refused) => refused,
+        },
         Route::Endpoint(id, act) => admin::act(worker, request, id, act).await,
     }
+}
+
+/// The longest body that one of the gateway's own routes takes, in bytes.
+const LARGEST_BODY: u64 = 8 << 10;
+
+/// Reads the body of a request for one of the gateway's own routes.
+async fn small_body(worker: &Worker, request: &HttpRequest, mut payload: Payload) -> Result<Bytes, HttpResponse> {
+    let shared = &worker.shared;
+    let limits = BodyLimits { size: LARGEST_BODY, pause: shared.settings.server.body_timeout };
+    match read_body(&mut payload, request.headers(), limits, &shared.buffered).await {
+        Ok((body, _)) => Ok(body),
+        Err(NoBody::ClientGone) => Err(closing(HttpResponse::BadRequest().finish())),
+        Err(NoBody::Refused(refusal)) => {
+            let id = request_id(request.headers());
+            Err(closing(refuse(&refusal, ErrorShape::Anthropic, &id, &shared.settings.server.help)))
+        }
+    }
+}
+
+/// Where a request came from, by which an admin is named.
+fn peer_of(request: &HttpRequest) -> IpAddr {
+    request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip())
 }
 
 /// A path below the prefix that is no route, or a spelling that only resembles one.
@@ -110,6 +157,7 @@ mod tests {
     fn routes_are_found_by_their_exact_path() {
         let id = EndpointId::new("main").unwrap();
         for (tail, route) in [
+            ("/", Some(Route::Page)),
             ("/health/live", Some(Route::Live)),
             ("/stats", Some(Route::Stats)),
             ("/endpoints/main/verify", Some(Route::Endpoint(id.clone(), Act::Verify))),

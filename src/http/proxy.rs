@@ -74,11 +74,15 @@ pub(super) async fn proxy(
         model: None,
     };
     let mut scope = RequestScope::begin(shared.core.stats.clone(), shared.clock, described);
-    let caller = match shared.clients.identify(request.headers()) {
+    let caller = match shared.clients.identify(request.headers(), shared.clock.since_1970()) {
         Ok(caller) => caller,
         Err(refusal) => return closing(worker.refused(&refusal, errand.shape(), scope)),
     };
     scope.described.client.clone_from(&caller.client);
+    match shared.clients.admit(&caller) {
+        Ok(place) => scope.occupy(place),
+        Err(refusal) => return closing(worker.refused(&refusal, errand.shape(), scope)),
+    }
     let limits = BodyLimits { size: shared.settings.server.max_body, pause: shared.settings.server.body_timeout };
     let (body, held) = match read_body(&mut payload, request.headers(), limits, &shared.buffered).await {
         Ok(read) => read,

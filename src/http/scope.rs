@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix::Addr;
 use actix_web::http::header::HeaderMap;
 
+use super::auth::Place;
 use super::silence::Silence;
 use crate::actors::lease::Lease;
 use crate::actors::messages::Note;
@@ -58,6 +59,8 @@ pub(super) struct RequestScope {
     first_piece: Option<Duration>,
     flowing: bool,
     ended: bool,
+    /// The client's place for it, where the client has a limit.
+    place: Option<Place>,
 }
 
 impl RequestScope {
@@ -73,7 +76,13 @@ impl RequestScope {
             first_piece: None,
             flowing: false,
             ended: false,
+            place: None,
         }
+    }
+
+    /// Keeps the client's place until the request ends.
+    pub(super) fn occupy(&mut self, place: Option<Place>) {
+        self.place = place;
     }
 
     /// How long ago the request came.
@@ -169,6 +178,7 @@ impl RequestScope {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
+        self.place = None;
         let elapsed = self.clock.now().since(self.began);
         self.stats.do_send(Note::Request(RequestRecord { end, elapsed, attempts: self.attempts() }));
         log::info!("{}", self.line(end, elapsed));

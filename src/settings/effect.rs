@@ -14,18 +14,14 @@ enum Pending {
 }
 
 /// Keys, where one `*` stands for anything.
-const PENDING: [(&str, Pending); 11] = [
+const PENDING: [(&str, Pending); 7] = [
     ("state.file", Pending::Noted),
     ("reload.watch", Pending::Noted),
     ("webhook.*", Pending::Noted),
     ("otel.*", Pending::Noted),
     ("prices.*", Pending::Noted),
     ("endpoints.*.price_factor", Pending::Noted),
-    ("admin.token*", Pending::Refused),
-    ("admin.read_token*", Pending::Refused),
     ("admin.listen", Pending::Refused),
-    ("clients.*.expires", Pending::Refused),
-    ("clients.*.max_in_flight", Pending::Refused),
 ];
 
 /// A key that is set away from its default and has no effect yet.

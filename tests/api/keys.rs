@@ -2,8 +2,16 @@
 
 use serde_json::json;
 
-use crate::support::app::{Setup, TRAFFIC, body};
+use crate::support::app::{Setup, TRAFFIC, TestApp, body};
+use crate::support::eventually::eventually;
+use crate::support::raw_client::{Answer, Ended};
 use crate::support::upstream::Upstream;
+use crate::support::upstream::step::{hold, ok, sse};
+
+/// One message by the holder of a key.
+async fn by(app: &TestApp, key: &str, path: &str) -> Answer {
+    app.client().await.post(path, &[TRAFFIC, ("x-api-key", key)], body(false)).await
+}
 
 #[actix_web::test]
 async fn only_clients_with_a_key_are_served() {
@@ -50,5 +58,136 @@ async fn a_large_body_without_a_key_is_refused_before_it_is_read() {
     let mut client = app.client().await;
     client.send(b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 20000000\r\n\r\n{").await;
     assert_eq!(client.answer().await.status, 401);
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn while_a_key_is_replaced_both_are_accepted() {
+    let upstream = Upstream::anthropic("a").await;
+    // The digests of "old" and "new".
+    let old = "cba06b5736faf67e54b07b561eae94395e774c517a7d910a54369e1263ccfbd4";
+    let new = "11507a0e2f5e69d5dfa40a62a1bd7b6ee57e6bcd85c67c9b8431b36fff21c437";
+    let both = format!("keys_sha256 = [\"{old}\", \"{new}\"]");
+    let app = Setup::new().primary(&upstream).section("clients.alice", &both).start().await;
+    for (key, status) in [("old", 200), ("new", 200), (old, 401), ("older", 401)] {
+        assert_eq!(by(&app, key, "/v1/messages").await.status, status, "{key}");
+    }
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn an_expired_key_is_told_so_and_a_disabled_clients_key_is_unknown() {
+    let upstream = Upstream::anthropic("a").await;
+    let app = Setup::new()
+        .primary(&upstream)
+        .section("clients.alice", "key = \"over\"\nexpires = \"2020-01-01T00:00:00Z\"")
+        .section("clients.bob", "key = \"valid\"\nexpires = \"2999-01-01T00:00:00+02:00\"")
+        .section("clients.carol", "key = \"off\"\nenabled = false")
+        .start()
+        .await;
+    for path in ["/v1/messages", "/v1/chat/completions"] {
+        for (key, said) in [("over", "expired"), ("off", "does not know")] {
+            let refused = by(&app, key, path).await;
+            assert_eq!((refused.status, refused.header("x-should-retry")), (401, Some("false")), "{key}");
+            let error = &refused.json()["error"];
+            assert_eq!(error["type"], "authentication_error");
+            assert!(error["message"].as_str().unwrap().contains(said), "{error}");
+            assert!(!refused.text().contains("alice") && !refused.text().contains("carol"), "{}", refused.text());
+        }
+    }
+    assert_eq!(upstream.total(), 0);
+    assert_eq!(by(&app, "valid", "/v1/messages").await.status, 200);
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_client_over_its_limit_is_told_to_wait_and_others_are_served() {
+    let upstream = Upstream::anthropic("a").await;
+    let app = Setup::new()
+        .primary(&upstream)
+        .section("clients.alice", "key = \"alice\"\nmax_in_flight = 1")
+        .section("clients.bob", "key = \"bob\"")
+        .start()
+        .await;
+    upstream.script([hold("open").then(ok())]);
+    let mut first = app.client().await;
+    first.send_request("POST", "/v1/messages", &[TRAFFIC, ("x-api-key", "alice")], body(false).as_bytes()).await;
+    upstream.gates().reached("open").await;
+    for path in ["/v1/messages", "/v1/chat/completions"] {
+        let refused = by(&app, "alice", path).await;
+        assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")), "{path}");
+        assert_eq!(refused.json()["error"]["type"], "rate_limit_error");
+        assert_eq!(refused.json().get("type").is_some(), path == "/v1/messages", "in the path's protocol's shape");
+    }
+    assert_eq!(by(&app, "bob", "/v1/messages").await.status, 200);
+    upstream.gates().open("open");
+    assert_eq!(first.answer().await.status, 200);
+    assert_eq!(by(&app, "alice", "/v1/messages").await.status, 200, "the place is free again");
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_clients_place_is_free_again_however_its_request_ends() {
+    let upstream = Upstream::anthropic("a").await;
+    let limited = "key = \"alice\"\nmax_in_flight = 1";
+    let app = Setup::new().primary(&upstream).section("clients.alice", limited).start().await;
+    upstream.script([
+        sse(2).hold("whole").more(2).then_end(),
+        sse(2).hold("left").then_end(),
+        hold("never").then(ok()),
+    ]);
+    let ask = async || {
+        let mut client = app.client().await;
+        let headers = [TRAFFIC, ("x-api-key", "alice")];
+        client.send_request("POST", "/v1/messages", &headers, body(true).as_bytes()).await;
+        client
+    };
+    let is_free = async || by(&app, "alice", "/v1/messages").await.status == 200;
+
+    let mut client = ask().await;
+    assert_eq!(client.answer_head().await.status, 200);
+    assert_eq!(by(&app, "alice", "/v1/messages").await.status, 429, "a stream that flows is under way");
+    upstream.gates().open("whole");
+    assert_eq!(client.rest().await.ended, Ended::Whole);
+    // Two steps of the script are left for requests that their client leaves: in the stream, and before its head.
+    let mut client = ask().await;
+    assert_eq!(client.answer_head().await.status, 200);
+    client.hang_up();
+    let left = async |count: u64| {
+        eventually("the client's leaving is seen", async || app.stats().await["cancelled_requests"] == count).await;
+    };
+    left(1).await;
+    let client = ask().await;
+    upstream.gates().reached("never").await;
+    client.hang_up();
+    left(2).await;
+    assert!(is_free().await);
+    // Refused by the gateway itself, and broken off before the body was there.
+    let large = app.client().await.post("/v1/messages", &[TRAFFIC, ("x-api-key", "alice")], "{}").await;
+    assert!(large.status >= 200);
+    assert!(is_free().await);
+    let mut torn = app.client().await;
+    torn.send(b"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: alice\r\ncontent-length: 9\r\n\r\n{").await;
+    eventually("its place to be taken", async || !is_free().await).await;
+    torn.hang_up();
+    eventually("its place to be free", is_free).await;
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_further_file_may_name_clients() {
+    let upstream = Upstream::anthropic("a").await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[clients.bob]\nkey = \"bob\"\n").unwrap();
+    let server = format!("port = 0\nworkers = 1\nclients_file = \"{}\"", file.path().display());
+    let app = Setup::only()
+        .section("server", &server)
+        .primary(&upstream)
+        .section("clients.alice", "key = \"alice\"")
+        .start()
+        .await;
+    for (key, status) in [("alice", 200), ("bob", 200), ("carol", 401)] {
+        assert_eq!(by(&app, key, "/v1/messages").await.status, status, "{key}");
+    }
     app.finish().await;
 }

@@ -1,6 +1,8 @@
 //! The whole gateway on real sockets: scripted upstreams before it, raw clients behind it, loopback only.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod admin;
 #[cfg(test)]
 mod backpressure;
@@ -50,6 +52,8 @@ mod recovery;
 mod refusals;
 #[cfg(test)]
 mod retries;
+#[cfg(test)]
+mod secrecy;
 #[cfg(test)]
 mod selection;
 #[cfg(test)]

@@ -70,7 +70,7 @@ async fn nothing_that_begins_like_an_own_route_is_ever_proxied() {
     let app = Setup::only().section("server", server).primary(&upstream).start().await;
     for path in [
         "/__qcc__",
-        "/__qcc__/",
+        "/__qcc__//",
         "/__qcc__/nothing",
         "/__QCC__/stats",
         "//__qcc__/stats",

@@ -22,7 +22,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("settings.toml"), text).unwrap();
         Self { folder }
@@ -39,7 +39,7 @@ impl Settings {
         command
     }
 
-    async fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         let output = within("the command ends", self.command(arguments).output()).await.unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
@@ -86,19 +86,29 @@ impl Process {
         }
     }
 
-    async fn signal(&self, name: &str) {
+    pub(crate) async fn signal(&self, name: &str) {
         let id = self.child.id().unwrap().to_string();
         let sent = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status().await.unwrap();
         assert!(sent.success());
     }
 
+    /// Does some work while the log is read, which else would fill its pipe and hold the gateway up.
+    pub(crate) async fn while_read<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                line = self.log.next_line() => self.seen.push(line.unwrap().expect("the gateway goes on")),
+            }
+        }
+    }
+
     /// How it ended, and all that it had logged.
-    async fn ended(mut self) -> (ExitStatus, Vec<String>) {
-        let status = within("the process ends", self.child.wait()).await.unwrap();
+    pub(crate) async fn ended(mut self) -> (ExitStatus, Vec<String>) {
         while let Some(line) = within("the end of the log", self.log.next_line()).await.unwrap() {
             self.seen.push(line);
         }
-        (status, self.seen)
+        (within("the process ends", self.child.wait()).await.unwrap(), self.seen)
     }
 }
 
@@ -307,4 +317,75 @@ async fn check_live_verifies_each_endpoint_and_tells_the_next_step() {
     assert_eq!((good.verifications(), bad.verifications(), good.traffic()), (1, 1, 0));
     let (code, output, _) = settings("", &[&good]).run(&["check", "--live"]).await;
     assert_eq!(code, 0, "{output}");
+}
+
+#[actix_web::test]
+async fn a_fresh_key_works_with_the_settings_lines_that_come_with_it() {
+    let upstream = Upstream::anthropic("a").await;
+    let (status, output, errors) = settings("", &[&upstream]).run(&["key", "new", "alice"]).await;
+    assert_eq!((status, errors.as_str()), (0, ""));
+    let key = output.lines().find(|line| line.starts_with("qcc_")).unwrap();
+    let (_, lines) = output.split_once("[clients.alice]").unwrap();
+    assert!(!lines.contains(key), "{lines}");
+    let mut gateway = Process::start(settings(&format!("[clients.alice]{lines}"), &[&upstream])).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    assert_eq!(client.post("/v1/messages", &[TRAFFIC, ("x-api-key", key)], body(false)).await.status, 200);
+    let line = gateway.logs("request id=").await;
+    assert!(line.contains("client=alice"), "{line}");
+    let (_, again, _) = settings("", &[&upstream]).run(&["key", "new", "alice"]).await;
+    assert!(!again.contains(key), "no key twice");
+    assert_eq!(settings("", &[]).run(&["key", "new", "Not an id"]).await.0, 2);
+}
+
+#[actix_web::test]
+async fn where_others_can_reach_it_an_admin_token_is_made_and_shown_once() {
+    let upstream = Upstream::anthropic("a").await;
+    let open = "host = \"0.0.0.0\"\n[clients.alice]\nkey = \"k\"";
+    let mut gateway = Process::start(settings(open, &[&upstream])).await;
+    let link = gateway.logs("/__qcc__/#token=").await;
+    let (before, token) = link.split_once("/__qcc__/#token=").unwrap();
+    assert_eq!(before.trim(), format!("http://127.0.0.1:{}", gateway.address.port()));
+    assert!(token.len() > 64, "{link}");
+    let address = SocketAddr::from(([127, 0, 0, 1], gateway.address.port()));
+    let mut client = RawClient::connect(address).await;
+    let bearer = format!("Bearer {token}");
+    for (headers, status) in [(vec![], 401), (vec![("authorization", bearer.as_str())], 200)] {
+        assert_eq!(client.get("/__qcc__/stats", &headers).await.status, status, "{headers:?}");
+    }
+    gateway.signal("TERM").await;
+    let (_, log) = gateway.ended().await;
+    assert_eq!(log.iter().filter(|line| line.contains(token)).count(), 1, "it is shown once");
+}
+
+#[actix_web::test]
+async fn the_log_level_is_set_while_it_runs() {
+    let upstream = Upstream::anthropic("a").await;
+    let gateway = Process::start(settings("", &[&upstream])).await;
+    let set = async |level: &str| {
+        let mut client = RawClient::connect(gateway.address).await;
+        client.send_request("PUT", "/__qcc__/log-level", &[], level.as_bytes()).await;
+        client.answer().await
+    };
+    for (level, found) in
+        [("loud", "\"loud\""), ("info,qcc_gateway=loud", "\"qcc_gateway=loud\""), ("", "\"\""), ("qcc_gateway", "qcc")]
+    {
+        let refused = set(level).await;
+        assert_eq!(refused.status, 400, "{level}");
+        let error = refused.json()["error"].as_str().unwrap().to_owned();
+        assert!(error.contains(found) && error.contains("debug"), "{error}");
+    }
+    let answer = set("warn,qcc_gateway=trace\n").await;
+    assert_eq!((answer.status, answer.json()["level"].as_str()), (200, Some("warn,qcc_gateway=trace")));
+    let mut client = RawClient::connect(gateway.address).await;
+    assert_eq!(message(&mut client, 0).await.status, 200);
+    assert_eq!(set("off").await.status, 200);
+    assert_eq!(message(&mut client, 1).await.status, 200);
+    gateway.signal("TERM").await;
+    let (_, log) = gateway.ended().await;
+    for level in ["warn,qcc_gateway=trace", "off"] {
+        let told = format!("log level set to {level:?} by admin 127.0.0.1");
+        assert!(log.iter().any(|line| line.contains(&told)), "{told}: {log:?}");
+    }
+    let requests = log.iter().filter(|line| line.contains("request id=")).count();
+    assert_eq!((requests, log.iter().any(|line| line.contains("stopp"))), (1, false), "{log:?}");
 }

@@ -6,19 +6,20 @@ use crate::code::{Source, paths, sources, text};
 
 /// Each module with those that it may use, lowest first. Whoever stands further up may never be used by whoever stands
 /// further down; among the lower ones not everybody may use everybody either.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("domain", &[]),
     ("clock", &["domain"]),
+    ("entropy", &["domain"]),
     ("upstream", &["domain", "clock"]),
     ("actors", &["domain", "clock", "upstream"]),
     ("settings", &["domain"]),
     ("telemetry", &["settings"]),
-    ("http", &["domain", "clock", "upstream", "actors", "settings"]),
-    ("app", &["domain", "clock", "upstream", "actors", "settings", "http"]),
+    ("http", &["domain", "clock", "entropy", "upstream", "actors", "settings", "telemetry"]),
+    ("app", &["domain", "clock", "entropy", "upstream", "actors", "settings", "http"]),
     ("cli", &["domain", "settings"]),
     ("demo", &["domain", "clock", "upstream", "actors", "settings", "telemetry", "http", "app", "cli"]),
     ("live", &["domain", "clock", "upstream", "settings", "app"]),
-    ("run", &["actors", "settings", "telemetry", "app", "cli", "demo", "live"]),
+    ("run", &["domain", "entropy", "actors", "settings", "telemetry", "app", "cli", "demo", "live"]),
 ];
 
 /// The module at the crate's top that a file belongs to, and how many modules deep the file is; none for the crate's roots.

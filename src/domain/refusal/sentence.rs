@@ -7,18 +7,24 @@ use super::{Counts, Refusal, retry_after_seconds};
 /// The longest model name that a message repeats, in characters.
 const MAX_MODEL_SHOWN: usize = 100;
 
+const NO_CLIENT_KEY: &str = "The gateway wants a client key, in x-api-key, authorization: Bearer or x-qcc-key, and the request \
+                             shows none. Trying again does not help; set your key.";
+const EXPIRED_CLIENT_KEY: &str =
+    "This client key has expired. Trying again does not help; ask the gateway's operator for a new one.";
+
 impl Refusal {
     /// What is the matter, and whether trying again helps.
     pub(super) fn sentence(&self) -> String {
         match self {
-            Self::NoClientKey => {
-                "The gateway wants a client key, in x-api-key, authorization: Bearer or x-qcc-key, and the request shows \
-                 none. Trying again does not help; set your key."
-                    .to_owned()
-            }
+            Self::NoClientKey => NO_CLIENT_KEY.to_owned(),
             Self::WrongClientKey => {
                 "The gateway does not know this client key. Trying again does not help; check your key.".to_owned()
             }
+            Self::ExpiredClientKey => EXPIRED_CLIENT_KEY.to_owned(),
+            Self::ClientBusy { limit } => format!(
+                "You have as many requests under way as this gateway allows you ({limit}). Trying again helps as soon as \
+                 one of them ends."
+            ),
             Self::BodyTooLarge { limit } => format!(
                 "The request's body is larger than this gateway takes ({}). Trying again does not help; send less.",
                 size(*limit)
@@ -91,7 +97,9 @@ impl Refusal {
             Self::TooMuchBuffered => {
                 "The gateway holds as many request bodies as it may. Trying again helps in a second.".to_owned()
             }
-            Self::Stopping => "The gateway is stopping. Trying again helps in a second, on a new connection.".to_owned(),
+            Self::Stopping => {
+                "The gateway is stopping. Trying again helps in a second, on a new connection.".to_owned()
+            }
             Self::Malformed { what } => {
                 format!("The request's {what} can't be read. Trying again does not help; it is broken on its way here.")
             }

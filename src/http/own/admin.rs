@@ -1,15 +1,13 @@
 //! What an admin does to an endpoint.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use actix::MailboxError;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::json;
 
 use super::super::state::Worker;
-use super::Act;
 use super::stats::{EndpointRow, endpoint_row};
+use super::{Act, peer_of};
 use crate::actors::messages::{Isolate, SetEnabled, VerifyNow};
 use crate::domain::conversation::Tokens;
 use crate::domain::ids::EndpointId;
@@ -39,7 +37,7 @@ impl Verdict {
 }
 
 pub(super) async fn act(worker: &Worker, request: &HttpRequest, id: EndpointId, act: Act) -> HttpResponse {
-    let by = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let by = peer_of(request);
     let registry = &worker.shared.core.registry;
     let done = match act {
         Act::Verify => return verify(worker, id).await,

@@ -10,6 +10,7 @@ use crate::domain::classify::Words;
 use crate::domain::client::KeyDigest;
 use crate::domain::secret::Secret;
 use crate::settings::credential::{ADMIN_TOKEN, READ_TOKEN, Unset, WEBHOOK_SECRET, WEBHOOK_URL};
+use crate::settings::fault::quoted;
 use crate::settings::reading::{Shown, Table};
 
 /// How a log line is written.
@@ -39,12 +40,29 @@ impl Log {
         if self.upstream_errors { Words::Kept } else { Words::Left }
     }
 
+    /// What a filter is, in words.
+    pub const FILTER: &str =
+        "off, error, warn, info, debug or trace, or with targets such as \"info,qcc_gateway=debug\"";
+
+    /// The part of a text, quoted, by which it is no filter of levels and `target=level` pairs; none where it is one.
+    ///
+    /// `env_logger` takes any other word for a target that may log everything, so that a misspelt level would open the
+    /// flood; such a word is refused here.
+    #[must_use]
+    pub fn fault_of_filter(text: &str) -> Option<String> {
+        let directives = text.split_once('/').map_or(text, |(directives, _)| directives);
+        let is_directive = |directive: &&str| match directive.split_once('=') {
+            Some((target, level)) => !target.trim().is_empty() && is_level(level),
+            None => is_level(directive),
+        };
+        directives.split(',').find(|directive| !is_directive(directive)).map(quoted)
+    }
+
     pub(super) fn read(mut table: Table<'_, '_>) -> Self {
-        let wanted = "off, error, warn, info, debug or trace, or with targets such as \"info,qcc_gateway=debug\"";
         let log = Self {
             level: table
-                .read("level", Shown::Always, wanted, |given| {
-                    given.text().filter(|text| is_log_filter(text)).map(ToOwned::to_owned)
+                .read("level", Shown::Always, Self::FILTER, |given| {
+                    given.text().filter(|text| Self::fault_of_filter(text).is_none()).map(ToOwned::to_owned)
                 })
                 .unwrap_or_default(),
             format: table.word("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]).unwrap_or_default(),
@@ -55,16 +73,8 @@ impl Log {
     }
 }
 
-/// Whether a text is a filter of levels and `target=level` pairs. `env_logger` takes any other word for a target that may
-/// log everything, so that a misspelt level would open the flood; such a word is refused here.
-fn is_log_filter(text: &str) -> bool {
-    let directives = text.split_once('/').map_or(text, |(directives, _)| directives);
-    let is_level = |level: &str| level.trim().parse::<log::LevelFilter>().is_ok();
-    let is_directive = |directive: &str| match directive.split_once('=') {
-        Some((target, level)) => !target.trim().is_empty() && is_level(level),
-        None => is_level(directive),
-    };
-    directives.split(',').all(is_directive)
+fn is_level(text: &str) -> bool {
+    text.trim().parse::<log::LevelFilter>().is_ok()
 }
 
 /// `[stats]`
@@ -264,15 +274,15 @@ fn is_http_url(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_log_filter;
+    use super::Log;
 
     #[test]
     fn a_misspelt_level_is_no_target() {
         for good in ["info", "OFF", "info,qcc_gateway=debug", "warn, actix=off", "debug/words", "a::b=trace"] {
-            assert!(is_log_filter(good), "{good}");
+            assert_eq!(Log::fault_of_filter(good), None, "{good}");
         }
         for bad in ["", "loud", "info,", "info,qcc_gateway", "qcc_gateway=loud", "=info", "a=b=info"] {
-            assert!(!is_log_filter(bad), "{bad}");
+            assert!(Log::fault_of_filter(bad).is_some(), "{bad}");
         }
     }
 }

@@ -1,6 +1,10 @@
 //! Every rule, by a case that breaks it.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use super::{Directory, ENDPOINT, faults_of, load, load_text, one_fault, sound};
+use crate::domain::client::KeyDigest;
 
 /// A fault of an otherwise sound file: the text, and what the fault's line says.
 #[track_caller]
@@ -267,26 +271,46 @@ fn without_any_endpoint_the_demonstration_is_named() {
 
 #[test]
 fn a_protection_that_is_not_there_yet_is_refused() {
-    let digest = "a".repeat(64);
-    for (text, key) in [
-        ("[admin]\ntoken = \"t\"".to_owned(), "admin.token"),
-        (format!("[admin]\ntoken_sha256 = \"{digest}\""), "admin.token_sha256"),
-        ("[admin]\nread_token = \"t\"".to_owned(), "admin.read_token"),
-        ("[admin]\nlisten = \"127.0.0.1:1\"".to_owned(), "admin.listen"),
-        ("[clients.a]\nkey = \"k\"\nexpires = \"2030-01-01T00:00:00Z\"".to_owned(), "clients.a.expires"),
-        ("[clients.a]\nkey = \"k\"\nexpires = 2030-01-01T00:00:00Z".to_owned(), "clients.a.expires"),
-        ("[clients.a]\nkey = \"k\"\nmax_in_flight = 1".to_owned(), "clients.a.max_in_flight"),
-    ] {
-        refused(&text, &[key, "does not enforce it yet"]);
+    refused("[admin]\nlisten = \"127.0.0.1:1\"", &["admin.listen", "does not enforce it yet"]);
+}
+
+#[test]
+fn admin_tokens_are_read_in_all_their_forms() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "t\n").unwrap();
+    let digest = KeyDigest::of("t");
+    let (path, hex) = (file.path().display(), digest.to_hex());
+    for name in ["token", "read_token"] {
+        for (lines, variables) in [
+            (format!("{name} = \"t\""), vec![]),
+            (format!("{name}_env = \"MY_TOKEN\""), vec![("MY_TOKEN", "t")]),
+            (format!("{name}_file = \"{path}\""), vec![]),
+            (format!("{name}_sha256 = \"{hex}\""), vec![]),
+        ] {
+            let admin = sound(&format!("[admin]\n{lines}\n{ENDPOINT}"), &variables).settings.admin;
+            let (set, other) = match name {
+                "token" => (admin.token, admin.read_token),
+                _ => (admin.read_token, admin.token),
+            };
+            assert_eq!((set, other), (Some(digest), None), "{lines}");
+        }
     }
-    one_fault(
-        ENDPOINT,
-        &[("QCC_ADMIN_TOKEN", "t")],
-        &["admin.token_env", "the variable QCC_ADMIN_TOKEN, which is set", "does not enforce it yet"],
-    );
-    one_fault(ENDPOINT, &[("QCC_READ_TOKEN", "t")], &["admin.read_token_env", "does not enforce it yet"]);
-    sound(&format!("[admin]\ntoken_env = \"ANOTHER\"\nread_token_env = \"\"\n{ENDPOINT}"), &[("QCC_ADMIN_TOKEN", "")]);
-    sound(&format!("[clients.a]\nkey = \"k\"\nexpires = \"\"\nmax_in_flight = 0\n{ENDPOINT}"), &[]);
+    let admin = sound(ENDPOINT, &[("QCC_ADMIN_TOKEN", "t"), ("QCC_READ_TOKEN", "r")]).settings.admin;
+    assert_eq!((admin.token, admin.read_token), (Some(digest), Some(KeyDigest::of("r"))));
+    let unset = "[admin]\ntoken_env = \"ANOTHER\"\nread_token_env = \"\"";
+    let admin = sound(&format!("{unset}\n{ENDPOINT}"), &[("QCC_ADMIN_TOKEN", "t")]).settings.admin;
+    assert_eq!((admin.token, admin.read_token), (None, None));
+}
+
+#[test]
+fn a_clients_bounds_are_read() {
+    let client = |lines: &str| sound(&format!("[clients.a]\nkey = \"k\"\n{lines}\n{ENDPOINT}"), &[]).clients[0].clone();
+    let none = client("expires = \"\"\nmax_in_flight = 0");
+    assert_eq!((none.expires, none.max_in_flight), (None, None));
+    for expires in ["\"1970-01-02T00:00:00Z\"", "1970-01-02T00:00:00Z", "\"1970-01-02T01:00:00+01:00\""] {
+        assert_eq!(client(&format!("expires = {expires}")).expires, Some(Duration::from_hours(24)), "{expires}");
+    }
+    assert_eq!(client("max_in_flight = 3").max_in_flight.map(NonZeroU32::get), Some(3));
 }
 
 #[test]

@@ -1,0 +1,192 @@
+//! Logins to the dashboard: how often somebody may try, and the sessions that came of it.
+//!
+//! Neither a token nor a session's value is kept, only their digests, and of everything no more than a bounded number.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use lru::LruCache;
+
+use super::client::KeyDigest;
+use super::time::Moment;
+
+/// How long a session lasts.
+pub const SESSION_LIFETIME: Duration = Duration::from_hours(12);
+/// How many wrong tokens an address may show within [`PERIOD`].
+const MOST_FAILURES: u32 = 10;
+/// The time in which wrong tokens are counted.
+const PERIOD: Duration = Duration::from_mins(1);
+/// The most sessions; beyond it the oldest ends.
+const MOST_SESSIONS: usize = 256;
+/// The most addresses whose failures are remembered; beyond it the one that failed longest ago is forgotten.
+const MOST_ADDRESSES: NonZeroUsize = match NonZeroUsize::new(4096) {
+    Some(number) => number,
+    None => NonZeroUsize::MIN,
+};
+
+/// Why a login is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoginRefused {
+    /// The token is none of those that are set.
+    #[error("the gateway does not know this token")]
+    WrongToken,
+    /// The address has shown too many wrong ones.
+    #[error("too many wrong tokens came from this address; try again in a minute")]
+    TooManyTries {
+        /// How long it has to wait.
+        wait: Duration,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failures {
+    since: Moment,
+    count: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Session {
+    value: KeyDigest,
+    /// With which it was opened: it is worth as much as that token is at the time.
+    token: KeyDigest,
+    until: Moment,
+}
+
+/// The sessions and the latest failures.
+#[derive(Debug)]
+pub struct Logins {
+    sessions: Vec<Session>,
+    failures: LruCache<IpAddr, Failures>,
+}
+
+impl Default for Logins {
+    fn default() -> Self {
+        Self { sessions: Vec::new(), failures: LruCache::new(MOST_ADDRESSES) }
+    }
+}
+
+impl Logins {
+    /// Opens a session of this value for whoever shows one of the accepted tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`LoginRefused`]; a wrong token counts against the address.
+    pub fn open(
+        &mut self,
+        peer: IpAddr,
+        shown: KeyDigest,
+        accepted: &[KeyDigest],
+        value: KeyDigest,
+        now: Moment,
+    ) -> Result<(), LoginRefused> {
+        let peer = network_of(peer);
+        let before = self.failures.get(&peer).copied().filter(|failures| now.since(failures.since) < PERIOD);
+        let failures = before.unwrap_or(Failures { since: now, count: 0 });
+        if failures.count >= MOST_FAILURES {
+            let wait = PERIOD.saturating_sub(now.since(failures.since));
+            return Err(LoginRefused::TooManyTries { wait });
+        }
+        // All are compared, so that an answer's time tells nothing.
+        if accepted.iter().filter(|token| **token == shown).count() == 0 {
+            self.failures.put(peer, Failures { count: failures.count + 1, ..failures });
+            return Err(LoginRefused::WrongToken);
+        }
+        self.failures.pop(&peer);
+        self.sessions.retain(|session| now < session.until);
+        if self.sessions.len() >= MOST_SESSIONS {
+            self.sessions.remove(0);
+        }
+        self.sessions.push(Session { value, token: shown, until: now + SESSION_LIFETIME });
+        Ok(())
+    }
+
+    /// The token with which the session of this value was opened.
+    #[must_use]
+    pub fn token(&self, value: &KeyDigest, now: Moment) -> Option<KeyDigest> {
+        let fitting = self.sessions.iter().filter(|session| now < session.until && session.value == *value);
+        fitting.map(|session| session.token).next_back()
+    }
+
+    /// Ends the session of this value.
+    pub fn close(&mut self, value: &KeyDigest) {
+        self.sessions.retain(|session| session.value != *value);
+    }
+}
+
+/// The address that tries are counted for. Of IPv6 a single household has 2^64 addresses (RFC 6177).
+fn network_of(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: &str = "10.0.0.1";
+
+    fn at(seconds: u64) -> Moment {
+        Moment::after_start(Duration::from_secs(seconds))
+    }
+
+    fn open(logins: &mut Logins, peer: &str, token: &str, value: &str, seconds: u64) -> Result<(), LoginRefused> {
+        let accepted = [KeyDigest::of("admin"), KeyDigest::of("reader")];
+        logins.open(peer.parse().unwrap(), KeyDigest::of(token), &accepted, KeyDigest::of(value), at(seconds))
+    }
+
+    #[test]
+    fn a_session_stands_for_the_token_that_opened_it_until_it_ends() {
+        let mut logins = Logins::default();
+        assert_eq!(open(&mut logins, PEER, "admin", "one", 0), Ok(()));
+        assert_eq!(open(&mut logins, PEER, "reader", "two", 1), Ok(()));
+        assert_eq!(logins.token(&KeyDigest::of("one"), at(2)), Some(KeyDigest::of("admin")));
+        assert_eq!(logins.token(&KeyDigest::of("two"), at(2)), Some(KeyDigest::of("reader")));
+        assert_eq!(logins.token(&KeyDigest::of("three"), at(2)), None);
+        assert_eq!(logins.token(&KeyDigest::of("one"), at(12 * 3600)), None, "it lasts for so long");
+        logins.close(&KeyDigest::of("two"));
+        assert_eq!(logins.token(&KeyDigest::of("two"), at(2)), None);
+    }
+
+    #[test]
+    fn an_address_has_ten_tries_a_minute_and_others_have_their_own() {
+        let mut logins = Logins::default();
+        for _ in 0..10 {
+            assert_eq!(open(&mut logins, PEER, "guess", "v", 0), Err(LoginRefused::WrongToken));
+        }
+        let wait = Duration::from_secs(50);
+        assert_eq!(open(&mut logins, PEER, "admin", "v", 10), Err(LoginRefused::TooManyTries { wait }));
+        assert_eq!(open(&mut logins, "::ffff:10.0.0.1", "admin", "v", 10), Err(LoginRefused::TooManyTries { wait }));
+        assert_eq!(open(&mut logins, "10.0.0.2", "admin", "v", 10), Ok(()));
+        assert_eq!(open(&mut logins, PEER, "admin", "v", 60), Ok(()));
+    }
+
+    #[test]
+    fn a_household_has_one_ipv6_network() {
+        let mut logins = Logins::default();
+        for number in 0..10 {
+            open(&mut logins, &format!("2001:db8::{number}"), "guess", "v", 0).unwrap_err();
+        }
+        let refused = open(&mut logins, "2001:db8::ffff", "admin", "v", 0);
+        assert!(matches!(refused, Err(LoginRefused::TooManyTries { .. })));
+        assert_eq!(open(&mut logins, "2001:db8:0:1::1", "admin", "v", 0), Ok(()));
+    }
+
+    #[test]
+    fn memory_stays_bounded() {
+        let mut logins = Logins::default();
+        for number in 0..5000_u32 {
+            let peer = std::net::Ipv4Addr::from_bits(number).to_string();
+            open(&mut logins, &peer, "guess", "v", 0).unwrap_err();
+        }
+        assert_eq!(logins.failures.len(), MOST_ADDRESSES.get());
+        for number in 0..300 {
+            open(&mut logins, "200.0.0.1", "admin", &number.to_string(), 0).unwrap();
+        }
+        assert_eq!(logins.sessions.len(), MOST_SESSIONS);
+        assert_eq!(logins.token(&KeyDigest::of("0"), at(1)), None, "the oldest has ended");
+        assert!(logins.token(&KeyDigest::of("299"), at(1)).is_some());
+    }
+}
