@@ -42,6 +42,14 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The address of the gateway's own routes can't be listened on.
+    #[error("can't listen on {address}: {source}; is another process there already? set admin.listen")]
+    ListenForAdmin {
+        /// What the settings say.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The certificate authorities can't be used.
     #[error("TLS can't be set up: {0}")]
     Tls(#[from] tls::TlsConfigError),
@@ -67,6 +75,7 @@ pub struct App {
     serving: JoinHandle<io::Result<()>>,
     shutdown_delay: Duration,
     made_token: Option<Secret>,
+    admin_address: Option<SocketAddr>,
 }
 
 impl App {
@@ -89,7 +98,7 @@ impl App {
         let Loaded { mut settings, topology, clients, .. } = loaded;
         // Where others can reach the gateway, nobody is an admin by where they are.
         let made_token = match settings.admin.token {
-            None if !settings.server.host.is_loopback() => Some(fresh_credential(ADMIN_TOKEN_PREFIX)?),
+            None if !listens_here_alone(&settings) => Some(fresh_credential(ADMIN_TOKEN_PREFIX)?),
             None | Some(_) => None,
         };
         if let Some(token) = &made_token {
@@ -98,6 +107,8 @@ impl App {
         let tls = tls::client_config(settings.upstream.ca_file.as_deref())?;
         let listener = listen(&settings.server)?;
         let address = listener.local_addr().map_err(StartError::Server)?;
+        let admin = settings.admin.listen.map(listen_for_admin).transpose()?;
+        let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose().map_err(StartError::Server)?;
         let clock = Clock::start();
         let probe_settings = probe_settings(&settings);
         let probe_tls = Arc::clone(&tls);
@@ -111,12 +122,15 @@ impl App {
             // Each worker's thread builds its own client, which can't leave it.
             Worker::new(Arc::clone(&worker_shared), Client::new(Arc::clone(&tls), Limits::default()))
         };
-        let server = server::run(listener, &shared, worker).map_err(StartError::Server)?;
+        let server = server::run(listener, admin, &shared, worker).map_err(StartError::Server)?;
         let handle = server.handle();
         let serving = actix_rt::spawn(server);
         shared.readiness().set(true);
+        if let Some(admin) = admin_address {
+            log::info!("own routes on http://{admin}");
+        }
         log::info!("listening on http://{address}");
-        Ok(Self { address, core, threads, shared, server: handle, serving, shutdown_delay, made_token })
+        Ok(Self { address, core, threads, shared, server: handle, serving, shutdown_delay, made_token, admin_address })
     }
 
     /// Where it listens.
@@ -128,13 +142,19 @@ impl App {
     /// be shown once. The token stands behind the `#`, which browsers send to nobody.
     pub fn dashboard_link(&self) -> Option<Secret> {
         let token = self.made_token.as_ref()?;
-        let ip = match self.address.ip() {
+        let address = self.admin_address.unwrap_or(self.address);
+        let ip = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
             IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
             ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
         };
-        let address = SocketAddr::new(ip, self.address.port());
+        let address = SocketAddr::new(ip, address.port());
         Some(Secret::new(&format!("http://{address}/__qcc__/#token={}", token.expose())))
+    }
+
+    /// Where its own routes are, if they have an address of their own.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     /// Its actors.
@@ -168,6 +188,16 @@ impl App {
         self.threads.stop();
         log::info!("stopped");
     }
+}
+
+/// Whether nobody but this machine can reach the gateway's own routes, nor the gateway.
+fn listens_here_alone(settings: &Settings) -> bool {
+    settings.server.host.is_loopback()
+        && settings.admin.listen.is_none_or(|address| address.ip().to_canonical().is_loopback())
+}
+
+fn listen_for_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
+    listen_on(address).map_err(|source| StartError::ListenForAdmin { address, source })
 }
 
 /// Listens on the first of the host's addresses that allows it.

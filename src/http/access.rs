@@ -110,7 +110,10 @@ pub(super) async fn recognise(worker: &Worker, request: &HttpRequest) -> Result<
         shown.iter().fold(false, |fits, token| fits | digest.is_some_and(|digest| digest.matches(token)))
     };
     let (is_admin, is_reader) = (is_shown(admin.token.as_ref()), is_shown(admin.read_token.as_ref()));
-    let is_here = || admin.token.is_none() && server.host.is_loopback() && is_local(request);
+    // Where either address can be reached by others, nobody is an admin by where they are.
+    let listens_here_alone =
+        server.host.is_loopback() && admin.listen.is_none_or(|own| own.ip().to_canonical().is_loopback());
+    let is_here = || admin.token.is_none() && listens_here_alone && is_local(request);
     if is_admin || is_here() {
         return Ok(Known::Admin);
     }

@@ -37,16 +37,17 @@ use connection::{Answering, ClientSide};
 use identity::request_id;
 use proxy::{Errand, proxy};
 use reply::{closing, for_http_10, refuse};
+use state::Door;
 
 /// Answers any request, in a way that its client's version of HTTP can read.
-async fn serve(request: HttpRequest, payload: Payload, worker: Data<Worker>) -> HttpResponse {
+async fn serve(request: HttpRequest, payload: Payload, worker: Data<Worker>, door: Data<Door>) -> HttpResponse {
     let client = ClientSide::of(&request);
     if client.is_too_late() {
         // The connection is being closed, and this request dropped with it.
         return std::future::pending().await;
     }
     let under_way = client.begin();
-    let response = answer(&request, payload, &worker).await;
+    let response = answer(&request, payload, &worker, **door).await;
     let response = if request.version() == Version::HTTP_10 { for_http_10(response) } else { response };
     // Of answers the header alone tells: actix reuses their heads and leaves the version of an earlier one in them.
     let is_refused = response.headers().contains_key(CONNECTION);
@@ -57,7 +58,7 @@ async fn serve(request: HttpRequest, payload: Payload, worker: Data<Worker>) -> 
 }
 
 /// Answers by one of the gateway's own routes, by an endpoint, or with a refusal.
-async fn answer(request: &HttpRequest, payload: Payload, worker: &Worker) -> HttpResponse {
+async fn answer(request: &HttpRequest, payload: Payload, worker: &Worker, door: Door) -> HttpResponse {
     let server = &worker.shared.settings.server;
     let refused =
         |refusal: &Refusal, shape| closing(refuse(refusal, shape, &request_id(request.headers()), &server.help));
@@ -76,8 +77,12 @@ async fn answer(request: &HttpRequest, payload: Payload, worker: &Worker) -> Htt
     if request.method().as_str().eq_ignore_ascii_case("TRACE") {
         return refused(&Refusal::WrongMethod { allowed: "GET, HEAD, POST" }, ErrorShape::Anthropic);
     }
-    match route(request.method().as_str(), target, &server.other_paths) {
-        Destination::Own { tail } => own::serve(worker, request, payload, tail).await,
+    let destination = route(request.method().as_str(), target, &server.other_paths);
+    if door == Door::Admin && !matches!(destination, Destination::Own { .. }) {
+        return closing(own::not_found(worker, request));
+    }
+    match destination {
+        Destination::Own { tail } => own::serve(worker, request, payload, tail, door).await,
         Destination::Disguised => own::not_found(worker, request),
         Destination::Warmup => HttpResponse::Ok().finish(),
         Destination::Root => {

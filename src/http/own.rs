@@ -20,7 +20,7 @@ use super::access::{Need, may};
 use super::identity::request_id;
 use super::intake::{BodyLimits, NoBody, read_body};
 use super::reply::{closing, refuse, wrong_method};
-use super::state::Worker;
+use super::state::{Door, Worker};
 use crate::domain::ids::EndpointId;
 use crate::domain::refusal::{ErrorShape, Refusal};
 
@@ -90,8 +90,17 @@ impl Route {
 }
 
 /// Answers a request for one of the gateway's own routes.
-pub(super) async fn serve(worker: &Worker, request: &HttpRequest, payload: Payload, tail: &str) -> HttpResponse {
+pub(super) async fn serve(
+    worker: &Worker,
+    request: &HttpRequest,
+    payload: Payload,
+    tail: &str,
+    door: Door,
+) -> HttpResponse {
     let Some(route) = Route::find(tail) else { return not_found(worker, request) };
+    if door == Door::Clients && !matches!(route, Route::Live | Route::Ready) {
+        return not_found(worker, request);
+    }
     let (allowed, method) = route.method();
     let asked = if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
     if asked != method {

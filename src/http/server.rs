@@ -17,20 +17,22 @@ use actix_web::web::{self, Data};
 
 use super::connection::{Connection, HeadPatience};
 use super::serve;
-use super::state::{Shared, Worker};
+use super::state::{Door, Shared, Worker};
 
 /// How long an idle client connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a connection that is being closed goes on reading what the client had begun to send.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Serves what comes to the listener. Each worker's thread gets what `worker` builds there.
+/// Serves what comes to the listener, and to `admin` where the gateway's own routes have an address of their own. Each worker's
+/// thread gets what `worker` builds there.
 ///
 /// # Errors
 ///
 /// What the system says of the listener.
 pub fn run(
     listener: TcpListener,
+    admin: Option<TcpListener>,
     shared: &Arc<Shared>,
     worker: impl Fn() -> Worker + Send + Clone + 'static,
 ) -> io::Result<Server> {
@@ -41,8 +43,8 @@ pub fn run(
     let patience = HeadPatience { limit: settings.header_timeout, help: settings.help.as_str().into() };
     let builder = ServerBuilder::new();
     let stopping = builder.graceful_shutdown_signal();
-    let factory = move || {
-        let app = App::new().app_data(Data::new(worker())).default_service(web::to(serve));
+    let factory = move |door: Door| {
+        let app = App::new().app_data(Data::new(door)).app_data(Data::new(worker())).default_service(web::to(serve));
         let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
         let stopping = stopping.clone();
         let http = HttpService::build()
@@ -72,11 +74,19 @@ pub fn run(
         });
         connect.and_then(http)
     };
-    let builder = builder
+    let factory_of = |door: Door| {
+        let factory = factory.clone();
+        move || factory(door)
+    };
+    let door = if admin.is_some() { Door::Clients } else { Door::Common };
+    let mut builder = builder
         .workers(workers)
         .max_concurrent_connections(settings.max_connections.div_ceil(workers))
         .shutdown_timeout(grace)
         .disable_signals()
-        .listen("gateway", listener, factory)?;
+        .listen("gateway", listener, factory_of(door))?;
+    if let Some(admin) = admin {
+        builder = builder.listen("admin", admin, factory_of(Door::Admin))?;
+    }
     Ok(builder.run())
 }

@@ -75,6 +75,17 @@ impl Shared {
     }
 }
 
+/// Which address requests come to: what is served there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    /// Everything.
+    Common,
+    /// Everything but the gateway's own routes, which have a door of their own; health is at both.
+    Clients,
+    /// The gateway's own routes alone.
+    Admin,
+}
+
 /// One worker: what all share, and a client that can't leave its thread.
 #[derive(Debug)]
 pub struct Worker {

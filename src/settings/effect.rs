@@ -4,25 +4,9 @@ use std::collections::BTreeMap;
 
 use super::reading::Reading;
 
-/// What it means that a key has no effect yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pending {
-    /// `check` says so.
-    Noted,
-    /// The key protects something, and nobody may believe in a protection that is not there: setting it is a fault.
-    Refused,
-}
-
 /// Keys, where one `*` stands for anything.
-const PENDING: [(&str, Pending); 7] = [
-    ("state.file", Pending::Noted),
-    ("reload.watch", Pending::Noted),
-    ("webhook.*", Pending::Noted),
-    ("otel.*", Pending::Noted),
-    ("prices.*", Pending::Noted),
-    ("endpoints.*.price_factor", Pending::Noted),
-    ("admin.listen", Pending::Refused),
-];
+const PENDING: [&str; 6] =
+    ["state.file", "reload.watch", "webhook.*", "otel.*", "prices.*", "endpoints.*.price_factor"];
 
 /// A key that is set away from its default and has no effect yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,30 +17,13 @@ pub struct Note {
     pub text: String,
 }
 
-/// Compares what was read with the defaults: gives the notes, and notes the faults.
-pub(super) fn judge(reading: &mut Reading<'_>, defaults: &BTreeMap<String, String>) -> Vec<Note> {
-    let away: Vec<(String, String)> = reading
-        .recorded
-        .iter()
-        .filter(|(key, value)| defaults.get(*key) != Some(*value))
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
+/// Compares what was read with the defaults.
+pub(super) fn judge(reading: &Reading<'_>, defaults: &BTreeMap<String, String>) -> Vec<Note> {
+    let away = reading.recorded.iter().filter(|(key, value)| defaults.get(*key) != Some(*value));
     let mut notes = Vec::new();
-    for (key, value) in away {
-        match PENDING.iter().find(|(pattern, _)| fits(pattern, &key)).map(|(_, pending)| *pending) {
-            None => {}
-            Some(Pending::Noted) => {
-                notes.push(Note { text: "is set, but this version does not act on it yet".to_owned(), key });
-            }
-            Some(Pending::Refused) => {
-                let (found, what) = if key.ends_with("_env") {
-                    (format!("{value}, which is set"), "this variable unset")
-                } else {
-                    ("a protection".to_owned(), "this key left out")
-                };
-                let wanted = format!("{what}: it would protect something, and this version does not enforce it yet");
-                reading.fault(&key, found, wanted);
-            }
+    for key in away.map(|(key, _)| key.clone()) {
+        if PENDING.iter().any(|pattern| fits(pattern, &key)) {
+            notes.push(Note { text: "is set, but this version does not act on it yet".to_owned(), key });
         }
     }
     notes

@@ -96,7 +96,7 @@ pub fn load(source: &Source) -> Result<Loaded, Faults> {
     let settings = Settings::read(&mut reading, &mut tree);
     let endpoints = endpoints::read(&mut reading, &mut tree);
     let clients = clients::read(&mut reading, &mut tree);
-    let notes = effect::judge(&mut reading, &recorded_defaults());
+    let notes = effect::judge(&reading, &recorded_defaults());
     cross::check(&mut reading, &settings, &endpoints, &clients);
     faults.append(&mut reading.faults);
     Faults::none_or(faults)?;

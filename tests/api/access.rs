@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::support::app::{Setup, TestApp};
-use crate::support::raw_client::Answer;
+use crate::support::app::{Setup, TRAFFIC, TestApp, body};
+use crate::support::raw_client::{Answer, RawClient};
 use crate::support::upstream::Upstream;
 
 const STATS: (&str, &str) = ("GET", "/__qcc__/stats");
@@ -213,5 +213,30 @@ async fn a_login_form_that_is_none_is_refused() {
         assert_eq!(app.client().await.post("/__qcc__/login", &[], body).await.status, status, "{}", body.len());
     }
     assert_eq!(asked(&app, ("GET", "/__qcc__/login"), &[]).await.status, 405);
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn the_own_routes_may_have_an_address_of_their_own_and_health_is_on_both() {
+    let upstream = Upstream::anthropic("a").await;
+    let app = Setup::new().primary(&upstream).section("admin", "listen = \"127.0.0.1:0\"").start().await;
+    let admin = app.admin_address().unwrap();
+    assert_ne!(admin, app.address());
+    for (path, common, own) in [
+        ("/__qcc__/health/live", 200, 200),
+        ("/__qcc__/health/ready", 200, 200),
+        ("/__qcc__/stats", 404, 200),
+        ("/__qcc__/", 404, 200),
+        ("/__qcc__/nothing", 404, 404),
+        ("/", 200, 404),
+    ] {
+        assert_eq!(app.client().await.get(path, &[]).await.status, common, "{path}");
+        assert_eq!(RawClient::connect(admin).await.get(path, &[]).await.status, own, "{path}");
+    }
+    assert_eq!(asked(&app, DISABLE, &[]).await.status, 404);
+    for (address, status) in [(app.address(), 200), (admin, 404)] {
+        let answer = RawClient::connect(address).await.post("/v1/messages", &[TRAFFIC], body(false)).await;
+        assert_eq!(answer.status, status, "{address}");
+    }
     app.finish().await;
 }

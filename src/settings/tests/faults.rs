@@ -270,11 +270,6 @@ fn without_any_endpoint_the_demonstration_is_named() {
 }
 
 #[test]
-fn a_protection_that_is_not_there_yet_is_refused() {
-    refused("[admin]\nlisten = \"127.0.0.1:1\"", &["admin.listen", "does not enforce it yet"]);
-}
-
-#[test]
 fn admin_tokens_are_read_in_all_their_forms() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "t\n").unwrap();

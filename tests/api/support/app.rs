@@ -90,6 +90,11 @@ impl TestApp {
         self.app.address()
     }
 
+    /// Where the gateway's own routes are, if they have an address of their own.
+    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
+        self.app.admin_address()
+    }
+
     pub(crate) async fn client(&self) -> RawClient {
         RawClient::connect(self.address()).await
     }
