@@ -6,7 +6,7 @@ use qcc_gateway::domain::events::EventKind;
 use qcc_gateway::domain::ids::{EndpointId, Ticket};
 use qcc_gateway::domain::registry::{Ask, Effect, Grant, NoEndpoint, Outputs, WaiterId};
 
-use super::shadow::{Expected, Look, Waiter};
+use super::shadow::{Announced, Expected, Look, Waiter};
 use super::world::{Conversation, Lease, ToBreakers, ToVerifier, World};
 
 /// What an input was followed by, apart from what those who wait are told.
@@ -14,6 +14,7 @@ use super::world::{Conversation, Lease, ToBreakers, ToVerifier, World};
 pub(crate) struct Followed {
     pub(crate) observed: usize,
     pub(crate) judged: usize,
+    pub(crate) announced: Vec<Announced>,
     pub(crate) retracted: Vec<Ticket>,
     pub(crate) isolated: Vec<EndpointId>,
     pub(crate) recovered: Vec<EndpointId>,
@@ -67,8 +68,14 @@ impl World {
                     EventKind::Verified | EventKind::SecondOpinion => {
                         panic!("verifications are the verifier's to tell")
                     }
-                    EventKind::Cooldown => self.trace.met("a cooldown"),
-                    EventKind::Exhausted => self.trace.met("a used-up window"),
+                    EventKind::Cooldown => {
+                        self.trace.met("a cooldown");
+                        followed.announced.push(Announced::Cooldown);
+                    }
+                    EventKind::Exhausted => {
+                        self.trace.met("a used-up window");
+                        followed.announced.push(Announced::UsedUpWindow);
+                    }
                     EventKind::Disabled
                     | EventKind::Enabled
                     | EventKind::Added
@@ -96,48 +103,64 @@ impl World {
             self.expect(expected, told);
             match look {
                 Look::Waits { parked, until } => self.shadow.stays(&waiter, (parked, until), self.now),
-                Look::Granted { ids, binds } => match told.pop_front() {
-                    Some(Told::Granted(to, grant)) if to == id => {
-                        self.shadow.stops_waiting(id);
-                        let has_left = self.left.remove(&id);
-                        self.trace.met(match (has_left, waiter.parked) {
-                            (true, _) => "a lease for one who left",
-                            (false, true) => "a lease for one who was parked",
-                            (false, false) => "a lease for one who waited for a verdict",
-                        });
-                        self.granted(grant, &waiter.ask, &ids, binds, has_left);
-                    }
-                    Some(Told::Refused(to, NoEndpoint::BudgetSpent)) if to == id => {
-                        assert!(ids.iter().any(|id| self.shadow.has_no_budget(&waiter.ask, id, self.now)));
-                        self.stops_waiting(id);
-                    }
-                    other => panic!("{id:?} could have had one of {ids:?}, but next came {other:?}"),
-                },
-                Look::Refused(why) => match told.pop_front() {
-                    Some(Told::Refused(to, really)) if to == id => {
-                        assert_eq!(really, why, "why {id:?} is refused");
-                        self.trace.met(match why {
-                            NoEndpoint::TooLate => "a waiter too late",
-                            _ => "a waiter refused",
-                        });
-                        self.stops_waiting(id);
-                    }
-                    other => panic!("{id:?} should be refused for {why:?}, but next came {other:?}"),
-                },
+                look @ (Look::Granted { .. } | Look::Refused(_)) => self.ends_waiting(&waiter, look, told),
             }
         }
     }
 
-    fn stops_waiting(&mut self, id: WaiterId) {
+    /// One who waits must be told this now.
+    fn ends_waiting(&mut self, waiter: &Waiter, look: Look, told: &mut VecDeque<Told>) {
+        let id = waiter.id;
         self.shadow.stops_waiting(id);
-        self.left.remove(&id);
+        let has_left = self.left.remove(&id);
+        match (look, told.pop_front()) {
+            (Look::Granted { ids, binds }, Some(Told::Granted(to, grant))) if to == id => {
+                self.trace.met(match (has_left, waiter.parked) {
+                    (true, _) => "a lease for one who left",
+                    (false, true) => "a lease for one who was parked",
+                    (false, false) => "a lease for one who waited for a verdict",
+                });
+                self.granted(grant, &waiter.ask, &ids, binds, has_left);
+            }
+            (Look::Granted { ids, .. }, Some(Told::Refused(to, NoEndpoint::BudgetSpent))) if to == id => {
+                assert!(ids.iter().any(|id| self.shadow.has_no_budget(&waiter.ask, id, self.now)));
+            }
+            (Look::Refused(why), Some(Told::Refused(to, really))) if to == id => {
+                assert_eq!(really, why, "why {id:?} is refused");
+                let is_too_late = self.now >= waiter.ask.deadline;
+                self.trace.met(match why {
+                    NoEndpoint::TooLate => "a waiter too late",
+                    NoEndpoint::Stopping => "a waiter refused because it stops",
+                    NoEndpoint::Isolated { .. } | NoEndpoint::Cooling { .. } if is_too_late => {
+                        "a waiter told what it has waited for until its deadline"
+                    }
+                    _ => "a waiter refused",
+                });
+            }
+            (look, other) => panic!("for {id:?} there should be {look:?}, but next came {other:?}"),
+        }
+    }
+
+    /// The gateway stops: whoever is parked is refused, and nobody is parked from now on.
+    pub(crate) fn stop_parking(&mut self) {
+        self.trace.note("the gateway stops");
+        let mut effects = Outputs::new();
+        self.core.stop_parking(self.now, &mut effects);
+        let (followed, mut told) = self.sort_out(effects);
+        for waiter in self.shadow.stop_parking() {
+            self.ends_waiting(&waiter, Look::Refused(NoEndpoint::Stopping), &mut told);
+        }
+        self.look_at_waiters(&mut told);
+        assert!(told.is_empty(), "those who wait were told {told:?}");
+        assert_eq!(followed, Followed::default());
     }
 
     /// What a look has led to besides its own answer.
     pub(crate) fn expect(&mut self, expected: Vec<Expected>, told: &mut VecDeque<Told>) {
         for expected in expected {
-            match (expected, told.pop_front()) {
-                (Expected::Hastened(mut ids), Some(Told::Hastened(wanted))) => {
+            match expected {
+                Expected::Hastened(mut ids) => {
+                    let Some(Told::Hastened(wanted)) = told.pop_front() else { panic!("{ids:?} were not hastened") };
                     assert!(wanted.iter().all(|(id, epoch)| self.shadow.may_have_epoch(id, *epoch)), "{wanted:?}");
                     let mut really: Vec<_> = wanted.iter().map(|(id, _)| id.clone()).collect();
                     ids.sort();
@@ -146,12 +169,13 @@ impl World {
                     self.trace.met("a hastened verification");
                     self.to_verifier.push_back(ToVerifier::Hasten(wanted));
                 }
-                (Expected::GivesUpItsPlace(id, why), Some(Told::Refused(really, why_really))) => {
-                    assert_eq!((really, why_really), (id, why), "who gives up a place");
-                    self.trace.met("a place given up for another client");
-                    self.left.remove(&id);
+                Expected::GivesUpItsPlace(waiter, look) => {
+                    self.trace.met(match look {
+                        Look::Granted { .. } => "a place given up for another endpoint",
+                        Look::Waits { .. } | Look::Refused(_) => "a place given up for another client",
+                    });
+                    self.ends_waiting(&waiter, look, told);
                 }
-                (expected, other) => panic!("expected {expected:?}, but next came {other:?}"),
             }
         }
     }

@@ -74,6 +74,7 @@ impl World {
             NoEndpoint::SwitchedOff { .. } => "refused while all are switched off",
             NoEndpoint::PathUnserved | NoEndpoint::ModelUnserved => "refused what nobody serves",
             NoEndpoint::BudgetSpent | NoEndpoint::Poisoned | NoEndpoint::TooLate => "refused at once",
+            NoEndpoint::Stopping => "refused because it stops",
         });
         if has_its_share {
             self.trace.met("refused with a client's share of the places taken");
@@ -129,7 +130,12 @@ impl World {
         if settled.isolated {
             self.trace.met("one that was overloaded for too long");
         }
-        let expected = Followed { observed: usize::from(settled.observed), isolated, ..Followed::default() };
+        let expected = Followed {
+            observed: usize::from(settled.observed),
+            announced: Vec::from_iter(settled.announced),
+            isolated,
+            ..Followed::default()
+        };
         assert_eq!(self.carry_out(effects, settled.looks), expected, "after {outcome:?}");
         assert_eq!(self.core.awaits_verdict(ticket.serial), self.shadow.awaits(ticket.serial));
         if let Outcome::Failure(kind) = outcome {

@@ -21,6 +21,7 @@ use qcc_gateway::domain::time::Moment;
 
 use opinions::Opinions;
 use plain::{Place, Plain, Quarantine};
+pub(crate) use rests::Announced;
 use rests::{Leads, Rests};
 pub(crate) use search::Finding;
 pub(crate) use waiters::{Expected, Look, Waiter};
@@ -52,6 +53,8 @@ struct Told {
 pub(crate) struct Settled {
     pub(crate) observed: bool,
     pub(crate) isolated: bool,
+    /// What is announced of a cooldown, if anything.
+    pub(crate) announced: Option<Announced>,
     /// How often those who wait must be looked at.
     pub(crate) looks: usize,
 }
@@ -75,6 +78,8 @@ pub(crate) struct Shadow {
     waiters: Vec<Waiter>,
     /// First turns, and further retries, with when they were.
     turns: Vec<(Moment, bool)>,
+    /// The gateway is stopping: nobody is parked any more.
+    stopping: bool,
 }
 
 impl Shadow {
@@ -94,6 +99,7 @@ impl Shadow {
             hastened: BTreeSet::new(),
             waiters: Vec::new(),
             turns: Vec::new(),
+            stopping: false,
         }
     }
 
@@ -203,7 +209,10 @@ impl Shadow {
     pub(crate) fn settle(&mut self, ticket: &Ticket, report: &Report, model: &rests::Model, now: Moment) -> Settled {
         let mut settled = Settled::default();
         let Some(lease) = self.open.remove(&ticket.serial) else { return settled };
-        settled.looks = 1;
+        // Only where there may be room now, or less than before, is it of use to who waits.
+        let plain = self.endpoints.get(&ticket.endpoint);
+        let may_make_room = plain.is_some_and(|plain| plain.definition.max_in_flight.is_some());
+        settled.looks = usize::from(may_make_room || report.throttle.is_some());
         let bond = lease.origin.session().and_then(|session| self.sessions.get_mut(&session));
         if let Some(bond) = bond.filter(|bond| bond.endpoint == ticket.endpoint) {
             bond.used = now;
@@ -231,10 +240,14 @@ impl Shadow {
                 let Some(throttle) = report.throttle else { return settled };
                 let rests = self.rests.entry(ticket.endpoint.clone()).or_default();
                 let whose = (lease.origin, lease.since);
-                if rests.throttle(model, throttle, whose, now, &self.policy.cooling) == Leads::Isolates {
-                    self.isolate(&ticket.endpoint, Reason::Overloaded, now);
-                    settled.isolated = true;
-                    settled.looks = 2;
+                match rests.throttle(model, throttle, whose, now, &self.policy.cooling) {
+                    Leads::Nowhere => {}
+                    Leads::Rests(announced) => settled.announced = announced,
+                    Leads::Isolates => {
+                        self.isolate(&ticket.endpoint, Reason::Overloaded, now);
+                        settled.isolated = true;
+                        settled.looks = 2;
+                    }
                 }
             }
         }

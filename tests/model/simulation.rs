@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::chance;
 use super::steps::Step;
 use super::trace::Trace;
 use super::world::World;
@@ -11,7 +12,7 @@ const SEEDS: u64 = 1_000;
 const STEPS: u64 = 400;
 
 /// What the default runs must have met, each thirty times at least: else they would show nothing.
-const SITUATIONS: [&str; 52] = [
+const SITUATIONS: [&str; 56] = [
     "a conversation broken off",
     "a cooldown",
     "a doubted isolation",
@@ -24,6 +25,7 @@ const SITUATIONS: [&str; 52] = [
     "a lease for one who was parked",
     "a parked request",
     "a place given up for another client",
+    "a place given up for another endpoint",
     "a poisoned request",
     "a proof of an older epoch",
     "a proof that restores",
@@ -37,6 +39,8 @@ const SITUATIONS: [&str; 52] = [
     "a verdict that keeps",
     "a wait for a verdict",
     "a waiter refused",
+    "a waiter refused because it stops",
+    "a waiter told what it has waited for until its deadline",
     "a waiter too late",
     "a window that is still used up",
     "an admin's isolation",
@@ -56,6 +60,7 @@ const SITUATIONS: [&str; 52] = [
     "one who left while it waited",
     "refused after all were tried",
     "refused at once",
+    "refused because it stops",
     "refused until the operator acts",
     "refused what nobody serves",
     "refused while all are full",
@@ -80,8 +85,14 @@ fn run(seed: u64, steps: u64) -> Trace {
         weights[index] = [0, 1, 20, 60][world.rng.usize(..4)];
     }
     let total: u32 = weights.iter().sum();
-    for _ in 0..steps {
+    // Some gateways are stopped, near the end of an uncut run.
+    let stops_at = chance::one_in(&mut world.rng, 4).then(|| STEPS - world.rng.u64(..STEPS / 8));
+    for step in 0..steps {
         world.trace.begin_step();
+        if Some(step) == stops_at {
+            world.stop_parking();
+            world.check();
+        }
         let mut lot = world.rng.u32(..total);
         let chosen = weights.iter().position(|weight| {
             let hit = lot < *weight;

@@ -203,10 +203,10 @@ impl World {
             }
             News::Unfit { id, epoch, error } => {
                 self.core.unfit(&id, epoch, error, self.now, &mut effects);
-                let (was_asked, reason) = self.shadow.unfit(&id, epoch, self.now);
-                looks = usize::from(was_asked);
-                self.trace.met(if reason.is_some() { "one that is unfit" } else { "an unfit one of an older epoch" });
-                isolated.extend(reason.map(|_| id));
+                let is_isolated = self.shadow.unfit(&id, epoch, self.now);
+                looks = usize::from(is_isolated);
+                self.trace.met(if is_isolated { "one that is unfit" } else { "an unfit one of an older epoch" });
+                isolated.extend(is_isolated.then_some(id));
             }
             News::StillFailing { id, epoch, began, next } => {
                 self.core.still_failing(&id, epoch, began, next, self.now, &mut effects);

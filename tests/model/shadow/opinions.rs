@@ -47,9 +47,7 @@ impl Opinions {
     }
 
     fn poison(&mut self, request: Fingerprint, now: Moment) {
-        if !self.is_poisoned(request, now) {
-            self.poisoned.push((request, now));
-        }
+        self.poisoned.push((request, now));
     }
 
     pub(super) fn is_poisoned(&self, request: Fingerprint, now: Moment) -> bool {
@@ -143,18 +141,17 @@ impl Shadow {
         returns_early && self.rests.get_mut(id).is_some_and(|rests| rests.return_early(now, &policy))
     }
 
-    /// An endpoint has failed its second opinion. Tells whether anybody had asked for it, and why it must be isolated.
-    pub(crate) fn unfit(&mut self, id: &EndpointId, epoch: Epoch, now: Moment) -> (bool, Option<Reason>) {
-        if self.opinions.asked.get(id).is_none_or(|asked| asked.epoch != epoch) {
-            return (false, None);
-        }
-        let Some(Asked { reason, .. }) = self.opinions.asked.remove(id) else { return (false, None) };
+    /// An endpoint has failed its second opinion. Tells whether it must be isolated: not where nobody has asked in this epoch.
+    pub(crate) fn unfit(&mut self, id: &EndpointId, epoch: Epoch, now: Moment) -> bool {
+        let asked = self.opinions.asked.get(id).filter(|asked| asked.epoch == epoch);
+        let Some(reason) = asked.map(|asked| asked.reason) else { return false };
+        self.opinions.asked.remove(id);
         if !self.is_home_in(id, epoch) {
-            return (true, None);
+            return false;
         }
         self.told.insert(id.clone(), Told { epoch, began: now, next: now });
         self.isolate(id, reason, now);
-        (true, Some(reason))
+        true
     }
 
     /// Why an endpoint's opinion is asked for, if it is.

@@ -38,16 +38,23 @@ impl Line {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Leads {
     Nowhere,
-    Rests,
+    Rests(Option<Announced>),
     Isolates,
+}
+
+/// What is told of a cooldown when it begins, and again when it has grown into a used-up window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Announced {
+    Cooldown,
+    UsedUpWindow,
 }
 
 /// The cooldowns of one endpoint.
 #[derive(Default)]
 pub(crate) struct Rests {
     lines: BTreeMap<Model, Line>,
-    /// The overloads since the last success, whichever the model.
-    overloaded: Vec<Moment>,
+    /// The overloads since the last success, whichever the model: when they came, and until when one rested for them.
+    overloaded: Vec<(Moment, Moment)>,
 }
 
 impl Rests {
@@ -60,22 +67,23 @@ impl Rests {
         policy: &CoolingPolicy,
     ) -> Leads {
         if let Throttle::Overload(_) = throttle {
-            if self.overloaded.last().is_some_and(|latest| now.since(*latest) >= policy.isolate_after) {
+            // While it rests nobody asks, so the silence begins when the rest ends.
+            let silent_since = self.overloaded.iter().map(|(_, until)| *until).max();
+            if silent_since.is_some_and(|since| now.since(since) >= policy.isolate_after) {
                 self.overloaded.clear();
             }
-            self.overloaded.push(now);
-            if now.since(self.overloaded[0]) >= policy.isolate_after {
+            let first = self.overloaded.first().map_or(now, |(at, _)| *at);
+            if now.since(first) >= policy.isolate_after {
                 return Leads::Isolates;
             }
         }
+        let was_used_up = self.now(model, now).is_some_and(|cooldown| is_exhausted(&cooldown, policy));
         let line = self.lines.entry(model.clone()).or_default();
         // Whoever asked before the latest rest was announced brings no news of its own.
         let is_news = |cooldown: Option<Cooldown>| cooldown.is_none_or(|cooldown| cooldown.since <= began);
-        match throttle {
-            Throttle::Named(time) => {
-                let time = time.clamp(Duration::from_millis(500), Duration::from_hours(8 * 24));
-                rest(&mut line.limit, time, now, CooldownReason::RateLimit);
-            }
+        let believed = |time: Duration| time.clamp(Duration::from_millis(500), Duration::from_hours(8 * 24));
+        let cooldown = match throttle {
+            Throttle::Named(time) => rest(&mut line.limit, believed(time), now, CooldownReason::RateLimit),
             Throttle::Unnamed => {
                 let rests = line.limit.is_some_and(|limit| limit.until > now);
                 let of_another = line
@@ -87,16 +95,21 @@ impl Rests {
                 }
                 let time = doubled(policy.default_cooldown, line.limits, Duration::from_mins(1));
                 line.limits += u32::from(is_news(line.limit));
-                rest(&mut line.limit, time, now, CooldownReason::RateLimit);
+                rest(&mut line.limit, time, now, CooldownReason::RateLimit)
             }
             Throttle::Overload(named) => {
                 line.overloads += u32::from(is_news(line.overload));
                 let own = doubled(policy.overload_cooldown, line.overloads.saturating_sub(1), policy.overload_max);
-                let time = named.filter(|named| *named > Duration::ZERO).unwrap_or(own);
-                rest(&mut line.overload, time.min(Duration::from_hours(8 * 24)), now, CooldownReason::Overload);
+                let time = named.filter(|named| *named > Duration::ZERO).map_or(own, believed);
+                let cooldown = rest(&mut line.overload, time, now, CooldownReason::Overload);
+                self.overloaded.push((now, cooldown.until));
+                cooldown
             }
-        }
-        Leads::Rests
+        };
+        let is_used_up = is_exhausted(&cooldown, policy);
+        let is_news = cooldown.since == now || (is_used_up && !was_used_up);
+        let announced = if is_used_up { Announced::UsedUpWindow } else { Announced::Cooldown };
+        Leads::Rests(is_news.then_some(announced))
     }
 
     /// What grew starts anew; what was announced still holds.
@@ -155,10 +168,13 @@ fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
 }
 
 /// A rest that runs is lengthened, never shortened; else a new one begins.
-fn rest(slot: &mut Option<Cooldown>, time: Duration, now: Moment, reason: CooldownReason) {
+fn rest(slot: &mut Option<Cooldown>, time: Duration, now: Moment, reason: CooldownReason) -> Cooldown {
     let until = now + time;
-    match slot {
-        Some(running) if running.until > now => running.until = running.until.max(until),
-        _ => *slot = Some(Cooldown { since: now, until, reason }),
-    }
+    let running = slot.filter(|running| running.until > now);
+    let cooldown = match running {
+        Some(running) => Cooldown { until: running.until.max(until), ..running },
+        None => Cooldown { since: now, until, reason },
+    };
+    *slot = Some(cooldown);
+    cooldown
 }

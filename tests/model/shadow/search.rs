@@ -106,10 +106,11 @@ impl Shadow {
         (policy.enabled && ask.service != Service::Other && now.since(bond.used) < lasts).then_some(plain)
     }
 
-    /// Whether a session waits so long for its own endpoint: only where it was served before, for there is a cache.
-    fn is_worth_it(&self, ask: &Ask, wait: Duration) -> bool {
+    /// Whether a session waits so long for its own endpoint: only where it was served before, for there is a cache, and may
+    /// be sent again.
+    fn is_worth_it(&self, ask: &Ask, own: &Plain, wait: Duration) -> bool {
         let bond = ask.origin.session().and_then(|session| self.sessions.get(&session));
-        bond.is_some_and(|bond| bond.has_served) && wait <= self.policy.affinity.patience
+        bond.is_some_and(|bond| bond.has_served) && !is_spent(ask, own) && wait <= self.policy.affinity.patience
     }
 
     /// Which endpoint is the session's own at this moment. It may lapse by the clock alone, or come by another request of
@@ -136,7 +137,7 @@ impl Shadow {
                 _ if !fits(&own.definition, ask) => binds = false,
                 State::Free => return Finding::OneOf { ids: vec![id], binds },
                 State::Held => return Finding::Held,
-                State::Rests(rest) if patient && self.is_worth_it(ask, rest.until.since(since)) => {
+                State::Rests(rest) if patient && self.is_worth_it(ask, own, rest.until.since(since)) => {
                     return Finding::Patience(rest.until);
                 }
                 State::Full => binds = false,
@@ -180,15 +181,19 @@ impl Shadow {
             .any(|plain| matches!(self.state(plain, &untried, false, now), State::Free | State::Held | State::Full))
     }
 
-    fn nothing(&self, ask: &Ask, now: Moment) -> Nothing {
+    pub(super) fn nothing(&self, ask: &Ask, now: Moment) -> Nothing {
+        // To its own sessions a drained endpoint is one like any other.
+        let own = self.own_id(ask, now);
+        let state = |plain: &Plain| self.state(plain, ask, own.as_ref() == Some(&plain.definition.id), now);
         let serves_path: Vec<&Plain> =
             self.endpoints.values().filter(|plain| serves_path(&plain.definition, ask)).collect();
         let fit = serves_path.iter().copied().filter(|plain| fits(&plain.definition, ask));
-        let states: Vec<(&Plain, State)> = fit.map(|plain| (plain, self.state(plain, ask, false, now))).collect();
+        let states: Vec<(&Plain, State)> = fit.map(|plain| (plain, state(plain))).collect();
         let count = |wanted: &[State]| states.iter().filter(|(_, state)| wanted.contains(state)).count();
         let tried = count(&[State::Tried]);
         let full = count(&[State::Full, State::Held, State::Free]);
         let any_usable = tried + full > 0;
+        let may_be_repeated = states.iter().any(|(plain, state)| *state == State::Tried && !is_spent(ask, plain));
         let mut resting: Vec<Cooldown> = Vec::new();
         resting.extend(states.iter().filter_map(|(_, state)| match state {
             State::Rests(rest) => Some(*rest),
@@ -220,7 +225,8 @@ impl Shadow {
                 total: resting.len(),
                 soonest: soonest.until.since(now),
                 overloaded: resting.iter().any(|rest| rest.reason == CooldownReason::Overload),
-                exhausted: is_exhausted(soonest, &self.policy.cooling),
+                exhausted: is_exhausted(soonest, &self.policy.cooling)
+                    && soonest.until.since(now) > self.policy.cooling.exhausted_after,
             }
         } else if !states.is_empty() {
             NoEndpoint::SwitchedOff { total: states.len() }
@@ -231,7 +237,8 @@ impl Shadow {
         };
         let wanted = mendable.iter().filter(|plain| !any_usable && now < self.scheduled(plain));
         let wanted = wanted.map(|plain| plain.definition.id.clone()).filter(|id| !self.hastened.contains(id)).collect();
-        Nothing { why, wait: wait(ask, now, &resting, full > 0, back), wanted }
+        let may_come = full > 0 || back.is_some_and(|back| Some(back) < parked_until(ask));
+        Nothing { why, wait: wait(ask, now, &resting, may_come, may_be_repeated), wanted }
     }
 
     /// When the verification of an isolated endpoint is due by itself.
@@ -250,18 +257,29 @@ impl Shadow {
     }
 }
 
-/// Until when a request that found nothing may wait: for the end of an overload to its deadline, for all else as long
-/// as it may be parked. Whatever ends a rest before then is a reason to look.
-fn wait(ask: &Ask, now: Moment, resting: &[Cooldown], is_full: bool, back: Option<Moment>) -> Option<Moment> {
-    let Reach::Parked { until } = ask.reach else { return None };
-    let parked = until.min(ask.deadline);
+/// Until when a request may be parked, if it may be at all.
+fn parked_until(ask: &Ask) -> Option<Moment> {
+    match ask.reach {
+        Reach::Parked { until } => Some(until.min(ask.deadline)),
+        Reach::Fresh | Reach::Again => None,
+    }
+}
+
+/// Whether the request has been sent to this endpoint as often as it may be.
+fn is_spent(ask: &Ask, plain: &Plain) -> bool {
+    ask.tried.iter().any(|tried| tried.spent && tried.endpoint == plain.definition.id)
+}
+
+/// Until when a request that found nothing may wait: for the end of an overload to its deadline where nothing is left that
+/// it could repeat, for all else as long as it may be parked. Whatever ends a rest before then is a reason to look.
+fn wait(ask: &Ask, now: Moment, resting: &[Cooldown], may_come: bool, may_be_repeated: bool) -> Option<Moment> {
+    let parked = parked_until(ask)?;
     let in_time = |rest: &&Cooldown| match rest.reason {
-        CooldownReason::Overload => rest.until < ask.deadline,
-        CooldownReason::RateLimit => rest.until < parked,
+        CooldownReason::Overload if !may_be_repeated => rest.until < ask.deadline,
+        CooldownReason::Overload | CooldownReason::RateLimit => rest.until < parked,
     };
     let ends = resting.iter().filter(in_time).map(|rest| rest.until);
-    let may_come = now < parked && (is_full || back.is_some_and(|back| back < parked));
-    let until = ends.chain(may_come.then_some(parked)).min()?;
+    let until = ends.chain((now < parked && may_come).then_some(parked)).min()?;
     Some(resting.iter().map(|rest| rest.until).fold(until, Moment::min))
 }
 

@@ -13,7 +13,7 @@ use super::{Bond, Finding, Open, Shadow};
 const BUDGET_WINDOW: u64 = 10;
 
 /// A request that waits.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Waiter {
     pub(crate) id: WaiterId,
     pub(crate) ask: Ask,
@@ -43,10 +43,11 @@ pub(crate) enum Waits {
 }
 
 /// What must be told to others on the way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Expected {
     Hastened(Vec<EndpointId>),
-    GivesUpItsPlace(WaiterId, NoEndpoint),
+    /// For a refusal, or for another endpoint than the one that it was waiting for.
+    GivesUpItsPlace(Waiter, Look),
 }
 
 enum PlaceToWait {
@@ -107,7 +108,7 @@ impl Shadow {
     ) -> (Vec<Expected>, Look) {
         let has_place = was_parked == Some(true);
         let mut expected = Vec::new();
-        let mut finding = self.find(ask, since, true, now);
+        let mut finding = self.find(ask, since, !self.stopping, now);
         if matches!(finding, Finding::Patience(_)) && !has_place && !self.takes_place(ask, now, &mut expected) {
             finding = self.find(ask, since, false, now);
         }
@@ -115,14 +116,16 @@ impl Shadow {
             Finding::OneOf { ids, binds } => Look::Granted { ids, binds },
             Finding::Held => Look::Waits { parked: has_place, until: Waits::ForAVerdict },
             Finding::Patience(_) => Look::Waits { parked: true, until: Waits::ForTheClock },
-            Finding::TooLate => Look::Refused(NoEndpoint::TooLate),
+            Finding::TooLate => Look::Refused(self.too_late(ask, now)),
             Finding::Nothing(nothing) => {
                 if !nothing.wanted.is_empty() {
                     self.hastened.extend(nothing.wanted.iter().cloned());
                     expected.push(Expected::Hastened(nothing.wanted));
                 }
                 let may_wait = nothing.wait.is_some();
-                if may_wait && (has_place || self.takes_place(ask, now, &mut expected)) {
+                if may_wait && self.stopping {
+                    Look::Refused(NoEndpoint::Stopping)
+                } else if may_wait && (has_place || self.takes_place(ask, now, &mut expected)) {
                     Look::Waits { parked: true, until: Waits::ForTheClock }
                 } else {
                     Look::Refused(nothing.why)
@@ -130,6 +133,19 @@ impl Shadow {
             }
         };
         (expected, look)
+    }
+
+    /// Whoever has waited in vain until its deadline for what is isolated or rests is told so.
+    fn too_late(&self, ask: &Ask, now: Moment) -> NoEndpoint {
+        let why = self.nothing(ask, now).why;
+        let is_what_it_waited_for = matches!(why, NoEndpoint::Isolated { .. } | NoEndpoint::Cooling { .. });
+        if is_what_it_waited_for { why } else { NoEndpoint::TooLate }
+    }
+
+    /// The gateway stops. Whoever is parked must be told so, in the order in which they came.
+    pub(crate) fn stop_parking(&mut self) -> Vec<Waiter> {
+        self.stopping = true;
+        self.waiters.iter().filter(|waiter| waiter.parked).cloned().collect()
     }
 
     /// Whether a wait at this moment leads anywhere: what a waiter's place stands on.
@@ -156,11 +172,12 @@ impl Shadow {
             PlaceToWait::InPlaceOf(id) => {
                 let index = self.waiters.iter().position(|waiter| waiter.id == id).unwrap();
                 let waiter = self.waiters.remove(index);
-                let why = match self.find(&waiter.ask, waiter.since, false, now) {
-                    Finding::Nothing(nothing) => nothing.why,
-                    _ => NoEndpoint::TooLate,
+                let look = match self.find(&waiter.ask, waiter.since, false, now) {
+                    Finding::OneOf { ids, binds } => Look::Granted { ids, binds },
+                    Finding::Nothing(nothing) => Look::Refused(nothing.why),
+                    Finding::Held | Finding::Patience(_) | Finding::TooLate => Look::Refused(NoEndpoint::TooLate),
                 };
-                expected.push(Expected::GivesUpItsPlace(id, why));
+                expected.push(Expected::GivesUpItsPlace(waiter, look));
                 true
             }
         }
@@ -209,7 +226,7 @@ impl Shadow {
         if is_further(ask, id) {
             self.turns.push((now, true));
         }
-        if let Some(session) = ask.origin.session().filter(|_| binds) {
+        if let Some(session) = ask.origin.session().filter(|_| binds && self.policy.affinity.enabled) {
             let before = self.sessions.get(&session).filter(|bond| bond.endpoint == *id);
             let has_served = before.is_some_and(|bond| bond.has_served);
             self.sessions.insert(session, Bond { endpoint: id.clone(), used: now, has_served });
@@ -227,7 +244,11 @@ impl Shadow {
 fn is_further(ask: &Ask, id: &EndpointId) -> bool {
     match ask.turn {
         Turn::First | Turn::Paced => false,
-        Turn::Second => ask.tried.iter().any(|tried| tried.endpoint == *id),
-        Turn::Further => true,
+        // Free is whatever goes elsewhere for the first time.
+        Turn::Second | Turn::Further => match &ask.tried[..] {
+            [] => false,
+            [only] => only.endpoint == *id,
+            _ => true,
+        },
     }
 }
