@@ -222,6 +222,7 @@ fn an_answer_of_several_choices_is_complete_when_each_is_finished() {
 /// Found with completions of several prompts, which have more choices than `n` says: one that was cut was closed as whole.
 #[test]
 fn an_answer_is_not_complete_while_a_choice_is_under_way() {
+    use Progress::{Complete, Content};
     let chunk = |index: u32, text: &str, finish_reason: &str| {
         format!(
             "data: {{\"choices\":[{{\"index\":{index},\"text\":\"{text}\",\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":{finish_reason}}}]}}\n\n"
@@ -232,7 +233,6 @@ fn an_answer_is_not_complete_while_a_choice_is_under_way() {
         [chunk(0, "a", "null"), chunk(1, "a", "null"), chunk(0, "", stop), chunk(1, "", stop), usage.to_owned()];
     let in_turn =
         [chunk(0, "a", "null"), chunk(0, "", stop), chunk(1, "a", "null"), chunk(1, "", stop), usage.to_owned()];
-    use Progress::{Complete, Content};
     for (format, events, expected) in [
         (Format::Completions, interleaved, [Content, Content, Content, Complete, Complete]),
         (Format::Completions, in_turn.clone(), [Content, Complete, Content, Complete, Complete]),
