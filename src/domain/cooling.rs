@@ -159,11 +159,12 @@ impl Cooling {
 
     /// Overloads that come again and again count from the first; after a long silence they count anew.
     fn is_overloaded_too_long(&mut self, now: Moment, policy: &CoolingPolicy) -> bool {
-        let since = match self.overloaded {
-            Some((since, latest)) if now.since(latest) < policy.isolate_after => since,
-            Some(_) | None => now,
+        let (since, latest) = match self.overloaded {
+            // Another model may rest for longer than this one will.
+            Some((since, latest)) if now.since(latest) < policy.isolate_after => (since, latest.max(now)),
+            Some(_) | None => (now, now),
         };
-        self.overloaded = Some((since, now));
+        self.overloaded = Some((since, latest));
         now.since(since) >= policy.isolate_after
     }
 
@@ -369,6 +370,19 @@ mod tests {
             cooling.throttle(None, long, from(1), at(now), at(now), &POLICY) == Throttled::TooLong
         };
         assert_eq!([0, 301].map(&mut overload), [false, true]);
+    }
+
+    /// Once wrong: a short rest of another model made the time of the long one a silence.
+    #[test]
+    fn a_short_overload_of_another_model_does_not_shorten_a_long_one() {
+        let mut cooling = Cooling::default();
+        let opus: Arc<str> = Arc::from("opus");
+        let mut overload = |model, named, now| {
+            let overload = Throttle::Overload(Some(Duration::from_secs(named)));
+            cooling.throttle(model, overload, from(1), at(now), at(now), &POLICY) == Throttled::TooLong
+        };
+        assert!(!overload(Some(&opus), 300, 0) && !overload(None, 2, 10));
+        assert!(overload(Some(&opus), 2, 301));
     }
 
     #[test]

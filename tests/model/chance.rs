@@ -156,6 +156,21 @@ pub(crate) fn ask(rng: &mut Rng, now: Moment, known: &[(EndpointId, Epoch)]) -> 
     }
 }
 
+/// The first attempt of this request, for a client's only session, with time to wait.
+pub(crate) fn sessions_first(ask: &Ask, client: &str, now: Moment) -> Ask {
+    let client = ClientId::new(client).unwrap();
+    Ask {
+        profile: ProfileId::default(),
+        service: Service::Llm(Protocol::Anthropic),
+        origin: Origin::Session(SessionKey::new(Some(&client), Protocol::Anthropic, "x")),
+        client: Some(client),
+        turn: Turn::First,
+        reach: Reach::Parked { until: now + Duration::from_secs(10) },
+        deadline: now + Duration::from_secs(60),
+        ..ask.clone()
+    }
+}
+
 fn model(rng: &mut Rng) -> Option<Arc<str>> {
     [None, None, Some("claude-x"), Some("claude-x"), Some("gpt-x")][rng.usize(..5)].map(Into::into)
 }

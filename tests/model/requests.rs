@@ -1,7 +1,10 @@
 //! What workers do: they ask for leases, write, settle, and doubt in the end.
 
+use std::time::Duration;
+
 use qcc_gateway::domain::outcome::{Outcome, Report};
 use qcc_gateway::domain::registry::{Acquired, Ask, NoEndpoint, Outputs, Settlement, Turn};
+use qcc_gateway::domain::throttle::Throttle;
 
 use super::chance::{self, Weather, pick};
 use super::effects::Followed;
@@ -16,6 +19,39 @@ impl World {
         let known: Vec<_> =
             chance::all_ids().filter_map(|id| self.shadow.known(&id).map(|(epoch, _)| (id, epoch))).collect();
         let ask = chance::ask(&mut self.rng, self.now, &known);
+        self.asks(ask);
+    }
+
+    /// Two sessions have been served; then the limit of the one's endpoint is used up for a moment, and it asks for more than
+    /// its share of the places, so that the other one may find none.
+    pub(crate) fn crowd(&mut self) {
+        let ask = chance::ask(&mut self.rng, self.now, &[]);
+        let of = |client| chance::sessions_first(&ask, client, self.now);
+        let (crowd, other) = (of("alice"), of("bob"));
+        let limit = Some(Throttle::Named(Duration::from_secs(self.rng.u64(1..6))));
+        let is_limited = Report { throttle: limit, ..Report::of(Outcome::Neutral) };
+        let is_served = || Report::of(Outcome::Success);
+        for (ask, report) in [(&other, is_served()), (&crowd, is_served()), (&crowd, is_limited)] {
+            let before = self.leases.len();
+            self.asks(ask.clone());
+            self.check();
+            // Its own is the latest: those who waited for this moment were served before.
+            if self.leases.len() > before
+                && let Some(mut lease) = self.leases.pop()
+            {
+                lease.written_at = Some(self.core.epochs().newest());
+                self.settle(lease, report);
+                self.check();
+            }
+        }
+        for _ in 0..self.rng.u32(2..6) {
+            self.asks(crowd.clone());
+            self.check();
+        }
+        self.asks(other);
+    }
+
+    fn asks(&mut self, ask: Ask) {
         self.forget_who_left();
         let is_due = self.core.next_wake().is_some_and(|wake| wake <= self.now);
         let mut effects = Outputs::new();

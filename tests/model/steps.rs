@@ -18,6 +18,7 @@ pub(crate) const LOST: u32 = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Acquire,
+    Crowd,
     Write,
     Settle,
     SettleAgain,
@@ -45,8 +46,9 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::Acquire,
+        Self::Crowd,
         Self::Write,
         Self::Settle,
         Self::SettleAgain,
@@ -86,9 +88,12 @@ impl Step {
             Self::RegistryTick | Self::Doubt => 4,
             Self::SettingsChange => 3,
             Self::SettleAgain | Self::Reset | Self::WaiterLeaves | Self::OldNews | Self::NearTheAlarm => 2,
-            Self::StrayVerdict | Self::StrayProof | Self::AdminIsolates | Self::AdminSwitches | Self::AdminVerifies => {
-                1
-            }
+            Self::Crowd
+            | Self::StrayVerdict
+            | Self::StrayProof
+            | Self::AdminIsolates
+            | Self::AdminSwitches
+            | Self::AdminVerifies => 1,
         }
     }
 }
@@ -97,6 +102,7 @@ impl World {
     pub(crate) fn step(&mut self, step: Step) {
         match step {
             Step::Acquire => self.acquire(),
+            Step::Crowd => self.crowd(),
             Step::Write => self.write(),
             Step::Settle => {
                 let report = chance::report(&mut self.rng, self.weather);

@@ -109,14 +109,19 @@ impl Shadow {
     /// Whether a session waits so long for its own endpoint: only where it was served before, for there is a cache, and may
     /// be sent again.
     fn is_worth_it(&self, ask: &Ask, own: &Plain, wait: Duration) -> bool {
-        let bond = ask.origin.session().and_then(|session| self.sessions.get(&session));
-        bond.is_some_and(|bond| bond.has_served) && !is_spent(ask, own) && wait <= self.policy.affinity.patience
+        self.has_served(ask) && !is_spent(ask, own) && wait <= self.policy.affinity.patience
     }
 
-    /// Which endpoint is the session's own at this moment. It may lapse by the clock alone, or come by another request of
-    /// the session; those who wait are not told of that.
-    pub(crate) fn own_id(&self, ask: &Ask, now: Moment) -> Option<EndpointId> {
-        self.own(ask, now).map(|own| own.definition.id.clone())
+    /// Which endpoint is the session's own at this moment, and whether it has served it. It may lapse by the clock alone, or
+    /// come by another request of the session; those who wait are not told of that.
+    pub(crate) fn own_and_served(&self, ask: &Ask, now: Moment) -> Option<(EndpointId, bool)> {
+        let own = self.own(ask, now)?.definition.id.clone();
+        Some((own, self.has_served(ask)))
+    }
+
+    fn has_served(&self, ask: &Ask) -> bool {
+        let bond = ask.origin.session().and_then(|session| self.sessions.get(&session));
+        bond.is_some_and(|bond| bond.has_served)
     }
 
     /// The endpoint that a session must get whenever it is free.
@@ -183,8 +188,8 @@ impl Shadow {
 
     pub(super) fn nothing(&self, ask: &Ask, now: Moment) -> Nothing {
         // To its own sessions a drained endpoint is one like any other.
-        let own = self.own_id(ask, now);
-        let state = |plain: &Plain| self.state(plain, ask, own.as_ref() == Some(&plain.definition.id), now);
+        let own = self.own(ask, now).map(|own| &own.definition.id);
+        let state = |plain: &Plain| self.state(plain, ask, own == Some(&plain.definition.id), now);
         let serves_path: Vec<&Plain> =
             self.endpoints.values().filter(|plain| serves_path(&plain.definition, ask)).collect();
         let fit = serves_path.iter().copied().filter(|plain| fits(&plain.definition, ask));

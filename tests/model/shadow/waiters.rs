@@ -20,8 +20,8 @@ pub(crate) struct Waiter {
     pub(crate) since: Moment,
     /// Whether it takes a place; else it waits for a verdict, which takes none.
     pub(crate) parked: bool,
-    /// Its session's own endpoint when it was last looked at.
-    pub(crate) own: Option<EndpointId>,
+    /// Its session's own endpoint when it was last looked at, and whether that had served it.
+    pub(crate) own: Option<(EndpointId, bool)>,
     pub(crate) looked_at: Moment,
     pub(crate) until: Waits,
 }
@@ -44,6 +44,7 @@ pub(crate) enum Waits {
 
 /// What must be told to others on the way.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(crate) enum Expected {
     Hastened(Vec<EndpointId>),
     /// For a refusal, or for another endpoint than the one that it was waiting for.
@@ -75,7 +76,7 @@ impl Shadow {
     }
 
     pub(crate) fn begins_to_wait(&mut self, id: WaiterId, ask: Ask, (parked, until): (bool, Waits), now: Moment) {
-        let own = self.own_id(&ask, now);
+        let own = self.own_and_served(&ask, now);
         self.waiters.push(Waiter { id, ask, since: now, parked, own, looked_at: now, until });
     }
 
@@ -85,7 +86,7 @@ impl Shadow {
 
     /// It was looked at, and waits on.
     pub(crate) fn stays(&mut self, waiter: &Waiter, (parked, until): (bool, Waits), now: Moment) {
-        let own = self.own_id(&waiter.ask, now);
+        let own = self.own_and_served(&waiter.ask, now);
         for waiter in self.waiters.iter_mut().filter(|other| other.id == waiter.id) {
             (waiter.parked, waiter.until) = (parked, until);
             (waiter.own, waiter.looked_at) = (own.clone(), now);
@@ -150,7 +151,9 @@ impl Shadow {
 
     /// Whether a wait at this moment leads anywhere: what a waiter's place stands on.
     pub(crate) fn may_wait(&self, waiter: &Waiter, now: Moment) -> bool {
-        if self.own_id(&waiter.ask, now) != waiter.own {
+        // A bond that had lapsed when it was looked at may have been renewed, and have lapsed again since.
+        let has_changed = |at| self.own_and_served(&waiter.ask, at) != waiter.own;
+        if has_changed(now) || has_changed(waiter.looked_at) {
             return true;
         }
         let now = match waiter.until {
