@@ -97,7 +97,8 @@ impl World {
     /// All who wait are looked at, first come first served: whoever can be served is, whoever has nothing to wait for any
     /// more is refused, and nobody else is told anything.
     pub(crate) fn look_at_waiters(&mut self, told: &mut VecDeque<Told>) {
-        for Waiter { id, .. } in self.shadow.waiters().to_vec() {
+        let ids: Vec<WaiterId> = self.shadow.waiters().iter().map(|waiter| waiter.id).collect();
+        for id in ids {
             let Some(waiter) = self.shadow.waiters().iter().find(|waiter| waiter.id == id).cloned() else { continue };
             let (expected, look) = self.shadow.look(&waiter.ask, waiter.since, Some(waiter.parked), self.now);
             self.expect(expected, told);

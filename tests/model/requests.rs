@@ -34,19 +34,16 @@ impl World {
         for (ask, report) in [(&other, is_served()), (&crowd, is_served()), (&crowd, is_limited)] {
             let before = self.leases.len();
             self.asks(ask.clone());
-            self.check();
             // Its own is the latest: those who waited for this moment were served before.
             if self.leases.len() > before
                 && let Some(mut lease) = self.leases.pop()
             {
                 lease.written_at = Some(self.core.epochs().newest());
                 self.settle(lease, report);
-                self.check();
             }
         }
         for _ in 0..self.rng.u32(2..6) {
             self.asks(crowd.clone());
-            self.check();
         }
         self.asks(other);
     }

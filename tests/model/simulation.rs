@@ -7,9 +7,11 @@ use super::steps::Step;
 use super::trace::Trace;
 use super::world::World;
 
-/// As many as take some ten seconds without optimisation.
+/// As many as take some ten seconds on two cores, without optimisation.
 const SEEDS: u64 = 1_000;
 const STEPS: u64 = 400;
+/// The seeds are shared out among so many.
+const THREADS: usize = 2;
 
 /// What the default runs must have met, each thirty times at least: else they would show nothing.
 const SITUATIONS: [&str; 56] = [
@@ -82,7 +84,9 @@ fn run(seed: u64, steps: u64) -> Trace {
     let mut weights = Step::ALL.map(Step::usual_weight);
     for _ in 0..world.rng.u32(..6) {
         let index = world.rng.usize(..weights.len());
-        weights[index] = [0, 1, 20, 60][world.rng.usize(..4)];
+        // A crowd is many steps in one.
+        let most = if Step::ALL[index] == Step::Crowd { 2 } else { 4 };
+        weights[index] = [0, 1, 20, 60][world.rng.usize(..most)];
     }
     let total: u32 = weights.iter().sum();
     // Some gateways are stopped, near the end of an uncut run.
@@ -106,6 +110,20 @@ fn run(seed: u64, steps: u64) -> Trace {
     world.trace
 }
 
+/// How often which situation was met.
+type Met = BTreeMap<&'static str, u32>;
+
+fn joined(mut all: Met, more: &Met) -> Met {
+    for (situation, times) in more {
+        *all.entry(*situation).or_default() += times;
+    }
+    all
+}
+
+fn run_all(seeds: impl Iterator<Item = u64>, steps: u64) -> Met {
+    seeds.fold(Met::new(), |all, seed| joined(all, run(seed, steps).all_met()))
+}
+
 #[test]
 fn the_promises_hold_in_every_order_of_events() {
     let steps = number("QCC_SIM_STEPS").unwrap_or(STEPS);
@@ -114,12 +132,14 @@ fn the_promises_hold_in_every_order_of_events() {
         return;
     }
     let seeds = number("QCC_SIM_SEEDS").unwrap_or(SEEDS);
-    let mut met: BTreeMap<&str, u32> = BTreeMap::new();
-    for seed in 0..seeds {
-        for (situation, times) in run(seed, steps).all_met() {
-            *met.entry(situation).or_default() += times;
-        }
-    }
+    let met = std::thread::scope(|scope| {
+        let share = |first: u64| move || run_all((first..seeds).step_by(THREADS), steps);
+        let threads: Vec<_> = (0..).take(THREADS).map(|first| scope.spawn(share(first))).collect();
+        threads.into_iter().fold(BTreeMap::new(), |all, thread| match thread.join() {
+            Ok(met) => joined(all, &met),
+            Err(failure) => std::panic::resume_unwind(failure),
+        })
+    });
     if seeds >= SEEDS && steps >= STEPS {
         let rare: Vec<_> = SITUATIONS.iter().filter(|situation| met.get(*situation).is_none_or(|n| *n < 30)).collect();
         assert!(rare.is_empty(), "hardly ever met: {rare:?} of {met:?}");

@@ -44,11 +44,10 @@ pub(crate) enum Waits {
 
 /// What must be told to others on the way.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(crate) enum Expected {
     Hastened(Vec<EndpointId>),
     /// For a refusal, or for another endpoint than the one that it was waiting for.
-    GivesUpItsPlace(Waiter, Look),
+    GivesUpItsPlace(Box<Waiter>, Look),
 }
 
 enum PlaceToWait {
@@ -180,7 +179,7 @@ impl Shadow {
                     Finding::Nothing(nothing) => Look::Refused(nothing.why),
                     Finding::Held | Finding::Patience(_) | Finding::TooLate => Look::Refused(NoEndpoint::TooLate),
                 };
-                expected.push(Expected::GivesUpItsPlace(waiter, look));
+                expected.push(Expected::GivesUpItsPlace(Box::new(waiter), look));
                 true
             }
         }
@@ -203,6 +202,9 @@ impl Shadow {
 
     /// Whether this attempt is a further retry, and the budget for these is spent.
     pub(crate) fn has_no_budget(&self, ask: &Ask, id: &EndpointId, now: Moment) -> bool {
+        if !is_further(ask, id) {
+            return false;
+        }
         let second = |at: Moment| at.since(Moment::START).as_secs();
         let recent = |wanted: bool| {
             let counted =
@@ -212,7 +214,7 @@ impl Shadow {
         let policy = self.policy.budget;
         let seconds = Duration::from_secs(BUDGET_WINDOW).as_secs_f64();
         let allowed = policy.ratio * recent(false) + f64::from(policy.min_per_second) * seconds;
-        is_further(ask, id) && recent(true) + 1.0 > allowed
+        recent(true) + 1.0 > allowed
     }
 
     /// A lease is given out: everything that must be so for that.
