@@ -9,7 +9,7 @@ use super::messages::Settle;
 use super::registry::Registry;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::epoch::EpochReader;
-use crate::domain::ids::{Epoch, Serial, Ticket};
+use crate::domain::ids::{Epoch, Ticket};
 use crate::domain::outcome::{Outcome, Report};
 use crate::domain::registry::{Grant, Settlement};
 use crate::upstream::{Withdrawn, WritePermit};
@@ -38,16 +38,6 @@ impl Lease {
     /// What its report carries.
     pub fn ticket(&self) -> &Ticket {
         &self.grant.ticket
-    }
-
-    /// The lease's own number.
-    pub fn serial(&self) -> Serial {
-        self.grant.ticket.serial
-    }
-
-    /// The endpoint's epoch when it was granted.
-    pub fn epoch(&self) -> Epoch {
-        self.grant.ticket.epoch
     }
 
     /// Whether anything of the request was written.

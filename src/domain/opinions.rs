@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::classify::Judgement;
 use super::ids::{EndpointId, Epoch, Ticket};
-use super::outcome::{ErrorNote, FailureKind, Reason};
+use super::outcome::{ErrorNote, FailureKind, Outcome, Reason};
+use super::outcome_table::PathKind;
 use super::schedule::{Purpose, VerifyJob};
 use super::time::Moment;
 
@@ -35,6 +37,18 @@ pub struct Failed {
 }
 
 impl Failed {
+    /// The failure that an attempt's end is, if it counts against the endpoint.
+    #[must_use]
+    pub fn of(ticket: &Ticket, judgement: &Judgement, path: PathKind) -> Option<Self> {
+        match judgement.rule(path).outcome {
+            Outcome::Failure(kind) => {
+                let (status, error) = (judgement.status, judgement.error.clone());
+                Some(Self { ticket: ticket.clone(), kind, status, error })
+            }
+            Outcome::Success | Outcome::Fatal(_) | Outcome::Neutral | Outcome::Cancelled => None,
+        }
+    }
+
     /// Whether the request itself can be the cause of such a failure. A connection that can't be opened is never its fault.
     fn may_be_the_requests_own(&self) -> bool {
         match self.kind {

@@ -6,7 +6,7 @@ use super::backoff::Growth;
 use super::classify::Judgement;
 use super::ids::Ticket;
 use super::opinions::Failed;
-use super::outcome::{FailureKind, Outcome};
+use super::outcome::FailureKind;
 use super::outcome_table::{Class, LastResort, PathKind};
 use super::registry::{Reach, Tried, Turn};
 use super::throttle::Throttle;
@@ -194,15 +194,9 @@ impl<A> Plan<A> {
         if judgement.class == Class::Timeout {
             self.timed_out = self.timed_out.saturating_add(1);
         }
-        let failure = match judgement.rule(path).outcome {
-            Outcome::Failure(kind) => Some(kind),
-            Outcome::Success | Outcome::Fatal(_) | Outcome::Neutral | Outcome::Cancelled => None,
-        };
-        self.visit(ticket, failure, now);
-        if let Some(kind) = failure {
-            let (status, error) = (judgement.status, judgement.error.clone());
-            self.failures.push(Failed { ticket: ticket.clone(), kind, status, error });
-        }
+        let failure = Failed::of(ticket, judgement, path);
+        self.visit(ticket, failure.as_ref().map(|failed| failed.kind), now);
+        self.failures.extend(failure);
         let Some((rank, answer)) = answer else { return };
         let ends_in = match judgement.throttle {
             Some(Throttle::Named(time)) => Some(time),

@@ -9,9 +9,7 @@ use super::scope::{AttemptScope, RequestScope};
 use crate::actors::messages::{Doubt, Judged};
 use crate::actors::registry::Registry;
 use crate::domain::classify::Judgement;
-use crate::domain::ids::Ticket;
 use crate::domain::opinions::Failed;
-use crate::domain::outcome::Outcome;
 use crate::domain::outcome_table::PathKind;
 
 /// Comes when what a failure brings about has taken effect: whoever sees the end after that can rely on it.
@@ -71,11 +69,11 @@ impl Settling {
     pub(super) fn failed(&mut self, judgement: &Judgement) -> Verdict {
         let Some((attempt, mut request)) = self.open.take() else { return Box::pin(std::future::ready(())) };
         let ticket = attempt.lease().map(|lease| lease.ticket().clone());
-        let doubt = self
-            .doubt
-            .take()
-            .zip(ticket.clone())
-            .map(|(doubt, ticket)| with_failure(doubt, ticket, judgement, self.path));
+        let mut doubt = self.doubt.take();
+        if let (Some(doubt), Some(ticket)) = (&mut doubt, &ticket) {
+            // The request has failed for good, and this was its last failure.
+            doubt.failures.extend(Failed::of(ticket, judgement, self.path));
+        }
         request.tried(judgement, attempt.elapsed());
         attempt.end(judgement, self.path);
         request.end_broken();
@@ -90,13 +88,4 @@ impl Settling {
             }
         })
     }
-}
-
-/// The request has failed for good, and this was its last failure.
-fn with_failure(mut doubt: Doubt, ticket: Ticket, judgement: &Judgement, path: PathKind) -> Doubt {
-    if let Outcome::Failure(kind) = judgement.rule(path).outcome {
-        let (status, error) = (judgement.status, judgement.error.clone());
-        doubt.failures.push(Failed { ticket, kind, status, error });
-    }
-    doubt
 }

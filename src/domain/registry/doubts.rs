@@ -34,6 +34,11 @@ impl RegistryCore {
         self.check_invariants();
     }
 
+    /// Whether an endpoint is in its home queue, in this epoch.
+    fn is_home_in(&self, id: &EndpointId, epoch: Epoch) -> bool {
+        self.queues.get(id).is_some_and(|member| member.epoch() == epoch && member.is_home())
+    }
+
     /// Asks an endpoint for its opinion, while it stays in its home queue.
     #[expect(clippy::too_many_arguments, reason = "a doubt is made of so many things")]
     pub(super) fn ask_for_opinion(
@@ -46,8 +51,7 @@ impl RegistryCore {
         now: Moment,
         out: &mut Outputs,
     ) {
-        let is_there = |member: &Member| member.epoch() == ticket.epoch && member.is_home();
-        if !self.queues.get(&ticket.endpoint).is_some_and(is_there) {
+        if !self.is_home_in(&ticket.endpoint, ticket.epoch) {
             return;
         }
         let asked = NewlyAsked { epoch: ticket.epoch, reason, model, error, about };
@@ -58,8 +62,7 @@ impl RegistryCore {
 
     /// An endpoint in its home queue has passed its conversation. This restores nothing: it was never out.
     pub fn fit(&mut self, id: &EndpointId, epoch: Epoch, purpose: Purpose, now: Moment, out: &mut Outputs) {
-        let is_there = |member: &Member| member.epoch() == epoch && member.is_home();
-        if !self.queues.get(id).is_some_and(is_there) {
+        if !self.is_home_in(id, epoch) {
             return;
         }
         self.opinions.passed(id, epoch, now);

@@ -171,12 +171,12 @@ impl RegistryCore {
         let Some(lease) = self.leases.close(ticket.serial) else { return };
         let member = self.queues.get(&ticket.endpoint);
         let has_bound = member.is_some_and(|member| member.endpoint().max_in_flight.is_some());
+        let is_current = member.is_some_and(|member| member.epoch() == ticket.epoch);
         let rests = report.throttle.is_some();
         self.check_for_leak(&ticket, written_at, out);
         if let Some(session) = lease.origin.session() {
             self.sessions.used(&session, &ticket.endpoint, report.outcome == Outcome::Success, now);
         }
-        let is_current = self.queues.get(&ticket.endpoint).is_some_and(|member| member.epoch() == ticket.epoch);
         if is_current {
             self.take_in(&ticket, &lease, report, model, now, out);
         }
@@ -224,7 +224,8 @@ impl RegistryCore {
         }
     }
 
-    /// An answer says that it is too much: its endpoint rests, or has been overloaded for too long.
+    /// An answer says that it is too much: its endpoint, which is where the lease found it, rests, or has been overloaded for
+    /// too long.
     fn throttle(
         &mut self,
         ticket: &Ticket,
@@ -234,10 +235,6 @@ impl RegistryCore {
         now: Moment,
         out: &mut Outputs,
     ) {
-        let is_home = self.queues.get(&ticket.endpoint).is_some_and(Member::is_home);
-        if !is_home {
-            return;
-        }
         let policy = self.policy.cooling;
         let is_used_up = |cooldown: &Cooldown| super::cooling::is_exhausted(cooldown, &policy);
         let cooling = self.cooling.entry(ticket.endpoint.clone()).or_default();

@@ -136,10 +136,9 @@ impl RegistryCore {
     /// The gateway is stopping: whoever is parked is refused, and nobody is from now on. Verdicts are still waited for.
     pub fn stop_parking(&mut self, now: Moment, out: &mut Outputs) {
         self.stopping = true;
-        let (parked, others) =
-            std::mem::take(&mut self.waiters.queue).into_iter().partition(|waiter| waiter.why == Why::Parked);
+        let waiters = std::mem::take(&mut self.waiters.queue);
+        let (parked, others): (VecDeque<_>, _) = waiters.into_iter().partition(|waiter| waiter.why == Why::Parked);
         self.waiters.queue = others;
-        let parked: VecDeque<Waiter> = parked;
         out.extend(parked.into_iter().map(|waiter| Effect::Refused(waiter.id, NoEndpoint::Stopping)));
         self.look_at_waiters(now, out);
         self.check_invariants();
