@@ -76,7 +76,7 @@ async fn a_client_that_leaves_while_an_answer_is_held_counts_as_nothing() {
 async fn ten_leaving_clients_do_not_trip_a_breaker() {
     let upstream = Upstream::anthropic("a").await;
     upstream.behave(Behaviour::always(never_answer()));
-    let app = Setup::new().section("breaker", "failure_threshold = 1").primary(&upstream).start().await;
+    let app = Setup::new().isolated_by_one_failure().primary(&upstream).start().await;
     for number in 1..=10 {
         let mut client = app.client().await;
         client.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;

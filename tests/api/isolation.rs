@@ -128,12 +128,7 @@ async fn whoever_has_seen_the_answer_finds_the_endpoint_isolated_in_the_stats() 
     let upstream = Upstream::anthropic("only").await;
     upstream.behave(Behaviour::always(status(500)));
     for _ in 0..20 {
-        let app = Setup::new()
-            .section("breaker", "failure_threshold = 1")
-            .primary(&upstream)
-            .verified_on_demand()
-            .start()
-            .await;
+        let app = Setup::new().isolated_by_one_failure().primary(&upstream).verified_on_demand().start().await;
         assert_eq!(app.message().await.status, 500);
         let row = app.row("only").await;
         assert_eq!((&row["standing"], &row["failures"]), (&json!("failure"), &json!(1)));

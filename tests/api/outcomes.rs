@@ -108,13 +108,7 @@ async fn a_clients_short_time_out_counts_against_nobody() {
     for upstream in [&a, &b] {
         upstream.behave(Behaviour::always(never_answer()));
     }
-    let app = Setup::new()
-        .section("breaker", "failure_threshold = 1")
-        .primary(&a)
-        .primary(&b)
-        .verified_on_demand()
-        .start()
-        .await;
+    let app = Setup::new().isolated_by_one_failure().primary(&a).primary(&b).verified_on_demand().start().await;
     for _ in 0..3 {
         let answer =
             app.client().await.post("/v1/messages", &[TRAFFIC, ("x-stainless-timeout", "0.2")], body(false)).await;

@@ -7,10 +7,6 @@ use crate::support::eventually::{eventually, now};
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{Behaviour, hold, ok, status};
 
-fn one_failure_isolates() -> Setup {
-    Setup::new().section("breaker", "failure_threshold = 1")
-}
-
 /// Verifications that would come in an hour, but that requests may hasten.
 const HASTENED: &str = "initial_delay = \"100ms\"\nmultiplier = 1000.0\ninterval = \"1h\"\njitter = 0.0";
 
@@ -18,7 +14,7 @@ const HASTENED: &str = "initial_delay = \"100ms\"\nmultiplier = 1000.0\ninterval
 async fn a_request_that_finds_no_endpoint_has_one_verified_at_once_and_is_served_by_it() {
     let a = Upstream::anthropic("a").await;
     a.script_traffic([status(401)]);
-    let app = one_failure_isolates().primary(&a).verified_on_demand().start().await;
+    let app = Setup::new().isolated_by_one_failure().primary(&a).verified_on_demand().start().await;
     // An admin's isolation is one that requests wait for.
     assert_eq!(app.admin("a", "isolate").await.status, 200);
     a.mend();
@@ -34,7 +30,8 @@ async fn a_request_that_finds_no_endpoint_has_one_verified_at_once_and_is_served
 async fn while_it_stays_broken_it_is_verified_no_more_often_than_every_first_delay() {
     let a = Upstream::anthropic("a").await;
     a.behave(Behaviour::always(status(500)));
-    let app = one_failure_isolates()
+    let app = Setup::new()
+        .isolated_by_one_failure()
         .primary(&a)
         .section("verifier", HASTENED)
         .section("retry", "park = \"1s\"")
@@ -55,7 +52,7 @@ async fn while_it_stays_broken_it_is_verified_no_more_often_than_every_first_del
 async fn a_parked_request_is_served_as_soon_as_an_endpoint_has_recovered() {
     let a = Upstream::anthropic("a").await;
     a.behave(Behaviour::honest().traffic(status(500)).verifications(hold("g").then(ok())));
-    let app = one_failure_isolates().primary(&a).verified_on_demand().start().await;
+    let app = Setup::new().isolated_by_one_failure().primary(&a).verified_on_demand().start().await;
     let (answer, ()) = tokio::join!(app.message(), async {
         eventually("it waits", async || app.stats().await["parked"] == 1).await;
         assert_eq!(app.row("a").await["breaker"], "half_open");
@@ -71,7 +68,7 @@ async fn a_parked_request_is_served_as_soon_as_an_endpoint_has_recovered() {
 async fn where_nothing_can_come_in_time_a_request_is_refused_at_once() {
     let a = Upstream::anthropic("a").await;
     a.behave(Behaviour::always(status(500)));
-    let app = one_failure_isolates().primary(&a).verified_on_demand().start().await;
+    let app = Setup::new().isolated_by_one_failure().primary(&a).verified_on_demand().start().await;
     app.message().await;
     eventually("a verification has failed", async || app.row("a").await["verify_count"].as_u64() >= Some(1)).await;
     let began = now();
@@ -85,7 +82,13 @@ async fn where_nothing_can_come_in_time_a_request_is_refused_at_once() {
 async fn a_client_that_leaves_while_it_is_parked_frees_its_place() {
     let a = Upstream::anthropic("a").await;
     a.behave(Behaviour::honest().verifications(hold("g").then(ok())));
-    let app = one_failure_isolates().primary(&a).section("retry", "park_max = 1").verified_on_demand().start().await;
+    let app = Setup::new()
+        .isolated_by_one_failure()
+        .primary(&a)
+        .section("retry", "park_max = 1")
+        .verified_on_demand()
+        .start()
+        .await;
     app.admin("a", "isolate").await;
     let mut leaving = app.client().await;
     leaving.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;
@@ -102,8 +105,13 @@ async fn a_client_that_leaves_while_it_is_parked_frees_its_place() {
 async fn a_parked_request_is_refused_when_its_allowance_is_spent() {
     let a = Upstream::anthropic("a").await;
     a.behave(Behaviour::honest().verifications(hold("g").then(ok())));
-    let app =
-        one_failure_isolates().primary(&a).section("retry", "park = \"500ms\"").verified_on_demand().start().await;
+    let app = Setup::new()
+        .isolated_by_one_failure()
+        .primary(&a)
+        .section("retry", "park = \"500ms\"")
+        .verified_on_demand()
+        .start()
+        .await;
     app.admin("a", "isolate").await;
     let began = now();
     let refused = app.message().await;
@@ -117,7 +125,13 @@ async fn a_parked_request_is_refused_when_its_allowance_is_spent() {
 async fn a_parked_request_is_refused_when_the_gateway_stops() {
     let a = Upstream::anthropic("a").await;
     a.behave(Behaviour::honest().verifications(hold("never").then(ok())));
-    let app = one_failure_isolates().primary(&a).section("retry", "park = \"1m\"").verified_on_demand().start().await;
+    let app = Setup::new()
+        .isolated_by_one_failure()
+        .primary(&a)
+        .section("retry", "park = \"1m\"")
+        .verified_on_demand()
+        .start()
+        .await;
     app.admin("a", "isolate").await;
     let mut parked = app.client().await;
     parked.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;

@@ -12,13 +12,7 @@ async fn late_news_from_before_a_recovery_changes_nothing() {
     for (late, standing_after) in [(status(500), "primary"), (status(401), "primary"), (ok(), "primary")] {
         let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
         a.script_traffic([hold("late").then(late), status(401)]);
-        let app = Setup::new()
-            .section("breaker", "failure_threshold = 1")
-            .primary(&a)
-            .secondary(&b)
-            .verified_on_demand()
-            .start()
-            .await;
+        let app = Setup::new().isolated_by_one_failure().primary(&a).secondary(&b).verified_on_demand().start().await;
         let mut late_client = app.client().await;
         late_client.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;
         a.gates().reached("late").await;

@@ -16,7 +16,7 @@ async fn a_mended_endpoint_comes_back_by_its_next_verification_with_a_growing_sh
     let app = Setup::new()
         .primary(&a)
         .primary(&b)
-        .section("breaker", "failure_threshold = 1")
+        .isolated_by_one_failure()
         .section("verifier", "initial_delay = \"40ms\"\ninterval = \"40ms\"\njitter = 0.0\nslow_start = \"1500ms\"")
         .start()
         .await;
@@ -87,7 +87,7 @@ async fn an_openai_endpoint_is_verified_in_its_own_protocol_and_dialect() {
         "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
     upstream.script_verifications([error(400, "invalid_request_error", refusal)]);
     let app = Setup::new()
-        .section("breaker", "failure_threshold = 1")
+        .isolated_by_one_failure()
         .endpoint("o", &upstream.base_url(), "protocol = \"openai\"")
         .verified_every(20)
         .start()
@@ -108,7 +108,7 @@ async fn a_verification_goes_the_way_of_real_traffic() {
     let upstream = Upstream::anthropic("a").await;
     upstream.requires_key("secret");
     let app = Setup::new()
-        .section("breaker", "failure_threshold = 1")
+        .isolated_by_one_failure()
         .endpoint(
             "a",
             &format!("{}/v1", upstream.base_url()),
@@ -211,8 +211,7 @@ async fn an_endpoint_that_cuts_streams_comes_back_only_by_a_stream_that_it_does_
     let upstream = Upstream::anthropic("a").await;
     let cut = || sse(3).then_close();
     upstream.behave(Behaviour::always(cut()));
-    let app =
-        Setup::new().primary(&upstream).section("breaker", "failure_threshold = 1").verified_every(20).start().await;
+    let app = Setup::new().primary(&upstream).isolated_by_one_failure().verified_every(20).start().await;
     app.client().await.post("/v1/messages", &[TRAFFIC], body(true)).await;
     eventually("several verifications", async || upstream.verifications() >= 3).await;
     let row = app.row("a").await;

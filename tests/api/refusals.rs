@@ -12,13 +12,7 @@ async fn with_all_endpoints_out_the_answer_is_an_honest_refusal() {
     for upstream in [&a, &b] {
         upstream.behave(Behaviour::always(status(500)));
     }
-    let app = Setup::new()
-        .section("breaker", "failure_threshold = 1")
-        .primary(&a)
-        .secondary(&b)
-        .verified_on_demand()
-        .start()
-        .await;
+    let app = Setup::new().isolated_by_one_failure().primary(&a).secondary(&b).verified_on_demand().start().await;
     assert_eq!(app.message().await.status, 500);
     for _ in 0..50 {
         let refused = app.message().await;

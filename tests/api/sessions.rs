@@ -55,13 +55,7 @@ async fn a_session_is_named_by_header_or_body_and_stays_with_its_endpoint() {
 async fn a_bound_session_leaves_an_isolated_endpoint_and_stays_away_when_it_recovers() {
     let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
     a.behave(Behaviour::honest().traffic(status(500)));
-    let app = Setup::new()
-        .section("breaker", "failure_threshold = 1")
-        .primary(&a)
-        .secondary(&b)
-        .verified_on_demand()
-        .start()
-        .await;
+    let app = Setup::new().isolated_by_one_failure().primary(&a).secondary(&b).verified_on_demand().start().await;
     let session = [("x-claude-code-session-id", "s")];
     assert_eq!(served_by(&app, &session, body(false)).await, "b");
     a.mend();

@@ -61,7 +61,7 @@ async fn a_connection_that_went_stale_in_the_pool_is_replaced_without_counting()
         let server = "host = \"127.0.0.1\"\nport = 0\nworkers = 1";
         let app = Setup::only()
             .section("server", server)
-            .section("breaker", "failure_threshold = 1")
+            .isolated_by_one_failure()
             .endpoint("a", &upstream.base_url(), protocol)
             .verified_on_demand()
             .start()

@@ -25,7 +25,7 @@ async fn what_is_said_of_the_clients_own_credential_is_passed_on_and_counts_as_n
             let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
             a.behave(Behaviour::honest().traffic(step.clone()));
             let app = Setup::new()
-                .section("breaker", "failure_threshold = 1")
+                .isolated_by_one_failure()
                 .endpoint("a", &a.base_url(), &format!("{PASSTHROUGH}{protocol}"))
                 .endpoint("b", &b.base_url(), &format!("{protocol}queue = \"secondary\""))
                 .verified_on_demand()
@@ -68,7 +68,7 @@ async fn an_endpoint_that_passes_credentials_through_still_fails_for_faults_of_i
     let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
     a.behave(Behaviour::honest().traffic(status(500)));
     let app = Setup::new()
-        .section("breaker", "failure_threshold = 1")
+        .isolated_by_one_failure()
         .endpoint("a", &a.base_url(), PASSTHROUGH)
         .secondary(&b)
         .verified_on_demand()

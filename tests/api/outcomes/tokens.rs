@@ -22,10 +22,7 @@ async fn count(app: &TestApp) -> Answer {
 }
 
 fn setup() -> Setup {
-    Setup::new()
-        .section("timeouts", "response = \"150ms\"")
-        .section("breaker", "failure_threshold = 1")
-        .verified_on_demand()
+    Setup::new().section("timeouts", "response = \"150ms\"").isolated_by_one_failure().verified_on_demand()
 }
 
 fn check_estimated(answer: &Answer, case: &str) {

@@ -41,6 +41,11 @@ impl Setup {
         self
     }
 
+    /// One counted failure is enough to isolate.
+    pub(crate) fn isolated_by_one_failure(self) -> Self {
+        self.section("breaker", "failure_threshold = 1")
+    }
+
     /// Verifications that come by themselves, this many milliseconds after the isolation, and then at the same pace.
     pub(crate) fn verified_every(self, millis: u64) -> Self {
         self.section(

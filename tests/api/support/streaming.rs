@@ -29,7 +29,7 @@ impl Pair {
 
     /// A gateway that asks `a`, then `b`, and isolates at the first failure.
     pub(crate) fn strict(&self) -> Setup {
-        self.setup(Setup::new().section("breaker", "failure_threshold = 1").verified_on_demand())
+        self.setup(Setup::new().isolated_by_one_failure().verified_on_demand())
     }
 
     /// A gateway that asks `a`, then `b`.
