@@ -21,7 +21,7 @@ use crate::domain::schedule::SchedulePolicy;
 use crate::domain::secret::Secret;
 use crate::domain::sessions::AffinityPolicy;
 use crate::entropy::{NoRandomness, fresh_credential};
-use crate::http::{Shared, Worker, server, time_to_deadline};
+use crate::http::{Config, Shared, Worker, server, time_to_deadline};
 use crate::settings::{Loaded, Server, Settings};
 use crate::upstream::{Client, Limits, Probe, ProbeSettings, tls};
 
@@ -116,7 +116,7 @@ impl App {
         let (core, threads) =
             Core::start(core_policy(&settings, journal), Arc::new(topology), clock, probe, on_death).await?;
         let shutdown_delay = settings.server.shutdown_delay;
-        let shared = Arc::new(Shared::new(settings, clients, core.clone(), clock));
+        let shared = Arc::new(Shared::new(Config::new(settings, clients), core.clone(), clock));
         let worker_shared = Arc::clone(&shared);
         let worker = move || {
             // Each worker's thread builds its own client, which can't leave it.
@@ -169,7 +169,7 @@ impl App {
         tokio::time::sleep(self.shutdown_delay).await;
         let verification = self.core.stop_verification();
         let drained = async { tokio::join!(self.server.stop(true), verification) };
-        let grace = self.shared.settings().server.shutdown_grace;
+        let grace = self.shared.config().settings().server.shutdown_grace;
         let drain_deadline = async {
             tokio::time::sleep(time_to_deadline(grace)).await;
             self.shared.drain_deadline().pass();

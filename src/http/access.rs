@@ -13,7 +13,7 @@ use serde_json::json;
 use url::Url;
 
 use super::auth::bearer_tokens;
-use super::state::Worker;
+use super::state::Serving;
 use crate::actors::messages::TokenOfSession;
 use crate::domain::client::KeyDigest;
 use crate::settings::Settings;
@@ -82,14 +82,14 @@ pub(super) enum Known {
 }
 
 /// Whether this request may do what it asks for.
-pub(super) async fn may(worker: &Worker, request: &HttpRequest, need: Need) -> Result<(), Denied> {
+pub(super) async fn may(worker: &Serving<'_>, request: &HttpRequest, need: Need) -> Result<(), Denied> {
     let headers = request.headers();
     if !matches!(*request.method(), Method::GET | Method::HEAD) && is_cross_site(headers) {
         return Err(Denied::CrossSite);
     }
     match need {
         Need::Nothing => Ok(()),
-        Need::Read if worker.shared.settings.admin.public_stats => Ok(()),
+        Need::Read if worker.config.settings.admin.public_stats => Ok(()),
         Need::Read => recognise(worker, request).await.map(|_| ()),
         Need::Change => match recognise(worker, request).await? {
             Known::Admin => Ok(()),
@@ -102,8 +102,8 @@ pub(super) async fn may(worker: &Worker, request: &HttpRequest, need: Need) -> R
 }
 
 /// As what a request's sender is known.
-pub(super) async fn recognise(worker: &Worker, request: &HttpRequest) -> Result<Known, Denied> {
-    let Settings { admin, server, .. } = &worker.shared.settings;
+pub(super) async fn recognise(worker: &Serving<'_>, request: &HttpRequest) -> Result<Known, Denied> {
+    let Settings { admin, server, .. } = &worker.config.settings;
     let shown: Vec<&str> = bearer_tokens(request.headers()).collect();
     // Every token that is shown is compared with both, each in constant time, so that an answer's time tells nothing.
     let is_shown = |digest: Option<&KeyDigest>| {

@@ -29,7 +29,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 pub use drain::{DrainDeadline, time_to_deadline};
-pub use state::{Readiness, Shared, Worker};
+pub use state::{Config, Readiness, Shared, Worker};
 
 use crate::domain::refusal::{ErrorShape, Refusal};
 use crate::domain::route::{Destination, route};
@@ -37,7 +37,7 @@ use connection::{Answering, ClientSide};
 use identity::request_id;
 use proxy::{Errand, proxy};
 use reply::{closing, for_http_10, refuse};
-use state::Door;
+use state::{Door, Serving};
 
 /// Answers any request, in a way that its client's version of HTTP can read.
 async fn serve(request: HttpRequest, payload: Payload, worker: Data<Worker>, door: Data<Door>) -> HttpResponse {
@@ -47,7 +47,7 @@ async fn serve(request: HttpRequest, payload: Payload, worker: Data<Worker>, doo
         return std::future::pending().await;
     }
     let under_way = client.begin();
-    let response = answer(&request, payload, &worker, **door).await;
+    let response = answer(&request, payload, &worker.serving(), **door).await;
     let response = if request.version() == Version::HTTP_10 { for_http_10(response) } else { response };
     // Of answers the header alone tells: actix reuses their heads and leaves the version of an earlier one in them.
     let is_refused = response.headers().contains_key(CONNECTION);
@@ -58,8 +58,8 @@ async fn serve(request: HttpRequest, payload: Payload, worker: Data<Worker>, doo
 }
 
 /// Answers by one of the gateway's own routes, by an endpoint, or with a refusal.
-async fn answer(request: &HttpRequest, payload: Payload, worker: &Worker, door: Door) -> HttpResponse {
-    let server = &worker.shared.settings.server;
+async fn answer(request: &HttpRequest, payload: Payload, worker: &Serving<'_>, door: Door) -> HttpResponse {
+    let server = &worker.config.settings.server;
     let refused =
         |refusal: &Refusal, shape| closing(refuse(refusal, shape, &request_id(request.headers()), &server.help));
     if request.method() == Method::CONNECT || request.headers().contains_key(UPGRADE) {

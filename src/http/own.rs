@@ -20,7 +20,7 @@ use super::access::{Need, may};
 use super::identity::request_id;
 use super::intake::{BodyLimits, NoBody, read_body};
 use super::reply::{closing, refuse, wrong_method};
-use super::state::{Door, Worker};
+use super::state::{Door, Serving};
 use crate::domain::ids::EndpointId;
 use crate::domain::refusal::{ErrorShape, Refusal};
 
@@ -91,7 +91,7 @@ impl Route {
 
 /// Answers a request for one of the gateway's own routes.
 pub(super) async fn serve(
-    worker: &Worker,
+    worker: &Serving<'_>,
     request: &HttpRequest,
     payload: Payload,
     tail: &str,
@@ -129,15 +129,15 @@ pub(super) async fn serve(
 const LARGEST_BODY: u64 = 8 << 10;
 
 /// Reads the body of a request for one of the gateway's own routes.
-async fn small_body(worker: &Worker, request: &HttpRequest, mut payload: Payload) -> Result<Bytes, HttpResponse> {
+async fn small_body(worker: &Serving<'_>, request: &HttpRequest, mut payload: Payload) -> Result<Bytes, HttpResponse> {
     let shared = &worker.shared;
-    let limits = BodyLimits { size: LARGEST_BODY, pause: shared.settings.server.body_timeout };
+    let limits = BodyLimits { size: LARGEST_BODY, pause: worker.config.settings.server.body_timeout };
     match read_body(&mut payload, request.headers(), limits, &shared.buffered).await {
         Ok((body, _)) => Ok(body),
         Err(NoBody::ClientGone) => Err(closing(HttpResponse::BadRequest().finish())),
         Err(NoBody::Refused(refusal)) => {
             let id = request_id(request.headers());
-            Err(closing(refuse(&refusal, ErrorShape::Anthropic, &id, &shared.settings.server.help)))
+            Err(closing(refuse(&refusal, ErrorShape::Anthropic, &id, &worker.config.settings.server.help)))
         }
     }
 }
@@ -148,9 +148,9 @@ fn peer_of(request: &HttpRequest) -> IpAddr {
 }
 
 /// A path below the prefix that is no route, or a spelling that only resembles one.
-pub(super) fn not_found(worker: &Worker, request: &HttpRequest) -> HttpResponse {
+pub(super) fn not_found(worker: &Serving<'_>, request: &HttpRequest) -> HttpResponse {
     let id = request_id(request.headers());
-    refuse(&Refusal::NoSuchRoute, ErrorShape::Anthropic, &id, &worker.shared.settings.server.help)
+    refuse(&Refusal::NoSuchRoute, ErrorShape::Anthropic, &id, &worker.config.settings.server.help)
 }
 
 /// The actors are gone: the process is about to end.

@@ -20,7 +20,7 @@ use super::identity::{request_id, session, upstream_request_id};
 use super::intake::{BodyLimits, Held, NoBody, read_body};
 use super::reply::{OnlyLength, closing, mark, passed_on, refuse, respond};
 use super::scope::{AttemptScope, Described, RequestScope};
-use super::state::Worker;
+use super::state::Serving;
 use super::times::AttemptTimes;
 use crate::actors::lease::Lease;
 use crate::actors::messages::{Acquire, Doubt, Judged};
@@ -59,12 +59,12 @@ impl Errand<'_> {
 
 /// Proxies a request.
 pub(super) async fn proxy(
-    worker: &Worker,
+    worker: &Serving<'_>,
     request: &HttpRequest,
     mut payload: Payload,
     errand: Errand<'_>,
 ) -> HttpResponse {
-    let shared = &worker.shared;
+    let Serving { shared, config, .. } = worker;
     let described = Described {
         id: request_id(request.headers()),
         client: None,
@@ -74,16 +74,16 @@ pub(super) async fn proxy(
         model: None,
     };
     let mut scope = RequestScope::begin(shared.core.stats.clone(), shared.clock, described);
-    let caller = match shared.clients.identify(request.headers(), shared.clock.since_1970()) {
+    let caller = match config.clients.identify(request.headers(), shared.clock.since_1970()) {
         Ok(caller) => caller,
         Err(refusal) => return closing(worker.refused(&refusal, errand.shape(), scope)),
     };
     scope.described.client.clone_from(&caller.client);
-    match shared.clients.admit(&caller) {
+    match config.clients.admit(&caller) {
         Ok(place) => scope.occupy(place),
         Err(refusal) => return closing(worker.refused(&refusal, errand.shape(), scope)),
     }
-    let limits = BodyLimits { size: shared.settings.server.max_body, pause: shared.settings.server.body_timeout };
+    let limits = BodyLimits { size: config.settings.server.max_body, pause: config.settings.server.body_timeout };
     let (body, held) = match read_body(&mut payload, request.headers(), limits, &shared.buffered).await {
         Ok(read) => read,
         Err(NoBody::Refused(refusal)) => return closing(worker.refused(&refusal, errand.shape(), scope)),
@@ -97,10 +97,10 @@ pub(super) async fn proxy(
     let model: Option<Arc<str>> = peek.model_name().map(Arc::from);
     let task = Task {
         llm: errand.llm,
-        on_break: shared.settings.stream.on_break,
-        times: AttemptTimes::of(&shared.settings.timeouts, request.headers(), scope.waited()),
-        words: shared.settings.log.words(),
-        rules: &shared.settings.rules,
+        on_break: config.settings.stream.on_break,
+        times: AttemptTimes::of(&config.settings.timeouts, request.headers(), scope.waited()),
+        words: config.settings.log.words(),
+        rules: &config.settings.rules,
         request: ClientRequest {
             method: request.method(),
             target: errand.target,
@@ -112,7 +112,7 @@ pub(super) async fn proxy(
         },
     };
     let now = shared.clock.now();
-    let retry = &shared.settings.retry;
+    let retry = &config.settings.retry;
     // Nobody waits for a count that the gateway can guess.
     let (max_per_endpoint, park) = match task.path() {
         PathKind::CountTokens => (1, Duration::ZERO),
@@ -150,7 +150,7 @@ pub(super) async fn proxy(
 
 /// One request's way through the endpoints.
 struct Journey<'a> {
-    worker: &'a Worker,
+    worker: &'a Serving<'a>,
     errand: Errand<'a>,
     task: Task<'a>,
     scope: RequestScope,
@@ -166,7 +166,7 @@ impl Journey<'_> {
         let shared = &self.worker.shared;
         // Only a model that is silent calls for a second opinion, which asks a model.
         let suspect = match self.task.path() {
-            PathKind::Llm => shared.settings.timeouts.suspect,
+            PathKind::Llm => self.worker.config.settings.timeouts.suspect,
             PathKind::CountTokens | PathKind::Other => Duration::MAX,
         };
         let mut doubts = Doubts { registry: shared.core.registry.clone(), held: None };
@@ -182,7 +182,7 @@ impl Journey<'_> {
             self.scope.try_endpoint(lease.endpoint().id.clone());
             let attempt = AttemptScope::begin(shared.core.stats.clone(), shared.clock, lease, suspect);
             let end = tokio::select! {
-                end = self.task.attempt(&self.worker.client, &attempt) => end,
+                end = self.task.attempt(self.worker.client, &attempt) => end,
                 () = shared.drain.wait() => {
                     // Settled as cancelled by its drop: it was not the endpoint that ran out of time.
                     drop(attempt);
@@ -308,7 +308,7 @@ impl Journey<'_> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(HeaderName::from_static("x-qcc-estimated"), HeaderValue::from_static("true"));
-        mark(&mut headers, &self.scope, self.worker.shared.settings.server.trail_headers);
+        mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
         self.scope.end_whole();
         respond(StatusCode::OK, headers, body.boxed())
     }
@@ -362,7 +362,7 @@ impl Journey<'_> {
         self.scope.piece();
         self.scope.answered(answer.status.as_u16(), upstream_request_id(&answer.headers));
         let mut headers = passed_on(&answer.headers, self.worker.shared.clock.since_1970());
-        mark(&mut headers, &self.scope, self.worker.shared.settings.server.trail_headers);
+        mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
         self.scope.end_whole();
         let body = match *self.task.request.method {
             Method::HEAD => OnlyLength(length_of_head(&answer.headers).unwrap_or_default()).boxed(),
@@ -385,7 +385,7 @@ impl Journey<'_> {
         self.scope.answered(status.as_u16(), upstream_request_id(upstream_headers));
         let shared = &self.worker.shared;
         let mut headers = passed_on(upstream_headers, shared.clock.since_1970());
-        mark(&mut headers, &self.scope, shared.settings.server.trail_headers);
+        mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
         if passing.is_event_stream() {
             headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
         }
@@ -401,7 +401,7 @@ impl Journey<'_> {
             path: self.task.path(),
             registry: shared.core.registry.clone(),
             client: self.client,
-            help: Arc::from(shared.settings.server.help.as_str()),
+            help: Arc::from(self.worker.config.settings.server.help.as_str()),
             drain: shared.drain.clone(),
         };
         respond(status, headers, passing.into_body(content, recipient, only_length))
@@ -433,11 +433,11 @@ fn length_of_head(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-impl Worker {
+impl Serving<'_> {
     /// Refuses a request and ends it.
     fn refused(&self, refusal: &Refusal, shape: ErrorShape, mut scope: RequestScope) -> HttpResponse {
         scope.answered(refusal.status(), None);
-        let server = &self.shared.settings.server;
+        let server = &self.config.settings.server;
         let mut response = refuse(refusal, shape, &scope.described.id, &server.help);
         mark_response(&mut response, &scope, server.trail_headers);
         scope.end_whole();

@@ -36,7 +36,8 @@ pub fn run(
     shared: &Arc<Shared>,
     worker: impl Fn() -> Worker + Send + Clone + 'static,
 ) -> io::Result<Server> {
-    let settings = &shared.settings.server;
+    let config = shared.config();
+    let settings = &config.settings.server;
     let one_per_cpu = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let workers = if settings.workers == 0 { one_per_cpu() } else { settings.workers };
     let grace = settings.shutdown_grace.as_secs() + u64::from(settings.shutdown_grace.subsec_nanos() > 0);

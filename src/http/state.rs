@@ -4,6 +4,8 @@ use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
+
 use super::auth::ClientBook;
 use super::drain::DrainDeadline;
 use super::intake::BodyBudget;
@@ -30,13 +32,32 @@ impl Readiness {
     }
 }
 
+/// What a request is served by: the settings and clients of one reading. A request keeps to those that were in force when it
+/// came, whatever is read meanwhile.
+#[derive(Debug)]
+pub struct Config {
+    pub(super) settings: Settings,
+    pub(super) clients: ClientBook,
+}
+
+impl Config {
+    /// The first of a run.
+    pub fn new(settings: Settings, clients: Vec<Client>) -> Self {
+        Self { settings, clients: ClientBook::new(clients) }
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
 /// What all workers share.
 #[derive(Debug)]
 pub struct Shared {
-    pub(super) settings: Settings,
+    config: ArcSwap<Config>,
     pub(super) clock: Clock,
     pub(super) core: Core,
-    pub(super) clients: ClientBook,
     pub(super) buffered: BodyBudget,
     /// Requests are told apart by these, and nobody outside can foresee them.
     pub(super) fingerprints: RandomState,
@@ -46,22 +67,21 @@ pub struct Shared {
 
 impl Shared {
     /// Puts it together.
-    pub fn new(settings: Settings, clients: Vec<Client>, core: Core, clock: Clock) -> Self {
+    pub fn new(config: Config, core: Core, clock: Clock) -> Self {
         Self {
-            buffered: BodyBudget::new(settings.server.max_buffered),
-            clients: ClientBook::new(clients),
+            buffered: BodyBudget::new(config.settings.server.max_buffered),
+            config: ArcSwap::from_pointee(config),
             readiness: Readiness::default(),
             drain: DrainDeadline::default(),
             fingerprints: RandomState::new(),
-            settings,
             clock,
             core,
         }
     }
 
-    /// The settings that it runs with.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    /// What new requests are served by.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
     }
 
     /// What tells open answers that their time is up.
@@ -98,4 +118,17 @@ impl Worker {
     pub fn new(shared: Arc<Shared>, client: upstream::Client) -> Self {
         Self { shared, client }
     }
+
+    /// The worker as it serves the request that has just come.
+    pub(super) fn serving(&self) -> Serving<'_> {
+        Serving { shared: &self.shared, config: self.shared.config(), client: &self.client }
+    }
+}
+
+/// A worker as it serves one request.
+#[derive(Debug)]
+pub(super) struct Serving<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) config: Arc<Config>,
+    pub(super) client: &'a upstream::Client,
 }

@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::json;
 
-use super::super::state::Worker;
+use super::super::state::Serving;
 use super::stats::{EndpointRow, endpoint_row};
 use super::{Act, peer_of};
 use crate::actors::messages::{Isolate, SetEnabled, VerifyNow};
@@ -36,7 +36,7 @@ impl Verdict {
     }
 }
 
-pub(super) async fn act(worker: &Worker, request: &HttpRequest, id: EndpointId, act: Act) -> HttpResponse {
+pub(super) async fn act(worker: &Serving<'_>, request: &HttpRequest, id: EndpointId, act: Act) -> HttpResponse {
     let by = peer_of(request);
     let registry = &worker.shared.core.registry;
     let done = match act {
@@ -56,7 +56,7 @@ pub(super) async fn act(worker: &Worker, request: &HttpRequest, id: EndpointId, 
     }
 }
 
-async fn verify(worker: &Worker, id: EndpointId) -> HttpResponse {
+async fn verify(worker: &Serving<'_>, id: EndpointId) -> HttpResponse {
     let verification = match worker.shared.core.registry.send(VerifyNow(id.clone())).await {
         Ok(Ok(verification)) => verification,
         Ok(Err(error)) => return refused(error),

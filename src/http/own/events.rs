@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::json;
 
-use super::super::state::Worker;
+use super::super::state::Serving;
 use crate::actors::messages::EventsAfter;
 use crate::clock::Clock;
 use crate::domain::events::{Event, EventKind};
@@ -35,7 +35,7 @@ impl Row {
     }
 }
 
-pub(super) async fn events(worker: &Worker, request: &HttpRequest) -> HttpResponse {
+pub(super) async fn events(worker: &Serving<'_>, request: &HttpRequest) -> HttpResponse {
     let Some(after) = after(request.query_string()) else {
         return HttpResponse::BadRequest().json(json!({ "error": "`after` is the number of an event" }));
     };

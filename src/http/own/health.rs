@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use serde_json::json;
 
-use super::super::state::Worker;
+use super::super::state::Serving;
 use crate::actors::messages::ViewRegistry;
 use crate::domain::queues::Standing;
 
@@ -12,7 +12,7 @@ pub(super) fn live() -> HttpResponse {
 }
 
 /// Ready also where no endpoint is usable: the gateway still answers best.
-pub(super) async fn ready(worker: &Worker) -> HttpResponse {
+pub(super) async fn ready(worker: &Serving<'_>) -> HttpResponse {
     let shared = &worker.shared;
     let Ok(view) = shared.core.registry.send(ViewRegistry).await else { return super::stopping() };
     let is_usable = |standing| matches!(standing, Standing::Primary | Standing::Secondary);

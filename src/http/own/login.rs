@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
 use super::super::access::{SESSION_COOKIE, session_of};
-use super::super::state::Worker;
+use super::super::state::Serving;
 use super::{peer_of, small_body};
 use crate::actors::messages::{LogIn, LogOut};
 use crate::domain::client::KeyDigest;
@@ -18,7 +18,7 @@ use crate::entropy::fresh_credential;
 /// Where a browser goes afterwards.
 const PAGE: &str = "/__qcc__/";
 
-pub(super) async fn login(worker: &Worker, request: &HttpRequest, payload: Payload) -> HttpResponse {
+pub(super) async fn login(worker: &Serving<'_>, request: &HttpRequest, payload: Payload) -> HttpResponse {
     let shared = &worker.shared;
     let form = match small_body(worker, request, payload).await {
         Ok(form) => form,
@@ -31,7 +31,7 @@ pub(super) async fn login(worker: &Worker, request: &HttpRequest, payload: Paylo
     let Ok(value) = fresh_credential("") else {
         return HttpResponse::InternalServerError().json(json!({ "error": "the system has no randomness to give" }));
     };
-    let admin = &shared.settings.admin;
+    let admin = &worker.config.settings.admin;
     let peer = peer_of(request);
     let log_in = LogIn {
         peer,
@@ -60,7 +60,7 @@ pub(super) async fn login(worker: &Worker, request: &HttpRequest, payload: Paylo
     }
 }
 
-pub(super) async fn logout(worker: &Worker, request: &HttpRequest) -> HttpResponse {
+pub(super) async fn logout(worker: &Serving<'_>, request: &HttpRequest) -> HttpResponse {
     if let Some(value) = session_of(request.headers())
         && worker.shared.core.desk.send(LogOut(KeyDigest::of(value))).await.is_err()
     {

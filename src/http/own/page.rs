@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use super::super::access::{Denied, recognise};
-use super::super::state::Worker;
+use super::super::state::Serving;
 
 const HEAD: &str = "\
 <!doctype html>
@@ -47,7 +47,7 @@ if (token) {
 ";
 
 /// The page, or the login where a token is needed and none is shown. It may not be framed, and runs nothing but its own.
-pub(super) async fn page(worker: &Worker, request: &HttpRequest) -> HttpResponse {
+pub(super) async fn page(worker: &Serving<'_>, request: &HttpRequest) -> HttpResponse {
     let (body, script) = match recognise(worker, request).await {
         Err(Denied::NoToken | Denied::WrongToken) => {
             let allowed = format!("'sha256-{}'", STANDARD.encode(Sha256::digest(SCRIPT)));

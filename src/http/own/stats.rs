@@ -6,7 +6,7 @@ use actix::MailboxError;
 use actix_web::HttpResponse;
 use serde::Serialize;
 
-use super::super::state::Worker;
+use super::super::state::Serving;
 use crate::actors::messages::{ViewBreakers, ViewRegistry, ViewStats, ViewVerifier};
 use crate::actors::verifier::VerifierView;
 use crate::clock::Clock;
@@ -135,7 +135,7 @@ struct Views {
 }
 
 impl Views {
-    async fn take(worker: &Worker) -> Result<Self, MailboxError> {
+    async fn take(worker: &Serving<'_>) -> Result<Self, MailboxError> {
         let core = &worker.shared.core;
         Ok(Self {
             clock: worker.shared.clock,
@@ -267,7 +267,7 @@ impl Views {
 }
 
 /// The whole state.
-pub(super) async fn stats(worker: &Worker) -> HttpResponse {
+pub(super) async fn stats(worker: &Serving<'_>) -> HttpResponse {
     match Views::take(worker).await {
         Ok(views) => HttpResponse::Ok().json(views.body()),
         Err(_) => super::stopping(),
@@ -275,7 +275,7 @@ pub(super) async fn stats(worker: &Worker) -> HttpResponse {
 }
 
 /// One endpoint's row.
-pub(super) async fn endpoint_row(worker: &Worker, id: &EndpointId) -> Result<Option<EndpointRow>, MailboxError> {
+pub(super) async fn endpoint_row(worker: &Serving<'_>, id: &EndpointId) -> Result<Option<EndpointRow>, MailboxError> {
     let views = Views::take(worker).await?;
     let own = views.registry.endpoints.iter().find(|view| view.endpoint.id == *id);
     Ok(own.map(|view| views.row(view)))
