@@ -3,33 +3,29 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Duration;
 
+use actix::{Actor, Addr};
 use actix_web::dev::ServerHandle;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 
 use crate::actors::lifeline::OnDeath;
-use crate::actors::{Core, CoreError, CorePolicy, CoreThreads};
+use crate::actors::{Core, CoreError, CoreThreads};
 use crate::clock::Clock;
-use crate::domain::breaker::BreakerPolicy;
-use crate::domain::budget::BudgetPolicy;
 use crate::domain::client::KeyDigest;
-use crate::domain::cooling::CoolingPolicy;
-use crate::domain::registry::RegistryPolicy;
-use crate::domain::schedule::SchedulePolicy;
 use crate::domain::secret::Secret;
-use crate::domain::sessions::AffinityPolicy;
-use crate::entropy::{NoRandomness, fresh_credential};
-use crate::http::{Config, Shared, Worker, server, time_to_deadline};
-use crate::settings::{Loaded, Server, Settings};
-use crate::upstream::{Client, Limits, Probe, ProbeSettings, tls};
+use crate::entropy::NoRandomness;
+use crate::http::{Config, ConfigCell, Reload, Reloaded, Shared, Worker, server, time_to_deadline};
+use crate::policies::policies;
+use crate::reload::{self, Reloader};
+use crate::settings::{Fault, Faults, Loaded, Server};
+use crate::token;
+use crate::upstream::tls::Trust;
+use crate::upstream::{Client, Limits, tls};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 2048;
-
-/// By which an admin token that was made is recognised where it turns up.
-const ADMIN_TOKEN_PREFIX: &str = "qcc_admin_";
 
 /// Why the gateway can't start.
 #[derive(Debug, thiserror::Error)]
@@ -73,8 +69,10 @@ pub struct App {
     shared: Arc<Shared>,
     server: ServerHandle,
     serving: JoinHandle<io::Result<()>>,
-    shutdown_delay: Duration,
+    reloader: Addr<Reloader>,
     made_token: Option<Secret>,
+    /// The admin tokens that a reload has had to make.
+    made_later: UnboundedReceiver<Secret>,
     admin_address: Option<SocketAddr>,
 }
 
@@ -95,33 +93,30 @@ impl App {
     ///
     /// [`StartError`]; then nothing listens.
     pub async fn start_with_journal(loaded: Loaded, on_death: OnDeath, journal: usize) -> Result<Self, StartError> {
-        let Loaded { mut settings, topology, clients, .. } = loaded;
-        // Where others can reach the gateway, nobody is an admin by where they are.
-        let made_token = match settings.admin.token {
-            None if !listens_here_alone(&settings) => Some(fresh_credential(ADMIN_TOKEN_PREFIX)?),
-            None | Some(_) => None,
-        };
-        if let Some(token) = &made_token {
-            settings.admin.token = Some(KeyDigest::of(token.expose()));
-        }
-        let tls = tls::client_config(settings.upstream.ca_file.as_deref())?;
+        let Loaded { settings, topology, clients, .. } = loaded.clone();
+        let made_token = token::made_if_needed(&settings)?;
+        let made_digest = made_token.as_ref().map(|token| KeyDigest::of(token.expose()));
+        let settings = token::with_made(settings, made_digest);
+        let trust: Trust = tls::client_config(settings.upstream.ca_file.as_deref())?.into();
         let listener = listen(&settings.server)?;
         let address = listener.local_addr().map_err(StartError::Server)?;
         let admin = settings.admin.listen.map(listen_for_admin).transpose()?;
         let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose().map_err(StartError::Server)?;
         let clock = Clock::start();
-        let probe_settings = probe_settings(&settings);
-        let probe_tls = Arc::clone(&tls);
-        let probe = move || Probe::new(Client::new(probe_tls, Limits::default()), probe_settings);
-        let (core, threads) =
-            Core::start(core_policy(&settings, journal), Arc::new(topology), clock, probe, on_death).await?;
-        let shutdown_delay = settings.server.shutdown_delay;
-        let shared = Arc::new(Shared::new(Config::new(settings, clients), core.clone(), clock));
-        let worker_shared = Arc::clone(&shared);
-        let worker = move || {
-            // Each worker's thread builds its own client, which can't leave it.
-            Worker::new(Arc::clone(&worker_shared), Client::new(Arc::clone(&tls), Limits::default()))
+        let client = {
+            let trust = trust.clone();
+            // Each thread that talks to upstreams builds its own, which can't leave it.
+            move || Client::new(trust.clone(), Limits::default())
         };
+        let policies = policies(&settings, journal);
+        let (core, threads) = Core::start(policies, Arc::new(topology), clock, client.clone(), on_death).await?;
+        let config = ConfigCell::new(Config::new(settings, clients));
+        let (tell_made, made_later) = unbounded_channel();
+        let parts = reload::Parts { core: core.clone(), config: config.clone(), trust, clock, journal };
+        let reloader = Reloader::new(parts, loaded, made_digest, tell_made).start();
+        let shared = Arc::new(Shared::new(config, core.clone(), reloader.clone().recipient(), clock));
+        let worker_shared = Arc::clone(&shared);
+        let worker = move || Worker::new(Arc::clone(&worker_shared), client());
         let server = server::run(listener, admin, &shared, worker).map_err(StartError::Server)?;
         let handle = server.handle();
         let serving = actix_rt::spawn(server);
@@ -130,7 +125,18 @@ impl App {
             log::info!("own routes on http://{admin}");
         }
         log::info!("listening on http://{address}");
-        Ok(Self { address, core, threads, shared, server: handle, serving, shutdown_delay, made_token, admin_address })
+        Ok(Self {
+            address,
+            core,
+            threads,
+            shared,
+            server: handle,
+            serving,
+            reloader,
+            made_token,
+            made_later,
+            admin_address,
+        })
     }
 
     /// Where it listens.
@@ -141,7 +147,32 @@ impl App {
     /// The link by which an admin reaches the dashboard, where an admin token had to be made: it holds the token, and is to
     /// be shown once. The token stands behind the `#`, which browsers send to nobody.
     pub fn dashboard_link(&self) -> Option<Secret> {
-        let token = self.made_token.as_ref()?;
+        self.made_token.as_ref().map(|token| self.link(token))
+    }
+
+    /// Waits until a reload has had to make an admin token; the link that holds it, to be shown once.
+    pub async fn next_dashboard_link(&mut self) -> Secret {
+        match self.made_later.recv().await {
+            Some(token) => self.link(&token),
+            // Nothing reloads any more.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Reads the settings anew and takes them over, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// Every [`Fault`](crate::settings::Fault) that they have; then nothing has changed.
+    pub async fn reload(&self) -> Result<Reloaded, Faults> {
+        let stopping = || {
+            let (found, wanted) = ("a gateway that is stopping".to_owned(), "one that runs".to_owned());
+            Faults::one(Fault { key: String::new(), source: String::new(), found, wanted })
+        };
+        self.reloader.send(Reload { by: None }).await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    fn link(&self, token: &Secret) -> Secret {
         let address = self.admin_address.unwrap_or(self.address);
         let ip = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -149,7 +180,7 @@ impl App {
             ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
         };
         let address = SocketAddr::new(ip, address.port());
-        Some(Secret::new(&format!("http://{address}/__qcc__/#token={}", token.expose())))
+        Secret::new(&format!("http://{address}/__qcc__/#token={}", token.expose()))
     }
 
     /// Where its own routes are, if they have an address of their own.
@@ -166,10 +197,11 @@ impl App {
     /// grace, and end by themselves shortly before it does; the core last.
     pub async fn stop(self) {
         self.shared.readiness().set(false);
-        tokio::time::sleep(self.shutdown_delay).await;
+        let server = self.shared.config().settings().server.clone();
+        tokio::time::sleep(server.shutdown_delay).await;
         let verification = self.core.stop_verification();
         let drained = async { tokio::join!(self.server.stop(true), verification) };
-        let grace = self.shared.config().settings().server.shutdown_grace;
+        let grace = server.shutdown_grace;
         let drain_deadline = async {
             tokio::time::sleep(time_to_deadline(grace)).await;
             self.shared.drain_deadline().pass();
@@ -188,12 +220,6 @@ impl App {
         self.threads.stop();
         log::info!("stopped");
     }
-}
-
-/// Whether nobody but this machine can reach the gateway's own routes, nor the gateway.
-fn listens_here_alone(settings: &Settings) -> bool {
-    settings.server.host.is_loopback()
-        && settings.admin.listen.is_none_or(|address| address.ip().to_canonical().is_loopback())
 }
 
 fn listen_for_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -222,65 +248,4 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
-}
-
-fn core_policy(settings: &Settings, journal: usize) -> CorePolicy {
-    let (breaker, verifier) = (&settings.breaker, &settings.verifier);
-    CorePolicy {
-        registry: registry_policy(settings, journal),
-        breaker: BreakerPolicy {
-            failure_threshold: breaker.failure_threshold,
-            failure_rate: breaker.failure_rate,
-            min_requests: breaker.min_requests,
-            window: breaker.window,
-        },
-        schedule: SchedulePolicy {
-            initial_delay: verifier.initial_delay,
-            multiplier: verifier.multiplier,
-            interval: verifier.interval,
-            interval_account: verifier.interval_account,
-            jitter: verifier.jitter,
-            concurrency: verifier.concurrency,
-        },
-        events: settings.stats.events,
-    }
-}
-
-fn registry_policy(settings: &Settings, journal: usize) -> RegistryPolicy {
-    let Settings { verifier, rate_limit, overload, affinity, retry, .. } = settings;
-    RegistryPolicy {
-        slow_start: verifier.slow_start,
-        initial_delay: verifier.initial_delay,
-        cooling: CoolingPolicy {
-            default_cooldown: rate_limit.default_cooldown,
-            exhausted_after: rate_limit.exhausted_after,
-            overload_cooldown: overload.cooldown,
-            overload_max: overload.cooldown_max,
-            isolate_after: overload.isolate_after,
-        },
-        affinity: AffinityPolicy {
-            enabled: affinity.enabled,
-            ttl: affinity.ttl,
-            secondary_ttl: affinity.secondary_ttl,
-            patience: affinity.patience,
-            max_sessions: affinity.max_sessions,
-        },
-        budget: BudgetPolicy { ratio: retry.budget_ratio, min_per_second: retry.budget_min },
-        park_max: retry.park_max,
-        journal,
-    }
-}
-
-/// How the settings want conversations to be held.
-pub fn probe_settings(settings: &Settings) -> ProbeSettings {
-    let verifier = &settings.verifier;
-    ProbeSettings {
-        timeout: verifier.timeout,
-        connect_timeout: settings.timeouts.connect,
-        model: verifier.model.clone(),
-        anthropic_model: verifier.anthropic_model.clone(),
-        openai_model: verifier.openai_model.clone(),
-        max_tokens: verifier.max_tokens,
-        words: settings.log.words(),
-    }
 }

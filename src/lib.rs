@@ -15,5 +15,8 @@ pub mod app;
 pub mod cli;
 pub mod demo;
 pub mod live;
+pub mod policies;
+pub mod reload;
 pub mod run;
 pub mod telemetry;
+pub mod token;

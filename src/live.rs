@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 
-use crate::app::probe_settings;
 use crate::clock::Clock;
 use crate::domain::advice::next_step;
 use crate::domain::challenge::{Code, Verdict};
@@ -14,6 +13,7 @@ use crate::domain::ids::Epoch;
 use crate::domain::outcome::Reason;
 use crate::domain::schedule::{Purpose, VerifyJob};
 use crate::domain::time::Moment;
+use crate::policies::probe_settings;
 use crate::settings::Loaded;
 use crate::upstream::tls::{TlsConfigError, client_config};
 use crate::upstream::{Bill, Client, Limits, Probe};

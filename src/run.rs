@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::cli::{self, BAD_SETTINGS};
 use crate::demo::{self, Ending};
 use crate::domain::ids::ClientId;
+use crate::domain::secret::Secret;
 use crate::entropy::fresh_credential;
 use crate::live;
 use crate::settings::{self, Loaded, Source};
@@ -41,17 +42,14 @@ pub fn serve(source: &Source) -> ExitCode {
         let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = listened else {
             return failed("signals can't be listened for");
         };
-        let app = match App::start(loaded, Arc::new(end_the_process)).await {
+        let mut app = match App::start(loaded, Arc::new(end_the_process)).await {
             Ok(app) => app,
             Err(error) => return failed(&error.to_string()),
         };
         if let Some(link) = app.dashboard_link() {
-            eprintln!(
-                "no admin token is set, so one was made for this run; it is shown here alone, in the dashboard's link:"
-            );
-            eprintln!("  {}", link.expose());
+            show(&link);
         }
-        until_stopped(&mut terminate, &mut interrupt, &mut hangup).await;
+        until_stopped(&mut app, &mut terminate, &mut interrupt, &mut hangup).await;
         log::info!("stopping; a second signal ends it at once");
         tokio::select! {
             () = app.stop() => ExitCode::SUCCESS,
@@ -70,11 +68,19 @@ fn at_once() -> ExitCode {
     std::process::exit(1)
 }
 
-async fn until_stopped(terminate: &mut Signal, interrupt: &mut Signal, hangup: &mut Signal) {
+/// Shows a made admin token, which is to be seen here and nowhere else.
+fn show(link: &Secret) {
+    eprintln!("no admin token is set, so one was made for this run; it is shown here alone, in the dashboard's link:");
+    eprintln!("  {}", link.expose());
+}
+
+async fn until_stopped(app: &mut App, terminate: &mut Signal, interrupt: &mut Signal, hangup: &mut Signal) {
     loop {
         tokio::select! {
             () = either(terminate, interrupt) => return,
-            _ = hangup.recv() => log::warn!("SIGHUP: settings can't be reloaded yet; restart to read them anew"),
+            // What comes of it is logged.
+            _ = hangup.recv() => drop(app.reload().await),
+            link = app.next_dashboard_link() => show(&link),
         }
     }
 }

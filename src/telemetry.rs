@@ -1,7 +1,6 @@
 //! The log: level, format, and where it goes. What must not be shown is kept out by the types, not here.
 
 use std::io::Write;
-use std::net::IpAddr;
 use std::sync::{OnceLock, PoisonError};
 
 use env_logger::{Builder, Logger, WriteStyle};
@@ -67,7 +66,7 @@ pub fn start(settings: &Log, rust_log: Option<&str>) {
 /// # Errors
 ///
 /// [`LevelError`]; then the log goes on as it was.
-pub fn set_level(filters: &str, by: IpAddr) -> Result<(), LevelError> {
+pub fn set_level(filters: &str, by: &str) -> Result<(), LevelError> {
     if let Some(found) = Log::fault_of_filter(filters) {
         return Err(LevelError::NoFilter { found });
     }
@@ -80,7 +79,7 @@ pub fn set_level(filters: &str, by: IpAddr) -> Result<(), LevelError> {
         *running.logger.write().unwrap_or_else(PoisonError::into_inner) = logger;
         log::set_max_level(most);
     };
-    let tell = || log::warn!("log level set to {filters:?} by admin {by}");
+    let tell = || log::warn!("log level set to {filters:?} by {by}");
     // A log that falls silent says why before it does.
     if is_heard {
         replace();

@@ -3,7 +3,7 @@
 use actix::{Actor, Context, Handler, MessageResult, Recipient};
 
 use super::lifeline::Lifeline;
-use super::messages::{Drain, Observe, ResetBreaker, Retract, Verdict, ViewBreakers};
+use super::messages::{Drain, Observe, ResetBreaker, Retract, SetBreakerPolicy, Verdict, ViewBreakers};
 use crate::domain::breaker::{BreakerBank, BreakerPolicy};
 
 /// Counts failures and judges them.
@@ -56,6 +56,14 @@ impl Handler<Retract> for Breakers {
 
     fn handle(&mut self, Retract(ticket): Retract, _: &mut Self::Context) {
         self.bank.retract(&ticket);
+    }
+}
+
+impl Handler<SetBreakerPolicy> for Breakers {
+    type Result = ();
+
+    fn handle(&mut self, SetBreakerPolicy(policy): SetBreakerPolicy, _: &mut Self::Context) {
+        self.policy = policy;
     }
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use actix::Message;
 use tokio::sync::oneshot;
 
+use super::Policies;
 use super::lease::Lease;
 use super::verifier::VerifierView;
-use crate::domain::breaker::{BreakerBank, Judgement};
+use crate::domain::breaker::{BreakerBank, BreakerPolicy, Judgement};
 use crate::domain::challenge::RecoveryProof;
 use crate::domain::client::KeyDigest;
 use crate::domain::events::Event;
@@ -19,11 +20,12 @@ use crate::domain::opinions::Failed;
 use crate::domain::outcome::ErrorNote;
 use crate::domain::queues::SwitchError;
 use crate::domain::registry::{Ask, NoEndpoint, Observation, RegistryView, Settlement};
-use crate::domain::schedule::{Purpose, VerifyJob};
+use crate::domain::schedule::{Purpose, SchedulePolicy, VerifyJob};
 use crate::domain::stats::{AllowancesRecord, AttemptRecord, RequestRecord, Stats};
 use crate::domain::time::Moment;
 use crate::domain::topology::{Topology, TopologyDiff};
 use crate::domain::verification::Verification;
+use crate::upstream::ProbeSettings;
 
 /// The answer to an [`Acquire`].
 pub type Acquired = Result<Lease, NoEndpoint>;
@@ -174,10 +176,35 @@ pub struct Hasten(pub Arc<[(EndpointId, Epoch)]>);
 #[rtype(result = "()")]
 pub struct Retract(pub Ticket);
 
-/// Start or reload to registry: this is the set of endpoints from now on.
+/// Start or reload to registry: these are the endpoints and the policies from now on.
 #[derive(Debug, Message)]
 #[rtype(result = "TopologyDiff")]
-pub struct Apply(pub Arc<Topology>);
+pub struct Apply {
+    /// The endpoints.
+    pub topology: Arc<Topology>,
+    /// What the settings say to all actors.
+    pub policies: Policies,
+}
+
+/// Registry to breakers: judge by this from now on. It travels behind the reports that came before it.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SetBreakerPolicy(pub BreakerPolicy);
+
+/// Registry to verifier: plan and converse by this from now on.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SetVerifierPolicy {
+    /// When.
+    pub schedule: SchedulePolicy,
+    /// How.
+    pub probe: ProbeSettings,
+}
+
+/// Reload to stats: keep so many events from now on.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct KeepEvents(pub usize);
 
 /// Admin to registry: switch an endpoint on or off.
 #[derive(Debug, Message)]

@@ -20,7 +20,7 @@ use crate::domain::breaker::BreakerPolicy;
 use crate::domain::registry::RegistryPolicy;
 use crate::domain::schedule::SchedulePolicy;
 use crate::domain::topology::Topology;
-use crate::upstream::Probe;
+use crate::upstream::{Client, Probe, ProbeSettings};
 
 use breakers::Breakers;
 use desk::Desk;
@@ -35,14 +35,16 @@ use verifier::Verifier;
 const MAILBOX_CAPACITY: usize = 1 << 16;
 
 /// What the actors need to know of the settings.
-#[derive(Clone, Copy, Debug)]
-pub struct CorePolicy {
+#[derive(Clone, Debug)]
+pub struct Policies {
     /// For the registry.
     pub registry: RegistryPolicy,
     /// For the breakers.
     pub breaker: BreakerPolicy,
-    /// For the verifier.
+    /// For the verifier: when.
     pub schedule: SchedulePolicy,
+    /// For the verifier: how.
+    pub probe: ProbeSettings,
     /// How many events are kept.
     pub events: usize,
 }
@@ -78,22 +80,23 @@ impl Core {
     /// Starts the actors with their endpoints.
     ///
     /// Registry, breakers and stats share an arbiter, so that a verdict never waits for a thread to wake up; the verifier,
-    /// which does I/O, has one of its own. `probe` is called there, for its client can't leave the thread.
+    /// which does I/O, has one of its own. `client` is called there, for what it makes can't leave the thread.
     ///
     /// # Errors
     ///
     /// [`CoreError`] where a thread could not be started.
     pub async fn start(
-        policy: CorePolicy,
+        policies: Policies,
         topology: Arc<Topology>,
         clock: Clock,
-        probe: impl FnOnce() -> Probe + Send + 'static,
+        client: impl FnOnce() -> Client + Send + 'static,
         on_death: OnDeath,
     ) -> Result<(Self, CoreThreads), CoreError> {
         let threads = CoreThreads { core: Arbiter::new(), verifier: Arbiter::new() };
         let (tell, told) = oneshot::channel();
         let verifier_thread = threads.verifier.handle();
-        let events = policy.events;
+        let events = policies.events;
+        let Policies { registry: registry_policy, breaker: breaker_policy, schedule, probe, .. } = policies.clone();
         let stats_line = Lifeline::new("stats collector", Arc::clone(&on_death));
         let stats =
             StatsCollector::start_in_arbiter(&threads.core.handle(), move |_| StatsCollector::new(events, stats_line));
@@ -102,7 +105,7 @@ impl Core {
         let registry = Registry::start_in_arbiter(&threads.core.handle(), move |ctx| {
             let me = ctx.address();
             let line = |actor| Lifeline::new(actor, Arc::clone(&on_death));
-            let breakers = Breakers::new(policy.breaker, me.clone().recipient(), line("breakers' actor")).start();
+            let breakers = Breakers::new(breaker_policy, me.clone().recipient(), line("breakers' actor")).start();
             let verifier_line = line("verifier");
             let verifier_peers = verifier::Peers {
                 recovered: me.clone().recipient(),
@@ -112,7 +115,7 @@ impl Core {
                 stats: notes.clone().recipient(),
             };
             let verifier = Verifier::start_in_arbiter(&verifier_thread, move |_| {
-                Verifier::new(policy.schedule, clock, probe(), verifier_peers, verifier_line)
+                Verifier::new(schedule, clock, Probe::new(client(), probe), verifier_peers, verifier_line)
             });
             let peers = registry::Peers {
                 observe: breakers.clone().recipient(),
@@ -121,14 +124,16 @@ impl Core {
                 hasten: verifier.clone().recipient(),
                 failures: verifier.clone().recipient(),
                 converse: verifier.clone().recipient(),
+                breaker_policy: breakers.clone().recipient(),
+                verifier_policy: verifier.clone().recipient(),
                 stats: notes.recipient(),
             };
             drop(tell.send((breakers, verifier)));
-            Registry::new(policy.registry, clock, peers, line("registry"))
+            Registry::new(registry_policy, clock, peers, line("registry"))
         });
         let (breakers, verifier) = told.await.map_err(|_| CoreError)?;
         let core = Self { registry, breakers, verifier, stats, desk };
-        core.registry.send(Apply(topology)).await.map_err(|_| CoreError)?;
+        core.registry.send(Apply { topology, policies }).await.map_err(|_| CoreError)?;
         Ok((core, threads))
     }
 

@@ -8,12 +8,13 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, MessageResult, 
 use log::{debug, error, info, warn};
 use tokio::sync::oneshot;
 
+use super::Policies;
 use super::lease::Lease;
 use super::lifeline::Lifeline;
 use super::messages::{
     Acquire, Acquired, Apply, Converse, Doubt, Drain, FailureList, Fit, Hasten, Isolate, Judged, Note, Observe,
-    Recovered, ResetBreaker, Retract, SetEnabled, Settle, StillFailing, StopParking, Tick, Unfit, Verdict, VerifyNow,
-    ViewJournal, ViewRegistry,
+    Recovered, ResetBreaker, Retract, SetBreakerPolicy, SetEnabled, SetVerifierPolicy, Settle, StillFailing,
+    StopParking, Tick, Unfit, Verdict, VerifyNow, ViewJournal, ViewRegistry,
 };
 use crate::clock::Clock;
 use crate::domain::events::{Event, EventKind};
@@ -44,6 +45,10 @@ pub struct Peers {
     pub hasten: Recipient<Hasten>,
     /// The verifier, for conversations that an admin wants.
     pub converse: Recipient<Converse>,
+    /// The breakers, for what the settings say.
+    pub breaker_policy: Recipient<SetBreakerPolicy>,
+    /// The verifier, likewise.
+    pub verifier_policy: Recipient<SetVerifierPolicy>,
     /// The stats collector.
     pub stats: Recipient<Note>,
 }
@@ -204,8 +209,8 @@ fn log_move(event: &Event, note: MoveNote) {
             let last_error = event.detail.as_deref().unwrap_or("-");
             warn!("endpoint {id} isolated reason={reason} failures={failures} last_error={last_error:?}");
         }
-        // The recovery's line is written where its verifications are known.
-        EventKind::Recovered | EventKind::Verified | EventKind::SecondOpinion => {}
+        // Their lines are written where more is known: of a recovery its verifications, of a reload its faults.
+        EventKind::Recovered | EventKind::Verified | EventKind::SecondOpinion | EventKind::Reload => {}
         EventKind::Cooldown | EventKind::Exhausted => {
             let model = event.model.as_deref().unwrap_or("-");
             let reason = event.detail.as_deref().unwrap_or("-");
@@ -341,7 +346,11 @@ impl Handler<Recovered> for Registry {
 impl Handler<Apply> for Registry {
     type Result = MessageResult<Apply>;
 
-    fn handle(&mut self, Apply(topology): Apply, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Apply { topology, policies }: Apply, ctx: &mut Self::Context) -> Self::Result {
+        let Policies { registry, breaker, schedule, probe, events: _ } = policies;
+        self.core.set_policy(registry);
+        self.peers.breaker_policy.do_send(SetBreakerPolicy(breaker));
+        self.peers.verifier_policy.do_send(SetVerifierPolicy { schedule, probe });
         let mut effects = Vec::new();
         let diff: TopologyDiff = self.core.apply(topology, self.clock.now(), &mut effects);
         self.carry_out(effects, ctx);

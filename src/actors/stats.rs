@@ -3,7 +3,7 @@
 use actix::{Actor, Context, Handler, MessageResult};
 
 use super::lifeline::Lifeline;
-use super::messages::{Drain, EventsAfter, Note, ViewStats};
+use super::messages::{Drain, EventsAfter, KeepEvents, Note, ViewStats};
 use crate::domain::events::EventLog;
 use crate::domain::stats::Stats;
 
@@ -58,6 +58,14 @@ impl Handler<EventsAfter> for StatsCollector {
 
     fn handle(&mut self, EventsAfter(seq): EventsAfter, _: &mut Self::Context) -> Self::Result {
         MessageResult(self.events.after(seq).cloned().collect())
+    }
+}
+
+impl Handler<KeepEvents> for StatsCollector {
+    type Result = ();
+
+    fn handle(&mut self, KeepEvents(capacity): KeepEvents, _: &mut Self::Context) {
+        self.events.resize(capacity);
     }
 }
 

@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 
 use super::lifeline::Lifeline;
 use super::messages::{
-    Converse, Drain, FailureList, Fit, Hasten, Note, Recovered, StillFailing, Tick, Unfit, ViewVerifier,
+    Converse, Drain, FailureList, Fit, Hasten, Note, Recovered, SetVerifierPolicy, StillFailing, Tick, Unfit,
+    ViewVerifier,
 };
 use crate::clock::Clock;
 use crate::domain::challenge::{Code, RecoveryProof, Unproven, Verdict};
@@ -264,6 +265,18 @@ impl Handler<Hasten> for Verifier {
 
     fn handle(&mut self, Hasten(waited_for): Hasten, ctx: &mut Self::Context) {
         self.schedule.hasten(&waited_for, self.clock.now());
+        self.look_at_the_clock(ctx);
+    }
+}
+
+impl Handler<SetVerifierPolicy> for Verifier {
+    type Result = ();
+
+    /// Conversations under way go on as they were begun.
+    fn handle(&mut self, message: SetVerifierPolicy, ctx: &mut Self::Context) {
+        let SetVerifierPolicy { schedule, probe } = message;
+        self.schedule.set_policy(schedule, self.clock.now(), fastrand::f64);
+        self.probe = Rc::new(self.probe.with(probe));
         self.look_at_the_clock(ctx);
     }
 }

@@ -35,6 +35,8 @@ pub enum EventKind {
     Cooldown,
     /// Rests until a used-up window begins anew.
     Exhausted,
+    /// The settings were read anew, with or without success.
+    Reload,
 }
 
 /// One event. What means nothing for its kind is `None`.
@@ -65,10 +67,15 @@ pub struct Event {
 impl Event {
     /// An event of which no more is known yet.
     pub fn new(kind: EventKind, at: Moment, endpoint: &EndpointId) -> Self {
+        Self { endpoint: Some(endpoint.clone()), ..Self::of_gateway(kind, at) }
+    }
+
+    /// The same for what befalls no endpoint.
+    pub fn of_gateway(kind: EventKind, at: Moment) -> Self {
         Self {
             at,
             kind,
-            endpoint: Some(endpoint.clone()),
+            endpoint: None,
             model: None,
             epoch: None,
             reason: None,
@@ -98,10 +105,20 @@ impl EventLog {
     pub fn push(&mut self, event: Event) -> u64 {
         self.newest += 1;
         self.kept.push_back((self.newest, event));
+        self.make_room();
+        self.newest
+    }
+
+    /// Keeps no more than the latest `capacity` events from now on.
+    pub fn resize(&mut self, capacity: usize) {
+        self.capacity = capacity;
+        self.make_room();
+    }
+
+    fn make_room(&mut self) {
         while self.kept.len() > self.capacity {
             self.kept.pop_front();
         }
-        self.newest
     }
 
     /// The kept events with a number above `seq`, newest last.

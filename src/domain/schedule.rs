@@ -56,6 +56,19 @@ impl Schedule {
         }
     }
 
+    /// Takes over other delays. Who waits for longer than they allow waits that much less; nobody waits for longer than planned.
+    pub fn set_policy(&mut self, policy: SchedulePolicy, now: Moment, mut chance: impl FnMut() -> f64) {
+        self.policy = policy;
+        for entry in self.entries.values_mut() {
+            let longest = match entry.job.purpose {
+                Purpose::Recovery => policy.delay(entry.job.reason, entry.step, chance()),
+                Purpose::Opinion => policy.initial_delay,
+                Purpose::EarlyReturn => policy.early_return(chance()),
+            };
+            entry.due = entry.due.min(now + longest);
+        }
+    }
+
     /// Takes over the whole list of endpoints to talk to. What is not on it any more, or is with another epoch or for another
     /// purpose, is forgotten at once; the conversations that are returned are void.
     pub fn update(&mut self, jobs: &[VerifyJob], now: Moment, mut chance: impl FnMut() -> f64) -> Vec<Conversation> {

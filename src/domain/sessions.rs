@@ -107,9 +107,14 @@ impl Sessions {
     #[must_use]
     pub fn new(policy: &AffinityPolicy) -> Self {
         // The table grows with the sessions, not with the bound on them.
-        let mut bound = LruCache::unbounded();
-        bound.resize(policy.max_sessions);
-        Self { bound }
+        let mut sessions = Self { bound: LruCache::unbounded() };
+        sessions.resize(policy);
+        sessions
+    }
+
+    /// Takes over another bound; the least recently used go where it is narrower.
+    pub fn resize(&mut self, policy: &AffinityPolicy) {
+        self.bound.resize(policy.max_sessions);
     }
 
     /// Where a session is bound.

@@ -16,7 +16,6 @@ use super::auth::bearer_tokens;
 use super::state::Serving;
 use crate::actors::messages::TokenOfSession;
 use crate::domain::client::KeyDigest;
-use crate::settings::Settings;
 
 /// What a route asks of whoever uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +102,8 @@ pub(super) async fn may(worker: &Serving<'_>, request: &HttpRequest, need: Need)
 
 /// As what a request's sender is known.
 pub(super) async fn recognise(worker: &Serving<'_>, request: &HttpRequest) -> Result<Known, Denied> {
-    let Settings { admin, server, .. } = &worker.config.settings;
+    let settings = &worker.config.settings;
+    let admin = &settings.admin;
     let shown: Vec<&str> = bearer_tokens(request.headers()).collect();
     // Every token that is shown is compared with both, each in constant time, so that an answer's time tells nothing.
     let is_shown = |digest: Option<&KeyDigest>| {
@@ -111,9 +111,7 @@ pub(super) async fn recognise(worker: &Serving<'_>, request: &HttpRequest) -> Re
     };
     let (is_admin, is_reader) = (is_shown(admin.token.as_ref()), is_shown(admin.read_token.as_ref()));
     // Where either address can be reached by others, nobody is an admin by where they are.
-    let listens_here_alone =
-        server.host.is_loopback() && admin.listen.is_none_or(|own| own.ip().to_canonical().is_loopback());
-    let is_here = || admin.token.is_none() && listens_here_alone && is_local(request);
+    let is_here = || admin.token.is_none() && settings.listens_here_alone() && is_local(request);
     if is_admin || is_here() {
         return Ok(Known::Admin);
     }

@@ -53,7 +53,16 @@ pub(super) struct ClientBook {
 
 impl ClientBook {
     pub(super) fn new(clients: Vec<Client>) -> Self {
-        Self { entries: clients.into_iter().map(|client| Entry { client, taken: Arc::default() }).collect() }
+        Self::after(&Self { entries: Vec::new() }, clients)
+    }
+
+    /// The clients of a newer reading. Who was known before goes on with the places that it has taken.
+    pub(super) fn after(earlier: &Self, clients: Vec<Client>) -> Self {
+        let taken = |client: &Client| {
+            let before = earlier.entries.iter().find(|entry| entry.client.id == client.id);
+            before.map(|entry| Arc::clone(&entry.taken)).unwrap_or_default()
+        };
+        Self { entries: clients.into_iter().map(|client| Entry { taken: taken(&client), client }).collect() }
     }
 
     /// Finds the client by its key, in any of the headers in which clients send one. All keys are compared with all keys,
@@ -189,5 +198,18 @@ mod tests {
         assert!(book.admit(&Caller { client: None, profile: ProfileId::default() }).unwrap().is_none());
         drop(first);
         assert!(book.admit(&caller("alice")).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_client_keeps_the_places_that_it_has_taken_when_the_settings_are_read_anew() {
+        let bounded =
+            |limit| Client { max_in_flight: NonZeroU32::new(limit), ..client("alice", "default", &["a"], true) };
+        let alice = Caller { client: Some(ClientId::new("alice").unwrap()), profile: ProfileId::default() };
+        let before = ClientBook::new(vec![bounded(1)]);
+        let place = before.admit(&alice).unwrap();
+        let after = ClientBook::after(&before, vec![bounded(1)]);
+        assert_eq!(after.admit(&alice).unwrap_err(), Refusal::ClientBusy { limit: 1 });
+        drop(place);
+        assert!(after.admit(&alice).unwrap().is_some());
     }
 }

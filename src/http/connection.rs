@@ -25,6 +25,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use super::reply::raw_refusal;
 use super::times::deadline;
 use crate::domain::refusal::Refusal;
+use crate::settings::Server;
 
 /// How long the head of a request may take, and what the client is told.
 #[derive(Clone, Debug)]
@@ -32,6 +33,12 @@ pub(super) struct HeadPatience {
     pub(super) limit: Duration,
     /// The operator's help for developers.
     pub(super) help: Arc<str>,
+}
+
+impl HeadPatience {
+    pub(super) fn of(server: &Server) -> Self {
+        Self { limit: server.header_timeout, help: server.help.as_str().into() }
+    }
 }
 
 /// What is known of the next request's head.

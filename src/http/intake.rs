@@ -11,12 +11,12 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
 use crate::domain::refusal::Refusal;
+use crate::settings::Server;
 
-/// How much of all requests' bodies is held at the moment, and how much may be.
-#[derive(Clone, Debug)]
+/// How much of all requests' bodies is held at the moment.
+#[derive(Clone, Debug, Default)]
 pub(super) struct BodyBudget {
     held: Arc<AtomicU64>,
-    limit: u64,
 }
 
 /// A share of the budget, given back when dropped.
@@ -24,15 +24,14 @@ pub(super) struct BodyBudget {
 pub(super) struct Held {
     budget: BodyBudget,
     bytes: u64,
+    /// The most that all requests may hold.
+    limit: u64,
 }
 
 impl BodyBudget {
-    pub(super) fn new(limit: u64) -> Self {
-        Self { held: Arc::default(), limit }
-    }
-
-    fn hold_nothing(&self) -> Held {
-        Held { budget: self.clone(), bytes: 0 }
+    /// A share of nothing yet; it may grow until all shares together are `limit`.
+    fn hold_nothing(&self, limit: u64) -> Held {
+        Held { budget: self.clone(), bytes: 0, limit }
     }
 }
 
@@ -41,7 +40,7 @@ impl Held {
     fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
         let before = self.budget.held.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
-        if before.saturating_add(bytes) > self.budget.limit { Err(Refusal::TooMuchBuffered) } else { Ok(()) }
+        if before.saturating_add(bytes) > self.limit { Err(Refusal::TooMuchBuffered) } else { Ok(()) }
     }
 }
 
@@ -54,13 +53,21 @@ impl Drop for Held {
 /// The size of a usual request with its conversation, in bytes.
 const LIKELY_BODY: usize = 256 << 10;
 
-/// The bounds of one body.
+/// The bounds of bodies.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyLimits {
-    /// In bytes.
+    /// Of one, in bytes.
     pub(super) size: u64,
+    /// Of all that are held at a time, in bytes.
+    pub(super) together: u64,
     /// Between two pieces.
     pub(super) pause: Duration,
+}
+
+impl BodyLimits {
+    pub(super) fn of(server: &Server) -> Self {
+        Self { size: server.max_body, together: server.max_buffered, pause: server.body_timeout }
+    }
 }
 
 /// Why there is no body.
@@ -90,7 +97,7 @@ pub(super) async fn read_body(
     if announced.is_some_and(|length| length > limits.size) {
         return Err(too_large.into());
     }
-    let mut held = budget.hold_nothing();
+    let mut held = budget.hold_nothing(limits.together);
     // No more room in advance than a usual body needs: an announced length is only a promise.
     let expected = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
     let mut body = BytesMut::with_capacity(expected.min(LIKELY_BODY));
@@ -117,9 +124,9 @@ mod tests {
 
     #[test]
     fn the_budget_is_shared_and_given_back() {
-        let budget = BodyBudget::new(10);
-        let mut first = budget.hold_nothing();
-        let mut second = budget.hold_nothing();
+        let budget = BodyBudget::default();
+        let mut first = budget.hold_nothing(10);
+        let mut second = budget.hold_nothing(10);
         assert_eq!(first.grow(6), Ok(()));
         assert_eq!(second.grow(6), Err(Refusal::TooMuchBuffered));
         drop(second);

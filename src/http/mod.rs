@@ -29,7 +29,8 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 pub use drain::{DrainDeadline, time_to_deadline};
-pub use state::{Config, Readiness, Shared, Worker};
+pub use own::{Reload, Reloaded};
+pub use state::{Config, ConfigCell, Readiness, Shared, Worker};
 
 use crate::domain::refusal::{ErrorShape, Refusal};
 use crate::domain::route::{Destination, route};

@@ -6,6 +6,7 @@ mod health;
 mod log_level;
 mod login;
 mod page;
+mod reload;
 mod stats;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,6 +16,8 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 
 use bytes::Bytes;
+
+pub use reload::{Reload, Reloaded};
 
 use super::access::{Need, may};
 use super::identity::request_id;
@@ -44,6 +47,7 @@ enum Route {
     Stats,
     Events,
     LogLevel,
+    Reload,
     Endpoint(EndpointId, Act),
 }
 
@@ -59,6 +63,7 @@ impl Route {
             "/stats" => return Some(Self::Stats),
             "/events" => return Some(Self::Events),
             "/log-level" => return Some(Self::LogLevel),
+            "/reload" => return Some(Self::Reload),
             _ => {}
         }
         let (id, act) = tail.strip_prefix("/endpoints/")?.split_once('/')?;
@@ -76,7 +81,7 @@ impl Route {
         match self {
             Self::Page | Self::Live | Self::Ready | Self::Stats | Self::Events => ("GET, HEAD", Method::GET),
             Self::LogLevel => ("PUT", Method::PUT),
-            Self::Login | Self::Logout | Self::Endpoint(..) => ("POST", Method::POST),
+            Self::Login | Self::Logout | Self::Reload | Self::Endpoint(..) => ("POST", Method::POST),
         }
     }
 
@@ -84,7 +89,7 @@ impl Route {
         match self {
             Self::Page | Self::Login | Self::Logout | Self::Live | Self::Ready => Need::Nothing,
             Self::Stats | Self::Events => Need::Read,
-            Self::LogLevel | Self::Endpoint(..) => Need::Change,
+            Self::LogLevel | Self::Reload | Self::Endpoint(..) => Need::Change,
         }
     }
 }
@@ -121,6 +126,7 @@ pub(super) async fn serve(
             Ok(filter) => log_level::set(request, &filter),
             Err(refused) => refused,
         },
+        Route::Reload => reload::reload(worker, request).await,
         Route::Endpoint(id, act) => admin::act(worker, request, id, act).await,
     }
 }
@@ -131,7 +137,7 @@ const LARGEST_BODY: u64 = 8 << 10;
 /// Reads the body of a request for one of the gateway's own routes.
 async fn small_body(worker: &Serving<'_>, request: &HttpRequest, mut payload: Payload) -> Result<Bytes, HttpResponse> {
     let shared = &worker.shared;
-    let limits = BodyLimits { size: LARGEST_BODY, pause: worker.config.settings.server.body_timeout };
+    let limits = BodyLimits { size: LARGEST_BODY, ..BodyLimits::of(&worker.config.settings.server) };
     match read_body(&mut payload, request.headers(), limits, &shared.buffered).await {
         Ok((body, _)) => Ok(body),
         Err(NoBody::ClientGone) => Err(closing(HttpResponse::BadRequest().finish())),

@@ -83,7 +83,7 @@ pub(super) async fn proxy(
         Ok(place) => scope.occupy(place),
         Err(refusal) => return closing(worker.refused(&refusal, errand.shape(), scope)),
     }
-    let limits = BodyLimits { size: config.settings.server.max_body, pause: config.settings.server.body_timeout };
+    let limits = BodyLimits::of(&config.settings.server);
     let (body, held) = match read_body(&mut payload, request.headers(), limits, &shared.buffered).await {
         Ok(read) => read,
         Err(NoBody::Refused(refusal)) => return closing(worker.refused(&refusal, errand.shape(), scope)),

@@ -41,7 +41,10 @@ pub fn run(
     let one_per_cpu = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let workers = if settings.workers == 0 { one_per_cpu() } else { settings.workers };
     let grace = settings.shutdown_grace.as_secs() + u64::from(settings.shutdown_grace.subsec_nanos() > 0);
-    let patience = HeadPatience { limit: settings.header_timeout, help: settings.help.as_str().into() };
+    let patience = {
+        let shared = Arc::clone(shared);
+        move || HeadPatience::of(&shared.config().settings.server)
+    };
     let builder = ServerBuilder::new();
     let stopping = builder.graceful_shutdown_signal();
     let factory = move |door: Door| {
@@ -70,7 +73,7 @@ pub fn run(
                 // Each event is to leave at once; a socket that refuses this still works.
                 stream.set_nodelay(true).ok();
                 let peer = stream.peer_addr().ok();
-                Ok::<_, DispatchError>((Connection::new(stream, patience), Protocol::Http1, peer))
+                Ok::<_, DispatchError>((Connection::new(stream, patience()), Protocol::Http1, peer))
             }
         });
         connect.and_then(http)

@@ -4,11 +4,13 @@ use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use actix::Recipient;
 use arc_swap::ArcSwap;
 
 use super::auth::ClientBook;
 use super::drain::DrainDeadline;
 use super::intake::BodyBudget;
+use super::own::Reload;
 use crate::actors::Core;
 use crate::clock::Clock;
 use crate::domain::client::Client;
@@ -46,16 +48,44 @@ impl Config {
         Self { settings, clients: ClientBook::new(clients) }
     }
 
+    /// One of a newer reading.
+    #[must_use]
+    pub fn after(earlier: &Self, settings: Settings, clients: Vec<Client>) -> Self {
+        Self { settings, clients: ClientBook::after(&earlier.clients, clients) }
+    }
+
     /// The settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 }
 
+/// Holds what new requests are served by. A clone is the same cell.
+#[derive(Clone, Debug)]
+pub struct ConfigCell(Arc<ArcSwap<Config>>);
+
+impl ConfigCell {
+    /// A cell that holds this.
+    pub fn new(config: Config) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(config)))
+    }
+
+    /// What it holds now.
+    pub fn get(&self) -> Arc<Config> {
+        self.0.load_full()
+    }
+
+    /// Has new requests served by another one.
+    pub fn set(&self, config: Config) {
+        self.0.store(Arc::new(config));
+    }
+}
+
 /// What all workers share.
 #[derive(Debug)]
 pub struct Shared {
-    config: ArcSwap<Config>,
+    config: ConfigCell,
+    pub(super) reload: Recipient<Reload>,
     pub(super) clock: Clock,
     pub(super) core: Core,
     pub(super) buffered: BodyBudget,
@@ -67,10 +97,11 @@ pub struct Shared {
 
 impl Shared {
     /// Puts it together.
-    pub fn new(config: Config, core: Core, clock: Clock) -> Self {
+    pub fn new(config: ConfigCell, core: Core, reload: Recipient<Reload>, clock: Clock) -> Self {
         Self {
-            buffered: BodyBudget::new(config.settings.server.max_buffered),
-            config: ArcSwap::from_pointee(config),
+            buffered: BodyBudget::default(),
+            config,
+            reload,
             readiness: Readiness::default(),
             drain: DrainDeadline::default(),
             fingerprints: RandomState::new(),
@@ -81,7 +112,7 @@ impl Shared {
 
     /// What new requests are served by.
     pub fn config(&self) -> Arc<Config> {
-        self.config.load_full()
+        self.config.get()
     }
 
     /// What tells open answers that their time is up.

@@ -1,5 +1,7 @@
 //! The forms in which one secret may be given: itself, a variable's name, a file, a digest.
 
+use std::path::Path;
+
 use config::Value;
 
 use super::fault::quoted;
@@ -150,11 +152,11 @@ impl Table<'_, '_> {
         match form {
             Form::Plain => self.checked(key, text, "it"),
             Form::Variable => self.variable(key, text, unset),
-            Form::File if unset == Unset::Ignored => match std::fs::read_to_string(text) {
+            Form::File if unset == Unset::Ignored => match self.reading.seen.read_text(Path::new(text)) {
                 Ok(content) => self.checked(key, content.trim_end_matches(['\r', '\n']), "the file"),
                 Err(_) => Credential::Unusable,
             },
-            Form::File => match std::fs::read_to_string(text) {
+            Form::File => match self.reading.seen.read_text(Path::new(text)) {
                 Ok(content) => self.checked(key, content.trim_end_matches(['\r', '\n']), "the file"),
                 Err(error) => {
                     self.fault(key, format!("{}: {error}", quoted(text)), "a readable file that holds the secret");

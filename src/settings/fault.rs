@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// The longest piece of a faulty value that is shown, in characters.
 const MAX_SHOWN: usize = 80;
 
 /// One thing that is wrong with the settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// The key, such as `server.port`; empty where a file as a whole is at fault.
     pub key: String,
@@ -47,12 +49,26 @@ impl fmt::Display for Fault {
 }
 
 /// Everything that is wrong with the settings: at least one fault.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
 pub struct Faults(Vec<Fault>);
 
 impl Faults {
     pub(super) fn none_or(faults: Vec<Fault>) -> Result<(), Self> {
         if faults.is_empty() { Ok(()) } else { Err(Self(faults)) }
+    }
+
+    /// `1 fault`, `2 faults`, …
+    pub fn count(&self) -> String {
+        match self.0.len() {
+            1 => "1 fault".to_owned(),
+            count => format!("{count} faults"),
+        }
+    }
+
+    /// A fault that only shows when the settings are put to use.
+    pub fn one(fault: Fault) -> Self {
+        Self(vec![fault])
     }
 
     /// The faults in the order in which they were found.
@@ -66,10 +82,7 @@ impl fmt::Display for Faults {
         for fault in &self.0 {
             writeln!(f, "{fault}")?;
         }
-        match self.0.len() {
-            1 => f.write_str("1 fault in the settings"),
-            count => write!(f, "{count} faults in the settings"),
-        }
+        write!(f, "{} in the settings", self.count())
     }
 }
 

@@ -8,6 +8,7 @@ use config::{Config, Map, Value, ValueKind};
 use super::Source;
 use super::fault::{Fault, key_part};
 use super::origin::Origin;
+use super::seen::FilesSeen;
 use super::toml_text;
 
 /// The defaults, which are the first layer.
@@ -69,7 +70,11 @@ impl config::Source for Layer {
 
 /// All layers, lowest first.
 #[derive(Debug, Default)]
-pub(super) struct Layers(Vec<Layer>);
+pub(super) struct Layers {
+    layers: Vec<Layer>,
+    /// What they were read from.
+    pub(super) seen: FilesSeen,
+}
 
 impl Layers {
     /// The built-in defaults alone.
@@ -82,7 +87,7 @@ impl Layers {
     /// Reads a further file, which `key` names where it is not empty, over the others. One that can't be read leaves an empty layer and a fault.
     pub(super) fn add_file(&mut self, key: &str, path: &Path, tables: &[&str], faults: &mut Vec<Fault>) {
         let name = path.display().to_string();
-        match std::fs::read_to_string(path) {
+        match self.seen.read_text(path) {
             Ok(text) => self.add_text(name, &text, tables, faults),
             Err(error) => {
                 let wanted = "a readable file in UTF-8".to_owned();
@@ -92,7 +97,7 @@ impl Layers {
     }
 
     fn add_text(&mut self, name: String, text: &str, tables: &[&str], faults: &mut Vec<Fault>) {
-        let mut table = match toml_text::parse(text, self.0.len()) {
+        let mut table = match toml_text::parse(text, self.layers.len()) {
             Ok(table) => table,
             Err(error) => {
                 let source = error.line.map_or_else(|| name.clone(), |line| format!("{name} line {line}"));
@@ -104,7 +109,7 @@ impl Layers {
         // The merging library takes a key at the top for a path, so that an unknown one must not reach it.
         let is_known = |key: &str| tables.contains(&key);
         let (known, unknown): (Map<_, _>, Map<_, _>) = table.drain().partition(|(key, _)| is_known(key));
-        self.0.push(Layer { name, table: known });
+        self.layers.push(Layer { name, table: known });
         let mut unknown: Vec<_> = unknown.into_iter().collect();
         unknown.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (key, value) in unknown {
@@ -119,18 +124,18 @@ impl Layers {
 
     /// Puts the variables over the files.
     pub(super) fn add_variables(&mut self, table: Map<String, Value>) {
-        self.0.push(Layer { name: "variables".to_owned(), table });
+        self.layers.push(Layer { name: "variables".to_owned(), table });
     }
 
     /// Takes the highest layer off again.
     pub(super) fn remove_highest(&mut self) {
-        self.0.pop();
+        self.layers.pop();
     }
 
     /// What the layers amount to: later ones win, key by key; each value keeps its origin.
     pub(super) fn merged(&self) -> Map<String, Value> {
         let mut builder = Config::builder();
-        for layer in self.0.iter().cloned() {
+        for layer in self.layers.iter().cloned() {
             builder = builder.add_source(layer);
         }
         // A layer never fails to give what it holds, so there is always a table.
@@ -142,12 +147,12 @@ impl Layers {
 
     /// The names of the files that were read.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|layer| layer.name.as_str())
+        self.layers.iter().map(|layer| layer.name.as_str())
     }
 
     /// The table of this name in the highest layer.
     pub(super) fn in_highest(&self, table: &str) -> Option<&Value> {
-        self.0.last()?.table.get(table)
+        self.layers.last()?.table.get(table)
     }
 
     /// A file with a line, or a variable's name.
@@ -160,7 +165,7 @@ impl Layers {
         match origin {
             Origin::Variable { name } => format!("variable {name}"),
             Origin::Line { layer, line } => {
-                let name = self.0.get(*layer).map_or("", |layer| layer.name.as_str());
+                let name = self.layers.get(*layer).map_or("", |layer| layer.name.as_str());
                 format!("{name} line {line}")
             }
         }
@@ -177,7 +182,7 @@ impl Layers {
             }
             origin_of(value)
         };
-        self.0.iter().rev().find_map(find).map_or_else(String::new, |origin| self.place(&origin))
+        self.layers.iter().rev().find_map(find).map_or_else(String::new, |origin| self.place(&origin))
     }
 }
 

@@ -15,7 +15,9 @@ mod headers;
 mod layers;
 mod origin;
 mod reading;
+mod reload;
 mod sections;
+mod seen;
 mod toml_text;
 
 #[cfg(test)]
@@ -29,7 +31,9 @@ use config::{Map, Value, ValueKind};
 
 pub use effect::Note;
 pub use fault::{Fault, Faults};
+pub use reload::{ClientsDiff, Reread};
 pub use sections::*;
+pub use seen::FilesSeen;
 
 use layers::Layers;
 use reading::Reading;
@@ -71,6 +75,21 @@ pub struct Loaded {
     pub variables_taken: Vec<String>,
     /// The layers that were read, lowest first.
     pub sources: Vec<String>,
+    /// Each key that was read, with its value in one form however it was written; never a secret's.
+    pub values: BTreeMap<String, String>,
+    /// Where all this came from, so that it can be read again.
+    pub source: Source,
+    /// The files that were looked at for it.
+    pub files: FilesSeen,
+}
+
+/// What one look at the settings has found, sound or not.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// The settings, or every fault that they have.
+    pub found: Result<Loaded, Faults>,
+    /// The files that were looked at.
+    pub files: FilesSeen,
 }
 
 /// Reads the settings.
@@ -79,6 +98,18 @@ pub struct Loaded {
 ///
 /// Every [`Fault`] that they have.
 pub fn load(source: &Source) -> Result<Loaded, Faults> {
+    look(source).found
+}
+
+/// Reads the settings, and remembers which files they came from and what those held.
+#[must_use]
+pub fn look(source: &Source) -> Look {
+    let mut files = FilesSeen::default();
+    let found = read(source, &mut files);
+    Look { found, files }
+}
+
+fn read(source: &Source, files: &mut FilesSeen) -> Result<Loaded, Faults> {
     let mut faults = Vec::new();
     let mut layers = layers::read_files(source, &mut faults);
     add_clients_file(&mut layers, source, &mut faults);
@@ -99,13 +130,18 @@ pub fn load(source: &Source) -> Result<Loaded, Faults> {
     let notes = effect::judge(&reading, &recorded_defaults());
     cross::check(&mut reading, &settings, &endpoints, &clients);
     faults.append(&mut reading.faults);
+    let Reading { seen, recorded: values, variables_taken: named, .. } = reading;
+    files.extend(seen);
+    files.extend(layers.seen);
     Faults::none_or(faults)?;
 
     let mut variables_taken = variables.taken;
-    variables_taken.extend(reading.variables_taken);
+    variables_taken.extend(named);
     variables_taken.sort();
     variables_taken.dedup();
-    Ok(Loaded { settings, topology: Topology::new(endpoints.sound), clients, notes, variables_taken, sources })
+    let topology = Topology::new(endpoints.sound);
+    let source = source.clone();
+    Ok(Loaded { settings, topology, clients, notes, variables_taken, sources, values, source, files: files.clone() })
 }
 
 /// Puts the file that `server.clients_file` names over the other files.

@@ -11,6 +11,7 @@ use config::{Map, Value, ValueKind};
 use super::fault::{Fault, key_part, quoted};
 use super::given::Given;
 use super::layers::Layers;
+use super::seen::FilesSeen;
 
 /// The longest duration that makes sense anywhere; it keeps all later arithmetic far from its limits.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -24,6 +25,8 @@ pub(super) struct Reading<'a> {
     pub(super) recorded: BTreeMap<String, String>,
     /// The variables that `*_env` keys named and that were set.
     pub(super) variables_taken: BTreeSet<String>,
+    /// The files that hold secrets.
+    pub(super) seen: FilesSeen,
     places: BTreeMap<String, String>,
 }
 
@@ -42,6 +45,7 @@ impl<'a> Reading<'a> {
             faults: Vec::new(),
             recorded: BTreeMap::new(),
             variables_taken: BTreeSet::new(),
+            seen: FilesSeen::default(),
             places: BTreeMap::new(),
         }
     }

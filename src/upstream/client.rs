@@ -3,13 +3,11 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, StatusCode, Version};
 use bytes::Bytes;
-use tokio_rustls::TlsConnector;
 
 use super::body::{Body, Home};
 use super::connect::connect;
@@ -17,6 +15,7 @@ use super::error::SendError;
 use super::framing::{Reuse, framing};
 use super::head::{AnswerHead, request_head};
 use super::pool::{Pool, now};
+use super::tls::Trust;
 use super::wire::{Connection, Exchange, Failure, Outgoing, Unwritten};
 use crate::domain::endpoint::Origin;
 
@@ -118,7 +117,7 @@ pub trait WritePermit {
 }
 
 struct Shared {
-    tls: TlsConnector,
+    trust: Trust,
     limits: Limits,
     pool: Rc<Pool>,
 }
@@ -138,9 +137,9 @@ impl fmt::Debug for Client {
 impl Client {
     /// A client that trusts whom the TLS configuration trusts.
     #[must_use]
-    pub fn new(tls: Arc<rustls::ClientConfig>, limits: Limits) -> Self {
+    pub fn new(trust: impl Into<Trust>, limits: Limits) -> Self {
         let pool = Rc::new(Pool::new(limits.clone(), now()));
-        Self { shared: Rc::new(Shared { tls: TlsConnector::from(tls), limits, pool }) }
+        Self { shared: Rc::new(Shared { trust: trust.into(), limits, pool }) }
     }
 
     /// How many connections are kept for later requests.
@@ -172,7 +171,7 @@ impl Client {
                 answer => return answer.map_err(|failure| failure.error),
             }
         }
-        let transport = connect(request.origin, &self.shared.tls, connect_timeout).await?;
+        let transport = connect(request.origin, &self.shared.trust, connect_timeout).await?;
         let connection = Connection::new(transport, Rc::new(request.origin.clone()), now());
         let answer = self.exchange(connection, outgoing, &request.method, permit).await;
         answer.map_err(|failure| failure.error)

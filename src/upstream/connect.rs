@@ -8,10 +8,10 @@ use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use super::error::SendError;
 use super::pool::now;
+use super::tls::Trust;
 use super::transport::Transport;
 use crate::domain::endpoint::{Origin, Scheme};
 
@@ -22,11 +22,11 @@ const PROBE_AFTER: Duration = Duration::from_secs(30);
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Connects to an origin.
-pub(super) async fn connect(origin: &Origin, tls: &TlsConnector, limit: Duration) -> Result<Transport, SendError> {
-    timeout(limit, open(origin, tls, limit)).await.unwrap_or(Err(SendError::ConnectTimeout))
+pub(super) async fn connect(origin: &Origin, trust: &Trust, limit: Duration) -> Result<Transport, SendError> {
+    timeout(limit, open(origin, trust, limit)).await.unwrap_or(Err(SendError::ConnectTimeout))
 }
 
-async fn open(origin: &Origin, tls: &TlsConnector, limit: Duration) -> Result<Transport, SendError> {
+async fn open(origin: &Origin, trust: &Trust, limit: Duration) -> Result<Transport, SendError> {
     let name = match origin.scheme {
         Scheme::Http => None,
         Scheme::Https => Some(ServerName::try_from(origin.host.clone()).map_err(|_| SendError::InvalidHost)?),
@@ -40,7 +40,7 @@ async fn open(origin: &Origin, tls: &TlsConnector, limit: Duration) -> Result<Tr
     match name {
         None => Ok(Transport::Plain(stream)),
         Some(name) => {
-            let stream = tls.connect(name, stream).await.map_err(SendError::Tls)?;
+            let stream = trust.connector().connect(name, stream).await.map_err(SendError::Tls)?;
             Ok(Transport::Tls(Box::new(stream)))
         }
     }

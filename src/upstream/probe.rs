@@ -152,6 +152,12 @@ impl Probe {
         Self { client, settings }
     }
 
+    /// The same, on the same connections, with other settings.
+    #[must_use]
+    pub fn with(&self, settings: ProbeSettings) -> Self {
+        Self::new(self.client.clone(), settings)
+    }
+
     /// Asks an endpoint for a fresh code and judges its answer. What that costs is added to the bill as it comes.
     pub async fn converse(&self, job: &VerifyJob, code: Code, clock: Clock, bill: &Bill) -> Verdict {
         let deadline = Deadline { clock, began: clock.now(), timeout: self.settings.timeout };

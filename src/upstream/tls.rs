@@ -1,12 +1,15 @@
 //! Whom the gateway trusts when it speaks TLS to an upstream.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
 
 /// Why there is no TLS configuration.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +33,35 @@ pub enum TlsConfigError {
     /// The library refused the configuration.
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] rustls::Error),
+}
+
+/// Whom clients trust, as it can be replaced while they run: connections that are opened afterwards go by the new one. A clone
+/// is the same trust.
+#[derive(Clone)]
+pub struct Trust(Arc<ArcSwap<ClientConfig>>);
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Trust")
+    }
+}
+
+impl From<Arc<ClientConfig>> for Trust {
+    fn from(config: Arc<ClientConfig>) -> Self {
+        Self(Arc::new(ArcSwap::new(config)))
+    }
+}
+
+impl Trust {
+    /// What new connections go by.
+    pub(super) fn connector(&self) -> TlsConnector {
+        TlsConnector::from(self.0.load_full())
+    }
+
+    /// Has new connections go by this.
+    pub fn replace(&self, config: Arc<ClientConfig>) {
+        self.0.store(config);
+    }
 }
 
 /// The configuration of a client: the system's certificate authorities, Mozilla's where the system has none, and beside them

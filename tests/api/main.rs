@@ -51,6 +51,8 @@ mod recovery;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod retries;
 #[cfg(test)]
 mod secrecy;

@@ -68,6 +68,7 @@ impl World {
                     EventKind::Verified | EventKind::SecondOpinion => {
                         panic!("verifications are the verifier's to tell")
                     }
+                    EventKind::Reload => panic!("a reload is the reloader's to tell"),
                     EventKind::Cooldown => {
                         self.trace.met("a cooldown");
                         followed.announced.push(Announced::Cooldown);

@@ -6,7 +6,7 @@ use crate::code::{Source, paths, sources, text};
 
 /// Each module with those that it may use, lowest first. Whoever stands further up may never be used by whoever stands
 /// further down; among the lower ones not everybody may use everybody either.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("domain", &[]),
     ("clock", &["domain"]),
     ("entropy", &["domain"]),
@@ -15,10 +15,13 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("settings", &["domain"]),
     ("telemetry", &["settings"]),
     ("http", &["domain", "clock", "entropy", "upstream", "actors", "settings", "telemetry"]),
-    ("app", &["domain", "clock", "entropy", "upstream", "actors", "settings", "http"]),
+    ("policies", &["domain", "upstream", "actors", "settings"]),
+    ("token", &["domain", "entropy", "settings"]),
+    ("reload", &["domain", "clock", "upstream", "actors", "settings", "telemetry", "http", "policies", "token"]),
+    ("app", &["domain", "clock", "entropy", "upstream", "actors", "settings", "http", "policies", "token", "reload"]),
     ("cli", &["domain", "settings"]),
     ("demo", &["domain", "clock", "upstream", "actors", "settings", "telemetry", "http", "app", "cli"]),
-    ("live", &["domain", "clock", "upstream", "settings", "app"]),
+    ("live", &["domain", "clock", "upstream", "settings", "policies"]),
     ("run", &["domain", "entropy", "actors", "settings", "telemetry", "app", "cli", "demo", "live"]),
 ];
 

@@ -6,17 +6,19 @@ use std::rc::Rc;
 use actix::{Actor, Addr, Context, Handler};
 
 use super::*;
-use crate::domain::breaker::Judgement;
+use crate::domain::breaker::{BreakerPolicy, Judgement};
+use crate::domain::classify::Words;
 use crate::domain::endpoint::Home;
 use crate::domain::ids::{EndpointId, Ticket};
 use crate::domain::opinions::Failed;
 use crate::domain::outcome::{FailureKind, Outcome, Report};
 use crate::domain::queues::Standing;
 use crate::domain::registry::{Ask, NoEndpoint, Reach};
+use crate::domain::schedule::SchedulePolicy;
 use crate::domain::testing::{ask, endpoint, id, proof, registry_policy, tried};
 use crate::domain::time::Moment;
 use crate::domain::topology::Topology;
-use crate::upstream::WritePermit;
+use crate::upstream::{ProbeSettings, WritePermit};
 
 /// What the peers were told.
 #[derive(Default)]
@@ -27,6 +29,8 @@ struct Heard {
     conversations: Vec<EndpointId>,
     retracted: Vec<Ticket>,
     hastened: Vec<EndpointId>,
+    thresholds: Vec<u32>,
+    intervals: Vec<Duration>,
     notes: usize,
 }
 
@@ -79,10 +83,55 @@ impl Handler<Converse> for Silent {
     }
 }
 
+impl Handler<SetBreakerPolicy> for Silent {
+    type Result = ();
+    fn handle(&mut self, SetBreakerPolicy(policy): SetBreakerPolicy, _: &mut Self::Context) {
+        self.0.borrow_mut().thresholds.push(policy.failure_threshold);
+    }
+}
+
+impl Handler<SetVerifierPolicy> for Silent {
+    type Result = ();
+    fn handle(&mut self, SetVerifierPolicy { schedule, .. }: SetVerifierPolicy, _: &mut Self::Context) {
+        self.0.borrow_mut().intervals.push(schedule.interval);
+    }
+}
+
 impl Handler<Note> for Silent {
     type Result = ();
     fn handle(&mut self, _: Note, _: &mut Self::Context) {
         self.0.borrow_mut().notes += 1;
+    }
+}
+
+/// What settings might say.
+fn policies() -> Policies {
+    Policies {
+        registry: registry_policy(),
+        breaker: BreakerPolicy {
+            failure_threshold: 3,
+            failure_rate: 0.5,
+            min_requests: 10,
+            window: Duration::from_secs(60),
+        },
+        schedule: SchedulePolicy {
+            initial_delay: Duration::from_secs(5),
+            multiplier: 2.0,
+            interval: Duration::from_secs(60),
+            interval_account: Duration::from_secs(900),
+            jitter: 0.0,
+            concurrency: 4,
+        },
+        probe: ProbeSettings {
+            timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(5),
+            model: None,
+            anthropic_model: "m".to_owned(),
+            openai_model: "m".to_owned(),
+            max_tokens: 64,
+            words: Words::Left,
+        },
+        events: 1000,
     }
 }
 
@@ -97,12 +146,14 @@ async fn registry() -> (Addr<Registry>, Rc<RefCell<Heard>>) {
         hasten: silent.clone().recipient(),
         failures: silent.clone().recipient(),
         converse: silent.clone().recipient(),
+        breaker_policy: silent.clone().recipient(),
+        verifier_policy: silent.clone().recipient(),
         stats: silent.recipient(),
     };
     let registry =
         Registry::new(registry_policy(), Clock::start(), peers, Lifeline::new("registry", Arc::new(|_| ()))).start();
     let topology = Topology::new([endpoint("a", Home::Primary), endpoint("b", Home::Secondary)]);
-    registry.send(Apply(Arc::new(topology))).await.unwrap();
+    registry.send(Apply { topology: Arc::new(topology), policies: policies() }).await.unwrap();
     (registry, heard)
 }
 
@@ -295,4 +346,18 @@ async fn each_move_is_noted() {
     registry.send(SetEnabled { id: id("a"), enabled: false, by: [127, 0, 0, 1].into() }).await.unwrap().unwrap();
     registry.send(ViewRegistry).await.unwrap();
     assert_eq!(heard.borrow().notes - before, 1, "the second changed nothing");
+}
+
+#[actix_web::test]
+async fn a_reload_tells_breakers_and_verifier_what_the_settings_say_now() {
+    let (registry, heard) = registry().await;
+    let mut policies = policies();
+    policies.breaker.failure_threshold = 7;
+    policies.schedule.interval = Duration::from_secs(9);
+    let topology = Topology::new([endpoint("a", Home::Primary)]);
+    let diff = registry.send(Apply { topology: Arc::new(topology), policies }).await.unwrap();
+    assert_eq!(diff.removed, [id("b")]);
+    registry.send(ViewRegistry).await.unwrap();
+    assert_eq!(heard.borrow().thresholds, [3, 7]);
+    assert_eq!(heard.borrow().intervals, [Duration::from_secs(60), Duration::from_secs(9)]);
 }

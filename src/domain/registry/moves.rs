@@ -13,7 +13,7 @@ use super::super::queues::{Evidence, Isolation, SwitchError};
 use super::super::time::Moment;
 use super::super::topology::{Topology, TopologyDiff};
 use super::effects::MoveNote;
-use super::{Effect, Expected, Member, Outputs, Pool, RegistryCore};
+use super::{Effect, Expected, Member, Outputs, Pool, RegistryCore, RegistryPolicy};
 
 impl RegistryCore {
     /// Moves an endpoint to the failure queue, if it is in its home queue in this epoch.
@@ -118,6 +118,12 @@ impl RegistryCore {
         self.look_at_waiters(now, out);
         self.check_invariants();
         Ok(true)
+    }
+
+    /// Takes over new settings. What is under way is judged by them from now on; the journal stays as long as it is.
+    pub fn set_policy(&mut self, policy: RegistryPolicy) {
+        self.sessions.resize(&policy.affinity);
+        self.policy = policy;
     }
 
     /// Takes over a new set of endpoints: what stays keeps its standing, its leases and its turn.

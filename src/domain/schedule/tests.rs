@@ -349,3 +349,19 @@ fn the_count_is_that_of_the_latest_isolation() {
     schedule.update(&[job("a", 3, 60)], at(60), steady);
     assert_eq!(count(&schedule), Some(0));
 }
+
+#[test]
+fn shorter_delays_bring_the_next_verification_forward_and_longer_ones_put_off_none() {
+    let mut schedule = Schedule::new(POLICY);
+    schedule.update(&[job("a", 1, 0)], at(0), || 0.5);
+    for _ in 0..5 {
+        let due = schedule.next_due().unwrap();
+        schedule.start_due(due);
+        schedule.failed(&id("a"), Epoch::from_raw(1), due, 0.5);
+    }
+    let last_failed = schedule.next_due().unwrap().before(Duration::from_secs(60));
+    schedule.set_policy(SchedulePolicy { interval: Duration::from_secs(600), ..POLICY }, last_failed, || 0.5);
+    assert_eq!(schedule.next_due(), Some(last_failed + Duration::from_secs(60)), "what was planned stays");
+    schedule.set_policy(SchedulePolicy { interval: Duration::from_secs(7), ..POLICY }, last_failed, || 0.5);
+    assert_eq!(schedule.next_due(), Some(last_failed + Duration::from_secs(7)));
+}

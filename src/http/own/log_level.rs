@@ -10,7 +10,7 @@ use crate::telemetry::{LevelError, set_level};
 pub(super) fn set(request: &HttpRequest, filter: &[u8]) -> HttpResponse {
     let filter = String::from_utf8_lossy(filter);
     let filter = filter.trim();
-    match set_level(filter, peer_of(request)) {
+    match set_level(filter, &format!("admin {}", peer_of(request))) {
         Ok(()) => HttpResponse::Ok().json(json!({ "level": filter })),
         Err(error) => {
             let body = json!({ "error": error.to_string() });

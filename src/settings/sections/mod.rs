@@ -65,6 +65,13 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether nobody but this machine can reach the gateway's own routes, nor the gateway.
+    #[must_use]
+    pub fn listens_here_alone(&self) -> bool {
+        self.server.host.is_loopback()
+            && self.admin.listen.is_none_or(|address| address.ip().to_canonical().is_loopback())
+    }
+
     pub(super) fn read(reading: &mut Reading<'_>, tree: &mut Map<String, Value>) -> Self {
         Self {
             server: Server::read(reading.section(tree, "server")),

@@ -165,7 +165,7 @@ impl Upstream {
     pub(super) fn read(mut table: Table<'_, '_>) -> Self {
         let upstream = Self { ca_file: table.optional_path("ca_file") };
         if let Some(path) = &upstream.ca_file {
-            match std::fs::read(path) {
+            match table.reading.seen.read(path) {
                 Err(error) => {
                     table.fault(
                         "ca_file",

@@ -317,7 +317,7 @@ fn what_has_no_effect_yet_is_noted_and_nothing_else_is() {
         ("[stream]\non_break = \"abort\"", vec![]),
         ("[affinity]\nenabled = false", vec![]),
         ("[state]\nfile = \"x\"", vec!["state.file"]),
-        ("[reload]\nwatch = \"1s\"", vec!["reload.watch"]),
+        ("[reload]\nwatch = \"1s\"", vec![]),
         ("[webhook]\nurl = \"http://a\"", vec!["webhook.url"]),
         ("[otel]\nendpoint = \"http://a\"", vec!["otel.endpoint"]),
         ("[prices.a]\ninput = 1\noutput = 2", vec!["prices.a.input", "prices.a.output"]),

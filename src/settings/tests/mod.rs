@@ -4,6 +4,7 @@ mod defaults;
 mod faults;
 mod layering;
 mod properties;
+mod reload;
 mod secrecy;
 
 use std::collections::BTreeMap;

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::super::tls::Trust;
 use super::*;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -97,6 +98,22 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
         let (answer, accepted) = join!(send(&client, post(&upstream.upstream.origin)), upstream.accept());
         assert!(matches!(&answer, Err(error @ SendError::Tls(_)) if !error.written()), "{answer:?}");
         assert!(accepted.is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_authority_that_is_trusted_later_is_trusted_by_the_clients_that_run() {
+    within(async {
+        let upstream = Encrypted::bind("localhost").await;
+        let trust = Trust::from(tls::client_config(None).unwrap());
+        let client = Client::new(trust.clone(), Limits::default());
+        let (answer, _) = join!(send(&client, post(&upstream.upstream.origin)), upstream.accept());
+        assert!(matches!(&answer, Err(SendError::Tls(_))), "{answer:?}");
+        trust.replace(tls::client_config(Some(upstream.authority.path())).unwrap());
+        let serve = async { upstream.accept().await.unwrap().answer(OK).await };
+        let (answer, _) = join!(fetch(&client, post(&upstream.upstream.origin)), serve);
+        assert_eq!(answer, (200, "ok".to_owned()));
     })
     .await;
 }

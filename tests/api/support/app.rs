@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use qcc_gateway::actors::messages::{ViewJournal, ViewRegistry};
@@ -12,10 +13,13 @@ use qcc_gateway::domain::journal::Entry;
 use qcc_gateway::domain::queues::Standing;
 use qcc_gateway::settings::{self, Source};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::raw_client::{Answer, RawClient};
 use super::upstream::Upstream;
 
+/// The settings file in its folder.
+const FILE: &str = "settings.toml";
 /// More leases and moves than any test makes.
 const JOURNAL: usize = 1_000_000;
 
@@ -75,24 +79,46 @@ impl Setup {
 
     pub(crate) async fn start(self) -> TestApp {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("settings.toml");
+        self.start_in(folder).await
+    }
+
+    /// The same with a folder of the test's own, in which further files may be.
+    pub(crate) async fn start_in(self, folder: TempDir) -> TestApp {
+        let file = folder.path().join(FILE);
         std::fs::write(&file, &self.text).unwrap();
         let source = Source { place: Some(file), environment: None, variables: BTreeMap::new() };
         let loaded = settings::load(&source).unwrap_or_else(|faults| panic!("{faults}\n{}", self.text));
         // A control actor that dies makes every later request of the test fail, which is seen there.
         let app = App::start_with_journal(loaded, Arc::new(|_| ()), JOURNAL).await.unwrap();
-        TestApp { app }
+        TestApp { app, folder }
     }
 }
 
 /// A running gateway.
 pub(crate) struct TestApp {
     app: App,
+    folder: TempDir,
 }
 
 impl TestApp {
     pub(crate) fn address(&self) -> SocketAddr {
         self.app.address()
+    }
+
+    /// The folder of its settings file.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes other settings into its file. The gateway is not told.
+    pub(crate) fn rewrite(&self, setup: Setup) {
+        std::fs::write(self.folder.path().join(FILE), setup.text).unwrap();
+    }
+
+    /// Has it read these settings.
+    pub(crate) async fn reload(&self, setup: Setup) -> Answer {
+        self.rewrite(setup);
+        self.client().await.post("/__qcc__/reload", &LOCAL, "").await
     }
 
     /// Where the gateway's own routes are, if they have an address of their own.

@@ -1,0 +1,243 @@
+//! Reads the settings anew while the gateway runs, and takes them over whole or not at all.
+//!
+//! Requests under way keep the settings that they came with; endpoints keep their standing; policies reach the actors behind
+//! what they have been told before. What can't change without a restart stays as it is, and is named.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, AtomicResponse, Context, Handler, Message, ResponseActFuture, SpawnHandle,
+    WrapFuture,
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::actors::Core;
+use crate::actors::messages::{Apply, KeepEvents, Note};
+use crate::clock::Clock;
+use crate::domain::client::KeyDigest;
+use crate::domain::events::{Event, EventKind};
+use crate::domain::ids::{ClientId, EndpointId};
+use crate::domain::secret::Secret;
+use crate::http::{Config, ConfigCell, Reload, Reloaded};
+use crate::policies::policies;
+use crate::settings::{self, Fault, Faults, FilesSeen, Loaded, Look, Reread};
+use crate::telemetry;
+use crate::token;
+use crate::upstream::tls::{self, Trust};
+
+/// How long files that have changed must stay as they are before they are read for good: an editor may still be writing.
+const SETTLED_AFTER: Duration = Duration::from_millis(250);
+
+/// What a reload changes.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The actors.
+    pub core: Core,
+    /// What new requests are served by.
+    pub config: ConfigCell,
+    /// Whom the clients trust.
+    pub trust: Trust,
+    /// The time.
+    pub clock: Clock,
+    /// How many leases and moves the registry keeps, for tests.
+    pub journal: usize,
+}
+
+/// Takes over new settings, one reading after the other.
+#[derive(Debug)]
+pub struct Reloader {
+    parts: Parts,
+    /// What the gateway runs with.
+    running: Loaded,
+    /// The admin token that was made because none is set.
+    made_token: Option<KeyDigest>,
+    /// Where tokens go that a reload has to make.
+    made: UnboundedSender<Secret>,
+    /// What the latest reading looked at, sound or not.
+    seen: FilesSeen,
+    /// What the watch has seen once, and waits to see again.
+    unsettled: Option<FilesSeen>,
+    alarm: Option<SpawnHandle>,
+}
+
+/// Time to look for changed files.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Watch;
+
+/// New settings that are sound, and what was looked at for them.
+struct Sound {
+    reread: Reread,
+    trusted: Arc<rustls::ClientConfig>,
+    made: Option<Secret>,
+}
+
+impl Reloader {
+    /// Starts it on this thread.
+    pub fn new(parts: Parts, running: Loaded, made_token: Option<KeyDigest>, made: UnboundedSender<Secret>) -> Self {
+        let seen = running.files.clone();
+        Self { parts, running, made_token, made, seen, unsettled: None, alarm: None }
+    }
+
+    /// Whether the new settings are sound, also together with what can't change.
+    fn examine(&self, found: Result<Loaded, Faults>) -> Result<Sound, Faults> {
+        let reread = Reread::against(&self.running, found?)?;
+        let settings = &reread.loaded.settings;
+        let trusted = tls::client_config(settings.upstream.ca_file.as_deref()).map_err(|error| {
+            fault("upstream.ca_file", error.to_string(), "certificates of authorities that can be used")
+        })?;
+        let made = match self.made_token {
+            Some(_) => None,
+            None => token::made_if_needed(settings)
+                .map_err(|error| fault("admin.token", error.to_string(), "an admin token in the settings"))?,
+        };
+        Ok(Sound { reread, trusted, made })
+    }
+
+    /// Reads the settings and takes them over, in the order: endpoints and policies, then what new requests are served by.
+    fn reload(&mut self, look: Look, by: Option<IpAddr>) -> ResponseActFuture<Self, Result<Reloaded, Faults>> {
+        self.seen = look.files;
+        self.unsettled = None;
+        let Parts { core, journal, .. } = &self.parts;
+        let (registry, journal) = (core.registry.clone(), *journal);
+        let examined = self.examine(look.found);
+        let applied = async move {
+            let sound = examined?;
+            let Loaded { settings, topology, .. } = &sound.reread.loaded;
+            let apply = Apply { topology: Arc::new(topology.clone()), policies: policies(settings, journal) };
+            match registry.send(apply).await {
+                Ok(endpoints) => Ok((sound, endpoints)),
+                Err(_) => Err(fault("", "a gateway that is stopping".to_owned(), "one that runs")),
+            }
+        };
+        Box::pin(applied.into_actor(self).map(move |applied, reloader, ctx| {
+            let result = applied.map(|(sound, endpoints)| {
+                let Reread { clients, settings, needs_restart, .. } = &sound.reread;
+                let (clients, settings, needs_restart) = (clients.clone(), settings.clone(), needs_restart.clone());
+                reloader.take_over(sound);
+                Reloaded::new(endpoints, clients, settings, needs_restart)
+            });
+            reloader.tell(&result, by);
+            reloader.set_alarm(ctx);
+            result
+        }))
+    }
+
+    fn take_over(&mut self, sound: Sound) {
+        let Sound { reread: Reread { loaded, .. }, trusted, made } = sound;
+        self.parts.trust.replace(trusted);
+        if let Some(token) = made {
+            self.made_token = Some(KeyDigest::of(token.expose()));
+            // Whoever shows it is gone only when the process ends.
+            let _ = self.made.send(token);
+        }
+        let settings = token::with_made(loaded.settings.clone(), self.made_token);
+        let earlier = self.parts.config.get();
+        self.parts.config.set(Config::after(&earlier, settings, loaded.clients.clone()));
+        self.parts.core.stats.do_send(KeepEvents(loaded.settings.stats.events));
+        let level = &loaded.settings.log.level;
+        let is_for_the_settings = loaded.source.variables.get("RUST_LOG").is_none_or(String::is_empty);
+        if is_for_the_settings && *level != self.running.settings.log.level {
+            // A log that is not the gateway's own, as in tests, keeps its level.
+            if let Err(error) = telemetry::set_level(level, "a reload") {
+                log::warn!("{error}");
+            }
+        }
+        for note in &loaded.notes {
+            log::warn!("{} {}", note.key, note.text);
+        }
+        self.running = loaded;
+    }
+
+    fn tell(&self, result: &Result<Reloaded, Faults>, by: Option<IpAddr>) {
+        let who = by.map_or_else(|| "the operator".to_owned(), |address| format!("admin {address}"));
+        let mut event = Event::of_gateway(EventKind::Reload, self.parts.clock.now());
+        event.by = by;
+        event.detail = Some(match result {
+            Ok(reloaded) => {
+                let summary = summary(reloaded);
+                log::info!("settings reloaded by {who}: {summary}");
+                summary
+            }
+            Err(faults) => {
+                log::error!("reload by {who} failed, nothing was changed: {} in the settings", faults.count());
+                for fault in faults.iter() {
+                    log::error!("{fault}");
+                }
+                format!("failed: {} in the settings", faults.count())
+            }
+        });
+        self.parts.core.stats.do_send(Note::Event(event));
+    }
+
+    /// Sees to it that the files are looked at when it is time, if they are to be.
+    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+        if let Some(alarm) = self.alarm.take() {
+            ctx.cancel_future(alarm);
+        }
+        let period = self.running.settings.reload.watch;
+        let wait = if self.unsettled.is_some() { period.map(|period| period.min(SETTLED_AFTER)) } else { period };
+        self.alarm = wait.map(|wait| ctx.notify_later(Watch, wait));
+    }
+}
+
+fn fault(key: &str, found: String, wanted: &str) -> Faults {
+    Faults::one(Fault { key: key.to_owned(), source: String::new(), found, wanted: wanted.to_owned() })
+}
+
+/// `endpoints added: backup; settings: breaker.window; needs a restart: server.port`
+fn summary(reloaded: &Reloaded) -> String {
+    let Reloaded { added, changed, removed, clients, settings, needs_restart } = reloaded;
+    let mut text = String::new();
+    let mut list = |what: &str, names: Vec<&str>| {
+        if !names.is_empty() {
+            let semicolon = if text.is_empty() { "" } else { "; " };
+            // Writing to a String can't fail.
+            let _ = write!(text, "{semicolon}{what}: {}", names.join(" "));
+        }
+    };
+    list("endpoints added", added.iter().map(EndpointId::as_str).collect());
+    list("endpoints changed", changed.iter().map(EndpointId::as_str).collect());
+    list("endpoints removed", removed.iter().map(EndpointId::as_str).collect());
+    list("clients added", clients.added.iter().map(ClientId::as_str).collect());
+    list("clients changed", clients.changed.iter().map(ClientId::as_str).collect());
+    list("clients removed", clients.removed.iter().map(ClientId::as_str).collect());
+    list("settings", settings.iter().map(String::as_str).collect());
+    list("needs a restart", needs_restart.iter().map(String::as_str).collect());
+    if text.is_empty() { "nothing has changed".to_owned() } else { text }
+}
+
+impl Actor for Reloader {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.set_alarm(ctx);
+    }
+}
+
+impl Handler<Reload> for Reloader {
+    type Result = AtomicResponse<Self, Result<Reloaded, Faults>>;
+
+    fn handle(&mut self, Reload { by }: Reload, _: &mut Self::Context) -> Self::Result {
+        let look = settings::look(&self.running.source);
+        AtomicResponse::new(self.reload(look, by))
+    }
+}
+
+impl Handler<Watch> for Reloader {
+    type Result = ();
+
+    fn handle(&mut self, _: Watch, ctx: &mut Self::Context) -> Self::Result {
+        let look = settings::look(&self.running.source);
+        if look.files != self.seen && self.unsettled.as_ref() == Some(&look.files) {
+            let reloaded = self.reload(look, None);
+            ctx.wait(reloaded.map(|_, _, _| ()));
+            return;
+        }
+        self.unsettled = (look.files != self.seen).then_some(look.files);
+        self.set_alarm(ctx);
+    }
+}

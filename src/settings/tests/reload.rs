@@ -1,0 +1,69 @@
+use super::{Directory, ENDPOINT, sound};
+use crate::settings::{Reread, look};
+
+const ALICE: &str = "[clients.alice]\nkey = \"a\"\n";
+
+#[test]
+fn an_address_that_stays_open_to_others_still_wants_client_keys() {
+    let running = sound(&format!("[server]\nhost = \"0.0.0.0\"\n{ALICE}{ENDPOINT}"), &[]);
+    // Sound by itself, for it would listen on loopback alone; but that takes a restart.
+    let closed = sound(&format!("[server]\nhost = \"127.0.0.1\"\n{ENDPOINT}"), &[]);
+    let faults = Reread::against(&running, closed).unwrap_err().to_string();
+    assert!(faults.contains("server.host") && faults.contains("until a restart"), "{faults}");
+    let with_keys = sound(&format!("[server]\nhost = \"127.0.0.1\"\n{ALICE}{ENDPOINT}"), &[]);
+    let reread = Reread::against(&running, with_keys).unwrap();
+    assert_eq!(reread.needs_restart, ["server.host"]);
+    assert!(!reread.loaded.settings.server.host.is_loopback(), "what is in force is still known");
+}
+
+#[test]
+fn another_secret_of_the_same_form_is_a_change() {
+    let with = |secrets: [&str; 3]| {
+        let [token, read_token, url] = secrets;
+        let admin = format!("[admin]\ntoken = \"{token}\"\nread_token = \"{read_token}\"\n");
+        sound(&format!("{admin}[webhook]\nurl = \"http://127.0.0.1/{url}\"\n{ENDPOINT}"), &[])
+    };
+    let running = with(["a", "b", "c"]);
+    for (secrets, changed) in [
+        (["a", "b", "c"], vec![]),
+        (["x", "b", "c"], vec!["admin.token"]),
+        (["a", "x", "c"], vec!["admin.read_token"]),
+        (["a", "b", "x"], vec!["webhook.url"]),
+    ] {
+        assert_eq!(Reread::against(&running, with(secrets)).unwrap().settings, changed, "{secrets:?}");
+    }
+}
+
+#[test]
+fn a_value_that_is_written_otherwise_is_no_change() {
+    let running = sound(&format!("[breaker]\nwindow = \"60s\"\n{ENDPOINT}"), &[]);
+    let same = sound(&format!("[breaker]\nwindow = \"1m\"\nfailure_rate = 0.50\n{ENDPOINT}"), &[]);
+    assert_eq!(Reread::against(&running, same).unwrap().settings, [""; 0]);
+}
+
+#[test]
+fn a_look_knows_whether_any_file_has_changed() {
+    let directory = Directory::new(&[("clients.toml", ALICE), ("key", "k"), ("local.toml", "")]);
+    let text = format!(
+        "[server]\nclients_file = {:?}\n[endpoints.main]\nbase_url = \"http://127.0.0.1\"\napi_key_file = {:?}\n",
+        directory.path().join("clients.toml"),
+        directory.path().join("key")
+    );
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    write("local.toml", &text);
+    let seen = || look(&directory.source(&[])).files;
+    let mut before = seen();
+    assert_eq!(before, seen());
+    for (name, content) in [
+        ("clients.toml", "[clients.bob]\nkey = \"b\"\n"),
+        ("key", "other"),
+        ("development.toml", "[retry]\npark = \"1s\"\n"),
+        ("local.toml", "not TOML"),
+    ] {
+        write(name, content);
+        let after = seen();
+        assert_ne!(before, after, "{name}");
+        before = after;
+    }
+    assert!(!format!("{before:?}").contains("other"));
+}
