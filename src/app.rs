@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
 
 use actix::{Actor, Addr};
@@ -14,12 +15,14 @@ use crate::actors::lifeline::OnDeath;
 use crate::actors::{Core, CoreError, CoreThreads};
 use crate::clock::Clock;
 use crate::domain::client::KeyDigest;
+use crate::domain::memory::{Memory, Salt};
 use crate::domain::secret::Secret;
-use crate::entropy::NoRandomness;
+use crate::entropy::{NoRandomness, random_bytes};
 use crate::http::{Config, ConfigCell, Reload, Reloaded, Shared, Worker, server, time_to_deadline};
 use crate::policies::policies;
 use crate::reload::{self, Reloader};
 use crate::settings::{Fault, Faults, Loaded, Server};
+use crate::state_file::{StateFile, StateFileError};
 use crate::token;
 use crate::upstream::tls::Trust;
 use crate::upstream::{Client, Limits, tls};
@@ -55,6 +58,9 @@ pub enum StartError {
     /// No admin token can be made.
     #[error(transparent)]
     Token(#[from] NoRandomness),
+    /// The state file can't be used.
+    #[error(transparent)]
+    StateFile(#[from] StateFileError),
     /// The server can't be started.
     #[error("the server can't be started: {0}")]
     Server(#[source] io::Error),
@@ -108,8 +114,9 @@ impl App {
             // Each thread that talks to upstreams builds its own, which can't leave it.
             move || Client::new(trust.clone(), Limits::default())
         };
+        let state = open_state(settings.state.file.as_deref())?;
         let policies = policies(&settings, journal);
-        let (core, threads) = Core::start(policies, Arc::new(topology), clock, client.clone(), on_death).await?;
+        let (core, threads) = Core::start(policies, Arc::new(topology), clock, client.clone(), state, on_death).await?;
         let config = ConfigCell::new(Config::new(settings, clients));
         let (tell_made, made_later) = unbounded_channel();
         let parts = reload::Parts { core: core.clone(), config: config.clone(), trust, clock, journal };
@@ -220,6 +227,19 @@ impl App {
         self.threads.stop();
         log::info!("stopped");
     }
+}
+
+/// What is known of the time before, and where this run's is to be kept.
+fn open_state(path: Option<&Path>) -> Result<(Option<StateFile>, Memory), StartError> {
+    let salt = Salt::new(random_bytes()?);
+    let Some(path) = path else { return Ok((None, Memory::Fresh(salt))) };
+    let (file, memory) = StateFile::open(path, salt)?;
+    if let Memory::Kept(image) = &memory {
+        for (id, isolation) in image.isolated() {
+            log::warn!("endpoint {id} is still isolated, as before the restart reason={}", isolation.reason);
+        }
+    }
+    Ok((Some(file), memory))
 }
 
 fn listen_for_admin(address: SocketAddr) -> Result<TcpListener, StartError> {

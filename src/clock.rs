@@ -2,7 +2,12 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::domain::memory::Almanac;
 use crate::domain::time::Moment;
+
+/// How long before the process the clock of its moments begins, so that moments before the process can be told as well: of
+/// what a state file remembers.
+const LEAD: Duration = Duration::from_hours(400 * 24);
 
 /// Reads moments, and tells what time of day they were. Copies agree with each other.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +17,9 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// The moment at which every clock was started.
+    pub const BEGAN: Moment = Moment::after_start(LEAD);
+
     /// A clock that begins now.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn start() -> Self {
@@ -21,12 +29,21 @@ impl Clock {
     /// The present moment.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn now(&self) -> Moment {
-        Moment::after_start(Instant::now().saturating_duration_since(self.began))
+        Self::BEGAN + Instant::now().saturating_duration_since(self.began)
     }
 
     /// The time of day of a moment. It follows the monotonic clock, so that it never runs backwards.
     pub fn time_of_day(&self, moment: Moment) -> SystemTime {
-        self.began_at.checked_add(moment.since_start()).unwrap_or(self.began_at)
+        let time = match moment.since(Self::BEGAN) {
+            Duration::ZERO => self.began_at.checked_sub(Self::BEGAN.since(moment)),
+            after => self.began_at.checked_add(after),
+        };
+        time.unwrap_or(self.began_at)
+    }
+
+    /// What ties moments to times of day.
+    pub fn almanac(&self) -> Almanac {
+        Almanac { zero: self.time_of_day(Moment::START).duration_since(UNIX_EPOCH).unwrap_or_default() }
     }
 
     /// The present time of day as the time since 1970, for comparison with dates that others name.

@@ -10,15 +10,24 @@ const STRENGTH: usize = 32;
 #[error("the system's random generator can't be read: {0}; a credential can't be made without it")]
 pub struct NoRandomness(#[from] getrandom::Error);
 
+/// Bytes that nobody can foresee.
+///
+/// # Errors
+///
+/// [`NoRandomness`] where the system has none.
+pub fn random_bytes<const N: usize>() -> Result<[u8; N], NoRandomness> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// A credential that nobody has had before: `prefix` and 64 hexadecimal digits.
 ///
 /// # Errors
 ///
 /// [`NoRandomness`] where the system has none.
 pub fn fresh_credential(prefix: &str) -> Result<Secret, NoRandomness> {
-    let mut bytes = [0; STRENGTH];
-    getrandom::fill(&mut bytes)?;
-    Ok(Secret::new(&format!("{prefix}{}", hex::encode(bytes))))
+    Ok(Secret::new(&format!("{prefix}{}", hex::encode(random_bytes::<STRENGTH>()?))))
 }
 
 #[cfg(test)]

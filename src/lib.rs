@@ -4,6 +4,7 @@ pub mod domain;
 
 pub mod clock;
 pub mod entropy;
+pub mod state_file;
 
 pub mod actors;
 pub mod upstream;

@@ -79,6 +79,7 @@ fn job(endpoint: &SharedEndpoint) -> VerifyJob {
         model: None,
         isolated_at: Moment::START,
         relapse: false,
+        resume: None,
         at_once: true,
     }
 }

@@ -16,11 +16,12 @@ use crate::domain::events::Event;
 use crate::domain::ids::{EndpointId, Epoch, Serial, Ticket};
 use crate::domain::journal::Journal;
 use crate::domain::logins::LoginRefused;
+use crate::domain::memory::Image;
 use crate::domain::opinions::Failed;
 use crate::domain::outcome::ErrorNote;
 use crate::domain::queues::SwitchError;
 use crate::domain::registry::{Ask, NoEndpoint, Observation, RegistryView, Settlement};
-use crate::domain::schedule::{Purpose, SchedulePolicy, VerifyJob};
+use crate::domain::schedule::{Finished, Purpose, SchedulePolicy, VerifyJob};
 use crate::domain::stats::{AllowancesRecord, AttemptRecord, RequestRecord, Stats};
 use crate::domain::time::Moment;
 use crate::domain::topology::{Topology, TopologyDiff};
@@ -136,10 +137,8 @@ pub struct StillFailing {
     pub endpoint: EndpointId,
     /// The epoch of its isolation.
     pub epoch: Epoch,
-    /// When the verification began: nobody hastens the next one to within the first delay of it.
-    pub began: Moment,
-    /// When the next one is due.
-    pub next: Moment,
+    /// What came of it, and when the next one is due.
+    pub finished: Finished,
 }
 
 /// Verifier to registry: an endpoint in its home queue has passed its conversation. It restores nothing.
@@ -246,6 +245,21 @@ pub enum Note {
     /// A queue move or a verification.
     Event(Event),
 }
+
+/// Registry to keeper: this is what outlives a restart.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct KeepImage {
+    /// Later ones have greater numbers.
+    pub number: u64,
+    /// The whole of it.
+    pub image: Box<Image>,
+}
+
+/// Keeper to registry: the image of this number, and all before it, need not be waited for any longer.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct IsKept(pub u64);
 
 /// Routes and tests to registry: a copy of the state.
 #[derive(Debug, Message)]

@@ -2,6 +2,7 @@
 
 pub mod breakers;
 pub mod desk;
+pub mod keeper;
 pub mod lease;
 pub mod lifeline;
 pub mod messages;
@@ -17,13 +18,16 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::domain::breaker::BreakerPolicy;
+use crate::domain::memory::Memory;
 use crate::domain::registry::RegistryPolicy;
 use crate::domain::schedule::SchedulePolicy;
 use crate::domain::topology::Topology;
+use crate::state_file::StateFile;
 use crate::upstream::{Client, Probe, ProbeSettings};
 
 use breakers::Breakers;
 use desk::Desk;
+use keeper::Keeper;
 
 use lifeline::{Lifeline, OnDeath};
 use messages::{Apply, Drain, StopParking};
@@ -62,6 +66,8 @@ pub struct Core {
     pub stats: Addr<StatsCollector>,
     /// The dashboard's logins.
     pub desk: Addr<Desk>,
+    /// The keeper of the state file, if there is one.
+    pub keeper: Option<Addr<Keeper>>,
 }
 
 /// The threads on which the actors run.
@@ -69,6 +75,8 @@ pub struct Core {
 pub struct CoreThreads {
     core: Arbiter,
     verifier: Arbiter,
+    /// Where disks are waited for, if anything is kept.
+    keeper: Option<Arbiter>,
 }
 
 /// The core could not be started: an arbiter's thread ended at once.
@@ -90,11 +98,14 @@ impl Core {
         topology: Arc<Topology>,
         clock: Clock,
         client: impl FnOnce() -> Client + Send + 'static,
+        (file, memory): (Option<StateFile>, Memory),
         on_death: OnDeath,
     ) -> Result<(Self, CoreThreads), CoreError> {
-        let threads = CoreThreads { core: Arbiter::new(), verifier: Arbiter::new() };
+        let keeper_arbiter = file.is_some().then(Arbiter::new);
+        let threads = CoreThreads { core: Arbiter::new(), verifier: Arbiter::new(), keeper: keeper_arbiter };
         let (tell, told) = oneshot::channel();
         let verifier_thread = threads.verifier.handle();
+        let keeper_thread = threads.keeper.as_ref().map(Arbiter::handle);
         let events = policies.events;
         let Policies { registry: registry_policy, breaker: breaker_policy, schedule, probe, .. } = policies.clone();
         let stats_line = Lifeline::new("stats collector", Arc::clone(&on_death));
@@ -106,6 +117,10 @@ impl Core {
             let me = ctx.address();
             let line = |actor| Lifeline::new(actor, Arc::clone(&on_death));
             let breakers = Breakers::new(breaker_policy, me.clone().recipient(), line("breakers' actor")).start();
+            let keeper = file.zip(keeper_thread).map(|(file, thread)| {
+                let (registry, keeper_line) = (me.clone().recipient(), line("keeper of the state file"));
+                Keeper::start_in_arbiter(&thread, move |_| Keeper::new(file, registry, keeper_line))
+            });
             let verifier_line = line("verifier");
             let verifier_peers = verifier::Peers {
                 recovered: me.clone().recipient(),
@@ -126,13 +141,14 @@ impl Core {
                 converse: verifier.clone().recipient(),
                 breaker_policy: breakers.clone().recipient(),
                 verifier_policy: verifier.clone().recipient(),
+                keep: keeper.clone().map(actix::Addr::recipient),
                 stats: notes.recipient(),
             };
-            drop(tell.send((breakers, verifier)));
-            Registry::new(registry_policy, clock, peers, line("registry"))
+            drop(tell.send((breakers, verifier, keeper)));
+            Registry::new(registry_policy, clock, memory, peers, line("registry"))
         });
-        let (breakers, verifier) = told.await.map_err(|_| CoreError)?;
-        let core = Self { registry, breakers, verifier, stats, desk };
+        let (breakers, verifier, keeper) = told.await.map_err(|_| CoreError)?;
+        let core = Self { registry, breakers, verifier, stats, desk, keeper };
         core.registry.send(Apply { topology, policies }).await.map_err(|_| CoreError)?;
         Ok((core, threads))
     }
@@ -149,13 +165,17 @@ impl Core {
         let _ = self.breakers.send(Drain).await;
         let _ = self.registry.send(Drain).await;
         let _ = self.stats.send(Drain).await;
+        // The registry has sent its last image by now.
+        if let Some(keeper) = &self.keeper {
+            let _ = keeper.send(Drain).await;
+        }
     }
 }
 
 impl CoreThreads {
     /// Ends the threads.
     pub fn stop(self) {
-        for arbiter in [self.verifier, self.core] {
+        for arbiter in [self.verifier, self.core].into_iter().chain(self.keeper) {
             arbiter.stop();
             drop(arbiter.join());
         }

@@ -1,5 +1,7 @@
 //! The actor that owns every endpoint's standing. It translates messages for its core and carries out what follows.
 
+mod keeping;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,20 +14,22 @@ use super::Policies;
 use super::lease::Lease;
 use super::lifeline::Lifeline;
 use super::messages::{
-    Acquire, Acquired, Apply, Converse, Doubt, Drain, FailureList, Fit, Hasten, Isolate, Judged, Note, Observe,
-    Recovered, ResetBreaker, Retract, SetBreakerPolicy, SetEnabled, SetVerifierPolicy, Settle, StillFailing,
-    StopParking, Tick, Unfit, Verdict, VerifyNow, ViewJournal, ViewRegistry,
+    Acquire, Acquired, Apply, Converse, Doubt, Drain, FailureList, Fit, Hasten, IsKept, Isolate, Judged, KeepImage,
+    Note, Observe, Recovered, ResetBreaker, Retract, SetBreakerPolicy, SetEnabled, SetVerifierPolicy, Settle,
+    StillFailing, StopParking, Tick, Unfit, Verdict, VerifyNow, ViewJournal, ViewRegistry,
 };
 use crate::clock::Clock;
 use crate::domain::events::{Event, EventKind};
 use crate::domain::health::{BreakerState, Status};
 use crate::domain::ids::Serial;
+use crate::domain::memory::{Image, Memory};
 use crate::domain::outcome::Reason;
 use crate::domain::queues::SwitchError;
 use crate::domain::registry::{self as core, Effect, Grant, MoveNote, Outputs, RegistryCore, RegistryPolicy, WaiterId};
 use crate::domain::time::Moment;
 use crate::domain::topology::TopologyDiff;
 use crate::domain::verification::Verification;
+use keeping::Keeping;
 
 /// How often waiters' deadlines are looked at and the failure list is told again.
 const TICK: Duration = Duration::from_secs(1);
@@ -49,6 +53,8 @@ pub struct Peers {
     pub breaker_policy: Recipient<SetBreakerPolicy>,
     /// The verifier, likewise.
     pub verifier_policy: Recipient<SetVerifierPolicy>,
+    /// The keeper, if anything outlives a restart.
+    pub keep: Option<Recipient<KeepImage>>,
     /// The stats collector.
     pub stats: Recipient<Note>,
 }
@@ -69,14 +75,20 @@ pub struct Registry {
     waiting: HashMap<WaiterId, Waiting>,
     alarm: Option<(Moment, SpawnHandle)>,
     awaiting_verdict: HashMap<Serial, Vec<oneshot::Sender<()>>>,
+    /// None where nothing outlives a restart.
+    keeping: Option<Keeping>,
     lifeline: Lifeline,
 }
 
 impl Registry {
-    /// A registry without endpoints; [`Apply`] brings them.
-    pub fn new(policy: RegistryPolicy, clock: Clock, peers: Peers, lifeline: Lifeline) -> Self {
+    /// A registry without endpoints; [`Apply`] brings them. `memory` is what is known of the time before the start.
+    pub fn new(policy: RegistryPolicy, clock: Clock, memory: Memory, peers: Peers, lifeline: Lifeline) -> Self {
+        let mut core = RegistryCore::new(policy);
+        core.remember(memory, &clock.almanac(), clock.now());
+        let keeping = peers.keep.clone().map(Keeping::new);
         Self {
-            core: RegistryCore::new(policy),
+            core,
+            keeping,
             clock,
             peers,
             waiting: HashMap::new(),
@@ -120,7 +132,7 @@ impl Registry {
                 }
                 Effect::Judged(serial) => {
                     for reply in self.awaiting_verdict.remove(&serial).unwrap_or_default() {
-                        let _ = reply.send(());
+                        self.tell_when_kept(reply);
                     }
                 }
                 Effect::Note(event, note) => {
@@ -140,12 +152,43 @@ impl Registry {
                     "endpoint {id} has never passed a verification nor served a request, so after this isolation it may not \
                      come back; see its base_url, key and verify_model, and verify it"
                 ),
+                Effect::Keep(keep) => self.keep(|keeping, image| keeping.changed(keep, image)),
                 Effect::Leaked(ticket) => {
                     error!("LEAK: a request was sent to endpoint {} while it was isolated", ticket.endpoint);
                 }
             }
         }
         self.set_alarm(ctx);
+    }
+
+    /// Has something kept, where anything is.
+    fn keep(&mut self, act: impl FnOnce(&mut Keeping, &dyn Fn() -> Image)) {
+        if let Some(keeping) = &mut self.keeping {
+            let (core, clock) = (&self.core, &self.clock);
+            act(keeping, &|| core.image(&clock.almanac(), clock.now()));
+        }
+    }
+
+    /// Tells it once the latest move is on the disk, so that whoever hears of a move can rely on it also after a crash.
+    fn tell_when_kept(&mut self, reply: oneshot::Sender<()>) {
+        let now = self.clock.now();
+        let at_once = match &mut self.keeping {
+            Some(keeping) => keeping.wait(reply, now),
+            None => Some(reply),
+        };
+        if let Some(reply) = at_once {
+            let _ = reply.send(());
+        }
+    }
+
+    /// Answers with this once the latest move is on the disk.
+    fn when_kept<T: 'static>(&mut self, answer: T) -> Response<T> {
+        let (reply, kept) = oneshot::channel();
+        self.tell_when_kept(reply);
+        Response::fut(async move {
+            kept.await.unwrap_or_default();
+            answer
+        })
     }
 
     /// Sees to it that the clock is looked at when the next waiter has to be.
@@ -300,9 +343,9 @@ impl Handler<StillFailing> for Registry {
     type Result = ();
 
     fn handle(&mut self, news: StillFailing, ctx: &mut Self::Context) {
-        let StillFailing { endpoint, epoch, began, next } = news;
+        let StillFailing { endpoint, epoch, finished } = news;
         let mut effects = Vec::new();
-        self.core.still_failing(&endpoint, epoch, began, next, self.clock.now(), &mut effects);
+        self.core.still_failing(&endpoint, epoch, &finished, self.clock.now(), &mut effects);
         self.carry_out(effects, ctx);
     }
 }
@@ -322,7 +365,7 @@ impl Handler<Judged> for Registry {
 
     fn handle(&mut self, Judged(serial): Judged, _: &mut Self::Context) -> Self::Result {
         if !self.core.awaits_verdict(serial) {
-            return Response::reply(());
+            return self.when_kept(());
         }
         let (reply, answer) = oneshot::channel();
         self.awaiting_verdict.entry(serial).or_default().push(reply);
@@ -359,24 +402,24 @@ impl Handler<Apply> for Registry {
 }
 
 impl Handler<SetEnabled> for Registry {
-    type Result = Result<(), SwitchError>;
+    type Result = Response<Result<(), SwitchError>>;
 
     fn handle(&mut self, SetEnabled { id, enabled, by }: SetEnabled, ctx: &mut Self::Context) -> Self::Result {
         let mut effects = Vec::new();
         let result = self.core.set_enabled(&id, enabled, by, self.clock.now(), &mut effects);
         self.carry_out(effects, ctx);
-        result.map(drop)
+        self.when_kept(result.map(drop))
     }
 }
 
 impl Handler<Isolate> for Registry {
-    type Result = Result<(), SwitchError>;
+    type Result = Response<Result<(), SwitchError>>;
 
     fn handle(&mut self, Isolate { id, by }: Isolate, ctx: &mut Self::Context) -> Self::Result {
         let mut effects = Vec::new();
         let result = self.core.isolate_by_admin(&id, by, self.clock.now(), &mut effects);
         self.carry_out(effects, ctx);
-        result.map(drop)
+        self.when_kept(result.map(drop))
     }
 }
 
@@ -416,6 +459,19 @@ impl Handler<Tick> for Registry {
     fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
         self.look_at_the_clock(ctx);
         self.publish_failures();
+        let now = self.clock.now();
+        self.keep(|keeping, image| {
+            keeping.catch_up(image);
+            keeping.look_at_the_clock(now);
+        });
+    }
+}
+
+impl Handler<IsKept> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, IsKept(number): IsKept, _: &mut Self::Context) {
+        self.keep(|keeping, _| keeping.is_kept(number));
     }
 }
 
@@ -433,6 +489,7 @@ impl Handler<Drain> for Registry {
     type Result = ();
 
     fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
+        self.keep(|keeping, image| keeping.catch_up(image));
         self.lifeline.release();
         ctx.stop();
     }

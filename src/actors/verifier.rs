@@ -23,7 +23,7 @@ use crate::domain::conversation::Tokens;
 use crate::domain::events::{Event, EventKind};
 use crate::domain::ids::EndpointId;
 use crate::domain::schedule::{
-    AtOnce, Conversation, Failed, Finished, Passed, Progress, Purpose, Schedule, SchedulePolicy, VerifyJob,
+    AtOnce, Conversation, Failed, Passed, Progress, Purpose, Schedule, SchedulePolicy, VerifyJob,
 };
 use crate::domain::time::Moment;
 use crate::domain::verification::{LastVerification, Verification};
@@ -173,10 +173,10 @@ impl Verifier {
     fn report_failed(&self, (id, epoch): &Conversation, unproven: Unproven, failed: Option<Failed>) {
         let (endpoint, epoch, error) = (id.clone(), *epoch, unproven.error);
         match failed {
-            Some(Failed::StillFailing(Finished { verifications, began, next_in, next })) => {
-                let shown = show_delay(next_in);
+            Some(Failed::StillFailing(finished)) => {
+                let (verifications, shown) = (finished.verifications, show_delay(finished.next_in));
                 info!("endpoint {id} verification {verifications} failed error={:?} next={shown}", error.as_str());
-                self.peers.still_failing.do_send(StillFailing { endpoint, epoch, began, next });
+                self.peers.still_failing.do_send(StillFailing { endpoint, epoch, finished });
             }
             Some(Failed::OnceMore) => {
                 info!("endpoint {id} {} failed error={:?}", spoken(Purpose::Opinion), error.as_str());

@@ -25,7 +25,7 @@ impl Narrator {
 
     /// A line with the seconds since the start.
     pub(super) fn tell(self, text: &str) {
-        let elapsed = self.clock.now().since_start().as_secs_f64();
+        let elapsed = self.clock.now().since(Clock::BEGAN).as_secs_f64();
         print(&format!("[{elapsed:5.1}s] {text}"));
     }
 

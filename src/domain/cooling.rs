@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::backoff::Growth;
 use super::sessions::Origin;
 use super::throttle::Throttle;
@@ -36,7 +38,8 @@ pub struct CoolingPolicy {
 }
 
 /// What an endpoint rests for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CooldownReason {
     /// The credential's limit is used up.
     RateLimit,
@@ -207,6 +210,15 @@ impl Cooling {
     #[must_use]
     pub fn exhausted(&self, now: Moment, policy: &CoolingPolicy) -> Option<(Option<&Arc<str>>, Cooldown)> {
         self.all(now).filter(|(_, cooldown)| is_exhausted(cooldown, policy)).min_by_key(|(_, cooldown)| cooldown.since)
+    }
+
+    /// Takes up a cooldown that was announced before this process began.
+    pub fn resume(&mut self, model: Option<Arc<str>>, cooldown: Cooldown) {
+        let rests = self.by_model.entry(model).or_default();
+        match cooldown.reason {
+            CooldownReason::RateLimit => rests.limit = Some(cooldown),
+            CooldownReason::Overload => rests.overload = Some(cooldown),
+        }
     }
 
     /// Ends all used-up windows: the endpoint has shown that it serves again.

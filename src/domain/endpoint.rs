@@ -174,6 +174,12 @@ impl BaseUrl {
         &self.origin
     }
 
+    /// The path before the request's own, without a slash at its end.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// `user:password`, still percent-encoded, where the URL named one: for basic authentication (RFC 7617).
     #[must_use]
     pub fn userinfo(&self) -> Option<&Secret> {

@@ -23,6 +23,7 @@ pub mod journal;
 pub mod leases;
 pub mod limits;
 pub mod logins;
+pub mod memory;
 pub mod opinions;
 pub mod outcome;
 pub mod outcome_table;

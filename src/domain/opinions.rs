@@ -215,6 +215,7 @@ impl Opinions {
             model: asked.model.clone(),
             isolated_at: asked.since,
             relapse: false,
+            resume: None,
             at_once: true,
         })
     }

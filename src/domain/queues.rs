@@ -13,6 +13,7 @@ use super::challenge::RecoveryProof;
 use super::endpoint::{Auth, Home, SharedEndpoint};
 use super::epoch::{EpochClock, EpochGate, EpochReader};
 use super::ids::{EndpointId, Epoch, Serial};
+use super::memory::{Salt, ServiceDigest};
 use super::outcome::{ErrorNote, Reason};
 use super::time::Moment;
 use super::topology::{Topology, TopologyDiff};
@@ -254,10 +255,45 @@ pub struct Queues {
     topology: Arc<Topology>,
     /// Services that left the settings while they were isolated: coming back must not launder them, whatever had their
     /// name in between.
-    departed: BTreeMap<EndpointId, Vec<(SharedEndpoint, Isolation)>>,
-    /// What an admin has switched off, which outlives reloads.
+    departed: BTreeMap<EndpointId, Vec<Departed>>,
+    /// What was known of endpoints before the start; taken up when they first come.
+    before: Before,
+    /// What an admin has switched off, which outlives reloads and restarts.
     switched_off: BTreeSet<EndpointId>,
+    /// What an admin has switched on although the settings have it off.
+    switched_on: BTreeSet<EndpointId>,
+    salt: Salt,
     clock: EpochClock,
+}
+
+/// A service that has left the settings, and its isolation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Departed {
+    /// Which service.
+    pub service: ServiceDigest,
+    /// What it left with.
+    pub isolation: Isolation,
+}
+
+/// Where an endpoint was before the start, where that was not simply its home queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Was {
+    /// In the failure queue, or switched off on top of that.
+    Isolated(Isolation),
+    /// In its home queue, since it had come back from the failure queue.
+    Recovered(Moment),
+}
+
+/// What is known of the time before the start.
+#[derive(Clone, Debug, Default)]
+enum Before {
+    /// Nothing, or all of it has been taken up.
+    #[default]
+    Nothing,
+    /// The places of these.
+    Known(BTreeMap<EndpointId, (ServiceDigest, Was)>),
+    /// There was a time before, but what was known of it is lost: everybody is isolated and has to prove itself first.
+    Lost(Isolation),
 }
 
 impl Queues {
@@ -269,6 +305,42 @@ impl Queues {
     /// The endpoint of this name.
     pub fn get(&self, id: &EndpointId) -> Option<&Member> {
         self.members.get(id)
+    }
+
+    /// Takes up what was known before the start. The endpoints come with the first [`Self::apply`].
+    pub fn remember(
+        &mut self,
+        salt: Salt,
+        places: BTreeMap<EndpointId, (ServiceDigest, Was)>,
+        departed: BTreeMap<EndpointId, Vec<Departed>>,
+        switched: Switched,
+    ) {
+        self.salt = salt;
+        self.before = Before::Known(places);
+        self.departed = departed;
+        (self.switched_off, self.switched_on) = (switched.off, switched.on);
+    }
+
+    /// What was known before the start is lost, or there was no such time. Where it is lost every endpoint of the first
+    /// [`Self::apply`] is isolated, by this isolation, until it has proved itself.
+    pub fn begin(&mut self, salt: Salt, lost: Option<Isolation>) {
+        self.salt = salt;
+        self.before = lost.map_or(Before::Nothing, Before::Lost);
+    }
+
+    /// Under what services are named in what is kept.
+    pub fn salt(&self) -> Salt {
+        self.salt
+    }
+
+    /// What an admin has switched, against the settings or for good.
+    pub fn switched(&self) -> Switched {
+        Switched { off: self.switched_off.clone(), on: self.switched_on.clone() }
+    }
+
+    /// The services that have left the settings while they were isolated.
+    pub fn departed(&self) -> impl Iterator<Item = (&EndpointId, &Departed)> {
+        self.departed.iter().flat_map(|(id, departed)| departed.iter().map(move |departed| (id, departed)))
     }
 
     /// What other threads see of the epoch clock.
@@ -386,10 +458,14 @@ impl Queues {
             return Err(SwitchError::NoCredential);
         }
         if enabled {
-            self.switched_off.remove(id)
+            self.switched_off.remove(id);
+            if !member.endpoint.enabled {
+                self.switched_on.insert(id.clone());
+            }
         } else {
-            self.switched_off.insert(id.clone())
-        };
+            self.switched_on.remove(id);
+            self.switched_off.insert(id.clone());
+        }
         Ok(switch(&mut self.clock, member, enabled))
     }
 
@@ -405,6 +481,14 @@ impl Queues {
         for endpoint in diff.added.iter().filter_map(|id| next.get(id)) {
             self.add(endpoint);
         }
+        // Who has not come now is out of the settings.
+        if let Before::Known(places) = std::mem::take(&mut self.before) {
+            for (id, (service, was)) in places {
+                if let Was::Isolated(isolation) = was {
+                    self.departed.entry(id).or_default().push(Departed { service, isolation });
+                }
+            }
+        }
         self.topology = next;
         diff
     }
@@ -419,22 +503,38 @@ impl Queues {
         // A fresh epoch closes the gate, so that a lease whose request is not yet written is withdrawn.
         enter(&mut self.clock, &mut member, Place::Disabled { recovered: None, beneath: None });
         // Of one service the latest departure counts.
+        let service = ServiceDigest::of(&member.endpoint, self.salt);
         let departed = self.departed.entry(id.clone()).or_default();
-        departed.retain(|(earlier, _)| !earlier.same_service(&member.endpoint));
-        departed.extend(isolation.map(|isolation| (member.endpoint, isolation)));
+        departed.retain(|earlier| earlier.service != service);
+        departed.extend(isolation.map(|isolation| Departed { service, isolation }));
+    }
+
+    /// Whether an endpoint is in use, by the settings or an admin's word.
+    fn is_enabled(&mut self, endpoint: &SharedEndpoint) -> bool {
+        if endpoint.enabled {
+            self.switched_on.remove(&endpoint.id);
+        }
+        let by_settings = endpoint.enabled || self.switched_on.contains(&endpoint.id);
+        by_settings && endpoint.auth != Auth::Missing && !self.switched_off.contains(&endpoint.id)
     }
 
     fn redefine(&mut self, endpoint: &SharedEndpoint) {
+        let enabled = self.is_enabled(endpoint);
+        let service = ServiceDigest::of(endpoint, self.salt);
         let Some(member) = self.members.get_mut(&endpoint.id) else { return };
         let before = std::mem::replace(&mut member.endpoint, Arc::clone(endpoint));
         let other_service = !before.same_service(endpoint);
         if other_service {
             member.proven = Proven::No;
-            match &mut member.place {
-                Place::Failure(isolation) | Place::Disabled { beneath: Some(isolation), .. } => {
+            // It may be one that has left while it was isolated.
+            let departed = take_departed(&mut self.departed, &endpoint.id, service);
+            match (&mut member.place, departed) {
+                (Place::Failure(isolation) | Place::Disabled { beneath: Some(isolation), .. }, _) => {
                     isolation.redefined = true;
                 }
-                Place::Home { recovered, .. } | Place::Disabled { recovered, beneath: None } => *recovered = None,
+                (place @ Place::Home { .. }, Some(isolation)) => *place = Place::Failure(isolation),
+                (Place::Disabled { recovered, beneath }, departed) => (*recovered, *beneath) = (None, departed),
+                (Place::Home { recovered, .. }, None) => *recovered = None,
             }
         }
         if other_service || before.home != endpoint.home {
@@ -444,26 +544,77 @@ impl Queues {
             };
             enter(&mut self.clock, member, place);
         }
-        let enabled = endpoint.enabled && !self.switched_off.contains(&endpoint.id);
         switch(&mut self.clock, member, enabled);
     }
 
     fn add(&mut self, endpoint: &SharedEndpoint) {
-        let is_the_same = |(departed, _): &mut (SharedEndpoint, Isolation)| departed.same_service(endpoint);
-        let departed = self.departed.get_mut(&endpoint.id);
-        let isolation =
-            departed.and_then(|departed| departed.extract_if(.., is_the_same).next()).map(|(_, isolation)| isolation);
-        let enabled = endpoint.enabled && !self.switched_off.contains(&endpoint.id);
-        let place = match (enabled, isolation) {
-            (true, Some(isolation)) => Place::Failure(isolation),
-            (true, None) => Place::Home { recovered: None, holds: BTreeSet::new() },
-            (false, beneath) => Place::Disabled { recovered: None, beneath },
+        let was = self.was_before(endpoint);
+        let place = match (self.is_enabled(endpoint), was) {
+            (true, Some(Was::Isolated(isolation))) => Place::Failure(isolation),
+            (false, Some(Was::Isolated(isolation))) => Place::Disabled { recovered: None, beneath: Some(isolation) },
+            (enabled, was) => {
+                let recovered = was.and_then(Was::recovery);
+                if enabled {
+                    Place::Home { recovered, holds: BTreeSet::new() }
+                } else {
+                    Place::Disabled { recovered, beneath: None }
+                }
+            }
         };
         let epoch = self.clock.draw();
         let gate = EpochGate::new(epoch);
         self.clock.announce(epoch);
         let member = Member { endpoint: Arc::clone(endpoint), epoch, gate, place, proven: Proven::No };
         self.members.insert(endpoint.id.clone(), member);
+    }
+
+    /// Where an endpoint that comes was before: at the end of the last run, or when it left the settings.
+    fn was_before(&mut self, endpoint: &SharedEndpoint) -> Option<Was> {
+        let service = ServiceDigest::of(endpoint, self.salt);
+        let known = match &mut self.before {
+            Before::Nothing => None,
+            Before::Known(places) => places.remove(&endpoint.id),
+            Before::Lost(isolation) => return Some(Was::Isolated(isolation.clone())),
+        };
+        match known {
+            Some((same, was)) if same == service => return Some(was),
+            // Its URL or key is another one now: it stays isolated, and is asked at once.
+            Some((_, Was::Isolated(isolation))) => {
+                return Some(Was::Isolated(Isolation { redefined: true, ..isolation }));
+            }
+            Some((_, Was::Recovered(_))) | None => {}
+        }
+        take_departed(&mut self.departed, &endpoint.id, service).map(Was::Isolated)
+    }
+}
+
+/// The isolation with which this service has left the settings, if it has.
+fn take_departed(
+    departed: &mut BTreeMap<EndpointId, Vec<Departed>>,
+    id: &EndpointId,
+    service: ServiceDigest,
+) -> Option<Isolation> {
+    let same = departed.get_mut(id)?.extract_if(.., |departed| departed.service == service).next();
+    same.map(|departed| departed.isolation)
+}
+
+/// What an admin has switched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Switched {
+    /// Off.
+    pub off: BTreeSet<EndpointId>,
+    /// On, although the settings have it off.
+    pub on: BTreeSet<EndpointId>,
+}
+
+impl Was {
+    /// Since when the endpoint is back in its home queue.
+    fn recovery(self) -> Option<Recovery> {
+        match self {
+            Self::Isolated(_) => None,
+            // No attempt of the last run can end in this one, so that nobody doubts what ended then.
+            Self::Recovered(at) => Some(Recovery { at, ended: Epoch::NONE, was_for_failures: false }),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::conversation::Manner;
 use super::ids::{EndpointId, Epoch};
 use super::time::Moment;
 
-pub use job::{Conversation, Purpose, VerifyJob};
+pub use job::{Conversation, Purpose, Resume, Verified, VerifyJob};
 pub use policy::SchedulePolicy;
 pub use results::{AtOnce, Failed, Finished, Passed, Progress};
 
@@ -116,11 +116,18 @@ impl Schedule {
         let id = &job.endpoint.id;
         let (step, due) = match job.purpose {
             Purpose::Recovery => {
-                let reached = self.reached.remove(id).unwrap_or_default();
-                let step = if job.relapse { reached } else { 0 };
-                self.verifications.insert(id.clone(), 0);
-                let due =
-                    if job.at_once { now } else { job.isolated_at + self.policy.delay(job.reason, step, chance()) };
+                let earlier = job.resume.map(|resume| resume.step);
+                let reached = self.reached.remove(id).or(earlier).unwrap_or_default();
+                let going_on = job.resume.and_then(|resume| resume.since_isolation);
+                let step = if job.relapse || going_on.is_some() { reached } else { 0 };
+                self.verifications.insert(id.clone(), going_on.map_or(0, |verified| verified.verifications));
+                let delay = self.policy.delay(job.reason, step, chance());
+                let due = match going_on {
+                    _ if job.at_once => now,
+                    // A clock that was set back meanwhile puts nothing off beyond the delay.
+                    Some(verified) => verified.next.min(now + delay),
+                    None => job.isolated_at + delay,
+                };
                 (step, due)
             }
             Purpose::Opinion => (0, now),
@@ -228,10 +235,10 @@ impl Schedule {
             Purpose::Recovery => {
                 entry.step = entry.step.saturating_add(1);
                 let next_in = policy.delay(entry.job.reason, entry.step, chance);
-                let next = now + next_in;
+                let (step, next) = (entry.step, now + next_in);
                 entry.due = next;
                 let verifications = self.count(endpoint);
-                Some(Failed::StillFailing(Finished { verifications, began, next_in, next }))
+                Some(Failed::StillFailing(Finished { step, verifications, began, next_in, next }))
             }
             Purpose::Opinion => {
                 entry.doubts = entry.doubts.saturating_add(1);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::reading::Reading;
 
 /// Keys, where one `*` stands for anything.
-const PENDING: [&str; 5] = ["state.file", "webhook.*", "otel.*", "prices.*", "endpoints.*.price_factor"];
+const PENDING: [&str; 4] = ["webhook.*", "otel.*", "prices.*", "endpoints.*.price_factor"];
 
 /// A key that is set away from its default and has no effect yet.
 #[derive(Clone, Debug, PartialEq, Eq)]

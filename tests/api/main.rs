@@ -61,6 +61,8 @@ mod selection;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]
+mod state;
+#[cfg(test)]
 mod streams;
 #[cfg(test)]
 mod support;

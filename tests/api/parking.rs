@@ -136,7 +136,7 @@ async fn a_parked_request_is_refused_when_the_gateway_stops() {
     let mut parked = app.client().await;
     parked.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;
     eventually("it is parked", async || app.stats().await["parked"] == 1).await;
-    let (refused, ()) = tokio::join!(parked.answer(), app.finish());
+    let (refused, _) = tokio::join!(parked.answer(), app.finish());
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
     assert_eq!(refused.header("connection"), Some("close"));
     assert!(refused.text().contains("stopping"), "{}", refused.text());

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use serde_json::Value;
@@ -23,7 +23,11 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn new(text: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap(), text)
+    }
+
+    /// The same in a folder that may hold something already.
+    pub(crate) fn within(folder: TempDir, text: &str) -> Self {
         std::fs::write(folder.path().join("settings.toml"), text).unwrap();
         Self { folder }
     }
@@ -52,7 +56,7 @@ pub(crate) struct Process {
     log: Lines<BufReader<ChildStderr>>,
     seen: Vec<String>,
     pub(crate) address: SocketAddr,
-    _settings: Settings,
+    settings: Settings,
 }
 
 impl Process {
@@ -69,7 +73,7 @@ impl Process {
                 break address.parse().unwrap();
             }
         };
-        Self { child, log, seen, address, _settings: settings }
+        Self { child, log, seen, address, settings }
     }
 
     /// Reads the log up to a line with this text, and gives that line.
@@ -84,6 +88,17 @@ impl Process {
                 return line;
             }
         }
+    }
+
+    /// Where it runs.
+    pub(crate) fn folder(&self) -> &Path {
+        self.settings.folder.path()
+    }
+
+    /// Ends it without a warning, as the kernel does, and gives its folder.
+    pub(crate) async fn killed(mut self) -> TempDir {
+        self.child.kill().await.unwrap();
+        self.settings.folder
     }
 
     pub(crate) async fn signal(&self, name: &str) {

@@ -16,6 +16,7 @@ mod effects;
 mod properties;
 #[cfg(test)]
 mod requests;
+mod restart;
 #[cfg(test)]
 mod shadow;
 #[cfg(test)]

@@ -102,6 +102,7 @@ fn job(name: usize, epoch: u64, purpose: Purpose, relapse: bool, isolated_at: Mo
         model: None,
         isolated_at,
         relapse,
+        resume: None,
         at_once: false,
     }
 }

@@ -66,6 +66,8 @@ pub(crate) struct Shadow {
     departed: BTreeMap<EndpointId, Vec<(Endpoint, Quarantine)>>,
     /// What an admin has switched off.
     switched_off: BTreeSet<EndpointId>,
+    /// What an admin has switched on although the settings have it off.
+    switched_on: BTreeSet<EndpointId>,
     open: BTreeMap<Serial, Open>,
     awaited: BTreeSet<Serial>,
     newest_epoch: Epoch,
@@ -89,6 +91,7 @@ impl Shadow {
             endpoints: BTreeMap::new(),
             departed: BTreeMap::new(),
             switched_off: BTreeSet::new(),
+            switched_on: BTreeSet::new(),
             open: BTreeMap::new(),
             awaited: BTreeSet::new(),
             newest_epoch: Epoch::NONE,
@@ -125,36 +128,47 @@ impl Shadow {
             past.extend(quarantine.map(|quarantine| (plain.definition, quarantine)));
         }
         for (id, definition) in next {
-            match self.endpoints.get_mut(id) {
-                Some(plain) if plain.definition == *definition => {}
-                Some(plain) => {
-                    let same_service = plain.definition.same_service(definition);
-                    if !same_service {
-                        plain.recovered = None;
-                        if let Some(quarantine) = plain.quarantine_mut() {
-                            quarantine.redefined = true;
-                        }
-                    }
-                    if !same_service || plain.definition.home != definition.home {
-                        plain.go(plain.place);
-                    }
-                    plain.definition = definition.clone();
-                    plain.switch(definition.enabled && !self.switched_off.contains(id));
-                    if plain.moved {
-                        self.hastened.remove(id);
-                    }
-                    if !same_service {
-                        self.forget(id);
-                    }
-                }
-                None => {
+            if self.endpoints.get(id).is_some_and(|plain| plain.definition == *definition) {
+                continue;
+            }
+            if definition.enabled {
+                self.switched_on.remove(id);
+            }
+            let is_wanted = definition.enabled || self.switched_on.contains(id);
+            let enabled = is_wanted && definition.auth != Auth::Missing && !self.switched_off.contains(id);
+            if let Some(plain) = self.endpoints.get_mut(id) {
+                let same_service = plain.definition.same_service(definition);
+                if !same_service {
+                    plain.recovered = None;
                     let past = self.departed.entry(id.clone()).or_default();
                     let same = past.iter().position(|(departed, _)| departed.same_service(definition));
-                    let quarantine = same.map(|index| past.remove(index).1);
-                    remembered |= quarantine.is_some();
-                    let enabled = definition.enabled && !self.switched_off.contains(id);
-                    self.endpoints.insert(id.clone(), Plain::new(definition, enabled, quarantine));
+                    let left_with = same.map(|index| past.remove(index).1);
+                    match (plain.quarantine_mut(), left_with) {
+                        (Some(quarantine), _) => quarantine.redefined = true,
+                        (None, Some(quarantine)) => {
+                            remembered = true;
+                            plain.come_back(quarantine);
+                        }
+                        (None, None) => {}
+                    }
                 }
+                if !same_service || plain.definition.home != definition.home {
+                    plain.go(plain.place);
+                }
+                plain.definition = definition.clone();
+                plain.switch(enabled);
+                if plain.moved {
+                    self.hastened.remove(id);
+                }
+                if !same_service {
+                    self.forget(id);
+                }
+            } else {
+                let past = self.departed.entry(id.clone()).or_default();
+                let same = past.iter().position(|(departed, _)| departed.same_service(definition));
+                let quarantine = same.map(|index| past.remove(index).1);
+                remembered |= quarantine.is_some();
+                self.endpoints.insert(id.clone(), Plain::new(definition, enabled, quarantine));
             }
         }
         remembered
@@ -172,10 +186,14 @@ impl Shadow {
             return Err(SwitchError::NoCredential);
         }
         if on {
-            self.switched_off.remove(id)
+            self.switched_off.remove(id);
+            if !plain.definition.enabled {
+                self.switched_on.insert(id.clone());
+            }
         } else {
-            self.switched_off.insert(id.clone())
-        };
+            self.switched_on.remove(id);
+            self.switched_off.insert(id.clone());
+        }
         let has_moved = plain.switch(on);
         if has_moved {
             self.moved(id);

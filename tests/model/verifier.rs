@@ -7,7 +7,7 @@ use qcc_gateway::domain::challenge::{Challenge, Code, Reply, ReplyBody, Verdict}
 use qcc_gateway::domain::classify::Words;
 use qcc_gateway::domain::endpoint::Protocol;
 use qcc_gateway::domain::registry::Outputs;
-use qcc_gateway::domain::schedule::{AtOnce, Failed, Finished, Passed, Purpose, VerifyJob};
+use qcc_gateway::domain::schedule::{AtOnce, Failed, Passed, Purpose, VerifyJob};
 
 use super::chance::{self, one_in};
 use super::effects::Followed;
@@ -130,8 +130,8 @@ impl World {
                 let failed = self.schedule.failed(&id, epoch, self.now, chance);
                 self.trace.note(&format!("what follows for {purpose:?}: {failed:?}"));
                 match failed {
-                    Some(Failed::StillFailing(Finished { began, next, .. })) => {
-                        self.news.push_back(News::StillFailing { id, epoch, began, next });
+                    Some(Failed::StillFailing(finished)) => {
+                        self.news.push_back(News::StillFailing { id, epoch, finished });
                     }
                     Some(Failed::Unfit) => {
                         self.news.push_back(News::Unfit { id, epoch, error: unproven.error });
@@ -208,9 +208,9 @@ impl World {
                 self.trace.met(if is_isolated { "one that is unfit" } else { "an unfit one of an older epoch" });
                 isolated.extend(is_isolated.then_some(id));
             }
-            News::StillFailing { id, epoch, began, next } => {
-                self.core.still_failing(&id, epoch, began, next, self.now, &mut effects);
-                self.shadow.still_failing(&id, epoch, began, next);
+            News::StillFailing { id, epoch, finished } => {
+                self.core.still_failing(&id, epoch, &finished, self.now, &mut effects);
+                self.shadow.still_failing(&id, epoch, finished.began, finished.next);
                 self.trace.met("one that still fails");
             }
         }

@@ -16,7 +16,7 @@ use qcc_gateway::domain::endpoint::{Endpoint, Protocol};
 use qcc_gateway::domain::ids::{EndpointId, Epoch, Ticket};
 use qcc_gateway::domain::outcome::{ErrorNote, FailureKind};
 use qcc_gateway::domain::registry::{Grant, Observation, Outputs, RegistryCore, RegistryPolicy, WaiterId};
-use qcc_gateway::domain::schedule::{Purpose, Schedule, SchedulePolicy, VerifyJob};
+use qcc_gateway::domain::schedule::{Finished, Purpose, Schedule, SchedulePolicy, VerifyJob};
 use qcc_gateway::domain::sessions::AffinityPolicy;
 use qcc_gateway::domain::time::Moment;
 use qcc_gateway::domain::topology::Topology;
@@ -49,7 +49,7 @@ pub(crate) enum ToVerifier {
 pub(crate) enum News {
     Fit { id: EndpointId, epoch: Epoch, purpose: Purpose },
     Unfit { id: EndpointId, epoch: Epoch, error: ErrorNote },
-    StillFailing { id: EndpointId, epoch: Epoch, began: Moment, next: Moment },
+    StillFailing { id: EndpointId, epoch: Epoch, finished: Finished },
 }
 
 /// A message in the breakers' mailbox.
@@ -71,6 +71,8 @@ pub(crate) type Conversation = (EndpointId, Epoch);
 pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) now: Moment,
+    pub(crate) steps: u32,
+    pub(crate) policy: RegistryPolicy,
     pub(crate) trace: Trace,
     pub(crate) weather: Weather,
     /// Whether messages that may be lost are lost now and then.
@@ -110,6 +112,9 @@ pub(crate) struct World {
     pub(crate) kept_proofs: Vec<RecoveryProof>,
 }
 
+/// Of how many looks one is also at what a restart would find.
+const RESTART_EVERY: u32 = 32;
+
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
@@ -132,6 +137,8 @@ impl World {
         let mut world = Self {
             rng,
             now: Moment::START,
+            steps: 0,
+            policy: registry_policy,
             trace: Trace::new(seed),
             weather,
             lossy: true,
@@ -190,6 +197,10 @@ impl World {
         self.shadow.compare(&view, self.now);
         self.shadow.compare_conversations(&self.core.conversations(self.now), self.now);
         self.check_waiters();
+        self.steps += 1;
+        if self.steps.is_multiple_of(RESTART_EVERY) {
+            self.check_restart(&view);
+        }
         for endpoint in &view.endpoints {
             self.trace.fold(&(endpoint.standing, endpoint.epoch, endpoint.in_flight, endpoint.held));
         }

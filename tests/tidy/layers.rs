@@ -6,19 +6,35 @@ use crate::code::{Source, paths, sources, text};
 
 /// Each module with those that it may use, lowest first. Whoever stands further up may never be used by whoever stands
 /// further down; among the lower ones not everybody may use everybody either.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("domain", &[]),
     ("clock", &["domain"]),
     ("entropy", &["domain"]),
+    ("state_file", &["domain"]),
     ("upstream", &["domain", "clock"]),
-    ("actors", &["domain", "clock", "upstream"]),
+    ("actors", &["domain", "clock", "state_file", "upstream"]),
     ("settings", &["domain"]),
     ("telemetry", &["settings"]),
     ("http", &["domain", "clock", "entropy", "upstream", "actors", "settings", "telemetry"]),
     ("policies", &["domain", "upstream", "actors", "settings"]),
     ("token", &["domain", "entropy", "settings"]),
     ("reload", &["domain", "clock", "upstream", "actors", "settings", "telemetry", "http", "policies", "token"]),
-    ("app", &["domain", "clock", "entropy", "upstream", "actors", "settings", "http", "policies", "token", "reload"]),
+    (
+        "app",
+        &[
+            "domain",
+            "clock",
+            "entropy",
+            "state_file",
+            "upstream",
+            "actors",
+            "settings",
+            "http",
+            "policies",
+            "token",
+            "reload",
+        ],
+    ),
     ("cli", &["domain", "settings"]),
     ("demo", &["domain", "clock", "upstream", "actors", "settings", "telemetry", "http", "app", "cli"]),
     ("live", &["domain", "clock", "upstream", "settings", "policies"]),

@@ -10,13 +10,13 @@ use crate::domain::breaker::{BreakerPolicy, Judgement};
 use crate::domain::classify::Words;
 use crate::domain::endpoint::Home;
 use crate::domain::ids::{EndpointId, Ticket};
+use crate::domain::memory::Salt;
 use crate::domain::opinions::Failed;
 use crate::domain::outcome::{FailureKind, Outcome, Report};
 use crate::domain::queues::Standing;
 use crate::domain::registry::{Ask, NoEndpoint, Reach};
 use crate::domain::schedule::SchedulePolicy;
 use crate::domain::testing::{ask, endpoint, id, proof, registry_policy, tried};
-use crate::domain::time::Moment;
 use crate::domain::topology::Topology;
 use crate::upstream::{ProbeSettings, WritePermit};
 
@@ -148,10 +148,17 @@ async fn registry() -> (Addr<Registry>, Rc<RefCell<Heard>>) {
         converse: silent.clone().recipient(),
         breaker_policy: silent.clone().recipient(),
         verifier_policy: silent.clone().recipient(),
+        keep: None,
         stats: silent.recipient(),
     };
-    let registry =
-        Registry::new(registry_policy(), Clock::start(), peers, Lifeline::new("registry", Arc::new(|_| ()))).start();
+    let registry = Registry::new(
+        registry_policy(),
+        Clock::start(),
+        Memory::Fresh(Salt::default()),
+        peers,
+        Lifeline::new("registry", Arc::new(|_| ())),
+    )
+    .start();
     let topology = Topology::new([endpoint("a", Home::Primary), endpoint("b", Home::Secondary)]);
     registry.send(Apply { topology: Arc::new(topology), policies: policies() }).await.unwrap();
     (registry, heard)
@@ -274,7 +281,7 @@ async fn who_finds_nothing_has_the_isolated_ones_hastened_and_is_refused_when_it
     for name in ["a", "b"] {
         registry.send(Isolate { id: id(name), by: [127, 0, 0, 1].into() }).await.unwrap().unwrap();
     }
-    let until = Moment::after_start(Duration::from_millis(200));
+    let until = Clock::BEGAN + Duration::from_millis(200);
     let refused = waiting(&registry, Ask { reach: Reach::Parked { until }, ..ask() }).await;
     assert_eq!(heard.borrow().hastened, [id("a"), id("b")]);
     assert!(
@@ -287,7 +294,7 @@ async fn who_finds_nothing_has_the_isolated_ones_hastened_and_is_refused_when_it
 async fn a_tick_refuses_who_has_waited_past_the_deadline() {
     let (registry, _) = registry().await;
     let ticket = fail(&registry).await;
-    let deadline = Moment::after_start(Duration::from_millis(100));
+    let deadline = Clock::BEGAN + Duration::from_millis(100);
     let (acquire, mut answer) = Acquire::new(Ask { deadline, ..ask() });
     registry.do_send(acquire);
     let refused = loop {

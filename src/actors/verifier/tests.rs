@@ -42,8 +42,8 @@ impl Handler<Recovered> for Silent {
 
 impl Handler<StillFailing> for Silent {
     type Result = ();
-    fn handle(&mut self, StillFailing { epoch, began, next, .. }: StillFailing, _: &mut Self::Context) {
-        assert!(began < next);
+    fn handle(&mut self, StillFailing { epoch, finished, .. }: StillFailing, _: &mut Self::Context) {
+        assert!(finished.began < finished.next);
         self.0.borrow_mut().push(Told::StillFailing(epoch));
     }
 }
@@ -124,8 +124,9 @@ impl World {
             epoch: Epoch::from_raw(epoch),
             reason: Reason::Timeout,
             model: None,
-            isolated_at: Moment::START,
+            isolated_at: Clock::BEGAN,
             relapse: false,
+            resume: None,
             at_once: true,
         }
     }

@@ -121,6 +121,7 @@ fn streamed_challenge() -> Challenge {
         model: None,
         isolated_at: super::super::time::Moment::START,
         relapse: false,
+        resume: None,
         at_once: false,
     };
     Challenge::of(&job, Code::from_random(99))

@@ -6,9 +6,9 @@ use super::super::ids::{EndpointId, Epoch, Ticket};
 use super::super::opinions::{Failed, Fingerprint, NewlyAsked, Others, in_doubt};
 use super::super::outcome::{ErrorNote, Reason};
 use super::super::queues::{Doubted, Evidence, Member};
-use super::super::schedule::{Purpose, VerifyJob};
+use super::super::schedule::{Finished, Purpose, VerifyJob};
 use super::super::time::Moment;
-use super::{Ask, Effect, Expected, Outputs, RegistryCore};
+use super::{Ask, Effect, Expected, Keep, Outputs, RegistryCore};
 
 impl RegistryCore {
     /// A request has failed for good. Those of its failures that may be its own are taken back, and the endpoints asked.
@@ -24,6 +24,7 @@ impl RegistryCore {
             self.ask_for_opinion(ticket, reason, model, failed.error.clone(), ask.fingerprint, now, out);
             match self.queues.doubt(&ticket.endpoint, ticket.epoch) {
                 Doubted::Isolated(isolation) => {
+                    out.push(Effect::Keep(Keep::Soon));
                     self.opinions.doubt_isolation(&ticket.endpoint, isolation, ask.fingerprint);
                     out.push(Effect::PublishFailures);
                 }
@@ -75,6 +76,7 @@ impl RegistryCore {
         };
         out.push(Effect::PublishFailures);
         if has_ended {
+            out.push(Effect::Keep(Keep::Soon));
             self.look_at_waiters(now, out);
         }
         self.check_invariants();
@@ -104,13 +106,15 @@ impl RegistryCore {
         &mut self,
         id: &EndpointId,
         epoch: Epoch,
-        began: Moment,
-        next: Moment,
+        finished: &Finished,
         now: Moment,
         out: &mut Outputs,
     ) {
+        let Finished { began, next, .. } = *finished;
         self.expected.insert(id.clone(), Expected { epoch, began, next });
+        self.progress.note(id, epoch, finished);
         self.hastened.remove(id);
+        out.push(Effect::Keep(Keep::Soon));
         self.look_at_waiters(now, out);
         self.check_invariants();
     }
@@ -120,7 +124,7 @@ impl RegistryCore {
         self.queues
             .iter()
             .filter_map(|member| {
-                let recovery = || member.isolation().map(|isolation| super::view::recovery(member, isolation));
+                let recovery = || member.isolation().map(|isolation| self.recovery(member, isolation));
                 let home = || member.is_home().then_some(member);
                 let opinion = || self.opinions.job(home()?.endpoint(), member.epoch());
                 recovery().or_else(opinion).or_else(|| self.early_return(home()?, now))
@@ -139,6 +143,7 @@ impl RegistryCore {
             model: model.cloned(),
             isolated_at: cooldown.since,
             relapse: false,
+            resume: None,
             at_once: false,
         })
     }

@@ -68,8 +68,19 @@ pub enum Effect {
     },
     /// Log that this endpoint was isolated before it had ever passed a verification or served a request.
     NeverProven(EndpointId),
+    /// What outlives a restart has changed.
+    Keep(Keep),
     /// A request was written to an isolated endpoint. The promise is broken: log it loudly.
     Leaked(Ticket),
+}
+
+/// How soon a change of what outlives a restart is to be on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Keep {
+    /// Within a second or so: losing it would cost a verification or a cooldown.
+    Soon,
+    /// Before anybody is told of it: it is a move.
+    Now,
 }
 
 /// What the log line of a move says beyond its event.

@@ -8,6 +8,7 @@ mod dearth;
 mod doubts;
 mod effects;
 mod invariants;
+mod keeping;
 mod moves;
 mod pool;
 mod search;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use ask::{Acquired, Ask, NoEndpoint, Reach, Service, Tried, Turn, WaiterId};
-pub use effects::{Effect, Grant, MoveNote, Observation, Outputs};
+pub use effects::{Effect, Grant, Keep, MoveNote, Observation, Outputs};
 pub use view::{CooldownView, EndpointView, RegistryView};
 
 use super::audit::Audit;
@@ -37,6 +38,7 @@ use super::queues::{Evidence, Member, Queues};
 use super::sessions::{AffinityPolicy, Sessions};
 use super::throttle::Throttle;
 use super::time::Moment;
+use keeping::{Kept, VerificationProgress};
 use pool::Pool;
 use search::Found;
 use waiters::Waiters;
@@ -106,6 +108,9 @@ pub struct RegistryCore {
     budget: RetryBudget,
     opinions: Opinions,
     expected: BTreeMap<EndpointId, Expected>,
+    progress: VerificationProgress,
+    /// What was known before the start and waits for its endpoints.
+    before: Kept,
     /// The isolated endpoints whose verification has been hastened since the latest one, with the epoch that was named: in
     /// another one the verifier knows nothing of it any more.
     hastened: BTreeMap<EndpointId, Epoch>,
@@ -131,6 +136,8 @@ impl RegistryCore {
             budget: RetryBudget::default(),
             opinions: Opinions::default(),
             expected: BTreeMap::new(),
+            progress: VerificationProgress::default(),
+            before: Kept::default(),
             hastened: BTreeMap::new(),
             waiters: Waiters::default(),
             stopping: false,
@@ -239,6 +246,7 @@ impl RegistryCore {
         let is_used_up = |cooldown: &Cooldown| super::cooling::is_exhausted(cooldown, &policy);
         let cooling = self.cooling.entry(ticket.endpoint.clone()).or_default();
         let was_exhausted = cooling.now(model.as_ref(), now).is_some_and(|cooldown| is_used_up(&cooldown));
+        out.push(Effect::Keep(Keep::Soon));
         match cooling.throttle(model.as_ref(), throttle, lease.origin, lease.since, now, &policy) {
             // One that is lengthened is news only where it has become a used-up window.
             Throttled::Rests(cooldown) if cooldown.since == now || (is_used_up(&cooldown) && !was_exhausted) => {

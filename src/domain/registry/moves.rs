@@ -13,7 +13,7 @@ use super::super::queues::{Evidence, Isolation, SwitchError};
 use super::super::time::Moment;
 use super::super::topology::{Topology, TopologyDiff};
 use super::effects::MoveNote;
-use super::{Effect, Expected, Member, Outputs, Pool, RegistryCore, RegistryPolicy};
+use super::{Effect, Expected, Keep, Member, Outputs, Pool, RegistryCore, RegistryPolicy};
 
 impl RegistryCore {
     /// Moves an endpoint to the failure queue, if it is in its home queue in this epoch.
@@ -156,7 +156,9 @@ impl RegistryCore {
             self.put_on_record(id);
         }
         self.turns.retain(|id, _| self.queues.get(id).is_some());
+        self.take_up_what_was_before();
         out.push(Effect::PublishFailures);
+        out.push(Effect::Keep(Keep::Now));
         self.summarise(self.pools.keys().cloned().collect(), out);
         self.look_at_waiters(now, out);
         self.check_invariants();
@@ -169,6 +171,7 @@ impl RegistryCore {
         self.sessions.forget(id);
         self.opinions.forget_all(id);
         self.expected.remove(id);
+        self.progress.forget(id);
         self.hastened.remove(id);
     }
 
@@ -179,6 +182,7 @@ impl RegistryCore {
         // In another epoch no verification is under way that was hastened.
         self.hastened.remove(id);
         out.push(Effect::PublishFailures);
+        out.push(Effect::Keep(Keep::Now));
         let profiles = self.queues.get(id).map(|member| member.endpoint().profiles.clone()).unwrap_or_default();
         self.summarise(profiles, out);
     }

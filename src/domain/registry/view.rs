@@ -96,7 +96,7 @@ impl RegistryCore {
     pub fn failures(&self) -> Vec<VerifyJob> {
         self.queues
             .iter()
-            .filter_map(|member| member.isolation().map(|isolation| recovery(member, isolation)))
+            .filter_map(|member| member.isolation().map(|isolation| self.recovery(member, isolation)))
             .collect()
     }
 
@@ -104,7 +104,7 @@ impl RegistryCore {
     pub fn job_for(&self, id: &EndpointId, now: Moment) -> Option<VerifyJob> {
         let member = self.queues.get(id)?;
         Some(match member.isolation() {
-            Some(isolation) => recovery(member, isolation),
+            Some(isolation) => self.recovery(member, isolation),
             None => VerifyJob {
                 endpoint: member.endpoint().clone(),
                 purpose: Purpose::Recovery,
@@ -113,9 +113,25 @@ impl RegistryCore {
                 model: None,
                 isolated_at: now,
                 relapse: false,
+                resume: None,
                 at_once: true,
             },
         })
+    }
+
+    /// The verification of an isolated endpoint.
+    pub(super) fn recovery(&self, member: &Member, isolation: &Isolation) -> VerifyJob {
+        VerifyJob {
+            endpoint: member.endpoint().clone(),
+            purpose: Purpose::Recovery,
+            epoch: member.epoch(),
+            reason: isolation.reason,
+            model: isolation.model.clone(),
+            isolated_at: isolation.at,
+            relapse: isolation.relapse,
+            resume: self.progress.resume(member, isolation),
+            at_once: isolation.redefined || isolation.doubted,
+        }
     }
 
     fn cooldowns(&self, member: &Member, now: Moment) -> Vec<CooldownView> {
@@ -144,19 +160,5 @@ impl RegistryCore {
             proven: member.is_proven(),
             cooldowns: self.cooldowns(member, now),
         }
-    }
-}
-
-/// The verification of an isolated endpoint.
-pub(super) fn recovery(member: &Member, isolation: &Isolation) -> VerifyJob {
-    VerifyJob {
-        endpoint: member.endpoint().clone(),
-        purpose: Purpose::Recovery,
-        epoch: member.epoch(),
-        reason: isolation.reason,
-        model: isolation.model.clone(),
-        isolated_at: isolation.at,
-        relapse: isolation.relapse,
-        at_once: isolation.redefined || isolation.doubted,
     }
 }

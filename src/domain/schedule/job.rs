@@ -47,8 +47,28 @@ pub struct VerifyJob {
     pub isolated_at: Moment,
     /// Whether it was isolated again within its slow start.
     pub relapse: bool,
+    /// How far its verification had come before this process began.
+    pub resume: Option<Resume>,
     /// Whether it was redefined, or its isolation is in doubt, and it should be verified at once.
     pub at_once: bool,
+}
+
+/// How far an endpoint's verification had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// By how many steps its delay had grown.
+    pub step: u32,
+    /// How often it was verified since its isolation; none where that is over, and only a relapse goes on from the step.
+    pub since_isolation: Option<Verified>,
+}
+
+/// What the verifications of an isolation that lasts have come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// How many there were.
+    pub verifications: u32,
+    /// When the next one is due.
+    pub next: Moment,
 }
 
 impl VerifyJob {

@@ -73,6 +73,8 @@ impl Failed {
 /// A verification of an isolated endpoint that did not pass, and what follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Finished {
+    /// By how many steps its delay has grown.
+    pub step: u32,
     /// How often the endpoint was verified since its isolation, this one included.
     pub verifications: u32,
     /// When this verification began.

@@ -24,6 +24,7 @@ fn job(name: &str, epoch: u64, isolated_at: u64) -> VerifyJob {
         model: None,
         isolated_at: at(isolated_at),
         relapse: false,
+        resume: None,
         at_once: false,
     }
 }

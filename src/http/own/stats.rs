@@ -236,8 +236,8 @@ impl Views {
         let endpoints: Vec<EndpointRow> = self.registry.endpoints.iter().map(|view| self.row(view)).collect();
         Body {
             version: env!("CARGO_PKG_VERSION"),
-            start_time: self.clock.rfc3339(Moment::START),
-            uptime: self.now.since_start().as_secs_f64(),
+            start_time: self.clock.rfc3339(Clock::BEGAN),
+            uptime: self.now.since(Clock::BEGAN).as_secs_f64(),
             total_requests: self.stats.total(),
             successful_requests: self.stats.successful,
             failed_requests: self.stats.failed,

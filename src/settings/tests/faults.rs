@@ -316,7 +316,7 @@ fn what_has_no_effect_yet_is_noted_and_nothing_else_is() {
         ("[timeouts]\nsuspect = \"1s\"\nconnect = \"1s\"\nfirst_content = \"1s\"", vec![]),
         ("[stream]\non_break = \"abort\"", vec![]),
         ("[affinity]\nenabled = false", vec![]),
-        ("[state]\nfile = \"x\"", vec!["state.file"]),
+        ("[state]\nfile = \"x\"", vec![]),
         ("[reload]\nwatch = \"1s\"", vec![]),
         ("[webhook]\nurl = \"http://a\"", vec!["webhook.url"]),
         ("[otel]\nendpoint = \"http://a\"", vec!["otel.endpoint"]),

@@ -36,6 +36,7 @@ fn job(upstream: &Upstream, protocol: Protocol, reason: Reason) -> VerifyJob {
         model: Some("failed".into()),
         isolated_at: Moment::START,
         relapse: false,
+        resume: None,
         at_once: true,
     }
 }

@@ -158,14 +158,20 @@ impl TestApp {
         self.client().await.post(&format!("/__qcc__/endpoints/{id}/{act}"), &LOCAL, "").await
     }
 
+    /// Stops it, as a restart does, and gives its folder to the next.
+    pub(crate) async fn restart(self, setup: Setup) -> Self {
+        setup.start_in(self.finish().await).await
+    }
+
     /// Ends the test: the oracle looks at every lease that was ever granted, and at the audit; then everything stops.
-    pub(crate) async fn finish(self) {
+    pub(crate) async fn finish(self) -> TempDir {
         let journal = self.app.core().registry.send(ViewJournal).await.unwrap();
         assert!(journal.entries().len() < JOURNAL, "the journal has lost its beginning");
         assert_never_leased_while_out(journal.entries());
         let view = self.app.core().registry.send(ViewRegistry).await.unwrap();
         assert_eq!(view.leaks, 0, "a request was sent to an isolated endpoint");
         self.app.stop().await;
+        self.folder
     }
 }
 

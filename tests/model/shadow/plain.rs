@@ -83,6 +83,14 @@ impl Plain {
         }
     }
 
+    /// It is one that has left with this.
+    pub(super) fn come_back(&mut self, quarantine: Quarantine) {
+        self.place = match self.place {
+            Place::Off { .. } => Place::Off { beneath: Some(quarantine) },
+            Place::Home | Place::Isolated(_) => Place::Isolated(quarantine),
+        };
+    }
+
     pub(super) fn isolated(&self) -> Option<&Quarantine> {
         match &self.place {
             Place::Isolated(quarantine) => Some(quarantine),

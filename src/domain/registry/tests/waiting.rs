@@ -2,6 +2,7 @@
 
 use super::super::super::ids::ClientId;
 use super::*;
+use crate::domain::schedule::Finished;
 
 fn parked(until: u64) -> Ask {
     Ask { reach: Reach::Parked { until: at(until) }, ..ask() }
@@ -31,6 +32,12 @@ fn hastened(desk: &mut Desk) -> usize {
     let count = desk.out.iter().filter(|effect| matches!(effect, Effect::Hasten(_))).count();
     desk.out.clear();
     count
+}
+
+/// A verification that began at this second and failed; the next one is a minute away.
+fn failed_at(began: u64) -> Finished {
+    let next_in = Duration::from_secs(60);
+    Finished { step: 1, verifications: 1, began: at(began), next_in, next: at(began) + next_in }
 }
 
 #[test]
@@ -70,7 +77,7 @@ fn who_can_not_be_served_in_time_is_refused_at_once() {
     let mut desk = Desk::new([primary("a")]);
     desk.fail("a");
     let epoch = desk.core.view_of_id("a").epoch;
-    desk.core.still_failing(&id("a"), epoch, at(1), at(61), at(2), &mut desk.out);
+    desk.core.still_failing(&id("a"), epoch, &failed_at(1), at(2), &mut desk.out);
     desk.now = 2;
     let refused = desk.ask(parked(5));
     let next = Duration::from_secs(4);
@@ -108,7 +115,7 @@ fn verification_is_hastened_once_until_it_has_failed() {
     }
     assert_eq!(hastened(&mut desk), 1);
     let epoch = desk.core.view_of_id("a").epoch;
-    desk.core.still_failing(&id("a"), epoch, at(1), at(61), at(1), &mut desk.out);
+    desk.core.still_failing(&id("a"), epoch, &failed_at(1), at(1), &mut desk.out);
     assert_eq!(hastened(&mut desk), 1, "who still waits asks again");
 }
 

@@ -1,0 +1,99 @@
+//! The actor that writes what outlives a restart. It does what the registry must not: wait for a disk.
+
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler, Message, Recipient};
+
+use super::lifeline::Lifeline;
+use super::messages::{Drain, IsKept, KeepImage};
+use crate::state_file::StateFile;
+
+/// How soon a write that failed is tried again.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// Writes the latest image.
+#[derive(Debug)]
+pub struct Keeper {
+    file: StateFile,
+    registry: Recipient<IsKept>,
+    /// The latest image that is not on the disk.
+    latest: Option<KeepImage>,
+    /// Whether the message that writes it is under way.
+    is_asked: bool,
+    /// What the latest write failed with.
+    fault: Option<String>,
+    lifeline: Lifeline,
+}
+
+/// Write what came last.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Write;
+
+impl Keeper {
+    /// A keeper that answers this registry.
+    pub fn new(file: StateFile, registry: Recipient<IsKept>, lifeline: Lifeline) -> Self {
+        Self { file, registry, latest: None, is_asked: false, fault: None, lifeline }
+    }
+
+    fn write(&mut self) {
+        let Some(KeepImage { number, image }) = &self.latest else { return };
+        let number = *number;
+        match self.file.write(image) {
+            Ok(()) => {
+                self.latest = None;
+                if self.fault.take().is_some() {
+                    log::warn!("the state file is written again");
+                }
+            }
+            Err(error) => {
+                let fault = error.to_string();
+                if self.fault.as_ref() != Some(&fault) {
+                    log::error!("the state file can't be written, so a restart would lose the latest moves: {fault}");
+                }
+                self.fault = Some(fault);
+            }
+        }
+        // Also where it failed: a full disk is to hold up no traffic. The isolation holds in this process all the same.
+        self.registry.do_send(IsKept(number));
+    }
+}
+
+impl Actor for Keeper {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(super::MAILBOX_CAPACITY);
+        ctx.run_interval(TRY_AGAIN_AFTER, |keeper, _| keeper.write());
+    }
+}
+
+impl Handler<KeepImage> for Keeper {
+    type Result = ();
+
+    /// The write waits behind what has come already, so that of many images only the last is written.
+    fn handle(&mut self, image: KeepImage, ctx: &mut Self::Context) {
+        self.latest = Some(image);
+        if !std::mem::replace(&mut self.is_asked, true) {
+            ctx.notify(Write);
+        }
+    }
+}
+
+impl Handler<Write> for Keeper {
+    type Result = ();
+
+    fn handle(&mut self, _: Write, _: &mut Self::Context) {
+        self.is_asked = false;
+        self.write();
+    }
+}
+
+impl Handler<Drain> for Keeper {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, _: &mut Self::Context) {
+        self.write();
+        self.lifeline.release();
+    }
+}

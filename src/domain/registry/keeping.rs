@@ -1,0 +1,205 @@
+//! What outlives a restart: making an image of it, and taking one up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::super::cooling::Cooldown;
+use super::super::ids::{EndpointId, Epoch};
+use super::super::memory::{
+    Almanac, Image, KeptCooldown, KeptDeparture, KeptEndpoint, KeptIsolation, KeptProgress, Memory, ServiceDigest,
+};
+use super::super::outcome::{ErrorNote, Reason};
+use super::super::queues::{Departed, Isolation, Member, Switched, Was};
+use super::super::schedule::{Finished, Resume, Verified};
+use super::super::time::Moment;
+use super::{Expected, RegistryCore};
+
+/// What was known of one endpoint before the start, beyond its place.
+#[derive(Clone, Debug)]
+pub(super) struct KeptOfOne {
+    service: ServiceDigest,
+    progress: Resume,
+    cooldowns: Vec<(Option<Arc<str>>, Cooldown)>,
+}
+
+/// The same of all endpoints.
+pub(super) type Kept = BTreeMap<EndpointId, KeptOfOne>;
+
+/// How far the verification of each endpoint has come.
+#[derive(Clone, Debug, Default)]
+pub(super) struct VerificationProgress {
+    /// In this run, in the epoch of which isolation.
+    now: BTreeMap<EndpointId, (Epoch, Resume)>,
+    /// In the last one; the epoch is that of the isolation which goes on in this one.
+    before: BTreeMap<EndpointId, (Epoch, Resume)>,
+}
+
+impl VerificationProgress {
+    /// Notes a verification that failed.
+    pub(super) fn note(&mut self, id: &EndpointId, epoch: Epoch, finished: &Finished) {
+        let since_isolation = Some(Verified { verifications: finished.verifications, next: finished.next });
+        self.now.insert(id.clone(), (epoch, Resume { step: finished.step, since_isolation }));
+    }
+
+    pub(super) fn forget(&mut self, id: &EndpointId) {
+        self.now.remove(id);
+        self.before.remove(id);
+    }
+
+    /// What the verifier can't know of itself, because it was before this run.
+    pub(super) fn resume(&self, member: &Member, isolation: &Isolation) -> Option<Resume> {
+        let (epoch, resume) = self.before.get(&member.endpoint().id)?;
+        if *epoch == member.epoch() {
+            return Some(*resume);
+        }
+        isolation.relapse.then_some(Resume { step: resume.step, since_isolation: None })
+    }
+
+    /// How far it has come, for an image.
+    fn latest(&self, member: &Member) -> Option<Resume> {
+        let id = &member.endpoint().id;
+        let (epoch, resume) = self.now.get(id).or_else(|| self.before.get(id))?;
+        if *epoch == member.epoch() {
+            return Some(*resume);
+        }
+        // The isolation is over, or this is another one: only a relapse goes on from the step.
+        let may_relapse = member.isolation().map_or(member.recovered().is_some(), |isolation| isolation.relapse);
+        may_relapse.then_some(Resume { step: resume.step, since_isolation: None })
+    }
+}
+
+impl RegistryCore {
+    /// Takes up what is known of the time before the start. Comes before the first [`Self::apply`], which brings the endpoints.
+    pub fn remember(&mut self, memory: Memory, almanac: &Almanac, now: Moment) {
+        let image = match memory {
+            Memory::Fresh(salt) => return self.queues.begin(salt, None),
+            Memory::Lost(salt) => return self.queues.begin(salt, Some(everybody_is_isolated(now))),
+            Memory::Kept(image) => *image,
+        };
+        let Image { salt, endpoints, departed, switched_off, switched_on } = image;
+        let mut places = BTreeMap::new();
+        for KeptEndpoint { id, service, isolation, recovered_at, progress, cooldowns } in endpoints {
+            let recovered = recovered_at.map(|time| Was::Recovered(almanac.moment_of(time)));
+            let was = isolation.map(|kept| Was::Isolated(revived(kept, almanac))).or(recovered);
+            places.extend(was.map(|was| (id.clone(), (service, was))));
+            let next = progress.next.map(|time| almanac.moment_of(time));
+            let since_isolation = next.map(|next| Verified { verifications: progress.verifications, next });
+            let progress = Resume { step: progress.step, since_isolation };
+            let cooldowns = cooldowns.into_iter().map(|kept| cooldown(kept, almanac)).collect();
+            self.before.insert(id, KeptOfOne { service, progress, cooldowns });
+        }
+        let mut gone: BTreeMap<EndpointId, Vec<Departed>> = BTreeMap::new();
+        for KeptDeparture { id, service, isolation } in departed {
+            gone.entry(id).or_default().push(Departed { service, isolation: revived(isolation, almanac) });
+        }
+        let set = |ids: Vec<EndpointId>| ids.into_iter().collect::<BTreeSet<_>>();
+        self.queues.remember(salt, places, gone, Switched { off: set(switched_off), on: set(switched_on) });
+    }
+
+    /// The first endpoints have come: those that are the same services rest and are verified as before.
+    pub(super) fn take_up_what_was_before(&mut self) {
+        for (id, kept) in std::mem::take(&mut self.before) {
+            let Some(member) = self.queues.get(&id) else { continue };
+            if ServiceDigest::of(member.endpoint(), self.queues.salt()) != kept.service {
+                continue;
+            }
+            if let Some(Verified { next, .. }) = kept.progress.since_isolation {
+                let epoch = member.epoch();
+                self.expected.insert(id.clone(), Expected { epoch, began: Moment::START, next });
+            }
+            self.progress.before.insert(id.clone(), (member.epoch(), kept.progress));
+            let cooling = self.cooling.entry(id).or_default();
+            for (model, cooldown) in kept.cooldowns {
+                cooling.resume(model, cooldown);
+            }
+        }
+    }
+
+    /// What outlives a restart.
+    pub fn image(&self, almanac: &Almanac, now: Moment) -> Image {
+        let endpoints = self.queues.iter().map(|member| self.kept(member, almanac, now)).collect();
+        let departed = self.queues.departed().map(|(id, departed)| KeptDeparture {
+            id: id.clone(),
+            service: departed.service,
+            isolation: kept_isolation(&departed.isolation, almanac),
+        });
+        let Switched { off, on } = self.queues.switched();
+        Image {
+            salt: self.queues.salt(),
+            endpoints,
+            departed: departed.collect(),
+            switched_off: off.into_iter().collect(),
+            switched_on: on.into_iter().collect(),
+        }
+    }
+
+    fn kept(&self, member: &Member, almanac: &Almanac, now: Moment) -> KeptEndpoint {
+        let id = &member.endpoint().id;
+        let recovered = member.recovered().filter(|at| now.since(*at) < self.policy.slow_start);
+        let kept_cooldown = |(model, cooldown): (Option<&Arc<str>>, Cooldown)| KeptCooldown {
+            model: model.map(ToString::to_string),
+            since: almanac.time_of(cooldown.since),
+            until: almanac.time_of(cooldown.until),
+            reason: cooldown.reason,
+        };
+        let cooling = self.cooling.get(id);
+        let resume = self.progress.latest(member);
+        let verified = resume.and_then(|resume| resume.since_isolation);
+        KeptEndpoint {
+            id: id.clone(),
+            service: ServiceDigest::of(member.endpoint(), self.queues.salt()),
+            isolation: member.quarantine().map(|isolation| kept_isolation(isolation, almanac)),
+            recovered_at: recovered.map(|at| almanac.time_of(at)),
+            progress: KeptProgress {
+                step: resume.map_or(0, |resume| resume.step),
+                verifications: verified.map_or(0, |verified| verified.verifications),
+                next: verified.map(|verified| almanac.time_of(verified.next)),
+            },
+            cooldowns: cooling.map(|cooling| cooling.all(now).map(kept_cooldown).collect()).unwrap_or_default(),
+        }
+    }
+}
+
+/// What everybody is isolated for whose past is lost.
+fn everybody_is_isolated(now: Moment) -> Isolation {
+    let error = Some(ErrorNote::new("what was known before the restart could not be read"));
+    Isolation { redefined: true, ..isolation(Reason::Admin, now, error) }
+}
+
+fn isolation(reason: Reason, at: Moment, error: Option<ErrorNote>) -> Isolation {
+    Isolation {
+        reason,
+        at,
+        failures: 0,
+        error,
+        model: None,
+        relapse: false,
+        redefined: false,
+        ended: Epoch::NONE,
+        doubted: false,
+    }
+}
+
+fn kept_isolation(isolation: &Isolation, almanac: &Almanac) -> KeptIsolation {
+    KeptIsolation {
+        reason: isolation.reason,
+        at: almanac.time_of(isolation.at),
+        failures: isolation.failures,
+        error: isolation.error.clone(),
+        model: isolation.model.as_deref().map(str::to_owned),
+        relapse: isolation.relapse,
+        at_once: isolation.redefined || isolation.doubted,
+    }
+}
+
+fn revived(kept: KeptIsolation, almanac: &Almanac) -> Isolation {
+    let KeptIsolation { reason, at, failures, error, model, relapse, at_once } = kept;
+    let model = model.map(Arc::from);
+    Isolation { failures, model, relapse, redefined: at_once, ..isolation(reason, almanac.moment_of(at), error) }
+}
+
+fn cooldown(kept: KeptCooldown, almanac: &Almanac) -> (Option<Arc<str>>, Cooldown) {
+    let KeptCooldown { model, since, until, reason } = kept;
+    let cooldown = Cooldown { since: almanac.moment_of(since), until: almanac.moment_of(until), reason };
+    (model.map(Arc::from), cooldown)
+}

@@ -1,0 +1,327 @@
+//! The file in which standing outlives a restart. It is replaced whole, by a rename, so that whoever reads it finds either the
+//! old one or the new one; beside it stays the one before, for the case that it is damaged all the same.
+
+use std::cmp::Ordering;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+use sha2::{Digest, Sha256};
+
+use crate::domain::memory::{Image, Memory, Salt};
+
+/// The form of the file.
+const FORMAT: u32 = 1;
+
+/// Why the gateway can't start with its state file.
+#[derive(Debug, thiserror::Error)]
+pub enum StateFileError {
+    /// It, or what belongs to it, can't be read, written or locked.
+    #[error("{path}: {doing}: {source}; see state.file", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process uses it.
+    #[error("{path}: another gateway uses this state file; each needs one of its own, see state.file", path = path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A later version has written it.
+    #[error(
+        "{path}: this state file was written by a later version (format {format}, this one reads {FORMAT}); go back to that \
+         version, or remove the file and lose what it knows",
+        path = path.display()
+    )]
+    Later {
+        /// The file.
+        path: PathBuf,
+        /// Its form.
+        format: u32,
+    },
+}
+
+/// What the file holds.
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    format: u32,
+    /// Of the text of `state`.
+    sha256: String,
+    state: Box<RawValue>,
+}
+
+/// What was found where a file should be.
+#[derive(Debug)]
+enum Found {
+    Nothing,
+    Image(Box<Image>),
+    Damaged,
+}
+
+/// A state file that this process alone writes.
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    /// Whether the file as it is now may take the place of the one before.
+    is_sound: bool,
+    /// Held for as long as this lives.
+    _lock: File,
+}
+
+impl StateFile {
+    /// Opens the file, which need not be there yet, and reads what is known of the time before. `salt` is for a file that
+    /// begins anew.
+    ///
+    /// Of a damaged file a copy is kept, and the log tells of it. Then the one before it counts, and if that is damaged, too, nobody
+    /// can say who was isolated.
+    ///
+    /// # Errors
+    ///
+    /// [`StateFileError`]: without a place to write to, or beside another gateway, the promise could not be kept.
+    pub fn open(path: &Path, salt: Salt) -> Result<(Self, Memory), StateFileError> {
+        let lock = lock(path)?;
+        let found = read(path)?;
+        let is_sound = matches!(found, Found::Image(_));
+        let memory = match found {
+            Found::Image(image) => Memory::Kept(image),
+            Found::Nothing => Memory::Fresh(salt),
+            Found::Damaged => {
+                let aside = beside(path, ".damaged");
+                // It stays where it is until there is a new one: a missing file would mean that nothing was known.
+                fs::copy(path, &aside).map_err(|source| failed(&aside, "can't be written", source))?;
+                let previous = beside(path, ".previous");
+                if let Found::Image(image) = read(&previous)? {
+                    log::error!(
+                        "the state file {} is damaged; there is a copy as {}; the one before it counts",
+                        path.display(),
+                        aside.display()
+                    );
+                    Memory::Kept(image)
+                } else {
+                    log::error!(
+                        "the state file {} is damaged, and there is no sound one before it; there is a copy as {}, and every \
+                         endpoint has to pass a verification before it is used",
+                        path.display(),
+                        aside.display()
+                    );
+                    Memory::Lost(salt)
+                }
+            }
+        };
+        let state_file = Self { path: path.to_owned(), is_sound, _lock: lock };
+        state_file.try_to_write()?;
+        Ok((state_file, memory))
+    }
+
+    /// Replaces the file. When this returns the new one is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// What the system said; then the file is as it was.
+    pub fn write(&mut self, image: &Image) -> io::Result<()> {
+        let state = to_raw_value(image)?;
+        let sha256 = hex::encode(Sha256::digest(state.get()));
+        let text = serde_json::to_vec(&Envelope { format: FORMAT, sha256, state })?;
+        let new = beside(&self.path, ".new");
+        let mut file = create(&new)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        if self.is_sound {
+            self.keep_previous()?;
+        }
+        fs::rename(&new, &self.path)?;
+        self.is_sound = true;
+        // The rename itself lasts only once the directory is written.
+        sync_directory(&self.path)
+    }
+
+    /// Makes the present file the one before, while it stays in its place as well.
+    fn keep_previous(&self) -> io::Result<()> {
+        let (previous, link) = (beside(&self.path, ".previous"), beside(&self.path, ".previous.new"));
+        match fs::remove_file(&link) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        // Where the file system knows no links a copy does.
+        fs::hard_link(&self.path, &link).or_else(|_| fs::copy(&self.path, &link).map(drop))?;
+        fs::rename(&link, &previous)
+    }
+
+    /// Finds out at the start, not at the first isolation, that nothing can be written.
+    fn try_to_write(&self) -> Result<(), StateFileError> {
+        let new = beside(&self.path, ".new");
+        let written = create(&new).and_then(|mut file| file.write_all(b"\n")).and_then(|()| fs::remove_file(&new));
+        written.map_err(|source| failed(&new, "can't be written", source))
+    }
+}
+
+fn lock(path: &Path) -> Result<File, StateFileError> {
+    let lock_path = beside(path, ".lock");
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
+    let lock = lock.map_err(|source| failed(&lock_path, "can't be written", source))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StateFileError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(failed(&lock_path, "can't be locked", source)),
+    }
+}
+
+fn read(path: &Path) -> Result<Found, StateFileError> {
+    let mut bytes = Vec::new();
+    match File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(source) => return Err(failed(path, "can't be read", source)),
+    }
+    let Ok(Envelope { format, sha256, state }) = serde_json::from_slice(&bytes) else { return Ok(Found::Damaged) };
+    if hex::encode(Sha256::digest(state.get())) != sha256 {
+        return Ok(Found::Damaged);
+    }
+    match format.cmp(&FORMAT) {
+        Ordering::Less => return Ok(Found::Damaged),
+        Ordering::Equal => {}
+        Ordering::Greater => return Err(StateFileError::Later { path: path.to_owned(), format }),
+    }
+    Ok(serde_json::from_str(state.get()).map_or(Found::Damaged, Found::Image))
+}
+
+/// Opens a file anew that nobody else may read: it tells which endpoints there are, and what failed.
+fn create(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    File::open(directory)?.sync_all()
+}
+
+/// A file beside another one, by a further ending.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name: OsString = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+fn failed(path: &Path, doing: &'static str, source: io::Error) -> StateFileError {
+    StateFileError::Io { path: path.to_owned(), doing, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::EndpointId;
+
+    const SALT: Salt = Salt::new([7; 16]);
+
+    fn image(id: &str) -> Image {
+        Image { salt: SALT, switched_off: vec![EndpointId::new(id).unwrap()], ..Image::default() }
+    }
+
+    fn folder() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        (folder, path)
+    }
+
+    /// What a process finds that starts now.
+    fn found(path: &Path) -> Memory {
+        StateFile::open(path, SALT).unwrap().1
+    }
+
+    #[test]
+    fn what_was_written_last_is_found_by_the_next_process() {
+        let (_folder, path) = folder();
+        let (mut file, memory) = StateFile::open(&path, SALT).unwrap();
+        assert_eq!(memory, Memory::Fresh(SALT));
+        file.write(&image("a")).unwrap();
+        file.write(&image("b")).unwrap();
+        drop(file);
+        assert_eq!(found(&path), Memory::Kept(Box::new(image("b"))));
+    }
+
+    #[test]
+    fn of_a_damaged_file_the_one_before_counts() {
+        for damage in [&b""[..], b"{", b"not JSON", br#"{"format":1,"sha256":"00","state":{}}"#, &[0xff; 64]] {
+            let (_folder, path) = folder();
+            let (mut file, _) = StateFile::open(&path, SALT).unwrap();
+            file.write(&image("a")).unwrap();
+            file.write(&image("b")).unwrap();
+            drop(file);
+            fs::write(&path, damage).unwrap();
+            let (mut file, memory) = StateFile::open(&path, SALT).unwrap();
+            assert_eq!(memory, Memory::Kept(Box::new(image("a"))));
+            assert_eq!(fs::read(beside(&path, ".damaged")).unwrap(), damage, "nothing is lost");
+            // A damaged one never takes the place of the one before.
+            file.write(&image("c")).unwrap();
+            drop(file);
+            fs::write(&path, "damaged again").unwrap();
+            assert_eq!(found(&path), Memory::Kept(Box::new(image("a"))));
+        }
+    }
+
+    #[test]
+    fn a_single_flipped_bit_is_seen() {
+        let (_folder, path) = folder();
+        StateFile::open(&path, SALT).unwrap().0.write(&image("a")).unwrap();
+        let sound = fs::read(&path).unwrap();
+        for position in (0..sound.len()).step_by(7) {
+            let mut damaged = sound.clone();
+            damaged[position] ^= 1;
+            fs::write(&path, &damaged).unwrap();
+            let memory = StateFile::open(&path, SALT);
+            let told = matches!(memory, Ok((_, Memory::Lost(_))) | Err(StateFileError::Later { .. }));
+            assert!(told, "bit flipped in byte {position}: {memory:?}");
+        }
+    }
+
+    #[test]
+    fn with_no_sound_copy_left_nobody_knows_who_was_isolated() {
+        let (_folder, path) = folder();
+        fs::write(&path, "damaged").unwrap();
+        fs::write(beside(&path, ".previous"), "damaged as well").unwrap();
+        assert_eq!(found(&path), Memory::Lost(SALT));
+    }
+
+    #[test]
+    fn a_write_that_was_cut_short_leaves_the_file_as_it_was() {
+        let (_folder, path) = folder();
+        StateFile::open(&path, SALT).unwrap().0.write(&image("a")).unwrap();
+        fs::write(beside(&path, ".new"), b"{\"format\":1,\"sha2").unwrap();
+        fs::write(beside(&path, ".previous.new"), b"").unwrap();
+        assert_eq!(found(&path), Memory::Kept(Box::new(image("a"))));
+    }
+
+    #[test]
+    fn two_gateways_never_write_one_file() {
+        let (_folder, path) = folder();
+        let first = StateFile::open(&path, SALT).unwrap();
+        assert!(matches!(StateFile::open(&path, SALT), Err(StateFileError::InUse { .. })));
+        drop(first);
+        StateFile::open(&path, SALT).unwrap();
+    }
+
+    #[test]
+    fn a_place_that_can_not_be_written_to_and_a_later_form_are_told_at_the_start() {
+        let (folder, path) = folder();
+        let missing = folder.path().join("no/such/folder/state.json");
+        let error = StateFile::open(&missing, SALT).unwrap_err().to_string();
+        assert!(error.contains("no/such/folder") && error.contains("state.file"), "{error}");
+        let state = "{}";
+        let sha256 = hex::encode(Sha256::digest(state));
+        fs::write(&path, format!("{{\"format\":2,\"sha256\":\"{sha256}\",\"state\":{state}}}")).unwrap();
+        assert!(matches!(StateFile::open(&path, SALT), Err(StateFileError::Later { format: 2, .. })));
+        assert!(path.exists(), "it is left alone");
+    }
+}
