@@ -70,6 +70,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct App {
     address: SocketAddr,
+    clock: Clock,
     core: Core,
     threads: CoreThreads,
     shared: Arc<Shared>,
@@ -116,7 +117,9 @@ impl App {
         };
         let state = open_state(settings.state.file.as_deref())?;
         let policies = policies(&settings, journal);
-        let (core, threads) = Core::start(policies, Arc::new(topology), clock, client.clone(), state, on_death).await?;
+        let webhook = settings.webhook.hook();
+        let topology = Arc::new(topology);
+        let (core, threads) = Core::start(policies, topology, webhook, clock, client.clone(), state, on_death).await?;
         let config = ConfigCell::new(Config::new(settings, clients));
         let (tell_made, made_later) = unbounded_channel();
         let parts = reload::Parts { core: core.clone(), config: config.clone(), trust, clock, journal };
@@ -134,6 +137,7 @@ impl App {
         log::info!("listening on http://{address}");
         Ok(Self {
             address,
+            clock,
             core,
             threads,
             shared,
@@ -206,6 +210,7 @@ impl App {
         self.shared.readiness().set(false);
         let server = self.shared.config().settings().server.clone();
         tokio::time::sleep(server.shutdown_delay).await;
+        let stopping_since = self.clock.now();
         let verification = self.core.stop_verification();
         let drained = async { tokio::join!(self.server.stop(true), verification) };
         let grace = server.shutdown_grace;
@@ -223,7 +228,7 @@ impl App {
             Ok(Err(error)) => log::warn!("the server did not end well: {error}"),
             Err(error) => log::warn!("the server's task did not end well: {error}"),
         }
-        self.core.stop().await;
+        self.core.stop(grace.saturating_sub(self.clock.now().since(stopping_since))).await;
         self.threads.stop();
         log::info!("stopped");
     }

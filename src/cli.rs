@@ -13,8 +13,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::domain::client::{Client, KeyDigest};
 use crate::domain::endpoint::{Auth, AuthStyle, Endpoint, Home};
 use crate::domain::ids::{ClientId, ProfileId};
+use crate::domain::notice::NoticeKind;
 use crate::domain::rules::Rule;
 use crate::domain::secret::Secret;
+use crate::domain::webhook::Webhook;
 use crate::settings::{Faults, Loaded, Source};
 
 /// The exit status of bad settings or options; clap's own is the same.
@@ -195,6 +197,12 @@ fn describe(loaded: &Loaded) -> String {
             "rules, the first that fits wins",
             table(&["as", "status", "type", "code", "contains"], &rules),
         );
+    }
+    if let Some(Webhook { receiver, secret, events }) = loaded.settings.webhook.hook() {
+        let signed = if secret.is_some() { "signed" } else { "not signed" };
+        let wanted = NoticeKind::all().filter(|kind| events.contains(kind));
+        let events: Vec<&str> = wanted.map(NoticeKind::as_str).collect();
+        paragraph(&mut text, "notices are posted to", [format!("{receiver}, {signed}: {}", events.join(", "))]);
     }
     paragraph(&mut text, "no effect yet", loaded.notes.iter().map(|note| format!("{} {}", note.key, note.text)));
     text

@@ -15,11 +15,12 @@ use actix::{
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::actors::Core;
-use crate::actors::messages::{Apply, KeepEvents, Note};
+use crate::actors::messages::{Apply, KeepEvents, Note, Notify, SetWebhook};
 use crate::clock::Clock;
 use crate::domain::client::KeyDigest;
 use crate::domain::events::{Event, EventKind};
 use crate::domain::ids::{ClientId, EndpointId};
+use crate::domain::notice::Notice;
 use crate::domain::secret::Secret;
 use crate::http::{Config, ConfigCell, Reload, Reloaded};
 use crate::policies::policies;
@@ -137,6 +138,7 @@ impl Reloader {
         let settings = token::with_made(loaded.settings.clone(), self.made_token);
         let earlier = self.parts.config.get();
         self.parts.config.set(Config::after(&earlier, settings, loaded.clients.clone()));
+        self.parts.core.notifier.do_send(SetWebhook(loaded.settings.webhook.hook()));
         self.parts.core.stats.do_send(KeepEvents(loaded.settings.stats.events));
         let level = &loaded.settings.log.level;
         let is_for_the_settings = loaded.source.variables.get("RUST_LOG").is_none_or(String::is_empty);
@@ -167,9 +169,12 @@ impl Reloader {
                 for fault in faults.iter() {
                     log::error!("{fault}");
                 }
+                let notice = Notice::reload_failed(event.at, &faults.to_string());
+                self.parts.core.notifier.do_send(Notify(notice));
                 format!("failed: {} in the settings", faults.count())
             }
         });
+        self.parts.core.notifier.do_send(Notify(Notice::Event(event.clone())));
         self.parts.core.stats.do_send(Note::Event(event));
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Message;
 use tokio::sync::oneshot;
@@ -17,6 +18,7 @@ use crate::domain::ids::{EndpointId, Epoch, Serial, Ticket};
 use crate::domain::journal::Journal;
 use crate::domain::logins::LoginRefused;
 use crate::domain::memory::Image;
+use crate::domain::notice::Notice;
 use crate::domain::opinions::Failed;
 use crate::domain::outcome::ErrorNote;
 use crate::domain::queues::SwitchError;
@@ -26,6 +28,7 @@ use crate::domain::stats::{AllowancesRecord, AttemptRecord, RequestRecord, Stats
 use crate::domain::time::Moment;
 use crate::domain::topology::{Topology, TopologyDiff};
 use crate::domain::verification::Verification;
+use crate::domain::webhook::Webhook;
 use crate::upstream::ProbeSettings;
 
 /// The answer to an [`Acquire`].
@@ -315,12 +318,27 @@ pub struct TokenOfSession(pub KeyDigest);
 #[rtype(result = "()")]
 pub struct LogOut(pub KeyDigest);
 
+/// Registry, verifier or reload to notifier: tell whoever wants to know.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Notify(pub Notice);
+
+/// Reload to notifier: this receiver is told from now on, of what waits too; none: nobody is.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SetWebhook(pub Option<Webhook>);
+
+/// App to notifier: the process stops; deliver what waits, within this time. Answered when it is done.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct FinishWithin(pub Duration);
+
 /// A timer, or a test, to registry or verifier: look at the clock. Every timer is only a source of ticks.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Tick;
 
-/// App to all actors: the process is stopping. Answered when the actor may go.
+/// App to each control actor: the process is stopping. Answered when the actor may go.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Drain;

@@ -6,11 +6,13 @@ pub mod keeper;
 pub mod lease;
 pub mod lifeline;
 pub mod messages;
+pub mod notifier;
 pub mod registry;
 pub mod stats;
 pub mod verifier;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{Actor, Addr, AsyncContext};
 use actix_rt::Arbiter;
@@ -22,15 +24,17 @@ use crate::domain::memory::Memory;
 use crate::domain::registry::RegistryPolicy;
 use crate::domain::schedule::SchedulePolicy;
 use crate::domain::topology::Topology;
+use crate::domain::webhook::Webhook;
 use crate::state_file::StateFile;
-use crate::upstream::{Client, Probe, ProbeSettings};
+use crate::upstream::{Client, Courier, Probe, ProbeSettings};
 
 use breakers::Breakers;
 use desk::Desk;
 use keeper::Keeper;
 
 use lifeline::{Lifeline, OnDeath};
-use messages::{Apply, Drain, StopParking};
+use messages::{Apply, Drain, FinishWithin, StopParking};
+use notifier::Notifier;
 use registry::Registry;
 use stats::StatsCollector;
 use verifier::Verifier;
@@ -68,6 +72,8 @@ pub struct Core {
     pub desk: Addr<Desk>,
     /// The keeper of the state file, if there is one.
     pub keeper: Option<Addr<Keeper>>,
+    /// Whoever tells the webhook's receiver.
+    pub notifier: Addr<Notifier>,
 }
 
 /// The threads on which the actors run.
@@ -87,8 +93,8 @@ pub struct CoreError;
 impl Core {
     /// Starts the actors with their endpoints.
     ///
-    /// Registry, breakers and stats share an arbiter, so that a verdict never waits for a thread to wake up; the verifier,
-    /// which does I/O, has one of its own. `client` is called there, for what it makes can't leave the thread.
+    /// Registry, breakers and stats share an arbiter, so that a verdict never waits for a thread to wake up; the verifier
+    /// and the notifier, which do I/O, have another one. `client` is called there, for what it makes can't leave the thread.
     ///
     /// # Errors
     ///
@@ -96,8 +102,9 @@ impl Core {
     pub async fn start(
         policies: Policies,
         topology: Arc<Topology>,
+        webhook: Option<Webhook>,
         clock: Clock,
-        client: impl FnOnce() -> Client + Send + 'static,
+        client: impl FnOnce() -> Client + Clone + Send + 'static,
         (file, memory): (Option<StateFile>, Memory),
         on_death: OnDeath,
     ) -> Result<(Self, CoreThreads), CoreError> {
@@ -112,7 +119,11 @@ impl Core {
         let stats =
             StatsCollector::start_in_arbiter(&threads.core.handle(), move |_| StatsCollector::new(events, stats_line));
         let desk = Desk::start_in_arbiter(&threads.core.handle(), move |_| Desk::new(clock));
-        let notes = stats.clone();
+        let couriers_client = client.clone();
+        let notifier = Notifier::start_in_arbiter(&verifier_thread, move |_| {
+            Notifier::new(clock, Courier::new(couriers_client()), webhook)
+        });
+        let (notes, notices) = (stats.clone(), notifier.clone());
         let registry = Registry::start_in_arbiter(&threads.core.handle(), move |ctx| {
             let me = ctx.address();
             let line = |actor| Lifeline::new(actor, Arc::clone(&on_death));
@@ -128,6 +139,7 @@ impl Core {
                 fit: me.clone().recipient(),
                 unfit: me.recipient(),
                 stats: notes.clone().recipient(),
+                notices: notices.clone().recipient(),
             };
             let verifier = Verifier::start_in_arbiter(&verifier_thread, move |_| {
                 Verifier::new(schedule, clock, Probe::new(client(), probe), verifier_peers, verifier_line)
@@ -143,12 +155,13 @@ impl Core {
                 verifier_policy: verifier.clone().recipient(),
                 keep: keeper.clone().map(actix::Addr::recipient),
                 stats: notes.recipient(),
+                notices: notices.recipient(),
             };
             drop(tell.send((breakers, verifier, keeper)));
             Registry::new(registry_policy, clock, memory, peers, line("registry"))
         });
         let (breakers, verifier, keeper) = told.await.map_err(|_| CoreError)?;
-        let core = Self { registry, breakers, verifier, stats, desk, keeper };
+        let core = Self { registry, breakers, verifier, stats, desk, keeper, notifier };
         core.registry.send(Apply { topology, policies }).await.map_err(|_| CoreError)?;
         Ok((core, threads))
     }
@@ -160,8 +173,9 @@ impl Core {
         let _ = self.verifier.send(Drain).await;
     }
 
-    /// Ends the rest, once no request is under way.
-    pub async fn stop(&self) {
+    /// Ends the rest, once no request is under way. What is still to be told is told within `patience`, and no longer than two
+    /// seconds.
+    pub async fn stop(&self, patience: Duration) {
         let _ = self.breakers.send(Drain).await;
         let _ = self.registry.send(Drain).await;
         let _ = self.stats.send(Drain).await;
@@ -169,6 +183,7 @@ impl Core {
         if let Some(keeper) = &self.keeper {
             let _ = keeper.send(Drain).await;
         }
+        let _ = self.notifier.send(FinishWithin(patience)).await;
     }
 }
 

@@ -15,7 +15,7 @@ use super::lease::Lease;
 use super::lifeline::Lifeline;
 use super::messages::{
     Acquire, Acquired, Apply, Converse, Doubt, Drain, FailureList, Fit, Hasten, IsKept, Isolate, Judged, KeepImage,
-    Note, Observe, Recovered, ResetBreaker, Retract, SetBreakerPolicy, SetEnabled, SetVerifierPolicy, Settle,
+    Note, Notify, Observe, Recovered, ResetBreaker, Retract, SetBreakerPolicy, SetEnabled, SetVerifierPolicy, Settle,
     StillFailing, StopParking, Tick, Unfit, Verdict, VerifyNow, ViewJournal, ViewRegistry,
 };
 use crate::clock::Clock;
@@ -23,6 +23,7 @@ use crate::domain::events::{Event, EventKind};
 use crate::domain::health::{BreakerState, Status};
 use crate::domain::ids::Serial;
 use crate::domain::memory::{Image, Memory};
+use crate::domain::notice::Notice;
 use crate::domain::outcome::Reason;
 use crate::domain::queues::SwitchError;
 use crate::domain::registry::{self as core, Effect, Grant, MoveNote, Outputs, RegistryCore, RegistryPolicy, WaiterId};
@@ -57,6 +58,8 @@ pub struct Peers {
     pub keep: Option<Recipient<KeepImage>>,
     /// The stats collector.
     pub stats: Recipient<Note>,
+    /// The notifier.
+    pub notices: Recipient<Notify>,
 }
 
 /// A request that waits: where its answer goes, and the model that it asked for.
@@ -138,6 +141,7 @@ impl Registry {
                 Effect::Note(event, note) => {
                     log_move(&event, note);
                     self.log_standing(&event);
+                    self.peers.notices.do_send(Notify(Notice::Event(event.clone())));
                     self.peers.stats.do_send(Note::Event(event));
                 }
                 Effect::Filtered { profile, excluded } => {
@@ -147,6 +151,14 @@ impl Registry {
                 }
                 Effect::Summary { profile, endpoints, usable, isolated } => {
                     info!("profile {profile}: {endpoints} endpoints, {usable} usable, {isolated} in the failure queue");
+                }
+                Effect::NothingUsable { profile, endpoints, isolated } => {
+                    let disabled = endpoints.saturating_sub(isolated);
+                    error!(
+                        "profile {profile}: no endpoint is usable, {isolated} in the failure queue and {disabled} disabled"
+                    );
+                    let at = self.clock.now();
+                    self.peers.notices.do_send(Notify(Notice::NothingUsable { at, profile, endpoints, isolated }));
                 }
                 Effect::NeverProven(id) => warn!(
                     "endpoint {id} has never passed a verification nor served a request, so after this isolation it may not \

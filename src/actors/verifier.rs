@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::lifeline::Lifeline;
 use super::messages::{
-    Converse, Drain, FailureList, Fit, Hasten, Note, Recovered, SetVerifierPolicy, StillFailing, Tick, Unfit,
+    Converse, Drain, FailureList, Fit, Hasten, Note, Notify, Recovered, SetVerifierPolicy, StillFailing, Tick, Unfit,
     ViewVerifier,
 };
 use crate::clock::Clock;
@@ -22,6 +22,7 @@ use crate::domain::challenge::{Code, RecoveryProof, Unproven, Verdict};
 use crate::domain::conversation::Tokens;
 use crate::domain::events::{Event, EventKind};
 use crate::domain::ids::EndpointId;
+use crate::domain::notice::Notice;
 use crate::domain::schedule::{
     AtOnce, Conversation, Failed, Passed, Progress, Purpose, Schedule, SchedulePolicy, VerifyJob,
 };
@@ -42,6 +43,8 @@ pub struct Peers {
     pub unfit: Recipient<Unfit>,
     /// The stats collector.
     pub stats: Recipient<Note>,
+    /// The notifier.
+    pub notices: Recipient<Notify>,
 }
 
 /// The verifier's state as routes and tests see it.
@@ -205,6 +208,7 @@ impl Verifier {
         event.detail = Some(result.error.clone().unwrap_or_else(|| "passed".to_owned()));
         event.ms = u64::try_from(result.elapsed.as_millis()).ok();
         event.score = Some(result.score);
+        self.peers.notices.do_send(Notify(Notice::Event(event.clone())));
         self.peers.stats.do_send(Note::Event(event));
     }
 

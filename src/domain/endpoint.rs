@@ -99,6 +99,25 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// The origin of a URL.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidBaseUrl`] where it is neither http nor https, or names no host.
+    pub fn of(url: &Url) -> Result<Self, InvalidBaseUrl> {
+        let (scheme, default_port) = match url.scheme() {
+            "http" => (Scheme::Http, 80),
+            "https" => (Scheme::Https, 443),
+            _ => return Err(InvalidBaseUrl::Scheme),
+        };
+        let host = match url.host().ok_or(InvalidBaseUrl::NoHost)? {
+            url::Host::Domain(name) => name.to_owned(),
+            url::Host::Ipv4(address) => address.to_string(),
+            url::Host::Ipv6(address) => address.to_string(),
+        };
+        Ok(Self { scheme, host, port: url.port().unwrap_or(default_port) })
+    }
+
     /// The value of the `host` header (RFC 9110, section 7.2): without the port where it is the scheme's own.
     #[must_use]
     pub fn authority(&self) -> String {
@@ -144,28 +163,11 @@ impl BaseUrl {
     /// [`InvalidBaseUrl`] where it is none; the error never repeats the text, which may hold a credential.
     pub fn parse(text: &str) -> Result<Self, InvalidBaseUrl> {
         let url = Url::parse(text).map_err(|error| InvalidBaseUrl::Unparsable(error.to_string()))?;
-        let (scheme, default_port) = match url.scheme() {
-            "http" => (Scheme::Http, 80),
-            "https" => (Scheme::Https, 443),
-            _ => return Err(InvalidBaseUrl::Scheme),
-        };
-        let host = match url.host().ok_or(InvalidBaseUrl::NoHost)? {
-            url::Host::Domain(name) => name.to_owned(),
-            url::Host::Ipv4(address) => address.to_string(),
-            url::Host::Ipv6(address) => address.to_string(),
-        };
+        let origin = Origin::of(&url)?;
         if url.query().is_some() || url.fragment().is_some() {
             return Err(InvalidBaseUrl::Trailing);
         }
-        let userinfo = match (url.username(), url.password()) {
-            ("", None) => None,
-            (user, password) => Some(Secret::new(&format!("{user}:{}", password.unwrap_or_default()))),
-        };
-        Ok(Self {
-            origin: Origin { scheme, host, port: url.port().unwrap_or(default_port) },
-            path: url.path().trim_end_matches('/').to_owned(),
-            userinfo,
-        })
+        Ok(Self { origin, path: url.path().trim_end_matches('/').to_owned(), userinfo: userinfo_of(&url) })
     }
 
     /// Where connections go.
@@ -206,6 +208,14 @@ impl BaseUrl {
     fn ends_in_version(&self) -> bool {
         let last = self.path.rsplit('/').next().unwrap_or_default();
         last.strip_prefix('v').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+    }
+}
+
+/// `user:password`, still percent-encoded, where a URL names one.
+pub(super) fn userinfo_of(url: &Url) -> Option<Secret> {
+    match (url.username(), url.password()) {
+        ("", None) => None,
+        (user, password) => Some(Secret::new(&format!("{user}:{}", password.unwrap_or_default()))),
     }
 }
 

@@ -10,7 +10,7 @@ use super::outcome::Reason;
 use super::time::Moment;
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// Moved to the failure queue.
@@ -37,6 +37,43 @@ pub enum EventKind {
     Exhausted,
     /// The settings were read anew, with or without success.
     Reload,
+}
+
+impl EventKind {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Isolated,
+        Self::Recovered,
+        Self::Verified,
+        Self::SecondOpinion,
+        Self::Disabled,
+        Self::Enabled,
+        Self::Added,
+        Self::Changed,
+        Self::Removed,
+        Self::Cooldown,
+        Self::Exhausted,
+        Self::Reload,
+    ];
+
+    /// The contract's word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Isolated => "isolated",
+            Self::Recovered => "recovered",
+            Self::Verified => "verified",
+            Self::SecondOpinion => "second_opinion",
+            Self::Disabled => "disabled",
+            Self::Enabled => "enabled",
+            Self::Added => "added",
+            Self::Changed => "changed",
+            Self::Removed => "removed",
+            Self::Cooldown => "cooldown",
+            Self::Exhausted => "exhausted",
+            Self::Reload => "reload",
+        }
+    }
 }
 
 /// One event. What means nothing for its kind is `None`.
@@ -130,6 +167,13 @@ impl EventLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kind_serialises_as_its_word() {
+        for kind in EventKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+    }
 
     #[test]
     fn keeps_the_latest_and_numbers_them_all() {

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use super::reading::Reading;
 
 /// Keys, where one `*` stands for anything.
-const PENDING: [&str; 4] = ["webhook.*", "otel.*", "prices.*", "endpoints.*.price_factor"];
+const PENDING: [&str; 3] = ["otel.*", "prices.*", "endpoints.*.price_factor"];
+
+/// The key that is for nothing without a receiver.
+const SECRET: &str = "webhook.secret_env";
 
 /// A key that is set away from its default and has no effect yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,11 @@ pub struct Note {
 pub(super) fn judge(reading: &Reading<'_>, defaults: &BTreeMap<String, String>) -> Vec<Note> {
     let away = reading.recorded.iter().filter(|(key, value)| defaults.get(*key) != Some(*value));
     let mut notes = Vec::new();
+    let is_recorded = |key: &str| reading.recorded.contains_key(key);
+    if is_recorded(SECRET) && !is_recorded("webhook.url") && !is_recorded("webhook.url_env") {
+        let text = "is set, but nothing is posted: neither webhook.url nor the variable of webhook.url_env is";
+        notes.push(Note { key: SECRET.to_owned(), text: text.to_owned() });
+    }
     for key in away.map(|(key, _)| key.clone()) {
         if PENDING.iter().any(|pattern| fits(pattern, &key)) {
             notes.push(Note { text: "is set, but this version does not act on it yet".to_owned(), key });

@@ -134,7 +134,7 @@ fn changed_keys(old: &Loaded, new: &Loaded) -> Vec<String> {
     let secrets = [
         ("admin.token", old.settings.admin.token != new.settings.admin.token),
         ("admin.read_token", old.settings.admin.read_token != new.settings.admin.read_token),
-        ("webhook.url", old.settings.webhook.url != new.settings.webhook.url),
+        ("webhook.url", old.settings.webhook.receiver != new.settings.webhook.receiver),
         ("webhook.secret", old.settings.webhook.secret != new.settings.webhook.secret),
         ("otel.endpoint", old.settings.otel.endpoint != new.settings.otel.endpoint),
     ];

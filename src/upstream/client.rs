@@ -19,6 +19,9 @@ use super::tls::Trust;
 use super::wire::{Connection, Exchange, Failure, Outgoing, Unwritten};
 use crate::domain::endpoint::Origin;
 
+/// What the gateway calls itself where it speaks for itself.
+pub(super) const AGENT: &str = concat!("qcc-gateway/", env!("CARGO_PKG_VERSION"));
+
 /// What a client keeps and bears.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -114,6 +117,15 @@ pub trait WritePermit {
     ///
     /// [`Withdrawn`]: nothing is written.
     fn may_write(&self) -> Result<(), Withdrawn>;
+}
+
+/// The permission of requests that need nobody's.
+pub(super) struct Always;
+
+impl WritePermit for Always {
+    fn may_write(&self) -> Result<(), Withdrawn> {
+        Ok(())
+    }
 }
 
 struct Shared {

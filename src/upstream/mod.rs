@@ -7,6 +7,7 @@ mod body;
 mod chunked;
 mod client;
 mod connect;
+mod courier;
 mod decoding;
 mod error;
 mod framing;
@@ -25,6 +26,7 @@ mod tests;
 
 pub use body::Body;
 pub use client::{Client, Limits, Request, Response, Withdrawn, WritePermit};
+pub use courier::{Courier, NoReceipt, Receipt};
 pub use decoding::{Coding, Decoder, Undecodable};
 pub use error::{BodyError, MalformedHead, SendError};
 pub use probe::{Bill, Probe, ProbeSettings};

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
 use super::body::Body;
-use super::client::{Client, Request, Withdrawn, WritePermit};
+use super::client::{AGENT, Always, Client, Request};
 use super::error::{BodyError, SendError};
 use super::request::dress;
 use crate::clock::Clock;
@@ -27,8 +27,6 @@ use crate::domain::time::Moment;
 
 /// The longest answer to a verification that is read, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
-/// What a verification calls itself.
-const AGENT: &str = concat!("qcc-gateway/", env!("CARGO_PKG_VERSION"));
 
 /// How conversations are held.
 #[derive(Clone, Debug)]
@@ -54,15 +52,6 @@ pub struct ProbeSettings {
 pub struct Probe {
     client: Client,
     settings: ProbeSettings,
-}
-
-/// A verification needs nobody's permission: the registry has named the endpoint.
-struct Always;
-
-impl WritePermit for Always {
-    fn may_write(&self) -> Result<(), Withdrawn> {
-        Ok(())
-    }
 }
 
 /// What a conversation has cost so far, in all its exchanges. It outlives a conversation that is broken off.
@@ -255,6 +244,7 @@ impl Probe {
             body: question.body(dialect).into(),
             resend_stale: true,
         };
+        // Nobody's permission is needed: the registry has named the endpoint.
         let response = deadline.bound(self.client.send(request, &Always, self.settings.connect_timeout)).await??;
         let status = response.status.as_u16();
         match (is_compressed(&response.headers), response.status.is_success()) {

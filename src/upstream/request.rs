@@ -15,6 +15,7 @@ use percent_encoding::percent_decode_str;
 use super::client::Request;
 use crate::domain::endpoint::{Auth, AuthStyle, Endpoint, ExtraHeader, Protocol};
 use crate::domain::peek::{Peek, rewrite_model};
+use crate::domain::secret::Secret;
 
 /// The version of the Anthropic API that is asked for where the client names none.
 const ANTHROPIC_VERSION: &str = "2023-06-01";
@@ -109,12 +110,17 @@ pub(super) fn dress(headers: &mut HeaderMap, endpoint: &Endpoint, further: &[Ext
         }
     }
     if let Some(userinfo) = endpoint.base_url.userinfo() {
-        let decoded: Vec<u8> = percent_decode_str(userinfo.expose()).collect();
-        insert_secret(headers, "authorization", &format!("Basic {}", STANDARD.encode(decoded)));
+        insert_basic(headers, userinfo);
     }
     for (name, value) in endpoint.headers.iter().chain(further) {
         insert_secret(headers, name, value.expose());
     }
+}
+
+/// Basic authentication (RFC 7617) by a URL's `user:password`, which is percent-encoded there.
+pub(super) fn insert_basic(headers: &mut HeaderMap, userinfo: &Secret) {
+    let decoded: Vec<u8> = percent_decode_str(userinfo.expose()).collect();
+    insert_secret(headers, "authorization", &format!("Basic {}", STANDARD.encode(decoded)));
 }
 
 /// The settings have checked that name and value can stand in a header; should one not, it is left out.

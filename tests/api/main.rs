@@ -67,4 +67,6 @@ mod streams;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod webhook;
+#[cfg(test)]
 mod wrong_kinds;

@@ -404,3 +404,19 @@ async fn the_log_level_is_set_while_it_runs() {
     let requests = log.iter().filter(|line| line.contains("request id=")).count();
     assert_eq!((requests, log.iter().any(|line| line.contains("stopp"))), (1, false), "{log:?}");
 }
+
+#[actix_web::test]
+async fn an_outage_is_logged_once() {
+    let bad = Upstream::anthropic("ep-bad").await;
+    bad.behave(Behaviour::always(status(401)));
+    let gateway = Process::start(settings("[retry]\npark = \"0s\"", &[&bad])).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    for number in 0..3 {
+        assert!(message(&mut client, number).await.status >= 502);
+    }
+    gateway.signal("TERM").await;
+    let (_, log) = gateway.ended().await;
+    let told: Vec<&String> = log.iter().filter(|line| line.contains("ERROR")).collect();
+    let outage = "profile default: no endpoint is usable, 1 in the failure queue and 0 disabled";
+    assert!(told.len() == 1 && told[0].ends_with(outage), "{log:?}");
+}

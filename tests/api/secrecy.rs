@@ -19,7 +19,7 @@ fn marked(upstream: &Upstream) -> Settings {
         "[server]\nport = 0\nworkers = 1\n[log]\nlevel = \"trace\"\nupstream_errors = true\n\
          [verifier]\ninitial_delay = \"10ms\"\ninterval = \"10ms\"\njitter = 0.0\n\
          [admin]\ntoken = \"hunter2-admin\"\nread_token = \"hunter2-reader\"\n\
-         [webhook]\nurl = \"http://127.0.0.1:1/hunter2-hook\"\n\
+         [webhook]\nurl = \"http://user:hunter2-hook@127.0.0.1:1/hunter2-hook?token=hunter2\"\n\
          [otel]\nendpoint = \"http://user:hunter2-otel@127.0.0.1:1\"\n\
          [clients.alice]\nkey = \"hunter2-alice\"\n\
          [clients.late]\nkey = \"hunter2-late\"\nexpires = \"2020-01-01T00:00:00Z\"\n\
@@ -89,6 +89,7 @@ async fn no_secret_is_in_any_log_line_answer_or_error() {
     gateway.signal("TERM").await;
     let (_, log) = gateway.ended().await;
     assert!(log.iter().any(|line| line.contains("TRACE")), "it did log at trace");
+    assert!(log.iter().any(|line| line.contains("webhook http://127.0.0.1:1: isolated can't be delivered")), "{log:?}");
     assert!(log.len() > 50 && said.len() > 40, "{} lines, {} answers", log.len(), said.len());
     for text in log.iter().chain(&said) {
         assert!(!text.contains(MARK), "{text}");

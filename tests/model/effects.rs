@@ -43,7 +43,8 @@ impl World {
     /// Carries out everything but what those who wait are told.
     pub(crate) fn sort_out(&mut self, effects: Outputs) -> (Followed, VecDeque<Told>) {
         let (mut followed, mut told) = (Followed::default(), VecDeque::new());
-        for effect in effects {
+        let mut effects = effects.into_iter();
+        while let Some(effect) = effects.next() {
             match effect {
                 Effect::Observe(observation) => {
                     followed.observed += 1;
@@ -86,7 +87,17 @@ impl World {
                 Effect::Filtered { profile, excluded } => assert_eq!(self.shadow.summary(&profile).2, excluded),
                 Effect::Summary { profile, endpoints, usable, isolated } => {
                     assert_eq!(self.shadow.summary(&profile), (endpoints, usable, isolated));
+                    if usable > 0 {
+                        self.outages.remove(&profile);
+                    } else if self.outages.insert(profile.clone()) {
+                        self.trace.met("a profile without a usable endpoint");
+                        let told = effects.next();
+                        let is_told =
+                            matches!(&told, Some(Effect::NothingUsable { profile: its, .. }) if *its == profile);
+                        assert!(is_told, "{profile} has nothing usable, and then came {told:?}");
+                    }
                 }
+                Effect::NothingUsable { profile, .. } => panic!("{profile} was told of again"),
                 // A word to the operator, which moves nothing, and one to the keeper, whose work is held up in `restart.rs`.
                 Effect::NeverProven(_) | Effect::Keep(_) => {}
                 Effect::Leaked(ticket) => panic!("written to an isolated endpoint: {ticket:?}"),

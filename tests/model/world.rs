@@ -13,7 +13,7 @@ use qcc_gateway::domain::budget::BudgetPolicy;
 use qcc_gateway::domain::challenge::{Challenge, Code, RecoveryProof};
 use qcc_gateway::domain::cooling::CoolingPolicy;
 use qcc_gateway::domain::endpoint::{Endpoint, Protocol};
-use qcc_gateway::domain::ids::{EndpointId, Epoch, Ticket};
+use qcc_gateway::domain::ids::{EndpointId, Epoch, ProfileId, Ticket};
 use qcc_gateway::domain::outcome::{ErrorNote, FailureKind};
 use qcc_gateway::domain::registry::{Grant, Observation, Outputs, RegistryCore, RegistryPolicy, WaiterId};
 use qcc_gateway::domain::schedule::{Finished, Purpose, Schedule, SchedulePolicy, VerifyJob};
@@ -81,6 +81,8 @@ pub(crate) struct World {
     pub(crate) core: RegistryCore,
     pub(crate) shadow: Shadow,
     pub(crate) settings: BTreeMap<EndpointId, Endpoint>,
+    /// The profiles that are known to have nothing usable.
+    pub(crate) outages: BTreeSet<ProfileId>,
     /// Of those who wait, whose client has left; nobody has noticed yet.
     pub(crate) left: BTreeSet<WaiterId>,
 
@@ -145,6 +147,7 @@ impl World {
             core: RegistryCore::new(registry_policy),
             shadow: Shadow::new(registry_policy),
             settings: BTreeMap::new(),
+            outages: BTreeSet::new(),
             left: BTreeSet::new(),
             breaker_policy,
             bank: BreakerBank::default(),
@@ -182,6 +185,7 @@ impl World {
             self.trace.met("one that was isolated when it was removed");
         }
         self.core.apply(topology, self.now, &mut effects);
+        self.outages.retain(|profile| self.shadow.summary(profile).0 > 0);
         assert_eq!(self.carry_out(effects, 1), Followed::default());
         self.check();
     }

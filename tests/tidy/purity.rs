@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use crate::code::{paths, sources, toml_keys};
 
 /// The libraries that only compute.
-const PURE_LIBRARIES: [&str; 15] = [
+const PURE_LIBRARIES: [&str; 16] = [
     "bytes",
     "globset",
     "hdrhistogram",
     "hex",
+    "hmac",
     "httpdate",
     "humantime",
     "lru",

@@ -97,6 +97,11 @@ impl Handler<SetVerifierPolicy> for Silent {
     }
 }
 
+impl Handler<Notify> for Silent {
+    type Result = ();
+    fn handle(&mut self, _: Notify, _: &mut Self::Context) {}
+}
+
 impl Handler<Note> for Silent {
     type Result = ();
     fn handle(&mut self, _: Note, _: &mut Self::Context) {
@@ -149,7 +154,8 @@ async fn registry() -> (Addr<Registry>, Rc<RefCell<Heard>>) {
         breaker_policy: silent.clone().recipient(),
         verifier_policy: silent.clone().recipient(),
         keep: None,
-        stats: silent.recipient(),
+        stats: silent.clone().recipient(),
+        notices: silent.recipient(),
     };
     let registry = Registry::new(
         registry_policy(),

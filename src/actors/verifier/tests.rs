@@ -62,6 +62,11 @@ impl Handler<Unfit> for Silent {
     }
 }
 
+impl Handler<Notify> for Silent {
+    type Result = ();
+    fn handle(&mut self, _: Notify, _: &mut Self::Context) {}
+}
+
 impl Handler<Note> for Silent {
     type Result = ();
     fn handle(&mut self, note: Note, _: &mut Self::Context) {
@@ -85,7 +90,8 @@ impl World {
             still_failing: silent.clone().recipient(),
             fit: silent.clone().recipient(),
             unfit: silent.clone().recipient(),
-            stats: silent.recipient(),
+            stats: silent.clone().recipient(),
+            notices: silent.recipient(),
         };
         let policy = SchedulePolicy {
             initial_delay,

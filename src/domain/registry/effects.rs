@@ -66,6 +66,15 @@ pub enum Effect {
         /// Those in the failure queue.
         isolated: usize,
     },
+    /// Log, and tell whoever wants to know, that a profile has lost its last usable endpoint, or has none from the start.
+    NothingUsable {
+        /// Which profile.
+        profile: ProfileId,
+        /// All its endpoints.
+        endpoints: usize,
+        /// Those in the failure queue; the others are switched off.
+        isolated: usize,
+    },
     /// Log that this endpoint was isolated before it had ever passed a verification or served a request.
     NeverProven(EndpointId),
     /// What outlives a restart has changed.

@@ -13,6 +13,7 @@ use super::super::queues::{Evidence, Isolation, SwitchError};
 use super::super::time::Moment;
 use super::super::topology::{Topology, TopologyDiff};
 use super::effects::MoveNote;
+use super::pool::Supply;
 use super::{Effect, Expected, Keep, Member, Outputs, Pool, RegistryCore, RegistryPolicy};
 
 impl RegistryCore {
@@ -141,10 +142,11 @@ impl RegistryCore {
         self.pools = profiles
             .into_iter()
             .map(|profile| {
-                let reported = self.pools.get(&profile).map(|pool| pool.reported_excluded).unwrap_or_default();
                 let members = self.queues.iter().filter(|member| member.endpoint().in_profile(&profile));
-                let pool = Pool { reported_excluded: reported, ..Pool::new(members) };
-                (profile, pool)
+                let ranks = Pool::new(members).ranks;
+                let told = self.pools.get(&profile).map(|pool| (pool.reported_excluded, pool.supply));
+                let (reported_excluded, supply) = told.unwrap_or_default();
+                (profile, Pool { ranks, reported_excluded, supply })
             })
             .collect::<BTreeMap<_, _>>();
         let told =
@@ -198,9 +200,10 @@ impl RegistryCore {
         }
     }
 
-    fn summarise(&self, profiles: Vec<super::ProfileId>, out: &mut Outputs) {
+    /// Tells how profiles stand, and of each that has lost its last usable endpoint: once, until one is usable again.
+    fn summarise(&mut self, profiles: Vec<super::ProfileId>, out: &mut Outputs) {
         for profile in profiles {
-            let Some(pool) = self.pools.get(&profile) else { continue };
+            let Some(pool) = self.pools.get_mut(&profile) else { continue };
             let (mut endpoints, mut usable, mut isolated) = (0, 0, 0);
             for standing in pool.members(&self.queues).map(super::Member::standing) {
                 use super::super::queues::Standing;
@@ -211,7 +214,12 @@ impl RegistryCore {
                     Standing::Disabled => {}
                 }
             }
-            out.push(Effect::Summary { profile, endpoints, usable, isolated });
+            let supply = if usable > 0 { Supply::Usable } else { Supply::Nothing };
+            let before = std::mem::replace(&mut pool.supply, supply);
+            out.push(Effect::Summary { profile: profile.clone(), endpoints, usable, isolated });
+            if (before, supply) == (Supply::Usable, Supply::Nothing) {
+                out.push(Effect::NothingUsable { profile, endpoints, isolated });
+            }
         }
     }
 }

@@ -20,6 +20,18 @@ pub(super) struct Pool {
     pub(super) ranks: Vec<Rank>,
     /// How many isolated endpoints the filter's last line told of.
     pub(super) reported_excluded: usize,
+    /// Whether the last word on it was that nothing is usable.
+    pub(super) supply: Supply,
+}
+
+/// Whether any endpoint of a profile is in its home queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Supply {
+    /// At least one is, or nobody has looked yet.
+    #[default]
+    Usable,
+    /// None is.
+    Nothing,
 }
 
 impl Pool {
@@ -41,6 +53,6 @@ impl Pool {
             .into_iter()
             .map(|((home, priority), ids)| Rank { home, priority, endpoints: ids.into_iter().collect() })
             .collect();
-        Self { ranks, reported_excluded: 0 }
+        Self { ranks, ..Self::default() }
     }
 }

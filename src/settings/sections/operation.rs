@@ -1,5 +1,6 @@
 //! `[log]`, `[stats]`, `[state]`, `[reload]`, `[admin]`, `[upstream]`, `[webhook]`, `[otel]`: what operators look after.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +9,9 @@ use url::Url;
 
 use crate::domain::classify::Words;
 use crate::domain::client::KeyDigest;
+use crate::domain::notice::NoticeKind;
 use crate::domain::secret::Secret;
+use crate::domain::webhook::{self, Receiver};
 use crate::settings::credential::{ADMIN_TOKEN, READ_TOKEN, Unset, WEBHOOK_SECRET, WEBHOOK_URL};
 use crate::settings::fault::quoted;
 use crate::settings::reading::{Shown, Table};
@@ -190,54 +193,41 @@ impl Upstream {
 
 const PEM_START: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
-/// What a webhook may be told: the names of the events.
-const WEBHOOK_EVENTS: [&str; 14] = [
-    "isolated",
-    "recovered",
-    "nothing_usable",
-    "reload_failed",
-    "verified",
-    "second_opinion",
-    "cooldown",
-    "exhausted",
-    "disabled",
-    "enabled",
-    "added",
-    "changed",
-    "removed",
-    "reload",
-];
-
 /// `[webhook]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
-    /// Where events are posted; `None`: off. Such URLs often hold a credential.
-    pub url: Option<Secret>,
+    /// Where notices are posted; `None`: off.
+    pub receiver: Option<Receiver>,
     /// Signs what is posted.
     pub secret: Option<Secret>,
-    /// Which events are posted.
-    pub events: Vec<String>,
+    /// What is told.
+    pub events: BTreeSet<NoticeKind>,
 }
 
 impl Webhook {
+    /// Who is told of what; `None`: nobody.
+    #[must_use]
+    pub fn hook(&self) -> Option<webhook::Webhook> {
+        let receiver = self.receiver.clone()?;
+        Some(webhook::Webhook { receiver, secret: self.secret.clone(), events: self.events.clone() })
+    }
+
     pub(super) fn read(mut table: Table<'_, '_>) -> Self {
         let url = table.credential(&WEBHOOK_URL, Unset::None).secret();
-        if url.as_ref().is_some_and(|url| !is_http_url(url.expose())) {
+        let receiver = url.as_ref().and_then(|url| Receiver::parse(url.expose()).ok());
+        if url.is_some() && receiver.is_none() {
             table.fault(
                 "url",
                 "a text, not shown, that is no URL",
                 "an http or https URL (in url, or in the variable that url_env names)",
             );
         }
-        let webhook = Self {
-            url,
-            secret: table.credential(&WEBHOOK_SECRET, Unset::None).secret(),
-            events: table
-                .texts("events", &format!("some of {}", WEBHOOK_EVENTS.join(", ")), |name| {
-                    WEBHOOK_EVENTS.contains(&name)
-                })
-                .unwrap_or_default(),
-        };
+        let secret = table.credential(&WEBHOOK_SECRET, Unset::None).secret();
+        let words: Vec<&str> = NoticeKind::all().map(NoticeKind::as_str).collect();
+        let events =
+            table.texts("events", &format!("some of {}", words.join(", ")), |word| NoticeKind::named(word).is_some());
+        let events = events.unwrap_or_default().iter().filter_map(|word| NoticeKind::named(word)).collect();
+        let webhook = Self { receiver, secret, events };
         table.finish();
         webhook
     }

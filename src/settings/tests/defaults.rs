@@ -67,8 +67,11 @@ fn the_built_in_text_amounts_to_the_documented_defaults() {
     let admin = &settings.admin;
     assert_eq!((admin.token, admin.read_token, admin.public_stats, admin.listen), (None, None, false, None));
     assert_eq!(settings.upstream.ca_file, None);
-    assert_eq!((&settings.webhook.url, &settings.webhook.secret), (&None, &None));
-    assert_eq!(settings.webhook.events, ["isolated", "recovered", "nothing_usable", "reload_failed"]);
+    assert_eq!((&settings.webhook.receiver, &settings.webhook.secret), (&None, &None));
+    assert_eq!(settings.webhook.hook(), None);
+    let mut told: Vec<&str> = settings.webhook.events.iter().map(|kind| kind.as_str()).collect();
+    told.sort_unstable();
+    assert_eq!(told, ["isolated", "nothing_usable", "recovered", "reload_failed"]);
     assert_eq!((&settings.otel.endpoint, settings.otel.service_name.as_str()), (&None, "qcc-gateway"));
     assert!(settings.prices.is_empty() && settings.rules == Rules::none());
     assert!(loaded.clients.is_empty());

@@ -318,7 +318,7 @@ fn what_has_no_effect_yet_is_noted_and_nothing_else_is() {
         ("[affinity]\nenabled = false", vec![]),
         ("[state]\nfile = \"x\"", vec![]),
         ("[reload]\nwatch = \"1s\"", vec![]),
-        ("[webhook]\nurl = \"http://a\"", vec!["webhook.url"]),
+        ("[webhook]\nurl = \"http://a\"\nevents = [\"exhausted\"]", vec![]),
         ("[otel]\nendpoint = \"http://a\"", vec!["otel.endpoint"]),
         ("[prices.a]\ninput = 1\noutput = 2", vec!["prices.a.input", "prices.a.output"]),
         ("[[rules]]\nstatus = 403\nas = \"client\"", vec![]),
@@ -331,6 +331,18 @@ fn what_has_no_effect_yet_is_noted_and_nothing_else_is() {
     let loaded = sound(&format!("{ENDPOINT}price_factor = 0.5"), &[]);
     assert_eq!(loaded.notes[0].key, "endpoints.main.price_factor");
     assert_eq!(sound(&format!("{ENDPOINT}price_factor = 1"), &[]).notes, []);
+}
+
+#[test]
+fn a_webhooks_secret_without_a_receiver_is_noted() {
+    let keys = |text: &str, variables: &[(&str, &str)]| {
+        let notes = sound(&format!("{text}\n{ENDPOINT}"), variables).notes;
+        notes.into_iter().map(|note| note.key).collect::<Vec<_>>()
+    };
+    let secret = ("QCC_WEBHOOK_SECRET", "s");
+    assert_eq!(keys("", &[secret]), ["webhook.secret_env"]);
+    assert_eq!(keys("[webhook]\nurl = \"http://a\"", &[secret]), Vec::<String>::new());
+    assert_eq!(keys("", &[secret, ("QCC_WEBHOOK_URL", "http://a")]), Vec::<String>::new());
 }
 
 #[test]

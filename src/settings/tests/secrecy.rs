@@ -73,7 +73,7 @@ fn check_describes_what_would_run_without_a_secret() {
         [retry]
         park = "1s"
         [webhook]
-        url = "https://hooks.example/hunter2"
+        url = "https://u:hunter2@hooks.example/hunter2?token=hunter2"
         [otel]
         endpoint = "https://u:hunter2@collector.example"
         [clients.alice]
@@ -104,6 +104,7 @@ fn check_describes_what_would_run_without_a_secret() {
         "disabled",
         "alice",
         "otel.endpoint is set, but",
+        "https://hooks.example, signed: isolated, recovered, nothing_usable, reload_failed",
     ] {
         assert!(output.contains(part), "{part}: {output}");
     }

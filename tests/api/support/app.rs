@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use qcc_gateway::actors::Core;
 use qcc_gateway::actors::messages::{ViewJournal, ViewRegistry};
 use qcc_gateway::app::App;
 use qcc_gateway::domain::ids::{EndpointId, Epoch};
@@ -26,6 +27,7 @@ const JOURNAL: usize = 1_000_000;
 /// The settings of a test's gateway, as its file will have them.
 pub(crate) struct Setup {
     text: String,
+    variables: BTreeMap<String, String>,
 }
 
 impl Setup {
@@ -36,12 +38,18 @@ impl Setup {
 
     /// Nothing but what the test itself says; it must name a free port.
     pub(crate) fn only() -> Self {
-        Self { text: String::new() }.section("log", "level = \"off\"")
+        Self { text: String::new(), variables: BTreeMap::new() }.section("log", "level = \"off\"")
     }
 
     /// A table of the settings file.
     pub(crate) fn section(mut self, name: &str, lines: &str) -> Self {
         write!(self.text, "[{name}]\n{lines}\n").unwrap();
+        self
+    }
+
+    /// A variable of the gateway's environment.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.insert(name.to_owned(), value.to_owned());
         self
     }
 
@@ -86,7 +94,7 @@ impl Setup {
     pub(crate) async fn start_in(self, folder: TempDir) -> TestApp {
         let file = folder.path().join(FILE);
         std::fs::write(&file, &self.text).unwrap();
-        let source = Source { place: Some(file), environment: None, variables: BTreeMap::new() };
+        let source = Source { place: Some(file), environment: None, variables: self.variables };
         let loaded = settings::load(&source).unwrap_or_else(|faults| panic!("{faults}\n{}", self.text));
         // A control actor that dies makes every later request of the test fail, which is seen there.
         let app = App::start_with_journal(loaded, Arc::new(|_| ()), JOURNAL).await.unwrap();
@@ -124,6 +132,11 @@ impl TestApp {
     /// Where the gateway's own routes are, if they have an address of their own.
     pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
         self.app.admin_address()
+    }
+
+    /// Its actors.
+    pub(crate) fn core(&self) -> &Core {
+        self.app.core()
     }
 
     pub(crate) async fn client(&self) -> RawClient {

@@ -12,6 +12,7 @@ use super::*;
 
 mod doubts;
 mod limits;
+mod outages;
 mod sessions;
 mod waiting;
 
