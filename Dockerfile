@@ -22,20 +22,28 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/*
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin qcc \
-    && mkdir -p /etc/qcc
+RUN groupadd --system --gid 10001 qcc \
+    && useradd --system --uid 10001 --gid qcc --no-create-home --shell /usr/sbin/nologin qcc \
+    && mkdir -p /etc/qcc /var/lib/qcc \
+    && chown qcc:qcc /var/lib/qcc \
+    && chmod 0750 /var/lib/qcc
 COPY --from=build /build/target/dist/qcc-gateway /usr/local/bin/qcc-gateway
 
-# Settings: files in /etc/qcc, such as production.toml, and variables.
+# Settings: files in /etc/qcc, such as production.toml, and variables, which win over them.
 ENV QCC_ENV=production \
     QCC_SETTINGS_DIR=/etc/qcc \
     QCC__SERVER__HOST=0.0.0.0 \
     QCC__SERVER__SHUTDOWN_GRACE=5m \
+    QCC__STATE__FILE=/var/lib/qcc/state.json \
+    QCC__RELOAD__WATCH=10s \
     QCC_DEMO_HOST=0.0.0.0 \
     QCC_DEMO_PORT=7860
 # The environment's file may be missing where variables say everything; an empty one is as good.
 RUN : > /etc/qcc/production.toml
-USER 10001
+# Who is isolated outlives a restart. As a volume it can be written though the root is read-only, and is there where nobody named
+# one; to outlive the container as well it wants a name (-v qcc-state:/var/lib/qcc).
+VOLUME /var/lib/qcc
+USER 10001:10001
 EXPOSE 7860
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 CMD ["qcc-gateway", "health"]
