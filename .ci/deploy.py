@@ -305,7 +305,10 @@ def checked(binary, name, text, env):
 def of_binary(tree, binary):
     env = image(tree)["ENV"]
     path = f"{COMPOSE}/settings/production.toml"
-    texts = {path: (ROOT / path).read_text(encoding="utf-8"), f"{K8S}/configmap.yaml": manifests(tree)["ConfigMap"]["data"]["production.toml"]}
+    texts = {
+        path: (ROOT / path).read_text(encoding="utf-8"),
+        f"{K8S}/configmap.yaml": manifests(tree)["ConfigMap"]["data"]["production.toml"],
+    }
     found = [fault for name, text in texts.items() for fault in checked(binary, name, text, env)]
     if not checked(binary, path, texts[path] + "\n[server2]\n", env):
         found.append("self-test: check takes settings with a table that there is not")

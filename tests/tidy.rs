@@ -15,3 +15,6 @@ mod purity;
 #[cfg(test)]
 #[path = "tidy/readme.rs"]
 mod readme;
+#[cfg(test)]
+#[path = "tidy/security.rs"]
+mod security;

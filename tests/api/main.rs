@@ -43,6 +43,8 @@ mod own_routes;
 #[cfg(test)]
 mod parking;
 #[cfg(test)]
+mod privacy;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod races;
