@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Checks the examples below `deploy/`, and the Dockerfile against them. Needs what `.ci/tools/deploy.txt` lists.
 
-Every YAML, TOML and JSON file is parsed; Kubernetes manifests and the Compose file are held against their schemas; facts that
-several files tell (ports, users, times, sizes, paths) are compared; and with QCC_GATEWAY, the binary, `check` reads the settings.
+Every YAML, TOML and JSON file is parsed; Kubernetes manifests and Compose files, the README's too, are held against their schemas;
+facts that several files tell (ports, users, times, sizes, paths) are compared; and with QCC_GATEWAY, the binary, `check` reads the
+settings.
 Before it trusts itself it sees itself fail: see `OFFENCES`.
 """
 
@@ -63,6 +64,7 @@ def read():
     # What stands behind the last FROM is what runs.
     final = text.rpartition("\nFROM ")[2]
     tree["Dockerfile"] = [line.split(" ", 1) for line in final.splitlines()[1:] if re.match(r"[A-Z]+ ", line)]
+    tree["README.md"] = (ROOT / "README.md").read_text(encoding="utf-8")
     return tree
 
 
@@ -100,8 +102,27 @@ def of_schemas(tree):
                     where = ".".join(map(str, error.path))
                     yield f"{path}: {where}: {error.message} (Kubernetes {version})"
     schema = json.loads(importlib_resources.files("compose").joinpath("config/compose_spec.json").read_text())
-    for error in jsonschema.Draft7Validator(schema).iter_errors(tree[f"{COMPOSE}/compose.yaml"][0]):
-        yield f"{COMPOSE}/compose.yaml: {'.'.join(map(str, error.path))}: {error.message}"
+    for path, document in [(f"{COMPOSE}/compose.yaml", tree[f"{COMPOSE}/compose.yaml"][0]), ("README.md", of_yaml(tree))]:
+        for error in jsonschema.Draft7Validator(schema).iter_errors(document):
+            yield f"{path}: {'.'.join(map(str, error.path))}: {error.message}"
+
+
+def of_yaml(tree):
+    """The README's Compose file."""
+    (block,) = re.findall(r"^```yaml\n(services:.*?)^```", tree["README.md"], re.MULTILINE | re.DOTALL)
+    return yaml.safe_load(block)
+
+
+def of_readme(tree):
+    """Its commands and its Compose file leave a stop the time that it may take, and keep the state."""
+    said, service = image(tree), of_yaml(tree)["services"]["qcc"]
+    open_for = seconds(said["ENV"]["QCC__SERVER__SHUTDOWN_GRACE"])
+    (stop,) = re.findall(r"^docker stop -t (\d+)", tree["README.md"], re.MULTILINE)
+    for after in (int(stop), seconds(service["stop_grace_period"])):
+        if after < open_for + 5:
+            yield f"README.md: it may stop for {open_for} s and is killed after {after} s"
+    if not any(mount.endswith(f":{said['VOLUME']}") for mount in service["volumes"]):
+        yield f"README.md: its Compose file has no volume at {said['VOLUME']}"
 
 
 def of_settings(name, settings, env, memory, stop_after):
@@ -228,7 +249,7 @@ def of_kubernetes(tree):
 def faults(tree):
     """Everything that is wrong. A file without what is looked for is wrong too."""
     found = []
-    for check in (of_schemas, of_image, of_compose, of_kubernetes):
+    for check in (of_schemas, of_image, of_readme, of_compose, of_kubernetes):
         try:
             found += check(tree)
         except (KeyError, ValueError, AttributeError, TypeError) as error:
@@ -273,6 +294,8 @@ OFFENCES = [
     (lambda tree: gateway(tree).update(image="${QCC_TAG:-x}"), "compose.yaml takes"),
     (lambda tree: tree[f"{COMPOSE}/settings/production.toml"].update(state={"file": "/x"}), "state.file has no effect"),
     (lambda tree: rewrite(tree, "ENV", "/var/lib/qcc/", "/data/"), "the state file is in /data"),
+    (lambda tree: tree.update({"README.md": tree["README.md"].replace("stop -t 310", "stop -t 30")}), "README.md: it may stop"),
+    (lambda tree: tree.update({"README.md": tree["README.md"].replace("read_only:", "readonly:")}), "README.md: services.qcc"),
     (lambda tree: rewrite(tree, "USER", "10001:10001", "qcc"), "want numbers"),
     (lambda tree: rewrite(tree, "ENV", "QCC__RELOAD__WATCH=10s", "QCC__RELOAD__WATCH=0s"), "not seen"),
 ]
