@@ -155,7 +155,7 @@ impl Reloader {
     }
 
     fn tell(&self, result: &Result<Reloaded, Faults>, by: Option<IpAddr>) {
-        let who = by.map_or_else(|| "the operator".to_owned(), |address| format!("admin {address}"));
+        let who = by.map_or_else(|| "signal or watch".to_owned(), |address| format!("admin {address}"));
         let mut event = Event::of_gateway(EventKind::Reload, self.parts.clock.now());
         event.by = by;
         event.detail = Some(match result {

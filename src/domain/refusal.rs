@@ -53,6 +53,8 @@ pub enum Refusal {
     WrongClientKey,
     /// It shows a key that was a client's until it expired.
     ExpiredClientKey,
+    /// A browser sent it for a page that is not the gateway's own, and it shows no client key.
+    ForeignPage,
     /// Its client has as many requests under way as it may.
     ClientBusy {
         /// How many these are.
@@ -175,6 +177,7 @@ impl Refusal {
     pub const fn status(&self) -> u16 {
         match self {
             Self::NoClientKey | Self::WrongClientKey | Self::ExpiredClientKey => 401,
+            Self::ForeignPage => 403,
             Self::UnknownModel { .. } | Self::NoEndpointForPath | Self::PathNotServed | Self::NoSuchRoute => 404,
             Self::WrongMethod { .. } => 405,
             Self::Malformed { .. } => 400,
@@ -200,6 +203,7 @@ impl Refusal {
     pub const fn error_type(&self, shape: ErrorShape) -> &'static str {
         match self {
             Self::NoClientKey | Self::WrongClientKey | Self::ExpiredClientKey => "authentication_error",
+            Self::ForeignPage => "permission_error",
             Self::BodyTooLarge { .. } => "request_too_large",
             Self::NoUsableEndpoint { .. } | Self::OperatorNeeded { .. } | Self::SwitchedOff { .. } => match shape {
                 ErrorShape::Anthropic => "api_error",
@@ -230,6 +234,7 @@ impl Refusal {
             Self::UnknownModel { .. } => Some("model_not_found"),
             Self::RateLimited { .. } | Self::Exhausted { .. } | Self::ClientBusy { .. } => Some("rate_limit_exceeded"),
             Self::NoClientKey
+            | Self::ForeignPage
             | Self::BodyTooLarge { .. }
             | Self::EveryAttemptFailed { .. }
             | Self::EveryAttemptTimedOut { .. }
@@ -254,6 +259,7 @@ impl Refusal {
             Self::NoClientKey
             | Self::WrongClientKey
             | Self::ExpiredClientKey
+            | Self::ForeignPage
             | Self::OperatorNeeded { .. }
             | Self::Exhausted { .. }
             | Self::SwitchedOff { .. } => Again::Never,

@@ -16,6 +16,7 @@ use super::auth::bearer_tokens;
 use super::state::Serving;
 use crate::actors::messages::TokenOfSession;
 use crate::domain::client::KeyDigest;
+use crate::settings::Settings;
 
 /// What a route asks of whoever uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +189,14 @@ fn is_cross_site(headers: &HeaderMap) -> bool {
         return true;
     }
     headers.contains_key(ORIGIN) && !has_own_origin(headers)
+}
+
+/// Whether a browser sent this for a page that is not the gateway's own: of another site, or of a name that only now means this
+/// machine, where the gateway is for this machine alone.
+pub(super) fn is_from_a_foreign_page(headers: &HeaderMap, settings: &Settings) -> bool {
+    let is_from_a_page = headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site");
+    let is_rebound = || settings.listens_here_alone() && !names_loopback(headers);
+    is_from_a_page && (is_cross_site(headers) || is_rebound())
 }
 
 /// Whether a browser says that a page of the gateway's own sent this.

@@ -12,6 +12,7 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
+use super::access::is_from_a_foreign_page;
 use super::attempt::{AttemptEnd, Task, WholeAnswer};
 use super::body::{Passing, Recipient};
 use super::connection::ClientSide;
@@ -78,6 +79,9 @@ pub(super) async fn proxy(
         Ok(caller) => caller,
         Err(refusal) => return closing(worker.refused(&refusal, errand.shape(), scope)),
     };
+    if caller.client.is_none() && is_from_a_foreign_page(request.headers(), &config.settings) {
+        return closing(worker.refused(&Refusal::ForeignPage, errand.shape(), scope));
+    }
     scope.described.client.clone_from(&caller.client);
     match config.clients.admit(&caller) {
         Ok(place) => scope.occupy(place),
@@ -361,7 +365,7 @@ impl Journey<'_> {
     fn answer_whole(mut self, answer: WholeAnswer) -> HttpResponse {
         self.scope.piece();
         self.scope.answered(answer.status.as_u16(), upstream_request_id(&answer.headers));
-        let mut headers = passed_on(&answer.headers, self.worker.shared.clock.since_1970());
+        let mut headers = passed_on(&answer.headers, self.task.request.headers, self.worker.shared.clock.since_1970());
         mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
         self.scope.end_whole();
         let body = match *self.task.request.method {
@@ -384,7 +388,7 @@ impl Journey<'_> {
         self.scope.flows();
         self.scope.answered(status.as_u16(), upstream_request_id(upstream_headers));
         let shared = &self.worker.shared;
-        let mut headers = passed_on(upstream_headers, shared.clock.since_1970());
+        let mut headers = passed_on(upstream_headers, self.task.request.headers, shared.clock.since_1970());
         mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
         if passing.is_event_stream() {
             headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));

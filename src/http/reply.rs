@@ -6,7 +6,8 @@ use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    RETRY_AFTER,
 };
 
 use super::identity::fresh_request_id;
@@ -29,13 +30,18 @@ pub(super) fn refuse(refusal: &Refusal, shape: ErrorShape, request_id: &str, hel
     if *refusal == Refusal::Stopping { closing(response) } else { response }
 }
 
-/// The headers of an upstream's answer that are passed on. `now` is the time of day as the time since 1970.
-pub(super) fn passed_on(headers: &HeaderMap, now: Duration) -> HeaderMap {
+/// The headers of an upstream's answer that are passed on. `asked` are those of the request; `now` is the time of day as the time
+/// since 1970.
+pub(super) fn passed_on(headers: &HeaderMap, asked: &HeaderMap, now: Duration) -> HeaderMap {
     let mut kept = end_to_end(headers);
     kept.remove(CONTENT_LENGTH);
     let is_too_long = |value: &HeaderValue| value.to_str().is_ok_and(|value| is_beyond_clients_patience(value, now));
     if kept.get_all(RETRY_AFTER).any(is_too_long) {
         kept.insert(RETRY_AFTER, HeaderValue::from(LONGEST_FOR_CLIENTS.as_secs()));
+    }
+    if asked.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate") {
+        // A browser would take it for the gateway's own page, with the gateway's own rights.
+        kept.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
     }
     kept
 }

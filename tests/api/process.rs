@@ -236,7 +236,7 @@ async fn a_client_that_leaves_a_silent_endpoint_leaves_its_name_in_the_log() {
         "{line}"
     );
     gateway.signal("HUP").await;
-    gateway.logs("settings reloaded by the operator: nothing has changed").await;
+    gateway.logs("settings reloaded by signal or watch: nothing has changed").await;
     gateway.signal("TERM").await;
     assert_eq!(gateway.ended().await.0.code(), Some(0), "a hang-up did not end it");
 }

@@ -9,18 +9,21 @@ const MAX_MODEL_SHOWN: usize = 100;
 
 const NO_CLIENT_KEY: &str = "The gateway wants a client key, in x-api-key, authorization: Bearer or x-qcc-key, and the request \
                              shows none. Trying again does not help; set your key.";
+const WRONG_CLIENT_KEY: &str = "The gateway does not know this client key. Trying again does not help; check your key.";
 const EXPIRED_CLIENT_KEY: &str =
     "This client key has expired. Trying again does not help; ask the gateway's operator for a new one.";
+
+const FOREIGN_PAGE: &str = "A page in a browser sent this, and without a client key pages are not served: it may be anybody's. Trying \
+                            again does not help; give the gateway client keys and show one.";
 
 impl Refusal {
     /// What is the matter, and whether trying again helps.
     pub(super) fn sentence(&self) -> String {
         match self {
             Self::NoClientKey => NO_CLIENT_KEY.to_owned(),
-            Self::WrongClientKey => {
-                "The gateway does not know this client key. Trying again does not help; check your key.".to_owned()
-            }
+            Self::WrongClientKey => WRONG_CLIENT_KEY.to_owned(),
             Self::ExpiredClientKey => EXPIRED_CLIENT_KEY.to_owned(),
+            Self::ForeignPage => FOREIGN_PAGE.to_owned(),
             Self::ClientBusy { limit } => format!(
                 "You have as many requests under way as this gateway allows you ({limit}). Trying again helps as soon as \
                  one of them ends."

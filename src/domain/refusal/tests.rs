@@ -13,6 +13,7 @@ fn every_refusal() -> Vec<Row> {
         (Refusal::NoClientKey, 401, "authentication_error", never()),
         (Refusal::WrongClientKey, 401, "authentication_error", never()),
         (Refusal::ExpiredClientKey, 401, "authentication_error", never()),
+        (Refusal::ForeignPage, 403, "permission_error", never()),
         (Refusal::ClientBusy { limit: 2 }, 429, "rate_limit_error", retry("1")),
         (Refusal::BodyTooLarge { limit: 32 << 20 }, 413, "request_too_large", vec![]),
         (Refusal::NoUsableEndpoint { counts: HALF_OUT, next_verification }, 503, "api_error", retry("12")),
