@@ -12,10 +12,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 
 use crate::actors::lifeline::OnDeath;
+use crate::actors::messages::SetCatalog;
 use crate::actors::{Core, CoreError, CoreThreads};
 use crate::clock::Clock;
 use crate::domain::client::KeyDigest;
 use crate::domain::memory::{Memory, Salt};
+use crate::domain::prices::Catalog;
 use crate::domain::secret::Secret;
 use crate::entropy::{NoRandomness, random_bytes};
 use crate::http::{Config, ConfigCell, Reload, Reloaded, Shared, Worker, server, time_to_deadline};
@@ -117,9 +119,11 @@ impl App {
         };
         let state = open_state(settings.state.file.as_deref())?;
         let policies = policies(&settings, journal);
+        let catalog = Catalog::new(settings.prices.clone(), &topology);
         let webhook = settings.webhook.hook();
         let topology = Arc::new(topology);
         let (core, threads) = Core::start(policies, topology, webhook, clock, client.clone(), state, on_death).await?;
+        core.stats.do_send(SetCatalog(catalog));
         let config = ConfigCell::new(Config::new(settings, clients));
         let (tell_made, made_later) = unbounded_channel();
         let parts = reload::Parts { core: core.clone(), config: config.clone(), trust, clock, journal };

@@ -15,13 +15,15 @@ use actix::{
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::actors::Core;
-use crate::actors::messages::{Apply, KeepEvents, Note, Notify, SetWebhook};
+use crate::actors::messages::{Apply, KeepEvents, Note, Notify, SetCatalog, SetWebhook};
 use crate::clock::Clock;
 use crate::domain::client::KeyDigest;
 use crate::domain::events::{Event, EventKind};
 use crate::domain::ids::{ClientId, EndpointId};
 use crate::domain::notice::Notice;
+use crate::domain::prices::Catalog;
 use crate::domain::secret::Secret;
+use crate::domain::stats::ReloadRecord;
 use crate::http::{Config, ConfigCell, Reload, Reloaded};
 use crate::policies::policies;
 use crate::settings::{self, Fault, Faults, FilesSeen, Loaded, Look, Reread};
@@ -140,6 +142,8 @@ impl Reloader {
         self.parts.config.set(Config::after(&earlier, settings, loaded.clients.clone()));
         self.parts.core.notifier.do_send(SetWebhook(loaded.settings.webhook.hook()));
         self.parts.core.stats.do_send(KeepEvents(loaded.settings.stats.events));
+        let catalog = Catalog::new(loaded.settings.prices.clone(), &loaded.topology);
+        self.parts.core.stats.do_send(SetCatalog(catalog));
         let level = &loaded.settings.log.level;
         let is_for_the_settings = loaded.source.variables.get("RUST_LOG").is_none_or(String::is_empty);
         if is_for_the_settings && *level != self.running.settings.log.level {
@@ -156,7 +160,9 @@ impl Reloader {
 
     fn tell(&self, result: &Result<Reloaded, Faults>, by: Option<IpAddr>) {
         let who = by.map_or_else(|| "signal or watch".to_owned(), |address| format!("admin {address}"));
-        let mut event = Event::of_gateway(EventKind::Reload, self.parts.clock.now());
+        let at = self.parts.clock.now();
+        self.parts.core.stats.do_send(Note::Reload(ReloadRecord { ok: result.is_ok(), at }));
+        let mut event = Event::of_gateway(EventKind::Reload, at);
         event.by = by;
         event.detail = Some(match result {
             Ok(reloaded) => {

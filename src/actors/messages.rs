@@ -21,10 +21,11 @@ use crate::domain::memory::Image;
 use crate::domain::notice::Notice;
 use crate::domain::opinions::Failed;
 use crate::domain::outcome::ErrorNote;
+use crate::domain::prices::Catalog;
 use crate::domain::queues::SwitchError;
 use crate::domain::registry::{Ask, NoEndpoint, Observation, RegistryView, Settlement};
 use crate::domain::schedule::{Finished, Purpose, SchedulePolicy, VerifyJob};
-use crate::domain::stats::{AllowancesRecord, AttemptRecord, RequestRecord, Stats};
+use crate::domain::stats::{AllowancesRecord, AttemptRecord, ReloadRecord, RequestRecord, Stats, VerificationRecord};
 use crate::domain::time::Moment;
 use crate::domain::topology::{Topology, TopologyDiff};
 use crate::domain::verification::Verification;
@@ -247,7 +248,16 @@ pub enum Note {
     Allowances(AllowancesRecord),
     /// A queue move or a verification.
     Event(Event),
+    /// A conversation of the verifier is over, or was broken off.
+    Verification(VerificationRecord),
+    /// The settings were read again.
+    Reload(ReloadRecord),
 }
+
+/// Start or reload to stats: these are the prices, and the models that endpoints list, from now on.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct SetCatalog(pub Catalog);
 
 /// Registry to keeper: this is what outlives a restart.
 #[derive(Debug, Message)]

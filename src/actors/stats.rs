@@ -3,7 +3,8 @@
 use actix::{Actor, Context, Handler, MessageResult};
 
 use super::lifeline::Lifeline;
-use super::messages::{Drain, EventsAfter, KeepEvents, Note, ViewStats};
+use super::messages::{Drain, EventsAfter, KeepEvents, Note, SetCatalog, ViewStats};
+use crate::clock::Clock;
 use crate::domain::events::EventLog;
 use crate::domain::stats::Stats;
 
@@ -18,7 +19,7 @@ pub struct StatsCollector {
 impl StatsCollector {
     /// A collector that keeps the latest `events` events.
     pub fn new(events: usize, lifeline: Lifeline) -> Self {
-        Self { stats: Stats::default(), events: EventLog::new(events), lifeline }
+        Self { stats: Stats::new(Clock::BEGAN), events: EventLog::new(events), lifeline }
     }
 }
 
@@ -35,13 +36,24 @@ impl Handler<Note> for StatsCollector {
 
     fn handle(&mut self, note: Note, _: &mut Self::Context) {
         match note {
-            Note::Request(record) => self.stats.request(&record),
-            Note::Attempt(record) => self.stats.attempt(&record),
+            Note::Request(record) => self.stats.request(record),
+            Note::Attempt(record) => self.stats.attempt(record),
             Note::Allowances(record) => self.stats.allowances(record),
             Note::Event(event) => {
+                self.stats.event(&event);
                 self.events.push(event);
             }
+            Note::Verification(record) => self.stats.verification(&record),
+            Note::Reload(record) => self.stats.reload(record),
         }
+    }
+}
+
+impl Handler<SetCatalog> for StatsCollector {
+    type Result = ();
+
+    fn handle(&mut self, SetCatalog(catalog): SetCatalog, _: &mut Self::Context) {
+        self.stats.set_catalog(catalog);
     }
 }
 

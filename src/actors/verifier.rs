@@ -26,7 +26,9 @@ use crate::domain::notice::Notice;
 use crate::domain::schedule::{
     AtOnce, Conversation, Failed, Passed, Progress, Purpose, Schedule, SchedulePolicy, VerifyJob,
 };
+use crate::domain::stats::VerificationRecord;
 use crate::domain::time::Moment;
+use crate::domain::usage::Usage;
 use crate::domain::verification::{LastVerification, Verification};
 use crate::upstream::{Bill, Probe};
 
@@ -136,7 +138,8 @@ impl Verifier {
     }
 
     fn finish(&mut self, conversation: &Conversation, verdict: Verdict, ctx: &mut Context<Self>) {
-        let Some(Running { job, bill, replies, .. }) = self.take_running(conversation) else { return };
+        let passed = matches!(verdict, Verdict::Proven(_));
+        let Some(Running { job, bill, replies, .. }) = self.take_running(conversation, Some(passed)) else { return };
         let (id, epoch) = conversation;
         let now = self.clock.now();
         let result = Verification { tokens: bill.total(), ..Verification::of(&verdict) };
@@ -214,16 +217,24 @@ impl Verifier {
 
     /// Breaks off a conversation that is void. Whoever waits for its verdict is told so by the lost channel.
     fn break_off(&mut self, conversation: &Conversation, ctx: &mut Context<Self>) {
-        if let Some(running) = self.take_running(conversation) {
+        if let Some(running) = self.take_running(conversation, None) {
             ctx.cancel_future(running.handle);
         }
     }
 
-    /// Takes a conversation that is over out of those under way, and notes what it has cost.
-    fn take_running(&mut self, (id, epoch): &Conversation) -> Option<Running> {
+    /// Takes a conversation that is over out of those under way, and notes what it has cost. `passed` is none for one that is
+    /// broken off.
+    fn take_running(&mut self, (id, epoch): &Conversation, passed: Option<bool>) -> Option<Running> {
         self.running.get(id).filter(|running| running.job.epoch == *epoch)?;
         let running = self.running.remove(id)?;
+        let Tokens { input, output } = running.bill.total();
         *self.spent.entry(id.clone()).or_default() += running.bill.total();
+        self.peers.stats.do_send(Note::Verification(VerificationRecord {
+            endpoint: running.job.endpoint.clone(),
+            model: running.bill.model(),
+            passed,
+            usage: Usage { input, output, ..Usage::default() },
+        }));
         Some(running)
     }
 }

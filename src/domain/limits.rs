@@ -137,6 +137,15 @@ fn until(value: &str, now: Duration) -> Option<Duration> {
     until_rfc3339(value, now).or_else(|| written_span(value)).or_else(|| until_http_date(value, now))
 }
 
+/// The date that a window's end is told by, as the time since 1970; none where it is told as a span.
+pub(super) fn date(value: &str) -> Option<Duration> {
+    match number(value) {
+        Some(number) if number < FIRST_DATE => None,
+        Some(number) => until_number(number, Duration::ZERO),
+        None => until_rfc3339(value, Duration::ZERO).or_else(|| until_http_date(value, Duration::ZERO)),
+    }
+}
+
 /// A decimal number as people write it; not `inf`, `nan` or `1e3`.
 fn number(value: &str) -> Option<f64> {
     let is_plain = value.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+'));

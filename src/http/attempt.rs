@@ -22,6 +22,7 @@ use crate::domain::outcome_table::{Class, LastResort, Next, PathKind};
 use crate::domain::route::LlmPath;
 use crate::domain::rules::Rules;
 use crate::domain::sse::{Expected, Format, StreamError, as_events};
+use crate::domain::usage::{AnswerEnd, Usage};
 use crate::settings::OnBreak;
 use crate::upstream::{BodyError, Client, ClientRequest, SendError};
 
@@ -229,6 +230,9 @@ impl Task<'_> {
         let whole = joined(pieces);
         let can_be_read = self.llm.is_none() || flow.legibility == Legibility::Readable;
         let judgement = classify_answer(self.path(), head, can_be_read.then_some(&*whole), self.words);
+        if self.is_answer(&judgement, flow.legibility) {
+            scope.costs(Usage::of_answer(&whole));
+        }
         let answer = WholeAnswer { status: flow.status, headers: flow.headers, body: whole };
         match self.stream_that_was_wanted() {
             Some(format) if judgement.class == Class::Success && can_be_read => {
@@ -236,6 +240,11 @@ impl Task<'_> {
             }
             Some(_) | None => self.conclude(judgement, answer),
         }
+    }
+
+    /// Whether it is a model's answer, which says what it has cost.
+    fn is_answer(&self, judgement: &Judgement, legibility: Legibility) -> bool {
+        self.path() == PathKind::Llm && judgement.class == Class::Success && legibility == Legibility::Readable
     }
 
     /// How the stream was to be written in which a whole answer can be passed on all the same.
@@ -281,7 +290,14 @@ impl Task<'_> {
                 let time_left = flow.limit.at.saturating_duration_since(present());
                 let idle = self.times.stream_idle;
                 let kind = if flow.is_stream { BodyKind::EventStream { idle } } else { BodyKind::Plain };
-                let passing = Passing::Bytes(PassingBytes { held, kind, judgement, time_left });
+                let end = self.is_answer(&judgement, flow.legibility).then(|| {
+                    let mut end = AnswerEnd::default();
+                    for piece in &held {
+                        end.push(piece);
+                    }
+                    end
+                });
+                let passing = Passing::Bytes(PassingBytes { held, kind, judgement, time_left, end });
                 AttemptEnd::Flowing { status: flow.status, headers: flow.headers, content, passing }
             }
         }

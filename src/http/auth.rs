@@ -1,5 +1,6 @@
 //! Who asks: client keys.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -49,11 +50,22 @@ struct Entry {
 #[derive(Clone, Debug)]
 pub(super) struct ClientBook {
     entries: Vec<Entry>,
+    /// The places taken by requests without a client.
+    anonymous: Arc<AtomicU32>,
+}
+
+/// A client as it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shown<'a> {
+    /// None for requests without a client.
+    pub(super) client: Option<&'a ClientId>,
+    pub(super) team: Option<&'a str>,
+    pub(super) in_flight: u32,
 }
 
 impl ClientBook {
     pub(super) fn new(clients: Vec<Client>) -> Self {
-        Self::after(&Self { entries: Vec::new() }, clients)
+        Self::after(&Self { entries: Vec::new(), anonymous: Arc::default() }, clients)
     }
 
     /// The clients of a newer reading. Who was known before goes on with the places that it has taken.
@@ -62,7 +74,18 @@ impl ClientBook {
             let before = earlier.entries.iter().find(|entry| entry.client.id == client.id);
             before.map(|entry| Arc::clone(&entry.taken)).unwrap_or_default()
         };
-        Self { entries: clients.into_iter().map(|client| Entry { taken: taken(&client), client }).collect() }
+        let entries = clients.into_iter().map(|client| Entry { taken: taken(&client), client }).collect();
+        Self { entries, anonymous: Arc::clone(&earlier.anonymous) }
+    }
+
+    /// All clients, and last the requests without one.
+    pub(super) fn shown(&self) -> impl Iterator<Item = Shown<'_>> {
+        let known = self.entries.iter().map(|Entry { client, taken }| Shown {
+            client: Some(&client.id),
+            team: client.team.as_deref(),
+            in_flight: taken.load(Ordering::Relaxed),
+        });
+        known.chain([Shown { client: None, team: None, in_flight: self.anonymous.load(Ordering::Relaxed) }])
     }
 
     /// Finds the client by its key, in any of the headers in which clients send one. All keys are compared with all keys,
@@ -91,13 +114,15 @@ impl ClientBook {
         Ok(Caller { client: Some(client.id.clone()), profile: client.profile.clone() })
     }
 
-    /// Takes one of the places that a client has for requests; none where it has no limit.
-    pub(super) fn admit(&self, caller: &Caller) -> Result<Option<Place>, Refusal> {
+    /// Takes one of the places that a client has for requests.
+    pub(super) fn admit(&self, caller: &Caller) -> Result<Place, Refusal> {
         let own = |entry: &&Entry| caller.client.as_ref() == Some(&entry.client.id);
-        let Some(entry) = self.entries.iter().find(own) else { return Ok(None) };
-        let Some(limit) = entry.client.max_in_flight else { return Ok(None) };
-        let limit = limit.get();
-        Place::take(&entry.taken, limit).map(Some).ok_or(Refusal::ClientBusy { limit })
+        let (taken, limit) = match self.entries.iter().find(own) {
+            Some(Entry { client, taken }) => (taken, client.max_in_flight),
+            None => (&self.anonymous, None),
+        };
+        let limit = limit.map_or(u32::MAX, NonZeroU32::get);
+        Place::take(taken, limit).ok_or(Refusal::ClientBusy { limit })
     }
 }
 
@@ -120,8 +145,6 @@ pub(super) fn bearer_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use actix_web::http::header::{HeaderName, HeaderValue};
 
     use super::*;
@@ -194,10 +217,13 @@ mod tests {
         let first = book.admit(&caller("alice")).unwrap();
         let _second = book.admit(&caller("alice")).unwrap();
         assert_eq!(book.admit(&caller("alice")).unwrap_err(), Refusal::ClientBusy { limit: 2 });
-        assert!(book.admit(&caller("bob")).unwrap().is_none(), "no limit");
-        assert!(book.admit(&Caller { client: None, profile: ProfileId::default() }).unwrap().is_none());
+        let _others: Vec<Place> = (0..10).map(|_| book.admit(&caller("bob")).unwrap()).collect();
+        let _anonymous = book.admit(&Caller { client: None, profile: ProfileId::default() }).unwrap();
+        let in_flight = |book: &ClientBook| book.shown().map(|shown| shown.in_flight).collect::<Vec<_>>();
+        assert_eq!(in_flight(&book), [2, 10, 1]);
         drop(first);
-        assert!(book.admit(&caller("alice")).unwrap().is_some());
+        assert_eq!(in_flight(&book), [1, 10, 1]);
+        assert!(book.admit(&caller("alice")).is_ok());
     }
 
     #[test]
@@ -210,6 +236,6 @@ mod tests {
         let after = ClientBook::after(&before, vec![bounded(1)]);
         assert_eq!(after.admit(&alice).unwrap_err(), Refusal::ClientBusy { limit: 1 });
         drop(place);
-        assert!(after.admit(&alice).unwrap().is_some());
+        assert!(after.admit(&alice).is_ok());
     }
 }

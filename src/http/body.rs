@@ -29,6 +29,7 @@ use crate::actors::messages::Doubt;
 use crate::actors::registry::Registry;
 use crate::domain::classify::Judgement;
 use crate::domain::outcome_table::{Class, PathKind};
+use crate::domain::usage::AnswerEnd;
 
 /// How long a client has to take what was passed on before its connection is broken off.
 pub(super) const TAKING: Duration = Duration::from_secs(30);
@@ -67,6 +68,8 @@ pub(super) struct PassingBytes {
     pub(super) judgement: Judgement,
     /// From now to the first piece of a stream, or to the end of anything else.
     pub(super) time_left: Duration,
+    /// The end of a model's answer so far, which says what it has cost.
+    pub(super) end: Option<AnswerEnd>,
 }
 
 /// To whom an answer is passed on, and in whose books it stands.
@@ -142,6 +145,7 @@ pub(super) struct LeasedBody {
     content: Content,
     kind: BodyKind,
     judgement: Judgement,
+    end: Option<AnswerEnd>,
     settling: Settling,
     client: ClientSide,
     /// When the first piece of a stream, its next one, or the end of anything else is overdue.
@@ -161,7 +165,7 @@ impl fmt::Debug for LeasedBody {
 
 impl LeasedBody {
     fn new(passing: PassingBytes, content: Content, settling: Settling, client: ClientSide) -> Self {
-        let PassingBytes { held, kind, judgement, time_left } = passing;
+        let PassingBytes { held, kind, judgement, time_left, end } = passing;
         let mut leased = Self {
             has_begun: !held.is_empty(),
             is_waiting: false,
@@ -170,15 +174,24 @@ impl LeasedBody {
             content,
             kind,
             judgement,
+            end,
             settling,
             client,
             overdue: Box::pin(tokio::time::sleep(time_left)),
             state: State::Flowing,
         };
         if leased.content.is_finished() {
-            leased.settling.whole(&leased.judgement);
+            leased.settle();
         }
         leased
+    }
+
+    /// The answer is whole.
+    fn settle(&mut self) {
+        if let Some(end) = self.end.take() {
+            self.settling.costs(end.usage());
+        }
+        self.settling.whole(&self.judgement);
     }
 
     fn break_off(&mut self, class: Class, error: &str) {
@@ -247,8 +260,11 @@ impl LeasedBody {
                 self.handed_out = Some(present());
                 self.settling.piece_goes_out();
                 // As soon as the last piece is at hand, before it goes out: whoever has the whole answer can rely on the stats.
+                if let Some(end) = &mut self.end {
+                    end.push(&piece);
+                }
                 if self.content.is_finished() {
-                    self.settling.whole(&self.judgement);
+                    self.settle();
                 }
                 Poll::Ready(Some(piece))
             }
@@ -257,7 +273,7 @@ impl LeasedBody {
                 Poll::Ready(None)
             }
             None => {
-                self.settling.whole(&self.judgement);
+                self.settle();
                 self.state = State::Over;
                 Poll::Ready(None)
             }

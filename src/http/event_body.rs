@@ -181,6 +181,7 @@ impl EventBody {
 
     /// Behind the closing event nothing can go wrong any more.
     fn settle_if_closed(&mut self) {
+        self.settling.costs(self.passing.relay.usage());
         if self.has_closed() {
             self.settling.whole(&self.passing.judgement);
         }
@@ -237,7 +238,9 @@ impl EventBody {
     /// No more comes.
     fn end(&mut self, in_order: bool, why: Break, note: &str) {
         self.content = None;
-        match self.passing.relay.end(in_order) {
+        let ending = self.passing.relay.end(in_order);
+        self.settling.costs(self.passing.relay.usage());
+        match ending {
             Ending::Whole => {
                 self.settling.whole(&self.passing.judgement);
                 self.state = State::Over;
@@ -309,7 +312,7 @@ impl Stream for EventBody {
         loop {
             if let Some(piece) = self.passing.relay.pop() {
                 if self.passing.relay.progress() > Progress::Preamble {
-                    self.settling.piece_goes_out();
+                    self.settling.content_goes_out();
                 }
                 return Poll::Ready(Some(Ok(piece)));
             }

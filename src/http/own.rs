@@ -1,6 +1,7 @@
 //! The gateway's own routes, below `/__qcc__`.
 
 mod admin;
+mod callers;
 mod events;
 mod health;
 mod log_level;

@@ -20,7 +20,7 @@ use super::content::Content;
 use super::identity::{request_id, session, upstream_request_id};
 use super::intake::{BodyLimits, Held, NoBody, read_body};
 use super::reply::{OnlyLength, closing, mark, passed_on, refuse, respond};
-use super::scope::{AttemptScope, Described, RequestScope};
+use super::scope::{Asked, AttemptScope, Described, RequestScope};
 use super::state::Serving;
 use super::times::AttemptTimes;
 use crate::actors::lease::Lease;
@@ -69,6 +69,7 @@ pub(super) async fn proxy(
     let described = Described {
         id: request_id(request.headers()),
         client: None,
+        profile: None,
         session: session(request.headers()),
         method: request.method().to_string(),
         path: request.path().to_owned(),
@@ -83,6 +84,7 @@ pub(super) async fn proxy(
         return closing(worker.refused(&Refusal::ForeignPage, errand.shape(), scope));
     }
     scope.described.client.clone_from(&caller.client);
+    scope.described.profile = Some(caller.profile.clone());
     match config.clients.admit(&caller) {
         Ok(place) => scope.occupy(place),
         Err(refusal) => return closing(worker.refused(&refusal, errand.shape(), scope)),
@@ -184,7 +186,8 @@ impl Journey<'_> {
             };
             self.plan.begin();
             self.scope.try_endpoint(lease.endpoint().id.clone());
-            let attempt = AttemptScope::begin(shared.core.stats.clone(), shared.clock, lease, suspect);
+            let asked = Asked { client: self.ask.client.clone(), model: self.ask.model.clone() };
+            let attempt = AttemptScope::begin(shared.core.stats.clone(), shared.clock, lease, suspect, asked);
             let end = tokio::select! {
                 end = self.task.attempt(self.worker.client, &attempt) => end,
                 () = shared.drain.wait() => {
@@ -200,6 +203,7 @@ impl Journey<'_> {
                         doubts.held = None;
                     }
                     self.scope.tried(&judgement, attempt.elapsed());
+                    self.scope.costs(attempt.usage());
                     attempt.end(&judgement, self.task.path());
                     return self.answer_whole(answer);
                 }

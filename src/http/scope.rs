@@ -1,5 +1,6 @@
 //! One request and one attempt, from their beginning to their end, however they end: counted, logged and settled once.
 
+use std::cell::Cell;
 use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +16,13 @@ use crate::actors::stats::StatsCollector;
 use crate::clock::Clock;
 use crate::domain::classify::Judgement;
 use crate::domain::endpoint::Endpoint;
-use crate::domain::ids::{ClientId, EndpointId};
+use crate::domain::ids::{ClientId, EndpointId, ProfileId};
 use crate::domain::limits::Limits;
 use crate::domain::outcome::{Outcome, Reason, Report};
-use crate::domain::outcome_table::PathKind;
+use crate::domain::outcome_table::{Class, PathKind};
 use crate::domain::stats::{AllowancesRecord, AttemptRecord, RequestEnd, RequestRecord};
 use crate::domain::time::Moment;
+use crate::domain::usage::Usage;
 
 /// What came of one attempt, for the trail.
 #[derive(Clone, Debug)]
@@ -40,6 +42,7 @@ const CANCELLED: &str = "cancelled";
 pub(super) struct Described {
     pub(super) id: String,
     pub(super) client: Option<ClientId>,
+    pub(super) profile: Option<ProfileId>,
     pub(super) session: Option<String>,
     pub(super) method: String,
     pub(super) path: String,
@@ -57,9 +60,10 @@ pub(super) struct RequestScope {
     status: Option<u16>,
     upstream_request_id: Option<String>,
     first_piece: Option<Duration>,
+    usage: Usage,
     flowing: bool,
     ended: bool,
-    /// The client's place for it, where the client has a limit.
+    /// The client's place for it.
     place: Option<Place>,
 }
 
@@ -74,6 +78,7 @@ impl RequestScope {
             status: None,
             upstream_request_id: None,
             first_piece: None,
+            usage: Usage::default(),
             flowing: false,
             ended: false,
             place: None,
@@ -81,8 +86,8 @@ impl RequestScope {
     }
 
     /// Keeps the client's place until the request ends.
-    pub(super) fn occupy(&mut self, place: Option<Place>) {
-        self.place = place;
+    pub(super) fn occupy(&mut self, place: Place) {
+        self.place = Some(place);
     }
 
     /// How long ago the request came.
@@ -157,6 +162,11 @@ impl RequestScope {
         }
     }
 
+    /// Notes what the answer has cost by what it has said so far.
+    pub(super) fn costs(&mut self, usage: Usage) {
+        self.usage = usage;
+    }
+
     /// The answer was passed on whole.
     pub(super) fn end_whole(mut self) {
         let end = match self.status {
@@ -179,14 +189,17 @@ impl RequestScope {
             return;
         }
         self.place = None;
-        let elapsed = self.clock.now().since(self.began);
-        self.stats.do_send(Note::Request(RequestRecord { end, elapsed, attempts: self.attempts() }));
+        let at = self.clock.now();
+        let elapsed = at.since(self.began);
+        let Described { client, profile, .. } = &self.described;
+        let (attempts, client, profile) = (self.attempts(), client.clone(), profile.clone());
+        self.stats.do_send(Note::Request(RequestRecord { end, at, elapsed, attempts, client, profile }));
         log::info!("{}", self.line(end, elapsed));
     }
 
     /// The request's log line.
     fn line(&self, end: RequestEnd, elapsed: Duration) -> String {
-        let Described { id, client, session, method, path, model } = &self.described;
+        let Described { id, client, session, method, path, model, .. } = &self.described;
         let status = match (end, self.status) {
             (RequestEnd::Cancelled, _) => "cancelled".to_owned(),
             (_, Some(status)) => status.to_string(),
@@ -195,7 +208,7 @@ impl RequestScope {
         let trail = self.trail();
         format!(
             "request id={} client={} session={} method={} path={} model={} status={status} endpoint={} \
-             upstream_request_id={} attempts={} ms={} ttft_ms={} tokens_in=- tokens_out=- trail={}",
+             upstream_request_id={} attempts={} ms={} ttft_ms={} tokens_in={} tokens_out={} trail={}",
             Field(Some(id)),
             Field(client.as_ref().map(ClientId::as_str)),
             Field(session.as_deref()),
@@ -207,6 +220,8 @@ impl RequestScope {
             self.attempts(),
             elapsed.as_millis(),
             Field(self.first_piece.map(|first| first.as_millis().to_string()).as_deref()),
+            Count(self.usage.read()),
+            Count(self.usage.output),
             Field(Some(&trail).filter(|trail| !trail.is_empty()).map(String::as_str)),
         )
     }
@@ -238,6 +253,25 @@ impl fmt::Display for Field<'_> {
     }
 }
 
+/// A count in a log line, of which nothing is known where it is zero.
+struct Count(u64);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("-"),
+            count => write!(f, "{count}"),
+        }
+    }
+}
+
+/// For whom an attempt is made, and which model is asked.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked {
+    pub(super) client: Option<ClientId>,
+    pub(super) model: Option<Arc<str>>,
+}
+
 /// One attempt. One that is dropped before its end, because the client has left, is counted and settled as cancelled.
 #[derive(Debug)]
 pub(super) struct AttemptScope {
@@ -247,15 +281,25 @@ pub(super) struct AttemptScope {
     endpoint: Arc<Endpoint>,
     lease: Option<Lease>,
     silence: Silence,
+    asked: Asked,
+    usage: Cell<Usage>,
+    first_content: Cell<Option<Duration>>,
 }
 
 impl AttemptScope {
     /// `suspect`: an endpoint that is silent for longer is, if the client leaves.
-    pub(super) fn begin(stats: Addr<StatsCollector>, clock: Clock, lease: Lease, suspect: Duration) -> Self {
+    pub(super) fn begin(
+        stats: Addr<StatsCollector>,
+        clock: Clock,
+        lease: Lease,
+        suspect: Duration,
+        asked: Asked,
+    ) -> Self {
         let endpoint = Arc::clone(lease.endpoint());
         let began = clock.now();
         let silence = Silence::new(suspect, began);
-        Self { stats, clock, began, endpoint, lease: Some(lease), silence }
+        let (usage, first_content) = (Cell::default(), Cell::default());
+        Self { stats, clock, began, endpoint, lease: Some(lease), silence, asked, usage, first_content }
     }
 
     /// The endpoint is waited for from now on: it has just sent something, or only now it is looked at again.
@@ -280,6 +324,23 @@ impl AttemptScope {
         self.clock.now().since(self.began)
     }
 
+    /// Notes what the answer has cost by what it has said so far.
+    pub(super) fn costs(&self, usage: Usage) {
+        self.usage.set(usage);
+    }
+
+    /// What the answer has cost so far.
+    pub(super) fn usage(&self) -> Usage {
+        self.usage.get()
+    }
+
+    /// Notes that a stream has content; its first one counts.
+    pub(super) fn content(&self) {
+        if self.first_content.get().is_none() {
+            self.first_content.set(Some(self.elapsed()));
+        }
+    }
+
     /// What the headers of the attempt's answer say of limits. The stats are told at once: a stream may take minutes, and
     /// what its head said is old when it ends.
     pub(super) fn limits(&self, headers: &HeaderMap) -> Limits {
@@ -298,7 +359,8 @@ impl AttemptScope {
         let outcome = judgement.rule(path).outcome;
         let error = judgement.error.clone();
         let opinion = judgement.class.opinion(path);
-        self.settle(Report { outcome, error, throttle: judgement.throttle, opinion }, path);
+        let came = (judgement.class, judgement.status);
+        self.settle(Report { outcome, error, throttle: judgement.throttle, opinion }, came, path);
     }
 
     /// Gives the lease back unused: its endpoint has moved meanwhile, and nothing was sent.
@@ -308,7 +370,8 @@ impl AttemptScope {
         }
     }
 
-    fn settle(&mut self, mut report: Report, path: PathKind) {
+    /// `came`: what came back, and its status.
+    fn settle(&mut self, mut report: Report, (class, status): (Class, Option<u16>), path: PathKind) {
         let Some(lease) = self.lease.take() else { return };
         let (outcome, error) = (report.outcome, report.error.clone());
         if path == PathKind::Other && outcome == Outcome::Success {
@@ -316,15 +379,29 @@ impl AttemptScope {
             report.outcome = Outcome::Neutral;
         }
         lease.settle(report);
-        let endpoint = self.endpoint.id.clone();
-        self.stats.do_send(Note::Attempt(AttemptRecord { endpoint, outcome, elapsed: self.elapsed(), error }));
+        let usage = self.usage.get();
+        let is_answer = path == PathKind::Llm && (class == Class::Success || !usage.is_none());
+        let Asked { client, model } = std::mem::take(&mut self.asked);
+        self.stats.do_send(Note::Attempt(AttemptRecord {
+            endpoint: Arc::clone(&self.endpoint),
+            client,
+            model,
+            class,
+            status,
+            outcome,
+            elapsed: self.elapsed(),
+            first_content: self.first_content.get(),
+            usage: is_answer.then_some(usage),
+            error,
+        }));
     }
 }
 
 impl Drop for AttemptScope {
     fn drop(&mut self) {
         let opinion = self.silence.is_suspect(self.clock.now()).then_some(Reason::Timeout);
-        self.settle(Report { opinion, ..Report::of(Outcome::Cancelled) }, PathKind::Llm);
+        let came = (Class::Cancelled, None);
+        self.settle(Report { opinion, ..Report::of(Outcome::Cancelled) }, came, PathKind::Llm);
     }
 }
 

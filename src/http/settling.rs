@@ -11,6 +11,7 @@ use crate::actors::registry::Registry;
 use crate::domain::classify::Judgement;
 use crate::domain::opinions::Failed;
 use crate::domain::outcome_table::PathKind;
+use crate::domain::usage::Usage;
 
 /// Comes when what a failure brings about has taken effect: whoever sees the end after that can rely on it.
 pub(super) type Verdict = Pin<Box<dyn Future<Output = ()>>>;
@@ -40,6 +41,22 @@ impl Settling {
     pub(super) fn piece_goes_out(&mut self) {
         if let Some((_, request)) = &mut self.open {
             request.piece();
+        }
+    }
+
+    /// A piece with content of a stream goes out; the first one is noted.
+    pub(super) fn content_goes_out(&mut self) {
+        if let Some((attempt, request)) = &mut self.open {
+            attempt.content();
+            request.piece();
+        }
+    }
+
+    /// What the answer has cost by what it has said so far.
+    pub(super) fn costs(&mut self, usage: Usage) {
+        if let Some((attempt, request)) = &mut self.open {
+            attempt.costs(usage);
+            request.costs(usage);
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::reading::Reading;
 
 /// Keys, where one `*` stands for anything.
-const PENDING: [&str; 3] = ["otel.*", "prices.*", "endpoints.*.price_factor"];
+const PENDING: [&str; 1] = ["otel.*"];
 
 /// The key that is for nothing without a receiver.
 const SECRET: &str = "webhook.secret_env";

@@ -1,7 +1,7 @@
 //! A test conversation over the real wire: it goes the way of real traffic, with the same URL, credential, headers and names
 //! of models.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -56,18 +56,31 @@ pub struct Probe {
 
 /// What a conversation has cost so far, in all its exchanges. It outlives a conversation that is broken off.
 #[derive(Debug, Default)]
-pub struct Bill(Cell<Tokens>);
+pub struct Bill {
+    total: Cell<Tokens>,
+    /// Who was asked last. One that an endpoint lacks, and so costs nothing, is followed by the next.
+    model: RefCell<Option<String>>,
+}
 
 impl Bill {
     /// The sum so far.
     pub fn total(&self) -> Tokens {
-        self.0.get()
+        self.total.get()
+    }
+
+    /// The model whose answer it is for, by the name that was sent.
+    pub fn model(&self) -> Option<String> {
+        self.model.borrow().clone()
     }
 
     fn add(&self, tokens: Tokens) {
-        let mut total = self.0.get();
+        let mut total = self.total.get();
         total += tokens;
-        self.0.set(total);
+        self.total.set(total);
+    }
+
+    fn is_for(&self, model: &str) {
+        self.model.replace(Some(model.to_owned()));
     }
 }
 
@@ -212,6 +225,7 @@ impl Probe {
             prompt: &prompt,
             manner: challenge.manner(),
         };
+        bill.is_for(question.model);
         let mut dialect = Dialect::first(endpoint.protocol);
         loop {
             let answer = self.exchange(endpoint, dialect, &question, deadline, bill).await?;

@@ -109,6 +109,7 @@ async fn every_field_of_the_stats_is_there_from_the_start() {
         "rejected_requests",
         "success_rate",
         "avg_response_time",
+        "requests_per_second",
         "retries",
         "parked",
         "last_used_endpoint_id",
@@ -120,6 +121,11 @@ async fn every_field_of_the_stats_is_there_from_the_start() {
         "leaks",
         "queues",
         "endpoints",
+        "clients",
+        "teams",
+        "series",
+        "tokens",
+        "cost",
     ] {
         assert!(stats.get(name).is_some(), "{name}");
     }
@@ -145,7 +151,11 @@ async fn every_field_of_the_stats_is_there_from_the_start() {
         "cancelled",
         "success_rate",
         "latency_ms",
+        "ttft_ms",
         "tokens",
+        "cost",
+        "verification_tokens",
+        "verification_cost",
         "isolated_at",
         "isolated_reason",
         "last_error",
@@ -155,6 +165,7 @@ async fn every_field_of_the_stats_is_there_from_the_start() {
         "proven",
         "cooldowns",
         "rate_limits",
+        "windows",
     ] {
         assert!(stats["endpoints"][0].get(name).is_some(), "{name}");
     }

@@ -8,6 +8,7 @@ use super::Expected;
 use super::ending::closing;
 use super::kind::{Kind, StreamError};
 use super::scanner::{Found, Progress, Scanner};
+use crate::domain::usage::Usage;
 
 /// The most of a torn event that is held back, in bytes. A longer one is let out as it comes.
 pub(super) const LONGEST_HELD: usize = 64 << 10;
@@ -74,6 +75,11 @@ impl Relay {
     /// Whether the stream was closed with nothing but its preamble.
     pub fn has_closed_without_answer(&self) -> bool {
         self.scanner.has_closed_without_answer()
+    }
+
+    /// What the answer has cost by what it has said so far.
+    pub fn usage(&self) -> Usage {
+        self.scanner.usage()
     }
 
     /// The number of the next event, where events are numbered.

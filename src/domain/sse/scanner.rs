@@ -3,6 +3,7 @@
 use super::event::Event;
 use super::kind::{Choices, Kind, look, look_at_name, sequence_number};
 use super::{Expected, Format};
+use crate::domain::usage::{Tally, Usage};
 
 /// The longest event that is looked into, in bytes. Of a longer one the name is all that counts.
 pub(super) const LONGEST_LOOKED_INTO: usize = 256 << 10;
@@ -38,6 +39,7 @@ pub struct Scanner {
     /// The closing event came right behind the preamble.
     has_closed_without_answer: bool,
     choices: Choices,
+    tally: Tally,
     next_number: u64,
     /// The beginning of the event that is torn between two pieces, as far as it is looked into.
     torn: Vec<u8>,
@@ -57,6 +59,7 @@ impl Scanner {
             progress: Progress::default(),
             has_closed_without_answer: false,
             choices: Choices::default(),
+            tally: Tally::default(),
             next_number: 0,
             torn: Vec::new(),
             length: 0,
@@ -74,6 +77,11 @@ impl Scanner {
     /// answer at all. An event that closes a response of the Responses API is such a word itself.
     pub fn has_closed_without_answer(&self) -> bool {
         self.has_closed_without_answer
+    }
+
+    /// What the answer has cost by what it has said so far.
+    pub fn usage(&self) -> Usage {
+        self.tally.usage()
     }
 
     /// How the stream is written.
@@ -177,6 +185,7 @@ impl Scanner {
         let kind = if length > LONGEST_LOOKED_INTO {
             look_at_name(&event, self.format())
         } else {
+            self.tally.event(event.text());
             look(&event, self.expected, &mut self.choices, self.progress >= Progress::Content)
         };
         if self.format() == Format::Responses && event.data.is_some() {

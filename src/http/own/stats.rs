@@ -1,12 +1,14 @@
 //! The state of the gateway as JSON. Standing is the truth; everything else about an endpoint's health is derived from it.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
 
 use actix::MailboxError;
 use actix_web::HttpResponse;
 use serde::Serialize;
 
-use super::super::state::Serving;
+use super::super::state::{Config, Serving};
+use super::callers::{CallerRow, clients, teams};
 use crate::actors::messages::{ViewBreakers, ViewRegistry, ViewStats, ViewVerifier};
 use crate::actors::verifier::VerifierView;
 use crate::clock::Clock;
@@ -16,10 +18,13 @@ use crate::domain::endpoint::{Home, Protocol};
 use crate::domain::health::{BreakerState, Status};
 use crate::domain::ids::{EndpointId, Epoch, ProfileId};
 use crate::domain::outcome::{ErrorNote, Reason};
+use crate::domain::prices::Cost;
 use crate::domain::queues::Standing;
 use crate::domain::registry::{CooldownView, EndpointView, RegistryView};
-use crate::domain::stats::{LatencySummary, Stats};
+use crate::domain::stats::{LatencySummary, STEP, Stats, Used};
 use crate::domain::time::Moment;
+use crate::domain::usage::Usage;
+use crate::domain::windows::{Window, windows};
 
 #[derive(Debug, Serialize)]
 struct Body {
@@ -33,8 +38,12 @@ struct Body {
     rejected_requests: u64,
     success_rate: f64,
     avg_response_time: f64,
+    requests_per_second: f64,
     retries: u64,
     parked: usize,
+    sessions: usize,
+    tokens: Usage,
+    cost: Cost,
     last_used_endpoint_id: Option<EndpointId>,
     total_endpoints: usize,
     healthy_endpoints: usize,
@@ -44,6 +53,20 @@ struct Body {
     leaks: u64,
     queues: Queues,
     endpoints: Vec<EndpointRow>,
+    clients: Vec<CallerRow>,
+    teams: Vec<CallerRow>,
+    series: SeriesRow,
+}
+
+/// The last ten minutes, oldest first; the last step is under way.
+#[derive(Debug, Default, Serialize)]
+struct SeriesRow {
+    /// In seconds.
+    step: u64,
+    requests: Vec<u64>,
+    errors: Vec<u64>,
+    latency_ms: Vec<Option<f64>>,
+    retries: Vec<u64>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -78,17 +101,35 @@ pub(super) struct EndpointRow {
     cancelled: u64,
     success_rate: f64,
     latency_ms: Latency,
-    tokens: NoTokens,
+    ttft_ms: Latency,
+    tokens: Usage,
+    cost: Cost,
     isolated_at: Option<String>,
     isolated_reason: Option<Reason>,
     last_error: Option<ErrorNote>,
     verify_count: u32,
     verification_tokens: Tokens,
+    verification_cost: Cost,
     next_verification: Option<String>,
     last_verification: Option<LastVerificationRow>,
     proven: bool,
     cooldowns: Vec<CooldownRow>,
     rate_limits: BTreeMap<String, String>,
+    windows: BTreeMap<&'static str, WindowRow>,
+}
+
+/// What is left of a window, as it is shown.
+#[derive(Debug, Serialize)]
+struct WindowRow {
+    left: f64,
+    resets_at: Option<String>,
+}
+
+impl From<Window> for WindowRow {
+    fn from(Window { left, resets }: Window) -> Self {
+        let resets_at = resets.and_then(|resets| UNIX_EPOCH.checked_add(resets));
+        Self { left, resets_at: resets_at.map(|resets| humantime::format_rfc3339_seconds(resets).to_string()) }
+    }
 }
 
 /// One cooldown as it is shown.
@@ -116,29 +157,30 @@ struct Latency {
     p99: f64,
 }
 
-/// Answers' tokens are not counted yet.
-#[derive(Debug, Default, Serialize)]
-struct NoTokens {
-    input: u64,
-    output: u64,
+impl From<LatencySummary> for Latency {
+    fn from(LatencySummary { avg, p50, p95, p99 }: LatencySummary) -> Self {
+        Self { avg, p50, p95, p99 }
+    }
 }
 
 /// All actors' states, looked at one after the other. The registry's is the latest, so a row never shows a verdict that its
 /// standing does not yet follow.
-struct Views {
+pub(super) struct Views<'a> {
     clock: Clock,
-    now: Moment,
-    verifier: VerifierView,
+    pub(super) now: Moment,
+    pub(super) config: &'a Config,
+    pub(super) verifier: VerifierView,
     breakers: BreakerBank,
-    stats: Stats,
-    registry: RegistryView,
+    pub(super) stats: Stats,
+    pub(super) registry: RegistryView,
 }
 
-impl Views {
-    async fn take(worker: &Serving<'_>) -> Result<Self, MailboxError> {
+impl<'a> Views<'a> {
+    pub(super) async fn take(worker: &'a Serving<'_>) -> Result<Self, MailboxError> {
         let core = &worker.shared.core;
         Ok(Self {
             clock: worker.shared.clock,
+            config: &worker.config,
             // It is the first to go when the gateway stops; the rest can still be looked at.
             verifier: core.verifier.send(ViewVerifier).await.unwrap_or_default(),
             breakers: core.breakers.send(ViewBreakers).await?,
@@ -152,7 +194,6 @@ impl Views {
         let endpoint = &view.endpoint;
         let id = &endpoint.id;
         let counted = self.stats.endpoint(id).cloned().unwrap_or_default();
-        let LatencySummary { avg, p50, p95, p99 } = counted.latency();
         let failures_now = self.consecutive_failures(view);
         let progress = self.verifier.progress.get(id).filter(|progress| progress.epoch == view.epoch);
         let serves = matches!(view.standing, Standing::Primary | Standing::Secondary);
@@ -189,19 +230,42 @@ impl Views {
             failures: counted.failures,
             cancelled: counted.cancelled,
             success_rate: counted.success_rate().unwrap_or(100.0),
-            latency_ms: Latency { avg, p50, p95, p99 },
-            tokens: NoTokens::default(),
+            latency_ms: counted.latency().into(),
+            ttft_ms: counted.first_contents.summary().into(),
+            tokens: counted.usage,
+            cost: counted.cost.map(rounded),
             isolated_at: view.isolation.as_ref().map(|isolation| self.clock.rfc3339(isolation.at)),
             isolated_reason: view.isolation.as_ref().map(|isolation| isolation.reason),
-            rate_limits: counted.rate_limits.clone(),
+            windows: windows(&counted.rate_limits, self.since_1970())
+                .into_iter()
+                .map(|(name, own)| (name, own.into()))
+                .collect(),
+            rate_limits: counted.rate_limits,
             last_error: isolated_error.or(counted.last_error),
             verify_count: self.verifier.counts.get(id).copied().unwrap_or_default(),
             verification_tokens: self.verifier.spent.get(id).copied().unwrap_or_default(),
+            verification_cost: counted.verifications.cost.map(rounded),
             next_verification: progress.and_then(|progress| progress.next).map(|next| self.clock.rfc3339(next)),
             last_verification: last,
             proven: view.proven,
             cooldowns: self.cooldowns(view),
         }
+    }
+
+    /// The present time of day as the time since 1970.
+    pub(super) fn since_1970(&self) -> Duration {
+        self.clock.time_of_day(self.now).duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn series(&self) -> SeriesRow {
+        let mut series = SeriesRow { step: STEP.as_secs(), ..SeriesRow::default() };
+        for step in self.stats.series.until(self.now) {
+            series.requests.push(step.requests);
+            series.errors.push(step.errors);
+            series.latency_ms.push(step.latency);
+            series.retries.push(step.retries);
+        }
+        series
     }
 
     fn cooldowns(&self, view: &EndpointView) -> Vec<CooldownRow> {
@@ -233,20 +297,26 @@ impl Views {
             };
             queue.push(view.endpoint.id.clone());
         }
+        let ends = self.stats.ends;
+        let Used { usage, cost, .. } = self.stats.used();
         let endpoints: Vec<EndpointRow> = self.registry.endpoints.iter().map(|view| self.row(view)).collect();
         Body {
             version: env!("CARGO_PKG_VERSION"),
             start_time: self.clock.rfc3339(Clock::BEGAN),
             uptime: self.now.since(Clock::BEGAN).as_secs_f64(),
-            total_requests: self.stats.total(),
-            successful_requests: self.stats.successful,
-            failed_requests: self.stats.failed,
-            cancelled_requests: self.stats.cancelled,
-            rejected_requests: self.stats.rejected,
-            success_rate: self.stats.success_rate(),
+            total_requests: ends.total(),
+            successful_requests: ends.successful,
+            failed_requests: ends.failed,
+            cancelled_requests: ends.cancelled,
+            rejected_requests: ends.rejected,
+            success_rate: ends.success_rate(),
             avg_response_time: self.stats.average_elapsed().as_secs_f64(),
+            requests_per_second: self.stats.series.per_second(self.now),
             retries: self.stats.retries,
             parked: self.registry.parked,
+            sessions: self.registry.sessions,
+            tokens: usage,
+            cost: cost.map(rounded),
             last_used_endpoint_id: self.registry.last_served.clone(),
             total_endpoints: endpoints.len(),
             healthy_endpoints: queues.primary.len() + queues.secondary.len(),
@@ -262,8 +332,16 @@ impl Views {
             leaks: self.registry.leaks,
             queues,
             endpoints,
+            clients: clients(&self.stats, self.config),
+            teams: teams(&self.stats, self.config),
+            series: self.series(),
         }
     }
+}
+
+/// Dollars to a millionth, for people.
+pub(super) fn rounded(dollars: f64) -> f64 {
+    (dollars * 1e6).round() / 1e6
 }
 
 /// The whole state.

@@ -14,11 +14,11 @@ use config::{Map, Value};
 
 pub use health::{Affinity, Breaker, Overload, RateLimit, Verifier};
 pub use operation::{Admin, Log, LogFormat, Otel, Reload, State, Stats, Upstream, Webhook};
-pub use prices::Price;
 pub use server::{Host, Server};
 pub use traffic::{OnBreak, Retry, Stream, Timeouts};
 
 use super::reading::Reading;
+use crate::domain::prices::Price;
 use crate::domain::rules::Rules;
 
 /// All settings but the endpoints and clients.

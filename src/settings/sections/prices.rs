@@ -1,31 +1,10 @@
 //! `[prices.…]`: what tokens cost.
 
 use config::{Map, Value};
-use globset::{Glob, GlobMatcher};
+use globset::Glob;
 
+use crate::domain::prices::Price;
 use crate::settings::reading::Reading;
-
-/// `[prices.…]`: what a model's tokens cost, in dollars per million.
-#[derive(Clone, Debug)]
-pub struct Price {
-    /// Which models.
-    pub models: GlobMatcher,
-    /// Tokens sent.
-    pub input: f64,
-    /// Tokens received.
-    pub output: f64,
-    /// Tokens read from a provider's prompt cache.
-    pub cache_read: f64,
-    /// Tokens written to it.
-    pub cache_write: f64,
-}
-
-impl PartialEq for Price {
-    fn eq(&self, other: &Self) -> bool {
-        let numbers = |price: &Self| [price.input, price.output, price.cache_read, price.cache_write];
-        self.models.glob() == other.models.glob() && numbers(self) == numbers(other)
-    }
-}
 
 pub(super) fn read_prices(reading: &mut Reading<'_>, tree: &mut Map<String, Value>) -> Vec<Price> {
     let mut prices = Vec::new();
@@ -47,8 +26,8 @@ pub(super) fn read_prices(reading: &mut Reading<'_>, tree: &mut Map<String, Valu
                 models: glob.compile_matcher(),
                 input: input.unwrap_or_default(),
                 output: output.unwrap_or_default(),
-                cache_read: cache_read.unwrap_or_default(),
-                cache_write: cache_write.unwrap_or_default(),
+                cache_read: cache_read.or(input).unwrap_or_default(),
+                cache_write: cache_write.or(input).unwrap_or_default(),
             }),
             Err(_) => reading.fault(&path, "a name that is no glob", "a glob over models"),
         }

@@ -1,0 +1,116 @@
+//! What is counted for one endpoint.
+
+use std::collections::BTreeMap;
+
+use super::super::outcome::{ErrorNote, Outcome, Reason};
+use super::super::prices::{Cost, add_cost};
+use super::super::usage::Usage;
+use super::latencies::{Latencies, LatencySummary};
+use super::records::{AttemptRecord, VerificationRecord};
+
+/// How many headers that tell of rate limits are kept for an endpoint. Providers have about thirty.
+const MOST_ALLOWANCES: usize = 64;
+
+/// The verifier's conversations with an endpoint.
+#[derive(Clone, Debug, Default)]
+pub struct VerificationStats {
+    /// Those that were passed.
+    pub passed: u64,
+    /// Those that were not.
+    pub failed: u64,
+    /// What all of them have cost, in tokens, those that were broken off included.
+    pub usage: Usage,
+    /// The same in dollars.
+    pub cost: Cost,
+}
+
+/// What is counted for one endpoint.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointStats {
+    /// Attempts that are over.
+    pub requests: u64,
+    /// Whole answers.
+    pub successes: u64,
+    /// Counted failures.
+    pub failures: u64,
+    /// Attempts whose client went away.
+    pub cancelled: u64,
+    /// What was seen of the latest failure.
+    pub last_error: Option<ErrorNote>,
+    /// The latest values of the headers that tell of rate limits, by name.
+    pub rate_limits: BTreeMap<String, String>,
+    /// What its answers have cost, in tokens.
+    pub usage: Usage,
+    /// The same in dollars.
+    pub cost: Cost,
+    /// The verifier's conversations.
+    pub verifications: VerificationStats,
+    /// How often it was isolated, by reason.
+    pub isolations: BTreeMap<Reason, u64>,
+    /// How often it has recovered.
+    pub recoveries: u64,
+    /// The times of whole answers.
+    pub durations: Latencies,
+    /// The times to streams' first content.
+    pub first_contents: Latencies,
+    attempts: BTreeMap<(&'static str, Option<u16>), u64>,
+}
+
+impl EndpointStats {
+    /// The share of whole answers among those that count, in percent; `None` before the first.
+    pub fn success_rate(&self) -> Option<f64> {
+        super::percent(self.successes, self.successes + self.failures)
+    }
+
+    /// The latencies of whole answers.
+    pub fn latency(&self) -> LatencySummary {
+        self.durations.summary()
+    }
+
+    /// Attempts by what came back, in a word, and by its status; none where there was none.
+    pub fn attempts(&self) -> impl Iterator<Item = (&'static str, Option<u16>, u64)> {
+        self.attempts.iter().map(|((word, status), count)| (*word, *status, *count))
+    }
+
+    /// Keeps the latest value of each name, and no more names than [`MOST_ALLOWANCES`].
+    pub(super) fn allow(&mut self, seen: Vec<(String, String)>) {
+        for (name, value) in seen {
+            if self.rate_limits.len() < MOST_ALLOWANCES || self.rate_limits.contains_key(&name) {
+                self.rate_limits.insert(name, value);
+            }
+        }
+    }
+
+    pub(super) fn take_in(&mut self, attempt: AttemptRecord, cost: Cost) {
+        self.requests += 1;
+        *self.attempts.entry((attempt.class.word(), attempt.status)).or_default() += 1;
+        match attempt.outcome {
+            Outcome::Success => {
+                self.successes += 1;
+                self.durations.note(attempt.elapsed);
+            }
+            Outcome::Failure(_) | Outcome::Fatal(_) => {
+                self.failures += 1;
+                self.last_error = attempt.error;
+            }
+            Outcome::Cancelled => self.cancelled += 1,
+            Outcome::Neutral => {}
+        }
+        if let Some(time) = attempt.first_content {
+            self.first_contents.note(time);
+        }
+        self.usage += attempt.usage.unwrap_or_default();
+        add_cost(&mut self.cost, cost);
+    }
+
+    pub(super) fn verified(&mut self, record: &VerificationRecord, cost: Cost) {
+        let counts = &mut self.verifications;
+        match record.passed {
+            Some(true) => counts.passed += 1,
+            Some(false) => counts.failed += 1,
+            None => {}
+        }
+        counts.usage += record.usage;
+        add_cost(&mut counts.cost, cost);
+    }
+}

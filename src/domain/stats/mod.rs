@@ -1,0 +1,228 @@
+//! Counts and latencies, of the whole gateway, of each endpoint and of each client. They inform; nothing is decided by them.
+
+mod endpoint;
+mod latencies;
+mod ledger;
+mod records;
+mod series;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::events::{Event, EventKind};
+use super::ids::{ClientId, EndpointId, ProfileId};
+use super::prices::Catalog;
+use super::time::Moment;
+
+pub use endpoint::{EndpointStats, VerificationStats};
+pub use latencies::{Latencies, LatencySummary};
+pub use ledger::{Ledger, OTHER, Row, Used};
+pub use records::{AllowancesRecord, AttemptRecord, ReloadRecord, RequestEnd, RequestRecord, VerificationRecord};
+pub use series::{STEP, STEPS, Series, Step};
+
+/// How requests ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// With a 2xx answer, passed on whole.
+    pub successful: u64,
+    /// Answered or broken off otherwise.
+    pub failed: u64,
+    /// By their client's leaving.
+    pub cancelled: u64,
+    /// By the client's fault.
+    pub rejected: u64,
+}
+
+impl Ends {
+    fn note(&mut self, end: RequestEnd) {
+        match end {
+            RequestEnd::Successful => self.successful += 1,
+            RequestEnd::Rejected => self.rejected += 1,
+            RequestEnd::Failed => self.failed += 1,
+            RequestEnd::Cancelled => self.cancelled += 1,
+        }
+    }
+
+    /// All of them.
+    pub const fn total(&self) -> u64 {
+        self.successful + self.failed + self.cancelled + self.rejected
+    }
+
+    /// The counts, each with the contract's word for it.
+    pub const fn words(&self) -> [(&'static str, u64); 4] {
+        [
+            ("successful", self.successful),
+            ("failed", self.failed),
+            ("cancelled", self.cancelled),
+            ("rejected", self.rejected),
+        ]
+    }
+
+    /// The share of successful requests among those that neither the client's fault nor its leaving ended, in percent;
+    /// 100 before the first.
+    pub fn success_rate(&self) -> f64 {
+        percent(self.successful, self.successful + self.failed).unwrap_or(100.0)
+    }
+}
+
+impl std::ops::AddAssign for Ends {
+    fn add_assign(&mut self, more: Self) {
+        self.successful += more.successful;
+        self.failed += more.failed;
+        self.cancelled += more.cancelled;
+        self.rejected += more.rejected;
+    }
+}
+
+/// How the latest reading of the settings went. The first one counts: without it nothing runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reloads {
+    /// Whether the latest one was sound.
+    pub ok: bool,
+    /// When the latest sound one was.
+    pub last_success: Moment,
+}
+
+/// What is counted since the start. A copy is cheap: it shares with the original what does not change.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// How requests ended.
+    pub ends: Ends,
+    /// Attempts beyond the first of a request.
+    pub retries: u64,
+    /// Who has used what.
+    pub ledger: Ledger,
+    /// The last ten minutes.
+    pub series: Series,
+    /// The readings of the settings.
+    pub reloads: Reloads,
+    total_elapsed: Duration,
+    endpoints: BTreeMap<EndpointId, Arc<EndpointStats>>,
+    by_caller: BTreeMap<(Option<ProfileId>, Option<ClientId>), Ends>,
+    catalog: Arc<Catalog>,
+}
+
+impl Stats {
+    /// Nothing is counted yet. `began`: when the process did, with settings that it had read.
+    pub fn new(began: Moment) -> Self {
+        Self {
+            ends: Ends::default(),
+            retries: 0,
+            ledger: Ledger::default(),
+            series: Series::new(began),
+            reloads: Reloads { ok: true, last_success: began },
+            total_elapsed: Duration::ZERO,
+            endpoints: BTreeMap::new(),
+            by_caller: BTreeMap::new(),
+            catalog: Arc::default(),
+        }
+    }
+
+    /// Goes by these prices and lists from now on. What was counted keeps its cost.
+    pub fn set_catalog(&mut self, catalog: Catalog) {
+        self.catalog = Arc::new(catalog);
+    }
+
+    /// Counts a request.
+    pub fn request(&mut self, record: RequestRecord) {
+        let RequestRecord { end, at, elapsed, attempts, client, profile } = record;
+        let retries = u64::from(attempts.saturating_sub(1));
+        self.ends.note(end);
+        self.by_caller.entry((profile, client)).or_default().note(end);
+        self.retries += retries;
+        self.total_elapsed = self.total_elapsed.saturating_add(elapsed);
+        self.series.note(at, end, elapsed, retries);
+    }
+
+    /// Counts an attempt.
+    pub fn attempt(&mut self, record: AttemptRecord) {
+        let AttemptRecord { endpoint, client, model, usage, .. } = &record;
+        let mut cost = None;
+        if let Some(usage) = *usage {
+            cost = self.catalog.cost(endpoint, model.as_deref(), &usage);
+            let is_listed = model.as_deref().is_some_and(|model| self.catalog.lists(model));
+            let used = Used { requests: 1, usage, cost };
+            self.ledger.add(client.as_ref(), &endpoint.id, model.as_ref(), used, is_listed);
+        }
+        let id = endpoint.id.clone();
+        self.of(id).take_in(record, cost);
+    }
+
+    /// Counts a conversation of the verifier.
+    pub fn verification(&mut self, record: &VerificationRecord) {
+        let cost = self.catalog.cost(&record.endpoint, record.model.as_deref(), &record.usage);
+        self.of(record.endpoint.id.clone()).verified(record, cost);
+    }
+
+    /// Counts a queue move.
+    pub fn event(&mut self, event: &Event) {
+        let Some(id) = &event.endpoint else { return };
+        match (event.kind, event.reason) {
+            (EventKind::Isolated, Some(reason)) => *self.of(id.clone()).isolations.entry(reason).or_default() += 1,
+            (EventKind::Recovered, _) => self.of(id.clone()).recoveries += 1,
+            _ => {}
+        }
+    }
+
+    /// Takes in what an answer told of rate limits.
+    pub fn allowances(&mut self, record: AllowancesRecord) {
+        self.of(record.endpoint).allow(record.seen);
+    }
+
+    /// Takes in how a reading of the settings went.
+    pub fn reload(&mut self, ReloadRecord { ok, at }: ReloadRecord) {
+        self.reloads.ok = ok;
+        if ok {
+            self.reloads.last_success = at;
+        }
+    }
+
+    fn of(&mut self, endpoint: EndpointId) -> &mut EndpointStats {
+        Arc::make_mut(self.endpoints.entry(endpoint).or_default())
+    }
+
+    /// The mean time from a request's arrival to its end.
+    pub fn average_elapsed(&self) -> Duration {
+        let total = self.ends.total();
+        match u32::try_from(total) {
+            Ok(0) => Duration::ZERO,
+            Ok(total) => self.total_elapsed / total,
+            Err(_) => Duration::from_secs_f64(self.total_elapsed.as_secs_f64() / to_float(total)),
+        }
+    }
+
+    /// What is counted for an endpoint, if anything.
+    pub fn endpoint(&self, id: &EndpointId) -> Option<&EndpointStats> {
+        self.endpoints.get(id).map(|stats| &**stats)
+    }
+
+    /// What is counted for each endpoint, those that are gone from the settings included.
+    pub fn endpoints(&self) -> impl Iterator<Item = (&EndpointId, &EndpointStats)> {
+        self.endpoints.iter().map(|(id, stats)| (id, &**stats))
+    }
+
+    /// How requests ended, by profile and client.
+    pub fn by_caller(&self) -> impl Iterator<Item = (Option<&ProfileId>, Option<&ClientId>, &Ends)> {
+        self.by_caller.iter().map(|((profile, client), ends)| (profile.as_ref(), client.as_ref(), ends))
+    }
+
+    /// What all have used.
+    pub fn used(&self) -> Used {
+        let mut sum = Used::default();
+        self.ledger.labelled().for_each(|row| sum += row.used);
+        sum
+    }
+}
+
+fn percent(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| 100.0 * to_float(part) / to_float(whole))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are shown as rates, where a part in 2^52 does not matter")]
+const fn to_float(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! What is told of requests and attempts that are over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::endpoint::SharedEndpoint;
+use super::super::ids::{ClientId, EndpointId, ProfileId};
+use super::super::outcome::{ErrorNote, Outcome};
+use super::super::outcome_table::Class;
+use super::super::time::Moment;
+use super::super::usage::Usage;
+
+/// How a client's request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RequestEnd {
+    /// A 2xx answer, passed on whole.
+    Successful,
+    /// A 4xx, the client's fault, passed on or the gateway's own.
+    Rejected,
+    /// Anything else that was answered or broken off.
+    Failed,
+    /// The client went away.
+    Cancelled,
+}
+
+/// One client's request, when it is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestRecord {
+    /// How it ended.
+    pub end: RequestEnd,
+    /// When it ended.
+    pub at: Moment,
+    /// From its arrival to its end.
+    pub elapsed: Duration,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// Whose it was; none where everybody is served, or no valid key was shown.
+    pub client: Option<ClientId>,
+    /// Whose endpoints were to serve it; none where no valid key was shown.
+    pub profile: Option<ProfileId>,
+}
+
+/// One attempt, when it is over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttemptRecord {
+    /// Whom it was sent to.
+    pub endpoint: SharedEndpoint,
+    /// Whose request it was made for.
+    pub client: Option<ClientId>,
+    /// The model that the client named.
+    pub model: Option<Arc<str>>,
+    /// What came back.
+    pub class: Class,
+    /// The status of what came back, if there was one.
+    pub status: Option<u16>,
+    /// What its end means.
+    pub outcome: Outcome,
+    /// From the lease to the end.
+    pub elapsed: Duration,
+    /// From the lease to the first content of a stream.
+    pub first_content: Option<Duration>,
+    /// What an answer of a model has cost; none where there was no such answer.
+    pub usage: Option<Usage>,
+    /// What was seen of a failure.
+    pub error: Option<ErrorNote>,
+}
+
+/// What an answer's head told of an endpoint's rate limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowancesRecord {
+    /// Whose they are.
+    pub endpoint: EndpointId,
+    /// Names and values, as the headers have them.
+    pub seen: Vec<(String, String)>,
+}
+
+/// One conversation of the verifier, when it is over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VerificationRecord {
+    /// With whom.
+    pub endpoint: SharedEndpoint,
+    /// The model that was asked, by the name that was sent.
+    pub model: Option<String>,
+    /// Whether it was passed; none where it was broken off.
+    pub passed: Option<bool>,
+    /// What it has cost.
+    pub usage: Usage,
+}
+
+/// That the settings were read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReloadRecord {
+    /// Whether they were sound, and are in force.
+    pub ok: bool,
+    /// When.
+    pub at: Moment,
+}
