@@ -46,6 +46,19 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 9] = [
+        Self::UpstreamStatus,
+        Self::Connect,
+        Self::Timeout,
+        Self::Body,
+        Self::Stream,
+        Self::Credential,
+        Self::Account,
+        Self::Overloaded,
+        Self::Admin,
+    ];
+
     /// The contract's word for it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -198,18 +211,7 @@ mod tests {
 
     #[test]
     fn a_reason_serialises_as_the_word_it_displays() {
-        let reasons = [
-            Reason::UpstreamStatus,
-            Reason::Connect,
-            Reason::Timeout,
-            Reason::Body,
-            Reason::Stream,
-            Reason::Credential,
-            Reason::Account,
-            Reason::Overloaded,
-            Reason::Admin,
-        ];
-        for reason in reasons {
+        for reason in Reason::ALL {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
         }
     }

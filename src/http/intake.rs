@@ -30,6 +30,11 @@ pub(super) struct Held {
 
 impl BodyBudget {
     /// A share of nothing yet; it may grow until all shares together are `limit`.
+    /// How much is held, in bytes.
+    pub(super) fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
     fn hold_nothing(&self, limit: u64) -> Held {
         Held { budget: self.clone(), bytes: 0, limit }
     }
@@ -132,6 +137,6 @@ mod tests {
         drop(second);
         assert_eq!(first.grow(4), Ok(()));
         drop(first);
-        assert_eq!(budget.held.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.held(), 0);
     }
 }

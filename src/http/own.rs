@@ -6,9 +6,11 @@ mod events;
 mod health;
 mod log_level;
 mod login;
+mod metrics;
 mod page;
 mod reload;
 mod stats;
+mod usage;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -44,6 +46,8 @@ enum Route {
     Live,
     Ready,
     Stats,
+    Metrics,
+    Usage,
     Events,
     LogLevel,
     Reload,
@@ -60,6 +64,8 @@ impl Route {
             "/health/live" => return Some(Self::Live),
             "/health/ready" => return Some(Self::Ready),
             "/stats" => return Some(Self::Stats),
+            "/metrics" => return Some(Self::Metrics),
+            "/usage" => return Some(Self::Usage),
             "/events" => return Some(Self::Events),
             "/log-level" => return Some(Self::LogLevel),
             "/reload" => return Some(Self::Reload),
@@ -78,7 +84,9 @@ impl Route {
 
     const fn method(&self) -> (&'static str, Method) {
         match self {
-            Self::Page | Self::Live | Self::Ready | Self::Stats | Self::Events => ("GET, HEAD", Method::GET),
+            Self::Page | Self::Live | Self::Ready | Self::Stats | Self::Metrics | Self::Usage | Self::Events => {
+                ("GET, HEAD", Method::GET)
+            }
             Self::LogLevel => ("PUT", Method::PUT),
             Self::Login | Self::Logout | Self::Reload | Self::Endpoint(..) => ("POST", Method::POST),
         }
@@ -87,7 +95,7 @@ impl Route {
     const fn need(&self) -> Need {
         match self {
             Self::Page | Self::Login | Self::Logout | Self::Live | Self::Ready => Need::Nothing,
-            Self::Stats | Self::Events => Need::Read,
+            Self::Stats | Self::Metrics | Self::Usage | Self::Events => Need::Read,
             Self::LogLevel | Self::Reload | Self::Endpoint(..) => Need::Change,
         }
     }
@@ -120,6 +128,8 @@ pub(super) async fn serve(
         Route::Live => health::live(),
         Route::Ready => health::ready(worker).await,
         Route::Stats => stats::stats(worker).await,
+        Route::Metrics => metrics::metrics(worker).await,
+        Route::Usage => usage::usage(worker, request).await,
         Route::Events => events::events(worker, request).await,
         Route::LogLevel => match small_body(worker, request, payload).await {
             Ok(filter) => log_level::set(request, &filter),
@@ -174,6 +184,8 @@ mod tests {
             ("/", Some(Route::Page)),
             ("/health/live", Some(Route::Live)),
             ("/stats", Some(Route::Stats)),
+            ("/metrics", Some(Route::Metrics)),
+            ("/usage", Some(Route::Usage)),
             ("/endpoints/main/verify", Some(Route::Endpoint(id.clone(), Act::Verify))),
             ("/endpoints/main/enable", Some(Route::Endpoint(id, Act::Enable))),
             ("/endpoints/main", None),

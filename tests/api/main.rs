@@ -33,6 +33,8 @@ mod limits;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod models;
 #[cfg(test)]
 mod opinions;
@@ -68,6 +70,8 @@ mod state;
 mod streams;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod usage;
 #[cfg(test)]
 mod webhook;
 #[cfg(test)]
