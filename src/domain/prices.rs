@@ -1,5 +1,7 @@
 //! What tokens cost: an estimate, by the operator's list of prices.
 
+use std::collections::HashMap;
+
 use globset::GlobMatcher;
 
 use super::endpoint::{Endpoint, ModelFilter};
@@ -59,19 +61,29 @@ pub fn add_cost(sum: &mut Cost, more: Cost) {
 /// What the settings say of models for those who count: their prices, and which of them an endpoint lists.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Catalog {
-    /// Exact names first, then the longest pattern first.
-    prices: Vec<Price>,
+    /// Of exact names.
+    exact: HashMap<String, Price>,
+    /// Of patterns, the longest first.
+    globs: Vec<Price>,
+    /// Each list of an endpoint once.
     listed: Vec<ModelFilter>,
 }
 
 impl Catalog {
     /// The catalog of one reading of the settings.
     #[must_use]
-    pub fn new(mut prices: Vec<Price>, topology: &Topology) -> Self {
+    pub fn new(prices: Vec<Price>, topology: &Topology) -> Self {
         let is_glob = |price: &Price| price.pattern().contains(['*', '?', '[', '{', '\\']);
-        prices.sort_by_key(|price| (is_glob(price), std::cmp::Reverse(price.pattern().len())));
-        let lists = topology.iter().map(|endpoint| &endpoint.models);
-        Self { prices, listed: lists.filter(|models| !models.patterns().is_empty()).cloned().collect() }
+        let (mut globs, exact): (Vec<Price>, Vec<Price>) = prices.into_iter().partition(is_glob);
+        globs.sort_by_key(|price| std::cmp::Reverse(price.pattern().len()));
+        let exact = exact.into_iter().map(|price| (price.pattern().to_owned(), price)).collect();
+        let mut listed: Vec<ModelFilter> = Vec::new();
+        for models in topology.iter().map(|endpoint| &endpoint.models) {
+            if !models.patterns().is_empty() && !listed.contains(models) {
+                listed.push(models.clone());
+            }
+        }
+        Self { exact, globs, listed }
     }
 
     /// What an endpoint's answer has cost, in dollars: by the price of the model that was sent upstream, else of the one that
@@ -91,7 +103,7 @@ impl Catalog {
     }
 
     fn price_of(&self, model: &str) -> Option<&Price> {
-        self.prices.iter().find(|price| price.models.is_match(model))
+        self.exact.get(model).or_else(|| self.globs.iter().find(|price| price.models.is_match(model)))
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) enum Need {
     Nothing,
     /// It shows stats, metrics or events, which `admin.public_stats` opens to everybody.
     Read,
+    /// It shows more than that, such as the log: never to everybody.
+    ReadPrivate,
     /// It changes the state.
     Change,
 }
@@ -90,7 +92,7 @@ pub(super) async fn may(worker: &Serving<'_>, request: &HttpRequest, need: Need)
     match need {
         Need::Nothing => Ok(()),
         Need::Read if worker.config.settings.admin.public_stats => Ok(()),
-        Need::Read => recognise(worker, request).await.map(|_| ()),
+        Need::Read | Need::ReadPrivate => recognise(worker, request).await.map(|_| ()),
         Need::Change => match recognise(worker, request).await? {
             Known::Admin => Ok(()),
             // A browser adds the cookie by itself, so that it must also say whose page wanted the change.

@@ -9,6 +9,7 @@ mod login;
 mod metrics;
 mod page;
 mod reload;
+mod rows;
 mod stats;
 mod usage;
 
@@ -95,7 +96,8 @@ impl Route {
     const fn need(&self) -> Need {
         match self {
             Self::Page | Self::Login | Self::Logout | Self::Live | Self::Ready => Need::Nothing,
-            Self::Stats | Self::Metrics | Self::Usage | Self::Events => Need::Read,
+            Self::Stats | Self::Metrics | Self::Events => Need::Read,
+            Self::Usage => Need::ReadPrivate,
             Self::LogLevel | Self::Reload | Self::Endpoint(..) => Need::Change,
         }
     }

@@ -8,6 +8,8 @@ use crate::support::upstream::Upstream;
 
 const STATS: (&str, &str) = ("GET", "/__qcc__/stats");
 const EVENTS: (&str, &str) = ("GET", "/__qcc__/events");
+const METRICS: (&str, &str) = ("GET", "/__qcc__/metrics");
+const USAGE: (&str, &str) = ("GET", "/__qcc__/usage");
 const DISABLE: (&str, &str) = ("POST", "/__qcc__/endpoints/a/disable");
 const ENABLE: (&str, &str) = ("POST", "/__qcc__/endpoints/a/enable");
 const READY: (&str, &str) = ("GET", "/__qcc__/health/ready");
@@ -27,7 +29,7 @@ async fn with_tokens(lines: &str) -> TestApp {
 #[actix_web::test]
 async fn with_a_token_set_it_is_needed_even_at_this_machine() {
     let app = with_tokens("token = \"admin-token\"").await;
-    for route in [STATS, EVENTS, DISABLE] {
+    for route in [STATS, EVENTS, METRICS, USAGE, DISABLE] {
         for headers in [
             vec![],
             vec![("authorization", "Bearer wrong")],
@@ -65,7 +67,7 @@ async fn a_token_is_known_by_its_digest_too() {
 async fn the_read_token_reads_every_route_and_changes_nothing() {
     let app = with_tokens("token = \"admin-token\"\nread_token = \"read-token\"").await;
     let reader = [("authorization", "Bearer read-token")];
-    for route in [STATS, EVENTS, READY] {
+    for route in [STATS, EVENTS, METRICS, USAGE, READY] {
         assert_eq!(asked(&app, route, &reader).await.status, 200, "{route:?}");
     }
     let verify = ("POST", "/__qcc__/endpoints/a/verify");
@@ -95,11 +97,13 @@ async fn a_read_token_alone_leaves_changes_to_this_machine() {
 #[actix_web::test]
 async fn public_stats_may_be_read_without_any_token() {
     let app = with_tokens("token = \"admin-token\"\npublic_stats = true").await;
-    for route in [STATS, EVENTS] {
+    for route in [STATS, EVENTS, METRICS] {
         assert_eq!(asked(&app, route, &[]).await.status, 200, "{route:?}");
         assert_eq!(asked(&app, route, &[("x-forwarded-for", "1.2.3.4")]).await.status, 200, "{route:?}");
     }
-    assert_eq!(asked(&app, DISABLE, &[]).await.status, 401);
+    for route in [USAGE, DISABLE] {
+        assert_eq!(asked(&app, route, &[]).await.status, 401, "{route:?}");
+    }
     app.finish().await;
 }
 

@@ -64,7 +64,18 @@ async fn everything_asked(address: SocketAddr) -> Vec<String> {
     }
     let admin = ("authorization", "Bearer hunter2-admin");
     for header in [admin, ("authorization", "Bearer hunter2-reader"), ("authorization", "Bearer hunter2-wrong")] {
-        for path in ["/", "/stats", "/events", "/health/live", "/health/ready", "/login", "/nothing"] {
+        for path in [
+            "/",
+            "/stats",
+            "/metrics",
+            "/usage",
+            "/usage?format=csv",
+            "/events",
+            "/health/live",
+            "/health/ready",
+            "/login",
+            "/nothing",
+        ] {
             ask("GET", &format!("/__qcc__{path}"), &[header], "").await;
         }
         for act in ["isolate", "verify", "disable", "enable"] {

@@ -11,6 +11,11 @@ mod relay;
 
 /// The kinds of the events of a stream that comes in these pieces, and how far it has come.
 fn kinds_of(format: Format, pieces: &[&[u8]]) -> (Vec<Kind>, Progress) {
+    let (kinds, scanner) = scanned(format, pieces);
+    (kinds, scanner.progress())
+}
+
+fn scanned(format: Format, pieces: &[&[u8]]) -> (Vec<Kind>, Scanner) {
     let mut scanner = Scanner::new(Expected::one(format));
     let mut kinds = Vec::new();
     for piece in pieces {
@@ -20,7 +25,7 @@ fn kinds_of(format: Format, pieces: &[&[u8]]) -> (Vec<Kind>, Progress) {
             rest = &rest[length..];
         }
     }
-    (kinds, scanner.progress())
+    (kinds, scanner)
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -304,6 +309,7 @@ pub(super) fn any_stream() -> impl Strategy<Value = String> {
         Just("data: {\"choices\":[{\"delta\":{\"content\":\"ü\"},\"finish_reason\":null}]}".to_owned()),
         Just("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}".to_owned()),
         Just("event: message_delta\ndata: {\"delta\":\ndata: {\"stop_reason\":\"x\"}}".to_owned()),
+        (0_u64..9).prop_map(|count| format!("event: message_delta\ndata: {{\"usage\":\ndata: {{\"output_tokens\":{count}}}}}")),
         Just("event: error\ndata: {\"error\":{\"type\":\"api_error\",\"message\":\"é\"}}".to_owned()),
         Just("event: message_stop\ndata: {\"type\":\"message_stop\"}".to_owned()),
         Just("data: [DONE]".to_owned()),
@@ -339,6 +345,8 @@ proptest! {
         prop_assert_eq!(kinds_of(format, &cut(stream.as_bytes(), &cuts)), whole.clone());
         let single: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
         prop_assert_eq!(kinds_of(format, &single), whole);
+        let usage = |pieces: &[&[u8]]| scanned(format, pieces).1.usage();
+        prop_assert_eq!(usage(&single), usage(&[stream.as_bytes()]));
     }
 
     #[test]

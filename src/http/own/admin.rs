@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::super::state::Serving;
-use super::stats::{EndpointRow, endpoint_row};
+use super::rows::{EndpointRow, endpoint_row};
 use super::{Act, peer_of};
 use crate::actors::messages::{Isolate, SetEnabled, VerifyNow};
 use crate::domain::conversation::Tokens;

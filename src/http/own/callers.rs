@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::super::auth::Shown;
 use super::super::state::Config;
-use super::stats::rounded;
+use super::rows::rounded;
 use crate::domain::ids::ClientId;
 use crate::domain::prices::Cost;
 use crate::domain::stats::{Ends, Stats, Used};

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::auth::Shown;
 use super::super::state::{Config, Serving};
-use super::stats::rounded;
+use super::rows::rounded;
 use crate::actors::messages::ViewStats;
 use crate::domain::ids::ClientId;
 use crate::domain::stats::{Row, Stats, Used};

@@ -1,0 +1,240 @@
+//! An endpoint's row, as the stats and an admin's acts show it. Standing is the truth; everything else about an endpoint's
+//! health is derived from it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
+
+use actix::MailboxError;
+use serde::Serialize;
+
+use super::super::state::{Config, Serving};
+use crate::actors::messages::{ViewBreakers, ViewRegistry, ViewStats, ViewVerifier};
+use crate::actors::verifier::VerifierView;
+use crate::clock::Clock;
+use crate::domain::breaker::{BreakerBank, BreakerCore};
+use crate::domain::conversation::Tokens;
+use crate::domain::endpoint::{Home, Protocol};
+use crate::domain::health::{BreakerState, Status};
+use crate::domain::ids::{EndpointId, Epoch, ProfileId};
+use crate::domain::outcome::{ErrorNote, Reason};
+use crate::domain::prices::Cost;
+use crate::domain::queues::Standing;
+use crate::domain::registry::{CooldownView, EndpointView, RegistryView};
+use crate::domain::stats::{EndpointStats, LatencySummary, Stats};
+use crate::domain::time::Moment;
+use crate::domain::usage::Usage;
+use crate::domain::windows::{Window, windows};
+
+/// One endpoint as it is shown.
+#[derive(Debug, Serialize)]
+pub(super) struct EndpointRow {
+    id: EndpointId,
+    profiles: Vec<ProfileId>,
+    base_url: String,
+    protocol: Protocol,
+    standing: Standing,
+    home: Home,
+    epoch: Epoch,
+    enabled: bool,
+    weight: u16,
+    effective_weight: f64,
+    in_use: bool,
+    in_flight: u32,
+    status: Status,
+    breaker: BreakerState,
+    consecutive_failures: u32,
+    requests: u64,
+    successes: u64,
+    failures: u64,
+    cancelled: u64,
+    success_rate: f64,
+    latency_ms: Latency,
+    ttft_ms: Latency,
+    tokens: Usage,
+    cost: Cost,
+    isolated_at: Option<String>,
+    isolated_reason: Option<Reason>,
+    last_error: Option<ErrorNote>,
+    verify_count: u32,
+    verification_tokens: Tokens,
+    verification_cost: Cost,
+    next_verification: Option<String>,
+    last_verification: Option<LastVerificationRow>,
+    proven: bool,
+    cooldowns: Vec<CooldownRow>,
+    rate_limits: BTreeMap<String, String>,
+    windows: BTreeMap<&'static str, WindowRow>,
+}
+
+/// What is left of a window, as it is shown.
+#[derive(Debug, Serialize)]
+struct WindowRow {
+    left: f64,
+    resets_at: Option<String>,
+}
+
+impl From<Window> for WindowRow {
+    fn from(Window { left, resets }: Window) -> Self {
+        let resets_at = resets.and_then(|resets| UNIX_EPOCH.checked_add(resets));
+        Self { left, resets_at: resets_at.map(|resets| humantime::format_rfc3339_seconds(resets).to_string()) }
+    }
+}
+
+/// One cooldown as it is shown.
+#[derive(Debug, Serialize)]
+struct CooldownRow {
+    model: Option<String>,
+    until: String,
+    reason: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct LastVerificationRow {
+    at: String,
+    ok: bool,
+    ms: u64,
+    score: u8,
+    error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Latency {
+    avg: f64,
+    p50: f64,
+    p95: f64,
+    p99: f64,
+}
+
+impl From<LatencySummary> for Latency {
+    fn from(LatencySummary { avg, p50, p95, p99 }: LatencySummary) -> Self {
+        Self { avg, p50, p95, p99 }
+    }
+}
+
+/// All actors' states, looked at one after the other. The registry's is the latest, so a row never shows a verdict that its
+/// standing does not yet follow.
+pub(super) struct Views<'a> {
+    pub(super) clock: Clock,
+    pub(super) now: Moment,
+    pub(super) config: &'a Config,
+    pub(super) verifier: VerifierView,
+    breakers: BreakerBank,
+    pub(super) stats: Stats,
+    pub(super) registry: RegistryView,
+    /// Of an endpoint of which nothing is counted yet.
+    nothing: EndpointStats,
+}
+
+impl<'a> Views<'a> {
+    pub(super) async fn take(worker: &'a Serving<'_>) -> Result<Self, MailboxError> {
+        let core = &worker.shared.core;
+        Ok(Self {
+            clock: worker.shared.clock,
+            config: &worker.config,
+            nothing: EndpointStats::default(),
+            // It is the first to go when the gateway stops; the rest can still be looked at.
+            verifier: core.verifier.send(ViewVerifier).await.unwrap_or_default(),
+            breakers: core.breakers.send(ViewBreakers).await?,
+            stats: core.stats.send(ViewStats).await?,
+            registry: core.registry.send(ViewRegistry).await?,
+            now: worker.shared.clock.now(),
+        })
+    }
+
+    pub(super) fn row(&self, view: &EndpointView) -> EndpointRow {
+        let endpoint = &view.endpoint;
+        let id = &endpoint.id;
+        let counted = self.stats.endpoint(id).unwrap_or(&self.nothing);
+        let failures_now = self.consecutive_failures(view);
+        let progress = self.verifier.progress.get(id).filter(|progress| progress.epoch == view.epoch);
+        let serves = matches!(view.standing, Standing::Primary | Standing::Secondary);
+        let served_latest = serves && self.registry.last_served.as_ref() == Some(id);
+        let isolated_error = view.isolation.as_ref().and_then(|isolation| isolation.error.clone());
+        let last = self.verifier.last.get(id).map(|last| LastVerificationRow {
+            at: self.clock.rfc3339(last.at),
+            ok: last.result.ok,
+            ms: u64::try_from(last.result.elapsed.as_millis()).unwrap_or(u64::MAX),
+            score: last.result.score,
+            error: last.result.error.clone(),
+        });
+        EndpointRow {
+            id: id.clone(),
+            profiles: endpoint.profiles.clone(),
+            base_url: endpoint.base_url.to_string(),
+            protocol: endpoint.protocol,
+            standing: view.standing,
+            home: endpoint.home,
+            epoch: view.epoch,
+            enabled: view.standing != Standing::Disabled,
+            weight: endpoint.weight,
+            effective_weight: view.effective_weight,
+            in_use: view.in_flight > 0 || served_latest,
+            in_flight: view.in_flight,
+            status: Status::of(view.standing, failures_now, view.ease()),
+            breaker: BreakerState::of(
+                view.isolation.is_some(),
+                progress.is_some_and(|progress| progress.next.is_none()),
+            ),
+            consecutive_failures: failures_now,
+            requests: counted.requests,
+            successes: counted.successes,
+            failures: counted.failures,
+            cancelled: counted.cancelled,
+            success_rate: counted.success_rate().unwrap_or(100.0),
+            latency_ms: counted.latency().into(),
+            ttft_ms: counted.first_contents.summary().into(),
+            tokens: counted.usage,
+            cost: counted.cost.map(rounded),
+            isolated_at: view.isolation.as_ref().map(|isolation| self.clock.rfc3339(isolation.at)),
+            isolated_reason: view.isolation.as_ref().map(|isolation| isolation.reason),
+            windows: windows(&counted.rate_limits, self.since_1970())
+                .into_iter()
+                .map(|(name, own)| (name, own.into()))
+                .collect(),
+            rate_limits: counted.rate_limits.clone(),
+            last_error: isolated_error.or_else(|| counted.last_error.clone()),
+            verify_count: self.verifier.counts.get(id).copied().unwrap_or_default(),
+            verification_tokens: self.verifier.spent.get(id).copied().unwrap_or_default(),
+            verification_cost: counted.verifications.cost.map(rounded),
+            next_verification: progress.and_then(|progress| progress.next).map(|next| self.clock.rfc3339(next)),
+            last_verification: last,
+            proven: view.proven,
+            cooldowns: self.cooldowns(view),
+        }
+    }
+
+    /// The present time of day as the time since 1970.
+    fn since_1970(&self) -> Duration {
+        self.clock.time_of_day(self.now).duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn cooldowns(&self, view: &EndpointView) -> Vec<CooldownRow> {
+        let row = |CooldownView { model, cooldown, .. }: &CooldownView| CooldownRow {
+            model: model.as_deref().map(str::to_owned),
+            until: self.clock.rfc3339(cooldown.until),
+            reason: cooldown.reason.as_str(),
+        };
+        view.cooldowns.iter().map(row).collect()
+    }
+
+    /// Of an isolated endpoint those that isolated it; else those that its breaker counts in its present epoch.
+    fn consecutive_failures(&self, view: &EndpointView) -> u32 {
+        if let Some(isolation) = &view.isolation {
+            return isolation.failures;
+        }
+        let own = self.breakers.get(&view.endpoint.id).filter(|breaker| breaker.epoch() == view.epoch);
+        own.map(BreakerCore::consecutive_failures).unwrap_or_default()
+    }
+}
+
+/// Dollars to a millionth, for people.
+pub(super) fn rounded(dollars: f64) -> f64 {
+    (dollars * 1e6).round() / 1e6
+}
+
+/// One endpoint's row.
+pub(super) async fn endpoint_row(worker: &Serving<'_>, id: &EndpointId) -> Result<Option<EndpointRow>, MailboxError> {
+    let views = Views::take(worker).await?;
+    let own = views.registry.endpoints.iter().find(|view| view.endpoint.id == *id);
+    Ok(own.map(|view| views.row(view)))
+}
