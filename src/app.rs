@@ -178,7 +178,7 @@ impl App {
     ///
     /// # Errors
     ///
-    /// Every [`Fault`](crate::settings::Fault) that they have; then nothing has changed.
+    /// Every [`Fault`] that they have; then nothing has changed.
     pub async fn reload(&self) -> Result<Reloaded, Faults> {
         let stopping = || {
             let (found, wanted) = ("a gateway that is stopping".to_owned(), "one that runs".to_owned());
