@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_rt::System;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::actors::lifeline::end_the_process;
@@ -36,6 +37,7 @@ pub fn serve(source: &Source) -> ExitCode {
     for note in &loaded.notes {
         log::warn!("{} {}", note.key, note.text);
     }
+    raise_open_files(loaded.settings.server.max_connections);
     System::new().block_on(async {
         // Before anything listens, so that no signal is missed.
         let listened = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
@@ -59,6 +61,24 @@ pub fn serve(source: &Source) -> ExitCode {
             }
         }
     })
+}
+
+/// Has the system allow as many open files as it does at all: each connection is one, a client's and an upstream's.
+fn raise_open_files(connections: usize) {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Where the system refuses this, what it allows already is told.
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).ok();
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if allowed > u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(2) {
+        log::debug!(
+            "open files: {allowed}, enough for server.max_connections={connections} with an upstream connection each"
+        );
+    } else {
+        log::info!(
+            "open files: {allowed}, fewer than server.max_connections={connections} with an upstream connection each may \
+             need; raise the hard limit (ulimit -Hn, LimitNOFILE=, --ulimit nofile=) or lower server.max_connections"
+        );
+    }
 }
 
 /// Ends without waiting for threads that may still be at work.

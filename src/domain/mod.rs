@@ -30,6 +30,7 @@ pub mod outbox;
 pub mod outcome;
 pub mod outcome_table;
 pub mod peek;
+pub mod pieces;
 pub mod prices;
 pub mod queues;
 pub mod refusal;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// What was seen of a request's body. Empty where the body is no JSON object.
@@ -33,11 +33,24 @@ pub struct Peek {
 /// The longest model name that is kept and shown, in bytes. What is longer is no name.
 const LONGEST_MODEL: usize = 200;
 
+/// The longest value that is read, in bytes as it is written. What is longer names neither a model nor a session.
+const LONGEST_READ: usize = 4 << 10;
+
+/// So many top-level `model` a request may have. Each has a place of its own and is written anew, so that a body of nothing
+/// else would cost a multiple of its length.
+const MOST_MODELS: usize = 64;
+
 impl Peek {
     /// The model, if it is a name that can be kept, shown and asked for again: not what a client may have put in its place.
     pub fn model_name(&self) -> Option<&str> {
         let is_name = |model: &&str| model.len() <= LONGEST_MODEL && !model.chars().any(char::is_control);
         self.model.as_deref().filter(is_name)
+    }
+
+    /// Whether the body has more top-level `model` than can be looked after: some of them were not noted, so that it can't be
+    /// sent to an endpoint that calls the model by another name.
+    pub fn has_too_many_models(&self) -> bool {
+        self.model_spans.len() > MOST_MODELS
     }
 
     /// Looks into a body.
@@ -80,13 +93,6 @@ enum Name {
     StreamOptions,
     Choices,
     Other,
-}
-
-/// What is read of `stream_options`.
-#[derive(serde::Deserialize)]
-struct StreamOptions<'a> {
-    #[serde(borrow)]
-    include_usage: Option<&'a RawValue>,
 }
 
 impl<'de> Deserialize<'de> for Name {
@@ -141,8 +147,10 @@ impl<'de> Visitor<'de> for TopLevel {
                 Name::Model => {
                     let value = map.next_value::<&'de RawValue>()?.get();
                     let from = value.as_ptr().addr().saturating_sub(self.start);
-                    peek.model_spans.push(from..from + value.len());
-                    peek.model = serde_json::from_str(value).ok();
+                    if !peek.has_too_many_models() {
+                        peek.model_spans.push(from..from + value.len());
+                    }
+                    peek.model = read(value);
                 }
                 Name::Stream => peek.stream = map.next_value::<&'de RawValue>()?.get() == "true",
                 Name::Metadata => user = user_of(map.next_value::<&'de RawValue>()?.get()),
@@ -150,9 +158,7 @@ impl<'de> Visitor<'de> for TopLevel {
                 Name::ConversationId => conversation = text(map.next_value::<&'de RawValue>()?.get()),
                 Name::StreamOptions => {
                     let value = map.next_value::<&'de RawValue>()?.get();
-                    let options: Option<StreamOptions<'_>> = serde_json::from_str(value).ok();
-                    let include_usage = options.and_then(|options| options.include_usage);
-                    peek.include_usage = include_usage.is_some_and(|value| value.get() == "true");
+                    peek.include_usage = member(value, "include_usage") == Some("true");
                 }
                 Name::Choices => {
                     let value = map.next_value::<&'de RawValue>()?.get();
@@ -168,19 +174,73 @@ impl<'de> Visitor<'de> for TopLevel {
     }
 }
 
+/// A text that is not too long.
+fn read(value: &str) -> Option<String> {
+    (value.len() <= LONGEST_READ).then(|| serde_json::from_str(value).ok()).flatten()
+}
+
 /// A text that is not empty.
 fn text(value: &str) -> Option<String> {
-    serde_json::from_str(value).ok().filter(|text: &String| !text.is_empty())
+    read(value).filter(|text| !text.is_empty())
 }
 
 fn user_of(metadata: &str) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Metadata<'a> {
-        #[serde(borrow)]
-        user_id: Option<&'a RawValue>,
+    text(member(metadata, "user_id")?)
+}
+
+/// The value of this name in an object, as it is written; of several the last.
+fn member<'a>(object: &'a str, name: &'static str) -> Option<&'a str> {
+    serde_json::Deserializer::from_str(object).deserialize_map(LastOf(name)).ok()?
+}
+
+/// Reads an object for its last member of this name.
+struct LastOf(&'static str);
+
+impl<'de> Visitor<'de> for LastOf {
+    type Value = Option<&'de str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
     }
-    let metadata: Metadata<'_> = serde_json::from_str(metadata).ok()?;
-    text(metadata.user_id?.get())
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut last = None;
+        while let Some(is_it) = map.next_key_seed(Is(self.0))? {
+            if is_it {
+                last = Some(map.next_value::<&'de RawValue>()?.get());
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(last)
+    }
+}
+
+/// Whether a member's name is this one.
+struct Is(&'static str);
+
+impl<'de> DeserializeSeed<'de> for Is {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_bytes(self)
+    }
+}
+
+impl Visitor<'_> for Is {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, name: &[u8]) -> Result<bool, E> {
+        Ok(name == self.0.as_bytes())
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<bool, E> {
+        self.visit_bytes(name.as_bytes())
+    }
 }
 
 #[cfg(test)]
@@ -222,6 +282,9 @@ mod tests {
             (r#"{"conversation_id":"c","prompt_cache_key":"k","metadata":{}}"#, Some("k")),
             (r#"{"conversation_id":"c","metadata":{"user_id":7},"prompt_cache_key":""}"#, Some("c")),
             (r#"{"metadata":"u","messages":[{"conversation_id":"c"}]}"#, None),
+            // Of several the last counts, here as everywhere.
+            (r#"{"metadata":{"user_id":"a","user_id":"b"},"prompt_cache_key":"k"}"#, Some("b")),
+            (r#"{"metadata":{"user_id":"a"},"metadata":{"user_id":"b"}}"#, Some("b")),
         ] {
             assert_eq!(Peek::into_body(body.as_bytes()).session.as_deref(), session, "{body}");
         }
@@ -236,6 +299,7 @@ mod tests {
             (r#"{"stream_options":null,"n":null}"#, false, None),
             (r#"{"stream_options":[1],"n":-1}"#, false, None),
             (r#"{"include_usage":true,"x":{"n":2}}"#, false, None),
+            (r#"{"stream_options":{"include_usage":false,"include_usage":true},"n":2,"n":4}"#, true, Some(4)),
         ] {
             let peek = Peek::into_body(body.as_bytes());
             assert_eq!((peek.include_usage, peek.choices), (include_usage, choices), "{body}");
@@ -265,6 +329,27 @@ mod tests {
             check(&format!(r#"{{"deep":{nested},"model":"m","stream":true}}"#), Some("m"), true, 1);
             check(&format!(r#"{{"model":{nested},"stream":true}}"#), None, true, 1);
         }
+    }
+
+    /// Found with a body of nothing but models: each took more room than it had in the body.
+    #[test]
+    fn of_more_models_than_anybody_needs_no_account_is_kept() {
+        for (count, too_many) in [(1, false), (MOST_MODELS, false), (MOST_MODELS + 1, true), (100_000, true)] {
+            let peek = Peek::into_body(format!("{{{}\"n\":1}}", "\"model\":\"m\",".repeat(count)).as_bytes());
+            assert_eq!(
+                (peek.has_too_many_models(), peek.model_spans.len() <= MOST_MODELS + 1),
+                (too_many, true),
+                "{count}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_names_neither_a_model_nor_a_session() {
+        let long = "x".repeat(LONGEST_READ);
+        let body = json!({ "model": long, "metadata": { "user_id": long }, "conversation_id": "c" }).to_string();
+        let peek = Peek::into_body(body.as_bytes());
+        assert_eq!((peek.model.as_deref(), peek.session.as_deref(), peek.model_spans.len()), (None, Some("c"), 1));
     }
 
     #[test]

@@ -1,10 +1,8 @@
 //! One attempt: the request goes to one endpoint, and what comes back is judged.
 
-use std::collections::VecDeque;
-
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
@@ -19,6 +17,7 @@ use crate::domain::classify::{
 };
 use crate::domain::endpoint::Auth;
 use crate::domain::outcome_table::{Class, LastResort, Next, PathKind};
+use crate::domain::pieces::Pieces;
 use crate::domain::route::LlmPath;
 use crate::domain::rules::Rules;
 use crate::domain::sse::{Expected, Format, StreamError, as_events};
@@ -145,10 +144,10 @@ impl Task<'_> {
             (Some(path), Some(success)) if success.class == Class::Success => {
                 self.judge_stream(flow, &head, path, content, success, scope).await
             }
-            (_, Some(judgement)) => self.pass_or_fail(flow, VecDeque::new(), content, judgement),
+            (_, Some(judgement)) => self.pass_or_fail(flow, Pieces::default(), content, judgement),
             (None, None) if head.status < 500 => {
                 let judgement = classify_answer(self.path(), &head, None, self.words);
-                self.pass_or_fail(flow, VecDeque::new(), content, judgement)
+                self.pass_or_fail(flow, Pieces::default(), content, judgement)
             }
             (_, None) => self.judge_whole(flow, &head, content, scope).await,
         }
@@ -208,8 +207,7 @@ impl Task<'_> {
         mut content: Content,
         scope: &AttemptScope,
     ) -> AttemptEnd {
-        let mut pieces: VecDeque<Bytes> = VecDeque::new();
-        let mut length = 0;
+        let mut pieces = Pieces::default();
         loop {
             match timeout_at(flow.limit.at, content.next()).await {
                 Err(_) => return flow.limit.passed(),
@@ -218,16 +216,15 @@ impl Task<'_> {
                 Ok(Some(Err(error))) => return fault(Class::Body, &error.to_string()),
                 Ok(Some(Ok(piece))) => {
                     scope.waits_for_endpoint();
-                    length += piece.len();
-                    pieces.push_back(piece);
+                    pieces.push(piece);
                 }
             }
-            if length > HELD_WHOLE {
+            if pieces.length() > HELD_WHOLE {
                 let judgement = classify_answer(self.path(), head, None, self.words);
                 return self.pass_or_fail(flow, pieces, content, judgement);
             }
         }
-        let whole = joined(pieces);
+        let whole = pieces.into_one();
         let can_be_read = self.llm.is_none() || flow.legibility == Legibility::Readable;
         let judgement = classify_answer(self.path(), head, can_be_read.then_some(&*whole), self.words);
         if self.is_answer(&judgement, flow.legibility) {
@@ -283,7 +280,7 @@ impl Task<'_> {
     }
 
     /// Passes an answer on as it comes, if that is what its head calls for.
-    fn pass_or_fail(&self, flow: Flow, held: VecDeque<Bytes>, content: Content, judgement: Judgement) -> AttemptEnd {
+    fn pass_or_fail(&self, flow: Flow, held: Pieces, content: Content, judgement: Judgement) -> AttemptEnd {
         match judgement.rule(self.path()).next {
             Next::Elsewhere(_) => AttemptEnd::Failed(judgement, None),
             Next::Answer | Next::Stop => {
@@ -292,7 +289,7 @@ impl Task<'_> {
                 let kind = if flow.is_stream { BodyKind::EventStream { idle } } else { BodyKind::Plain };
                 let end = self.is_answer(&judgement, flow.legibility).then(|| {
                     let mut end = AnswerEnd::default();
-                    for piece in &held {
+                    for piece in held.iter() {
                         end.push(piece);
                     }
                     end
@@ -341,16 +338,4 @@ impl Limit {
 
 fn fault(class: Class, error: &str) -> AttemptEnd {
     AttemptEnd::Failed(Judgement::of_fault(class, error), None)
-}
-
-/// One piece is handed on as it is; more are joined.
-fn joined(mut pieces: VecDeque<Bytes>) -> Bytes {
-    if pieces.len() <= 1 {
-        return pieces.pop_front().unwrap_or_default();
-    }
-    let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-    for piece in pieces {
-        whole.extend_from_slice(&piece);
-    }
-    whole.freeze()
 }

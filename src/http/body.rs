@@ -3,7 +3,6 @@
 //! The first byte of it is the point of no return: from here on there is no second endpoint, only an end that is whole or a
 //! connection that is visibly broken.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -29,6 +28,7 @@ use crate::actors::messages::Doubt;
 use crate::actors::registry::Registry;
 use crate::domain::classify::Judgement;
 use crate::domain::outcome_table::{Class, PathKind};
+use crate::domain::pieces::Pieces;
 use crate::domain::usage::AnswerEnd;
 
 /// How long a client has to take what was passed on before its connection is broken off.
@@ -62,7 +62,7 @@ pub(super) enum Passing {
 /// What is passed on as it is, and as what.
 pub(super) struct PassingBytes {
     /// Pieces that were read already.
-    pub(super) held: VecDeque<Bytes>,
+    pub(super) held: Pieces,
     pub(super) kind: BodyKind,
     /// What it is if it ends well.
     pub(super) judgement: Judgement,
@@ -119,7 +119,7 @@ impl Passing {
                 OnlyLength(length).boxed()
             }
             (Self::Bytes(bytes), None) => {
-                let held: usize = bytes.held.iter().map(Bytes::len).sum();
+                let held = bytes.held.length();
                 let length = content.remaining_length();
                 let body = LeasedBody::new(bytes, content, settling, client);
                 match length.map(|rest| rest.saturating_add(u64::try_from(held).unwrap_or(u64::MAX))) {
@@ -141,7 +141,7 @@ enum State {
 
 /// A body that settles its lease at its end, at its breaking, or when the client leaves.
 pub(super) struct LeasedBody {
-    held: VecDeque<Bytes>,
+    held: Pieces,
     content: Content,
     kind: BodyKind,
     judgement: Judgement,
@@ -238,7 +238,7 @@ impl LeasedBody {
     }
 
     fn poll_flow(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if let Some(piece) = self.held.pop_front() {
+        if let Some(piece) = self.held.pop() {
             self.handed_out.get_or_insert_with(present);
             self.settling.piece_goes_out();
             return Poll::Ready(Some(piece));

@@ -22,22 +22,35 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use super::intake::{BodyBudget, Held};
 use super::reply::raw_refusal;
 use super::times::deadline;
 use crate::domain::refusal::Refusal;
 use crate::settings::Server;
 
-/// How long the head of a request may take, and what the client is told.
+/// So much of a head that is not there whole is free, in bytes. What is beyond it counts as buffered: idle connections cost
+/// nothing, and where bodies fill the buffer, whoever asks for health is still heard.
+const FREE_HEAD: u64 = 8 << 10;
+
+/// How long the head of a request may take, in what it is held, and what the client is told.
 #[derive(Clone, Debug)]
 pub(super) struct HeadPatience {
     pub(super) limit: Duration,
+    pub(super) buffered: BodyBudget,
+    /// The most that may be buffered, in bytes.
+    pub(super) together: u64,
     /// The operator's help for developers.
     pub(super) help: Arc<str>,
 }
 
 impl HeadPatience {
-    pub(super) fn of(server: &Server) -> Self {
-        Self { limit: server.header_timeout, help: server.help.as_str().into() }
+    pub(super) fn of(server: &Server, buffered: &BodyBudget) -> Self {
+        Self {
+            limit: server.header_timeout,
+            buffered: buffered.clone(),
+            together: server.max_buffered,
+            help: server.help.as_str().into(),
+        }
     }
 }
 
@@ -66,6 +79,9 @@ enum Ending {
 struct State {
     limit: Duration,
     head: Cell<Head>,
+    /// How much has come of a head that is not there whole, and its share of what may be buffered.
+    head_length: Cell<u64>,
+    head_held: RefCell<Held>,
     /// Requests that have come and are not answered to their end.
     in_flight: Cell<usize>,
     /// Whether bytes have come that can't belong to the request under way.
@@ -107,6 +123,8 @@ impl Handle {
     fn begin(&self) -> UnderWay {
         let state = &self.0;
         state.head.set(Head::None);
+        state.head_length.set(0);
+        state.head_held.borrow_mut().release();
         state.in_flight.set(state.in_flight.get() + 1);
         state.has_read_beyond.set(false);
         UnderWay(Rc::clone(state))
@@ -241,6 +259,8 @@ impl Connection {
         let state = State {
             limit: patience.limit,
             head: Cell::new(Head::First { due: deadline(patience.limit) }),
+            head_length: Cell::new(0),
+            head_held: RefCell::new(patience.buffered.hold_nothing(patience.together)),
             in_flight: Cell::new(0),
             has_read_beyond: Cell::new(false),
             is_last: Cell::new(false),
@@ -264,21 +284,36 @@ impl Connection {
         }
     }
 
-    /// Some bytes have come.
-    fn has_read(&self) {
+    /// So many bytes have come.
+    fn has_read(&self, length: u64) -> Result<(), Refusal> {
         let state = &self.state;
         if state.in_flight.get() > 0 {
             state.has_read_beyond.set(true);
-        } else if state.head.get() == Head::None {
+            return Ok(());
+        }
+        if state.head.get() == Head::None {
             state.head.set(Head::Torn { due: state.due() });
+        }
+        let before = state.head_length.get();
+        state.head_length.set(before.saturating_add(length));
+        let counted = |length: u64| length.saturating_sub(FREE_HEAD);
+        let further = counted(state.head_length.get()).saturating_sub(counted(before));
+        if further == 0 { Ok(()) } else { state.head_held.borrow_mut().grow(further) }
+    }
+
+    /// Gives a head up. The first one is answered: nothing was ever sent on the connection, so nothing can get between. A
+    /// client that is told so within a later one could take it for the answer to something else.
+    fn give_up(&mut self, refusal: &Refusal) {
+        self.is_read_out = true;
+        if let (Head::First { .. }, Some(stream)) = (self.state.head.get(), &self.stream) {
+            // A client that takes no answer gets none.
+            stream.try_write(&raw_refusal(refusal, &self.patience.help)).ok();
         }
     }
 
-    /// Whether a head is overdue. The first one is answered: nothing was ever sent on the connection, so nothing can get
-    /// between. A client that is told so within a later one could take it for the answer to something else.
-    fn gives_up(&mut self, cx: &mut Context<'_>) -> bool {
-        let head = self.state.head.get();
-        let due = match head {
+    /// Whether a head is overdue.
+    fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
+        let due = match self.state.head.get() {
             Head::None => {
                 self.timer = None;
                 return false;
@@ -289,14 +324,7 @@ impl Connection {
         if timer.deadline() != due {
             timer.as_mut().reset(due);
         }
-        if timer.as_mut().poll(cx).is_pending() {
-            return false;
-        }
-        if let (Head::First { .. }, Some(stream)) = (head, &self.stream) {
-            // A client that takes no answer gets none.
-            stream.try_write(&raw_refusal(&Refusal::HeadTooSlow, &self.patience.help)).ok();
-        }
-        true
+        timer.as_mut().poll(cx).is_ready()
     }
 }
 
@@ -308,13 +336,20 @@ impl AsyncRead for Connection {
         let before = buf.filled().len();
         let read = self.poll_stream(|stream| stream.poll_read(cx, buf));
         match &read {
-            Poll::Ready(Ok(())) if buf.filled().len() > before => self.has_read(),
+            Poll::Ready(Ok(())) if buf.filled().len() > before => {
+                let length = buf.filled().len() - before;
+                if let Err(refusal) = self.has_read(u64::try_from(length).unwrap_or(u64::MAX)) {
+                    // To whoever reads it is the end.
+                    buf.set_filled(before);
+                    self.give_up(&refusal);
+                }
+            }
             Poll::Ready(_) => {
                 self.is_read_out = true;
                 self.client_has_left = true;
             }
-            Poll::Pending if self.gives_up(cx) => {
-                self.is_read_out = true;
+            Poll::Pending if self.is_overdue(cx) => {
+                self.give_up(&Refusal::HeadTooSlow);
                 return Poll::Ready(Ok(()));
             }
             Poll::Pending => *self.state.reader.borrow_mut() = Some(cx.waker().clone()),

@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use crate::domain::refusal::Refusal;
 use crate::settings::Server;
 
-/// How much of all requests' bodies is held at the moment.
+/// How much of all requests' bodies, and of heads under way, is held at the moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct BodyBudget {
     held: Arc<AtomicU64>,
@@ -29,29 +29,34 @@ pub(super) struct Held {
 }
 
 impl BodyBudget {
-    /// A share of nothing yet; it may grow until all shares together are `limit`.
     /// How much is held, in bytes.
     pub(super) fn held(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
     }
 
-    fn hold_nothing(&self, limit: u64) -> Held {
+    /// A share of nothing yet; it may grow until all shares together are `limit`.
+    pub(super) fn hold_nothing(&self, limit: u64) -> Held {
         Held { budget: self.clone(), bytes: 0, limit }
     }
 }
 
 impl Held {
     /// Takes `bytes` more; refuses where that would be more than all requests may hold.
-    fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
+    pub(super) fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
         let before = self.budget.held.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
         if before.saturating_add(bytes) > self.limit { Err(Refusal::TooMuchBuffered) } else { Ok(()) }
+    }
+
+    /// Gives back what it has taken.
+    pub(super) fn release(&mut self) {
+        self.budget.held.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.release();
     }
 }
 
@@ -125,7 +130,50 @@ pub(super) async fn read_body(
 
 #[cfg(test)]
 mod tests {
+    use actix_web::test::TestRequest;
+    use actix_web::{FromRequest, dev};
+    use proptest::prelude::*;
+
     use super::*;
+
+    type BoxedPayloadStream = std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<Bytes, PayloadError>>>>;
+
+    /// A body that comes in pieces of these lengths.
+    async fn read(pieces: Vec<usize>, limits: BodyLimits, budget: &BodyBudget) -> Result<(Bytes, Held), NoBody> {
+        let pieces = pieces.into_iter().enumerate();
+        let pieces = pieces.map(|(number, length)| Ok(vec![u8::try_from(number).unwrap(); length].into()));
+        let stream: BoxedPayloadStream = Box::pin(futures_util::stream::iter(pieces.collect::<Vec<_>>()));
+        let request = TestRequest::default().to_http_request();
+        let mut payload = Payload::from_request(&request, &mut dev::Payload::from(stream)).await.unwrap();
+        read_body(&mut payload, &HeaderMap::new(), limits, budget).await
+    }
+
+    proptest! {
+        /// Whatever it comes in: it is what was sent, or more than may be held, and what it held is given back.
+        #[test]
+        fn a_body_is_all_of_its_pieces_or_refused(
+            pieces in prop::collection::vec(0..40_usize, 0..20),
+            size in 0..400_u64,
+            shared in 0..400_u64,
+        ) {
+            let budget = BodyBudget::default();
+            let limits = BodyLimits { size, together: shared, pause: Duration::from_secs(10) };
+            let total = u64::try_from(pieces.iter().sum::<usize>()).unwrap();
+            let read = actix_rt::System::new().block_on(read(pieces.clone(), limits, &budget));
+            match read {
+                Ok((body, held)) => {
+                    prop_assert!(total <= size && total <= shared);
+                    let sent = pieces.iter().enumerate().flat_map(|(number, length)| vec![u8::try_from(number).unwrap(); *length]);
+                    prop_assert_eq!(body, sent.collect::<Vec<u8>>());
+                    prop_assert_eq!((held.bytes, budget.held.load(Ordering::Relaxed)), (total, total));
+                }
+                Err(NoBody::Refused(Refusal::BodyTooLarge { limit })) => prop_assert!(total > size && limit == size),
+                Err(NoBody::Refused(Refusal::TooMuchBuffered)) => prop_assert!(total > shared),
+                Err(other) => prop_assert!(false, "{:?}", other),
+            }
+            prop_assert_eq!(budget.held.load(Ordering::Relaxed), 0);
+        }
+    }
 
     #[test]
     fn the_budget_is_shared_and_given_back() {

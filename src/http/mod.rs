@@ -13,7 +13,6 @@ mod identity;
 mod intake;
 mod own;
 mod proxy;
-mod reload;
 mod reply;
 mod scope;
 pub mod server;
@@ -30,7 +29,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 pub use drain::{DrainDeadline, time_to_deadline};
-pub use reload::{Reload, Reloaded};
+pub use own::{Reload, Reloaded};
 pub use state::{Config, ConfigCell, Readiness, Shared, Worker};
 
 use crate::domain::refusal::{ErrorShape, Refusal};

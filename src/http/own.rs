@@ -21,6 +21,8 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use bytes::Bytes;
 
+pub use reload::{Reload, Reloaded};
+
 use super::access::{Need, may};
 use super::identity::request_id;
 use super::intake::{BodyLimits, NoBody, read_body};

@@ -99,6 +99,9 @@ pub(super) async fn proxy(
     let client = ClientSide::of(request);
     client.body_has_come();
     let peek = if errand.llm.is_some() { Peek::into_body(&body) } else { Peek::default() };
+    if peek.has_too_many_models() {
+        return worker.refused(&Refusal::Malformed { what: "body" }, errand.shape(), scope);
+    }
     scope.described.model.clone_from(&peek.model);
     let model: Option<Arc<str>> = peek.model_name().map(Arc::from);
     let task = Task {

@@ -95,8 +95,10 @@ pub(super) fn raw_refusal(refusal: &Refusal, help: &str) -> Vec<u8> {
     let body = refusal.body(ErrorShape::Anthropic, &fresh_request_id(), help);
     let status = refusal.status();
     let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
+    let further: Vec<String> = refusal.headers().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let further = further.concat();
     format!(
-        "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{further}connection: close\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()

@@ -43,7 +43,7 @@ pub fn run(
     let grace = settings.shutdown_grace.as_secs() + u64::from(settings.shutdown_grace.subsec_nanos() > 0);
     let patience = {
         let shared = Arc::clone(shared);
-        move || HeadPatience::of(&shared.config().settings.server)
+        move || HeadPatience::of(&shared.config().settings.server, &shared.buffered)
     };
     let builder = ServerBuilder::new();
     let stopping = builder.graceful_shutdown_signal();

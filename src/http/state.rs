@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use super::auth::ClientBook;
 use super::drain::DrainDeadline;
 use super::intake::BodyBudget;
-use super::reload::Reload;
+use super::own::Reload;
 use crate::actors::Core;
 use crate::clock::Clock;
 use crate::domain::client::Client;

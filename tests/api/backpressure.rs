@@ -16,9 +16,18 @@ const PIECES: usize = 10_000;
 const GROWTH: usize = 64 << 20;
 
 /// The memory that a process has, in bytes (proc(5)).
-fn resident(process: u32) -> usize {
+pub(crate) fn resident(process: u32) -> usize {
+    memory(process, "VmRSS:")
+}
+
+/// The most memory that a process has had, in bytes.
+pub(crate) fn most_resident(process: u32) -> usize {
+    memory(process, "VmHWM:")
+}
+
+fn memory(process: u32, which: &str) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(which)).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 

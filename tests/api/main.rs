@@ -25,6 +25,8 @@ mod forwarding;
 #[cfg(test)]
 mod gate;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod isolation;
 #[cfg(test)]
 mod keys;

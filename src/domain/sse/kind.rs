@@ -1,5 +1,6 @@
 //! What an event says of its answer.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::event::Event;
@@ -41,24 +42,29 @@ impl fmt::Debug for StreamError {
 /// Which choices of an answer have begun, and which are finished.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Choices {
-    begun: Vec<u32>,
-    finished: Vec<u32>,
+    /// Those that have begun, each with whether it is finished.
+    begun: BTreeMap<u32, bool>,
+    finished: usize,
 }
 
 impl Choices {
     /// More choices than any provider gives.
     const MOST: usize = 1024;
 
-    fn note(list: &mut Vec<u32>, index: u32) {
-        if !list.contains(&index) && list.len() < Self::MOST {
-            list.push(index);
+    fn note(&mut self, index: u32, is_finished: bool) {
+        if self.begun.len() >= Self::MOST && !self.begun.contains_key(&index) {
+            return;
+        }
+        let finished = self.begun.entry(index).or_default();
+        if is_finished && !std::mem::replace(finished, true) {
+            self.finished += 1;
         }
     }
 
     /// Whether every choice is finished: those that were asked for and those that have begun.
     fn are_all_finished(&self, expected: u32) -> bool {
         let expected = usize::try_from(expected).unwrap_or(usize::MAX);
-        self.finished.len() >= expected && self.begun.iter().all(|index| self.finished.contains(index))
+        self.finished >= expected && self.finished == self.begun.len()
     }
 }
 
@@ -145,7 +151,7 @@ fn chunk(event: &Event<'_>, expected: Expected, choices: &mut Choices, has_begun
         return Kind::Error(nested_error(event, has_error));
     }
     // A completion has a choice for each prompt of its request. Once one is finished, another one may still begin.
-    let counts = expected.choices > 1 || expected.format == Format::Completions || !choices.finished.is_empty();
+    let counts = expected.choices > 1 || expected.format == Format::Completions || choices.finished > 0;
     if has_begun && !counts && !has_value(data, b"\"finish_reason\"") {
         return Kind::Content;
     }
@@ -153,10 +159,7 @@ fn chunk(event: &Event<'_>, expected: Expected, choices: &mut Choices, has_begun
     let mut says_something = false;
     for choice in data.objects("choices").unwrap_or_default() {
         let index = choice.get("index").and_then(|index| serde_json::from_str(index.get()).ok()).unwrap_or(0);
-        Choices::note(&mut choices.begun, index);
-        if choice.filled("finish_reason").is_some() {
-            Choices::note(&mut choices.finished, index);
-        }
+        choices.note(index, choice.filled("finish_reason").is_some());
         let delta = choice.get("delta").and_then(Members::of).unwrap_or_default();
         says_something |= delta.say_something_besides(&["role"]) || choice.filled("text").is_some();
     }

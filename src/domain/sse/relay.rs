@@ -1,13 +1,12 @@
 //! Lets whole events of a stream out, holds the torn one back, and knows what to do at the end.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 
 use super::Expected;
 use super::ending::closing;
 use super::kind::{Kind, StreamError};
 use super::scanner::{Found, Progress, Scanner};
+use crate::domain::pieces::Pieces;
 use crate::domain::usage::Usage;
 
 /// The most of a torn event that is held back, in bytes. A longer one is let out as it comes.
@@ -37,10 +36,9 @@ pub enum Ending {
 #[derive(Debug)]
 pub struct Relay {
     scanner: Scanner,
-    ready: VecDeque<Bytes>,
-    tail: VecDeque<Bytes>,
-    ready_length: usize,
-    tail_length: usize,
+    ready: Pieces,
+    /// The event under way, as far as it is held back.
+    tail: Pieces,
     /// The beginning of the event under way was let out, because the whole of it is too long to be held.
     has_spilled: bool,
     has_seen_event: bool,
@@ -55,10 +53,8 @@ impl Relay {
     pub fn new(expected: Expected) -> Self {
         Self {
             scanner: Scanner::new(expected),
-            ready: VecDeque::new(),
-            tail: VecDeque::new(),
-            ready_length: 0,
-            tail_length: 0,
+            ready: Pieces::default(),
+            tail: Pieces::default(),
             has_spilled: false,
             has_seen_event: false,
             last_byte: None,
@@ -94,7 +90,7 @@ impl Relay {
 
     /// How many bytes are here, ready or not.
     pub fn held(&self) -> usize {
-        self.ready_length + self.tail_length
+        self.ready.length() + self.tail.length()
     }
 
     /// Whether a part of an event has gone out whose rest is still to come: nothing can be said behind that.
@@ -142,9 +138,7 @@ impl Relay {
 
     /// The next bytes for the client.
     pub fn pop(&mut self) -> Option<Bytes> {
-        let piece = self.ready.pop_front()?;
-        self.ready_length -= piece.len();
-        Some(piece)
+        self.ready.pop()
     }
 
     /// The error with which the stream has ended itself; it is given once.
@@ -154,10 +148,10 @@ impl Relay {
 
     /// There are no more bytes. `in_order`: the upstream has said so, so that the last event may lack its blank line.
     pub fn end(&mut self, in_order: bool) -> Ending {
-        if self.progress() != Progress::Closed && in_order && !self.has_spilled && self.tail_length > 0 {
+        if self.progress() != Progress::Closed && in_order && !self.has_spilled && !self.tail.is_empty() {
             match self.scanner.finish() {
                 Some(Kind::Closed | Kind::Complete) => {
-                    let lacks_line_end = !self.tail.back().is_some_and(|piece| piece.ends_with(b"\n"));
+                    let lacks_line_end = self.tail.last_byte() != Some(b'\n');
                     self.let_out(Bytes::new());
                     self.let_out(Bytes::from_static(if lacks_line_end { b"\n\n" } else { b"\n" }));
                 }
@@ -191,17 +185,15 @@ impl Relay {
     }
 
     fn spill(&mut self) {
-        for piece in std::mem::take(&mut self.tail) {
+        while let Some(piece) = self.tail.pop() {
             self.add_ready(piece);
         }
-        self.tail_length = 0;
     }
 
     fn add_ready(&mut self, piece: Bytes) {
         if let Some(last) = piece.last() {
             self.last_byte = Some(*last);
-            self.ready_length += piece.len();
-            self.ready.push_back(piece);
+            self.ready.push(piece);
         }
     }
 
@@ -209,9 +201,8 @@ impl Relay {
         if part.is_empty() {
             return;
         }
-        self.tail_length += part.len();
-        self.tail.push_back(part);
-        if self.has_spilled || self.tail_length > LONGEST_HELD {
+        self.tail.push(part);
+        if self.has_spilled || self.tail.length() > LONGEST_HELD {
             self.spill();
             self.has_spilled = true;
         }
@@ -220,14 +211,14 @@ impl Relay {
     fn fail(&mut self, error: StreamError, last_part: Bytes) {
         self.has_failed = true;
         let known = error.is_known_to_clients;
-        self.tail.push_back(last_part);
-        let event = std::mem::take(&mut self.tail).into_iter().fold(Vec::new(), |mut event, part| {
-            event.extend_from_slice(&part);
-            event
-        });
-        self.tail_length = 0;
+        self.tail.push(last_part);
+        if self.tail.last_byte() == Some(b'\r') {
+            // Whether a line feed would have followed is no longer waited for; without one some readers would wait for it.
+            self.tail.push(Bytes::from_static(b"\n"));
+        }
+        let event = std::mem::take(&mut self.tail).into_one();
         // Of one that is withheld the beginning may have gone out: then nothing can be said behind it.
         self.has_spilled &= !known;
-        self.failure = Some(Failure { error, event: known.then(|| Bytes::from(event)) });
+        self.failure = Some(Failure { error, event: known.then_some(event) });
     }
 }

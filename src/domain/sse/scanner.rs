@@ -152,9 +152,14 @@ impl Scanner {
     fn hold(&mut self, part: &[u8]) {
         let room = LONGEST_LOOKED_INTO.saturating_sub(self.torn.len());
         self.torn.extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
+        let was_looked_into = self.length <= LONGEST_LOOKED_INTO;
         self.length = self.length.saturating_add(part.len());
-        let is_undecided = self.progress == Progress::Preamble && self.length > LONGEST_LOOKED_INTO;
-        if is_undecided && look_at_name(&Event::read(&self.torn), self.format()) == Kind::Content {
+        // Once: what comes behind the longest that is looked into changes nothing of its name.
+        let outgrows = was_looked_into && self.length > LONGEST_LOOKED_INTO;
+        if outgrows
+            && self.progress == Progress::Preamble
+            && look_at_name(&Event::read(&self.torn), self.format()) == Kind::Content
+        {
             self.reach(Progress::Content);
         }
     }

@@ -298,6 +298,20 @@ fn no_more_than_one_event_is_held() {
     assert_eq!((found.length, found.kind), (2, Kind::Content));
 }
 
+/// Found with an endless preamble in pieces of a byte: each of them had all that was held looked at anew.
+#[test]
+fn an_event_that_has_outgrown_every_look_is_looked_at_once() {
+    for (begins, progress) in [("event: message_start\n", Progress::Preamble), ("event: x\n", Progress::Content)] {
+        let mut scanner = Scanner::new(Expected::one(Format::Messages));
+        scanner.advance(begins.as_bytes());
+        scanner.advance("data: x\n".repeat(LONGEST_LOOKED_INTO / 8).as_bytes());
+        for _ in 0..LONGEST_LOOKED_INTO {
+            assert_eq!(scanner.advance(b"x"), None);
+        }
+        assert_eq!(scanner.progress(), progress, "{begins}");
+    }
+}
+
 /// A stream of events of every kind, with letters of several bytes in it.
 pub(super) fn any_stream() -> impl Strategy<Value = String> {
     let event = prop_oneof![

@@ -11,7 +11,8 @@ async fn connection() -> (Connection, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let patience = HeadPatience { limit: Duration::from_secs(60), help: "".into() };
+    let patience =
+        HeadPatience { limit: Duration::from_secs(60), buffered: BodyBudget::default(), together: 0, help: "".into() };
     (Connection::new(stream, patience), client)
 }
 

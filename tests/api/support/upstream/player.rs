@@ -55,6 +55,11 @@ impl<W: AsyncWrite + Unpin> Player<W> {
                 Move::Error { status, of, headers } => self.error(*status, of.as_ref(), headers).await?,
                 Move::Whole { status, headers, body } => self.whole(*status, headers, body).await?,
                 Move::Raw(bytes) => self.writer.write_all(bytes).await?,
+                Move::Repeat { bytes, times } => {
+                    for _ in 0..*times {
+                        self.writer.write_all(bytes).await?;
+                    }
+                }
                 Move::OpenStream(count) => self.open_stream(&Text::Honest, *count).await?,
                 Move::Pieces(count) => self.say(*count).await?,
                 Move::FinishStream => {

@@ -34,6 +34,8 @@ pub(crate) enum Move {
     CloseStream,
     /// Sends pieces of so many bytes again and again, and passes a gate before each, so that they can be counted.
     Flood { gate: Rc<str>, pieces: usize, bytes: usize },
+    /// Sends these bytes again and again.
+    Repeat { bytes: Bytes, times: usize },
     /// Sends an error of this type as an event.
     StreamError(String),
     /// Sends bytes as one chunk of the stream's body.
@@ -143,6 +145,11 @@ pub(crate) fn empty() -> Step {
 /// These bytes as they are; then the connection is kept, unless [`close`], [`reset`] or [`never_answer`] follows.
 pub(crate) fn raw(bytes: impl Into<Bytes>) -> Step {
     Step::of(Move::Raw(bytes.into()))
+}
+
+/// These bytes so many times over, as they are: without end, as far as anybody cares to listen.
+pub(crate) fn repeat(bytes: impl Into<Bytes>, times: usize) -> Step {
+    Step::of(Move::Repeat { bytes: bytes.into(), times })
 }
 
 /// A head that announces more than the body which follows; then the connection is closed.
