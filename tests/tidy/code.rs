@@ -59,6 +59,10 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
+            // What the fuzz targets are built into.
+            if path.file_name().is_some_and(|name| name == "target") {
+                continue;
+            }
             collect(&path, files);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             files.push(path);

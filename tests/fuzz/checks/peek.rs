@@ -1,0 +1,53 @@
+//! What is read of a body: where a whole parser reads an object, both read the same; where it reads no JSON, nothing is read.
+
+use qcc_gateway::domain::peek::Peek;
+use serde_json::Value;
+use serde_json::de::IoRead;
+
+/// Longer bodies are for the tests of bounds.
+const LONGEST: usize = 4096;
+
+/// The bytes are the body.
+pub(crate) fn check(bytes: &[u8]) {
+    let peek = Peek::into_body(bytes);
+    for span in &peek.model_spans {
+        let value = bytes.get(span.clone()).unwrap();
+        assert!(serde_json::from_slice::<&serde_json::value::RawValue>(value).is_ok(), "{value:?} is no value");
+    }
+    if bytes.len() > LONGEST {
+        return;
+    }
+    match read(bytes) {
+        Some(Value::Object(members)) => {
+            let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+            assert_eq!(peek.model, text(members.get("model")));
+            assert_eq!(peek.model_spans.is_empty(), !members.contains_key("model"));
+            assert_eq!(peek.stream, members.get("stream") == Some(&Value::Bool(true)));
+            let user = members.get("metadata").and_then(|metadata| metadata.get("user_id"));
+            let filled = |value| text(value).filter(|text| !text.is_empty());
+            let sessions = [user, members.get("prompt_cache_key"), members.get("conversation_id")];
+            assert_eq!(peek.session, sessions.into_iter().find_map(filled));
+            let usage = members.get("stream_options").and_then(|options| options.get("include_usage"));
+            assert_eq!(peek.include_usage, usage == Some(&Value::Bool(true)));
+            let choices = members.get("n").and_then(Value::as_u64).and_then(|choices| u32::try_from(choices).ok());
+            assert_eq!(peek.choices, choices.filter(|choices| *choices > 1));
+        }
+        Some(_) => assert_eq!(peek, Peek::default()),
+        None if !is_json(bytes) => assert_eq!(peek, Peek::default()),
+        // JSON all the same, but beyond what that parser takes: too deep, a number too large, half a pair.
+        None => {}
+    }
+}
+
+/// Reads by copies, which is another way through the parser than the one that is tested.
+fn read(bytes: &[u8]) -> Option<Value> {
+    let mut values = serde_json::Deserializer::new(IoRead::new(bytes)).into_iter::<Value>();
+    let value = values.next()?.ok()?;
+    values.next().is_none().then_some(value)
+}
+
+/// Whether it is JSON, but for control signs within texts: names with such are skipped like others.
+fn is_json(bytes: &[u8]) -> bool {
+    let tame: Vec<u8> = bytes.iter().map(|byte| *byte.max(&b' ')).collect();
+    serde_json::from_slice::<serde::de::IgnoredAny>(&tame).is_ok()
+}

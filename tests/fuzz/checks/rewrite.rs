@@ -1,0 +1,36 @@
+//! The model's new name: it stands where the old one stood, and every other byte is as it was.
+
+use bytes::Bytes;
+use qcc_gateway::domain::peek::{Peek, rewrite_model};
+use serde_json::{Map, Value};
+
+fn object(body: &[u8]) -> Option<Map<String, Value>> {
+    serde_json::from_slice(body).ok()
+}
+
+/// Up to the first NUL the bytes are the new name; the rest is the body.
+pub(crate) fn check(bytes: &[u8]) {
+    let (name, body) = bytes.split_at(bytes.iter().position(|byte| *byte == 0).unwrap_or_default());
+    let name = String::from_utf8_lossy(name);
+    let body = Bytes::copy_from_slice(body.strip_prefix(b"\0").unwrap_or(body));
+    let peek = Peek::into_body(&body);
+    let rewritten = rewrite_model(&body, &peek, &name);
+    let quoted = serde_json::to_vec(&name).unwrap();
+    let (mut old, mut new) = (&*body, &*rewritten);
+    let mut at = 0;
+    for span in &peek.model_spans {
+        let between = span.start - at;
+        assert_eq!(old.get(..between), new.get(..between));
+        assert_eq!(new.get(between..between + quoted.len()), Some(&*quoted));
+        old = old.get(between + span.len()..).unwrap();
+        new = new.get(between + quoted.len()..).unwrap();
+        at = span.end;
+    }
+    assert_eq!(old, new);
+    if let Some(mut before) = object(&body).filter(|_| !peek.has_too_many_models()) {
+        let mut after = object(&rewritten).unwrap();
+        let (had, has) = (before.remove("model"), after.remove("model"));
+        assert_eq!(has, had.map(|_| Value::from(&*name)));
+        assert_eq!(before, after);
+    }
+}
