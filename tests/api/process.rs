@@ -19,6 +19,7 @@ use crate::support::upstream::step::{Behaviour, hold, ok, status};
 /// A folder with a settings file of its own.
 pub(crate) struct Settings {
     folder: TempDir,
+    variables: Vec<(String, String)>,
 }
 
 impl Settings {
@@ -29,7 +30,13 @@ impl Settings {
     /// The same in a folder that may hold something already.
     pub(crate) fn within(folder: TempDir, text: &str) -> Self {
         std::fs::write(folder.path().join("settings.toml"), text).unwrap();
-        Self { folder }
+        Self { folder, variables: Vec::new() }
+    }
+
+    /// With a variable of the process.
+    pub(crate) fn variable(mut self, name: &str, text: &str) -> Self {
+        self.variables.push((name.to_owned(), text.to_owned()));
+        self
     }
 
     fn file(&self) -> PathBuf {
@@ -39,6 +46,7 @@ impl Settings {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_qcc-gateway"));
         command.arg("--settings").arg(self.file()).args(arguments).env_clear().current_dir(self.folder.path());
+        command.envs(self.variables.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command
     }
