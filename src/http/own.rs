@@ -6,6 +6,7 @@ mod events;
 mod health;
 mod log_level;
 mod login;
+mod logs;
 mod metrics;
 mod page;
 mod reload;
@@ -52,6 +53,7 @@ enum Route {
     Metrics,
     Usage,
     Events,
+    Logs,
     LogLevel,
     Reload,
     Endpoint(EndpointId, Act),
@@ -70,6 +72,7 @@ impl Route {
             "/metrics" => return Some(Self::Metrics),
             "/usage" => return Some(Self::Usage),
             "/events" => return Some(Self::Events),
+            "/logs" => return Some(Self::Logs),
             "/log-level" => return Some(Self::LogLevel),
             "/reload" => return Some(Self::Reload),
             _ => {}
@@ -87,9 +90,14 @@ impl Route {
 
     const fn method(&self) -> (&'static str, Method) {
         match self {
-            Self::Page | Self::Live | Self::Ready | Self::Stats | Self::Metrics | Self::Usage | Self::Events => {
-                ("GET, HEAD", Method::GET)
-            }
+            Self::Page
+            | Self::Live
+            | Self::Ready
+            | Self::Stats
+            | Self::Metrics
+            | Self::Usage
+            | Self::Events
+            | Self::Logs => ("GET, HEAD", Method::GET),
             Self::LogLevel => ("PUT", Method::PUT),
             Self::Login | Self::Logout | Self::Reload | Self::Endpoint(..) => ("POST", Method::POST),
         }
@@ -99,7 +107,7 @@ impl Route {
         match self {
             Self::Page | Self::Login | Self::Logout | Self::Live | Self::Ready => Need::Nothing,
             Self::Stats | Self::Metrics | Self::Events => Need::Read,
-            Self::Usage => Need::ReadPrivate,
+            Self::Usage | Self::Logs => Need::ReadPrivate,
             Self::LogLevel | Self::Reload | Self::Endpoint(..) => Need::Change,
         }
     }
@@ -135,6 +143,7 @@ pub(super) async fn serve(
         Route::Metrics => metrics::metrics(worker).await,
         Route::Usage => usage::usage(worker, request).await,
         Route::Events => events::events(worker, request).await,
+        Route::Logs => logs::logs(request).await,
         Route::LogLevel => match small_body(worker, request, payload).await {
             Ok(filter) => log_level::set(request, &filter),
             Err(refused) => refused,

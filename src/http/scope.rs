@@ -1,12 +1,13 @@
 //! One request and one attempt, from their beginning to their end, however they end: counted, logged and settled once.
 
 use std::cell::Cell;
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
 use actix_web::http::header::HeaderMap;
+use log::kv::{ToValue, Value};
 
 use super::auth::Place;
 use super::silence::Silence;
@@ -194,36 +195,39 @@ impl RequestScope {
         let Described { client, profile, .. } = &self.described;
         let (attempts, client, profile) = (self.attempts(), client.clone(), profile.clone());
         self.stats.do_send(Note::Request(RequestRecord { end, at, elapsed, attempts, client, profile }));
-        log::info!("{}", self.line(end, elapsed));
+        self.log(end, elapsed);
     }
 
     /// The request's log line.
-    fn line(&self, end: RequestEnd, elapsed: Duration) -> String {
+    fn log(&self, end: RequestEnd, elapsed: Duration) {
         let Described { id, client, session, method, path, model, .. } = &self.described;
-        let status = match (end, self.status) {
-            (RequestEnd::Cancelled, _) => "cancelled".to_owned(),
-            (_, Some(status)) => status.to_string(),
-            (_, None) => "-".to_owned(),
+        // Read by the line alone, so that they are made only if it is written.
+        let status = || match (end, self.status) {
+            (RequestEnd::Cancelled, _) => "cancelled".to_value(),
+            (_, Some(status)) => Value::from(status),
+            (_, None) => Value::null(),
         };
-        let trail = self.trail();
-        format!(
-            "request id={} client={} session={} method={} path={} model={} status={status} endpoint={} \
-             upstream_request_id={} attempts={} ms={} ttft_ms={} tokens_in={} tokens_out={} trail={}",
-            Field(Some(id)),
-            Field(client.as_ref().map(ClientId::as_str)),
-            Field(session.as_deref()),
-            Field(Some(method)),
-            Field(Some(path)),
-            Field(model.as_deref()),
-            Field(self.last_endpoint().map(EndpointId::as_str)),
-            Field(self.upstream_request_id.as_deref()),
-            self.attempts(),
-            elapsed.as_millis(),
-            Field(self.first_piece.map(|first| first.as_millis().to_string()).as_deref()),
-            Count(self.usage.read()),
-            Count(self.usage.output),
-            Field(Some(&trail).filter(|trail| !trail.is_empty()).map(String::as_str)),
-        )
+        // Where an answer says nothing of its tokens, nothing is known of them.
+        let known = |count: u64| Some(count).filter(|count| *count > 0);
+        let trail = || Some(self.trail()).filter(|trail| !trail.is_empty());
+        log::info!(
+            id = id.as_str(),
+            client = client.as_ref().map(ClientId::as_str),
+            session = session.as_deref(),
+            method = method.as_str(),
+            path = path.as_str(),
+            model = model.as_deref(),
+            status = status(),
+            endpoint = self.last_endpoint().map(EndpointId::as_str),
+            upstream_request_id = self.upstream_request_id.as_deref(),
+            attempts = self.attempts(),
+            ms = elapsed.as_millis(),
+            ttft_ms = self.first_piece.map(|first| first.as_millis()),
+            tokens_in = known(self.usage.read()),
+            tokens_out = known(self.usage.output),
+            trail = trail().as_deref();
+            "request"
+        );
     }
 }
 
@@ -231,36 +235,6 @@ impl Drop for RequestScope {
     fn drop(&mut self) {
         if !self.ended {
             self.left();
-        }
-    }
-}
-
-/// The longest value of a field in a log line, in characters.
-const LONGEST_FIELD: usize = 200;
-
-/// A value in a log line. What a client could have made up is quoted where it could be taken for more than one field.
-struct Field<'a>(Option<&'a str>);
-
-impl fmt::Display for Field<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(value) = self.0 else { return f.write_str("-") };
-        let is_plain = !value.is_empty() && value.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
-        if is_plain && value.len() <= LONGEST_FIELD {
-            return f.write_str(value);
-        }
-        let cut: String = value.chars().take(LONGEST_FIELD).collect();
-        write!(f, "{cut:?}")
-    }
-}
-
-/// A count in a log line, of which nothing is known where it is zero.
-struct Count(u64);
-
-impl fmt::Display for Count {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0 => f.write_str("-"),
-            count => write!(f, "{count}"),
         }
     }
 }
@@ -402,25 +376,5 @@ impl Drop for AttemptScope {
         let opinion = self.silence.is_suspect(self.clock.now()).then_some(Reason::Timeout);
         let came = (Class::Cancelled, None);
         self.settle(Report { opinion, ..Report::of(Outcome::Cancelled) }, came, PathKind::Llm);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_field_can_not_be_taken_for_two() {
-        for (value, shown) in [
-            (None, "-"),
-            (Some("claude-opus-4-5"), "claude-opus-4-5"),
-            (Some(""), r#""""#),
-            (Some("x status=500"), r#""x status=500""#),
-            (Some("a\nb"), r#""a\nb""#),
-            (Some("a\"b"), r#""a\"b""#),
-        ] {
-            assert_eq!(Field(value).to_string(), shown);
-        }
-        assert!(Field(Some(&"x".repeat(5000))).to_string().len() < 210);
     }
 }

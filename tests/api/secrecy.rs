@@ -98,6 +98,7 @@ async fn everything_asked(address: SocketAddr) -> Vec<String> {
             "/usage",
             "/usage?format=csv",
             "/events",
+            "/logs?lines=2000",
             "/health/live",
             "/health/ready",
             "/login",

@@ -16,7 +16,7 @@ pub(super) fn set(request: &HttpRequest, filter: &[u8]) -> HttpResponse {
             let body = json!({ "error": error.to_string() });
             match error {
                 LevelError::NoFilter { .. } => HttpResponse::BadRequest().json(body),
-                LevelError::NotRunning => HttpResponse::Conflict().json(body),
+                LevelError::NotRunning(_) => HttpResponse::Conflict().json(body),
             }
         }
     }

@@ -1,0 +1,150 @@
+//! The log: its request lines, the route that shows the latest of them, and who may see it.
+
+use serde_json::{Value, json};
+
+use crate::process::{Process, settings};
+use crate::support::app::{TRAFFIC, body};
+use crate::support::raw_client::{Answer, RawClient};
+use crate::support::upstream::Upstream;
+use crate::support::upstream::step::{ok, sse, status, status_and};
+
+async fn asked(gateway: &Process, query: &str, headers: &[(&str, &str)]) -> Answer {
+    RawClient::connect(gateway.address).await.get(&format!("/__qcc__/logs{query}"), headers).await
+}
+
+async fn messages(gateway: &Process, query: &str) -> Vec<String> {
+    let answer = asked(gateway, query, &[]).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let lines = answer.json()["lines"].as_array().unwrap().clone();
+    lines.iter().map(|line| line["message"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn stopped(gateway: Process) -> Vec<String> {
+    gateway.signal("TERM").await;
+    let (status, log) = gateway.ended().await;
+    assert_eq!(status.code(), Some(0));
+    log
+}
+
+#[actix_web::test]
+async fn the_latest_lines_are_shown_as_they_were_logged() {
+    let upstream = Upstream::anthropic("a").await;
+    upstream.script_traffic([ok()]);
+    let gateway = Process::start(settings("", &[&upstream])).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    let headers = [TRAFFIC, ("x-request-id", "r 1"), ("x-claude-code-session-id", "s1")];
+    assert_eq!(client.post("/v1/messages", &headers, body(false)).await.status, 200);
+    let answer = asked(&gateway, "?grep=request%20id", &[]).await;
+    let lines = answer.json()["lines"].clone();
+    let line = &lines[0];
+    assert_eq!((lines.as_array().unwrap().len(), &line["level"]), (1, &json!("INFO")), "{lines}");
+    assert_eq!(line["target"], "qcc_gateway::http::scope");
+    let shown = format!("{} INFO  {}", line["at"].as_str().unwrap(), line["message"].as_str().unwrap());
+    let earlier = messages(&gateway, "?grep=PROFILE+default").await;
+    assert!(earlier[0].starts_with("profile default: 1 endpoints, 1 usable"), "{earlier:?}");
+    assert!(messages(&gateway, "?lines=1").await[0].starts_with("request id=\"r 1\" client=- session=s1 "));
+    let log = stopped(gateway).await;
+    assert!(log.contains(&shown), "{shown}\n{log:?}");
+}
+
+#[actix_web::test]
+async fn a_request_line_tells_everything_in_its_order() {
+    let upstream = Upstream::anthropic("ep-a").await;
+    upstream.script_traffic([status(400)]);
+    let gateway = Process::start(settings("[clients.alice]\nkey = \"k\"", &[&upstream])).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    let headers = [TRAFFIC, ("x-api-key", "k"), ("x-request-id", "r1")];
+    assert_eq!(client.post("/v1/messages", &headers, body(false)).await.status, 400);
+    let line = messages(&gateway, "?lines=1").await.remove(0);
+    let (before, numbers) = line.split_once(" ms=").unwrap();
+    assert_eq!(
+        before,
+        "request id=r1 client=alice session=- method=POST path=/v1/messages model=claude-haiku-4-5 status=400 \
+         endpoint=ep-a upstream_request_id=req_ep-a_0 attempts=1"
+    );
+    let names: Vec<&str> = numbers.split(' ').filter_map(|field| Some(field.split_once('=')?.0)).collect();
+    assert_eq!(names, ["ttft_ms", "tokens_in", "tokens_out", "trail"], "{line}");
+    assert!(line.contains(" trail=ep-a=400@"), "{line}");
+    stopped(gateway).await;
+}
+
+#[actix_web::test]
+async fn in_json_a_requests_fields_are_fields() {
+    let upstream = Upstream::anthropic("a").await;
+    upstream.script_traffic([sse(2).then_end()]);
+    let gateway = Process::start(settings("[log]\nformat = \"json\"", &[&upstream])).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    let headers = [TRAFFIC, ("x-request-id", "r1")];
+    assert_eq!(client.post("/v1/messages", &headers, body(true)).await.status, 200);
+    assert!(messages(&gateway, "?lines=1").await[0].starts_with("request id=r1 "), "for people the fields are in it");
+    let log = stopped(gateway).await;
+    let line = log.iter().find(|line| line.contains("\"r1\"")).unwrap();
+    let line: Value = serde_json::from_str(line).unwrap();
+    assert_eq!((&line["message"], &line["id"], &line["client"]), (&json!("request"), &json!("r1"), &json!(null)));
+    assert_eq!((&line["status"], &line["attempts"], &line["endpoint"]), (&json!(200), &json!(1), &json!("a")));
+    assert!(line["ms"].is_u64() && line["ttft_ms"].is_u64() && line["trail"].is_string(), "{line}");
+}
+
+#[actix_web::test]
+async fn a_request_is_no_warning() {
+    let upstream = Upstream::anthropic("a").await;
+    upstream.script_traffic([ok(), status(400), status(404), status_and(429, &[("retry-after", "1")])]);
+    let gateway = Process::start(settings("[retry]\npark = \"0s\"", &[&upstream])).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    for _ in 0..4 {
+        client.post("/v1/messages", &[TRAFFIC], body(false)).await;
+    }
+    client.post("/nothing", &[TRAFFIC], "").await;
+    assert_eq!(messages(&gateway, "?grep=request%20id").await.len(), 4);
+    assert_eq!(messages(&gateway, "?level=warn").await, [""; 0]);
+    stopped(gateway).await;
+}
+
+#[actix_web::test]
+async fn only_what_the_level_lets_through_is_kept() {
+    let upstream = Upstream::anthropic("a").await;
+    let gateway = Process::start(settings("", &[&upstream])).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    let set = async |level: &str| {
+        let mut client = RawClient::connect(gateway.address).await;
+        client.send_request("PUT", "/__qcc__/log-level", &[], level.as_bytes()).await;
+        assert_eq!(client.answer().await.status, 200);
+    };
+    assert_eq!(client.post("/v1/messages", &[TRAFFIC, ("x-request-id", "heard")], body(false)).await.status, 200);
+    set("warn").await;
+    assert_eq!(client.post("/v1/messages", &[TRAFFIC, ("x-request-id", "unheard")], body(false)).await.status, 200);
+    let requests = messages(&gateway, "?grep=REQUEST%20ID").await;
+    assert_eq!(requests.len(), 1, "{requests:?}");
+    assert!(requests[0].contains("id=heard"));
+    let warnings = messages(&gateway, "?level=warn").await;
+    assert!(warnings.iter().any(|line| line.starts_with("log level set to \"warn\" by admin")), "{warnings:?}");
+    assert!(!warnings.iter().any(|line| line.contains("listening")), "{warnings:?}");
+    stopped(gateway).await;
+}
+
+#[actix_web::test]
+async fn a_bad_query_is_refused() {
+    let upstream = Upstream::anthropic("a").await;
+    let gateway = Process::start(settings("", &[&upstream])).await;
+    for (query, wanted) in [("?lines=0", "1 to 2000"), ("?lines=many", "1 to 2000"), ("?level=loud", "error, warn")] {
+        let refused = asked(&gateway, query, &[]).await;
+        assert_eq!(refused.status, 400, "{query}");
+        assert!(refused.json()["error"].as_str().unwrap().contains(wanted), "{}", refused.text());
+    }
+    stopped(gateway).await;
+}
+
+#[actix_web::test]
+async fn the_log_is_for_readers_even_where_stats_are_public() {
+    let upstream = Upstream::anthropic("a").await;
+    let tokens = "[admin]\ntoken = \"admin-token\"\nread_token = \"read-token\"\npublic_stats = true";
+    let gateway = Process::start(settings(tokens, &[&upstream])).await;
+    let public = RawClient::connect(gateway.address).await.get("/__qcc__/stats", &[]).await;
+    assert_eq!(public.status, 200);
+    for (token, status) in [("", 401), ("Bearer wrong", 401), ("Bearer read-token", 200), ("Bearer admin-token", 200)] {
+        assert_eq!(asked(&gateway, "", &[("authorization", token)]).await.status, status, "{token}");
+    }
+    let mut client = RawClient::connect(gateway.address).await;
+    assert_eq!(client.post("/__qcc__/logs", &[("authorization", "Bearer admin-token")], "").await.status, 405);
+    stopped(gateway).await;
+}
