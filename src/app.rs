@@ -1,7 +1,7 @@
 //! The composition root: puts the parts together, runs them, and takes them down in order.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::entropy::{NoRandomness, random_bytes};
 use crate::http::{Config, ConfigCell, Reload, Reloaded, Shared, Worker, server, time_to_deadline};
 use crate::policies::policies;
 use crate::reload::{self, Reloader};
-use crate::settings::{Fault, Faults, Loaded, Server};
+use crate::settings::{Fault, Faults, Host, Loaded, Server};
 use crate::state_file::{StateFile, StateFileError};
 use crate::token;
 use crate::upstream::tls::Trust;
@@ -189,12 +189,7 @@ impl App {
 
     fn link(&self, token: &Secret) -> Secret {
         let address = self.admin_address.unwrap_or(self.address);
-        let ip = match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
-        };
-        let address = SocketAddr::new(ip, address.port());
+        let address = Host::from(address.ip()).from_here().with_port(address.port());
         Secret::new(&format!("http://{address}/__qcc__/#token={}", token.expose()))
     }
 

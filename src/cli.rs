@@ -11,7 +11,7 @@ use std::time::UNIX_EPOCH;
 use clap::{Args, Parser, Subcommand};
 
 use crate::domain::client::{Client, KeyDigest};
-use crate::domain::endpoint::{Auth, AuthStyle, Endpoint, Home};
+use crate::domain::endpoint::{Auth, AuthStyle, BaseUrl, Endpoint, Home};
 use crate::domain::ids::{ClientId, ProfileId};
 use crate::domain::notice::NoticeKind;
 use crate::domain::rules::Rule;
@@ -55,6 +55,10 @@ pub enum Command {
     Check(Check),
     /// Ask the running gateway whether it is ready
     Health,
+    /// Show the queues and endpoints of the running gateway
+    Status(Look),
+    /// Show them again every second
+    Top(Look),
     /// Make a client key
     #[command(subcommand)]
     Key(KeyCommand),
@@ -68,6 +72,30 @@ pub struct Check {
     /// Also hold the verification with each endpoint, and print its verdict
     #[arg(long)]
     pub live: bool,
+}
+
+/// Options of the commands that look at a running gateway. None of them takes a token: command lines can be seen by others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct Look {
+    /// Where its own routes are, such as `http://127.0.0.1:7860` [default: as the settings say]
+    #[arg(long, value_name = "URL", value_parser = gateway_url)]
+    pub url: Option<BaseUrl>,
+    /// The variable that holds the read or admin token [default: as the settings say, else `QCC_READ_TOKEN`, `QCC_ADMIN_TOKEN`]
+    #[arg(long, value_name = "NAME")]
+    pub token_env: Option<String>,
+    /// Print the stats as JSON, as the gateway gives them
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The URL of a gateway, or of its dashboard.
+fn gateway_url(text: &str) -> Result<BaseUrl, String> {
+    let text = text.trim_end_matches('/').trim_end_matches("/__qcc__");
+    let url = BaseUrl::parse(text).map_err(|error| error.to_string())?;
+    match url.userinfo() {
+        None => Ok(url),
+        Some(_) => Err("a credential has no place on a command line; name a variable by --token-env".to_owned()),
+    }
 }
 
 /// What to do about client keys.
@@ -296,12 +324,26 @@ mod tests {
             ("qcc-gateway check", Command::Check(Check { live: false })),
             ("qcc-gateway check --live", Command::Check(Check { live: true })),
             ("qcc-gateway health", Command::Health),
+            ("qcc-gateway status", Command::Status(Look::default())),
+            ("qcc-gateway top --json", Command::Top(Look { json: true, ..Look::default() })),
             (
                 "qcc-gateway key new alice",
                 Command::Key(KeyCommand::New(NewKey { name: ClientId::new("alice").unwrap() })),
             ),
         ] {
             assert_eq!(parsed(line).unwrap().command(), command, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_gateway_is_named_by_its_address_or_by_its_dashboards() {
+        for url in ["http://127.0.0.1:7860", "http://127.0.0.1:7860/", "http://127.0.0.1:7860/__qcc__/"] {
+            let look = match parsed(&format!("qcc-gateway status --url {url} --token-env T")).unwrap().command() {
+                Command::Status(look) => look,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(look.url.unwrap().target("/__qcc__/stats"), "/__qcc__/stats", "{url}");
+            assert_eq!(look.token_env.as_deref(), Some("T"));
         }
     }
 
@@ -347,6 +389,10 @@ mod tests {
             "qcc-gateway key new",
             "qcc-gateway key new Alice",
             "qcc-gateway demo --port 70000",
+            "qcc-gateway status --url 127.0.0.1:7860",
+            "qcc-gateway status --url http://user:password@127.0.0.1:7860",
+            "qcc-gateway status --token secret",
+            "qcc-gateway top --url http://127.0.0.1:7860/__qcc__/#token=secret",
             "qcc-gateway demo --exit --upstreams-only",
         ] {
             assert_eq!(parsed(line).unwrap_err().exit_code(), i32::from(BAD_SETTINGS), "{line}");

@@ -11,6 +11,7 @@ pub mod upstream;
 
 pub mod http;
 pub mod settings;
+pub mod status;
 
 pub mod app;
 pub mod cli;

@@ -12,6 +12,8 @@ fn main() -> ExitCode {
         Command::Serve => run::serve(&source),
         Command::Check(options) => run::check(&source, &options),
         Command::Health => run::health(&source),
+        Command::Status(options) => run::status(&source, &options),
+        Command::Top(options) => run::top(&source, &options),
         Command::Key(KeyCommand::New(options)) => run::new_key(&options.name),
         Command::Demo(options) => run::demo(&options),
     }

@@ -1,7 +1,10 @@
 //! The commands, each from the settings to its exit status. Only here does anything go to standard output and error.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the command line's own output")]
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod watching;
+
+pub use watching::{status, top};
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,14 +168,7 @@ pub fn health(source: &Source) -> ExitCode {
             return ExitCode::from(BAD_SETTINGS);
         }
     };
-    // A gateway that listens on every address is asked on loopback.
-    let host = match server.host.as_str().parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) if address.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
-        Ok(IpAddr::V6(address)) if address.is_unspecified() => format!("[{}]", Ipv6Addr::LOCALHOST),
-        Ok(IpAddr::V6(address)) => format!("[{address}]"),
-        Ok(IpAddr::V4(_)) | Err(_) => server.host.to_string(),
-    };
-    let url = format!("http://{host}:{}/__qcc__/health/ready", server.port);
+    let url = format!("http://{}/__qcc__/health/ready", server.host.from_here().with_port(server.port));
     System::new().block_on(async {
         // Plain HTTP to the gateway itself: without TLS there is no provider to set up.
         let client = awc::Client::builder().connector(awc::Connector::new()).timeout(HEALTH_TIMEOUT).finish();

@@ -4,6 +4,7 @@
 //! and no fault shows a secret.
 
 mod clients;
+mod contact;
 mod credential;
 mod cross;
 mod effect;
@@ -29,6 +30,7 @@ use std::path::{Path, PathBuf};
 
 use config::{Map, Value, ValueKind};
 
+pub use contact::{Contact, contact};
 pub use effect::Note;
 pub use fault::{Fault, Faults};
 pub use reload::{ClientsDiff, Reread};

@@ -71,6 +71,8 @@ mod sessions;
 #[cfg(test)]
 mod state;
 #[cfg(test)]
+mod status;
+#[cfg(test)]
 mod streams;
 #[cfg(test)]
 mod support;

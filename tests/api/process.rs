@@ -43,7 +43,7 @@ impl Settings {
         self.folder.path().join("settings.toml")
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_qcc-gateway"));
         command.arg("--settings").arg(self.file()).args(arguments).env_clear().current_dir(self.folder.path());
         command.envs(self.variables.iter().cloned());
@@ -266,6 +266,11 @@ async fn a_second_signal_ends_it_at_once() {
 #[actix_web::test]
 async fn bad_settings_end_with_status_two_and_every_fault() {
     let bad = Settings::new("[server]\nport = \"x\"\nprot = 1\n[endpoints.A]\nbase_url = \"ftp://user:hunter2@h\"\n");
+    for command in [&["status"][..], &["top"]] {
+        let (status, _, errors) = bad.run(command).await;
+        assert_eq!((status, errors.contains("server.port")), (2, true), "{command:?} {errors}");
+        assert!(!errors.contains("hunter2"));
+    }
     for command in [&["serve"][..], &["check"], &["check", "--live"], &["health"]] {
         let (status, _, errors) = bad.run(command).await;
         assert_eq!(status, 2, "{command:?}");

@@ -6,7 +6,7 @@ use crate::code::{Source, paths, sources, text};
 
 /// Each module with those that it may use, lowest first. Whoever stands further up may never be used by whoever stands
 /// further down; among the lower ones not everybody may use everybody either.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("domain", &[]),
     ("clock", &["domain"]),
     ("entropy", &["domain"]),
@@ -15,6 +15,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("actors", &["domain", "clock", "state_file", "upstream"]),
     ("settings", &["domain"]),
     ("telemetry", &["settings"]),
+    ("status", &["domain", "upstream"]),
     ("http", &["domain", "clock", "entropy", "upstream", "actors", "settings", "telemetry"]),
     ("policies", &["domain", "upstream", "actors", "settings"]),
     ("token", &["domain", "entropy", "settings"]),
@@ -38,7 +39,10 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("cli", &["domain", "settings"]),
     ("demo", &["domain", "clock", "upstream", "actors", "settings", "telemetry", "http", "app", "cli"]),
     ("live", &["domain", "clock", "upstream", "settings", "policies"]),
-    ("run", &["domain", "entropy", "actors", "settings", "telemetry", "app", "cli", "demo", "live"]),
+    (
+        "run",
+        &["domain", "entropy", "upstream", "actors", "settings", "telemetry", "status", "app", "cli", "demo", "live"],
+    ),
 ];
 
 /// The module at the crate's top that a file belongs to, and how many modules deep the file is; none for the crate's roots.

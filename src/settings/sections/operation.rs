@@ -140,20 +140,31 @@ pub struct Admin {
 
 impl Admin {
     pub(super) fn read(mut table: Table<'_, '_>) -> Self {
-        let wanted = "an address and port such as \"127.0.0.1:7861\", or \"\" for none";
         let admin = Self {
             token: table.credential(&ADMIN_TOKEN, Unset::None).one_digest(),
             read_token: table.credential(&READ_TOKEN, Unset::None).one_digest(),
             public_stats: table.flag("public_stats").unwrap_or_default(),
-            listen: table
-                .read("listen", Shown::Always, wanted, |given| match given.text()? {
-                    "" => Some(None),
-                    text => text.parse().ok().map(Some),
-                })
-                .flatten(),
+            listen: Self::read_listen(&mut table),
         };
         table.finish();
         admin
+    }
+
+    pub(in crate::settings) fn read_listen(table: &mut Table<'_, '_>) -> Option<SocketAddr> {
+        let wanted = "an address and port such as \"127.0.0.1:7861\", or \"\" for none";
+        let listen = table.read("listen", Shown::Always, wanted, |given| match given.text()? {
+            "" => Some(None),
+            text => text.parse().ok().map(Some),
+        });
+        listen.flatten()
+    }
+
+    /// The text of a token by which the state may be read: of the read token, else of the admin token. None where there is
+    /// none, where its digest alone is known, and where it can't be read here.
+    pub(in crate::settings) fn read_shown_token(table: &mut Table<'_, '_>) -> Option<Secret> {
+        let reader = table.credential(&READ_TOKEN, Unset::Ignored).secret();
+        let admin = table.credential(&ADMIN_TOKEN, Unset::Ignored).secret();
+        reader.or(admin)
     }
 }
 

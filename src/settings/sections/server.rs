@@ -1,7 +1,7 @@
 //! `[server]`: where to listen, and what to take from clients.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -47,13 +47,10 @@ pub struct Server {
 
 impl Server {
     pub(super) fn read(mut table: Table<'_, '_>) -> Self {
+        let (host, port) = Self::read_address(&mut table);
         let server = Self {
-            host: table
-                .read("host", Shown::Always, "an IP address or a host name, without port", |given| {
-                    Host::parse(given.text()?)
-                })
-                .unwrap_or_default(),
-            port: table.integer("port", 0..=65_535).unwrap_or_default(),
+            host,
+            port,
             workers: table.integer("workers", 0..=1024).unwrap_or_default(),
             max_body: table.size("max_body").unwrap_or_default(),
             header_timeout: table.positive_duration("header_timeout").unwrap_or_default(),
@@ -73,6 +70,13 @@ impl Server {
         };
         table.finish();
         server
+    }
+
+    pub(in crate::settings) fn read_address(table: &mut Table<'_, '_>) -> (Host, u16) {
+        let host = table.read("host", Shown::Always, "an IP address or a host name, without port", |given| {
+            Host::parse(given.text()?)
+        });
+        (host.unwrap_or_default(), table.integer("port", 0..=65_535).unwrap_or_default())
     }
 }
 
@@ -113,10 +117,26 @@ impl Host {
         }
     }
 
+    /// The host by which this machine reaches what listens there: loopback where that is every address.
+    #[must_use]
+    pub fn from_here(&self) -> Self {
+        match self.0.parse() {
+            Ok(IpAddr::V4(address)) if address.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST).into(),
+            Ok(IpAddr::V6(address)) if address.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST).into(),
+            Ok(IpAddr::V4(_) | IpAddr::V6(_)) | Err(_) => self.clone(),
+        }
+    }
+
     /// As it stands in a URL, with the port: an IPv6 address in brackets.
     #[must_use]
     pub fn with_port(&self, port: u16) -> String {
         if self.0.contains(':') { format!("[{}]:{port}", self.0) } else { format!("{}:{port}", self.0) }
+    }
+}
+
+impl From<IpAddr> for Host {
+    fn from(address: IpAddr) -> Self {
+        Self(address.to_string())
     }
 }
 
@@ -137,6 +157,19 @@ mod tests {
         }
         for bad in ["", "1.2.3", "300.1.1.1", "[::1]", "host:80", "http://a", "a b", "-a", "a..b", "ä"] {
             assert!(Host::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_listens_everywhere_is_reached_on_loopback() {
+        for (listens_on, reached_at) in [
+            ("0.0.0.0", "127.0.0.1:1"),
+            ("::", "[::1]:1"),
+            ("::1", "[::1]:1"),
+            ("10.0.0.1", "10.0.0.1:1"),
+            ("gateway.example", "gateway.example:1"),
+        ] {
+            assert_eq!(Host::parse(listens_on).unwrap().from_here().with_port(1), reached_at);
         }
     }
 

@@ -1,0 +1,101 @@
+//! How the running gateway is reached. Nothing else of the settings is looked at, so that whoever only looks at the gateway
+//! needs none of its keys.
+
+use std::net::SocketAddr;
+
+use super::environment;
+use super::fault::Faults;
+use super::layers;
+use super::reading::Reading;
+use super::{Admin, Host, Server, Source};
+use crate::domain::secret::Secret;
+
+/// Where the gateway's own routes are, and what opens them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// Host and port as they stand in a URL; none where the system chooses the port.
+    pub authority: Option<String>,
+    /// A token by which the state may be read, where the settings tell its text.
+    pub token: Option<Secret>,
+}
+
+/// Reads where the gateway listens, and a token.
+///
+/// # Errors
+///
+/// The faults that these have.
+pub fn contact(source: &Source) -> Result<Contact, Faults> {
+    let mut faults = Vec::new();
+    let mut layers = layers::read_files(source, &mut faults);
+    let variables = environment::read(&source.variables, &layers.merged());
+    layers.add_variables(variables.table);
+    let mut tree = layers.merged();
+    let mut reading = Reading::new(&layers, &source.variables);
+    let (host, port) = Server::read_address(&mut reading.section(&mut tree, "server"));
+    let mut admin = reading.section(&mut tree, "admin");
+    let own = Admin::read_listen(&mut admin).map(|own: SocketAddr| (Host::from(own.ip()), own.port()));
+    let token = Admin::read_shown_token(&mut admin);
+    faults.append(&mut reading.faults);
+    Faults::none_or(faults)?;
+    let (host, port) = own.unwrap_or((host, port));
+    Ok(Contact { authority: (port != 0).then(|| host.from_here().with_port(port)), token })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn of(text: &str, variables: &[(&str, &str)]) -> Result<Contact, Faults> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let variables: BTreeMap<String, String> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        contact(&Source { place: Some(file.path().to_owned()), environment: None, variables })
+    }
+
+    #[test]
+    fn the_gateway_is_reached_where_its_own_routes_are() {
+        for (text, authority) in [
+            ("", Some("127.0.0.1:7860")),
+            ("[server]\nhost = \"0.0.0.0\"\nport = 1", Some("127.0.0.1:1")),
+            ("[server]\nhost = \"::\"", Some("[::1]:7860")),
+            ("[server]\nport = 0", None),
+            ("[admin]\nlisten = \"10.0.0.1:7861\"", Some("10.0.0.1:7861")),
+            ("[admin]\nlisten = \"0.0.0.0:7861\"", Some("127.0.0.1:7861")),
+            ("[admin]\nlisten = \"127.0.0.1:0\"", None),
+            ("[endpoints.main]\nbase_url = \"no URL\"\napi_key_env = \"UNSET\"", Some("127.0.0.1:7860")),
+        ] {
+            assert_eq!(of(text, &[]).unwrap().authority.as_deref(), authority, "{text}");
+        }
+        let by_variable = of("", &[("QCC__SERVER__PORT", "8080")]).unwrap();
+        assert_eq!(by_variable.authority.as_deref(), Some("127.0.0.1:8080"));
+    }
+
+    #[test]
+    fn the_token_is_the_one_that_may_do_least() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "from-file\n").unwrap();
+        let token_file = format!("[admin]\ntoken_file = \"{}\"", file.path().display());
+        let both = [("QCC_ADMIN_TOKEN", "admin"), ("QCC_READ_TOKEN", "reader")];
+        for (text, variables, token) in [
+            ("", &[][..], None),
+            ("", &both[..1], Some("admin")),
+            ("", &both, Some("reader")),
+            ("[admin]\ntoken = \"plain\"", &[], Some("plain")),
+            (token_file.as_str(), &[], Some("from-file")),
+            ("[admin]\ntoken_file = \"/nowhere\"", &[], None),
+            (&format!("[admin]\ntoken_sha256 = \"{}\"", "0".repeat(64)), &[], None),
+        ] {
+            let found = of(text, variables).unwrap().token;
+            assert_eq!(found.as_ref().map(Secret::expose), token, "{text} {variables:?}");
+        }
+    }
+
+    #[test]
+    fn what_it_needs_must_be_sound() {
+        let faults = of("[server]\nport = \"x\"\n[admin]\nlisten = \"here\"", &[]).unwrap_err().to_string();
+        assert!(faults.contains("server.port") && faults.contains("admin.listen"), "{faults}");
+    }
+}

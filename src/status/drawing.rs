@@ -1,0 +1,307 @@
+//! The picture: what the whole gateway does, and a row for each endpoint, queue by queue.
+
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+
+use super::paint::{Look, Piece, write_line};
+use super::view::{Pace, Row, Spread, View};
+
+const PLAIN: Style = Style::new();
+const STRONG: Style = Style::new().bold();
+const FAINT: Style = Style::new().dimmed();
+const GOOD: Style = AnsiColor::Green.on_default();
+const UNEASY: Style = AnsiColor::Yellow.on_default();
+const BAD: Style = AnsiColor::Red.on_default();
+const ALARM: Style = AnsiColor::Red.on_default().bold();
+
+/// The queues, in the order in which they are shown.
+const QUEUES: [&str; 4] = ["primary", "secondary", "failure", "disabled"];
+
+/// The columns, and whether numbers stand in them.
+const COLUMNS: [(&str, bool); 11] = [
+    ("id", false),
+    ("queue", false),
+    ("status", false),
+    ("breaker", false),
+    ("in flight", true),
+    ("success", true),
+    ("p50", true),
+    ("p95", true),
+    ("ttft", true),
+    ("next", true),
+    ("why", false),
+];
+
+/// Draws the state of a gateway, of which no more is needed than this.
+#[must_use]
+pub fn draw(view: &View, pace: Option<Pace>, look: Look) -> String {
+    let mut picture = String::new();
+    let title = [
+        Piece::new("qcc-gateway ", STRONG),
+        Piece::new(&view.version, STRONG),
+        Piece::new(&format!("  up {}", rough(view.uptime())), FAINT),
+    ];
+    write_line(&mut picture, &title, look);
+    write_line(&mut picture, &totals(view, pace), look);
+    picture.push('\n');
+    let header: Vec<Piece> = COLUMNS.iter().map(|(title, _)| Piece::new(title, FAINT)).collect();
+    let queues = QUEUES.iter().map(|queue| view.endpoints.iter().filter(move |row| row.standing == *queue));
+    let rows = std::iter::once(header).chain(queues.flatten().map(|row| cells(row, view)));
+    let rows: Vec<Vec<Piece>> = rows.collect();
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(Piece::width).max();
+    let widths: Vec<usize> = (0..COLUMNS.len()).map(|column| width(column).unwrap_or_default()).collect();
+    for row in &rows {
+        let mut pieces = Vec::new();
+        for ((cell, width), (title, is_number)) in row.iter().zip(&widths).zip(COLUMNS) {
+            // Nothing stands behind the last column, so that its cells need no end.
+            let width = match title {
+                "why" if cell.width() == 0 => continue,
+                "why" => 0,
+                _ => *width,
+            };
+            let gap = if pieces.is_empty() { "" } else { "  " };
+            pieces.push(Piece::new(gap, PLAIN));
+            pieces.push(cell.padded(width, is_number));
+        }
+        write_line(&mut picture, &pieces, look);
+    }
+    picture
+}
+
+/// A line that tells why there is nothing new to draw.
+#[must_use]
+pub fn draw_error(error: &str, look: Look) -> String {
+    let mut picture = String::new();
+    write_line(&mut picture, &[Piece::new(error, BAD)], look);
+    picture
+}
+
+fn totals(view: &View, pace: Option<Pace>) -> Vec<Piece> {
+    let mut pieces = vec![Piece::new(&format!("requests {}", view.total_requests), PLAIN)];
+    if let Some(Pace { requests_per_second }) = pace {
+        pieces.push(Piece::new(&format!("  {requests_per_second:.1}/s"), PLAIN));
+    }
+    let success = match view.success_rate {
+        rate if rate >= 99.0 => GOOD,
+        rate if rate >= 90.0 => UNEASY,
+        _ => BAD,
+    };
+    pieces.push(Piece::new(&format!("  success {}", percent(view.success_rate)), success));
+    let failed = if view.failed_requests > 0 { UNEASY } else { PLAIN };
+    pieces.push(Piece::new(&format!("  failed {}", view.failed_requests), failed));
+    pieces.push(Piece::new(&format!("  retries {}", view.retries), PLAIN));
+    let parked = if view.parked > 0 { UNEASY } else { PLAIN };
+    pieces.push(Piece::new(&format!("  parked {}", view.parked), parked));
+    pieces.push(match view.leaks {
+        0 => Piece::new("  leaks 0", GOOD),
+        leaks => Piece::new(&format!("  LEAKS {leaks}: a broken promise, please report it"), ALARM),
+    });
+    pieces
+}
+
+fn cells(row: &Row, view: &View) -> Vec<Piece> {
+    let mood = match row.status.as_str() {
+        "healthy" => GOOD,
+        "degraded" | "exhausted" => UNEASY,
+        "disabled" => FAINT,
+        _ => BAD,
+    };
+    let breaker = match row.breaker.as_str() {
+        "closed" => PLAIN,
+        "half_open" => UNEASY,
+        _ => BAD,
+    };
+    let served = row.requests > 0;
+    let took = |spread: Option<Spread>, of: fn(Spread) -> f64| match spread.filter(|_| served) {
+        Some(spread) => millis(of(spread)),
+        None => "-".to_owned(),
+    };
+    let success = if served { percent(row.success_rate) } else { "-".to_owned() };
+    vec![
+        Piece::new(&row.id, STRONG),
+        Piece::new(&row.standing, mood),
+        Piece::new(&row.status, mood),
+        Piece::new(&row.breaker, breaker),
+        Piece::new(&row.in_flight.to_string(), if row.in_flight > 0 { PLAIN } else { FAINT }),
+        Piece::new(&success, PLAIN),
+        Piece::new(&took(Some(row.latency_ms), |spread| spread.p50), PLAIN),
+        Piece::new(&took(Some(row.latency_ms), |spread| spread.p95), PLAIN),
+        Piece::new(&took(row.ttft_ms, |spread| spread.p50), PLAIN),
+        Piece::new(&next(row, view), PLAIN),
+        Piece::new(&why(row, view), mood),
+    ]
+}
+
+/// When an isolated endpoint is verified next.
+fn next(row: &Row, view: &View) -> String {
+    match (row.standing.as_str(), row.breaker.as_str(), &row.next_verification) {
+        ("failure", "half_open", _) => "now".to_owned(),
+        ("failure", _, Some(time)) => view.until(time).map_or_else(|| "-".to_owned(), rough),
+        _ => "-".to_owned(),
+    }
+}
+
+/// Why an endpoint is not as it should be.
+fn why(row: &Row, view: &View) -> String {
+    let error = row.last_error.as_deref().unwrap_or_default();
+    let rest = row.cooldowns.iter().filter_map(|cooldown| view.until(&cooldown.until)).min();
+    match (row.status.as_str(), rest, &row.isolated_reason) {
+        ("unhealthy", _, Some(reason)) if error.is_empty() => reason.clone(),
+        ("unhealthy", _, Some(reason)) => format!("{reason}: {error}"),
+        ("exhausted", Some(rest), _) => format!("used up for {}", rough(rest)),
+        ("degraded", Some(rest), _) => format!("rests for {}", rough(rest)),
+        ("degraded", None, _) => error.to_owned(),
+        _ => String::new(),
+    }
+}
+
+fn percent(rate: f64) -> String {
+    // A failure must not be rounded away.
+    let rate = if rate < 100.0 { rate.min(99.9) } else { rate };
+    format!("{rate:.1} %")
+}
+
+fn millis(millis: f64) -> String {
+    if millis < 1000.0 { format!("{millis:.0}ms") } else { format!("{:.1}s", millis / 1000.0) }
+}
+
+/// A duration by its two greatest units, in whole seconds.
+fn rough(duration: Duration) -> String {
+    let text = humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::paint::Colour;
+    use super::*;
+
+    fn endpoint(id: &str, standing: &str, status: &str, more: &Value) -> Value {
+        let mut row = json!({
+            "id": id, "standing": standing, "status": status, "breaker": "closed", "in_flight": 0, "requests": 0,
+            "success_rate": 100.0, "latency_ms": { "avg": 0.0, "p50": 0.0, "p95": 0.0, "p99": 0.0 },
+            "isolated_reason": null, "last_error": null, "next_verification": null, "cooldowns": [],
+        });
+        for (name, value) in more.as_object().unwrap() {
+            row[name] = value.clone();
+        }
+        row
+    }
+
+    fn view(endpoints: &[Value], more: &Value) -> View {
+        let mut stats = json!({
+            "version": "0.1.0", "start_time": "2026-01-01T00:00:00Z", "uptime": 3725.5, "total_requests": 1234,
+            "success_rate": 99.96, "failed_requests": 1, "retries": 5, "parked": 0, "leaks": 0, "endpoints": endpoints,
+        });
+        for (name, value) in more.as_object().unwrap() {
+            stats[name] = value.clone();
+        }
+        View::read(stats.to_string().as_bytes()).unwrap()
+    }
+
+    const WIDE: Look = Look { colour: Colour::Plain, width: None };
+
+    #[test]
+    fn queue_by_queue_each_endpoint_has_a_row() {
+        let latency = json!({ "p50": 210.4, "p95": 1900.0 });
+        let endpoints = [
+            endpoint(
+                "broken",
+                "failure",
+                "unhealthy",
+                &json!({
+                    "breaker": "open", "requests": 3, "success_rate": 0.0, "latency_ms": { "p50": 4.0, "p95": 5.0 },
+                    "isolated_reason": "upstream_status", "last_error": "HTTP 500 api_error",
+                    "next_verification": "2026-01-01T01:02:17.700Z",
+                }),
+            ),
+            endpoint("spare", "secondary", "healthy", &json!({})),
+            endpoint("off", "disabled", "disabled", &json!({ "last_error": "HTTP 500" })),
+            endpoint(
+                "main",
+                "primary",
+                "degraded",
+                &json!({
+                    "in_flight": 12, "requests": 900, "success_rate": 99.99, "latency_ms": latency,
+                    "ttft_ms": { "p50": 35.2, "p95": 80.0 }, "cooldowns": [
+                        { "model": "b", "until": "2026-01-01T02:00:00Z", "reason": "rate_limit" },
+                        { "model": "a", "until": "2026-01-01T01:02:10.500Z", "reason": "rate_limit" },
+                    ],
+                }),
+            ),
+        ];
+        let picture = draw(&view(&endpoints, &json!({})), Some(Pace { requests_per_second: 12.34 }), WIDE);
+        let expected = "\
+qcc-gateway 0.1.0  up 1h 2m
+requests 1234  12.3/s  success 99.9 %  failed 1  retries 5  parked 0  leaks 0
+
+id      queue      status     breaker  in flight  success    p50   p95  ttft  next  why
+main    primary    degraded   closed          12   99.9 %  210ms  1.9s  35ms     -  rests for 5s
+spare   secondary  healthy    closed           0        -      -     -     -     -
+broken  failure    unhealthy  open             0    0.0 %    4ms   5ms     -   12s  upstream_status: HTTP 500 api_error
+off     disabled   disabled   closed           0        -      -     -     -     -
+";
+        assert_eq!(picture, expected);
+    }
+
+    #[test]
+    fn why_and_when_are_told_in_few_words() {
+        let isolated = json!({ "breaker": "half_open", "isolated_reason": "credential" });
+        let exhausted = json!({ "cooldowns": [{ "until": "2026-01-01T04:02:05Z" }] });
+        for (row, next, why) in [
+            (endpoint("a", "failure", "unhealthy", &isolated), "now", "credential"),
+            (endpoint("a", "primary", "exhausted", &exhausted), "-", "used up for 2h 59m"),
+            (endpoint("a", "primary", "degraded", &json!({ "last_error": "HTTP 502" })), "-", "HTTP 502"),
+            (endpoint("a", "primary", "healthy", &json!({ "last_error": "HTTP 502" })), "-", ""),
+            (endpoint("a", "failure", "unhealthy", &json!({ "next_verification": "soon" })), "-", ""),
+        ] {
+            let view = view(std::slice::from_ref(&row), &json!({}));
+            let found = (super::next(&view.endpoints[0], &view), super::why(&view.endpoints[0], &view));
+            assert_eq!(found, (next.to_owned(), why.to_owned()), "{row}");
+        }
+    }
+
+    #[test]
+    fn a_leak_is_an_alarm() {
+        let coloured = |leaks: u64| {
+            let look = Look { colour: Colour::Ansi, width: None };
+            draw(&view(&[], &json!({ "leaks": leaks })), None, look)
+        };
+        assert!(coloured(0).contains("\u{1b}[32m  leaks 0\u{1b}[0m"));
+        assert!(coloured(2).contains("\u{1b}[1m\u{1b}[31m  LEAKS 2: a broken promise"), "{:?}", coloured(2));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let long = json!({ "isolated_reason": "timeout", "last_error": "x".repeat(500) });
+        let view = view(&[endpoint("a", "failure", "unhealthy", &long)], &json!({}));
+        for width in [1, 20, 80, 120] {
+            let picture = draw(&view, None, Look { colour: Colour::Plain, width: Some(width) });
+            assert!(picture.lines().all(|line| line.chars().count() <= width), "{picture}");
+        }
+    }
+
+    #[test]
+    fn the_pace_is_what_went_on_between_two_looks() {
+        let at = |uptime: f64, requests: u64| view(&[], &json!({ "uptime": uptime, "total_requests": requests }));
+        for (earlier, later, pace) in [
+            (at(10.0, 100), at(12.0, 130), Some(15.0)),
+            (at(10.0, 100), at(12.0, 100), Some(0.0)),
+            (at(10.0, 100), at(2.0, 5), None),
+            (at(10.0, 0), at(2.0, 5), None),
+        ] {
+            let found = Pace::between(&earlier, &later).map(|pace| pace.requests_per_second);
+            assert_eq!(found, pace, "{} {}", earlier.uptime, later.uptime);
+        }
+    }
+
+    #[test]
+    fn what_is_no_gateways_stats_is_refused() {
+        for text in ["", "{}", "[]", "<html>", r#"{"version":"1"}"#] {
+            assert!(View::read(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}

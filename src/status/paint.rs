@@ -1,0 +1,133 @@
+//! Lines of coloured text, as wide as there is room.
+
+use std::fmt::Write as _;
+
+use anstyle::Style;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+/// Whether colours are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// Text alone.
+    Plain,
+    /// By ANSI escape codes.
+    Ansi,
+}
+
+/// How a picture is to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Whether colours are wanted.
+    pub colour: Colour,
+    /// How many columns there are; none: as many as it takes.
+    pub width: Option<usize>,
+}
+
+/// A piece of text in one style. What came from elsewhere can't move the cursor: it has no control characters.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    text: String,
+    style: Style,
+}
+
+impl Piece {
+    pub(super) fn new(text: &str, style: Style) -> Self {
+        let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+        Self { text: text.chars().map(shown).collect(), style }
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.text.width()
+    }
+
+    /// The same with spaces around it, up to a width. `to_the_right`: its end is where the width ends.
+    pub(super) fn padded(&self, width: usize, to_the_right: bool) -> Self {
+        let spaces = " ".repeat(width.saturating_sub(self.width()));
+        let text = if to_the_right { format!("{spaces}{}", self.text) } else { format!("{}{spaces}", self.text) };
+        Self { text, style: self.style }
+    }
+
+    /// As much of it as fits, with a mark where something is missing.
+    fn cut(&self, width: usize) -> Self {
+        let mut left = width.saturating_sub(1);
+        let fits = |c: &char| {
+            let wide = c.width().unwrap_or_default();
+            let fits = wide <= left;
+            left = left.saturating_sub(wide);
+            fits
+        };
+        let mut text: String = self.text.chars().take_while(fits).collect();
+        text.extend((width > 0).then_some('…'));
+        Self { text, style: self.style }
+    }
+}
+
+/// Writes the pieces as one line, cut where there is no more room.
+pub(super) fn write_line(picture: &mut String, pieces: &[Piece], look: Look) {
+    let total: usize = pieces.iter().map(Piece::width).sum();
+    let mut left = look.width.filter(|width| *width < total);
+    for piece in pieces {
+        let piece = match left {
+            Some(0) => break,
+            Some(room) if piece.width() >= room => {
+                left = Some(0);
+                piece.cut(room)
+            }
+            Some(room) => {
+                left = Some(room - piece.width());
+                piece.clone()
+            }
+            None => piece.clone(),
+        };
+        let Piece { text, style } = piece;
+        // Writing to a String can't fail.
+        let _ = match look.colour {
+            Colour::Ansi if style != Style::new() => write!(picture, "{style}{text}{style:#}"),
+            Colour::Ansi | Colour::Plain => write!(picture, "{text}"),
+        };
+    }
+    picture.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use anstyle::AnsiColor;
+
+    use super::*;
+
+    fn line(texts: &[&str], colour: Colour, width: Option<usize>) -> String {
+        let red = AnsiColor::Red.on_default();
+        let pieces: Vec<Piece> = texts.iter().map(|text| Piece::new(text, red)).collect();
+        let mut picture = String::new();
+        write_line(&mut picture, &pieces, Look { colour, width });
+        picture
+    }
+
+    #[test]
+    fn a_line_is_cut_where_the_room_ends() {
+        for (texts, width, expected) in [
+            (&["abc", "def"][..], None, "abcdef\n"),
+            (&["abc", "def"], Some(6), "abcdef\n"),
+            (&["abc", "def"], Some(5), "abcd…\n"),
+            (&["abc", "def"], Some(3), "ab…\n"),
+            (&["abc", "def"], Some(1), "…\n"),
+            (&["abc"], Some(0), "\n"),
+            (&["无可用渠道"], Some(10), "无可用渠道\n"),
+            (&["无可用渠道"], Some(9), "无可用渠…\n"),
+            (&["无可用渠道"], Some(8), "无可用…\n"),
+        ] {
+            assert_eq!(line(texts, Colour::Plain, width), expected, "{texts:?} {width:?}");
+        }
+    }
+
+    #[test]
+    fn colours_end_where_they_should_and_take_no_room() {
+        assert_eq!(line(&["abc"], Colour::Ansi, Some(3)), "\u{1b}[31mabc\u{1b}[0m\n");
+        assert_eq!(line(&["abc"], Colour::Ansi, Some(2)), "\u{1b}[31ma…\u{1b}[0m\n");
+    }
+
+    #[test]
+    fn what_came_from_elsewhere_moves_no_cursor() {
+        assert_eq!(line(&["a\u{1b}[2Jb\r\n\u{9b}c"], Colour::Plain, None), "a\u{fffd}[2Jb\u{fffd}\u{fffd}\u{fffd}c\n");
+    }
+}
