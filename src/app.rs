@@ -13,12 +13,14 @@ use tokio::task::JoinHandle;
 
 use crate::actors::lifeline::OnDeath;
 use crate::actors::messages::SetCatalog;
+use crate::actors::tracer::{Tracer, TracerThread};
 use crate::actors::{Core, CoreError, CoreThreads};
 use crate::clock::Clock;
 use crate::domain::client::KeyDigest;
 use crate::domain::memory::{Memory, Salt};
 use crate::domain::prices::Catalog;
 use crate::domain::secret::Secret;
+use crate::domain::tracing::Service;
 use crate::entropy::{NoRandomness, random_bytes};
 use crate::http::{Config, ConfigCell, Reload, Reloaded, Shared, Worker, server, time_to_deadline};
 use crate::policies::policies;
@@ -75,6 +77,7 @@ pub struct App {
     clock: Clock,
     core: Core,
     threads: CoreThreads,
+    tracer: Option<TracerThread>,
     shared: Arc<Shared>,
     server: ServerHandle,
     serving: JoinHandle<io::Result<()>>,
@@ -124,11 +127,16 @@ impl App {
         let topology = Arc::new(topology);
         let (core, threads) = Core::start(policies, topology, webhook, clock, client.clone(), state, on_death).await?;
         core.stats.do_send(SetCatalog(catalog));
+        let traces = settings.otel.endpoint.clone().map(|collector| {
+            let service = Service { name: settings.otel.service_name.clone(), version: env!("CARGO_PKG_VERSION") };
+            TracerThread::start(collector, service, clock, client.clone())
+        });
         let config = ConfigCell::new(Config::new(settings, clients));
         let (tell_made, made_later) = unbounded_channel();
         let parts = reload::Parts { core: core.clone(), config: config.clone(), trust, clock, journal };
         let reloader = Reloader::new(parts, loaded, made_digest, tell_made).start();
-        let shared = Arc::new(Shared::new(config, core.clone(), reloader.clone().recipient(), clock));
+        let shared = Shared::new(config, core.clone(), reloader.clone().recipient(), clock);
+        let shared = Arc::new(shared.with_tracer(traces.as_ref().map(|traces| traces.address().clone())));
         let worker_shared = Arc::clone(&shared);
         let worker = move || Worker::new(Arc::clone(&worker_shared), client());
         let server = server::run(listener, admin, &shared, worker).map_err(StartError::Server)?;
@@ -144,6 +152,7 @@ impl App {
             clock,
             core,
             threads,
+            tracer: traces,
             shared,
             server: handle,
             serving,
@@ -198,6 +207,11 @@ impl App {
         self.admin_address
     }
 
+    /// Who takes its traces to a collector, where one is set.
+    pub fn tracer(&self) -> Option<&Addr<Tracer>> {
+        self.tracer.as_ref().map(TracerThread::address)
+    }
+
     /// Its actors.
     pub fn core(&self) -> &Core {
         &self.core
@@ -227,7 +241,13 @@ impl App {
             Ok(Err(error)) => log::warn!("the server did not end well: {error}"),
             Err(error) => log::warn!("the server's task did not end well: {error}"),
         }
-        self.core.stop(grace.saturating_sub(self.clock.now().since(stopping_since))).await;
+        let time_left = grace.saturating_sub(self.clock.now().since(stopping_since));
+        let traces = async {
+            if let Some(tracer) = self.tracer {
+                tracer.stop().await;
+            }
+        };
+        tokio::join!(self.core.stop(time_left), traces);
         self.threads.stop();
         log::info!("stopped");
     }

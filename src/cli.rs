@@ -17,7 +17,7 @@ use crate::domain::notice::NoticeKind;
 use crate::domain::rules::Rule;
 use crate::domain::secret::Secret;
 use crate::domain::webhook::Webhook;
-use crate::settings::{Faults, Loaded, Source};
+use crate::settings::{Faults, Loaded, Otel, Source};
 
 /// The exit status of bad settings or options; clap's own is the same.
 pub const BAD_SETTINGS: u8 = 2;
@@ -232,7 +232,9 @@ fn describe(loaded: &Loaded) -> String {
         let events: Vec<&str> = wanted.map(NoticeKind::as_str).collect();
         paragraph(&mut text, "notices are posted to", [format!("{receiver}, {signed}: {}", events.join(", "))]);
     }
-    paragraph(&mut text, "no effect yet", loaded.notes.iter().map(|note| format!("{} {}", note.key, note.text)));
+    let Otel { endpoint: collector, service_name } = &loaded.settings.otel;
+    paragraph(&mut text, "traces are sent to", collector.iter().map(|to| format!("{to} as {service_name}")));
+    paragraph(&mut text, "no effect", loaded.notes.iter().map(|note| format!("{} {}", note.key, note.text)));
     text
 }
 

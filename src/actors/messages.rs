@@ -28,6 +28,7 @@ use crate::domain::schedule::{Finished, Purpose, SchedulePolicy, VerifyJob};
 use crate::domain::stats::{AllowancesRecord, AttemptRecord, ReloadRecord, RequestRecord, Stats, VerificationRecord};
 use crate::domain::time::Moment;
 use crate::domain::topology::{Topology, TopologyDiff};
+use crate::domain::tracing::Span;
 use crate::domain::verification::Verification;
 use crate::domain::webhook::Webhook;
 use crate::upstream::ProbeSettings;
@@ -357,3 +358,13 @@ pub struct Drain;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct StopParking;
+
+/// Worker to tracer: a request or an attempt is over.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Spanned(pub Span);
+
+/// Stop, tests to tracer: send what waits. Answered when nothing is left, or the collector takes no more.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Flush;

@@ -9,6 +9,7 @@ pub mod messages;
 pub mod notifier;
 pub mod registry;
 pub mod stats;
+pub mod tracer;
 pub mod verifier;
 
 use std::sync::Arc;

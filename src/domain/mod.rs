@@ -49,6 +49,7 @@ pub(crate) mod testing;
 pub mod throttle;
 pub mod time;
 pub mod topology;
+pub mod tracing;
 pub mod usage;
 pub mod verification;
 pub mod webhook;

@@ -105,7 +105,9 @@ impl Task<'_> {
         let Some(lease) = scope.lease() else { return AttemptEnd::Withdrawn };
         let endpoint = scope.endpoint();
         let limit = self.limit();
-        let sending = client.send(self.request.for_endpoint(endpoint), lease, self.times.connect);
+        let mut request = self.request.for_endpoint(endpoint);
+        scope.mark(&mut request.headers);
+        let sending = client.send(request, lease, self.times.connect);
         let response = match timeout_at(limit.at, sending).await {
             Err(_) => return limit.passed(),
             Ok(Err(SendError::Withdrawn)) => return AttemptEnd::Withdrawn,
@@ -115,6 +117,7 @@ impl Task<'_> {
             Ok(Ok(response)) => response,
         };
         scope.waits_for_endpoint();
+        scope.answered(response.status.as_u16(), &response.headers);
         let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let limits = scope.limits(&response.headers);
         let head = AnswerHead {

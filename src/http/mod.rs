@@ -20,6 +20,7 @@ mod settling;
 mod silence;
 mod state;
 mod times;
+mod tracing;
 
 use actix_web::body::MessageBody;
 use actix_web::http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};

@@ -23,6 +23,7 @@ use super::reply::{OnlyLength, closing, mark, passed_on, refuse, respond};
 use super::scope::{Asked, AttemptScope, Described, RequestScope};
 use super::state::Serving;
 use super::times::AttemptTimes;
+use super::tracing::RequestTrace;
 use crate::actors::lease::Lease;
 use crate::actors::messages::{Acquire, Doubt, Judged};
 use crate::actors::registry::Registry;
@@ -75,7 +76,8 @@ pub(super) async fn proxy(
         path: request.path().to_owned(),
         model: None,
     };
-    let mut scope = RequestScope::begin(shared.core.stats.clone(), shared.clock, described);
+    let trace = shared.tracer.as_ref().and_then(|tracer| RequestTrace::begin(tracer, request.headers(), errand.llm));
+    let mut scope = RequestScope::begin(shared.core.stats.clone(), shared.clock, described, trace);
     let caller = match config.clients.identify(request.headers(), shared.clock.since_1970()) {
         Ok(caller) => caller,
         Err(refusal) => return closing(worker.refused(&refusal, errand.shape(), scope)),
@@ -188,9 +190,11 @@ impl Journey<'_> {
                 Err(NotGranted::No(none)) => return self.conclude(Some(&none)),
             };
             self.plan.begin();
+            let trace = self.scope.trace_attempt(self.task.request.model_for(lease.endpoint()));
             self.scope.try_endpoint(lease.endpoint().id.clone());
             let asked = Asked { client: self.ask.client.clone(), model: self.ask.model.clone() };
             let attempt = AttemptScope::begin(shared.core.stats.clone(), shared.clock, lease, suspect, asked);
+            let attempt = attempt.traced(trace);
             let end = tokio::select! {
                 end = self.task.attempt(self.worker.client, &attempt) => end,
                 () = shared.drain.wait() => {

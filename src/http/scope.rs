@@ -11,6 +11,7 @@ use log::kv::{ToValue, Value};
 
 use super::auth::Place;
 use super::silence::Silence;
+use super::tracing::{AttemptFacts, AttemptTrace, RequestFacts, RequestTrace};
 use crate::actors::lease::Lease;
 use crate::actors::messages::Note;
 use crate::actors::stats::StatsCollector;
@@ -66,10 +67,16 @@ pub(super) struct RequestScope {
     ended: bool,
     /// The client's place for it.
     place: Option<Place>,
+    trace: Option<RequestTrace>,
 }
 
 impl RequestScope {
-    pub(super) fn begin(stats: Addr<StatsCollector>, clock: Clock, described: Described) -> Self {
+    pub(super) fn begin(
+        stats: Addr<StatsCollector>,
+        clock: Clock,
+        described: Described,
+        trace: Option<RequestTrace>,
+    ) -> Self {
         Self {
             stats,
             clock,
@@ -83,7 +90,13 @@ impl RequestScope {
             flowing: false,
             ended: false,
             place: None,
+            trace,
         }
+    }
+
+    /// The span of the next attempt, where the request has one.
+    pub(super) fn trace_attempt(&self, model: Option<&str>) -> Option<AttemptTrace> {
+        self.trace.as_ref().map(|trace| trace.attempt(model, self.attempts()))
     }
 
     /// Keeps the client's place until the request ends.
@@ -196,6 +209,18 @@ impl RequestScope {
         let (attempts, client, profile) = (self.attempts(), client.clone(), profile.clone());
         self.stats.do_send(Note::Request(RequestRecord { end, at, elapsed, attempts, client, profile }));
         self.log(end, elapsed);
+        if let Some(trace) = self.trace.take() {
+            trace.end(&RequestFacts {
+                described: &self.described,
+                began: self.began,
+                ended: at,
+                end,
+                status: self.status,
+                attempts: self.attempts(),
+                endpoint: self.last_endpoint(),
+                first_piece: self.first_piece,
+            });
+        }
     }
 
     /// The request's log line.
@@ -258,6 +283,7 @@ pub(super) struct AttemptScope {
     asked: Asked,
     usage: Cell<Usage>,
     first_content: Cell<Option<Duration>>,
+    trace: Option<AttemptTrace>,
 }
 
 impl AttemptScope {
@@ -273,7 +299,27 @@ impl AttemptScope {
         let began = clock.now();
         let silence = Silence::new(suspect, began);
         let (usage, first_content) = (Cell::default(), Cell::default());
-        Self { stats, clock, began, endpoint, lease: Some(lease), silence, asked, usage, first_content }
+        Self { stats, clock, began, endpoint, lease: Some(lease), silence, asked, usage, first_content, trace: None }
+    }
+
+    /// The same with a span, where its request has one.
+    pub(super) fn traced(mut self, trace: Option<AttemptTrace>) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// Has the endpoint know of the trace, where there is one.
+    pub(super) fn mark(&self, headers: &mut HeaderMap) {
+        if let Some(trace) = &self.trace {
+            trace.mark(headers, &self.endpoint);
+        }
+    }
+
+    /// The head of an answer has come.
+    pub(super) fn answered(&self, status: u16, headers: &HeaderMap) {
+        if let Some(trace) = &self.trace {
+            trace.answered(status, headers);
+        }
     }
 
     /// The endpoint is waited for from now on: it has just sent something, or only now it is looked at again.
@@ -333,8 +379,7 @@ impl AttemptScope {
         let outcome = judgement.rule(path).outcome;
         let error = judgement.error.clone();
         let opinion = judgement.class.opinion(path);
-        let came = (judgement.class, judgement.status);
-        self.settle(Report { outcome, error, throttle: judgement.throttle, opinion }, came, path);
+        self.settle(Report { outcome, error, throttle: judgement.throttle, opinion }, Some(judgement), path);
     }
 
     /// Gives the lease back unused: its endpoint has moved meanwhile, and nothing was sent.
@@ -344,8 +389,8 @@ impl AttemptScope {
         }
     }
 
-    /// `came`: what came back, and its status.
-    fn settle(&mut self, mut report: Report, (class, status): (Class, Option<u16>), path: PathKind) {
+    /// Without a judgement it was cancelled.
+    fn settle(&mut self, mut report: Report, judgement: Option<&Judgement>, path: PathKind) {
         let Some(lease) = self.lease.take() else { return };
         let (outcome, error) = (report.outcome, report.error.clone());
         if path == PathKind::Other && outcome == Outcome::Success {
@@ -353,8 +398,19 @@ impl AttemptScope {
             report.outcome = Outcome::Neutral;
         }
         lease.settle(report);
+        let (class, status) = judgement.map_or((Class::Cancelled, None), |came| (came.class, came.status));
         let usage = self.usage.get();
         let is_answer = path == PathKind::Llm && (class == Class::Success || !usage.is_none());
+        if let Some(trace) = self.trace.take() {
+            trace.end(&AttemptFacts {
+                endpoint: &self.endpoint,
+                judgement,
+                began: self.began,
+                ended: self.clock.now(),
+                usage,
+                first_content: self.first_content.get(),
+            });
+        }
         let Asked { client, model } = std::mem::take(&mut self.asked);
         self.stats.do_send(Note::Attempt(AttemptRecord {
             endpoint: Arc::clone(&self.endpoint),
@@ -374,7 +430,6 @@ impl AttemptScope {
 impl Drop for AttemptScope {
     fn drop(&mut self) {
         let opinion = self.silence.is_suspect(self.clock.now()).then_some(Reason::Timeout);
-        let came = (Class::Cancelled, None);
-        self.settle(Report { opinion, ..Report::of(Outcome::Cancelled) }, came, PathKind::Llm);
+        self.settle(Report { opinion, ..Report::of(Outcome::Cancelled) }, None, PathKind::Llm);
     }
 }

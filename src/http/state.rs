@@ -4,7 +4,7 @@ use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use actix::Recipient;
+use actix::{Addr, Recipient};
 use arc_swap::ArcSwap;
 
 use super::auth::ClientBook;
@@ -12,6 +12,7 @@ use super::drain::DrainDeadline;
 use super::intake::BodyBudget;
 use super::own::Reload;
 use crate::actors::Core;
+use crate::actors::tracer::Tracer;
 use crate::clock::Clock;
 use crate::domain::client::Client;
 use crate::settings::Settings;
@@ -88,6 +89,8 @@ pub struct Shared {
     pub(super) reload: Recipient<Reload>,
     pub(super) clock: Clock,
     pub(super) core: Core,
+    /// Whom spans are told to, where traces are wanted.
+    pub(super) tracer: Option<Addr<Tracer>>,
     pub(super) buffered: BodyBudget,
     /// Requests are told apart by these, and nobody outside can foresee them.
     pub(super) fingerprints: RandomState,
@@ -107,7 +110,14 @@ impl Shared {
             fingerprints: RandomState::new(),
             clock,
             core,
+            tracer: None,
         }
+    }
+
+    /// Has spans told to this tracer.
+    #[must_use]
+    pub fn with_tracer(self, tracer: Option<Addr<Tracer>>) -> Self {
+        Self { tracer, ..self }
     }
 
     /// What new requests are served by.

@@ -71,7 +71,7 @@ pub struct Loaded {
     pub topology: Topology,
     /// The clients, in the order of their ids. None at all: everybody is served.
     pub clients: Vec<Client>,
-    /// The keys that are set but have no effect yet.
+    /// The keys that are set but have no effect.
     pub notes: Vec<Note>,
     /// The names of the variables that were used, in order.
     pub variables_taken: Vec<String>,
@@ -129,7 +129,7 @@ fn read(source: &Source, files: &mut FilesSeen) -> Result<Loaded, Faults> {
     let settings = Settings::read(&mut reading, &mut tree);
     let endpoints = endpoints::read(&mut reading, &mut tree);
     let clients = clients::read(&mut reading, &mut tree);
-    let notes = effect::judge(&reading, &recorded_defaults());
+    let notes = effect::judge(&reading);
     cross::check(&mut reading, &settings, &endpoints, &clients);
     faults.append(&mut reading.faults);
     let Reading { seen, recorded: values, variables_taken: named, .. } = reading;
@@ -176,13 +176,4 @@ fn clients_file(mut tree: Map<String, Value>) -> Option<PathBuf> {
     let ValueKind::Table(mut server) = tree.remove("server")?.kind else { return None };
     let ValueKind::String(path) = server.remove("clients_file")?.kind else { return None };
     (!path.is_empty()).then(|| Path::new(&path).to_owned())
-}
-
-/// What the built-in defaults alone amount to, for telling what was set away from them.
-fn recorded_defaults() -> BTreeMap<String, String> {
-    let layers = Layers::built_in(&mut Vec::new());
-    let variables = BTreeMap::new();
-    let mut reading = Reading::new(&layers, &variables);
-    Settings::read(&mut reading, &mut layers.merged());
-    reading.recorded
 }

@@ -94,8 +94,8 @@ macro_rules! pinned {
     };
 }
 
-/// The sockets, the threads, the form of the log and the file that the state is in are what they were at the start.
-const PINNED: [Pinned; 8] = pinned![
+/// The sockets, the threads, the form of the log, the file that the state is in and where traces go are what they were at the start.
+const PINNED: [Pinned; 10] = pinned![
     "server.host": server.host,
     "server.port": server.port,
     "server.workers": server.workers,
@@ -104,6 +104,8 @@ const PINNED: [Pinned; 8] = pinned![
     "log.format": log.format,
     "state.file": state.file,
     "admin.listen": admin.listen,
+    "otel.endpoint": otel.endpoint,
+    "otel.service_name": otel.service_name,
 ];
 
 /// The address stays until a restart, and with it what it asks of the clients.

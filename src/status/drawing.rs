@@ -127,7 +127,8 @@ fn cells(row: &Row, view: &View) -> Vec<Piece> {
         Piece::new(&success, PLAIN),
         Piece::new(&took(Some(row.latency_ms), |spread| spread.p50), PLAIN),
         Piece::new(&took(Some(row.latency_ms), |spread| spread.p95), PLAIN),
-        Piece::new(&took(row.ttft_ms, |spread| spread.p50), PLAIN),
+        // Without a stream there has been no first token.
+        Piece::new(&took(row.ttft_ms.filter(|spread| spread.p50 > 0.0), |spread| spread.p50), PLAIN),
         Piece::new(&next(row, view), PLAIN),
         Piece::new(&why(row, view), mood),
     ]
@@ -214,6 +215,7 @@ mod tests {
                 "unhealthy",
                 &json!({
                     "breaker": "open", "requests": 3, "success_rate": 0.0, "latency_ms": { "p50": 4.0, "p95": 5.0 },
+                    "ttft_ms": { "p50": 0.0, "p95": 0.0 },
                     "isolated_reason": "upstream_status", "last_error": "HTTP 500 api_error",
                     "next_verification": "2026-01-01T01:02:17.700Z",
                 }),

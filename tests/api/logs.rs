@@ -82,6 +82,7 @@ async fn in_json_a_requests_fields_are_fields() {
     let line: Value = serde_json::from_str(line).unwrap();
     assert_eq!((&line["message"], &line["id"], &line["client"]), (&json!("request"), &json!("r1"), &json!(null)));
     assert_eq!((&line["status"], &line["attempts"], &line["endpoint"]), (&json!(200), &json!(1), &json!("a")));
+    assert_eq!((&line["tokens_in"], &line["tokens_out"]), (&json!(40), &json!(3)));
     assert!(line["ms"].is_u64() && line["ttft_ms"].is_u64() && line["trail"].is_string(), "{line}");
 }
 

@@ -77,6 +77,8 @@ mod streams;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod tracing;
+#[cfg(test)]
 mod usage;
 #[cfg(test)]
 mod webhook;

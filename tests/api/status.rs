@@ -26,8 +26,7 @@ fn reaching(gateway: &Process, more: &str) -> Settings {
 /// A gateway with an endpoint that has failed, and one that serves.
 async fn with_a_broken_one(bad: &Upstream, good: &Upstream, more: &str) -> Process {
     bad.behave(Behaviour::always(status(500)));
-    let text =
-        format!("[breaker]\nfailure_threshold = 1\n[verifier]\ninitial_delay = \"1h\"\njitter = 0.0\n{more}");
+    let text = format!("[breaker]\nfailure_threshold = 1\n[verifier]\ninitial_delay = \"1h\"\njitter = 0.0\n{more}");
     let gateway = Process::start(settings(&text, &[bad, good])).await;
     let mut client = RawClient::connect(gateway.address).await;
     eventually("the broken one is isolated", async || {

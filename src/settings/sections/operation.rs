@@ -5,12 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use url::Url;
-
 use crate::domain::classify::Words;
 use crate::domain::client::KeyDigest;
 use crate::domain::notice::NoticeKind;
 use crate::domain::secret::Secret;
+use crate::domain::tracing::Collector;
 use crate::domain::webhook::{self, Receiver};
 use crate::settings::credential::{ADMIN_TOKEN, READ_TOKEN, Unset, WEBHOOK_SECRET, WEBHOOK_URL};
 use crate::settings::fault::quoted;
@@ -247,19 +246,22 @@ impl Webhook {
 /// `[otel]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Otel {
-    /// Where traces go, OTLP over HTTP; `None`: off. It may hold a credential.
-    pub endpoint: Option<Secret>,
+    /// Where traces go, OTLP over HTTP; `None`: off.
+    pub endpoint: Option<Collector>,
     /// The name that they carry.
     pub service_name: String,
 }
 
 impl Otel {
     pub(super) fn read(mut table: Table<'_, '_>) -> Self {
-        let endpoint = table.read("endpoint", Shown::Never, "an http or https URL, or \"\" for off", |given| {
-            let text = given.text()?;
-            (text.is_empty() || is_http_url(text)).then(|| Secret::new(text))
-        });
-        let endpoint = endpoint.filter(|url| !url.expose().is_empty());
+        let endpoint =
+            table.read("endpoint", Shown::Never, "an http or https URL without a query, or \"\" for off", |given| {
+                match given.text()? {
+                    "" => Some(None),
+                    text => Collector::parse(text).ok().map(Some),
+                }
+            });
+        let endpoint = endpoint.flatten();
         if endpoint.is_some() {
             table.record("endpoint", "set");
         }
@@ -267,10 +269,6 @@ impl Otel {
         table.finish();
         otel
     }
-}
-
-fn is_http_url(text: &str) -> bool {
-    Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 #[cfg(test)]

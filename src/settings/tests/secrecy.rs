@@ -103,7 +103,7 @@ fn check_describes_what_would_run_without_a_secret() {
         "claude-*",
         "disabled",
         "alice",
-        "otel.endpoint is set, but",
+        "https://collector.example as qcc-gateway",
         "https://hooks.example, signed: isolated, recovered, nothing_usable, reload_failed",
     ] {
         assert!(output.contains(part), "{part}: {output}");

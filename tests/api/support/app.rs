@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use qcc_gateway::actors::Core;
-use qcc_gateway::actors::messages::{ViewJournal, ViewRegistry};
+use qcc_gateway::actors::messages::{Flush, ViewJournal, ViewRegistry};
 use qcc_gateway::app::App;
 use qcc_gateway::domain::ids::{EndpointId, Epoch};
 use qcc_gateway::domain::journal::Entry;
@@ -174,6 +174,11 @@ impl TestApp {
     /// Stops it, as a restart does, and gives its folder to the next.
     pub(crate) async fn restart(self, setup: Setup) -> Self {
         setup.start_in(self.finish().await).await
+    }
+
+    /// Waits until every span so far has gone to the collector.
+    pub(crate) async fn traces_are_sent(&self) {
+        self.app.tracer().unwrap().send(Flush).await.unwrap();
     }
 
     /// Ends the test: the oracle looks at every lease that was ever granted, and at the audit; then everything stops.
