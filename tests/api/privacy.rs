@@ -46,7 +46,7 @@ async fn what_people_say_is_in_no_log_line_and_on_no_route() {
                 let mut client = RawClient::connect(address).await;
                 answers.push(client.post("/v1/messages", &[TRAFFIC], body.to_string()).await.text());
             }
-            for path in ["/", "/stats", "/events", "/health/ready"] {
+            for path in ["/", "/stats", "/events", "/logs?lines=2000", "/health/ready"] {
                 told.push(RawClient::connect(address).await.get(&format!("/__qcc__{path}"), &[]).await.text());
             }
             (answers, told)
