@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Message;
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 
 use super::Policies;
 use super::lease::Lease;
@@ -305,6 +305,31 @@ pub struct ViewStats;
 #[rtype(result = "Vec<(u64, Event)>")]
 pub struct EventsAfter(pub u64);
 
+/// Route to stats: the events that were missed since this number, and all that come from now on.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Subscription, NoSubscription>")]
+pub struct Subscribe(pub u64);
+
+/// The answer to a [`Subscribe`]: nothing is lost between its parts.
+#[derive(Debug)]
+pub struct Subscription {
+    /// What had been missed, newest last.
+    pub missed: Vec<(u64, Event)>,
+    /// What comes. It ends where its owner lags behind, and when the gateway stops.
+    pub coming: broadcast::Receiver<Arc<(u64, Event)>>,
+}
+
+/// Why there is no subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoSubscription {
+    /// There are as many as there may be.
+    #[error("{0} streams of events are open, and there may be no more; close some, or ask for the events as JSON")]
+    TooMany(usize),
+    /// Nobody is told anything any more.
+    #[error("the gateway is stopping")]
+    Stopping,
+}
+
 /// Route to desk: somebody shows a token, to open a session of this value.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), LoginRefused>")]
@@ -358,6 +383,11 @@ pub struct Drain;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct StopParking;
+
+/// The gateway no longer listens: every subscription ends, and there are no new ones.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct EndSubscriptions;
 
 /// Worker to tracer: a request or an attempt is over.
 #[derive(Debug, Message)]

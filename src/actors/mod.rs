@@ -34,7 +34,7 @@ use desk::Desk;
 use keeper::Keeper;
 
 use lifeline::{Lifeline, OnDeath};
-use messages::{Apply, Drain, FinishWithin, StopParking};
+use messages::{Apply, Drain, EndSubscriptions, FinishWithin, StopParking};
 use notifier::Notifier;
 use registry::Registry;
 use stats::StatsCollector;
@@ -167,9 +167,10 @@ impl Core {
         Ok((core, threads))
     }
 
-    /// Ends the verification, and with it all waiting for what it could bring; everything else goes on, so that attempts
-    /// under way may finish.
+    /// Ends the verification, all waiting for what it could bring, and whoever follows the events; everything else goes on, so
+    /// that attempts under way may finish.
     pub async fn stop_verification(&self) {
+        let _ = self.stats.send(EndSubscriptions).await;
         let _ = self.registry.send(StopParking).await;
         let _ = self.verifier.send(Drain).await;
     }

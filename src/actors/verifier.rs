@@ -211,6 +211,7 @@ impl Verifier {
         event.detail = Some(result.error.clone().unwrap_or_else(|| "passed".to_owned()));
         event.ms = u64::try_from(result.elapsed.as_millis()).ok();
         event.score = Some(result.score);
+        event.tokens = Some(result.tokens);
         self.peers.notices.do_send(Notify(Notice::Event(event.clone())));
         self.peers.stats.do_send(Note::Event(event));
     }

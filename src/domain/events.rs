@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use super::conversation::Tokens;
 use super::ids::{EndpointId, Epoch};
 use super::outcome::Reason;
 use super::time::Moment;
@@ -99,6 +100,8 @@ pub struct Event {
     pub ms: Option<u64>,
     /// The verification's score, 0 to 100.
     pub score: Option<u8>,
+    /// What the verification cost.
+    pub tokens: Option<Tokens>,
 }
 
 impl Event {
@@ -120,6 +123,7 @@ impl Event {
             by: None,
             ms: None,
             score: None,
+            tokens: None,
         }
     }
 }
@@ -162,6 +166,12 @@ impl EventLog {
     pub fn after(&self, seq: u64) -> impl Iterator<Item = &(u64, Event)> {
         self.kept.iter().filter(move |(number, _)| *number > seq)
     }
+
+    /// The kept events that somebody has missed whose last one was `seq`, newest last. A number that was never given is of an
+    /// earlier run, so that all of this one are new.
+    pub fn missed_since(&self, seq: u64) -> impl Iterator<Item = &(u64, Event)> {
+        self.after(if seq > self.newest { 0 } else { seq })
+    }
 }
 
 #[cfg(test)]
@@ -185,5 +195,17 @@ mod tests {
         let kept: Vec<_> = log.after(0).map(|(seq, event)| (*seq, event.kind)).collect();
         assert_eq!(kept, [(2, EventKind::Verified), (3, EventKind::Recovered)]);
         assert_eq!(log.after(2).count(), 1);
+    }
+
+    #[test]
+    fn who_knows_a_number_that_was_never_given_has_missed_everything() {
+        let mut log = EventLog::new(9);
+        assert_eq!(log.missed_since(0).count(), 0);
+        for _ in 0..3 {
+            log.push(Event::new(EventKind::Verified, Moment::START, &EndpointId::new("a").unwrap()));
+        }
+        for (last, missed) in [(0, 3), (1, 2), (3, 0), (4, 3), (u64::MAX, 3)] {
+            assert_eq!(log.missed_since(last).count(), missed, "{last}");
+        }
     }
 }

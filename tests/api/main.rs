@@ -33,6 +33,8 @@ mod keys;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod live_events;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod logs;
