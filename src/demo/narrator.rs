@@ -68,6 +68,7 @@ pub(super) fn opening(upstreams: &[Upstream], listening: SocketAddr, base: &str)
         print(&format!("  {:<8} {:<10} {}", upstream.role.name, upstream.queue(), upstream.url()));
     }
     print(&format!("  gateway             http://{listening}"));
+    print(&format!("  dashboard           {base}/__qcc__/"));
     print(&format!("  stats               {base}/__qcc__/stats\n"));
     print(&format!(
         "'The old kind of breaker' opens for a fixed time, then tries itself on the users' requests: for 30 s, here for \

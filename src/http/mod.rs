@@ -111,5 +111,5 @@ const WHAT_THIS_IS: &str = concat!(
     "qcc-gateway ",
     env!("CARGO_PKG_VERSION"),
     ": an LLM gateway. It speaks the Anthropic API (/v1/messages) and the OpenAI API (/v1/chat/completions and others).\n",
-    "State: /__qcc__/stats, health: /__qcc__/health/ready\n",
+    "Dashboard: /__qcc__/, state: /__qcc__/stats, health: /__qcc__/health/ready\n",
 );

@@ -1,6 +1,7 @@
 //! The gateway's own routes, below `/__qcc__`.
 
 mod admin;
+mod assets;
 mod callers;
 mod events;
 mod health;
@@ -24,6 +25,7 @@ use bytes::Bytes;
 
 pub use reload::{Reload, Reloaded};
 
+use self::assets::Asset;
 use super::access::{Need, may};
 use super::identity::request_id;
 use super::intake::{BodyLimits, NoBody, read_body};
@@ -45,6 +47,7 @@ enum Act {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Route {
     Page,
+    Asset(&'static Asset),
     Login,
     Logout,
     Live,
@@ -77,6 +80,9 @@ impl Route {
             "/reload" => return Some(Self::Reload),
             _ => {}
         }
+        if let Some(name) = tail.strip_prefix("/assets/") {
+            return Asset::find(name).map(Self::Asset);
+        }
         let (id, act) = tail.strip_prefix("/endpoints/")?.split_once('/')?;
         let act = match act {
             "verify" => Act::Verify,
@@ -91,6 +97,7 @@ impl Route {
     const fn method(&self) -> (&'static str, Method) {
         match self {
             Self::Page
+            | Self::Asset(_)
             | Self::Live
             | Self::Ready
             | Self::Stats
@@ -105,7 +112,7 @@ impl Route {
 
     const fn need(&self) -> Need {
         match self {
-            Self::Page | Self::Login | Self::Logout | Self::Live | Self::Ready => Need::Nothing,
+            Self::Page | Self::Asset(_) | Self::Login | Self::Logout | Self::Live | Self::Ready => Need::Nothing,
             Self::Stats | Self::Metrics | Self::Events => Need::Read,
             Self::Usage | Self::Logs => Need::ReadPrivate,
             Self::LogLevel | Self::Reload | Self::Endpoint(..) => Need::Change,
@@ -135,6 +142,7 @@ pub(super) async fn serve(
     }
     match route {
         Route::Page => page::page(worker, request).await,
+        Route::Asset(asset) => asset.answer(request),
         Route::Login => login::login(worker, request, payload).await,
         Route::Logout => login::logout(worker, request).await,
         Route::Live => health::live(),
@@ -201,6 +209,9 @@ mod tests {
             ("/usage", Some(Route::Usage)),
             ("/endpoints/main/verify", Some(Route::Endpoint(id.clone(), Act::Verify))),
             ("/endpoints/main/enable", Some(Route::Endpoint(id, Act::Enable))),
+            ("/assets/main.js", Asset::find("main.js").map(Route::Asset)),
+            ("/assets/", None),
+            ("/assets/../stats", None),
             ("/endpoints/main", None),
             ("/endpoints//verify", None),
             ("/endpoints/MAIN/verify", None),

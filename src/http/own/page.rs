@@ -1,71 +1,105 @@
-//! What somebody sees who opens the gateway's own routes in a browser. It shows nothing of the state, so that anyone may.
+//! What somebody sees who opens the gateway's own routes in a browser: the dashboard, or its login. The page itself shows
+//! nothing of the state, so that anyone may load it; its scripts ask for that, and get what whoever looks may see.
 
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use actix_web::{HttpRequest, HttpResponse};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest, Sha256};
 
-use super::super::access::{Denied, recognise};
+use super::super::access::{Denied, Known, recognise};
 use super::super::state::Serving;
 
-const HEAD: &str = "\
-<!doctype html>
-<html lang=\"en\">
-<meta charset=\"utf-8\">
-<title>qcc-gateway</title>
-<h1>qcc-gateway</h1>
-";
+const DASHBOARD: &str = include_str!("dashboard/index.html");
+const LOGIN: &str = include_str!("dashboard/login.html");
 
-const CONTENTS: &str = "\
-<ul>
-<li><a href=\"stats\">stats</a>: queues, counters, one row per endpoint
-<li><a href=\"events\">events</a>: the latest queue moves and verifications
-<li><a href=\"health/ready\">health</a>: whether it takes requests
-</ul>
-<form method=\"post\" action=\"logout\"><button>Log out</button></form>
-";
+/// Where the dashboard tells its scripts who looks at it.
+const ROLE: &str = "{role}";
 
-const LOGIN: &str = "\
-<form method=\"post\" action=\"login\">
-<label>Admin or read token <input type=\"password\" name=\"token\" autocomplete=\"current-password\" required></label>
-<button>Log in</button>
-</form>
-";
+/// The pages may not be framed, load nothing but the gateway's own files, and turn no text into markup.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      form-action 'self'; frame-ancestors 'none'; base-uri 'none'; \
+                      require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// Logs in by the link that is shown at start, whose token stands behind the `#`, and takes it out of the address.
-const SCRIPT: &str = "\
-const token = new URLSearchParams(location.hash.slice(1)).get('token');
-if (token) {
-  history.replaceState(null, '', location.pathname);
-  const form = document.forms[0];
-  form.token.value = token;
-  form.submit();
+/// By this a login is asked for that is not needed: `/__qcc__/?login`.
+const ASKS_FOR_LOGIN: &str = "login";
+
+/// Which page somebody gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Page {
+    Login,
+    /// The dashboard, for somebody who is known as this.
+    Dashboard(&'static str),
 }
-";
 
-/// The page, or the login where a token is needed and none is shown. It may not be framed, and runs nothing but its own.
+impl Page {
+    /// What follows from who somebody is. `is_public` where everybody may read, `wants_login` where one is asked for,
+    /// `is_open_to_readers` where a read token would open what nothing else does.
+    const fn of(known: Result<Known, Denied>, is_public: bool, wants_login: bool, is_open_to_readers: bool) -> Self {
+        match known {
+            Ok(Known::Admin) => Self::Dashboard("local"),
+            Ok(Known::AdminBySession) => Self::Dashboard("admin"),
+            Ok(Known::Reader | Known::ReaderBySession) => Self::Dashboard("reader"),
+            Err(Denied::NoToken | Denied::WrongToken) if is_public && !wants_login => Self::Dashboard("guest"),
+            Err(Denied::NoToken | Denied::WrongToken) => Self::Login,
+            Err(Denied::NotLocal) if is_open_to_readers => Self::Login,
+            // What they ask for is refused, with the reason.
+            Err(Denied::CrossSite | Denied::ReadOnly | Denied::NotLocal | Denied::Stopping) => {
+                Self::Dashboard("stranger")
+            }
+        }
+    }
+}
+
+/// The dashboard, or the login where a token is needed and none is shown.
 pub(super) async fn page(worker: &Serving<'_>, request: &HttpRequest) -> HttpResponse {
-    let (body, script) = match recognise(worker, request).await {
-        Err(Denied::NoToken | Denied::WrongToken) => {
-            let allowed = format!("'sha256-{}'", STANDARD.encode(Sha256::digest(SCRIPT)));
-            (format!("{HEAD}{LOGIN}<script>{SCRIPT}</script>\n</html>\n"), allowed)
-        }
-        Ok(_) | Err(Denied::CrossSite | Denied::ReadOnly | Denied::NotLocal | Denied::Stopping) => {
-            (format!("{HEAD}{CONTENTS}</html>\n"), "'none'".to_owned())
-        }
+    let admin = &worker.config.settings.admin;
+    let known = recognise(worker, request).await;
+    let wants_login = request.query_string() == ASKS_FOR_LOGIN;
+    let body = match Page::of(known, admin.public_stats, wants_login, admin.read_token.is_some()) {
+        Page::Login => LOGIN.to_owned(),
+        Page::Dashboard(role) => DASHBOARD.replacen(ROLE, role, 1),
     };
-    let policy =
-        format!("default-src 'none'; script-src {script}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'");
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))
-        .insert_header((CONTENT_SECURITY_POLICY, policy))
+        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
         .insert_header((X_FRAME_OPTIONS, "DENY"))
         .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
         // With no referrer at all a browser would send its posts' origin as `null`.
         .insert_header((REFERRER_POLICY, "same-origin"))
         .insert_header((CACHE_CONTROL, "no-store"))
         .body(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_sees_what() {
+        let token_wanted = Err(Denied::NoToken);
+        let elsewhere = Err(Denied::NotLocal);
+        for (known, is_public, wants_login, is_open_to_readers, page) in [
+            (Ok(Known::Admin), false, true, false, Page::Dashboard("local")),
+            (Ok(Known::AdminBySession), false, false, false, Page::Dashboard("admin")),
+            (Ok(Known::ReaderBySession), true, true, false, Page::Dashboard("reader")),
+            (token_wanted, false, false, true, Page::Login),
+            (token_wanted, true, false, true, Page::Dashboard("guest")),
+            (token_wanted, true, true, true, Page::Login),
+            (elsewhere, false, false, true, Page::Login),
+            (elsewhere, false, false, false, Page::Dashboard("stranger")),
+        ] {
+            assert_eq!(Page::of(known, is_public, wants_login, is_open_to_readers), page, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn the_pages_hold_no_script_or_style_of_their_own() {
+        assert_eq!(DASHBOARD.matches(ROLE).count(), 1);
+        for page in [DASHBOARD, LOGIN] {
+            assert_eq!(page.matches("<script").count(), page.matches("<script type=\"module\" src=\"assets/").count());
+            for banned in ["<style", " style=", " onclick=", "http://", "https://"] {
+                assert!(!page.contains(banned), "{banned}");
+            }
+        }
+    }
 }
