@@ -1,0 +1,130 @@
+// How the page keeps up with the gateway, and with nobody else.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { test } from "node:test";
+
+import { card, isLive, open } from "./browser.mjs";
+import { eventually } from "./gateway.mjs";
+import { browserOfFile, isolate, staged } from "./stage.mjs";
+
+const held = browserOfFile();
+
+staged(held, "it comes back by itself after the gateway was away, and says so meanwhile", {}, async (stage) => {
+  const { gateway } = stage;
+  await stage.open({}, async (page) => {
+    await isLive(page);
+    await isolate(stage);
+    await card(page, "main", "failure").waitFor();
+    await gateway.restart({
+      meanwhile: () => page.getByText(/Connection lost since \d\d:\d\d:\d\d\./).waitFor(),
+    });
+    await isLive(page);
+    await page.locator("#banner").waitFor({ state: "hidden" });
+    await card(page, "main", "primary").waitFor();
+    await gateway.own("/endpoints/backup/isolate", { method: "POST" });
+    await card(page, "backup", "failure").waitFor();
+    const told = await page.locator("#timeline li").allInnerTexts();
+    assert.deepEqual(told.filter((line) => line.includes("main isolated")), [], "what an earlier run told is gone");
+  });
+});
+
+staged(held, "many events lead to few looks", {}, async (stage) => {
+  const { gateway } = stage;
+  await stage.open({}, async (page) => {
+    await isLive(page);
+    let looks = 0;
+    page.on("request", (request) => {
+      if (request.url().endsWith("/stats")) looks += 1;
+    });
+    const began = Date.now();
+    for (let times = 0; times < 30; times += 1) {
+      for (const act of ["disable", "enable"]) await gateway.own(`/endpoints/backup/${act}`, { method: "POST" });
+    }
+    await gateway.own("/endpoints/backup/disable", { method: "POST" });
+    await card(page, "backup", "disabled").waitFor();
+    await eventually("all is told", async () => (await page.locator("#timeline li").count()) >= 61);
+    // One a second for events, and the slow ones.
+    const most = 2 + ((Date.now() - began) / 1000) * 1.2;
+    assert(looks <= most, `${looks} looks, and ${most} at most`);
+  });
+});
+
+staged(held, "a page that nobody sees asks for nothing, and catches up when it is seen again", {}, async (stage) => {
+  const { gateway } = stage;
+  await stage.open({}, async (page) => {
+    await isLive(page);
+    const hide = (hidden) =>
+      page.evaluate((hidden) => {
+        Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+        document.dispatchEvent(new Event("visibilitychange"));
+      }, hidden);
+    await hide(true);
+    const asked = [];
+    page.on("request", (request) => asked.push(request.url()));
+    await gateway.own("/endpoints/main/isolate", { method: "POST" });
+    // As long as the page's own pace, so that a look would have come.
+    await page.waitForTimeout(6000);
+    assert.deepEqual(asked, []);
+    assert.equal(await card(page, "main", "primary").count(), 1);
+    await hide(false);
+    await card(page, "main", "failure").waitFor();
+    await isLive(page);
+    await page.locator("#timeline li", { hasText: "main isolated" }).waitFor();
+  });
+});
+
+staged(held, "where no stream can be had the page looks every few seconds", {}, async (stage) => {
+  const { gateway } = stage;
+  await stage.open({}, async (page) => {
+    await isLive(page);
+    await page.route("**/__qcc__/events?*", (route, request) =>
+      request.headers().accept === "text/event-stream" ? route.fulfill({ status: 503 }) : route.continue(),
+    );
+    await page.reload();
+    await page.locator('#link[data-state="polling"]').waitFor();
+    await gateway.own("/endpoints/main/isolate", { method: "POST" });
+    await card(page, "main", "failure").waitFor();
+    await page.locator("#timeline li", { hasText: "main isolated" }).waitFor();
+  });
+});
+
+staged(held, "the page's policy lets no script, style or address of others in", {}, async (stage) => {
+  const { page, watched, context } = await open(held.browser, stage.gateway.page);
+  try {
+    await isLive(page);
+    await page.evaluate(async () => {
+      const script = document.createElement("script");
+      try {
+        script.textContent = "globalThis.injected = true";
+      } catch {
+        // Not even that is let happen.
+      }
+      document.body.append(script);
+      const styled = document.createElement("p");
+      styled.setAttribute("style", "color: red");
+      await fetch("http://127.0.0.1:9/").catch(() => {});
+    });
+    assert.equal(await page.evaluate(() => globalThis.injected), undefined);
+    const broken = watched.faults.join("\n");
+    for (const directive of ["require-trusted-types-for", "style-src", "connect-src"]) {
+      assert(broken.includes(directive), `${directive} in ${broken}`);
+    }
+  } finally {
+    await context.close();
+  }
+});
+
+/** A table of the dashboard's words. Node would not take the file itself for a module. */
+async function words(name) {
+  const text = await readFile(new URL(`../../src/http/own/dashboard/${name}.js`, import.meta.url));
+  return (await import(`data:text/javascript;base64,${text.toString("base64")}`)).default;
+}
+
+test("both languages say the same things", async () => {
+  const places = (table) =>
+    Object.fromEntries(Object.entries(table).map(([key, words]) => [key, (words.match(/\{\w+\}/g) ?? []).sort()]));
+  const [english, chinese] = [await words("english"), await words("chinese")];
+  assert.deepEqual(places(chinese), places(english));
+  assert(Object.values(chinese).every((words) => words !== ""));
+});
