@@ -13,6 +13,7 @@ mod identity;
 mod intake;
 mod own;
 mod proxy;
+mod reload;
 mod reply;
 mod scope;
 pub mod server;
@@ -30,7 +31,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 pub use drain::{DrainDeadline, time_to_deadline};
-pub use own::{Reload, Reloaded};
+pub use reload::{Reload, Reloaded};
 pub use state::{Config, ConfigCell, Readiness, Shared, Worker};
 
 use crate::domain::refusal::{ErrorShape, Refusal};

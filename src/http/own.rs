@@ -23,8 +23,6 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use bytes::Bytes;
 
-pub use reload::{Reload, Reloaded};
-
 use self::assets::Asset;
 use super::access::{Need, may};
 use super::identity::request_id;

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use super::auth::ClientBook;
 use super::drain::DrainDeadline;
 use super::intake::BodyBudget;
-use super::own::Reload;
+use super::reload::Reload;
 use crate::actors::Core;
 use crate::actors::tracer::Tracer;
 use crate::clock::Clock;
