@@ -120,6 +120,8 @@ pub struct FailureList(pub Arc<[VerifyJob]>);
 pub struct Converse {
     /// With whom.
     pub job: VerifyJob,
+    /// The admin's address.
+    pub by: IpAddr,
     /// Who wants to know. By then a recovery is in the registry's mailbox.
     pub reply: oneshot::Sender<Verification>,
 }
@@ -168,6 +170,16 @@ pub struct Unfit {
     pub epoch: Epoch,
     /// What was found.
     pub error: ErrorNote,
+}
+
+/// Verifier to registry: an endpoint has passed a conversation that an admin wanted and nothing else waits for. It restores nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Proved {
+    /// Which endpoint.
+    pub endpoint: EndpointId,
+    /// Its epoch when it was asked.
+    pub epoch: Epoch,
 }
 
 /// Registry to verifier: requests wait for these isolated endpoints; verify them as soon as they may be.
@@ -235,7 +247,12 @@ pub struct Isolate {
 /// Admin to registry: verify an endpoint at once, wherever it is.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Verification, SwitchError>")]
-pub struct VerifyNow(pub EndpointId);
+pub struct VerifyNow {
+    /// Which endpoint.
+    pub id: EndpointId,
+    /// The admin's address.
+    pub by: IpAddr,
+}
 
 /// Anyone to stats: something to count or to remember. Never part of control.
 #[derive(Debug, Message)]

@@ -138,6 +138,7 @@ impl Core {
                 recovered: me.clone().recipient(),
                 still_failing: me.clone().recipient(),
                 fit: me.clone().recipient(),
+                proved: me.clone().recipient(),
                 unfit: me.recipient(),
                 stats: notes.clone().recipient(),
                 notices: notices.clone().recipient(),

@@ -15,8 +15,8 @@ use super::lease::Lease;
 use super::lifeline::Lifeline;
 use super::messages::{
     Acquire, Acquired, Apply, Converse, Doubt, Drain, FailureList, Fit, Hasten, IsKept, Isolate, Judged, KeepImage,
-    Note, Notify, Observe, Recovered, ResetBreaker, Retract, SetBreakerPolicy, SetEnabled, SetVerifierPolicy, Settle,
-    StillFailing, StopParking, Tick, Unfit, Verdict, VerifyNow, ViewJournal, ViewRegistry,
+    Note, Notify, Observe, Proved, Recovered, ResetBreaker, Retract, SetBreakerPolicy, SetEnabled, SetVerifierPolicy,
+    Settle, StillFailing, StopParking, Tick, Unfit, Verdict, VerifyNow, ViewJournal, ViewRegistry,
 };
 use crate::clock::Clock;
 use crate::domain::events::{Event, EventKind};
@@ -341,6 +341,14 @@ impl Handler<Fit> for Registry {
     }
 }
 
+impl Handler<Proved> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Proved { endpoint, epoch }: Proved, _: &mut Self::Context) {
+        self.core.proved(&endpoint, epoch);
+    }
+}
+
 impl Handler<Unfit> for Registry {
     type Result = ();
 
@@ -438,12 +446,12 @@ impl Handler<Isolate> for Registry {
 impl Handler<VerifyNow> for Registry {
     type Result = Response<Result<Verification, SwitchError>>;
 
-    fn handle(&mut self, VerifyNow(id): VerifyNow, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, VerifyNow { id, by }: VerifyNow, _: &mut Self::Context) -> Self::Result {
         let Some(job) = self.core.job_for(&id, self.clock.now()) else {
             return Response::reply(Err(SwitchError::Unknown));
         };
         let (reply, answer) = oneshot::channel();
-        self.peers.converse.do_send(Converse { job, reply });
+        self.peers.converse.do_send(Converse { job, by, reply });
         Response::fut(async move { Ok(answer.await.unwrap_or_else(|_| Verification::interrupted())) })
     }
 }

@@ -2,6 +2,7 @@
 //! what it found.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use tokio::sync::oneshot;
 
 use super::lifeline::Lifeline;
 use super::messages::{
-    Converse, Drain, FailureList, Fit, Hasten, Note, Notify, Recovered, SetVerifierPolicy, StillFailing, Tick, Unfit,
-    ViewVerifier,
+    Converse, Drain, FailureList, Fit, Hasten, Note, Notify, Proved, Recovered, SetVerifierPolicy, StillFailing, Tick,
+    Unfit, ViewVerifier,
 };
 use crate::clock::Clock;
 use crate::domain::challenge::{Code, RecoveryProof, Unproven, Verdict};
@@ -41,6 +42,8 @@ pub struct Peers {
     pub still_failing: Recipient<StillFailing>,
     /// The registry, for endpoints in their home queues that passed.
     pub fit: Recipient<Fit>,
+    /// The registry, for endpoints that passed for an admin's sake alone.
+    pub proved: Recipient<Proved>,
     /// The registry, for endpoints in their home queues that failed their second opinion.
     pub unfit: Recipient<Unfit>,
     /// The stats collector.
@@ -68,7 +71,12 @@ struct Running {
     bill: Rc<Bill>,
     handle: SpawnHandle,
     replies: Vec<oneshot::Sender<Verification>>,
+    /// The admin who wanted it.
+    by: Option<IpAddr>,
 }
+
+/// By whom a conversation is wanted, and where its verdict goes.
+type Wanted = (IpAddr, oneshot::Sender<Verification>);
 
 /// Holds the conversations.
 #[derive(Debug)]
@@ -122,7 +130,7 @@ impl Verifier {
         });
     }
 
-    fn start(&mut self, job: VerifyJob, reply: Option<oneshot::Sender<Verification>>, ctx: &mut Context<Self>) {
+    fn start(&mut self, job: VerifyJob, wanted: Option<Wanted>, ctx: &mut Context<Self>) {
         let conversation = (job.endpoint.id.clone(), job.epoch);
         let (probe, clock, bill) = (Rc::clone(&self.probe), self.clock, Rc::new(Bill::default()));
         let code = Code::from_random(fastrand::u64(..));
@@ -133,25 +141,28 @@ impl Verifier {
         let handle = ctx.spawn(talk.into_actor(self).map(move |verdict, verifier, ctx| {
             verifier.finish(&conversation, verdict, ctx);
         }));
-        let running = Running { bill, handle, replies: reply.into_iter().collect(), job };
+        let (by, replies) = wanted.map_or_else(Default::default, |(by, reply)| (Some(by), vec![reply]));
+        let running = Running { job, bill, handle, replies, by };
         self.running.insert(running.job.endpoint.id.clone(), running);
     }
 
     fn finish(&mut self, conversation: &Conversation, verdict: Verdict, ctx: &mut Context<Self>) {
         let passed = matches!(verdict, Verdict::Proven(_));
-        let Some(Running { job, bill, replies, .. }) = self.take_running(conversation, Some(passed)) else { return };
+        let Some(Running { job, bill, replies, by, .. }) = self.take_running(conversation, Some(passed)) else {
+            return;
+        };
         let (id, epoch) = conversation;
         let now = self.clock.now();
         let result = Verification { tokens: bill.total(), ..Verification::of(&verdict) };
         match verdict {
             Verdict::Proven(proof) => {
                 let passed = self.schedule.passed(id, *epoch, now);
-                self.note(&job, passed.map(|passed| passed.purpose()), &result, now);
+                self.note((&job, by), passed.map(|passed| passed.purpose()), &result, now);
                 self.report_passed(proof, passed);
             }
             Verdict::Unproven(unproven) => {
                 let failed = self.schedule.failed(id, *epoch, now, fastrand::f64());
-                self.note(&job, failed.map(|failed| failed.purpose()), &result, now);
+                self.note((&job, by), failed.map(|failed| failed.purpose()), &result, now);
                 self.report_failed(conversation, unproven, failed);
             }
         }
@@ -172,7 +183,10 @@ impl Verifier {
                 info!("endpoint {id} {} passed ms={ms} score={score}", spoken(purpose));
                 self.peers.fit.do_send(Fit { endpoint: id, epoch: proof.epoch(), purpose });
             }
-            None => info!("endpoint {id} verified ms={ms} score={score}"),
+            None => {
+                info!("endpoint {id} verified ms={ms} score={score}");
+                self.peers.proved.do_send(Proved { endpoint: id, epoch: proof.epoch() });
+            }
         }
     }
 
@@ -199,7 +213,13 @@ impl Verifier {
         }
     }
 
-    fn note(&self, job: &VerifyJob, counted_for: Option<Purpose>, result: &Verification, now: Moment) {
+    fn note(
+        &self,
+        (job, by): (&VerifyJob, Option<IpAddr>),
+        counted_for: Option<Purpose>,
+        result: &Verification,
+        now: Moment,
+    ) {
         let is_opinion = counted_for == Some(Purpose::Opinion);
         let kind = if is_opinion { EventKind::SecondOpinion } else { EventKind::Verified };
         let mut event = Event::new(kind, now, &job.endpoint.id);
@@ -208,6 +228,7 @@ impl Verifier {
             event.model = job.model.as_deref().map(str::to_owned);
         }
         event.epoch = Some(job.epoch);
+        event.by = by;
         event.detail = Some(result.error.clone().unwrap_or_else(|| "passed".to_owned()));
         event.ms = u64::try_from(result.elapsed.as_millis()).ok();
         event.score = Some(result.score);
@@ -300,17 +321,18 @@ impl Handler<SetVerifierPolicy> for Verifier {
 impl Handler<Converse> for Verifier {
     type Result = ();
 
-    fn handle(&mut self, Converse { job, reply }: Converse, ctx: &mut Self::Context) {
+    fn handle(&mut self, Converse { job, by, reply }: Converse, ctx: &mut Self::Context) {
         match self.schedule.start_now(&job, self.clock.now()) {
             AtOnce::Begin { job, void } => {
                 if let Some(void) = void {
                     self.break_off(&void, ctx);
                 }
-                self.start(job, Some(reply), ctx);
+                self.start(job, Some((by, reply)), ctx);
             }
             AtOnce::UnderWay => {
                 if let Some(running) = self.running.get_mut(&job.endpoint.id) {
                     running.replies.push(reply);
+                    running.by = Some(by);
                 }
             }
             // The lost channel tells that the endpoint has moved.

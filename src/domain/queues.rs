@@ -366,8 +366,8 @@ impl Queues {
         }
     }
 
-    /// Notes that the endpoint has served a request.
-    pub fn note_served(&mut self, id: &EndpointId) {
+    /// Notes that the endpoint has served a request, or passed a test conversation.
+    pub fn note_proven(&mut self, id: &EndpointId) {
         if let Some(member) = self.members.get_mut(id) {
             member.proven = Proven::Yes;
         }

@@ -74,6 +74,10 @@ async fn verifying_an_endpoint_in_its_home_queue_leaves_it_there() {
     assert_eq!(app.admin("a", "verify").await.json()["ok"], true);
     let after = app.row("a").await;
     assert_eq!((&after["standing"], &after["epoch"]), (&json!("primary"), &before["epoch"]));
+    assert_eq!((&before["proven"], &after["proven"]), (&json!(false), &json!(true)), "it has passed one");
+    let told = app.events().await;
+    let verified = told.iter().filter(|event| event["kind"] == "verified");
+    assert!(verified.map(|event| &event["by"]).eq(&[json!("admin 127.0.0.1"), json!("admin 127.0.0.1")]), "{told:?}");
     app.finish().await;
 }
 

@@ -1,6 +1,7 @@
 //! The registry's actor with peers that only listen: what it tells whom, and what it does while nobody answers it.
 
 use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
 use actix::{Actor, Addr, Context, Handler};
@@ -19,6 +20,9 @@ use crate::domain::schedule::SchedulePolicy;
 use crate::domain::testing::{ask, endpoint, id, proof, registry_policy, tried};
 use crate::domain::topology::Topology;
 use crate::upstream::{ProbeSettings, WritePermit};
+
+/// Who gives orders here.
+const ADMIN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What the peers were told.
 #[derive(Default)]
@@ -285,7 +289,7 @@ async fn what_a_request_doubts_is_taken_back_and_the_endpoint_is_asked() {
 async fn who_finds_nothing_has_the_isolated_ones_hastened_and_is_refused_when_its_time_is_up() {
     let (registry, heard) = registry().await;
     for name in ["a", "b"] {
-        registry.send(Isolate { id: id(name), by: [127, 0, 0, 1].into() }).await.unwrap().unwrap();
+        registry.send(Isolate { id: id(name), by: ADMIN }).await.unwrap().unwrap();
     }
     let until = Clock::BEGAN + Duration::from_millis(200);
     let refused = waiting(&registry, Ask { reach: Reach::Parked { until }, ..ask() }).await;
@@ -345,8 +349,11 @@ async fn a_lease_whose_endpoint_was_isolated_may_not_write() {
 #[actix_web::test]
 async fn an_admins_verification_names_the_endpoint_to_the_verifier() {
     let (registry, heard) = registry().await;
-    assert_eq!(registry.send(VerifyNow(id("nobody"))).await.unwrap().unwrap_err(), SwitchError::Unknown);
-    let verdict = registry.send(VerifyNow(id("b"))).await.unwrap().unwrap();
+    assert_eq!(
+        registry.send(VerifyNow { id: id("nobody"), by: ADMIN }).await.unwrap().unwrap_err(),
+        SwitchError::Unknown
+    );
+    let verdict = registry.send(VerifyNow { id: id("b"), by: ADMIN }).await.unwrap().unwrap();
     assert_eq!(verdict, Verification::interrupted(), "the silent verifier drops the question");
     assert_eq!(heard.borrow().conversations, [id("b")]);
 }
@@ -355,8 +362,8 @@ async fn an_admins_verification_names_the_endpoint_to_the_verifier() {
 async fn each_move_is_noted() {
     let (registry, heard) = registry().await;
     let before = heard.borrow().notes;
-    registry.send(SetEnabled { id: id("a"), enabled: false, by: [127, 0, 0, 1].into() }).await.unwrap().unwrap();
-    registry.send(SetEnabled { id: id("a"), enabled: false, by: [127, 0, 0, 1].into() }).await.unwrap().unwrap();
+    registry.send(SetEnabled { id: id("a"), enabled: false, by: ADMIN }).await.unwrap().unwrap();
+    registry.send(SetEnabled { id: id("a"), enabled: false, by: ADMIN }).await.unwrap().unwrap();
     registry.send(ViewRegistry).await.unwrap();
     assert_eq!(heard.borrow().notes - before, 1, "the second changed nothing");
 }

@@ -22,6 +22,7 @@ enum Told {
     Recovered(Epoch, u32),
     StillFailing(Epoch),
     Fit(Epoch, Purpose),
+    Proved(Epoch),
     Unfit(Epoch, String),
     Event(EventKind, Option<Reason>),
 }
@@ -52,6 +53,13 @@ impl Handler<Fit> for Silent {
     type Result = ();
     fn handle(&mut self, Fit { epoch, purpose, .. }: Fit, _: &mut Self::Context) {
         self.0.borrow_mut().push(Told::Fit(epoch, purpose));
+    }
+}
+
+impl Handler<Proved> for Silent {
+    type Result = ();
+    fn handle(&mut self, Proved { epoch, .. }: Proved, _: &mut Self::Context) {
+        self.0.borrow_mut().push(Told::Proved(epoch));
     }
 }
 
@@ -94,6 +102,7 @@ impl World {
             recovered: silent.clone().recipient(),
             still_failing: silent.clone().recipient(),
             fit: silent.clone().recipient(),
+            proved: silent.clone().recipient(),
             unfit: silent.clone().recipient(),
             stats: silent.clone().recipient(),
             notices: silent.recipient(),
@@ -167,7 +176,7 @@ impl World {
 
     fn admin_wants(&self, job: VerifyJob) -> oneshot::Receiver<Verification> {
         let (reply, answer) = oneshot::channel();
-        self.verifier.do_send(Converse { job, reply });
+        self.verifier.do_send(Converse { job, by: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), reply });
         answer
     }
 }

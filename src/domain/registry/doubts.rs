@@ -67,6 +67,7 @@ impl RegistryCore {
             return;
         }
         self.opinions.passed(id, epoch, now);
+        self.queues.note_proven(id);
         self.has_conversed(id, epoch, now);
         let has_ended = match purpose {
             Purpose::EarlyReturn => {
@@ -80,6 +81,13 @@ impl RegistryCore {
             self.look_at_waiters(now, out);
         }
         self.check_invariants();
+    }
+
+    /// An endpoint has passed a conversation that an admin wanted and nothing else waits for.
+    pub fn proved(&mut self, id: &EndpointId, epoch: Epoch) {
+        if self.is_home_in(id, epoch) {
+            self.queues.note_proven(id);
+        }
     }
 
     /// An endpoint in its home queue has failed its second opinion: it is isolated for what brought that about.

@@ -207,7 +207,7 @@ impl RegistryCore {
         let Report { outcome, error, throttle, opinion } = report;
         match outcome {
             Outcome::Success => {
-                self.queues.note_served(&ticket.endpoint);
+                self.queues.note_proven(&ticket.endpoint);
                 self.last_served = Some(ticket.endpoint.clone());
                 if let Some(cooling) = self.cooling.get_mut(&ticket.endpoint) {
                     cooling.success(model.as_ref());

@@ -1,5 +1,7 @@
 //! What an admin does to an endpoint.
 
+use std::net::IpAddr;
+
 use actix::MailboxError;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
@@ -40,7 +42,7 @@ pub(super) async fn act(worker: &Serving<'_>, request: &HttpRequest, id: Endpoin
     let by = peer_of(request);
     let registry = &worker.shared.core.registry;
     let done = match act {
-        Act::Verify => return verify(worker, id).await,
+        Act::Verify => return verify(worker, id, by).await,
         Act::Isolate => registry.send(Isolate { id: id.clone(), by }).await,
         Act::Disable => registry.send(SetEnabled { id: id.clone(), enabled: false, by }).await,
         Act::Enable => registry.send(SetEnabled { id: id.clone(), enabled: true, by }).await,
@@ -56,8 +58,8 @@ pub(super) async fn act(worker: &Serving<'_>, request: &HttpRequest, id: Endpoin
     }
 }
 
-async fn verify(worker: &Serving<'_>, id: EndpointId) -> HttpResponse {
-    let verification = match worker.shared.core.registry.send(VerifyNow(id.clone())).await {
+async fn verify(worker: &Serving<'_>, id: EndpointId, by: IpAddr) -> HttpResponse {
+    let verification = match worker.shared.core.registry.send(VerifyNow { id: id.clone(), by }).await {
         Ok(Ok(verification)) => verification,
         Ok(Err(error)) => return refused(error),
         Err(_) => return super::stopping(),
