@@ -188,12 +188,13 @@ impl App {
     /// # Errors
     ///
     /// Every [`Fault`] that they have; then nothing has changed.
-    pub async fn reload(&self) -> Result<Reloaded, Faults> {
+    pub fn reload(&self) -> impl Future<Output = Result<Reloaded, Faults>> + use<> {
         let stopping = || {
             let (found, wanted) = ("a gateway that is stopping".to_owned(), "one that runs".to_owned());
             Faults::one(Fault { key: String::new(), source: String::new(), found, wanted })
         };
-        self.reloader.send(Reload { by: None }).await.unwrap_or_else(|_| Err(stopping()))
+        let reloaded = self.reloader.send(Reload { by: None });
+        async move { reloaded.await.unwrap_or_else(|_| Err(stopping())) }
     }
 
     fn link(&self, token: &Secret) -> Secret {

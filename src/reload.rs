@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use actix::{
@@ -13,6 +14,7 @@ use actix::{
     WrapFuture,
 };
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 
 use crate::actors::Core;
 use crate::actors::messages::{Apply, KeepEvents, Note, Notify, SetCatalog, SetWebhook};
@@ -100,7 +102,20 @@ impl Reloader {
         Ok(Sound { reread, trusted, made })
     }
 
-    /// Reads the settings and takes them over, in the order: endpoints and policies, then what new requests are served by.
+    /// Looks at the settings on a thread of its own, for a file may be a pipe, or on a disk that hangs. None where no thread can be
+    /// had.
+    fn look(&self) -> impl Future<Output = Option<Look>> + use<> {
+        let source = self.running.source.clone();
+        let (tell, told) = oneshot::channel();
+        let thread = thread::Builder::new().name("settings".to_owned());
+        let begun = thread.spawn(move || drop(tell.send(settings::look(&source))));
+        async move {
+            begun.ok()?;
+            told.await.ok()
+        }
+    }
+
+    /// Takes over what was read, in the order: endpoints and policies, then what new requests are served by.
     fn reload(&mut self, look: Look, by: Option<IpAddr>) -> ResponseActFuture<Self, Result<Reloaded, Faults>> {
         self.seen = look.files;
         self.unsettled = None;
@@ -233,8 +248,15 @@ impl Handler<Reload> for Reloader {
     type Result = AtomicResponse<Self, Result<Reloaded, Faults>>;
 
     fn handle(&mut self, Reload { by }: Reload, _: &mut Self::Context) -> Self::Result {
-        let look = settings::look(&self.running.source);
-        AtomicResponse::new(self.reload(look, by))
+        let look = self.look().into_actor(self);
+        AtomicResponse::new(Box::pin(look.then(move |look, reloader, _| -> ResponseActFuture<Self, _> {
+            let Some(look) = look else {
+                let none =
+                    fault("", "no thread to read the settings on".to_owned(), "a process with room for one more");
+                return Box::pin(actix::fut::ready(Err(none)));
+            };
+            reloader.reload(look, by)
+        })))
     }
 }
 
@@ -242,13 +264,17 @@ impl Handler<Watch> for Reloader {
     type Result = ();
 
     fn handle(&mut self, _: Watch, ctx: &mut Self::Context) -> Self::Result {
-        let look = settings::look(&self.running.source);
-        if look.files != self.seen && self.unsettled.as_ref() == Some(&look.files) {
-            let reloaded = self.reload(look, None);
-            ctx.wait(reloaded.map(|_, _, _| ()));
-            return;
-        }
-        self.unsettled = (look.files != self.seen).then_some(look.files);
-        self.set_alarm(ctx);
+        let look = self.look().into_actor(self);
+        ctx.wait(look.then(|look, reloader, ctx| -> ResponseActFuture<Self, ()> {
+            let has_changed = |look: &Look| look.files != reloader.seen;
+            match look.filter(has_changed) {
+                Some(look) if reloader.unsettled.as_ref() == Some(&look.files) => {
+                    return Box::pin(reloader.reload(look, None).map(|_, _, _| ()));
+                }
+                unsettled => reloader.unsettled = unsettled.map(|look| look.files),
+            }
+            reloader.set_alarm(ctx);
+            Box::pin(actix::fut::ready(()))
+        }));
     }
 }

@@ -101,8 +101,8 @@ async fn until_stopped(app: &mut App, terminate: &mut Signal, interrupt: &mut Si
     loop {
         tokio::select! {
             () = either(terminate, interrupt) => return,
-            // What comes of it is logged.
-            _ = hangup.recv() => drop(app.reload().await),
+            // What comes of it is logged; a file that can't be read to its end holds up no other signal.
+            _ = hangup.recv() => drop(actix_rt::spawn(app.reload())),
             link = app.next_dashboard_link() => show(&link),
         }
     }

@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::memory::{Image, Memory, Salt};
 
+/// How many links are followed, as by the system.
+const MOST_LINKS: usize = 40;
 /// The form of the file.
 const FORMAT: u32 = 1;
 
@@ -87,6 +89,7 @@ impl StateFile {
     ///
     /// [`StateFileError`]: without a place to write to, or beside another gateway, the promise could not be kept.
     pub fn open(path: &Path, salt: Salt) -> Result<(Self, Memory), StateFileError> {
+        let path = &resolved(path);
         let lock = lock(path)?;
         let found = read(path)?;
         let is_sound = matches!(found, Found::Image(_));
@@ -161,6 +164,16 @@ impl StateFile {
         let written = create(&new).and_then(|mut file| file.write_all(b"\n")).and_then(|()| fs::remove_file(&new));
         written.map_err(|source| failed(&new, "can't be written", source))
     }
+}
+
+/// The file that a link leads to, be it there or not: that is the one that is replaced and locked.
+fn resolved(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or_else(|| Path::new("")).join(target);
+    }
+    path
 }
 
 fn lock(path: &Path) -> Result<File, StateFileError> {
@@ -323,5 +336,19 @@ mod tests {
         fs::write(&path, format!("{{\"format\":2,\"sha256\":\"{sha256}\",\"state\":{state}}}")).unwrap();
         assert!(matches!(StateFile::open(&path, SALT), Err(StateFileError::Later { format: 2, .. })));
         assert!(path.exists(), "it is left alone");
+    }
+
+    #[test]
+    fn a_link_stays_one_and_what_it_leads_to_is_replaced_and_locked() {
+        let (folder, path) = folder();
+        let link = folder.path().join("link.json");
+        // Also before there is anything at its end.
+        std::os::unix::fs::symlink("state.json", &link).unwrap();
+        let (mut file, _) = StateFile::open(&link, SALT).unwrap();
+        assert!(matches!(StateFile::open(&path, SALT), Err(StateFileError::InUse { .. })));
+        file.write(&image("a")).unwrap();
+        drop(file);
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(found(&path), Memory::Kept(Box::new(image("a"))));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, Recipient};
+use actix::{Actor, AsyncContext, Context, Handler, Recipient};
 
 use super::lifeline::Lifeline;
 use super::messages::{Drain, IsKept, KeepImage};
@@ -16,29 +16,21 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 pub struct Keeper {
     file: StateFile,
     registry: Recipient<IsKept>,
-    /// The latest image that is not on the disk.
+    /// The latest image, while it is not on the disk.
     latest: Option<KeepImage>,
-    /// Whether the message that writes it is under way.
-    is_asked: bool,
     /// What the latest write failed with.
     fault: Option<String>,
     lifeline: Lifeline,
 }
 
-/// Write what came last.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-struct Write;
-
 impl Keeper {
     /// A keeper that answers this registry.
     pub fn new(file: StateFile, registry: Recipient<IsKept>, lifeline: Lifeline) -> Self {
-        Self { file, registry, latest: None, is_asked: false, fault: None, lifeline }
+        Self { file, registry, latest: None, fault: None, lifeline }
     }
 
     fn write(&mut self) {
-        let Some(KeepImage { number, image }) = &self.latest else { return };
-        let number = *number;
+        let Some(KeepImage { image, .. }) = &self.latest else { return };
         match self.file.write(image) {
             Ok(()) => {
                 self.latest = None;
@@ -54,8 +46,6 @@ impl Keeper {
                 self.fault = Some(fault);
             }
         }
-        // Also where it failed: a full disk is to hold up no traffic. The isolation holds in this process all the same.
-        self.registry.do_send(IsKept(number));
     }
 }
 
@@ -71,21 +61,12 @@ impl Actor for Keeper {
 impl Handler<KeepImage> for Keeper {
     type Result = ();
 
-    /// The write waits behind what has come already, so that of many images only the last is written.
-    fn handle(&mut self, image: KeepImage, ctx: &mut Self::Context) {
+    fn handle(&mut self, image: KeepImage, _: &mut Self::Context) {
+        let number = image.number;
         self.latest = Some(image);
-        if !std::mem::replace(&mut self.is_asked, true) {
-            ctx.notify(Write);
-        }
-    }
-}
-
-impl Handler<Write> for Keeper {
-    type Result = ();
-
-    fn handle(&mut self, _: Write, _: &mut Self::Context) {
-        self.is_asked = false;
         self.write();
+        // Also where it failed: a full disk is to hold up no traffic. The isolation holds in this process all the same.
+        self.registry.do_send(IsKept(number));
     }
 }
 

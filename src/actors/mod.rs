@@ -43,6 +43,9 @@ use verifier::Verifier;
 /// How many messages a mailbox holds before `send` waits. Load is shed by limits in the cores, not here.
 const MAILBOX_CAPACITY: usize = 1 << 16;
 
+/// How long the last image is waited for when the gateway stops.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// What the actors need to know of the settings.
 #[derive(Clone, Debug)]
 pub struct Policies {
@@ -184,7 +187,7 @@ impl Core {
         let _ = self.stats.send(Drain).await;
         // The registry has sent its last image by now.
         if let Some(keeper) = &self.keeper {
-            let _ = keeper.send(Drain).await;
+            let _ = tokio::time::timeout(FAREWELL, keeper.send(Drain)).await;
         }
         let _ = self.notifier.send(FinishWithin(patience)).await;
     }
@@ -193,9 +196,13 @@ impl Core {
 impl CoreThreads {
     /// Ends the threads.
     pub fn stop(self) {
-        for arbiter in [self.verifier, self.core].into_iter().chain(self.keeper) {
+        for arbiter in [self.verifier, self.core] {
             arbiter.stop();
             drop(arbiter.join());
+        }
+        // Not joined: a disk that hangs would keep the process from ending.
+        if let Some(keeper) = self.keeper {
+            keeper.stop();
         }
     }
 }

@@ -177,7 +177,8 @@ impl Handler<SetWebhook> for Notifier {
         if let Some(under_way) = self.under_way.take() {
             ctx.cancel_future(under_way);
         }
-        self.outbox.redirect(|kind| webhook.as_ref().is_some_and(|webhook| webhook.events.contains(&kind)));
+        let is_wanted = |kind| webhook.as_ref().is_some_and(|webhook| webhook.events.contains(&kind));
+        self.outbox.redirect(is_wanted, self.clock.now());
         self.webhook = webhook;
         self.look(ctx);
     }

@@ -491,7 +491,7 @@ impl Handler<IsKept> for Registry {
     type Result = ();
 
     fn handle(&mut self, IsKept(number): IsKept, _: &mut Self::Context) {
-        self.keep(|keeping, _| keeping.is_kept(number));
+        self.keep(|keeping, image| keeping.is_kept(number, image));
     }
 }
 

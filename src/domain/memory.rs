@@ -37,7 +37,7 @@ impl Almanac {
 }
 
 /// A time as the time since 1970. As text it is RFC 3339 in UTC, to the millisecond.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TimeOfDay(Duration);
 
 impl Serialize for TimeOfDay {
@@ -201,6 +201,8 @@ pub struct KeptDeparture {
 pub struct Image {
     /// Under which all digests in it were made.
     pub salt: Salt,
+    /// When it was made.
+    pub made_at: TimeOfDay,
     /// The endpoints of the settings of that time.
     pub endpoints: Vec<KeptEndpoint>,
     /// The services that are out of the settings, and were isolated.

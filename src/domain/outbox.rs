@@ -209,10 +209,10 @@ impl Outbox {
 
     /// The receiver is another one, who is told of `wanted` alone: what waits goes there, as if it had never been tried. The
     /// delivery under way counts as broken off.
-    pub fn redirect(&mut self, wanted: impl Fn(NoticeKind) -> bool) {
+    pub fn redirect(&mut self, wanted: impl Fn(NoticeKind) -> bool, now: Moment) {
         self.waiting.retain(|entry| wanted(entry.notice.kind()));
         for entry in &mut self.waiting {
-            entry.tries = 0;
+            (entry.tries, entry.since) = (0, now);
         }
         self.is_under_way = false;
         self.failures = 0;

@@ -241,7 +241,7 @@ pub enum SwitchError {
     #[error("no endpoint has this id; the stats route lists them")]
     Unknown,
     /// Its credential could not be read when the settings were.
-    #[error("its credential is missing; set it in the settings and start again")]
+    #[error("its credential is missing; set it in the settings and reload them")]
     NoCredential,
     /// It is switched off, so there is nothing to isolate.
     #[error("it is disabled; no request reaches it")]
@@ -446,6 +446,15 @@ impl Queues {
         }
     }
 
+    /// An isolated endpoint has failed the verification that its new definition called for.
+    pub fn was_verified(&mut self, id: &EndpointId, epoch: Epoch) {
+        if let Some(Member { place: Place::Failure(isolation), .. }) =
+            self.members.get_mut(id).filter(|member| member.epoch == epoch)
+        {
+            isolation.redefined = false;
+        }
+    }
+
     /// Switches an endpoint on or off. One that was isolated when it was switched off is isolated when it is switched on.
     /// Returns its new epoch, or `None` where it was so already.
     ///
@@ -507,6 +516,9 @@ impl Queues {
         let departed = self.departed.entry(id.clone()).or_default();
         departed.retain(|earlier| earlier.service != service);
         departed.extend(isolation.map(|isolation| Departed { service, isolation }));
+        if departed.is_empty() {
+            self.departed.remove(id);
+        }
     }
 
     /// Whether an endpoint is in use, by the settings or an admin's word.
@@ -537,7 +549,7 @@ impl Queues {
                 (Place::Home { recovered, .. }, None) => *recovered = None,
             }
         }
-        if other_service || before.home != endpoint.home {
+        if other_service || (member.is_home() && before.home != endpoint.home) {
             let place = match member.place.clone() {
                 Place::Home { recovered, .. } => Place::Home { recovered, holds: BTreeSet::new() },
                 place @ (Place::Failure(_) | Place::Disabled { .. }) => place,
@@ -571,6 +583,7 @@ impl Queues {
     /// Where an endpoint that comes was before: at the end of the last run, or when it left the settings.
     fn was_before(&mut self, endpoint: &SharedEndpoint) -> Option<Was> {
         let service = ServiceDigest::of(endpoint, self.salt);
+        let departed = take_departed(&mut self.departed, &endpoint.id, service);
         let known = match &mut self.before {
             Before::Nothing => None,
             Before::Known(places) => places.remove(&endpoint.id),
@@ -584,7 +597,7 @@ impl Queues {
             }
             Some((_, Was::Recovered(_))) | None => {}
         }
-        take_departed(&mut self.departed, &endpoint.id, service).map(Was::Isolated)
+        departed.map(Was::Isolated)
     }
 }
 

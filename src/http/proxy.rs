@@ -30,7 +30,6 @@ use crate::actors::registry::Registry;
 use crate::domain::error_object::ErrorObject;
 use crate::domain::estimate::estimate_tokens;
 use crate::domain::opinions::Fingerprint;
-use crate::domain::outcome::Outcome;
 use crate::domain::outcome_table::{Class, PathKind};
 use crate::domain::peek::Peek;
 use crate::domain::refusal::{Counts, ErrorShape, Refusal};
@@ -119,6 +118,7 @@ pub(super) async fn proxy(
             body,
             peek,
             look_into_answer: errand.llm.is_some(),
+            has_gateway_key: caller.client.is_some(),
             resend_stale: errand.llm.is_some(),
         },
     };
@@ -226,9 +226,7 @@ impl Journey<'_> {
                     self.plan.failed(&ticket, &judgement, self.task.path(), answer, shared.clock.now());
                     attempt.end(&judgement, self.task.path());
                     // The isolation that this failure may cause takes effect before the request goes on or is answered.
-                    if let Outcome::Failure(_) | Outcome::Fatal(_) = judgement.rule(self.task.path()).outcome {
-                        let _ = shared.core.registry.send(Judged(ticket.serial)).await;
-                    }
+                    let _ = shared.core.registry.send(Judged(ticket.serial)).await;
                     doubts.held = self.doubt();
                     if was_written && !self.may_be_sent_again() {
                         return self.conclude(None);
@@ -362,9 +360,11 @@ impl Journey<'_> {
             NoEndpoint::SwitchedOff { total } => Refusal::SwitchedOff { total },
             NoEndpoint::Full { usable } => Refusal::EveryEndpointFull { usable },
             // A request that has given up on an endpoint has made an attempt, and has something else to tell.
-            NoEndpoint::GivenUp | NoEndpoint::BudgetSpent | NoEndpoint::Poisoned | NoEndpoint::TooLate => {
-                Refusal::WaitedTooLong
-            }
+            NoEndpoint::GivenUp
+            | NoEndpoint::BudgetSpent
+            | NoEndpoint::Poisoned
+            | NoEndpoint::ProfileGone
+            | NoEndpoint::TooLate => Refusal::WaitedTooLong,
             NoEndpoint::Stopping => Refusal::Stopping,
         }
     }

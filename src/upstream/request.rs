@@ -43,6 +43,9 @@ pub struct ClientRequest<'a> {
     pub peek: Peek,
     /// Whether the answer is to be looked into, so that it must come uncompressed.
     pub look_into_answer: bool,
+    /// Whether its credential is the gateway's own key, which never goes upstream, also if a reload has made the endpoint one
+    /// that passes credentials through.
+    pub has_gateway_key: bool,
     /// Whether it may be sent again on a fresh connection when a pooled one ended without an answer.
     pub resend_stale: bool,
 }
@@ -69,7 +72,7 @@ impl ClientRequest<'_> {
     pub fn for_endpoint<'e>(&self, endpoint: &'e Endpoint) -> Request<'e> {
         let mut headers = end_to_end(self.headers);
         headers.remove(OWN_KEY);
-        if endpoint.auth != Auth::Passthrough {
+        if endpoint.auth != Auth::Passthrough || self.has_gateway_key {
             for name in CREDENTIALS {
                 headers.remove(name);
             }

@@ -433,3 +433,17 @@ async fn an_outage_is_logged_once() {
     let outage = "profile default: no endpoint is usable, 1 in the failure queue and 0 disabled";
     assert!(told.len() == 1 && told[0].ends_with(outage), "{log:?}");
 }
+
+#[actix_web::test]
+async fn a_settings_file_that_never_ends_holds_up_no_signal() {
+    let a = Upstream::anthropic("a").await;
+    let mut gateway = Process::start(settings("shutdown_grace = \"1s\"\n[reload]\nwatch = \"10ms\"", &[&a])).await;
+    let file = gateway.folder().join("settings.toml");
+    std::fs::remove_file(&file).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    gateway.signal("HUP").await;
+    assert_eq!(message(&mut RawClient::connect(gateway.address).await, 0).await.status, 200);
+    gateway.signal("TERM").await;
+    gateway.logs("stopping").await;
+    assert_eq!(gateway.ended().await.0.code(), Some(0));
+}

@@ -1,6 +1,6 @@
 //! Settings that are read anew while the gateway runs.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::app::{LOCAL, Setup, TRAFFIC, TestApp, body, message};
 use crate::support::eventually::eventually;
@@ -296,5 +296,65 @@ async fn reloads_in_a_storm_of_requests_fail_none() {
         }
     };
     tokio::join!(traffic, reloads);
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_clients_key_is_never_passed_through_by_a_reload() {
+    let a = Upstream::anthropic("a").await;
+    a.script([hold("first").then(ok())]);
+    let old = setup().endpoint("a", &a.base_url(), "max_in_flight = 1").section("clients.alice", "key = \"alice-key\"");
+    let app = old.start().await;
+    let headers = [TRAFFIC, ("x-api-key", "alice-key")];
+    let (mut first, mut second) = (app.client().await, app.client().await);
+    first.send_request("POST", "/v1/messages", &headers, body(false).as_bytes()).await;
+    a.gates().reached("first").await;
+    second.send_request("POST", "/v1/messages", &headers, body(false).as_bytes()).await;
+    eventually("it is parked", async || app.stats().await["parked"] == 1).await;
+    let answer = app.reload(setup().endpoint("a", &a.base_url(), "auth = \"passthrough\"")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    second.answer().await;
+    a.gates().open("first");
+    first.answer().await;
+    assert!(a.requests().iter().all(|request| !request.keys().contains(&"alice-key")));
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_parked_request_whose_profile_goes_is_not_told_that_its_path_is_wrong() {
+    let a = Upstream::anthropic("a").await;
+    a.script([hold("first").then(ok())]);
+    let with = |profile: &str| {
+        setup()
+            .endpoint("a", &a.base_url(), &format!("max_in_flight = 1\nprofiles = [\"{profile}\"]"))
+            .section("clients.alice", &format!("key = \"alice-key\"\nprofile = \"{profile}\""))
+    };
+    let app = with("one").start().await;
+    let headers = [TRAFFIC, ("x-api-key", "alice-key")];
+    let (mut first, mut second) = (app.client().await, app.client().await);
+    first.send_request("POST", "/v1/messages", &headers, body(false).as_bytes()).await;
+    a.gates().reached("first").await;
+    second.send_request("POST", "/v1/messages", &headers, body(false).as_bytes()).await;
+    eventually("it is parked", async || app.stats().await["parked"] == 1).await;
+    app.reload(with("two")).await;
+    let answer = second.answer().await;
+    a.gates().open("first");
+    first.answer().await;
+    app.finish().await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{}", answer.text());
+}
+
+#[actix_web::test]
+async fn verify_count_counts_since_the_isolation_whatever_is_reloaded() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.behave(Behaviour::always(status(500)));
+    let app = setup().primary(&a).secondary(&b).start().await;
+    app.message().await;
+    app.admin("a", "verify").await;
+    let before = app.row("a").await;
+    app.reload(setup().endpoint("a", &a.base_url(), "queue = \"secondary\"").secondary(&b)).await;
+    let after = app.row("a").await;
+    let of = |row: &Value| [row["isolated_at"].clone(), row["verify_count"].clone()];
+    assert_eq!(of(&before), of(&after));
     app.finish().await;
 }

@@ -2,13 +2,14 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::process::{Process, Settings};
 use crate::support::app::{LOCAL, Setup, TRAFFIC, body, message};
-use crate::support::eventually::eventually;
+use crate::support::eventually::{eventually, now};
 use crate::support::raw_client::RawClient;
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{Behaviour, error, hold, ok, status, status_and};
@@ -282,4 +283,107 @@ async fn a_disk_that_is_full_holds_up_no_traffic() {
     assert_eq!(app.message().await.header("x-qcc-endpoint"), Some("b"));
     assert_eq!(app.row("a").await["standing"], "failure");
     app.finish().await;
+}
+
+/// The disk hangs from now on: what is written to takes nothing.
+async fn hang(folder: &Path) {
+    let file = folder.join("state.json.new");
+    let made = async || std::process::Command::new("mkfifo").arg(&file).status().unwrap().success();
+    eventually("the first write is over", async || folder.join("state.json").exists() && made().await).await;
+}
+
+/// It goes on: what was to be written is read away, so that the keeper's thread can end.
+fn go_on(folder: &Path) {
+    let file = folder.join("state.json.new");
+    std::thread::spawn(move || drop(std::fs::read(file)));
+}
+
+#[actix_web::test]
+async fn a_disk_that_hangs_keeps_nobody_from_stopping() {
+    let a = Upstream::anthropic("a").await;
+    let text = of_process(&[&a]).replace("workers = 1", "workers = 1\nshutdown_grace = \"1s\"");
+    let mut gateway = Process::start(Settings::new(&text)).await;
+    let folder = gateway.folder().to_owned();
+    hang(&folder).await;
+    let isolated = RawClient::connect(gateway.address).await.post("/__qcc__/endpoints/a/isolate", &LOCAL, "").await;
+    assert_eq!(isolated.status, 200, "it is waited for, and not for ever");
+    gateway.signal("TERM").await;
+    gateway.logs("stopping").await;
+    assert_eq!(gateway.ended().await.0.code(), Some(0));
+}
+
+#[actix_web::test]
+async fn a_disk_that_hangs_is_waited_for_once() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.behave(Behaviour::always(status(500)));
+    let folder = folder();
+    let path = folder.path().to_owned();
+    let file = path.join("state.json");
+    let app = Setup::new()
+        .section("breaker", "failure_threshold = 100\nmin_requests = 1000")
+        .verified_on_demand()
+        .section("state", &format!("file = {file:?}"))
+        .primary(&a)
+        .secondary(&b)
+        .endpoint("x", "http://127.0.0.1:1", "profiles = [\"other\"]")
+        .start_in(folder)
+        .await;
+    hang(&path).await;
+    app.admin("x", "isolate").await;
+    let began = now();
+    for _ in 0..20 {
+        assert_eq!(app.message().await.status, 200);
+    }
+    assert!(began.elapsed() < Duration::from_secs(2), "twenty failures were each waited for: {:?}", began.elapsed());
+    go_on(&path);
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn an_isolation_by_overload_is_waited_for_like_any_other() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.behave(Behaviour::always(error(529, "overloaded_error", "busy")));
+    let folder = folder();
+    let path = folder.path().to_owned();
+    let overload = "cooldown = \"1ms\"\ncooldown_max = \"1ms\"\nisolate_after = \"600ms\"";
+    let app = kept_in(&path).section("overload", overload).primary(&a).secondary(&b).start_in(folder).await;
+    hang(&path).await;
+    let took = loop {
+        let began = now();
+        app.message().await;
+        let took = began.elapsed();
+        if app.row("a").await["standing"] == "failure" {
+            break took;
+        }
+    };
+    assert!(took >= Duration::from_secs(1), "answered after {took:?}, before anything was on the disk");
+    go_on(&path);
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn an_endpoint_whose_new_key_is_refused_as_well_is_not_asked_at_each_restart() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.requires_key("another");
+    let folder = folder();
+    let path = folder.path().to_owned();
+    let file = path.join("state.json");
+    let with = |key: &str| {
+        Setup::new()
+            .isolated_by_one_failure()
+            .section("verifier", "initial_delay = \"1h\"\ninterval_account = \"1h\"\njitter = 0.0")
+            .section("state", &format!("file = {file:?}"))
+            .endpoint("a", &a.base_url(), &format!("api_key = \"{key}\""))
+            .secondary(&b)
+    };
+    let mut app = with("one").start_in(folder).await;
+    app.message().await;
+    app.reload(with("two")).await;
+    eventually("it is verified at once", async || app.row("a").await["verify_count"] == 1).await;
+    for _ in 0..3 {
+        app = app.restart(with("two")).await;
+        assert_eq!(app.row("a").await["verify_count"], 1);
+    }
+    app.finish().await;
+    assert_eq!(a.verifications(), 1);
 }

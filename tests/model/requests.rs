@@ -105,7 +105,9 @@ impl World {
             NoEndpoint::Isolated { .. } => "refused while all are isolated",
             NoEndpoint::GivenUp => "refused after all were tried",
             NoEndpoint::SwitchedOff { .. } => "refused while all are switched off",
-            NoEndpoint::PathUnserved | NoEndpoint::ModelUnserved => "refused what nobody serves",
+            NoEndpoint::PathUnserved | NoEndpoint::ModelUnserved | NoEndpoint::ProfileGone => {
+                "refused what nobody serves"
+            }
             NoEndpoint::BudgetSpent | NoEndpoint::Poisoned | NoEndpoint::TooLate => "refused at once",
             NoEndpoint::Stopping => "refused because it stops",
         });

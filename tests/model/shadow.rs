@@ -152,7 +152,8 @@ impl Shadow {
                         (None, None) => {}
                     }
                 }
-                if !same_service || plain.definition.home != definition.home {
+                let changes_queues = plain.place == Place::Home && plain.definition.home != definition.home;
+                if !same_service || changes_queues {
                     plain.go(plain.place);
                 }
                 plain.definition = definition.clone();
@@ -309,6 +310,12 @@ impl Shadow {
 
     /// A verification has failed, and the verifier tells when the next one is due.
     pub(crate) fn still_failing(&mut self, id: &EndpointId, epoch: Epoch, began: Moment, next: Moment) {
+        // What its new definition called for has been done.
+        if let Some(plain) = self.endpoints.get_mut(id).filter(|plain| plain.is_in(epoch))
+            && let Place::Isolated(quarantine) = &mut plain.place
+        {
+            quarantine.redefined = false;
+        }
         self.told.insert(id.clone(), Told { epoch, began, next });
         self.hastened.remove(id);
     }

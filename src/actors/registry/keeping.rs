@@ -10,8 +10,9 @@ use crate::domain::memory::Image;
 use crate::domain::registry::Keep;
 use crate::domain::time::Moment;
 
-/// How long anybody waits for the disk. A move holds in this process at once; what is waited for is only that the next one knows.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the disk is waited for, looked at once a second. A move holds in this process at once; what is waited for is only that
+/// the next one knows.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Who waits for an image to be on the disk.
 #[derive(Debug)]
@@ -21,53 +22,74 @@ struct Waiting {
     reply: oneshot::Sender<()>,
 }
 
-/// The registry's side of keeping.
+/// How the disk does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disk {
+    /// It answers.
+    Sound,
+    /// Somebody has waited for it in vain: until it answers again nobody else does.
+    Hangs,
+}
+
+/// What has changed and is not under way to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Nothing,
+    AtTheTick,
+    Now,
+}
+
+/// The registry's side of keeping. One image is under way at a time.
 #[derive(Debug)]
 pub(super) struct Keeping {
     keeper: Recipient<KeepImage>,
     /// The number of the latest image that was sent.
     sent: u64,
-    /// The number of the latest one that holds a move.
+    /// The number of the latest one that holds a move; it may still have to be sent.
     awaited: u64,
     /// The number of the latest one that is on the disk.
     kept: u64,
-    /// Whether something has changed since that can wait for the next tick.
-    is_due: bool,
+    due: Due,
+    disk: Disk,
     waiting: Vec<Waiting>,
 }
 
 impl Keeping {
     pub(super) fn new(keeper: Recipient<KeepImage>) -> Self {
-        Self { keeper, sent: 0, awaited: 0, kept: 0, is_due: false, waiting: Vec::new() }
+        Self { keeper, sent: 0, awaited: 0, kept: 0, due: Due::Nothing, disk: Disk::Sound, waiting: Vec::new() }
     }
 
     /// Something has changed.
-    pub(super) fn changed(&mut self, keep: Keep, image: impl FnOnce() -> Image) {
+    pub(super) fn changed(&mut self, keep: Keep, image: &dyn Fn() -> Image) {
         match keep {
-            Keep::Soon => self.is_due = true,
+            Keep::Soon => self.due = self.due.max(Due::AtTheTick),
             Keep::Now => {
-                self.send(image());
-                self.awaited = self.sent;
+                self.due = Due::Now;
+                self.awaited = self.sent + 1;
+                self.send(image);
             }
         }
     }
 
     /// Sends what could wait until now.
-    pub(super) fn catch_up(&mut self, image: impl FnOnce() -> Image) {
-        if self.is_due {
-            self.send(image());
+    pub(super) fn catch_up(&mut self, image: &dyn Fn() -> Image) {
+        if self.due != Due::Nothing {
+            self.send(image);
         }
     }
 
-    fn send(&mut self, image: Image) {
-        self.is_due = false;
-        self.sent += 1;
-        self.keeper.do_send(KeepImage { number: self.sent, image: Box::new(image) });
+    fn send(&mut self, image: &dyn Fn() -> Image) {
+        // While one is under way, what changes goes with the next.
+        if self.sent == self.kept {
+            self.due = Due::Nothing;
+            self.sent += 1;
+            self.keeper.do_send(KeepImage { number: self.sent, image: Box::new(image()) });
+        }
     }
 
-    /// Has `reply` wait until the latest move is on the disk; gives it back where it is.
+    /// Has `reply` wait until the latest move is on the disk; gives it back where that need not or can't be waited for.
     pub(super) fn wait(&mut self, reply: oneshot::Sender<()>, now: Moment) -> Option<oneshot::Sender<()>> {
-        if self.kept >= self.awaited {
+        if self.kept >= self.awaited || self.disk == Disk::Hangs {
             return Some(reply);
         }
         self.waiting.push(Waiting { number: self.awaited, since: now, reply });
@@ -75,25 +97,30 @@ impl Keeping {
     }
 
     /// All up to this number is on the disk.
-    pub(super) fn is_kept(&mut self, number: u64) {
+    pub(super) fn is_kept(&mut self, number: u64, image: &dyn Fn() -> Image) {
         self.kept = self.kept.max(number);
+        self.disk = Disk::Sound;
         let kept = self.kept;
         for waiting in self.waiting.extract_if(.., |waiting| waiting.number <= kept) {
             let _ = waiting.reply.send(());
         }
+        if self.due == Due::Now {
+            self.send(image);
+        }
     }
 
-    /// Lets go who has waited for long enough.
+    /// Lets go all who wait where one has waited for long enough.
     pub(super) fn look_at_the_clock(&mut self, now: Moment) {
-        let mut tired = 0;
-        for waiting in self.waiting.extract_if(.., |waiting| now.since(waiting.since) >= PATIENCE) {
-            let _ = waiting.reply.send(());
-            tired += 1;
+        if !self.waiting.iter().any(|waiting| now.since(waiting.since) >= PATIENCE) {
+            return;
         }
-        if tired > 0 {
-            log::error!(
-                "the state file takes more than {PATIENCE:?} to be written; {tired} answer(s) wait for it no longer"
-            );
+        log::error!(
+            "the state file takes more than {PATIENCE:?} to be written; until it is, nobody waits for it, and a restart would lose \
+             the latest moves"
+        );
+        self.disk = Disk::Hangs;
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.reply.send(());
         }
     }
 }

@@ -274,7 +274,7 @@ async fn an_admins_verification_counts_for_the_entry() {
 }
 
 #[actix_web::test]
-async fn an_admins_verification_of_any_other_endpoint_tells_the_verdict_and_nothing_else() {
+async fn an_admins_verification_of_any_other_endpoint_tells_the_verdict_and_that_it_works() {
     within(async {
         let world = World::patient().await;
         let first = world.admin_wants(world.job(Purpose::Recovery, 3));
@@ -284,7 +284,7 @@ async fn an_admins_verification_of_any_other_endpoint_tells_the_verdict_and_noth
         let verdict = first.await.unwrap();
         assert_eq!((verdict.ok, verdict.tokens), (true, Tokens { input: 40, output: 3 }));
         assert_eq!(second.await.unwrap(), verdict, "both have heard of the one conversation");
-        assert_eq!(world.told(1).await, [Told::Event(EventKind::Verified, None)]);
+        assert_eq!(world.told(2).await, [Told::Event(EventKind::Verified, None), Told::Proved(epoch(3))]);
         assert_eq!(world.view().await.progress.len(), 0);
         assert!(world.upstream.has_no_more_connections().await);
     })
@@ -317,7 +317,8 @@ async fn a_newer_epochs_conversation_breaks_the_older_ones_off() {
         void.peer.closed().await;
         world.asked().await.passes().await;
         assert!(verdict.await.unwrap().ok);
-        assert_eq!(world.told(1).await, [Told::Event(EventKind::Verified, None)], "its epoch is on no list yet");
+        let told = [Told::Event(EventKind::Verified, None), Told::Proved(epoch(2))];
+        assert_eq!(world.told(2).await, told, "its epoch is on no list yet");
     })
     .await;
 }

@@ -166,7 +166,7 @@ fn what_waits_goes_to_the_new_receiver_at_once_if_that_wants_it() {
     outbox.push(Notice::NothingUsable { at: at(0), profile: ProfileId::default(), endpoints: 1, isolated: 1 }, at(0));
     begin(&mut outbox, at(0));
     outbox.ended(Delivery::Unanswered, at(0), 1.0);
-    outbox.redirect(|kind| kind == NoticeKind::NothingUsable);
+    outbox.redirect(|kind| kind == NoticeKind::NothingUsable, at(0));
     assert_eq!((begin(&mut outbox, at(0)).number, outbox.len()), (3, 1));
 }
 
@@ -225,7 +225,7 @@ proptest! {
                 }
                 Step::Pass(seconds) => now += seconds,
                 Step::Redirect => {
-                    outbox.redirect(|_| true);
+                    outbox.redirect(|_| true, at(now));
                     under_way = None;
                 }
             }

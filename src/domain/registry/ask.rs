@@ -108,6 +108,8 @@ pub enum Acquired {
 /// Why no endpoint can be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoEndpoint {
+    /// No endpoint is of the profile any more: a reload has taken it away while the request was under way.
+    ProfileGone,
     /// No endpoint of the profile serves the path.
     PathUnserved,
     /// Those that serve the path don't serve the model.

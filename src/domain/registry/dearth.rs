@@ -12,8 +12,10 @@ use super::{Ask, NoEndpoint, Reach, RegistryCore};
 impl RegistryCore {
     /// Why there is nothing, and what may come.
     pub(super) fn dearth(&self, ask: &Ask, now: Moment) -> Dearth {
+        let Some(pool) = self.pools.get(&ask.profile) else {
+            return Dearth { profile_gone: true, ..Dearth::default() };
+        };
         let mut dearth = Dearth::default();
-        let Some(pool) = self.pools.get(&ask.profile) else { return dearth };
         // The session's own endpoint may be one that takes no new ones.
         let own = self.own_endpoint(ask, now).map(|(member, _)| member);
         for member in pool.members(&self.queues) {
@@ -105,6 +107,8 @@ pub(super) struct Out {
 /// What a fruitless search has seen.
 #[derive(Debug, Default)]
 pub(super) struct Dearth {
+    /// There is no endpoint of the profile at all.
+    profile_gone: bool,
     isolated: Vec<Out>,
     cooling: Vec<Rest>,
     other_models: usize,
@@ -146,6 +150,9 @@ impl Dearth {
 
     /// What the request is told.
     pub(super) fn verdict(&self) -> NoEndpoint {
+        if self.profile_gone {
+            return NoEndpoint::ProfileGone;
+        }
         if self.tried > 0 {
             return NoEndpoint::GivenUp;
         }

@@ -121,6 +121,7 @@ impl RegistryCore {
         let Finished { began, next, .. } = *finished;
         self.expected.insert(id.clone(), Expected { epoch, began, next });
         self.progress.note(id, epoch, finished);
+        self.queues.was_verified(id, epoch);
         self.hastened.remove(id);
         out.push(Effect::Keep(Keep::Soon));
         self.look_at_waiters(now, out);

@@ -76,21 +76,23 @@ impl RegistryCore {
             Memory::Lost(salt) => return self.queues.begin(salt, Some(everybody_is_isolated(now))),
             Memory::Kept(image) => *image,
         };
-        let Image { salt, endpoints, departed, switched_off, switched_on } = image;
+        let Image { salt, made_at, endpoints, departed, switched_off, switched_on } = image;
+        let made = almanac.moment_of(made_at);
         let mut places = BTreeMap::new();
         for KeptEndpoint { id, service, isolation, recovered_at, progress, cooldowns } in endpoints {
-            let recovered = recovered_at.map(|time| Was::Recovered(almanac.moment_of(time)));
-            let was = isolation.map(|kept| Was::Isolated(revived(kept, almanac))).or(recovered);
+            let recovered = recovered_at.map(|time| Was::Recovered(almanac.moment_of(time).min(now)));
+            let was = isolation.map(|kept| Was::Isolated(revived(kept, almanac, now))).or(recovered);
             places.extend(was.map(|was| (id.clone(), (service, was))));
-            let next = progress.next.map(|time| almanac.moment_of(time));
+            // A clock that was set back puts nothing off.
+            let next = progress.next.map(|time| almanac.moment_of(time)).map(|next| next.min(now + next.since(made)));
             let since_isolation = next.map(|next| Verified { verifications: progress.verifications, next });
             let progress = Resume { step: progress.step, since_isolation };
-            let cooldowns = cooldowns.into_iter().map(|kept| cooldown(kept, almanac)).collect();
+            let cooldowns = cooldowns.into_iter().map(|kept| cooldown(kept, almanac, now)).collect();
             self.before.insert(id, KeptOfOne { service, progress, cooldowns });
         }
         let mut gone: BTreeMap<EndpointId, Vec<Departed>> = BTreeMap::new();
         for KeptDeparture { id, service, isolation } in departed {
-            gone.entry(id).or_default().push(Departed { service, isolation: revived(isolation, almanac) });
+            gone.entry(id).or_default().push(Departed { service, isolation: revived(isolation, almanac, now) });
         }
         let set = |ids: Vec<EndpointId>| ids.into_iter().collect::<BTreeSet<_>>();
         self.queues.remember(salt, places, gone, Switched { off: set(switched_off), on: set(switched_on) });
@@ -126,6 +128,7 @@ impl RegistryCore {
         let Switched { off, on } = self.queues.switched();
         Image {
             salt: self.queues.salt(),
+            made_at: almanac.time_of(now),
             endpoints,
             departed: departed.collect(),
             switched_off: off.into_iter().collect(),
@@ -192,14 +195,23 @@ fn kept_isolation(isolation: &Isolation, almanac: &Almanac) -> KeptIsolation {
     }
 }
 
-fn revived(kept: KeptIsolation, almanac: &Almanac) -> Isolation {
+fn revived(kept: KeptIsolation, almanac: &Almanac, now: Moment) -> Isolation {
     let KeptIsolation { reason, at, failures, error, model, relapse, at_once } = kept;
     let model = model.map(Arc::from);
-    Isolation { failures, model, relapse, redefined: at_once, ..isolation(reason, almanac.moment_of(at), error) }
+    Isolation {
+        failures,
+        model,
+        relapse,
+        redefined: at_once,
+        ..isolation(reason, almanac.moment_of(at).min(now), error)
+    }
 }
 
-fn cooldown(kept: KeptCooldown, almanac: &Almanac) -> (Option<Arc<str>>, Cooldown) {
+fn cooldown(kept: KeptCooldown, almanac: &Almanac, now: Moment) -> (Option<Arc<str>>, Cooldown) {
     let KeptCooldown { model, since, until, reason } = kept;
-    let cooldown = Cooldown { since: almanac.moment_of(since), until: almanac.moment_of(until), reason };
+    let (since, until) = (almanac.moment_of(since), almanac.moment_of(until));
+    // A clock that was set back makes nothing longer than it was announced.
+    let until = until.min(now + until.since(since));
+    let cooldown = Cooldown { since: since.min(now), until, reason };
     (model.map(Arc::from), cooldown)
 }

@@ -75,7 +75,7 @@ impl RegistryCore {
         if now >= ask.deadline {
             return Search::TooLate;
         }
-        let Some(pool) = self.pools.get(&ask.profile) else { return Search::Nothing(Dearth::default()) };
+        let Some(pool) = self.pools.get(&ask.profile) else { return Search::Nothing(self.dearth(ask, now)) };
         let own = self.own_endpoint(ask, now);
         let mut binds = true;
         if let Some((member, has_served)) = own {

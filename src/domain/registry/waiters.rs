@@ -121,7 +121,8 @@ impl RegistryCore {
     fn too_late(&self, ask: &Ask, now: Moment) -> NoEndpoint {
         match self.dearth(ask, now).verdict() {
             why @ (NoEndpoint::Isolated { .. } | NoEndpoint::Cooling { .. }) => why,
-            NoEndpoint::PathUnserved
+            NoEndpoint::ProfileGone
+            | NoEndpoint::PathUnserved
             | NoEndpoint::ModelUnserved
             | NoEndpoint::Full { .. }
             | NoEndpoint::SwitchedOff { .. }

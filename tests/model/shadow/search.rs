@@ -237,6 +237,8 @@ impl Shadow {
             NoEndpoint::SwitchedOff { total: states.len() }
         } else if !serves_path.is_empty() {
             NoEndpoint::ModelUnserved
+        } else if !self.endpoints.values().any(|plain| plain.definition.in_profile(&ask.profile)) {
+            NoEndpoint::ProfileGone
         } else {
             NoEndpoint::PathUnserved
         };

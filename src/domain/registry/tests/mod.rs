@@ -10,6 +10,7 @@ use super::super::testing::{ask, at, endpoint, id, proof, registry_policy, tried
 use super::super::topology::Topology;
 use super::*;
 
+mod clocks;
 mod doubts;
 mod limits;
 mod outages;
@@ -481,7 +482,7 @@ fn refusals_tell_why() {
     let openai = Ask { service: Service::Llm(Protocol::OpenAi), ..ask() };
     assert_eq!(refusal(&mut desk, openai), NoEndpoint::PathUnserved);
     let stranger = Ask { profile: ProfileId::new("other").unwrap(), ..ask() };
-    assert_eq!(refusal(&mut desk, stranger), NoEndpoint::PathUnserved);
+    assert_eq!(refusal(&mut desk, stranger), NoEndpoint::ProfileGone);
     let epoch = desk.core.view_of_id("a").epoch;
     assert_eq!(refusal(&mut desk, Ask { tried: vec![tried("a", epoch)], ..ask() }), NoEndpoint::GivenUp);
     let _kept = desk.lease();
