@@ -8,7 +8,7 @@ use super::endpoints::Endpoints;
 use super::environment::alike;
 use super::fault::Fault;
 use super::reading::Reading;
-use super::sections::Settings;
+use super::sections::{Server, Settings};
 use crate::domain::client::Client;
 use crate::domain::endpoint::{Auth, Endpoint};
 use crate::domain::ids::ProfileId;
@@ -71,15 +71,17 @@ fn check_keys(reading: &mut Reading<'_>, clients: &[Client]) {
     }
 }
 
+/// Whether anybody could use the gateway from another machine.
+pub(super) fn is_open_to_everybody(server: &Server, clients: &[Client]) -> bool {
+    !server.host.is_loopback() && !server.allow_anonymous && clients.iter().all(|client| client.keys.is_empty())
+}
+
 fn check_exposure(reading: &mut Reading<'_>, settings: &Settings, clients: &[Client]) {
     let host = &settings.server.host;
     // A faulty host is a fault of its own, and a faulty key of a client too.
     let is_faulty =
         |fault: &Fault| fault.key == "server" || fault.key == "server.host" || fault.key.starts_with("clients");
-    if reading.faults.iter().any(is_faulty) || host.is_loopback() || settings.server.allow_anonymous {
-        return;
-    }
-    if clients.iter().all(|client| client.keys.is_empty()) {
+    if !reading.faults.iter().any(is_faulty) && is_open_to_everybody(&settings.server, clients) {
         let found = format!("{:?}, which others can reach, and no client with a key", host.as_str());
         let wanted = "a loopback address, or tables [clients.NAME] with keys, or server.allow_anonymous = true";
         reading.fault("server.host", found, wanted);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::cross::is_open_to_everybody;
 use super::fault::{Fault, Faults};
 use super::{Loaded, Settings};
 use crate::domain::client::Client;
@@ -111,8 +112,7 @@ const PINNED: [Pinned; 10] = pinned![
 /// The address stays until a restart, and with it what it asks of the clients.
 fn check_exposure(new: &Loaded) -> Result<(), Faults> {
     let server = &new.settings.server;
-    let anybody = new.clients.iter().all(|client| client.keys.is_empty());
-    if server.host.is_loopback() || server.allow_anonymous || !anybody {
+    if !is_open_to_everybody(server, &new.clients) {
         return Ok(());
     }
     Faults::none_or(vec![Fault {

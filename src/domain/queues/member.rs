@@ -1,0 +1,228 @@
+//! One endpoint with its place, and what only matters there.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::super::endpoint::{Home, SharedEndpoint};
+use super::super::epoch::EpochGate;
+use super::super::ids::{Epoch, Serial};
+use super::super::outcome::{ErrorNote, Reason};
+use super::super::time::Moment;
+
+/// Where an endpoint is now. Exactly one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// In its home queue, used first.
+    Primary,
+    /// In its home queue, used when no primary can be.
+    Secondary,
+    /// In the failure queue: never used for traffic.
+    Failure,
+    /// Switched off by the settings or an admin.
+    Disabled,
+}
+
+impl Standing {
+    /// The contract's word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Secondary => "secondary",
+            Self::Failure => "failure",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+impl From<Home> for Standing {
+    fn from(home: Home) -> Self {
+        match home {
+            Home::Primary => Self::Primary,
+            Home::Secondary => Self::Secondary,
+        }
+    }
+}
+
+/// Why and since when an endpoint is in the failure queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Isolation {
+    /// What isolated it.
+    pub reason: Reason,
+    /// Since when.
+    pub at: Moment,
+    /// How many counted failures in a row led to it.
+    pub failures: u32,
+    /// What was seen of the last failure.
+    pub error: Option<ErrorNote>,
+    /// The model whose failure isolated it.
+    pub model: Option<Arc<str>>,
+    /// Whether it was isolated again while it was still in slow start.
+    pub relapse: bool,
+    /// Whether its definition changed meanwhile, so that it should be verified at once.
+    pub redefined: bool,
+    /// The epoch that it ended.
+    pub ended: Epoch,
+    /// Whether a request may have been the cause: then it is verified at once, and one that passes is as if it had never
+    /// been isolated.
+    pub doubted: bool,
+}
+
+impl Isolation {
+    /// Whether failures brought it about that a request may be the cause of.
+    pub(super) fn is_for_failures(&self) -> bool {
+        match self.reason {
+            Reason::UpstreamStatus | Reason::Timeout | Reason::Body | Reason::Stream => true,
+            Reason::Connect | Reason::Credential | Reason::Account | Reason::Overloaded | Reason::Admin => false,
+        }
+    }
+}
+
+/// That an endpoint has come back, and from what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Recovery {
+    pub(super) at: Moment,
+    /// The epoch that its isolation ended.
+    pub(super) ended: Epoch,
+    pub(super) was_for_failures: bool,
+}
+
+/// What became of a doubt about a failure that has helped to isolate an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubted {
+    /// It is still isolated, in this epoch: it is to be verified at once.
+    Isolated(Epoch),
+    /// It has passed its verification already: nothing remembers it any more.
+    Forgiven,
+    /// It was not isolated for failures of this epoch.
+    Nothing,
+}
+
+/// The evidence on which an endpoint is isolated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// What isolates it.
+    pub reason: Reason,
+    /// How many counted failures in a row.
+    pub failures: u32,
+    /// What was seen of the last one.
+    pub error: Option<ErrorNote>,
+    /// The model that was asked for.
+    pub model: Option<Arc<str>>,
+}
+
+/// An endpoint's place, with what only matters there.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    Home {
+        /// When it came back from the failure queue, if ever.
+        recovered: Option<Recovery>,
+        /// The failed leases whose verdict is not in yet. While there is one the endpoint is not given out.
+        holds: BTreeSet<Serial>,
+    },
+    Failure(Isolation),
+    Disabled {
+        recovered: Option<Recovery>,
+        /// Its isolation, which switching off and on must not launder.
+        beneath: Option<Isolation>,
+    },
+}
+
+/// One endpoint with its place.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub(super) endpoint: SharedEndpoint,
+    pub(super) epoch: Epoch,
+    pub(super) gate: EpochGate,
+    pub(super) place: Place,
+    pub(super) proven: Proven,
+}
+
+/// Whether an endpoint is known to work at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proven {
+    /// It has passed a verification or served a request.
+    Yes,
+    /// Neither yet.
+    No,
+    /// Neither yet, and that was said when it was isolated.
+    NoAndSaid,
+}
+
+impl Member {
+    /// Its definition.
+    pub fn endpoint(&self) -> &SharedEndpoint {
+        &self.endpoint
+    }
+
+    /// Its present epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// What other threads see of its epoch.
+    pub fn gate(&self) -> &EpochGate {
+        &self.gate
+    }
+
+    /// Where it is.
+    pub fn standing(&self) -> Standing {
+        match &self.place {
+            Place::Home { .. } => self.endpoint.home.into(),
+            Place::Failure(_) => Standing::Failure,
+            Place::Disabled { .. } => Standing::Disabled,
+        }
+    }
+
+    /// Whether it is in its home queue.
+    pub fn is_home(&self) -> bool {
+        matches!(self.place, Place::Home { .. })
+    }
+
+    /// Its isolation while it is in the failure queue.
+    pub fn isolation(&self) -> Option<&Isolation> {
+        match &self.place {
+            Place::Failure(isolation) => Some(isolation),
+            Place::Home { .. } | Place::Disabled { .. } => None,
+        }
+    }
+
+    /// Its isolation while it has failed and not recovered, whether or not it was switched off meanwhile.
+    pub fn quarantine(&self) -> Option<&Isolation> {
+        match &self.place {
+            Place::Home { .. } => None,
+            Place::Failure(isolation) => Some(isolation),
+            Place::Disabled { beneath, .. } => beneath.as_ref(),
+        }
+    }
+
+    /// When it came back from the failure queue, if it has and is in its home queue.
+    pub fn recovered(&self) -> Option<Moment> {
+        match &self.place {
+            Place::Home { recovered, .. } => recovered.map(|recovery| recovery.at),
+            Place::Failure(_) | Place::Disabled { .. } => None,
+        }
+    }
+
+    /// Whether the verdict on a failure is awaited.
+    pub fn is_held(&self) -> bool {
+        matches!(&self.place, Place::Home { holds, .. } if !holds.is_empty())
+    }
+
+    /// The failed leases whose verdict is awaited.
+    pub fn holds(&self) -> impl Iterator<Item = &Serial> {
+        match &self.place {
+            Place::Home { holds, .. } => Some(holds),
+            Place::Failure(_) | Place::Disabled { .. } => None,
+        }
+        .into_iter()
+        .flatten()
+    }
+
+    /// Whether it has ever passed a verification or served a request.
+    pub fn is_proven(&self) -> bool {
+        self.proven == Proven::Yes
+    }
+}

@@ -1,0 +1,68 @@
+//! What was: services that have left the settings, and the places that endpoints had before the start.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::ids::{EndpointId, Epoch};
+use super::super::memory::ServiceDigest;
+use super::super::time::Moment;
+use super::member::{Isolation, Recovery};
+
+/// A service that has left the settings, and its isolation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Departed {
+    /// Which service.
+    pub service: ServiceDigest,
+    /// What it left with.
+    pub isolation: Isolation,
+}
+
+/// Where an endpoint was before the start, where that was not simply its home queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Was {
+    /// In the failure queue, or switched off on top of that.
+    Isolated(Isolation),
+    /// In its home queue, since it had come back from the failure queue.
+    Recovered(Moment),
+}
+
+/// What is known of the time before the start.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Before {
+    /// Nothing, or all of it has been taken up.
+    #[default]
+    Nothing,
+    /// The places of these.
+    Known(BTreeMap<EndpointId, (ServiceDigest, Was)>),
+    /// There was a time before, but what was known of it is lost: everybody is isolated and has to prove itself first.
+    Lost(Isolation),
+}
+
+/// The isolation with which this service has left the settings, if it has.
+pub(super) fn take_departed(
+    departed: &mut BTreeMap<EndpointId, Vec<Departed>>,
+    id: &EndpointId,
+    service: ServiceDigest,
+) -> Option<Isolation> {
+    let same = departed.get_mut(id)?.extract_if(.., |departed| departed.service == service).next();
+    same.map(|departed| departed.isolation)
+}
+
+/// What an admin has switched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Switched {
+    /// Off.
+    pub off: BTreeSet<EndpointId>,
+    /// On, although the settings have it off.
+    pub on: BTreeSet<EndpointId>,
+}
+
+impl Was {
+    /// Since when the endpoint is back in its home queue.
+    pub(super) fn recovery(self) -> Option<Recovery> {
+        match self {
+            Self::Isolated(_) => None,
+            // No attempt of the last run can end in this one, so that nobody doubts what ended then.
+            Self::Recovered(at) => Some(Recovery { at, ended: Epoch::NONE, was_for_failures: false }),
+        }
+    }
+}
