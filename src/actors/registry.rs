@@ -145,9 +145,7 @@ impl Registry {
                     self.peers.stats.do_send(Note::Event(event));
                 }
                 Effect::Filtered { profile, excluded } => {
-                    if excluded > 0 {
-                        info!("failure queue filter: excluded {excluded} endpoint(s) profile={profile}");
-                    }
+                    info!("failure queue filter: excluded {excluded} endpoint(s) profile={profile}");
                 }
                 Effect::Summary { profile, endpoints, usable, isolated } => {
                     info!("profile {profile}: {endpoints} endpoints, {usable} usable, {isolated} in the failure queue");

@@ -103,7 +103,7 @@ impl Handler<EventsAfter> for StatsCollector {
     type Result = MessageResult<EventsAfter>;
 
     fn handle(&mut self, EventsAfter(seq): EventsAfter, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.events.after(seq).cloned().collect())
+        MessageResult(self.events.missed_since(seq).cloned().collect())
     }
 }
 

@@ -12,8 +12,8 @@ use super::time::Moment;
 pub const MOST_WAITING: usize = 256;
 /// How long a notice is tried for.
 const LONGEST: Duration = Duration::from_hours(1);
-/// How often a notice is tried.
-const MOST_TRIES: u32 = 30;
+/// How often a notice is tried, where all pauses happen to be short.
+const MOST_TRIES: u32 = 200;
 /// The longest pause that a receiver's `retry-after` is granted.
 const LONGEST_REST: Duration = Duration::from_mins(15);
 /// The bound on the pause after each failure in a row; all of it is left to chance.

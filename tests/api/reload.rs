@@ -59,7 +59,12 @@ async fn a_reload_takes_over_and_answers_what_has_changed() {
           settings: breaker.window"
         ]
     );
-    let last = app.events().await.pop().unwrap();
+    let events = app.events().await;
+    assert!(
+        events.iter().filter(|event| event["endpoint"].is_string()).all(|event| event["epoch"].is_u64()),
+        "{events:?}"
+    );
+    let last = events.last().unwrap();
     assert_eq!((&last["kind"], &last["by"]), (&json!("reload"), &json!("admin 127.0.0.1")));
     app.finish().await;
 }

@@ -138,6 +138,9 @@ impl RegistryCore {
         for id in &others {
             self.forget(id);
         }
+        // Who leaves has no epoch afterwards.
+        let before: BTreeMap<EndpointId, Epoch> =
+            self.queues.iter().map(|member| (member.endpoint().id.clone(), member.epoch())).collect();
         let diff = self.queues.apply(topology);
         self.pools = profiles
             .into_iter()
@@ -153,7 +156,7 @@ impl RegistryCore {
             [(EventKind::Added, &diff.added), (EventKind::Changed, &diff.changed), (EventKind::Removed, &diff.removed)];
         for (kind, id) in told.into_iter().flat_map(|(kind, ids)| ids.iter().map(move |id| (kind, id))) {
             let mut event = Event::new(kind, now, id);
-            event.epoch = self.queues.get(id).map(super::Member::epoch);
+            event.epoch = self.queues.get(id).map(super::Member::epoch).or_else(|| before.get(id).copied());
             out.push(Effect::Note(event, MoveNote::None));
             self.put_on_record(id);
         }

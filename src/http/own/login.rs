@@ -45,7 +45,8 @@ pub(super) async fn login(worker: &Serving<'_>, request: &HttpRequest, payload: 
             to_the_page(&cookie(value.expose(), SESSION_LIFETIME.as_secs()))
         }
         Ok(Err(refused)) => {
-            log::warn!("login refused to {peer}: {refused}");
+            // Anybody can cause this as often as they like.
+            log::info!("login refused to {peer}: {refused}");
             let body = json!({ "error": refused.to_string() });
             match refused {
                 LoginRefused::WrongToken => {
