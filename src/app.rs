@@ -88,6 +88,26 @@ pub struct App {
     admin_address: Option<SocketAddr>,
 }
 
+/// Has a running gateway read its settings anew, also while it stops.
+#[derive(Clone, Debug)]
+pub struct Reloads(Addr<Reloader>);
+
+impl Reloads {
+    /// Reads the settings and takes them over, whole or not at all. What comes of it is logged.
+    ///
+    /// # Errors
+    ///
+    /// Every [`Fault`] that they have; then nothing has changed.
+    pub fn reload(&self) -> impl Future<Output = Result<Reloaded, Faults>> + use<> {
+        let stopping = || {
+            let (found, wanted) = ("a gateway that is stopping".to_owned(), "one that runs".to_owned());
+            Faults::one(Fault { key: String::new(), source: String::new(), found, wanted })
+        };
+        let reloaded = self.0.send(Reload { by: None });
+        async move { reloaded.await.unwrap_or_else(|_| Err(stopping())) }
+    }
+}
+
 impl App {
     /// Starts everything and listens. What the death of a control actor does is up to the caller: in a process of its own it
     /// ends the process.
@@ -183,18 +203,9 @@ impl App {
         }
     }
 
-    /// Reads the settings anew and takes them over, whole or not at all.
-    ///
-    /// # Errors
-    ///
-    /// Every [`Fault`] that they have; then nothing has changed.
-    pub fn reload(&self) -> impl Future<Output = Result<Reloaded, Faults>> + use<> {
-        let stopping = || {
-            let (found, wanted) = ("a gateway that is stopping".to_owned(), "one that runs".to_owned());
-            Faults::one(Fault { key: String::new(), source: String::new(), found, wanted })
-        };
-        let reloaded = self.reloader.send(Reload { by: None });
-        async move { reloaded.await.unwrap_or_else(|_| Err(stopping())) }
+    /// What has it read its settings anew.
+    pub fn reloads(&self) -> Reloads {
+        Reloads(self.reloader.clone())
     }
 
     fn link(&self, token: &Secret) -> Secret {

@@ -14,7 +14,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::actors::lifeline::end_the_process;
-use crate::app::App;
+use crate::app::{App, Reloads};
 use crate::cli::{self, BAD_SETTINGS};
 use crate::demo::{self, Ending};
 use crate::domain::ids::ClientId;
@@ -44,7 +44,7 @@ pub fn serve(source: &Source) -> ExitCode {
     System::new().block_on(async {
         // Before anything listens, so that no signal is missed.
         let listened = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
-        let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = listened else {
+        let (Ok(mut terminate), Ok(mut interrupt), Ok(hangup)) = listened else {
             return failed("signals can't be listened for");
         };
         let mut app = match App::start(loaded, Arc::new(end_the_process)).await {
@@ -54,7 +54,9 @@ pub fn serve(source: &Source) -> ExitCode {
         if let Some(link) = app.dashboard_link() {
             show(&link);
         }
-        until_stopped(&mut app, &mut terminate, &mut interrupt, &mut hangup).await;
+        // Also while it stops: until it no longer listens all goes on.
+        actix_rt::spawn(reload_at_each(hangup, app.reloads()));
+        until_stopped(&mut app, &mut terminate, &mut interrupt).await;
         log::info!("stopping; a second signal ends it at once");
         tokio::select! {
             () = app.stop() => ExitCode::SUCCESS,
@@ -97,12 +99,17 @@ fn show(link: &Secret) {
     eprintln!("  {}", link.expose());
 }
 
-async fn until_stopped(app: &mut App, terminate: &mut Signal, interrupt: &mut Signal, hangup: &mut Signal) {
+/// A file that can't be read to its end holds up no further signal.
+async fn reload_at_each(mut hangup: Signal, reloads: Reloads) {
+    while hangup.recv().await.is_some() {
+        actix_rt::spawn(reloads.reload());
+    }
+}
+
+async fn until_stopped(app: &mut App, terminate: &mut Signal, interrupt: &mut Signal) {
     loop {
         tokio::select! {
             () = either(terminate, interrupt) => return,
-            // What comes of it is logged; a file that can't be read to its end holds up no other signal.
-            _ = hangup.recv() => drop(actix_rt::spawn(app.reload())),
             link = app.next_dashboard_link() => show(&link),
         }
     }

@@ -447,3 +447,14 @@ async fn a_settings_file_that_never_ends_holds_up_no_signal() {
     gateway.logs("stopping").await;
     assert_eq!(gateway.ended().await.0.code(), Some(0));
 }
+
+#[actix_web::test]
+async fn a_reload_is_done_also_while_the_gateway_still_listens_before_it_stops() {
+    let a = Upstream::anthropic("a").await;
+    let mut gateway = Process::start(settings("shutdown_delay = \"2s\"", &[&a])).await;
+    gateway.signal("TERM").await;
+    gateway.logs("stopping").await;
+    gateway.signal("HUP").await;
+    gateway.logs("settings reloaded by signal or watch").await;
+    assert_eq!(gateway.ended().await.0.code(), Some(0));
+}
