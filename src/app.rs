@@ -146,7 +146,7 @@ impl App {
         let webhook = settings.webhook.hook();
         let topology = Arc::new(topology);
         let (core, threads) = Core::start(policies, topology, webhook, clock, client.clone(), state, on_death).await?;
-        core.stats.do_send(SetCatalog(catalog));
+        core.stats.do_send(SetCatalog::new(catalog, &clients));
         let traces = settings.otel.endpoint.clone().map(|collector| {
             let service = Service { name: settings.otel.service_name.clone(), version: env!("CARGO_PKG_VERSION") };
             TracerThread::start(collector, service, clock, client.clone())

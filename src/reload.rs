@@ -158,7 +158,7 @@ impl Reloader {
         self.parts.core.notifier.do_send(SetWebhook(loaded.settings.webhook.hook()));
         self.parts.core.stats.do_send(KeepEvents(loaded.settings.stats.events));
         let catalog = Catalog::new(loaded.settings.prices.clone(), &loaded.topology);
-        self.parts.core.stats.do_send(SetCatalog(catalog));
+        self.parts.core.stats.do_send(SetCatalog::new(catalog, &loaded.clients));
         let level = &loaded.settings.log.level;
         let is_for_the_settings = loaded.source.variables.get("RUST_LOG").is_none_or(String::is_empty);
         if is_for_the_settings && *level != self.running.settings.log.level {

@@ -12,9 +12,9 @@ use super::lease::Lease;
 use super::verifier::VerifierView;
 use crate::domain::breaker::{BreakerBank, BreakerPolicy, Judgement};
 use crate::domain::challenge::RecoveryProof;
-use crate::domain::client::KeyDigest;
+use crate::domain::client::{Client, KeyDigest};
 use crate::domain::events::Event;
-use crate::domain::ids::{EndpointId, Epoch, Serial, Ticket};
+use crate::domain::ids::{ClientId, EndpointId, Epoch, ProfileId, Serial, Ticket};
 use crate::domain::journal::Journal;
 use crate::domain::logins::LoginRefused;
 use crate::domain::memory::Image;
@@ -272,10 +272,24 @@ pub enum Note {
     Reload(ReloadRecord),
 }
 
-/// Start or reload to stats: these are the prices, and the models that endpoints list, from now on.
+/// Start or reload to stats: what the settings say of what is counted, from now on.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct SetCatalog(pub Catalog);
+pub struct SetCatalog {
+    /// The prices, and the models that endpoints list.
+    pub catalog: Catalog,
+    /// Who may come, so that each is counted from 0.
+    pub callers: Vec<(ProfileId, Option<ClientId>)>,
+}
+
+impl SetCatalog {
+    /// What these clients and this catalog make of it. Without clients everybody is served.
+    pub fn new(catalog: Catalog, clients: &[Client]) -> Self {
+        let everybody = clients.is_empty().then(|| (ProfileId::default(), None));
+        let known = clients.iter().map(|client| (client.profile.clone(), Some(client.id.clone())));
+        Self { catalog, callers: known.chain(everybody).collect() }
+    }
+}
 
 /// Registry to keeper: this is what outlives a restart.
 #[derive(Debug, Message)]

@@ -276,3 +276,20 @@ async fn the_dashboard_and_the_alerts_use_only_metrics_that_exist() {
     assert!(panels > 10, "{panels} panels only");
     app.finish().await;
 }
+
+#[actix_web::test]
+async fn whoever_may_come_is_counted_from_zero() {
+    let a = Upstream::anthropic("a").await;
+    for (setup, client) in
+        [(Setup::new().primary(&a), "-"), (Setup::new().primary(&a).section("clients.alice", "key = \"k\""), "alice")]
+    {
+        let app = setup.start().await;
+        for outcome in ["successful", "failed", "cancelled", "rejected"] {
+            let series =
+                format!("qcc_requests_total{{profile=\"default\",client=\"{client}\",outcome=\"{outcome}\"}} 0\n");
+            let text = Scrape::of(&app).await.text;
+            assert!(text.contains(&series), "{series}{text}");
+        }
+        app.finish().await;
+    }
+}

@@ -124,6 +124,14 @@ impl Stats {
         self.catalog = Arc::new(catalog);
     }
 
+    /// Knows of these clients, of whom nothing may have come yet: a counter that first appears at 1 hides its first count from
+    /// whoever looks at how it grows.
+    pub fn expect(&mut self, callers: impl IntoIterator<Item = (ProfileId, Option<ClientId>)>) {
+        for (profile, client) in callers {
+            self.by_caller.entry((Some(profile), client)).or_default();
+        }
+    }
+
     /// Counts a request.
     pub fn request(&mut self, record: RequestRecord) {
         let RequestRecord { end, at, elapsed, attempts, client, profile } = record;
