@@ -46,11 +46,6 @@ impl Clock {
         Almanac { zero: self.time_of_day(Moment::START).duration_since(UNIX_EPOCH).unwrap_or_default() }
     }
 
-    /// When the clock began, as the time since 1970.
-    pub fn began_since_1970(&self) -> Duration {
-        self.began_at.duration_since(UNIX_EPOCH).unwrap_or_default()
-    }
-
     /// The present time of day as the time since 1970, for comparison with dates that others name.
     pub fn since_1970(&self) -> Duration {
         self.time_of_day(self.now()).duration_since(UNIX_EPOCH).unwrap_or_default()

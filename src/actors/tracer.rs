@@ -50,7 +50,7 @@ impl Tracer {
             self.flushed();
             return;
         }
-        let Ok(body) = export(&self.service, &batch, self.clock.began_since_1970()) else {
+        let Ok(body) = export(&self.service, &batch, self.clock.almanac().zero) else {
             self.backlog.lose(&batch);
             return;
         };

@@ -1,5 +1,7 @@
 //! Traces: the spans that a collector gets, what endpoints are told of them, and that nobody waits for either.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use serde_json::Value;
 
 use crate::process::{Process, settings};
@@ -98,6 +100,11 @@ async fn a_failover_is_one_trace_with_a_span_for_each_attempt() {
     let [request, first, second] = spans.as_slice() else { panic!("{spans:?}") };
 
     assert!(spans.iter().all(|span| span.text("traceId") == TRACE), "{spans:?}");
+    let started =
+        app.stats().await["start_time"].as_str().and_then(|time| humantime::parse_rfc3339(time).ok()).unwrap();
+    let started = started.duration_since(UNIX_EPOCH).unwrap();
+    let present = started.as_nanos()..(started + Duration::from_secs(3600)).as_nanos();
+    assert!(spans.iter().all(|span| present.contains(span.lasts().end())), "not of this time of day: {spans:?}");
     assert_eq!((request.text("parentSpanId"), request.text("name")), (SPAN, "POST /v1/messages"));
     for (attempt, upstream) in [(first, &bad), (second, &good)] {
         assert_eq!(attempt.text("parentSpanId"), request.text("spanId"));
