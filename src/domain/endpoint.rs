@@ -87,6 +87,17 @@ pub enum Scheme {
     Https,
 }
 
+impl Scheme {
+    /// As it stands in a URL.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
 /// Where connections go: what can share a connection pool.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
@@ -96,6 +107,13 @@ pub struct Origin {
     pub host: String,
     /// The TCP port.
     pub port: u16,
+}
+
+impl fmt::Display for Origin {
+    /// Scheme, host and port, as they stand in a URL.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme.as_str(), self.authority())
+    }
 }
 
 impl Origin {
@@ -222,11 +240,7 @@ pub(super) fn userinfo_of(url: &Url) -> Option<Secret> {
 impl fmt::Display for BaseUrl {
     /// Without the userinfo.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.origin.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        };
-        write!(f, "{scheme}://{}{}", self.origin.authority(), self.path)
+        write!(f, "{}{}", self.origin, self.path)
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::cooling::CooldownReason;
-use super::endpoint::{Auth, AuthStyle, Endpoint, Scheme};
+use super::endpoint::{Auth, AuthStyle, Endpoint};
 use super::ids::EndpointId;
 use super::outcome::{ErrorNote, Reason};
 use super::secret::Secret;
@@ -93,10 +93,7 @@ impl ServiceDigest {
             digest.update(bytes);
         };
         let url = &endpoint.base_url;
-        let scheme = match url.origin().scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        };
+        let scheme = url.origin().scheme.as_str();
         for text in [scheme, &url.origin().host, url.path(), url.userinfo().map_or("", Secret::expose)] {
             part(text.as_bytes());
         }

@@ -7,7 +7,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use url::Url;
 
-use super::endpoint::{InvalidBaseUrl, Origin, Scheme, userinfo_of};
+use super::endpoint::{InvalidBaseUrl, Origin, userinfo_of};
 use super::notice::NoticeKind;
 use super::secret::Secret;
 
@@ -82,11 +82,7 @@ impl Receiver {
 impl fmt::Display for Receiver {
     /// Scheme, host and port alone.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.origin.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        };
-        write!(f, "{scheme}://{}", self.origin.authority())
+        self.origin.fmt(f)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::domain::endpoint::{BaseUrl, InvalidBaseUrl, Origin, Scheme};
+use crate::domain::endpoint::{BaseUrl, InvalidBaseUrl, Origin};
 use crate::domain::secret::Secret;
 
 /// The path of OTLP's traces, below a collector's base URL.
@@ -46,12 +46,7 @@ impl Collector {
 impl fmt::Display for Collector {
     /// Scheme, host and port alone.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let origin = self.origin();
-        let scheme = match origin.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        };
-        write!(f, "{scheme}://{}", origin.authority())
+        self.origin().fmt(f)
     }
 }
 
