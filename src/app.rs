@@ -6,10 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use actix::{Actor, Addr};
-use actix_web::dev::ServerHandle;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::task::JoinHandle;
 
 use crate::actors::lifeline::OnDeath;
 use crate::actors::messages::SetCatalog;
@@ -22,10 +20,10 @@ use crate::domain::prices::Catalog;
 use crate::domain::secret::Secret;
 use crate::domain::tracing::Service;
 use crate::entropy::{NoRandomness, random_bytes};
-use crate::http::{Config, ConfigCell, Reload, Reloaded, Shared, Worker, server, time_to_deadline};
+use crate::http::{Config, ConfigCell, Reload, Reloaded, Server, Shared, Worker, time_to_deadline};
 use crate::policies::policies;
 use crate::reload::{self, Reloader};
-use crate::settings::{Fault, Faults, Host, Loaded, Server};
+use crate::settings::{self, Fault, Faults, Host, Loaded};
 use crate::state_file::{StateFile, StateFileError};
 use crate::token;
 use crate::upstream::tls::Trust;
@@ -79,8 +77,7 @@ pub struct App {
     threads: CoreThreads,
     tracer: Option<TracerThread>,
     shared: Arc<Shared>,
-    server: ServerHandle,
-    serving: JoinHandle<io::Result<()>>,
+    server: Server,
     reloader: Addr<Reloader>,
     made_token: Option<Secret>,
     /// The admin tokens that a reload has had to make.
@@ -159,9 +156,8 @@ impl App {
         let shared = Arc::new(shared.with_tracer(traces.as_ref().map(|traces| traces.address().clone())));
         let worker_shared = Arc::clone(&shared);
         let worker = move || Worker::new(Arc::clone(&worker_shared), client());
-        let server = server::run(listener, admin, &shared, worker).map_err(StartError::Server)?;
-        let handle = server.handle();
-        let serving = actix_rt::spawn(server);
+        let server =
+            Server::start(listener, admin, &threads.core(), &shared, worker).await.map_err(StartError::Server)?;
         shared.readiness().set(true);
         if let Some(admin) = admin_address {
             log::info!("own routes on http://{admin}");
@@ -174,8 +170,7 @@ impl App {
             threads,
             tracer: traces,
             shared,
-            server: handle,
-            serving,
+            server,
             reloader,
             made_token,
             made_later,
@@ -237,8 +232,8 @@ impl App {
         tokio::time::sleep(server.shutdown_delay).await;
         let stopping_since = self.clock.now();
         let verification = self.core.stop_verification();
-        let drained = async { tokio::join!(self.server.stop(true), verification) };
         let grace = server.shutdown_grace;
+        let drained = async { tokio::join!(self.server.stop(grace), verification) };
         let drain_deadline = async {
             tokio::time::sleep(time_to_deadline(grace)).await;
             self.shared.drain_deadline().pass();
@@ -248,11 +243,6 @@ impl App {
             ((), ()) = drained => {}
             () = drain_deadline => {}
         }
-        match self.serving.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => log::warn!("the server did not end well: {error}"),
-            Err(error) => log::warn!("the server's task did not end well: {error}"),
-        }
         let time_left = grace.saturating_sub(self.clock.now().since(stopping_since));
         let traces = async {
             if let Some(tracer) = self.tracer {
@@ -260,7 +250,7 @@ impl App {
             }
         };
         tokio::join!(self.core.stop(time_left), traces);
-        self.threads.stop();
+        self.threads.stop().await;
         log::info!("stopped");
     }
 }
@@ -283,7 +273,7 @@ fn listen_for_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
 }
 
 /// Listens on the first of the host's addresses that allows it.
-fn listen(settings: &Server) -> Result<TcpListener, StartError> {
+fn listen(settings: &settings::Server) -> Result<TcpListener, StartError> {
     let address = settings.host.with_port(settings.port);
     let failed = |source| StartError::Listen { address: address.clone(), source };
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");

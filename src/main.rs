@@ -8,7 +8,7 @@ use qcc_gateway::run;
 fn main() -> ExitCode {
     let arguments = cli::parse();
     let source = arguments.options.source(std::env::vars_os());
-    match arguments.command() {
+    let ending = match arguments.command() {
         Command::Serve => run::serve(&source),
         Command::Check(options) => run::check(&source, &options),
         Command::Health => run::health(&source),
@@ -16,5 +16,7 @@ fn main() -> ExitCode {
         Command::Top(options) => run::top(&source, &options),
         Command::Key(KeyCommand::New(options)) => run::new_key(&options.name),
         Command::Demo(options) => run::demo(&options),
-    }
+    };
+    log::logger().flush();
+    ending
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, AsyncContext};
-use actix_rt::Arbiter;
+use actix_rt::{Arbiter, ArbiterHandle};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
@@ -43,7 +43,7 @@ use verifier::Verifier;
 /// How many messages a mailbox holds before `send` waits. Load is shed by limits in the cores, not here.
 const MAILBOX_CAPACITY: usize = 1 << 16;
 
-/// How long the last image is waited for when the gateway stops.
+/// How long the last image, and the end of a thread, are waited for when the gateway stops.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What the actors need to know of the settings.
@@ -194,15 +194,31 @@ impl Core {
 }
 
 impl CoreThreads {
-    /// Ends the threads.
-    pub fn stop(self) {
-        for arbiter in [self.verifier, self.core] {
-            arbiter.stop();
-            drop(arbiter.join());
-        }
-        // Not joined: a disk that hangs would keep the process from ending.
+    /// The thread of registry, breakers and stats, for what is to be near them.
+    pub fn core(&self) -> ArbiterHandle {
+        self.core.handle()
+    }
+
+    /// Ends the threads. One that hangs, in a look-up of a name or on a disk, is not waited for longer than a moment: the
+    /// process ends all the same.
+    pub async fn stop(self) {
+        let (told, ended) = oneshot::channel();
         if let Some(keeper) = self.keeper {
             keeper.stop();
+        }
+        let arbiters = [self.verifier, self.core];
+        for arbiter in &arbiters {
+            arbiter.stop();
+        }
+        let joining = std::thread::Builder::new().name("farewell".to_owned()).spawn(move || {
+            for arbiter in arbiters {
+                // One that panicked has ended too.
+                drop(arbiter.join());
+            }
+            let _ = told.send(());
+        });
+        if joining.is_ok() {
+            let _ = tokio::time::timeout(FAREWELL, ended).await;
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Finds the row of the outcome table that an endpoint's answer belongs to.
 
+use std::borrow::Cow;
+
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::error_object::ErrorObject;
@@ -75,10 +77,10 @@ impl Judgement {
 
     /// What a trail shows: `ok`, the status, or the class where the status does not tell it.
     #[must_use]
-    pub fn label(&self) -> String {
+    pub fn label(&self) -> Cow<'static, str> {
         match self.status {
-            Some(status) if self.class.is_told_by_status() => status.to_string(),
-            Some(_) | None => self.class.word().to_owned(),
+            Some(status) if self.class.is_told_by_status() => status.to_string().into(),
+            Some(_) | None => self.class.word().into(),
         }
     }
 }

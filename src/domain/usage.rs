@@ -2,8 +2,10 @@
 //!
 //! Streams tell running totals, some of them several times: of each count the greatest holds.
 
+use std::fmt;
+
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// The member's name, as it stands in JSON. Within a text a quotation mark has a backslash before it, so that only a name can
@@ -147,29 +149,152 @@ impl Tally {
     }
 
     fn take_in(&mut self, usage: &RawValue) {
-        let Ok(usage) = serde_json::from_str::<Value>(usage.get()) else { return };
-        let count = |path: &str| usage.pointer(path).and_then(Value::as_u64).filter(|count| *count <= MOST);
-        let greatest = |most: &mut u64, paths: &[&str]| {
-            *most = paths.iter().filter_map(|path| count(path)).fold(*most, u64::max);
-        };
+        let Ok(told) = serde_json::from_str::<Counts>(usage.get()) else { return };
+        let raise = |most: &mut u64, told: u64| *most = told.max(*most);
         // The Responses API has Anthropic's name for a prompt with its cached part.
-        if usage.get("input_tokens_details").is_some_and(Value::is_object) {
-            greatest(&mut self.prompt, &["/input_tokens"]);
-        } else {
-            greatest(&mut self.input, &["/input_tokens"]);
+        raise(if told.has_input_details { &mut self.prompt } else { &mut self.input }, told.input);
+        raise(&mut self.prompt, told.prompt);
+        raise(&mut self.cached, told.cached);
+        raise(&mut self.output, told.output);
+        raise(&mut self.cache_read, told.cache_read);
+        raise(&mut self.cache_write, told.cache_write);
+    }
+}
+
+/// The counts of one usage object, by any provider's names.
+#[derive(Default)]
+struct Counts {
+    input: u64,
+    prompt: u64,
+    cached: u64,
+    output: u64,
+    cache_read: u64,
+    cache_write: u64,
+    has_input_details: bool,
+}
+
+/// How providers name them.
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum Name {
+    InputTokens,
+    PromptTokens,
+    OutputTokens,
+    CompletionTokens,
+    CacheReadInputTokens,
+    CacheCreationInputTokens,
+    PromptCacheHitTokens,
+    InputTokensDetails,
+    PromptTokensDetails,
+    CachedTokens,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Counts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfObject;
+        impl<'de> Visitor<'de> for OfObject {
+            type Value = Counts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of counts")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counts, A::Error> {
+                let mut counts = Counts::default();
+                while let Some(name) = map.next_key()? {
+                    let Member { count, cached, is_object } = map.next_value()?;
+                    match name {
+                        Name::InputTokens => counts.input = count,
+                        Name::PromptTokens => counts.prompt = count,
+                        Name::OutputTokens | Name::CompletionTokens => counts.output = count.max(counts.output),
+                        Name::CacheReadInputTokens => counts.cache_read = count,
+                        Name::CacheCreationInputTokens => counts.cache_write = count,
+                        Name::PromptCacheHitTokens => counts.cached = count.max(counts.cached),
+                        Name::PromptTokensDetails => counts.cached = cached.max(counts.cached),
+                        Name::InputTokensDetails => {
+                            counts.cached = cached.max(counts.cached);
+                            counts.has_input_details = is_object;
+                        }
+                        Name::CachedTokens | Name::Other => {}
+                    }
+                }
+                Ok(counts)
+            }
         }
-        greatest(&mut self.prompt, &["/prompt_tokens"]);
-        greatest(
-            &mut self.cached,
-            &[
-                "/prompt_tokens_details/cached_tokens",
-                "/input_tokens_details/cached_tokens",
-                "/prompt_cache_hit_tokens",
-            ],
-        );
-        greatest(&mut self.output, &["/output_tokens", "/completion_tokens"]);
-        greatest(&mut self.cache_read, &["/cache_read_input_tokens"]);
-        greatest(&mut self.cache_write, &["/cache_creation_input_tokens"]);
+        deserializer.deserialize_map(OfObject)
+    }
+}
+
+/// A member of a usage object: a count, an object with a count of what was cached, or what is neither and counts as nothing.
+#[derive(Default)]
+struct Member {
+    count: u64,
+    cached: u64,
+    is_object: bool,
+}
+
+impl<'de> Deserialize<'de> for Member {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfAnything;
+        impl<'de> Visitor<'de> for OfAnything {
+            type Value = Member;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+
+            fn visit_u64<E>(self, count: u64) -> Result<Member, E> {
+                Ok(Member { count: if count <= MOST { count } else { 0 }, ..Member::default() })
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Member, E> {
+                Ok(Member::default())
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Member, E> {
+                Ok(Member::default())
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Member, E> {
+                Ok(Member::default())
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Member, E> {
+                Ok(Member::default())
+            }
+
+            fn visit_unit<E>(self) -> Result<Member, E> {
+                Ok(Member::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Member, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Member::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Member, A::Error> {
+                let mut cached = 0;
+                while let Some(name) = map.next_key()? {
+                    match name {
+                        Name::CachedTokens => cached = map.next_value::<Member>()?.count,
+                        Name::InputTokens
+                        | Name::PromptTokens
+                        | Name::OutputTokens
+                        | Name::CompletionTokens
+                        | Name::CacheReadInputTokens
+                        | Name::CacheCreationInputTokens
+                        | Name::PromptCacheHitTokens
+                        | Name::InputTokensDetails
+                        | Name::PromptTokensDetails
+                        | Name::Other => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(Member { cached, is_object: true, ..Member::default() })
+            }
+        }
+        deserializer.deserialize_any(OfAnything)
     }
 }
 
@@ -177,9 +302,9 @@ impl Tally {
 #[derive(Clone, Default)]
 pub struct AnswerEnd(Vec<u8>);
 
-impl std::fmt::Debug for AnswerEnd {
+impl fmt::Debug for AnswerEnd {
     /// Without what was said.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AnswerEnd")
     }
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 use url::Url;
 
 use super::auth::bearer_tokens;
+use super::names;
 use super::state::Serving;
 use crate::actors::messages::TokenOfSession;
 use crate::domain::client::KeyDigest;
@@ -186,7 +187,7 @@ fn came_directly(headers: &HeaderMap) -> bool {
 
 /// Whether a browser says that another site's page sent this.
 fn is_cross_site(headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
+    let site = headers.get(names::FETCH_SITE).and_then(|value| value.to_str().ok());
     if matches!(site, Some("cross-site" | "same-site")) {
         return true;
     }
@@ -196,14 +197,14 @@ fn is_cross_site(headers: &HeaderMap) -> bool {
 /// Whether a browser sent this for a page that is not the gateway's own: of another site, or of a name that only now means this
 /// machine, where the gateway is for this machine alone.
 pub(super) fn is_from_a_foreign_page(headers: &HeaderMap, settings: &Settings) -> bool {
-    let is_from_a_page = headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site");
+    let is_from_a_page = headers.contains_key(ORIGIN) || headers.contains_key(names::FETCH_SITE);
     let is_rebound = || settings.listens_here_alone() && !names_loopback(headers);
     is_from_a_page && (is_cross_site(headers) || is_rebound())
 }
 
 /// Whether a browser says that a page of the gateway's own sent this.
 fn is_same_origin(headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
+    let site = headers.get(names::FETCH_SITE).and_then(|value| value.to_str().ok());
     !is_cross_site(headers) && (site == Some("same-origin") || has_own_origin(headers))
 }
 

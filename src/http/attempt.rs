@@ -1,7 +1,7 @@
 //! One attempt: the request goes to one endpoint, and what comes back is judged.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
@@ -10,6 +10,7 @@ use super::body::{BodyKind, Passing, PassingBytes};
 use super::content::{Content, ContentError, Legibility};
 use super::event_body::{Manner, PassingEvents, StreamFacts};
 use super::gate::{AtGate, GateTimes, wait_at_gate};
+use super::names;
 use super::scope::AttemptScope;
 use super::times::{AttemptTimes, deadline, present};
 use crate::domain::classify::{
@@ -265,7 +266,7 @@ impl Task<'_> {
             return fault(Class::Body, "a JSON object that is no answer, where an event stream was asked for");
         };
         answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-        answer.headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+        answer.headers.insert(names::ACCEL_BUFFERING, HeaderValue::from_static("no"));
         answer.body = Bytes::from(events);
         AttemptEnd::Whole(answer, judgement)
     }

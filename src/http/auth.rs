@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 
-use crate::domain::client::Client;
+use super::names;
+use crate::domain::client::{Client, KeyDigest};
 use crate::domain::ids::{ClientId, ProfileId};
 use crate::domain::refusal::Refusal;
 
@@ -101,7 +102,7 @@ impl ClientBook {
         let (mut found, mut has_expired) = (None, false);
         for Entry { client, .. } in &self.entries {
             for key in &shown {
-                let fits = client.keys.iter().fold(false, |fits, digest| fits | digest.matches(key));
+                let fits = client.keys.iter().fold(false, |fits, digest| fits | (digest == key));
                 match (fits && client.enabled, client.is_expired(now)) {
                     (false, _) => {}
                     (true, true) => has_expired = true,
@@ -126,13 +127,13 @@ impl ClientBook {
     }
 }
 
-/// Clients may send more than one credential, of which one is the gateway's.
-fn shown_keys(headers: &HeaderMap) -> Vec<&str> {
-    let plain = ["x-qcc-key", "x-api-key"].into_iter().flat_map(|name| headers.get_all(name));
+/// The digests of what is shown, each taken once, however many keys they are compared with. Clients may send more than one
+/// credential, of which one is the gateway's.
+fn shown_keys(headers: &HeaderMap) -> Vec<KeyDigest> {
+    let plain = [names::OWN_KEY, names::API_KEY].into_iter().flat_map(|name| headers.get_all(name));
     let mut shown: Vec<&str> = plain.filter_map(|value| value.to_str().ok()).map(str::trim).collect();
     shown.extend(bearer_tokens(headers));
-    shown.retain(|key| !key.is_empty());
-    shown
+    shown.into_iter().filter(|key| !key.is_empty()).map(KeyDigest::of).collect()
 }
 
 /// What is shown as `authorization: Bearer …` (RFC 6750, section 2.1); the scheme in any case.
@@ -148,7 +149,6 @@ mod tests {
     use actix_web::http::header::{HeaderName, HeaderValue};
 
     use super::*;
-    use crate::domain::client::KeyDigest;
 
     fn client(id: &str, profile: &str, keys: &[&str], enabled: bool) -> Client {
         Client {

@@ -2,27 +2,33 @@
 
 use actix_web::http::header::HeaderMap;
 
+use super::names;
+
 /// The upstream's own id of an answer.
 pub(super) fn upstream_request_id(headers: &HeaderMap) -> Option<String> {
-    ["request-id", "x-request-id"].iter().find_map(|name| Some(headers.get(*name)?.to_str().ok()?.to_owned()))
+    [names::UPSTREAM_REQUEST_ID, names::REQUEST_ID]
+        .iter()
+        .find_map(|name| Some(headers.get(name)?.to_str().ok()?.to_owned()))
 }
 
 /// The client's own id of a request if it is 1 to 128 printable characters, else a fresh one.
 pub(super) fn request_id(headers: &HeaderMap) -> String {
     let is_fit = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
-    let own = headers.get("x-request-id").and_then(|value| value.to_str().ok()).filter(is_fit);
+    let own = headers.get(names::REQUEST_ID).and_then(|value| value.to_str().ok()).filter(is_fit);
     own.map_or_else(fresh_request_id, str::to_owned)
 }
 
 /// An id that no other request has.
 pub(super) fn fresh_request_id() -> String {
-    format!("req_{:032x}", fastrand::u128(..))
+    let mut digits = [0; 32];
+    // There is room for 16 bytes exactly.
+    let _ = hex::encode_to_slice(fastrand::u128(..).to_be_bytes(), &mut digits);
+    ["req_", str::from_utf8(&digits).unwrap_or_default()].concat()
 }
 
 /// The session as the client names it in its headers, for the log.
 pub(super) fn session(headers: &HeaderMap) -> Option<String> {
-    let names = ["x-claude-code-session-id", "x-conversation-id"];
-    names.iter().find_map(|name| Some(headers.get(*name)?.to_str().ok()?.to_owned()))
+    names::SESSIONS.iter().find_map(|name| Some(headers.get(name)?.to_str().ok()?.to_owned()))
 }
 
 #[cfg(test)]

@@ -11,12 +11,13 @@ mod event_body;
 mod gate;
 mod identity;
 mod intake;
+mod names;
 mod own;
 mod proxy;
 mod reload;
 mod reply;
 mod scope;
-pub mod server;
+mod server;
 mod settling;
 mod silence;
 mod state;
@@ -32,6 +33,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 pub use drain::{DrainDeadline, time_to_deadline};
 pub use reload::{Reload, Reloaded};
+pub use server::Server;
 pub use state::{Config, ConfigCell, Readiness, Shared, Worker};
 
 use crate::domain::refusal::{ErrorShape, Refusal};

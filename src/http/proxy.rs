@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix::Addr;
 use actix_web::body::MessageBody;
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
@@ -19,6 +19,7 @@ use super::connection::ClientSide;
 use super::content::Content;
 use super::identity::{request_id, session, upstream_request_id};
 use super::intake::{BodyLimits, Held, NoBody, read_body};
+use super::names;
 use super::reply::{OnlyLength, closing, mark, passed_on, refuse, respond};
 use super::scope::{Asked, AttemptScope, Described, RequestScope};
 use super::state::Serving;
@@ -71,7 +72,7 @@ pub(super) async fn proxy(
         client: None,
         profile: None,
         session: session(request.headers()),
-        method: request.method().to_string(),
+        method: request.method().as_str().to_owned(),
         path: request.path().to_owned(),
         model: None,
     };
@@ -320,7 +321,7 @@ impl Journey<'_> {
         self.scope.answered(StatusCode::OK.as_u16(), None);
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(HeaderName::from_static("x-qcc-estimated"), HeaderValue::from_static("true"));
+        headers.insert(names::ESTIMATED, HeaderValue::from_static("true"));
         mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
         self.scope.end_whole();
         respond(StatusCode::OK, headers, body.boxed())
@@ -402,7 +403,7 @@ impl Journey<'_> {
         let mut headers = passed_on(upstream_headers, self.task.request.headers, shared.clock.since_1970());
         mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
         if passing.is_event_stream() {
-            headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+            headers.insert(names::ACCEL_BUFFERING, HeaderValue::from_static("no"));
         }
         let only_length = match *self.task.request.method {
             Method::HEAD => length_of_head(upstream_headers),

@@ -11,6 +11,7 @@ use actix_web::http::header::{
 };
 
 use super::identity::fresh_request_id;
+use super::names;
 use super::scope::RequestScope;
 use crate::domain::ids::EndpointId;
 use crate::domain::limits::{LONGEST_FOR_CLIENTS, is_beyond_clients_patience};
@@ -33,13 +34,12 @@ pub(super) fn refuse(refusal: &Refusal, shape: ErrorShape, request_id: &str, hel
 /// The headers of an upstream's answer that are passed on. `asked` are those of the request; `now` is the time of day as the time
 /// since 1970.
 pub(super) fn passed_on(headers: &HeaderMap, asked: &HeaderMap, now: Duration) -> HeaderMap {
-    let mut kept = end_to_end(headers);
-    kept.remove(CONTENT_LENGTH);
+    let mut kept = end_to_end(headers, |name| *name == CONTENT_LENGTH);
     let is_too_long = |value: &HeaderValue| value.to_str().is_ok_and(|value| is_beyond_clients_patience(value, now));
     if kept.get_all(RETRY_AFTER).any(is_too_long) {
         kept.insert(RETRY_AFTER, HeaderValue::from(LONGEST_FOR_CLIENTS.as_secs()));
     }
-    if asked.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate") {
+    if asked.get(names::FETCH_MODE).is_some_and(|mode| mode == "navigate") {
         // A browser would take it for the gateway's own page, with the gateway's own rights.
         kept.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
     }
@@ -49,27 +49,25 @@ pub(super) fn passed_on(headers: &HeaderMap, asked: &HeaderMap, now: Duration) -
 /// Adds what every proxied answer carries: the request's id, and where attempts were made and the operator wants it, whom
 /// they went to and what came of them.
 pub(super) fn mark(headers: &mut HeaderMap, request: &RequestScope, with_trail: bool) {
-    insert(headers, "x-qcc-request-id", &request.described.id);
+    insert(headers, names::OWN_REQUEST_ID, &request.described.id);
     if with_trail && request.attempts() > 0 {
         let endpoint = request.last_endpoint().map(EndpointId::as_str).unwrap_or_default();
-        insert(headers, "x-qcc-endpoint", endpoint);
-        insert(headers, "x-qcc-attempts", &request.attempts().to_string());
-        insert(headers, "x-qcc-trail", &request.trail());
+        insert(headers, names::ENDPOINT, endpoint);
+        insert(headers, names::ATTEMPTS, &request.attempts().to_string());
+        insert(headers, names::TRAIL, &request.trail());
     }
 }
 
-fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(HeaderName::from_static(name), value);
+        headers.insert(name, value);
     }
 }
 
 /// A response with these headers and this body.
 pub(super) fn respond(status: StatusCode, headers: HeaderMap, body: BoxBody) -> HttpResponse {
     let mut response = HttpResponse::with_body(status, body);
-    for (name, value) in headers {
-        response.headers_mut().append(name, value);
-    }
+    *response.headers_mut() = headers;
     response
 }
 

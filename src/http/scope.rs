@@ -1,5 +1,6 @@
 //! One request and one attempt, from their beginning to their end, however they end: counted, logged and settled once.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use crate::domain::usage::Usage;
 #[derive(Clone, Debug)]
 struct Step {
     endpoint: EndpointId,
-    label: String,
+    label: Cow<'static, str>,
     began: Moment,
     /// Known once something has come of it.
     elapsed: Option<Duration>,
@@ -122,9 +123,11 @@ impl RequestScope {
         let mut text = String::new();
         for Step { endpoint, label, elapsed, .. } in &self.trail {
             let comma = if text.is_empty() { "" } else { "," };
-            let elapsed = elapsed.unwrap_or_default();
+            for part in [comma, endpoint.as_str(), "=", label, "@"] {
+                text.push_str(part);
+            }
             // Writing into a String can't fail.
-            let _ = write!(text, "{comma}{endpoint}={label}@{}ms", elapsed.as_millis());
+            let _ = write!(text, "{}ms", elapsed.unwrap_or_default().as_millis());
         }
         text
     }
@@ -132,7 +135,7 @@ impl RequestScope {
     /// Adds an attempt to the trail, before anything has come of it.
     pub(super) fn try_endpoint(&mut self, endpoint: EndpointId) {
         let began = self.clock.now();
-        self.trail.push(Step { endpoint, label: CANCELLED.to_owned(), began, elapsed: None });
+        self.trail.push(Step { endpoint, label: CANCELLED.into(), began, elapsed: None });
     }
 
     /// Takes the last attempt back: nothing was sent.
@@ -157,7 +160,7 @@ impl RequestScope {
     fn left(&mut self) {
         let now = self.clock.now();
         if let Some(step) = self.trail.last_mut().filter(|step| self.flowing || step.elapsed.is_none()) {
-            CANCELLED.clone_into(&mut step.label);
+            step.label = CANCELLED.into();
             step.elapsed = Some(now.since(step.began));
         }
         self.end(RequestEnd::Cancelled);

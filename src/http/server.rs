@@ -1,4 +1,11 @@
-//! The server: workers, each with the routes, on connections of our own making.
+//! The server: threads that each serve connections with the routes, and an acceptor that deals the connections out.
+//!
+//! The first of the threads is the registry's own: a request that is served there asks for its endpoint without waking another
+//! thread, which costs more than all that the registry does (docs/performance.md). That is why actix-server, which keeps its
+//! threads to itself, is not used here.
+
+mod accepting;
+mod thread;
 
 use std::io;
 use std::net::TcpListener;
@@ -6,91 +13,88 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::error::DispatchError;
-use actix_http::{HttpService, Protocol};
-use actix_rt::net::TcpStream;
-use actix_server::{Server, ServerBuilder};
-use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
-use actix_web::App;
-use actix_web::dev::AppConfig;
-use actix_web::web::{self, Data};
+use actix_rt::{Arbiter, ArbiterHandle};
+use futures_util::future::join_all;
+use tokio::sync::{oneshot, watch};
 
-use super::connection::{Connection, HeadPatience};
-use super::serve;
 use super::state::{Door, Shared, Worker};
+use accepting::Acceptor;
+use thread::Thread;
 
-/// How long an idle client connection is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How long a connection that is being closed goes on reading what the client had begun to send.
-const LINGER: Duration = Duration::from_secs(1);
+/// A running server. One that is dropped is stopped at once.
+#[derive(Debug)]
+pub struct Server {
+    stopping: watch::Sender<Phase>,
+    threads: Vec<Thread>,
+    /// Those of the threads that are the server's own: all but the first.
+    arbiters: Vec<Arbiter>,
+}
 
-/// Serves what comes to the listener, and to `admin` where the gateway's own routes have an address of their own. Each worker's
-/// thread gets what `worker` builds there.
-///
-/// # Errors
-///
-/// What the system says of the listener.
-pub fn run(
-    listener: TcpListener,
-    admin: Option<TcpListener>,
-    shared: &Arc<Shared>,
-    worker: impl Fn() -> Worker + Send + Clone + 'static,
-) -> io::Result<Server> {
-    let config = shared.config();
-    let settings = &config.settings.server;
-    let one_per_cpu = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let workers = if settings.workers == 0 { one_per_cpu() } else { settings.workers };
-    let grace = settings.shutdown_grace.as_secs() + u64::from(settings.shutdown_grace.subsec_nanos() > 0);
-    let patience = {
-        let shared = Arc::clone(shared);
-        move || HeadPatience::of(&shared.config().settings.server, &shared.buffered)
-    };
-    let builder = ServerBuilder::new();
-    let stopping = builder.graceful_shutdown_signal();
-    let factory = move |door: Door| {
-        let app = App::new().app_data(Data::new(door)).app_data(Data::new(worker())).default_service(web::to(serve));
-        let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
-        let stopping = stopping.clone();
-        let http = HttpService::build()
-            .graceful_shutdown_signal(move || {
-                let stopping = stopping.clone();
-                async move { stopping.notified().await }
-            })
-            .keep_alive(KEEP_ALIVE)
-            // The connection itself looks after heads that do not come: actix covers the first one only.
-            .client_request_timeout(Duration::ZERO)
-            .client_disconnect_timeout(LINGER)
-            // A client that closes its side has left: handler, upstream stream and socket go at once.
-            .h1_allow_half_closed(false)
-            .on_connect_ext(|connection: &Connection, data| {
-                data.insert(connection.handle());
-            })
-            .finish(map_config(app, |()| AppConfig::default()));
-        let patience = patience.clone();
-        let connect = fn_service(move |stream: TcpStream| {
-            let patience = patience.clone();
-            async move {
-                // Each event is to leave at once; a socket that refuses this still works.
-                stream.set_nodelay(true).ok();
-                let peer = stream.peer_addr().ok();
-                Ok::<_, DispatchError>((Connection::new(stream, patience()), Protocol::Http1, peer))
-            }
+/// How far a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Connections are taken.
+    Serving,
+    /// None is taken any more, and each that is idle is closed.
+    Stopping,
+}
+
+/// Comes when the server stops; at once, where it has.
+async fn stops(mut phase: watch::Receiver<Phase>) {
+    // An error says that the server has been dropped, which ends its connections by other means.
+    let _ = phase.wait_for(|phase| *phase == Phase::Stopping).await;
+}
+
+impl Server {
+    /// Serves what comes to the listener, and to `admin` where the gateway's own routes have an address of their own.
+    ///
+    /// `first` is the thread of the first worker and of the acceptor; further ones are started. Each gets what `worker` builds
+    /// there.
+    ///
+    /// # Errors
+    ///
+    /// What the system says of a listener, or that a thread could not be started.
+    pub async fn start(
+        listener: TcpListener,
+        admin: Option<TcpListener>,
+        first: &ArbiterHandle,
+        shared: &Arc<Shared>,
+        worker: impl Fn() -> Worker + Send + Clone + 'static,
+    ) -> io::Result<Self> {
+        let config = shared.config();
+        let settings = &config.settings.server;
+        let one_per_cpu = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let workers = if settings.workers == 0 { one_per_cpu() } else { settings.workers };
+        let (stopping, phase) = watch::channel(Phase::Serving);
+        let arbiters: Vec<Arbiter> = (1..workers).map(|_| Arbiter::new()).collect();
+        let handles = std::iter::once(first.clone()).chain(arbiters.iter().map(Arbiter::handle));
+        let threads = handles.map(|handle| Thread::start(handle, shared, worker.clone(), &phase));
+        let threads = join_all(threads).await.into_iter().collect::<io::Result<Vec<Thread>>>()?;
+        let door = if admin.is_some() { Door::Clients } else { Door::Common };
+        let doors = [(door, Some(listener)), (Door::Admin, admin)];
+        let acceptor = Acceptor::new(settings.max_connections, threads.iter().map(Thread::desk).collect());
+        let (tell, told) = oneshot::channel();
+        first.spawn_fn(move || {
+            let listening = doors.into_iter().filter_map(|(door, listener)| Some((door, listener?)));
+            drop(tell.send(acceptor.listen(listening, &phase)));
         });
-        connect.and_then(http)
-    };
-    let factory_of = |door: Door| {
-        let factory = factory.clone();
-        move || factory(door)
-    };
-    let door = if admin.is_some() { Door::Clients } else { Door::Common };
-    let mut builder = builder
-        .workers(workers)
-        .max_concurrent_connections(settings.max_connections.div_ceil(workers))
-        .shutdown_timeout(grace)
-        .disable_signals()
-        .listen("gateway", listener, factory_of(door))?;
-    if let Some(admin) = admin {
-        builder = builder.listen("admin", admin, factory_of(Door::Admin))?;
+        told.await.map_err(|_| thread::ended())??;
+        Ok(Self { stopping, threads, arbiters })
     }
-    Ok(builder.run())
+
+    /// Stops listening, lets what is under way go on for `grace`, and cuts off the rest.
+    pub async fn stop(self, grace: Duration) {
+        let Self { stopping, threads, arbiters } = self;
+        stopping.send_replace(Phase::Stopping);
+        let (cuts, ends): (Vec<_>, Vec<_>) = threads.into_iter().map(Thread::into_ends).unzip();
+        let mut all = std::pin::pin!(join_all(ends));
+        if tokio::time::timeout(grace, &mut all).await.is_err() {
+            drop(cuts);
+            all.await;
+        }
+        for arbiter in arbiters {
+            // Not joined: a name that is being looked up there would keep the process from ending.
+            arbiter.stop();
+        }
+    }
 }

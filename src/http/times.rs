@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_web::http::header::HeaderMap;
 use tokio::time::Instant;
 
+use super::names;
 use crate::settings::Timeouts;
 
 /// How long an attempt may take.
@@ -27,7 +28,7 @@ pub(super) struct AttemptTimes {
 impl AttemptTimes {
     /// The time-outs of a request that has come `waited` ago.
     pub(super) fn of(timeouts: &Timeouts, headers: &HeaderMap, waited: Duration) -> Self {
-        let header = headers.get("x-stainless-timeout").and_then(|value| value.to_str().ok());
+        let header = headers.get(names::CLIENT_TIMEOUT).and_then(|value| value.to_str().ok());
         let client_leaves = header.and_then(time_of_client).map(|time| deadline(time.saturating_sub(waited)));
         Self {
             client_leaves,

@@ -208,7 +208,7 @@ impl AttemptTrace {
         let name = self.model.as_deref().map_or_else(|| what.to_owned(), |model| format!("{what} {model}"));
         let error = failed.map(|judgement| {
             let note = judgement.error.as_ref().map(|note| note.as_str().to_owned());
-            note.unwrap_or_else(|| judgement.label())
+            note.unwrap_or_else(|| judgement.label().into_owned())
         });
         self.tracer.do_send(Spanned(Span {
             context: self.context,

@@ -76,20 +76,8 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Takes in a line, before which this many were lost.
-    pub(super) fn push(&mut self, line: Line, lost: u64) {
-        if lost > 0 {
-            self.keep(Line {
-                at: line.at.clone(),
-                level: Level::Warn,
-                target: module_path!().to_owned(),
-                message: format!("{lost} log line(s) are missing here: they came faster than they could be kept"),
-            });
-        }
-        self.keep(line);
-    }
-
-    fn keep(&mut self, mut line: Line) {
+    /// Takes in a line.
+    pub(super) fn push(&mut self, mut line: Line) {
         line.cut();
         self.bytes += line.weight();
         self.lines.push_back(line);
@@ -136,7 +124,7 @@ mod tests {
             (Level::Debug, "b", "Endpoint spare standing=primary"),
             (Level::Error, "main", "LEAK"),
         ] {
-            ring.push(line(level, target, message), 0);
+            ring.push(line(level, target, message));
         }
         let all = ["endpoint main recovered", "endpoint main isolated", "Endpoint spare standing=primary", "LEAK"];
         assert_eq!(found(&ring, 100, Level::Trace, ""), all);
@@ -151,13 +139,13 @@ mod tests {
     fn older_lines_give_way_by_number_and_by_size() {
         let mut ring = Ring::default();
         for number in 0..MOST_LINES + 5 {
-            ring.push(line(Level::Info, "t", &number.to_string()), 0);
+            ring.push(line(Level::Info, "t", &number.to_string()));
         }
         let kept = found(&ring, usize::MAX, Level::Trace, "");
         assert_eq!((kept.len(), kept[0].as_str()), (MOST_LINES, "5"));
         let long = "x".repeat(LONGEST_MESSAGE);
         for _ in 0..MOST_LINES {
-            ring.push(line(Level::Info, "t", &long), 0);
+            ring.push(line(Level::Info, "t", &long));
         }
         let kept: usize = ring.lines.iter().map(Line::weight).sum();
         assert_eq!(kept, ring.bytes);
@@ -167,17 +155,8 @@ mod tests {
     #[test]
     fn a_long_message_is_cut_between_characters() {
         let mut ring = Ring::default();
-        ring.push(line(Level::Info, "t", &format!("x{}", "ä".repeat(LONGEST_MESSAGE))), 0);
+        ring.push(line(Level::Info, "t", &format!("x{}", "ä".repeat(LONGEST_MESSAGE))));
         let kept = &found(&ring, 1, Level::Trace, "")[0];
         assert!(kept.len() <= LONGEST_MESSAGE + '…'.len_utf8() && kept.ends_with("ä…"), "{}", kept.len());
-    }
-
-    #[test]
-    fn lost_lines_leave_a_line() {
-        let mut ring = Ring::default();
-        ring.push(line(Level::Info, "t", "after"), 7);
-        let kept = found(&ring, 9, Level::Trace, "");
-        assert!(kept[0].starts_with("7 log line(s) are missing here"), "{kept:?}");
-        assert_eq!(kept[1], "after");
     }
 }

@@ -22,6 +22,9 @@ use crate::domain::endpoint::Origin;
 /// What the gateway calls itself where it speaks for itself.
 pub(super) const AGENT: &str = concat!("qcc-gateway/", env!("CARGO_PKG_VERSION"));
 
+/// More headers than this no answer has.
+pub(super) const MOST_HEADERS: usize = 128;
+
 /// What a client keeps and bears.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -34,7 +37,7 @@ pub struct Limits {
     pub max_idle_per_origin: usize,
     /// The longest head of an answer, in bytes.
     pub max_head: usize,
-    /// The most headers of an answer.
+    /// The most headers of an answer, and 128 at most.
     pub max_headers: usize,
 }
 
@@ -45,7 +48,7 @@ impl Default for Limits {
             lifetime: Duration::from_secs(300),
             max_idle_per_origin: 64,
             max_head: 64 * 1024,
-            max_headers: 128,
+            max_headers: MOST_HEADERS,
         }
     }
 }

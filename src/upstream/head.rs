@@ -1,10 +1,12 @@
 //! The heads of requests and answers as they stand on the wire (RFC 9112, sections 2 to 5).
 
+use std::mem::MaybeUninit;
+
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode, Version};
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::client::{Limits, Request};
+use super::client::{Limits, MOST_HEADERS, Request};
 use super::error::{MalformedHead, SendError};
 
 /// With what every answer begins that this client can read.
@@ -87,7 +89,7 @@ pub(super) fn take_answer_head(received: &mut BytesMut, limits: &Limits) -> Resu
 
 /// The length of the head up to and with its empty line. A line feed alone ends a line too (RFC 9112, section 2.2).
 fn end_of_head(bytes: &[u8]) -> Option<usize> {
-    let line_feeds = bytes.iter().enumerate().filter(|&(_, &byte)| byte == b'\n').map(|(at, _)| at);
+    let line_feeds = memchr::memchr_iter(b'\n', bytes);
     line_feeds.map(|at| (at, bytes.get(at + 1..).unwrap_or_default())).find_map(|(at, rest)| match rest {
         [b'\n', ..] => Some(at + 2),
         [b'\r', b'\n', ..] => Some(at + 3),
@@ -96,13 +98,14 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
 }
 
 fn parse(head: &[u8], max_headers: usize) -> Result<AnswerHead, MalformedHead> {
-    let mut lines = vec![httparse::EMPTY_HEADER; max_headers];
-    let mut answer = httparse::Response::new(&mut lines);
+    let mut lines = [const { MaybeUninit::uninit() }; MOST_HEADERS];
+    let lines = lines.get_mut(..max_headers.min(MOST_HEADERS)).unwrap_or_default();
+    let mut answer = httparse::Response::new(&mut []);
     // Blanks between a name and its colon are to be taken away by whoever stands between (RFC 9112, section 5.1). A folded
     // line is refused, as that section's 5.2 allows: what it means depends on the reader.
     let mut parser = httparse::ParserConfig::default();
     parser.allow_spaces_after_header_name_in_responses(true);
-    match parser.parse_response(&mut answer, head) {
+    match parser.parse_response_with_uninit_headers(&mut answer, head, lines) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Ok(_) => return Err(MalformedHead::Torn),
         Err(httparse::Error::TooManyHeaders) => return Err(MalformedHead::TooManyHeaders),

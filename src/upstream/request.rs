@@ -4,8 +4,8 @@ use std::fmt;
 
 use actix_web::http::Method;
 use actix_web::http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -22,11 +22,17 @@ const ANTHROPIC_VERSION: &str = "2023-06-01";
 
 /// Headers in which clients send credentials, the gateway's own included. They never go upstream, but where the endpoint
 /// passes the client's own credential through.
-const CREDENTIALS: [&str; 4] = ["authorization", "x-api-key", "x-goog-api-key", "api-key"];
+const CREDENTIALS: [HeaderName; 4] =
+    [AUTHORIZATION, API_KEY, HeaderName::from_static("x-goog-api-key"), HeaderName::from_static("api-key")];
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// The header for the gateway's key alone: it never goes upstream.
-const OWN_KEY: &str = "x-qcc-key";
+const OWN_KEY: HeaderName = HeaderName::from_static("x-qcc-key");
+/// What the exchange with the endpoint has of its own.
+const OF_THE_EXCHANGE: [HeaderName; 3] = [HOST, CONTENT_LENGTH, EXPECT];
+const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 /// Headers that concern one connection only (RFC 9110, section 7.6.1), beside those that `connection` names.
 const HOP_BY_HOP: [HeaderName; 5] = [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// What a client asked for, as it is sent to one endpoint after another.
 #[derive(Clone)]
@@ -70,16 +76,10 @@ impl ClientRequest<'_> {
 
     /// The request for this endpoint.
     pub fn for_endpoint<'e>(&self, endpoint: &'e Endpoint) -> Request<'e> {
-        let mut headers = end_to_end(self.headers);
-        headers.remove(OWN_KEY);
-        if endpoint.auth != Auth::Passthrough || self.has_gateway_key {
-            for name in CREDENTIALS {
-                headers.remove(name);
-            }
-        }
-        for name in [HOST, CONTENT_LENGTH, EXPECT] {
-            headers.remove(name);
-        }
+        let keeps_credentials = endpoint.auth == Auth::Passthrough && !self.has_gateway_key;
+        let mut headers = end_to_end(self.headers, |name| {
+            OF_THE_EXCHANGE.contains(name) || *name == OWN_KEY || (!keeps_credentials && CREDENTIALS.contains(name))
+        });
         if self.look_into_answer {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
@@ -100,56 +100,57 @@ impl ClientRequest<'_> {
 /// What every request to an endpoint carries, real or a verification: its credential, its API version where none is named,
 /// and the operator's own headers, which win.
 pub(super) fn dress(headers: &mut HeaderMap, endpoint: &Endpoint, further: &[ExtraHeader]) {
-    let version = HeaderName::from_static("anthropic-version");
-    if endpoint.protocol == Protocol::Anthropic && !headers.contains_key(&version) {
-        headers.insert(version, HeaderValue::from_static(ANTHROPIC_VERSION));
+    if endpoint.protocol == Protocol::Anthropic && !headers.contains_key(VERSION) {
+        headers.insert(VERSION, HeaderValue::from_static(ANTHROPIC_VERSION));
     }
     if let Auth::Own { style, key } = &endpoint.auth {
         if matches!(style, AuthStyle::XApiKey | AuthStyle::Both) {
-            insert_secret(headers, "x-api-key", key.expose());
+            insert_secret(headers, API_KEY, key.expose());
         }
         if matches!(style, AuthStyle::Bearer | AuthStyle::Both) {
-            insert_secret(headers, "authorization", &format!("Bearer {}", key.expose()));
+            insert_secret(headers, AUTHORIZATION, &format!("Bearer {}", key.expose()));
         }
     }
     if let Some(userinfo) = endpoint.base_url.userinfo() {
         insert_basic(headers, userinfo);
     }
     for (name, value) in endpoint.headers.iter().chain(further) {
-        insert_secret(headers, name, value.expose());
+        // The settings have checked that it is a header's name; should it be none, it is left out.
+        if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+            insert_secret(headers, name, value.expose());
+        }
     }
 }
 
 /// Basic authentication (RFC 7617) by a URL's `user:password`, which is percent-encoded there.
 pub(super) fn insert_basic(headers: &mut HeaderMap, userinfo: &Secret) {
     let decoded: Vec<u8> = percent_decode_str(userinfo.expose()).collect();
-    insert_secret(headers, "authorization", &format!("Basic {}", STANDARD.encode(decoded)));
+    insert_secret(headers, AUTHORIZATION, &format!("Basic {}", STANDARD.encode(decoded)));
 }
 
-/// The settings have checked that name and value can stand in a header; should one not, it is left out.
-fn insert_secret(headers: &mut HeaderMap, name: &str, value: &str) {
-    if let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+/// The settings have checked that the value can stand in a header; should it not, it is left out.
+fn insert_secret(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(mut value) = HeaderValue::from_str(value) {
         value.set_sensitive(true);
         headers.insert(name, value);
     }
 }
 
-/// The headers of a message that are meant for its final recipient. Values of one name keep their order.
-pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
-    let named_by_connection: Vec<String> = headers
-        .get_all(CONNECTION)
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .collect();
+/// The headers of a message that are meant for its final recipient, without those that are left out. Values of one name keep
+/// their order.
+pub fn end_to_end(headers: &HeaderMap, is_left_out: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+    let named_by_connection = |name: &HeaderName| {
+        let values = headers.get_all(CONNECTION).filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|named| named.trim().eq_ignore_ascii_case(name.as_str()))
+    };
     let is_hop_by_hop = |name: &HeaderName| {
         HOP_BY_HOP.contains(name)
-            || name == "keep-alive"
+            || *name == KEEP_ALIVE
             || name.as_str().starts_with("proxy-")
-            || named_by_connection.iter().any(|named| named == name.as_str())
+            || named_by_connection(name)
     };
     let mut kept = HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers.iter().filter(|(name, _)| !is_hop_by_hop(name)) {
+    for (name, value) in headers.iter().filter(|(name, _)| !is_hop_by_hop(name) && !is_left_out(name)) {
         kept.append(name.clone(), value.clone());
     }
     kept

@@ -1,0 +1,28 @@
+//! The names of headers that are read or written for every request. As constants they need not be parsed again each time.
+
+use actix_web::http::header::HeaderName;
+
+pub(super) const ATTEMPTS: HeaderName = HeaderName::from_static("x-qcc-attempts");
+pub(super) const ENDPOINT: HeaderName = HeaderName::from_static("x-qcc-endpoint");
+pub(super) const ESTIMATED: HeaderName = HeaderName::from_static("x-qcc-estimated");
+/// The client's key, in the header that is the gateway's alone.
+pub(super) const OWN_KEY: HeaderName = HeaderName::from_static("x-qcc-key");
+/// The request's id on answers.
+pub(super) const OWN_REQUEST_ID: HeaderName = HeaderName::from_static("x-qcc-request-id");
+pub(super) const TRAIL: HeaderName = HeaderName::from_static("x-qcc-trail");
+
+/// Has proxies between here and the client pass events on at once.
+pub(super) const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+pub(super) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// How long an SDK waits.
+pub(super) const CLIENT_TIMEOUT: HeaderName = HeaderName::from_static("x-stainless-timeout");
+/// A request's id, from clients and from upstreams.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+/// The names of a session, the first one before the second.
+pub(super) const SESSIONS: [HeaderName; 2] =
+    [HeaderName::from_static("x-claude-code-session-id"), HeaderName::from_static("x-conversation-id")];
+
+/// What browsers say of a request (Fetch Metadata).
+pub(super) const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+pub(super) const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

@@ -1,0 +1,283 @@
+//! Who writes the log: a thread that owns standard error and the ring of the latest lines.
+//!
+//! It is no actix actor, because the log runs before any actor system does and after it, and outlives all of them. Whoever
+//! logs leaves a line and goes on: standard error may be a pipe that nobody reads. Where the scribe can't keep up, lines are
+//! lost and counted, and nobody waits.
+//!
+//! Waking a thread costs more than writing a line. So the scribe, once awake, rests for a moment after each look at what was
+//! left, and in that time nobody wakes it but for what is pressing.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc as blocking;
+use std::thread::{self, Thread};
+use std::time::{Duration, SystemTime};
+
+use log::Level;
+use serde_json::{Map, Value};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+
+use super::ring::{Line, Query, Ring};
+
+/// How many lines may wait.
+const WAITING: usize = 1 << 14;
+/// How long a line may wait before it is written.
+const REST: Duration = Duration::from_millis(10);
+/// How long somebody who is about to end the process waits for the last lines.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What is logged, on its way to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) at: SystemTime,
+    pub(super) level: Level,
+    pub(super) target: Box<str>,
+    /// The message with its fields behind it.
+    pub(super) message: String,
+    /// Where the log's format is JSON: the fields, and the message alone.
+    pub(super) object: Option<Map<String, Value>>,
+}
+
+/// What the scribe is told.
+enum Word {
+    /// Write this down; before it so many were lost.
+    Write { entry: Entry, lost: u64 },
+    /// Find these lines.
+    Find { query: Query, answer: oneshot::Sender<Vec<Line>> },
+    /// Say when all of this is written.
+    Flush(blocking::Sender<()>),
+}
+
+/// The scribe's ear. Clones share it, and the count of what did not get in.
+#[derive(Clone, Debug)]
+pub(super) struct Scribe {
+    words: mpsc::Sender<Word>,
+    lost: Arc<AtomicU64>,
+    /// None where it could not be started.
+    thread: Option<Thread>,
+}
+
+impl Scribe {
+    /// A scribe who writes to standard error. It ends with the last of its clones.
+    pub(super) fn start() -> Self {
+        let (mut scribe, words) = Self::with_room_for(WAITING);
+        let spawned = thread::Builder::new().name("log-scribe".to_owned()).spawn(move || {
+            Desk { words, ring: Ring::default(), text: Vec::new(), out: std::io::stderr() }.work();
+        });
+        scribe.thread = spawned.ok().map(|handle| handle.thread().clone());
+        scribe
+    }
+
+    fn with_room_for(waiting: usize) -> (Self, mpsc::Receiver<Word>) {
+        let (words, heard) = mpsc::channel(waiting);
+        (Self { words, lost: Arc::default(), thread: None }, heard)
+    }
+
+    /// Leaves an entry. Never waits and never fails.
+    pub(super) fn leave(&self, entry: Entry) {
+        let is_pressing = entry.level <= Level::Warn;
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        match self.words.try_send(Word::Write { entry, lost }) {
+            Ok(()) if is_pressing => self.hasten(),
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                self.lost.fetch_add(lost + 1, Ordering::Relaxed);
+            }
+            // Without a thread the log itself goes on.
+            Err(TrySendError::Closed(Word::Write { entry, .. })) => {
+                let mut text = Vec::new();
+                written(&entry, &shown(entry.at), &mut text);
+                let _ = std::io::stderr().write_all(&text);
+            }
+            Err(TrySendError::Closed(Word::Find { .. } | Word::Flush(_))) => {}
+        }
+    }
+
+    /// The lines that are wanted, behind all that were left before; none where the scribe is gone.
+    pub(super) async fn find(&self, query: Query) -> Option<Vec<Line>> {
+        let (answer, found) = oneshot::channel();
+        self.words.send(Word::Find { query, answer }).await.ok()?;
+        self.hasten();
+        found.await.ok()
+    }
+
+    /// Waits, but not for long, until what was left is written.
+    pub(super) fn flush(&self) {
+        let (tell, told) = blocking::channel();
+        if self.words.try_send(Word::Flush(tell)).is_ok() {
+            self.hasten();
+            let _ = told.recv_timeout(FAREWELL);
+        }
+    }
+
+    fn hasten(&self) {
+        if let Some(thread) = &self.thread {
+            thread.unpark();
+        }
+    }
+}
+
+/// Where the scribe works.
+struct Desk<W> {
+    words: mpsc::Receiver<Word>,
+    ring: Ring,
+    /// Not written yet.
+    text: Vec<u8>,
+    out: W,
+}
+
+impl<W: Write> Desk<W> {
+    fn work(&mut self) {
+        while let Some(word) = self.words.blocking_recv() {
+            self.hear(word);
+            while let Ok(word) = self.words.try_recv() {
+                self.hear(word);
+            }
+            self.write();
+            thread::park_timeout(REST);
+        }
+    }
+
+    fn hear(&mut self, word: Word) {
+        match word {
+            Word::Write { entry, lost } => {
+                let at = shown(entry.at);
+                if lost > 0 {
+                    let message =
+                        format!("{lost} log line(s) are missing here: they came faster than they could be written");
+                    let target = module_path!().into();
+                    self.note(Entry { at: entry.at, level: Level::Warn, target, message, object: None }, at.clone());
+                }
+                self.note(entry, at);
+            }
+            // Whoever asked may have left.
+            Word::Find { query, answer } => drop(answer.send(self.ring.find(&query))),
+            Word::Flush(done) => {
+                self.write();
+                let _ = done.send(());
+            }
+        }
+        if self.text.len() >= LARGEST_WRITE {
+            self.write();
+        }
+    }
+
+    fn note(&mut self, entry: Entry, at: String) {
+        written(&entry, &at, &mut self.text);
+        let Entry { level, target, message, .. } = entry;
+        self.ring.push(Line { at, level, target: target.into(), message });
+    }
+
+    fn write(&mut self) {
+        if !self.text.is_empty() {
+            // There is nobody who could be told that the log can't be written.
+            let _ = self.out.write_all(&self.text).and_then(|()| self.out.flush());
+            self.text.clear();
+        }
+    }
+}
+
+/// As much as is written at once, in bytes.
+const LARGEST_WRITE: usize = 1 << 16;
+
+/// A time of day as lines show it (RFC 3339).
+fn shown(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at).to_string()
+}
+
+/// An entry as it stands in the log: for people, or as an object of its own in which each field is one.
+fn written(entry: &Entry, at: &str, text: &mut Vec<u8>) {
+    let Entry { level, target, message, object, .. } = entry;
+    // Writing to a vector can't fail.
+    let _ = match object {
+        None => writeln!(text, "{at} {level:<5} {message}"),
+        Some(object) => {
+            let mut object = object.clone();
+            // Last, so that no field can take their place.
+            for (name, value) in [("at", at), ("level", level.as_str()), ("target", target)] {
+                object.insert(name.to_owned(), value.into());
+            }
+            writeln!(text, "{}", Value::Object(object))
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(message: &str) -> Entry {
+        let (at, target) = (SystemTime::UNIX_EPOCH, "gateway".into());
+        Entry { at, level: Level::Info, target, message: message.to_owned(), object: None }
+    }
+
+    fn everything() -> Query {
+        Query { lines: usize::MAX, level: Level::Trace, grep: String::new() }
+    }
+
+    async fn messages(scribe: &Scribe) -> Vec<String> {
+        scribe.find(everything()).await.unwrap().into_iter().map(|line| line.message).collect()
+    }
+
+    /// A desk in a thread of its own, and what it will have written at the end.
+    fn work(words: mpsc::Receiver<Word>) -> thread::JoinHandle<String> {
+        thread::spawn(|| {
+            let mut desk = Desk { words, ring: Ring::default(), text: Vec::new(), out: Vec::new() };
+            desk.work();
+            String::from_utf8(desk.out).unwrap()
+        })
+    }
+
+    #[actix_web::test]
+    async fn what_was_left_before_is_found_and_is_written() {
+        let (scribe, words) = Scribe::with_room_for(9);
+        let desk = work(words);
+        scribe.leave(entry("one"));
+        scribe.clone().leave(entry("two"));
+        assert_eq!(messages(&scribe).await, ["one", "two"]);
+        drop(scribe);
+        let expected = "1970-01-01T00:00:00.000Z INFO  one\n1970-01-01T00:00:00.000Z INFO  two\n";
+        assert_eq!(desk.join().unwrap(), expected);
+    }
+
+    #[actix_web::test]
+    async fn who_logs_never_waits_and_what_is_lost_is_told() {
+        let (scribe, words) = Scribe::with_room_for(2);
+        for message in ["one", "two", "three", "four"] {
+            scribe.leave(entry(message));
+        }
+        let desk = work(words);
+        assert_eq!(messages(&scribe).await, ["one", "two"]);
+        scribe.leave(entry("five"));
+        let after = messages(&scribe).await;
+        assert!(after[2].starts_with("2 log line(s) are missing"), "{after:?}");
+        assert_eq!(after[3], "five");
+        drop(scribe);
+        assert!(desk.join().unwrap().contains("2 log line(s) are missing"));
+    }
+
+    #[actix_web::test]
+    async fn without_a_scribe_nothing_is_found_and_nothing_hangs() {
+        let (scribe, words) = Scribe::with_room_for(1);
+        drop(words);
+        scribe.leave(entry("one"));
+        scribe.flush();
+        assert_eq!(scribe.find(everything()).await, None);
+    }
+
+    #[test]
+    fn in_json_each_field_is_one_and_takes_no_others_place() {
+        let mut object = Map::new();
+        for (name, value) in [("id", "r1"), ("level", "ERROR"), ("message", "request")] {
+            object.insert(name.to_owned(), value.into());
+        }
+        let mut text = Vec::new();
+        written(&Entry { object: Some(object), ..entry("request id=r1") }, "now", &mut text);
+        let object: Value = serde_json::from_slice(&text).unwrap();
+        let expected =
+            serde_json::json!({ "at": "now", "level": "INFO", "target": "gateway", "message": "request", "id": "r1" });
+        assert_eq!(object, expected);
+    }
+}
