@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use qcc_gateway::cli::{self, Command, KeyCommand};
 use qcc_gateway::run;
 
+/// A request makes a hundred small allocations and gives them back on the same thread, which this is made for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = cli::parse();
     let source = arguments.options.source(std::env::vars_os());

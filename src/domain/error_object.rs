@@ -3,6 +3,7 @@
 //! Relays mix the two shapes, so both are taken from every endpoint.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use memchr::memmem;
 use serde::Deserialize;
@@ -62,7 +63,9 @@ struct Fields<'a> {
 /// Whether a body could have a member `error`. A search is much faster than a parse, and good answers have none; within a text
 /// a quotation mark has a backslash before it. A name may also be written with escapes, however odd that is.
 fn may_hold_error(body: &[u8]) -> bool {
-    memmem::find(body, b"\"error\"").is_some() || memmem::find(body, b"\\u").is_some()
+    static NAME: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(b"\"error\""));
+    static ESCAPE: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(b"\\u"));
+    NAME.find(body).is_some() || ESCAPE.find(body).is_some()
 }
 
 /// An empty text says nothing: some relays put an error object of empty texts into their good answers.

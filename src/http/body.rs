@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix::Addr;
 use actix_web::body::{BodyStream, BoxBody, MessageBody, SizedStream};
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
@@ -24,8 +23,8 @@ use super::reply::OnlyLength;
 use super::scope::{AttemptScope, RequestScope};
 use super::settling::Settling;
 use super::times::{deadline, present};
+use crate::actors::Core;
 use crate::actors::messages::Doubt;
-use crate::actors::registry::Registry;
 use crate::domain::classify::Judgement;
 use crate::domain::outcome_table::{Class, PathKind};
 use crate::domain::pieces::Pieces;
@@ -79,7 +78,7 @@ pub(super) struct Recipient {
     /// What the registry is told should the answer break.
     pub(super) doubt: Option<Doubt>,
     pub(super) path: PathKind,
-    pub(super) registry: Addr<Registry>,
+    pub(super) core: Arc<Core>,
     pub(super) client: ClientSide,
     /// The operator's help for developers.
     pub(super) help: Arc<str>,
@@ -104,9 +103,9 @@ impl Passing {
 
     /// The body of the answer to the client; `only_length` where none is sent, but its length is told.
     pub(super) fn into_body(self, content: Content, recipient: Recipient, only_length: Option<u64>) -> BoxBody {
-        let Recipient { attempt, request, doubt, path, registry, client, help, drain } = recipient;
+        let Recipient { attempt, request, doubt, path, core, client, help, drain } = recipient;
         let request_id = request.described.id.clone();
-        let settling = Settling::new(attempt, request, doubt, path, registry);
+        let settling = Settling::new(attempt, request, doubt, path, core);
         match (self, only_length) {
             // What ends such a stream may be shorter or longer than what the upstream announced.
             (Self::Events(events), _) => {

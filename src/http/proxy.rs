@@ -77,7 +77,7 @@ pub(super) async fn proxy(
         model: None,
     };
     let trace = shared.tracer.as_ref().and_then(|tracer| RequestTrace::begin(tracer, request.headers(), errand.llm));
-    let mut scope = RequestScope::begin(shared.core.stats.clone(), shared.clock, described, trace);
+    let mut scope = RequestScope::begin(Arc::clone(&shared.core), shared.clock, described, trace);
     let caller = match config.clients.identify(request.headers(), shared.clock.since_1970()) {
         Ok(caller) => caller,
         Err(refusal) => return closing(worker.refused(&refusal, errand.shape(), scope)),
@@ -181,7 +181,7 @@ impl Journey<'_> {
             PathKind::Llm => self.worker.config.settings.timeouts.suspect,
             PathKind::CountTokens | PathKind::Other => Duration::MAX,
         };
-        let mut doubts = Doubts { registry: shared.core.registry.clone(), held: None };
+        let mut doubts = Doubts { registry: &shared.core.registry, held: None };
         while self.plan.may_try(shared.clock.now()) {
             let lease = match self.acquire().await {
                 Ok(lease) => lease,
@@ -194,7 +194,7 @@ impl Journey<'_> {
             let trace = self.scope.trace_attempt(self.task.request.model_for(lease.endpoint()));
             self.scope.try_endpoint(lease.endpoint().id.clone());
             let asked = Asked { client: self.ask.client.clone(), model: self.ask.model.clone() };
-            let attempt = AttemptScope::begin(shared.core.stats.clone(), shared.clock, lease, suspect, asked);
+            let attempt = AttemptScope::begin(Arc::clone(&shared.core), shared.clock, lease, suspect, asked);
             let attempt = attempt.traced(trace);
             let end = tokio::select! {
                 end = self.task.attempt(self.worker.client, &attempt) => end,
@@ -218,7 +218,7 @@ impl Journey<'_> {
                 AttemptEnd::Flowing { status, headers, content, passing } => {
                     // From here on they are the body's, which tells of them should it break.
                     doubts.held = None;
-                    return self.answer_flowing(status, &headers, content, passing, attempt);
+                    return self.answer_flowing(status, headers, content, passing, attempt);
                 }
                 AttemptEnd::Failed(judgement, answer) => {
                     self.scope.tried(&judgement, attempt.elapsed());
@@ -377,11 +377,12 @@ impl Journey<'_> {
     fn answer_whole(mut self, answer: WholeAnswer) -> HttpResponse {
         self.scope.piece();
         self.scope.answered(answer.status.as_u16(), upstream_request_id(&answer.headers));
-        let mut headers = passed_on(&answer.headers, self.task.request.headers, self.worker.shared.clock.since_1970());
+        let length = length_of_head(&answer.headers);
+        let mut headers = passed_on(answer.headers, self.task.request.headers, self.worker.shared.clock.since_1970());
         mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
         self.scope.end_whole();
         let body = match *self.task.request.method {
-            Method::HEAD => OnlyLength(length_of_head(&answer.headers).unwrap_or_default()).boxed(),
+            Method::HEAD => OnlyLength(length.unwrap_or_default()).boxed(),
             _ => answer.body.boxed(),
         };
         respond(answer.status, headers, body)
@@ -391,14 +392,15 @@ impl Journey<'_> {
     fn answer_flowing(
         mut self,
         status: StatusCode,
-        upstream_headers: &HeaderMap,
+        upstream_headers: HeaderMap,
         content: Content,
         passing: Passing,
         attempt: AttemptScope,
     ) -> HttpResponse {
         self.scope.tried(passing.judgement(), attempt.elapsed());
         self.scope.flows();
-        self.scope.answered(status.as_u16(), upstream_request_id(upstream_headers));
+        self.scope.answered(status.as_u16(), upstream_request_id(&upstream_headers));
+        let length = length_of_head(&upstream_headers);
         let shared = &self.worker.shared;
         let mut headers = passed_on(upstream_headers, self.task.request.headers, shared.clock.since_1970());
         mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
@@ -406,7 +408,7 @@ impl Journey<'_> {
             headers.insert(names::ACCEL_BUFFERING, HeaderValue::from_static("no"));
         }
         let only_length = match *self.task.request.method {
-            Method::HEAD => length_of_head(upstream_headers),
+            Method::HEAD => length,
             _ => None,
         };
         let doubt = self.errand.llm.map(|_| Doubt { ask: self.ask, failures: self.plan.failures().to_vec() });
@@ -415,7 +417,7 @@ impl Journey<'_> {
             request: self.scope,
             doubt,
             path: self.task.path(),
-            registry: shared.core.registry.clone(),
+            core: Arc::clone(&shared.core),
             client: self.client,
             help: Arc::from(self.worker.config.settings.server.help.as_str()),
             drain: shared.drain.clone(),
@@ -426,12 +428,12 @@ impl Journey<'_> {
 
 /// The doubt about a request's failures so far. It is told when the request is over without a success, before its answer,
 /// whatever that is, or when its client leaves.
-struct Doubts {
-    registry: Addr<Registry>,
+struct Doubts<'a> {
+    registry: &'a Addr<Registry>,
     held: Option<Doubt>,
 }
 
-impl Drop for Doubts {
+impl Drop for Doubts<'_> {
     fn drop(&mut self) {
         if let Some(doubt) = self.held.take() {
             self.registry.do_send(doubt);

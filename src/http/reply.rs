@@ -9,6 +9,7 @@ use actix_web::http::header::{
     ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
     RETRY_AFTER,
 };
+use bytes::Bytes;
 
 use super::identity::fresh_request_id;
 use super::names;
@@ -16,7 +17,7 @@ use super::scope::RequestScope;
 use crate::domain::ids::EndpointId;
 use crate::domain::limits::{LONGEST_FOR_CLIENTS, is_beyond_clients_patience};
 use crate::domain::refusal::{ErrorShape, Refusal};
-use crate::upstream::end_to_end;
+use crate::upstream::leave_end_to_end;
 
 /// The gateway's own answer in the path's protocol's shape.
 pub(super) fn refuse(refusal: &Refusal, shape: ErrorShape, request_id: &str, help: &str) -> HttpResponse {
@@ -33,8 +34,9 @@ pub(super) fn refuse(refusal: &Refusal, shape: ErrorShape, request_id: &str, hel
 
 /// The headers of an upstream's answer that are passed on. `asked` are those of the request; `now` is the time of day as the time
 /// since 1970.
-pub(super) fn passed_on(headers: &HeaderMap, asked: &HeaderMap, now: Duration) -> HeaderMap {
-    let mut kept = end_to_end(headers, |name| *name == CONTENT_LENGTH);
+pub(super) fn passed_on(headers: HeaderMap, asked: &HeaderMap, now: Duration) -> HeaderMap {
+    let mut kept = headers;
+    leave_end_to_end(&mut kept, |name| *name == CONTENT_LENGTH);
     let is_too_long = |value: &HeaderValue| value.to_str().is_ok_and(|value| is_beyond_clients_patience(value, now));
     if kept.get_all(RETRY_AFTER).any(is_too_long) {
         kept.insert(RETRY_AFTER, HeaderValue::from(LONGEST_FOR_CLIENTS.as_secs()));
@@ -49,17 +51,17 @@ pub(super) fn passed_on(headers: &HeaderMap, asked: &HeaderMap, now: Duration) -
 /// Adds what every proxied answer carries: the request's id, and where attempts were made and the operator wants it, whom
 /// they went to and what came of them.
 pub(super) fn mark(headers: &mut HeaderMap, request: &RequestScope, with_trail: bool) {
-    insert(headers, names::OWN_REQUEST_ID, &request.described.id);
+    insert(headers, names::OWN_REQUEST_ID, request.described.id.clone());
     if with_trail && request.attempts() > 0 {
-        let endpoint = request.last_endpoint().map(EndpointId::as_str).unwrap_or_default();
+        let endpoint = request.last_endpoint().map(EndpointId::to_string).unwrap_or_default();
         insert(headers, names::ENDPOINT, endpoint);
-        insert(headers, names::ATTEMPTS, &request.attempts().to_string());
-        insert(headers, names::TRAIL, &request.trail());
+        headers.insert(names::ATTEMPTS, request.attempts().into());
+        insert(headers, names::TRAIL, request.trail());
     }
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
         headers.insert(name, value);
     }
 }

@@ -6,16 +6,15 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Addr;
 use actix_web::http::header::HeaderMap;
 use log::kv::{ToValue, Value};
 
 use super::auth::Place;
 use super::silence::Silence;
 use super::tracing::{AttemptFacts, AttemptTrace, RequestFacts, RequestTrace};
+use crate::actors::Core;
 use crate::actors::lease::Lease;
 use crate::actors::messages::Note;
-use crate::actors::stats::StatsCollector;
 use crate::clock::Clock;
 use crate::domain::classify::Judgement;
 use crate::domain::endpoint::Endpoint;
@@ -55,7 +54,7 @@ pub(super) struct Described {
 /// A client's request. One that is dropped before its end, because its client has left, is counted as cancelled.
 #[derive(Debug)]
 pub(super) struct RequestScope {
-    stats: Addr<StatsCollector>,
+    core: Arc<Core>,
     clock: Clock,
     began: Moment,
     pub(super) described: Described,
@@ -72,14 +71,9 @@ pub(super) struct RequestScope {
 }
 
 impl RequestScope {
-    pub(super) fn begin(
-        stats: Addr<StatsCollector>,
-        clock: Clock,
-        described: Described,
-        trace: Option<RequestTrace>,
-    ) -> Self {
+    pub(super) fn begin(core: Arc<Core>, clock: Clock, described: Described, trace: Option<RequestTrace>) -> Self {
         Self {
-            stats,
+            core,
             clock,
             began: clock.now(),
             described,
@@ -210,7 +204,7 @@ impl RequestScope {
         let elapsed = at.since(self.began);
         let Described { client, profile, .. } = &self.described;
         let (attempts, client, profile) = (self.attempts(), client.clone(), profile.clone());
-        self.stats.do_send(Note::Request(RequestRecord { end, at, elapsed, attempts, client, profile }));
+        self.core.stats.do_send(Note::Request(RequestRecord { end, at, elapsed, attempts, client, profile }));
         self.log(end, elapsed);
         if let Some(trace) = self.trace.take() {
             trace.end(&RequestFacts {
@@ -277,7 +271,7 @@ pub(super) struct Asked {
 /// One attempt. One that is dropped before its end, because the client has left, is counted and settled as cancelled.
 #[derive(Debug)]
 pub(super) struct AttemptScope {
-    stats: Addr<StatsCollector>,
+    core: Arc<Core>,
     clock: Clock,
     began: Moment,
     endpoint: Arc<Endpoint>,
@@ -291,18 +285,12 @@ pub(super) struct AttemptScope {
 
 impl AttemptScope {
     /// `suspect`: an endpoint that is silent for longer is, if the client leaves.
-    pub(super) fn begin(
-        stats: Addr<StatsCollector>,
-        clock: Clock,
-        lease: Lease,
-        suspect: Duration,
-        asked: Asked,
-    ) -> Self {
+    pub(super) fn begin(core: Arc<Core>, clock: Clock, lease: Lease, suspect: Duration, asked: Asked) -> Self {
         let endpoint = Arc::clone(lease.endpoint());
         let began = clock.now();
         let silence = Silence::new(suspect, began);
         let (usage, first_content) = (Cell::default(), Cell::default());
-        Self { stats, clock, began, endpoint, lease: Some(lease), silence, asked, usage, first_content, trace: None }
+        Self { core, clock, began, endpoint, lease: Some(lease), silence, asked, usage, first_content, trace: None }
     }
 
     /// The same with a span, where its request has one.
@@ -372,7 +360,7 @@ impl AttemptScope {
         let seen: Vec<(String, String)> =
             limits.allowances().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         if !seen.is_empty() {
-            self.stats.do_send(Note::Allowances(AllowancesRecord { endpoint: self.endpoint.id.clone(), seen }));
+            self.core.stats.do_send(Note::Allowances(AllowancesRecord { endpoint: self.endpoint.id.clone(), seen }));
         }
         limits
     }
@@ -415,7 +403,7 @@ impl AttemptScope {
             });
         }
         let Asked { client, model } = std::mem::take(&mut self.asked);
-        self.stats.do_send(Note::Attempt(AttemptRecord {
+        self.core.stats.do_send(Note::Attempt(AttemptRecord {
             endpoint: Arc::clone(&self.endpoint),
             client,
             model,

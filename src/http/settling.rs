@@ -2,12 +2,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
-
-use actix::Addr;
+use std::sync::Arc;
 
 use super::scope::{AttemptScope, RequestScope};
+use crate::actors::Core;
 use crate::actors::messages::{Doubt, Judged};
-use crate::actors::registry::Registry;
 use crate::domain::classify::Judgement;
 use crate::domain::opinions::Failed;
 use crate::domain::outcome_table::PathKind;
@@ -22,7 +21,7 @@ pub(super) struct Settling {
     open: Option<(AttemptScope, RequestScope)>,
     doubt: Option<Doubt>,
     path: PathKind,
-    registry: Addr<Registry>,
+    core: Arc<Core>,
 }
 
 impl Settling {
@@ -32,9 +31,9 @@ impl Settling {
         request: RequestScope,
         doubt: Option<Doubt>,
         path: PathKind,
-        registry: Addr<Registry>,
+        core: Arc<Core>,
     ) -> Self {
-        Self { open: Some((attempt, request)), doubt, path, registry }
+        Self { open: Some((attempt, request)), doubt, path, core }
     }
 
     /// A piece that counts as the beginning of the answer goes out; the first one is noted.
@@ -94,14 +93,14 @@ impl Settling {
         request.tried(judgement, attempt.elapsed());
         attempt.end(judgement, self.path);
         request.end_broken();
-        let registry = self.registry.clone();
+        let core = Arc::clone(&self.core);
         Box::pin(async move {
             if let Some(ticket) = ticket {
                 // Should the registry be gone, the process is ending anyway.
-                let _ = registry.send(Judged(ticket.serial)).await;
+                let _ = core.registry.send(Judged(ticket.serial)).await;
             }
             if let Some(doubt) = doubt {
-                registry.do_send(doubt);
+                core.registry.do_send(doubt);
             }
         })
     }

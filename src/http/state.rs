@@ -88,7 +88,7 @@ pub struct Shared {
     config: ConfigCell,
     pub(super) reload: Recipient<Reload>,
     pub(super) clock: Clock,
-    pub(super) core: Core,
+    pub(super) core: Arc<Core>,
     /// Whom spans are told to, where traces are wanted.
     pub(super) tracer: Option<Addr<Tracer>>,
     pub(super) buffered: BodyBudget,
@@ -109,7 +109,7 @@ impl Shared {
             drain: DrainDeadline::default(),
             fingerprints: RandomState::new(),
             clock,
-            core,
+            core: Arc::new(core),
             tracer: None,
         }
     }

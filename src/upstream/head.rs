@@ -83,8 +83,8 @@ pub(super) fn take_answer_head(received: &mut BytesMut, limits: &Limits) -> Resu
     if blank + end > limits.max_head {
         return Err(SendError::HeadTooLarge);
     }
-    let head = received.split_to(blank + end);
-    parse(head.get(blank..).unwrap_or_default(), limits.max_headers).map(Some).map_err(SendError::from)
+    let head = received.split_to(blank + end).freeze().slice(blank..);
+    parse(&head, limits.max_headers).map(Some).map_err(SendError::from)
 }
 
 /// The length of the head up to and with its empty line. A line feed alone ends a line too (RFC 9112, section 2.2).
@@ -97,7 +97,8 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
     })
 }
 
-fn parse(head: &[u8], max_headers: usize) -> Result<AnswerHead, MalformedHead> {
+/// The values share the head's memory.
+fn parse(head: &Bytes, max_headers: usize) -> Result<AnswerHead, MalformedHead> {
     let mut lines = [const { MaybeUninit::uninit() }; MOST_HEADERS];
     let lines = lines.get_mut(..max_headers.min(MOST_HEADERS)).unwrap_or_default();
     let mut answer = httparse::Response::new(&mut []);
@@ -120,7 +121,7 @@ fn parse(head: &[u8], max_headers: usize) -> Result<AnswerHead, MalformedHead> {
     for line in &*answer.headers {
         let name = HeaderName::from_bytes(line.name.as_bytes());
         let name = name.map_err(|_| MalformedHead::Syntax(httparse::Error::HeaderName))?;
-        let value = HeaderValue::from_bytes(line.value);
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value));
         headers.append(name, value.map_err(|_| MalformedHead::Syntax(httparse::Error::HeaderValue))?);
     }
     Ok(AnswerHead { version, status, headers })

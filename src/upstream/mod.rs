@@ -34,4 +34,4 @@ pub use error::{BodyError, MalformedHead, SendError};
 pub use exporter::{Exporter, Taken};
 pub use fetch::{FetchError, Fetched};
 pub use probe::{Bill, Probe, ProbeSettings};
-pub use request::{ClientRequest, end_to_end};
+pub use request::{ClientRequest, leave_end_to_end};

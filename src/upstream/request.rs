@@ -136,22 +136,31 @@ fn insert_secret(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
-/// The headers of a message that are meant for its final recipient, without those that are left out. Values of one name keep
-/// their order.
-pub fn end_to_end(headers: &HeaderMap, is_left_out: impl Fn(&HeaderName) -> bool) -> HeaderMap {
-    let named_by_connection = |name: &HeaderName| {
-        let values = headers.get_all(CONNECTION).filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|named| named.trim().eq_ignore_ascii_case(name.as_str()))
-    };
-    let is_hop_by_hop = |name: &HeaderName| {
-        HOP_BY_HOP.contains(name)
-            || *name == KEEP_ALIVE
-            || name.as_str().starts_with("proxy-")
-            || named_by_connection(name)
-    };
+/// Leaves of a message's headers those that are meant for its final recipient, and of them all but those that are left out.
+/// Values of one name keep their order.
+pub fn leave_end_to_end(headers: &mut HeaderMap, is_left_out: impl Fn(&HeaderName) -> bool) {
+    let leaves = |name: &&HeaderName| is_hop_by_hop(headers, name) || is_left_out(name);
+    // Mostly there are one or two.
+    let leaving: Vec<HeaderName> = headers.keys().filter(leaves).cloned().collect();
+    for name in leaving {
+        headers.remove(name);
+    }
+}
+
+/// The same of headers that stay where they are.
+fn end_to_end(headers: &HeaderMap, is_left_out: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers.iter().filter(|(name, _)| !is_hop_by_hop(name) && !is_left_out(name)) {
+    for (name, value) in headers.iter().filter(|(name, _)| !is_hop_by_hop(headers, name) && !is_left_out(name)) {
         kept.append(name.clone(), value.clone());
     }
     kept
+}
+
+/// Whether a header of this name concerns one connection only.
+fn is_hop_by_hop(headers: &HeaderMap, name: &HeaderName) -> bool {
+    let named_by_connection = || {
+        let values = headers.get_all(CONNECTION).filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|named| named.trim().eq_ignore_ascii_case(name.as_str()))
+    };
+    HOP_BY_HOP.contains(name) || *name == KEEP_ALIVE || name.as_str().starts_with("proxy-") || named_by_connection()
 }

@@ -15,6 +15,9 @@ use super::{Phase, stops};
 /// How long nothing is accepted after the system refused to: mostly the process has no file descriptor left.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(500);
 
+/// So many connections are no work that a second thread would be needed for: to models they mostly wait.
+const FEW: usize = 128;
+
 /// Takes connections in, so many at once.
 #[derive(Clone, Debug)]
 pub(super) struct Acceptor {
@@ -57,7 +60,7 @@ impl Acceptor {
             // Taken first: who can't be served yet waits in the backlog.
             let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return pending().await };
             match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
-                Ok(stream) => self.least_busy().hand_in(stream, door, place),
+                Ok(stream) => self.desk().hand_in(stream, door, place),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     log::error!(
@@ -69,16 +72,44 @@ impl Acceptor {
         }
     }
 
-    /// The thread with the fewest connections, the first of several: there the way to the registry is the shortest.
-    fn least_busy(&self) -> &Desk {
-        let least = self.desks.iter().min_by_key(|desk| desk.open());
-        // There is a thread at least, the first.
-        least.unwrap_or(&self.desks[0])
+    /// The first thread while it has few connections, for there the way to the registry is the shortest; then the one that
+    /// has the fewest.
+    fn desk(&self) -> &Desk {
+        let open = self.desks.iter().map(Desk::open);
+        &self.desks[chosen(open)]
     }
+}
+
+/// Which thread a connection goes to, by how many each of them has. There must be one.
+fn chosen(open: impl Iterator<Item = usize>) -> usize {
+    let beyond_few = open.map(|open| (open + 1).saturating_sub(FEW));
+    beyond_few.enumerate().min_by_key(|(_, open)| *open).map_or(0, |(index, _)| index)
 }
 
 /// Whether a connection had ended before it was accepted; the next one may be in order.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_thread_gets_a_few_the_first_one_first_and_then_the_least_busy_gets_more() {
+        for (open, expected) in [
+            (vec![0], 0),
+            (vec![5000], 0),
+            (vec![0, 0], 0),
+            (vec![FEW - 1, 0], 0),
+            (vec![FEW, 0, 0], 1),
+            (vec![FEW, FEW - 1, 0], 1),
+            (vec![FEW - 1, FEW, 0], 0),
+            (vec![FEW, FEW, FEW], 0),
+            (vec![FEW + 9, FEW + 7, FEW + 8], 1),
+        ] {
+            assert_eq!(chosen(open.iter().copied()), expected, "{open:?}");
+        }
+    }
 }
