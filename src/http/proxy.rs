@@ -378,7 +378,7 @@ impl Journey<'_> {
         self.scope.piece();
         self.scope.answered(answer.status.as_u16(), upstream_request_id(&answer.headers));
         let length = length_of_head(&answer.headers);
-        let mut headers = passed_on(answer.headers, self.task.request.headers, self.worker.shared.clock.since_1970());
+        let mut headers = passed_on(answer.headers, self.task.request.headers, self.worker.shared.clock);
         mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
         self.scope.end_whole();
         let body = match *self.task.request.method {
@@ -402,7 +402,7 @@ impl Journey<'_> {
         self.scope.answered(status.as_u16(), upstream_request_id(&upstream_headers));
         let length = length_of_head(&upstream_headers);
         let shared = &self.worker.shared;
-        let mut headers = passed_on(upstream_headers, self.task.request.headers, shared.clock.since_1970());
+        let mut headers = passed_on(upstream_headers, self.task.request.headers, shared.clock);
         mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
         if passing.is_event_stream() {
             headers.insert(names::ACCEL_BUFFERING, HeaderValue::from_static("no"));

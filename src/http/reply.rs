@@ -1,7 +1,5 @@
 //! Answers to clients: the gateway's own, and the heads of those that are passed on.
 
-use std::time::Duration;
-
 use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::StatusCode;
@@ -14,6 +12,7 @@ use bytes::Bytes;
 use super::identity::fresh_request_id;
 use super::names;
 use super::scope::RequestScope;
+use crate::clock::Clock;
 use crate::domain::ids::EndpointId;
 use crate::domain::limits::{LONGEST_FOR_CLIENTS, is_beyond_clients_patience};
 use crate::domain::refusal::{ErrorShape, Refusal};
@@ -32,12 +31,12 @@ pub(super) fn refuse(refusal: &Refusal, shape: ErrorShape, request_id: &str, hel
     if *refusal == Refusal::Stopping { closing(response) } else { response }
 }
 
-/// The headers of an upstream's answer that are passed on. `asked` are those of the request; `now` is the time of day as the time
-/// since 1970.
-pub(super) fn passed_on(headers: HeaderMap, asked: &HeaderMap, now: Duration) -> HeaderMap {
+/// The headers of an upstream's answer that are passed on. `asked` are those of the request.
+pub(super) fn passed_on(headers: HeaderMap, asked: &HeaderMap, clock: Clock) -> HeaderMap {
     let mut kept = headers;
     leave_end_to_end(&mut kept, |name| *name == CONTENT_LENGTH);
-    let is_too_long = |value: &HeaderValue| value.to_str().is_ok_and(|value| is_beyond_clients_patience(value, now));
+    let is_too_long =
+        |value: &HeaderValue| value.to_str().is_ok_and(|value| is_beyond_clients_patience(value, clock.since_1970()));
     if kept.get_all(RETRY_AFTER).any(is_too_long) {
         kept.insert(RETRY_AFTER, HeaderValue::from(LONGEST_FOR_CLIENTS.as_secs()));
     }

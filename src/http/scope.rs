@@ -25,6 +25,7 @@ use crate::domain::outcome_table::{Class, PathKind};
 use crate::domain::stats::{AllowancesRecord, AttemptRecord, RequestEnd, RequestRecord};
 use crate::domain::time::Moment;
 use crate::domain::usage::Usage;
+use crate::upstream::HeaderLines;
 
 /// What came of one attempt, for the trail.
 #[derive(Clone, Debug)]
@@ -300,7 +301,7 @@ impl AttemptScope {
     }
 
     /// Has the endpoint know of the trace, where there is one.
-    pub(super) fn mark(&self, headers: &mut HeaderMap) {
+    pub(super) fn mark(&self, headers: &mut HeaderLines) {
         if let Some(trace) = &self.trace {
             trace.mark(headers, &self.endpoint);
         }

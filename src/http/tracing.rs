@@ -20,6 +20,7 @@ use crate::domain::stats::RequestEnd;
 use crate::domain::time::Moment;
 use crate::domain::tracing::{Attributes, Kind, Span, SpanId, TraceContext, TraceId};
 use crate::domain::usage::Usage;
+use crate::upstream::HeaderLines;
 
 /// The longest name of a span, in characters.
 const LONGEST_NAME: usize = 100;
@@ -159,7 +160,7 @@ pub(super) struct AttemptFacts<'a> {
 
 impl AttemptTrace {
     /// Has the endpoint know of the trace, unless the operator's own headers for it say otherwise.
-    pub(super) fn mark(&self, headers: &mut HeaderMap, endpoint: &Endpoint) {
+    pub(super) fn mark(&self, headers: &mut HeaderLines, endpoint: &Endpoint) {
         let is_named = |header: &HeaderName| endpoint.headers.iter().any(|(name, _)| header == name.as_str());
         if let Ok(value) = HeaderValue::from_str(&self.context.to_string())
             && !is_named(&TRACEPARENT)
@@ -168,7 +169,7 @@ impl AttemptTrace {
         }
         // It belongs to a trace that this one is not.
         if !self.continues && !is_named(&TRACESTATE) {
-            headers.remove(TRACESTATE);
+            headers.remove(&TRACESTATE);
         }
     }
 

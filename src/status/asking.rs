@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use actix_web::http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::view::View;
 use crate::domain::endpoint::BaseUrl;
 use crate::domain::secret::Secret;
-use crate::upstream::{Client, FetchError, Fetched, Limits, Request};
+use crate::upstream::{Client, FetchError, Fetched, HeaderLines, Limits, Request};
 
 /// How long a gateway may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -91,7 +91,7 @@ impl Gateway {
     ///
     /// [`NoStats`].
     pub async fn stats(&self) -> Result<(Bytes, View), NoStats> {
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderLines::default();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let bearer =
             self.token.as_ref().and_then(|token| HeaderValue::from_str(&format!("Bearer {}", token.expose())).ok());

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use actix_web::http::Method;
-use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::body::Body;
 use super::client::{AGENT, Always, Client, Request};
 use super::error::SendError;
+use super::lines::HeaderLines;
 use super::request::insert_basic;
 use crate::clock::Clock;
 use crate::domain::limits::Limits;
@@ -60,7 +61,7 @@ impl Courier {
     ///
     /// [`NoReceipt`]; the notice may have arrived all the same.
     pub async fn post(&self, webhook: &Webhook, body: Bytes, clock: Clock) -> Result<Receipt, NoReceipt> {
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderLines::default();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         if let Some(signature) = webhook.signature(&body).and_then(|text| HeaderValue::try_from(text).ok()) {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use actix_web::http::Method;
-use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use bytes::Bytes;
 
 use super::client::{AGENT, Client, Request};
 use super::fetch::FetchError;
+use super::lines::HeaderLines;
 use super::request::insert_basic;
 use crate::domain::tracing::Collector;
 
@@ -47,7 +48,7 @@ impl Exporter {
 
     /// Posts a batch in OTLP's JSON form.
     pub async fn post(&self, body: Vec<u8>) -> Taken {
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderLines::default();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         if let Some(userinfo) = self.collector.userinfo() {

@@ -45,10 +45,10 @@ pub(super) fn request_head(request: &Request<'_>) -> Result<Bytes, SendError> {
     head.put_u8(b' ');
     head.put_slice(target);
     head.put_slice(b" HTTP/1.1\r\n");
-    if !request.headers.contains_key(header::HOST) {
+    if !request.headers.contains(&header::HOST) {
         put_header(&mut head, header::HOST.as_str(), request.origin.authority().as_bytes());
     }
-    for (name, value) in &request.headers {
+    for (name, value) in request.headers.iter() {
         if !is_the_connections_own(name) {
             put_header(&mut head, name.as_str(), value.as_bytes());
         }

@@ -15,6 +15,7 @@ use futures_util::StreamExt;
 use super::body::Body;
 use super::client::{AGENT, Always, Client, Request};
 use super::error::{BodyError, SendError};
+use super::lines::HeaderLines;
 use super::request::dress;
 use crate::clock::Clock;
 use crate::domain::challenge::{Challenge, Code, Reply, ReplyBody, Unproven, Verdict};
@@ -244,7 +245,7 @@ impl Probe {
         deadline: Deadline,
         bill: &Bill,
     ) -> Result<Answer, NoAnswer> {
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderLines::default();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

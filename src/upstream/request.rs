@@ -13,6 +13,7 @@ use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 
 use super::client::Request;
+use super::lines::HeaderLines;
 use crate::domain::endpoint::{Auth, AuthStyle, Endpoint, ExtraHeader, Protocol};
 use crate::domain::peek::{Peek, rewrite_model};
 use crate::domain::secret::Secret;
@@ -99,8 +100,8 @@ impl ClientRequest<'_> {
 
 /// What every request to an endpoint carries, real or a verification: its credential, its API version where none is named,
 /// and the operator's own headers, which win.
-pub(super) fn dress(headers: &mut HeaderMap, endpoint: &Endpoint, further: &[ExtraHeader]) {
-    if endpoint.protocol == Protocol::Anthropic && !headers.contains_key(VERSION) {
+pub(super) fn dress(headers: &mut HeaderLines, endpoint: &Endpoint, further: &[ExtraHeader]) {
+    if endpoint.protocol == Protocol::Anthropic && !headers.contains(&VERSION) {
         headers.insert(VERSION, HeaderValue::from_static(ANTHROPIC_VERSION));
     }
     if let Auth::Own { style, key } = &endpoint.auth {
@@ -123,13 +124,13 @@ pub(super) fn dress(headers: &mut HeaderMap, endpoint: &Endpoint, further: &[Ext
 }
 
 /// Basic authentication (RFC 7617) by a URL's `user:password`, which is percent-encoded there.
-pub(super) fn insert_basic(headers: &mut HeaderMap, userinfo: &Secret) {
+pub(super) fn insert_basic(headers: &mut HeaderLines, userinfo: &Secret) {
     let decoded: Vec<u8> = percent_decode_str(userinfo.expose()).collect();
     insert_secret(headers, AUTHORIZATION, &format!("Basic {}", STANDARD.encode(decoded)));
 }
 
 /// The settings have checked that the value can stand in a header; should it not, it is left out.
-fn insert_secret(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+fn insert_secret(headers: &mut HeaderLines, name: HeaderName, value: &str) {
     if let Ok(mut value) = HeaderValue::from_str(value) {
         value.set_sensitive(true);
         headers.insert(name, value);
@@ -148,8 +149,9 @@ pub fn leave_end_to_end(headers: &mut HeaderMap, is_left_out: impl Fn(&HeaderNam
 }
 
 /// The same of headers that stay where they are.
-fn end_to_end(headers: &HeaderMap, is_left_out: impl Fn(&HeaderName) -> bool) -> HeaderMap {
-    let mut kept = HeaderMap::with_capacity(headers.len());
+fn end_to_end(headers: &HeaderMap, is_left_out: impl Fn(&HeaderName) -> bool) -> HeaderLines {
+    // With room for what is added.
+    let mut kept = HeaderLines::with_capacity(headers.len() + 4);
     for (name, value) in headers.iter().filter(|(name, _)| !is_hop_by_hop(headers, name) && !is_left_out(name)) {
         kept.append(name.clone(), value.clone());
     }

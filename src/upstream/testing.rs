@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::Method;
-use actix_web::http::header::HeaderMap;
+
 use bytes::Bytes;
 use futures_util::StreamExt;
 use rustls::RootCertStore;
@@ -13,6 +13,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::lines::HeaderLines;
 use super::*;
 use crate::domain::endpoint::{Origin, Scheme};
 
@@ -136,7 +137,7 @@ pub(crate) fn client() -> Client {
 
 pub(super) fn request(origin: &Origin, method: Method, body: impl Into<Bytes>) -> Request<'_> {
     let body = body.into();
-    Request { origin, method, target: "/v1".to_owned(), headers: HeaderMap::new(), body, resend_stale: true }
+    Request { origin, method, target: "/v1".to_owned(), headers: HeaderLines::default(), body, resend_stale: true }
 }
 
 pub(super) fn get(origin: &Origin) -> Request<'_> {

@@ -45,11 +45,13 @@ impl Transport {
         }
     }
 
-    /// Writes some of the parts, in one system call where the transport can.
+    /// Writes some of the parts, in one system call where the transport can; a single one without a list of parts, which costs
+    /// the system less.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+        match (self, parts) {
+            (Self::Plain(stream), [only]) => Pin::new(stream).poll_write(cx, only),
+            (Self::Plain(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
+            (Self::Tls(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
         }
     }
 

@@ -89,7 +89,8 @@ impl Outgoing {
             return transport.poll_flush(cx).map_ok(|()| true);
         }
         let parts = [IoSlice::new(&self.head), IoSlice::new(&self.body)];
-        match ready!(transport.poll_write(cx, &parts)) {
+        let parts = if self.body.is_empty() { &parts[..1] } else { &parts[..] };
+        match ready!(transport.poll_write(cx, parts)) {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             Ok(written) => {
                 self.is_begun = true;

@@ -1,0 +1,92 @@
+//! The headers of a request that goes upstream.
+
+use std::fmt;
+
+use actix_web::http::header::{HeaderName, HeaderValue};
+
+/// Headers as they will stand in a request's head, line by line. There are few of them and they are looked up hardly ever, so
+/// a list is faster than a map; and they go upstream in the order in which the client sent them.
+#[derive(Clone, Default)]
+pub struct HeaderLines(Vec<(HeaderName, HeaderValue)>);
+
+impl HeaderLines {
+    /// None yet, and room for so many.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+
+    /// Adds a line, whatever others there are of the name.
+    pub fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        self.0.push((name, value));
+    }
+
+    /// Puts a line in the place of all others of the name.
+    pub fn insert(&mut self, name: HeaderName, value: HeaderValue) {
+        self.remove(&name);
+        self.append(name, value);
+    }
+
+    /// Removes all lines of this name.
+    pub fn remove(&mut self, name: &HeaderName) {
+        self.0.retain(|(other, _)| other != name);
+    }
+
+    /// Whether there is a line of this name.
+    #[must_use]
+    pub fn contains(&self, name: &HeaderName) -> bool {
+        self.0.iter().any(|(other, _)| other == name)
+    }
+
+    /// The lines in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.0.iter().map(|(name, value)| (name, value))
+    }
+}
+
+impl FromIterator<(HeaderName, HeaderValue)> for HeaderLines {
+    fn from_iter<I: IntoIterator<Item = (HeaderName, HeaderValue)>>(lines: I) -> Self {
+        Self(lines.into_iter().collect())
+    }
+}
+
+impl fmt::Debug for HeaderLines {
+    /// Without the values, which may be credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(of: &[(&'static str, &'static str)]) -> HeaderLines {
+        let mut lines = HeaderLines::default();
+        for (name, value) in of {
+            lines.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        lines
+    }
+
+    fn shown(lines: &HeaderLines) -> Vec<String> {
+        lines.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_line_that_is_inserted_takes_the_place_of_all_others_of_its_name() {
+        let mut lines = lines(&[("a", "1"), ("b", "2"), ("a", "3")]);
+        let a = HeaderName::from_static("a");
+        assert_eq!(shown(&lines), ["a: 1", "b: 2", "a: 3"]);
+        lines.insert(a.clone(), HeaderValue::from_static("4"));
+        assert_eq!(shown(&lines), ["b: 2", "a: 4"]);
+        assert!(lines.contains(&a));
+        lines.remove(&a);
+        assert!(!lines.contains(&a));
+    }
+
+    #[test]
+    fn the_debug_print_holds_no_value() {
+        assert_eq!(format!("{:?}", lines(&[("authorization", "Bearer sk-1")])), r#"["authorization"]"#);
+    }
+}
