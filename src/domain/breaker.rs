@@ -2,7 +2,7 @@
 //!
 //! There is no time-out that closes one: a breaker starts anew with the endpoint's next epoch, and in no other way.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::ids::{EndpointId, Epoch, Serial, Ticket};
@@ -112,7 +112,7 @@ impl BreakerCore {
 /// the news of a recovery or the first report after it comes first.
 #[derive(Clone, Debug, Default)]
 pub struct BreakerBank {
-    breakers: BTreeMap<EndpointId, BreakerCore>,
+    breakers: HashMap<EndpointId, BreakerCore>,
 }
 
 impl BreakerBank {
@@ -124,7 +124,10 @@ impl BreakerBank {
         at: Moment,
         policy: &BreakerPolicy,
     ) -> Option<Judgement> {
-        let breaker = self.breakers.entry(ticket.endpoint.clone()).or_default();
+        let breaker = match self.breakers.get_mut(&ticket.endpoint) {
+            Some(breaker) => breaker,
+            None => self.breakers.entry(ticket.endpoint.clone()).or_default(),
+        };
         if ticket.epoch > breaker.epoch {
             *breaker = BreakerCore::new(ticket.epoch);
         }
