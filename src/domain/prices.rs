@@ -1,12 +1,18 @@
 //! What tokens cost: an estimate, by the operator's list of prices.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use globset::GlobMatcher;
 
 use super::endpoint::{Endpoint, ModelFilter};
 use super::topology::Topology;
 use super::usage::Usage;
+
+/// Of how many names it is kept what the catalog says.
+const MOST_KEPT: usize = 256;
+/// Of longer ones, in bytes, it is not.
+const LONGEST_KEPT: usize = 100;
 
 /// What a model's tokens cost, in dollars per million.
 #[derive(Clone, Debug)]
@@ -28,9 +34,25 @@ impl Price {
         self.models.glob().glob()
     }
 
+    fn rates(&self) -> Rates {
+        let Self { input, output, cache_read, cache_write, .. } = *self;
+        Rates { input, output, cache_read, cache_write }
+    }
+}
+
+/// What a price comes to: dollars per million tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Rates {
+    input: f64,
+    output: f64,
+    cache_read: f64,
+    cache_write: f64,
+}
+
+impl Rates {
     /// What this usage costs, in dollars.
     fn of(&self, usage: &Usage) -> f64 {
-        let Self { input, output, cache_read, cache_write, .. } = self;
+        let Self { input, output, cache_read, cache_write } = self;
         let parts = [
             (usage.input, input),
             (usage.output, output),
@@ -86,24 +108,66 @@ impl Catalog {
         Self { exact, globs, listed }
     }
 
-    /// What an endpoint's answer has cost, in dollars: by the price of the model that was sent upstream, else of the one that
-    /// the client named, times the endpoint's factor. None where neither has a price.
-    #[must_use]
-    pub fn cost(&self, endpoint: &Endpoint, model: Option<&str>, usage: &Usage) -> Cost {
-        let model = model?;
-        let sent = endpoint.model_map.sent(model);
-        let price = sent.and_then(|sent| self.price_of(sent)).or_else(|| self.price_of(model))?;
-        Some(price.of(usage) * endpoint.price_factor)
-    }
-
-    /// Whether an endpoint lists this model, by its name or by a pattern.
-    #[must_use]
-    pub fn lists(&self, model: &str) -> bool {
-        self.listed.iter().any(|models| models.serves(Some(model)))
+    fn quote(&self, model: &str) -> Quote {
+        let is_listed = self.listed.iter().any(|models| models.serves(Some(model)));
+        Quote { rates: self.price_of(model).map(Price::rates), is_listed }
     }
 
     fn price_of(&self, model: &str) -> Option<&Price> {
         self.exact.get(model).or_else(|| self.globs.iter().find(|price| price.models.is_match(model)))
+    }
+}
+
+/// What the catalog says of one name.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Quote {
+    rates: Option<Rates>,
+    /// Whether an endpoint lists it.
+    is_listed: bool,
+}
+
+/// A catalog, and what it has said of the names that were looked up: patterns are slow.
+#[derive(Clone, Debug, Default)]
+pub struct Quotes {
+    catalog: Arc<Catalog>,
+    kept: Arc<HashMap<String, Quote>>,
+}
+
+impl Quotes {
+    /// Those of this catalog.
+    #[must_use]
+    pub fn new(catalog: Catalog) -> Self {
+        Self { catalog: Arc::new(catalog), kept: Arc::default() }
+    }
+
+    /// What an endpoint's answer has cost, in dollars: by the price of the model that was sent upstream, else of the one that
+    /// the client named, times the endpoint's factor. None where neither has a price.
+    pub fn cost(&mut self, endpoint: &Endpoint, model: Option<&str>, usage: &Usage) -> Cost {
+        let model = model?;
+        let sent = if endpoint.model_map.is_empty() { None } else { endpoint.model_map.sent(model) };
+        let rates = sent.and_then(|sent| self.of(sent).rates).or_else(|| self.of(model).rates)?;
+        Some(rates.of(usage) * endpoint.price_factor)
+    }
+
+    /// Whether an endpoint lists this model, by its name or by a pattern.
+    pub fn lists(&mut self, model: &str) -> bool {
+        self.of(model).is_listed
+    }
+
+    fn of(&mut self, model: &str) -> Quote {
+        if let Some(quote) = self.kept.get(model) {
+            return *quote;
+        }
+        let quote = self.catalog.quote(model);
+        if model.len() <= LONGEST_KEPT {
+            let kept = Arc::make_mut(&mut self.kept);
+            // Clients choose the names: those that are made up push the others out only now and then.
+            if kept.len() >= MOST_KEPT {
+                kept.clear();
+            }
+            kept.insert(model.to_owned(), quote);
+        }
+        quote
     }
 }
 
@@ -135,41 +199,59 @@ mod tests {
     fn an_exact_name_goes_before_the_longest_pattern() {
         let prices =
             vec![price("*", 1.0), price("claude-*", 2.0), price("claude-opus-*", 3.0), price("claude-opus-4", 4.0)];
-        let catalog = Catalog::new(prices, &Topology::default());
+        let mut quotes = Quotes::new(Catalog::new(prices, &Topology::default()));
         let a = endpoint("a", Home::Primary);
         for (model, dollars) in [("claude-opus-4", 4.0), ("claude-opus-5", 3.0), ("claude-x", 2.0), ("gpt", 1.0)] {
-            check(catalog.cost(&a, Some(model), &MILLION), dollars);
+            check(quotes.cost(&a, Some(model), &MILLION), dollars);
         }
-        assert_eq!(catalog.cost(&a, None, &MILLION), None);
-        assert_eq!(Catalog::default().cost(&a, Some("gpt"), &MILLION), None);
+        assert_eq!(quotes.cost(&a, None, &MILLION), None);
+        assert_eq!(Quotes::default().cost(&a, Some("gpt"), &MILLION), None);
     }
 
     #[test]
     fn each_kind_of_token_has_its_price_and_each_endpoint_its_factor() {
-        let catalog = Catalog::new(vec![price("m", 1.0)], &Topology::default());
+        let mut quotes = Quotes::new(Catalog::new(vec![price("m", 1.0)], &Topology::default()));
         let usage = Usage { input: 1000, output: 1000, cache_read: 1000, cache_write: 1000 };
         let mut a = endpoint("a", Home::Primary);
-        check(catalog.cost(&a, Some("m"), &usage), 0.0131);
+        check(quotes.cost(&a, Some("m"), &usage), 0.0131);
         a.price_factor = 0.5;
-        check(catalog.cost(&a, Some("m"), &usage), 0.00655);
+        check(quotes.cost(&a, Some("m"), &usage), 0.00655);
     }
 
     #[test]
     fn the_model_that_is_sent_is_the_one_that_is_paid() {
-        let catalog = Catalog::new(vec![price("cheap", 1.0), price("dear", 9.0)], &Topology::default());
+        let prices = vec![price("cheap", 1.0), price("dear", 9.0)];
+        let mut quotes = Quotes::new(Catalog::new(prices, &Topology::default()));
         let mut a = endpoint("a", Home::Primary);
         a.model_map = ModelMap::new([("dear", "cheap"), ("cheap", "unknown")]).unwrap();
-        check(catalog.cost(&a, Some("dear"), &MILLION), 1.0);
-        check(catalog.cost(&a, Some("cheap"), &MILLION), 1.0);
+        check(quotes.cost(&a, Some("dear"), &MILLION), 1.0);
+        check(quotes.cost(&a, Some("cheap"), &MILLION), 1.0);
     }
 
     #[test]
     fn a_model_is_listed_where_an_endpoint_names_it() {
         let mut a = endpoint("a", Home::Primary);
         a.models = ModelFilter::new(&["claude-*".to_owned(), "gpt-4o".to_owned()]).unwrap();
-        let catalog = Catalog::new(Vec::new(), &Topology::new([a, endpoint("b", Home::Primary)]));
-        assert!(catalog.lists("claude-opus-4-5") && catalog.lists("gpt-4o") && !catalog.lists("gpt-5"));
-        assert!(!Catalog::default().lists("gpt-4o"));
+        let topology = Topology::new([a, endpoint("b", Home::Primary)]);
+        let mut quotes = Quotes::new(Catalog::new(Vec::new(), &topology));
+        assert!(quotes.lists("claude-opus-4-5") && quotes.lists("gpt-4o") && !quotes.lists("gpt-5"));
+        assert!(!Quotes::default().lists("gpt-4o"));
+    }
+
+    #[test]
+    fn what_is_kept_of_a_name_is_what_the_catalog_says_however_many_are_made_up() {
+        let mut a = endpoint("a", Home::Primary);
+        a.models = ModelFilter::new(&["m-1*".to_owned()]).unwrap();
+        let catalog = Catalog::new(vec![price("m-*", 2.0), price("m-7", 7.0)], &Topology::new([a]));
+        let mut quotes = Quotes::new(catalog.clone());
+        let long = "m".repeat(LONGEST_KEPT + 1);
+        for _ in 0..2 {
+            for name in (0..MOST_KEPT + 9).map(|number| format!("m-{number}")).chain([long.clone()]) {
+                assert_eq!(quotes.of(&name), catalog.quote(&name), "{name}");
+                assert_eq!(quotes.of(&name), catalog.quote(&name), "{name}, as it is kept");
+                assert!(quotes.kept.len() <= MOST_KEPT && !quotes.kept.contains_key(&long));
+            }
+        }
     }
 
     #[test]

@@ -9,10 +9,26 @@ const LONGEST: u64 = 3_600_000_000;
 /// Times are kept to this many significant digits: to one percent.
 const DIGITS: u8 = 2;
 
-/// The bounds between which times are counted for scraping, in milliseconds.
-const BOUNDS: [u64; 18] = [
-    25, 50, 100, 250, 500, 1_000, 2_000, 3_000, 5_000, 7_500, 10_000, 15_000, 20_000, 30_000, 60_000, 120_000, 300_000,
-    600_000,
+/// The bounds between which times are counted for scraping.
+const BOUNDS: [Duration; 18] = [
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_millis(1_000),
+    Duration::from_millis(2_000),
+    Duration::from_millis(3_000),
+    Duration::from_millis(5_000),
+    Duration::from_millis(7_500),
+    Duration::from_millis(10_000),
+    Duration::from_millis(15_000),
+    Duration::from_millis(20_000),
+    Duration::from_millis(30_000),
+    Duration::from_millis(60_000),
+    Duration::from_millis(120_000),
+    Duration::from_millis(300_000),
+    Duration::from_millis(600_000),
 ];
 
 /// Percentiles of times, in milliseconds.
@@ -53,7 +69,7 @@ impl Latencies {
         if let Some(percentiles) = &mut self.percentiles {
             percentiles.saturating_record(u64::try_from(time.as_micros()).unwrap_or(LONGEST));
         }
-        let place = BOUNDS.partition_point(|bound| Duration::from_millis(*bound) < time);
+        let place = BOUNDS.partition_point(|bound| *bound < time);
         if let Some(bucket) = self.buckets.get_mut(place) {
             *bucket += 1;
         }
@@ -96,7 +112,7 @@ impl Latencies {
 
     /// How many lie between each bound and the one before it. What is above the last one stands in no bucket.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
-        BOUNDS.into_iter().map(Duration::from_millis).zip(self.buckets)
+        BOUNDS.into_iter().zip(self.buckets)
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::events::{Event, EventKind};
 use super::ids::{ClientId, EndpointId, ProfileId};
-use super::prices::Catalog;
+use super::prices::{Catalog, Quotes};
 use super::time::Moment;
 
 pub use endpoint::{EndpointStats, VerificationStats};
@@ -100,7 +100,7 @@ pub struct Stats {
     total_elapsed: Duration,
     endpoints: BTreeMap<EndpointId, Arc<EndpointStats>>,
     by_caller: BTreeMap<(Option<ProfileId>, Option<ClientId>), Ends>,
-    catalog: Arc<Catalog>,
+    quotes: Quotes,
 }
 
 impl Stats {
@@ -115,13 +115,13 @@ impl Stats {
             total_elapsed: Duration::ZERO,
             endpoints: BTreeMap::new(),
             by_caller: BTreeMap::new(),
-            catalog: Arc::default(),
+            quotes: Quotes::default(),
         }
     }
 
     /// Goes by these prices and lists from now on. What was counted keeps its cost.
     pub fn set_catalog(&mut self, catalog: Catalog) {
-        self.catalog = Arc::new(catalog);
+        self.quotes = Quotes::new(catalog);
     }
 
     /// Knows of these clients, of whom nothing may have come yet: a counter that first appears at 1 hides its first count from
@@ -148,18 +148,21 @@ impl Stats {
         let AttemptRecord { endpoint, client, model, usage, .. } = &record;
         let mut cost = None;
         if let Some(usage) = *usage {
-            cost = self.catalog.cost(endpoint, model.as_deref(), &usage);
-            let is_listed = model.as_deref().is_some_and(|model| self.catalog.lists(model));
+            cost = self.quotes.cost(endpoint, model.as_deref(), &usage);
+            let is_listed = model.as_deref().is_some_and(|model| self.quotes.lists(model));
             let used = Used { requests: 1, usage, cost };
             self.ledger.add(client.as_ref(), &endpoint.id, model.as_ref(), used, is_listed);
         }
-        let id = endpoint.id.clone();
-        self.of(id).take_in(record, cost);
+        let counted = match self.endpoints.get_mut(&endpoint.id) {
+            Some(counted) => counted,
+            None => self.endpoints.entry(endpoint.id.clone()).or_default(),
+        };
+        Arc::make_mut(counted).take_in(record, cost);
     }
 
     /// Counts a conversation of the verifier.
     pub fn verification(&mut self, record: &VerificationRecord) {
-        let cost = self.catalog.cost(&record.endpoint, record.model.as_deref(), &record.usage);
+        let cost = self.quotes.cost(&record.endpoint, record.model.as_deref(), &record.usage);
         self.of(record.endpoint.id.clone()).verified(record, cost);
     }
 
