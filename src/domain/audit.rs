@@ -16,6 +16,7 @@ struct Quarantine {
 /// The log of all isolations, and the count of attempts that were written during one.
 #[derive(Clone, Debug, Default)]
 pub struct Audit {
+    /// Of those that were isolated and are, or may still have an attempt from before their recovery: of few.
     quarantines: BTreeMap<EndpointId, Vec<Quarantine>>,
     leaks: u64,
 }
@@ -23,9 +24,12 @@ pub struct Audit {
 impl Audit {
     /// Notes whether an endpoint is isolated from `epoch` on.
     pub fn note(&mut self, endpoint: &EndpointId, epoch: Epoch, quarantined: bool) {
-        let log = self.quarantines.entry(endpoint.clone()).or_default();
-        match (log.last_mut().filter(|last| last.until.is_none()), quarantined) {
-            (None, true) => log.push(Quarantine { from: epoch, until: None }),
+        let log = self.quarantines.get_mut(endpoint);
+        match (log.and_then(|log| log.last_mut()).filter(|last| last.until.is_none()), quarantined) {
+            (None, true) => {
+                let begun = Quarantine { from: epoch, until: None };
+                self.quarantines.entry(endpoint.clone()).or_default().push(begun);
+            }
             (Some(last), false) => last.until = Some(epoch),
             (Some(_), true) | (None, false) => {}
         }
@@ -45,6 +49,9 @@ impl Audit {
     pub fn forget_ended(&mut self, endpoint: &EndpointId) {
         if let Some(log) = self.quarantines.get_mut(endpoint) {
             log.retain(|isolated| isolated.until.is_none());
+            if log.is_empty() {
+                self.quarantines.remove(endpoint);
+            }
         }
     }
 

@@ -105,12 +105,36 @@ pub struct Cooling {
     by_model: BTreeMap<Option<Arc<str>>, Rests>,
     /// Since when and until when overloads came without a success in between.
     overloaded: Option<(Moment, Moment)>,
+    /// No cooldown ends later than this.
+    rested_by: Moment,
 }
 
 impl Cooling {
+    /// Whether it may rest for any model at this moment. It does not where this says so.
+    #[must_use]
+    pub fn may_rest(&self, now: Moment) -> bool {
+        now < self.rested_by
+    }
+
     /// Takes in an answer that says that it is too much. `began` is when its attempt was let through: one that was under way
     /// when a cooldown was announced tells nothing that this did not.
     pub fn throttle(
+        &mut self,
+        model: Option<&Arc<str>>,
+        throttle: Throttle,
+        origin: Origin,
+        began: Moment,
+        now: Moment,
+        policy: &CoolingPolicy,
+    ) -> Throttled {
+        let throttled = self.take_in(model, throttle, origin, began, now, policy);
+        if let Throttled::Rests(cooldown) = throttled {
+            self.rested_by = self.rested_by.max(cooldown.until);
+        }
+        throttled
+    }
+
+    fn take_in(
         &mut self,
         model: Option<&Arc<str>>,
         throttle: Throttle,
@@ -214,6 +238,7 @@ impl Cooling {
 
     /// Takes up a cooldown that was announced before this process began.
     pub fn resume(&mut self, model: Option<Arc<str>>, cooldown: Cooldown) {
+        self.rested_by = self.rested_by.max(cooldown.until);
         let rests = self.by_model.entry(model).or_default();
         match cooldown.reason {
             CooldownReason::RateLimit => rests.limit = Some(cooldown),

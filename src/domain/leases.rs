@@ -1,52 +1,77 @@
 //! Attempts under way: each lease once, and how many each endpoint has.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 
-use super::ids::{EndpointId, Serial, Ticket};
+use super::ids::Serial;
 use super::sessions::Origin;
+use super::slots::{BySlot, Slot};
 use super::time::Moment;
 
 /// One lease that is granted and not yet settled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenLease {
-    /// What its report will carry.
-    pub ticket: Ticket,
+    /// Of which endpoint.
+    pub slot: Slot,
     /// When it was granted.
     pub since: Moment,
     /// For whose request.
     pub origin: Origin,
 }
 
+/// Spreads serials, which are our own and each another, so that nobody can choose them to collide.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // An odd number without a pattern in its bits: the high bits of the product depend on all of the serial's.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
 /// The leases that are granted and not yet settled.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Leases {
-    open: HashMap<Serial, OpenLease>,
-    in_flight: BTreeMap<EndpointId, u32>,
+    open: HashMap<Serial, OpenLease, BuildHasherDefault<Spread>>,
+    in_flight: BySlot<u32>,
     newest: Serial,
 }
 
 impl Leases {
-    /// Opens a lease with a number of its own.
-    pub fn open(&mut self, origin: Origin, since: Moment, issue: impl FnOnce(Serial) -> Ticket) -> Ticket {
+    /// Opens a lease, and gives it a number of its own.
+    pub fn open(&mut self, lease: OpenLease) -> Serial {
         self.newest = self.newest.next();
-        let ticket = issue(self.newest);
-        *self.in_flight.entry(ticket.endpoint.clone()).or_default() += 1;
-        self.open.insert(ticket.serial, OpenLease { ticket: ticket.clone(), since, origin });
-        ticket
+        match self.in_flight.get_mut(lease.slot) {
+            Some(count) => *count += 1,
+            None => drop(self.in_flight.insert(lease.slot, 1)),
+        }
+        self.open.insert(self.newest, lease);
+        self.newest
     }
 
     /// Closes a lease; `None` where it is closed already, or was never open.
     pub fn close(&mut self, serial: Serial) -> Option<OpenLease> {
         let lease = self.open.remove(&serial)?;
-        if let Some(count) = self.in_flight.get_mut(&lease.ticket.endpoint) {
+        if let Some(count) = self.in_flight.get_mut(lease.slot) {
             *count = count.saturating_sub(1);
         }
         Some(lease)
     }
 
     /// How many leases on this endpoint are open.
-    pub fn in_flight(&self, id: &EndpointId) -> u32 {
-        self.in_flight.get(id).copied().unwrap_or_default()
+    pub fn in_flight(&self, slot: Slot) -> u32 {
+        self.in_flight.get(slot).copied().unwrap_or_default()
     }
 
     /// How many leases are open in all.
@@ -61,33 +86,42 @@ impl Leases {
 
     /// Whether the counts equal the open leases.
     pub fn counts_are_true(&self) -> bool {
-        let mut counted: BTreeMap<&EndpointId, u32> = BTreeMap::new();
+        let mut counted: BTreeMap<Slot, u32> = BTreeMap::new();
         for lease in self.open.values() {
-            *counted.entry(&lease.ticket.endpoint).or_default() += 1;
+            *counted.entry(lease.slot).or_default() += 1;
         }
-        self.in_flight.iter().all(|(id, count)| counted.get(id).copied().unwrap_or_default() == *count)
-            && counted.keys().all(|id| self.in_flight.contains_key(*id))
+        self.in_flight.iter().all(|(slot, count)| counted.get(&slot).copied().unwrap_or_default() == *count)
+            && counted.keys().all(|slot| self.in_flight.get(*slot).is_some())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::ids::Epoch;
     use super::*;
 
     #[test]
     fn a_lease_is_closed_once_and_counts_until_then() {
         let mut leases = Leases::default();
-        let endpoint = EndpointId::new("a").unwrap();
-        let issue = |serial| Ticket { endpoint: endpoint.clone(), epoch: Epoch::NONE, serial };
-        let origin = Origin::Request(1);
-        let first = leases.open(origin, Moment::START, issue);
-        let second = leases.open(origin, Moment::START, issue);
-        assert_ne!(first.serial, second.serial);
-        assert_eq!((leases.in_flight(&endpoint), leases.len()), (2, 2));
-        assert_eq!(leases.close(first.serial).map(|lease| lease.ticket), Some(first.clone()));
-        assert_eq!(leases.close(first.serial), None);
-        assert_eq!(leases.in_flight(&endpoint), 1);
+        let slot = Slot::from_raw(3);
+        let lease = OpenLease { slot, since: Moment::START, origin: Origin::Request(1) };
+        let [first, second] = [lease; 2].map(|lease| leases.open(lease));
+        assert_ne!(first, second);
+        assert_eq!((leases.in_flight(slot), leases.len()), (2, 2));
+        assert_eq!(leases.close(first), Some(lease));
+        assert_eq!(leases.close(first), None);
+        assert_eq!(leases.in_flight(slot), 1);
         assert!(leases.counts_are_true() && !leases.is_empty());
+    }
+
+    #[test]
+    fn serials_that_follow_each_other_are_spread_over_the_high_and_the_low_bits() {
+        let hash = |number| {
+            let mut spread = Spread::default();
+            spread.write_u64(number);
+            spread.finish()
+        };
+        let distinct = |part: fn(u64) -> u64| (1..=128).map(hash).map(part).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(distinct(|hash| hash & 0x7f).len(), 128);
+        assert!(distinct(|hash| hash >> 57).len() > 100);
     }
 }

@@ -42,6 +42,7 @@ pub mod schedule;
 pub mod secret;
 pub mod selection;
 pub mod sessions;
+pub mod slots;
 pub mod sse;
 pub mod stats;
 #[cfg(test)]
@@ -49,6 +50,7 @@ pub(crate) mod testing;
 pub mod throttle;
 pub mod time;
 pub mod topology;
+pub mod tournament;
 pub mod tracing;
 pub mod usage;
 pub mod verification;

@@ -4,6 +4,7 @@
 //! endpoint a fresh epoch, so that whatever was under way before is stale afterwards.
 
 mod member;
+mod members;
 mod past;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ pub use member::{Doubted, Evidence, Isolation, Member, Standing};
 pub use past::{Departed, Switched, Was};
 
 use member::{Place, Proven, Recovery};
+use members::Members;
 use past::{Before, take_departed};
 
 use super::challenge::RecoveryProof;
@@ -22,6 +24,7 @@ use super::epoch::{EpochClock, EpochGate, EpochReader};
 use super::ids::{EndpointId, Epoch, Serial};
 use super::memory::{Salt, ServiceDigest};
 use super::outcome::Reason;
+use super::slots::Slot;
 use super::time::Moment;
 use super::topology::{Topology, TopologyDiff};
 
@@ -42,7 +45,7 @@ pub enum SwitchError {
 /// All endpoints with their places.
 #[derive(Debug, Default)]
 pub struct Queues {
-    members: BTreeMap<EndpointId, Member>,
+    members: Members,
     topology: Arc<Topology>,
     /// Services that left the settings while they were isolated: coming back must not launder them, whatever had their
     /// name in between.
@@ -59,13 +62,28 @@ pub struct Queues {
 
 impl Queues {
     /// Every endpoint, in the order of their ids.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Member> {
-        self.members.values()
+    pub fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter()
     }
 
     /// The endpoint of this name.
     pub fn get(&self, id: &EndpointId) -> Option<&Member> {
         self.members.get(id)
+    }
+
+    /// The slot of this name, if there is or ever was such an endpoint.
+    pub fn slot(&self, id: &EndpointId) -> Option<Slot> {
+        self.members.slot(id)
+    }
+
+    /// The name that has this slot.
+    pub fn name(&self, slot: Slot) -> Option<&EndpointId> {
+        self.members.name(slot)
+    }
+
+    /// The endpoint of this slot.
+    pub fn at(&self, slot: Slot) -> Option<&Member> {
+        self.members.at(slot)
     }
 
     /// Takes up what was known before the start. The endpoints come with the first [`Self::apply`].
@@ -128,8 +146,8 @@ impl Queues {
     }
 
     /// Notes that the endpoint has served a request, or passed a test conversation.
-    pub fn note_proven(&mut self, id: &EndpointId) {
-        if let Some(member) = self.members.get_mut(id) {
+    pub fn note_proven(&mut self, slot: Slot) {
+        if let Some(member) = self.members.at_mut(slot) {
             member.proven = Proven::Yes;
         }
     }
@@ -337,8 +355,9 @@ impl Queues {
         let epoch = self.clock.draw();
         let gate = EpochGate::new(epoch);
         self.clock.announce(epoch);
-        let member = Member { endpoint: Arc::clone(endpoint), epoch, gate, place, proven: Proven::No };
-        self.members.insert(endpoint.id.clone(), member);
+        let slot = self.members.give_slot(&endpoint.id);
+        let member = Member { slot, endpoint: Arc::clone(endpoint), epoch, gate, place, proven: Proven::No };
+        self.members.insert(member);
     }
 
     /// Where an endpoint that comes was before: at the end of the last run, or when it left the settings.

@@ -8,7 +8,8 @@ use lru::LruCache;
 use sha2::{Digest, Sha256};
 
 use super::endpoint::Protocol;
-use super::ids::{ClientId, EndpointId};
+use super::ids::ClientId;
+use super::slots::Slot;
 use super::time::Moment;
 
 /// A client's session. Only its digest is kept: the name may be anything that a client has put there.
@@ -78,18 +79,18 @@ pub struct AffinityPolicy {
 }
 
 /// Where a session is bound, and since when it is idle.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bound {
-    endpoint: EndpointId,
+    endpoint: Slot,
     used: Moment,
     has_served: bool,
 }
 
 /// A session's bond as it is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bond<'a> {
+pub struct Bond {
     /// The endpoint that it is bound to.
-    pub endpoint: &'a EndpointId,
+    pub endpoint: Slot,
     /// For how long it has been idle.
     pub idle: Duration,
     /// Whether it was ever served there: only then is there a cache worth waiting for.
@@ -119,30 +120,34 @@ impl Sessions {
 
     /// Where a session is bound.
     #[must_use]
-    pub fn find(&self, key: &SessionKey, now: Moment, policy: &AffinityPolicy) -> Option<Bond<'_>> {
-        let Bound { endpoint, used, has_served } = self.bound.peek(key)?;
-        let idle = now.since(*used);
-        (idle < policy.ttl).then_some(Bond { endpoint, idle, has_served: *has_served })
+    pub fn find(&self, key: &SessionKey, now: Moment, policy: &AffinityPolicy) -> Option<Bond> {
+        let Bound { endpoint, used, has_served } = *self.bound.peek(key)?;
+        let idle = now.since(used);
+        (idle < policy.ttl).then_some(Bond { endpoint, idle, has_served })
     }
 
     /// Binds a session, or keeps it bound.
-    pub fn bind(&mut self, key: SessionKey, endpoint: &EndpointId, now: Moment) {
-        let has_served = self.bound.peek(&key).is_some_and(|bound| bound.endpoint == *endpoint && bound.has_served);
-        self.bound.put(key, Bound { endpoint: endpoint.clone(), used: now, has_served });
+    pub fn bind(&mut self, key: SessionKey, endpoint: Slot, now: Moment) {
+        if let Some(bound) = self.bound.get_mut(&key) {
+            let has_served = bound.endpoint == endpoint && bound.has_served;
+            *bound = Bound { endpoint, used: now, has_served };
+        } else {
+            self.bound.put(key, Bound { endpoint, used: now, has_served: false });
+        }
     }
 
     /// A session has used its endpoint until now, if it is still bound there, and perhaps was served.
-    pub fn used(&mut self, key: &SessionKey, endpoint: &EndpointId, was_served: bool, now: Moment) {
-        if let Some(bound) = self.bound.get_mut(key).filter(|bound| bound.endpoint == *endpoint) {
+    pub fn used(&mut self, key: &SessionKey, endpoint: Slot, was_served: bool, now: Moment) {
+        if let Some(bound) = self.bound.get_mut(key).filter(|bound| bound.endpoint == endpoint) {
             bound.used = now;
             bound.has_served |= was_served;
         }
     }
 
     /// Forgets all sessions of an endpoint.
-    pub fn forget(&mut self, endpoint: &EndpointId) {
+    pub fn forget(&mut self, endpoint: Slot) {
         let theirs: Vec<SessionKey> =
-            self.bound.iter().filter(|(_, bound)| bound.endpoint == *endpoint).map(|(key, _)| *key).collect();
+            self.bound.iter().filter(|(_, bound)| bound.endpoint == endpoint).map(|(key, _)| *key).collect();
         for key in theirs {
             self.bound.pop(&key);
         }
@@ -163,8 +168,11 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{at, id};
+    use super::super::testing::at;
     use super::*;
+
+    const A: Slot = Slot::from_raw(0);
+    const B: Slot = Slot::from_raw(1);
 
     fn policy(max_sessions: usize) -> AffinityPolicy {
         AffinityPolicy {
@@ -184,16 +192,16 @@ mod tests {
     fn a_session_stays_bound_until_it_was_idle_for_too_long() {
         let policy = policy(10);
         let mut sessions = Sessions::new(&policy);
-        sessions.bind(key("s"), &id("a"), at(0));
-        let bond = Bond { endpoint: &id("a"), idle: Duration::from_secs(99), has_served: false };
+        sessions.bind(key("s"), A, at(0));
+        let bond = Bond { endpoint: A, idle: Duration::from_secs(99), has_served: false };
         assert_eq!(sessions.find(&key("s"), at(99), &policy), Some(bond));
         assert_eq!(sessions.find(&key("s"), at(100), &policy), None);
-        sessions.used(&key("s"), &id("a"), true, at(50));
-        sessions.used(&key("s"), &id("b"), true, at(90));
+        sessions.used(&key("s"), A, true, at(50));
+        sessions.used(&key("s"), B, true, at(90));
         assert!(sessions.find(&key("s"), at(149), &policy).is_some_and(|bond| bond.has_served));
-        sessions.bind(key("s"), &id("a"), at(50));
+        sessions.bind(key("s"), A, at(50));
         assert!(sessions.find(&key("s"), at(50), &policy).is_some_and(|bond| bond.has_served));
-        sessions.bind(key("s"), &id("b"), at(50));
+        sessions.bind(key("s"), B, at(50));
         assert!(sessions.find(&key("s"), at(50), &policy).is_some_and(|bond| !bond.has_served));
         assert!(sessions.find(&key("s"), at(150), &policy).is_none());
     }
@@ -203,7 +211,7 @@ mod tests {
         let policy = policy(2);
         let mut sessions = Sessions::new(&policy);
         for name in ["s1", "s2", "s1", "s3"] {
-            sessions.bind(key(name), &id("a"), at(0));
+            sessions.bind(key(name), A, at(0));
         }
         let known = ["s1", "s2", "s3"].map(|name| sessions.find(&key(name), at(0), &policy).is_some());
         assert_eq!((known, sessions.len()), ([true, false, true], 2));
@@ -227,9 +235,9 @@ mod tests {
     fn all_sessions_of_an_endpoint_can_be_forgotten() {
         let policy = policy(10);
         let mut sessions = Sessions::new(&policy);
-        sessions.bind(key("s1"), &id("a"), at(0));
-        sessions.bind(key("s2"), &id("b"), at(0));
-        sessions.forget(&id("a"));
+        sessions.bind(key("s1"), A, at(0));
+        sessions.bind(key("s2"), B, at(0));
+        sessions.forget(A);
         assert_eq!(sessions.len(), 1);
         assert!(!sessions.is_empty() && sessions.find(&key("s2"), at(0), &policy).is_some());
     }

@@ -9,6 +9,7 @@ use super::super::endpoint::{Home, SharedEndpoint};
 use super::super::epoch::EpochGate;
 use super::super::ids::{Epoch, Serial};
 use super::super::outcome::{ErrorNote, Reason};
+use super::super::slots::Slot;
 use super::super::time::Moment;
 
 /// Where an endpoint is now. Exactly one.
@@ -133,6 +134,7 @@ pub(super) enum Place {
 /// One endpoint with its place.
 #[derive(Clone, Debug)]
 pub struct Member {
+    pub(super) slot: Slot,
     pub(super) endpoint: SharedEndpoint,
     pub(super) epoch: Epoch,
     pub(super) gate: EpochGate,
@@ -152,6 +154,11 @@ pub(super) enum Proven {
 }
 
 impl Member {
+    /// Where tables have it.
+    pub fn slot(&self) -> Slot {
+        self.slot
+    }
+
     /// Its definition.
     pub fn endpoint(&self) -> &SharedEndpoint {
         &self.endpoint

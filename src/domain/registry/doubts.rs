@@ -63,15 +63,13 @@ impl RegistryCore {
 
     /// An endpoint in its home queue has passed its conversation. This restores nothing: it was never out.
     pub fn fit(&mut self, id: &EndpointId, epoch: Epoch, purpose: Purpose, now: Moment, out: &mut Outputs) {
-        if !self.is_home_in(id, epoch) {
-            return;
-        }
+        let Some(slot) = self.queues.slot(id).filter(|_| self.is_home_in(id, epoch)) else { return };
         self.opinions.passed(id, epoch, now);
-        self.queues.note_proven(id);
+        self.queues.note_proven(slot);
         self.has_conversed(id, epoch, now);
         let has_ended = match purpose {
             Purpose::EarlyReturn => {
-                self.cooling.get_mut(id).is_some_and(|cooling| cooling.end_exhausted(now, &self.policy.cooling))
+                self.cooling.get_mut(slot).is_some_and(|cooling| cooling.end_exhausted(now, &self.policy.cooling))
             }
             Purpose::Opinion | Purpose::Recovery => false,
         };
@@ -85,8 +83,8 @@ impl RegistryCore {
 
     /// An endpoint has passed a conversation that an admin wanted and nothing else waits for.
     pub fn proved(&mut self, id: &EndpointId, epoch: Epoch) {
-        if self.is_home_in(id, epoch) {
-            self.queues.note_proven(id);
+        if let Some(slot) = self.queues.slot(id).filter(|_| self.is_home_in(id, epoch)) {
+            self.queues.note_proven(slot);
         }
     }
 
@@ -142,7 +140,7 @@ impl RegistryCore {
     }
 
     fn early_return(&self, member: &Member, now: Moment) -> Option<VerifyJob> {
-        let cooling = self.cooling.get(&member.endpoint().id)?;
+        let cooling = self.cooling.get(member.slot())?;
         let (model, cooldown) = cooling.exhausted(now, &self.policy.cooling)?;
         Some(VerifyJob {
             endpoint: Arc::clone(member.endpoint()),

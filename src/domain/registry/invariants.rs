@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::super::ids::{Epoch, Serial};
+use super::super::selection::Candidate;
+use super::super::time::Moment;
+use super::super::tournament::Field;
 use super::RegistryCore;
+use super::lanes::Seat;
 
 impl RegistryCore {
     /// Panics in debug builds where the state contradicts itself. That each endpoint has exactly one standing, and that a
@@ -16,7 +20,7 @@ impl RegistryCore {
 
     fn assert_invariants(&self) {
         let epochs: BTreeSet<Epoch> = self.queues.iter().map(super::Member::epoch).collect();
-        assert_eq!(epochs.len(), self.queues.iter().len(), "two endpoints share an epoch");
+        assert_eq!(epochs.len(), self.queues.iter().count(), "two endpoints share an epoch");
         assert!(self.queues.iter().all(|member| member.gate().is_at(member.epoch())), "a gate lags behind");
         assert!(epochs.iter().all(|epoch| *epoch <= self.queues.epochs().newest()), "an epoch was never announced");
         assert!(self.leases.counts_are_true(), "in flight differs from the open leases");
@@ -29,9 +33,39 @@ impl RegistryCore {
             self.pools.values().flat_map(|pool| &pool.ranks).all(|rank| rank
                 .endpoints
                 .iter()
-                .filter_map(|id| self.queues.get(id))
+                .filter_map(|slot| self.queues.at(*slot))
                 .all(|member| (member.endpoint().home, member.endpoint().priority) == (rank.home, rank.priority))),
             "an endpoint is in a rank that is not its own"
         );
+        self.assert_what_the_choice_knows();
+    }
+
+    /// What is kept so that nobody has to look at all endpoints is what such a look would find. What only the clock tells is
+    /// left out here: each choice is held against a look at each endpoint.
+    fn assert_what_the_choice_knows(&self) {
+        assert!(self.lanes.are_consistent(), "a lane contradicts itself");
+        for member in self.queues.iter() {
+            let is_out = !member.is_home() || member.endpoint().weight == 0;
+            let seat = self.lanes.seat(member.slot());
+            assert!(seat.is_some(), "an endpoint is in no lane");
+            match seat {
+                Some(Seat::Out) => assert!(is_out || self.is_full(member), "an endpoint that is free is left out"),
+                Some(Seat::Watched) => assert!(!is_out, "an endpoint is watched that nobody gets"),
+                Some(Seat::Free(field)) => {
+                    assert!(!is_out && !member.is_held() && !self.is_full(member), "one that is not free is given out");
+                    let whole = Candidate {
+                        weight: f64::from(member.endpoint().weight),
+                        ..self.candidate(member, Moment::START)
+                    };
+                    assert_eq!(field, Field::of(&whole), "a lane lags behind");
+                }
+                None => {}
+            }
+        }
+        for pool in self.pools.values() {
+            let isolated = pool.members(&self.queues).filter(|member| member.isolation().is_some()).count();
+            assert_eq!(pool.isolated, isolated, "the count of a profile's isolated endpoints lags behind");
+            assert!(pool.knows_the_truth(&self.lanes), "the lanes that serve a model are others");
+        }
     }
 }

@@ -109,8 +109,8 @@ impl RegistryCore {
                 let epoch = member.epoch();
                 self.expected.insert(id.clone(), Expected { epoch, began: Moment::START, next });
             }
-            self.progress.before.insert(id.clone(), (member.epoch(), kept.progress));
-            let cooling = self.cooling.entry(id).or_default();
+            let cooling = self.cooling.get_or_default(member.slot());
+            self.progress.before.insert(id, (member.epoch(), kept.progress));
             for (model, cooldown) in kept.cooldowns {
                 cooling.resume(model, cooldown);
             }
@@ -145,7 +145,7 @@ impl RegistryCore {
             until: almanac.time_of(cooldown.until),
             reason: cooldown.reason,
         };
-        let cooling = self.cooling.get(id);
+        let cooling = self.cooling.get(member.slot());
         let resume = self.progress.latest(member);
         let verified = resume.and_then(|resume| resume.since_isolation);
         KeptEndpoint {

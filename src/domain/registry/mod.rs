@@ -9,7 +9,9 @@ mod doubts;
 mod effects;
 mod invariants;
 mod keeping;
+mod lanes;
 mod moves;
+mod pick;
 mod pool;
 mod search;
 mod view;
@@ -36,9 +38,11 @@ use super::opinions::Opinions;
 use super::outcome::{ErrorNote, Outcome, Reason, Report};
 use super::queues::{Evidence, Member, Queues};
 use super::sessions::{AffinityPolicy, Sessions};
+use super::slots::{BySlot, Slot};
 use super::throttle::Throttle;
 use super::time::Moment;
 use keeping::{Kept, VerificationProgress};
+use lanes::Lanes;
 use pool::Pool;
 use search::Found;
 use waiters::Waiters;
@@ -101,9 +105,10 @@ pub struct RegistryCore {
     leases: Leases,
     audit: Audit,
     pools: BTreeMap<ProfileId, Pool>,
-    turns: BTreeMap<EndpointId, f64>,
+    lanes: Lanes,
+    turns: BySlot<f64>,
     pending: HashMap<Serial, Pending>,
-    cooling: BTreeMap<EndpointId, Cooling>,
+    cooling: BySlot<Cooling>,
     sessions: Sessions,
     budget: RetryBudget,
     opinions: Opinions,
@@ -117,7 +122,7 @@ pub struct RegistryCore {
     waiters: Waiters,
     /// Nobody is parked any more: the gateway is stopping.
     stopping: bool,
-    last_served: Option<EndpointId>,
+    last_served: Option<Slot>,
     journal: Journal,
 }
 
@@ -129,9 +134,10 @@ impl RegistryCore {
             leases: Leases::default(),
             audit: Audit::default(),
             pools: BTreeMap::new(),
-            turns: BTreeMap::new(),
+            lanes: Lanes::default(),
+            turns: BySlot::default(),
             pending: HashMap::new(),
-            cooling: BTreeMap::new(),
+            cooling: BySlot::default(),
             sessions: Sessions::new(&policy.affinity),
             budget: RetryBudget::default(),
             opinions: Opinions::default(),
@@ -159,7 +165,7 @@ impl RegistryCore {
 
     /// Gives a request an endpoint, has it wait, or refuses it.
     pub fn acquire(&mut self, ask: Ask, now: Moment, out: &mut Outputs) -> Acquired {
-        self.report_excluded(&ask.profile, out);
+        self.note_what_is_asked(&ask, out);
         if self.next_wake().is_some_and(|wake| wake <= now) {
             // Whoever has waited for this moment comes first.
             self.look_at_waiters(now, out);
@@ -176,17 +182,18 @@ impl RegistryCore {
     pub fn settle(&mut self, settlement: Settlement, now: Moment, out: &mut Outputs) {
         let Settlement { ticket, report, model, written_at } = settlement;
         let Some(lease) = self.leases.close(ticket.serial) else { return };
-        let member = self.queues.get(&ticket.endpoint);
+        let member = self.queues.at(lease.slot);
         let has_bound = member.is_some_and(|member| member.endpoint().max_in_flight.is_some());
         let is_current = member.is_some_and(|member| member.epoch() == ticket.epoch);
         let rests = report.throttle.is_some();
-        self.check_for_leak(&ticket, written_at, out);
+        self.check_for_leak(&ticket, &lease, written_at, out);
         if let Some(session) = lease.origin.session() {
-            self.sessions.used(&session, &ticket.endpoint, report.outcome == Outcome::Success, now);
+            self.sessions.used(&session, lease.slot, report.outcome == Outcome::Success, now);
         }
         if is_current {
-            self.take_in(&ticket, &lease, report, model, now, out);
+            self.take_in(ticket, &lease, report, model, now, out);
         }
+        self.reseat(lease.slot, now);
         // The lease's end may have made room, or its endpoint rests now. Nothing else is of use to who waits, and whoever comes
         // next must not be served before those who do.
         if (has_bound || rests) && !self.waiters.is_empty() {
@@ -197,7 +204,7 @@ impl RegistryCore {
 
     fn take_in(
         &mut self,
-        ticket: &Ticket,
+        ticket: Ticket,
         lease: &OpenLease,
         report: Report,
         model: Option<Arc<str>>,
@@ -207,25 +214,25 @@ impl RegistryCore {
         let Report { outcome, error, throttle, opinion } = report;
         match outcome {
             Outcome::Success => {
-                self.queues.note_proven(&ticket.endpoint);
-                self.last_served = Some(ticket.endpoint.clone());
-                if let Some(cooling) = self.cooling.get_mut(&ticket.endpoint) {
+                self.queues.note_proven(lease.slot);
+                self.last_served = Some(lease.slot);
+                if let Some(cooling) = self.cooling.get_mut(lease.slot) {
                     cooling.success(model.as_ref());
                 }
-                out.push(Effect::Observe(Observation { ticket: ticket.clone(), outcome }));
+                out.push(Effect::Observe(Observation { ticket, outcome }));
             }
             Outcome::Failure(_) | Outcome::Fatal(_) => {
                 if self.queues.hold(&ticket.endpoint, ticket.epoch, ticket.serial) {
                     self.pending.insert(ticket.serial, Pending { error, model });
-                    out.push(Effect::Observe(Observation { ticket: ticket.clone(), outcome }));
+                    out.push(Effect::Observe(Observation { ticket, outcome }));
                 }
             }
             Outcome::Neutral | Outcome::Cancelled => {
                 if let Some(reason) = opinion {
-                    self.ask_for_opinion(ticket, reason, model.clone(), error.clone(), None, now, out);
+                    self.ask_for_opinion(&ticket, reason, model.clone(), error.clone(), None, now, out);
                 }
                 if let Some(throttle) = throttle {
-                    self.throttle(ticket, lease, throttle, (model, error), now, out);
+                    self.throttle(&ticket, lease, throttle, (model, error), now, out);
                 }
             }
         }
@@ -244,10 +251,12 @@ impl RegistryCore {
     ) {
         let policy = self.policy.cooling;
         let is_used_up = |cooldown: &Cooldown| super::cooling::is_exhausted(cooldown, &policy);
-        let cooling = self.cooling.entry(ticket.endpoint.clone()).or_default();
+        let cooling = self.cooling.get_or_default(lease.slot);
         let was_exhausted = cooling.now(model.as_ref(), now).is_some_and(|cooldown| is_used_up(&cooldown));
         out.push(Effect::Keep(Keep::Soon));
-        match cooling.throttle(model.as_ref(), throttle, lease.origin, lease.since, now, &policy) {
+        let throttled = cooling.throttle(model.as_ref(), throttle, lease.origin, lease.since, now, &policy);
+        self.reseat(lease.slot, now);
+        match throttled {
             // One that is lengthened is news only where it has become a used-up window.
             Throttled::Rests(cooldown) if cooldown.since == now || (is_used_up(&cooldown) && !was_exhausted) => {
                 let is_exhausted = is_used_up(&cooldown);
@@ -275,6 +284,9 @@ impl RegistryCore {
     pub fn judge(&mut self, ticket: &Ticket, judgement: Judgement, now: Moment, out: &mut Outputs) {
         let Some(Pending { error, model }) = self.pending.remove(&ticket.serial) else { return };
         self.queues.release(&ticket.endpoint, ticket.serial);
+        if let Some(slot) = self.queues.slot(&ticket.endpoint) {
+            self.reseat(slot, now);
+        }
         match judgement {
             Judgement::Keep => {}
             Judgement::Trip { reason, failures } => {
@@ -294,9 +306,11 @@ impl RegistryCore {
 
     /// Gives out what was found, if the retry budget has room for it.
     fn grant(&mut self, ask: &Ask, found: &Found, now: Moment) -> Result<Grant, NoEndpoint> {
-        let Found { endpoint, next_turn, binds } = found;
+        let Found { endpoint: slot, next_turn, binds } = *found;
+        let member = self.queues.at(slot).ok_or(NoEndpoint::PathUnserved)?;
+        let id = &member.endpoint().id;
         let is_elsewhere_for_the_first_time =
-            ask.tried.len() <= 1 && ask.tried.iter().all(|tried| tried.endpoint != *endpoint);
+            ask.tried.len() <= 1 && ask.tried.iter().all(|tried| tried.endpoint != *id);
         let is_further = match ask.turn {
             Turn::First | Turn::Paced => false,
             Turn::Second | Turn::Further => !is_elsewhere_for_the_first_time,
@@ -304,42 +318,41 @@ impl RegistryCore {
         if is_further && !self.budget.take(now, &self.policy.budget) {
             return Err(NoEndpoint::BudgetSpent);
         }
-        let member = self.queues.get(endpoint).ok_or(NoEndpoint::PathUnserved)?;
         if let Some(next_turn) = next_turn {
-            self.turns.insert(endpoint.clone(), *next_turn);
+            self.turns.insert(slot, next_turn);
         }
-        if let (true, true, Some(session)) = (self.policy.affinity.enabled, *binds, ask.origin.session()) {
-            self.sessions.bind(session, endpoint, now);
+        if let (true, true, Some(session)) = (self.policy.affinity.enabled, binds, ask.origin.session()) {
+            self.sessions.bind(session, slot, now);
         }
-        let ticket = self.leases.open(ask.origin, now, |serial| Ticket {
-            endpoint: endpoint.clone(),
-            epoch: member.epoch(),
-            serial,
-        });
+        let serial = self.leases.open(OpenLease { slot, since: now, origin: ask.origin });
+        let ticket = Ticket { endpoint: id.clone(), epoch: member.epoch(), serial };
         if self.journal.is_kept() {
-            self.journal.push(Entry::Leased { endpoint: endpoint.clone(), epoch: ticket.epoch });
+            self.journal.push(Entry::Leased { endpoint: id.clone(), epoch: ticket.epoch });
         }
-        Ok(Grant { endpoint: Arc::clone(member.endpoint()), gate: member.gate().clone(), ticket })
+        let grant = Grant { endpoint: Arc::clone(member.endpoint()), gate: member.gate().clone(), ticket };
+        self.reseat(slot, now);
+        Ok(grant)
     }
 
-    fn check_for_leak(&mut self, ticket: &Ticket, written_at: Option<Epoch>, out: &mut Outputs) {
+    fn check_for_leak(&mut self, ticket: &Ticket, lease: &OpenLease, written_at: Option<Epoch>, out: &mut Outputs) {
         if let Some(written_at) = written_at
             && self.audit.check(&ticket.endpoint, written_at)
         {
             out.push(Effect::Leaked(ticket.clone()));
         }
-        if self.leases.in_flight(&ticket.endpoint) == 0 {
+        if self.leases.in_flight(lease.slot) == 0 {
             self.audit.forget_ended(&ticket.endpoint);
         }
     }
 
-    /// Tells when the number of isolated endpoints that a selection leaves out has changed.
-    fn report_excluded(&mut self, profile: &ProfileId, out: &mut Outputs) {
-        let Some(pool) = self.pools.get_mut(profile) else { return };
-        let excluded = pool.excluded(&self.queues);
+    /// Tells when the number of isolated endpoints that a selection leaves out has changed, and keeps who serves the model.
+    fn note_what_is_asked(&mut self, ask: &Ask, out: &mut Outputs) {
+        let Some(pool) = self.pools.get_mut(&ask.profile) else { return };
+        pool.learn(ask.model.as_ref(), &self.lanes);
+        let excluded = pool.isolated;
         if pool.reported_excluded != excluded {
             pool.reported_excluded = excluded;
-            out.push(Effect::Filtered { profile: profile.clone(), excluded });
+            out.push(Effect::Filtered { profile: ask.profile.clone(), excluded });
         }
     }
 }

@@ -13,6 +13,7 @@ use super::super::queues::{Evidence, Isolation, SwitchError};
 use super::super::time::Moment;
 use super::super::topology::{Topology, TopologyDiff};
 use super::effects::MoveNote;
+use super::lanes::Lanes;
 use super::pool::Supply;
 use super::{Effect, Expected, Keep, Member, Outputs, Pool, RegistryCore, RegistryPolicy};
 
@@ -39,7 +40,7 @@ impl RegistryCore {
         if self.queues.warn_if_never_proven(id) {
             out.push(Effect::NeverProven(id.clone()));
         }
-        self.moved(id, out);
+        self.moved(id, now, out);
         true
     }
 
@@ -50,7 +51,7 @@ impl RegistryCore {
         let (epoch, ended) = self.queues.restore(&proof, now)?;
         let id = proof.endpoint();
         self.opinions.passed(id, proof.epoch(), now);
-        if let Some(cooling) = self.cooling.get_mut(id) {
+        if let Some(cooling) = self.queues.slot(id).and_then(|slot| self.cooling.get_mut(slot)) {
             cooling.recover();
         }
         let began = now.before(proof.elapsed());
@@ -62,7 +63,7 @@ impl RegistryCore {
         event.score = Some(proof.score());
         out.push(Effect::Note(event, MoveNote::None));
         out.push(Effect::ResetBreaker(id.clone(), epoch));
-        self.moved(id, out);
+        self.moved(id, now, out);
         self.look_at_waiters(now, out);
         self.check_invariants();
         drop(proof);
@@ -115,7 +116,7 @@ impl RegistryCore {
         event.epoch = Some(epoch);
         event.by = Some(by);
         out.push(Effect::Note(event, MoveNote::None));
-        self.moved(id, out);
+        self.moved(id, now, out);
         self.look_at_waiters(now, out);
         self.check_invariants();
         Ok(true)
@@ -125,6 +126,7 @@ impl RegistryCore {
     pub fn set_policy(&mut self, policy: RegistryPolicy) {
         self.sessions.resize(&policy.affinity);
         self.policy = policy;
+        self.watch_who_has_recovered();
     }
 
     /// Takes over a new set of endpoints: what stays keeps its standing, its leases and its turn.
@@ -142,14 +144,15 @@ impl RegistryCore {
         let before: BTreeMap<EndpointId, Epoch> =
             self.queues.iter().map(|member| (member.endpoint().id.clone(), member.epoch())).collect();
         let diff = self.queues.apply(topology);
+        self.lanes = Lanes::new(&self.queues);
         self.pools = profiles
             .into_iter()
             .map(|profile| {
-                let members = self.queues.iter().filter(|member| member.endpoint().in_profile(&profile));
-                let ranks = Pool::new(members).ranks;
                 let told = self.pools.get(&profile).map(|pool| (pool.reported_excluded, pool.supply));
                 let (reported_excluded, supply) = told.unwrap_or_default();
-                (profile, Pool { ranks, reported_excluded, supply })
+                let mut pool = Pool::new(&profile, &self.queues, &self.lanes);
+                (pool.reported_excluded, pool.supply) = (reported_excluded, supply);
+                (profile, pool)
             })
             .collect::<BTreeMap<_, _>>();
         let told =
@@ -160,8 +163,11 @@ impl RegistryCore {
             out.push(Effect::Note(event, MoveNote::None));
             self.put_on_record(id);
         }
-        self.turns.retain(|id, _| self.queues.get(id).is_some());
+        for slot in diff.removed.iter().filter_map(|id| self.queues.slot(id)) {
+            self.turns.remove(slot);
+        }
         self.take_up_what_was_before();
+        self.reseat_all(now);
         out.push(Effect::PublishFailures);
         out.push(Effect::Keep(Keep::Now));
         self.summarise(self.pools.keys().cloned().collect(), out);
@@ -172,8 +178,10 @@ impl RegistryCore {
 
     /// What was known of a service that is gone, or another one now: its limits, its sessions, its opinions.
     fn forget(&mut self, id: &EndpointId) {
-        self.cooling.remove(id);
-        self.sessions.forget(id);
+        if let Some(slot) = self.queues.slot(id) {
+            self.cooling.remove(slot);
+            self.sessions.forget(slot);
+        }
         self.opinions.forget_all(id);
         self.expected.remove(id);
         self.progress.forget(id);
@@ -181,7 +189,10 @@ impl RegistryCore {
     }
 
     /// What every move is followed by.
-    fn moved(&mut self, id: &EndpointId, out: &mut Outputs) {
+    fn moved(&mut self, id: &EndpointId, now: Moment, out: &mut Outputs) {
+        if let Some(slot) = self.queues.slot(id) {
+            self.reseat(slot, now);
+        }
         self.put_on_record(id);
         self.opinions.forget(id);
         // In another epoch no verification is under way that was hastened.
@@ -217,6 +228,7 @@ impl RegistryCore {
                     Standing::Disabled => {}
                 }
             }
+            pool.isolated = isolated;
             let supply = if usable > 0 { Supply::Usable } else { Supply::Nothing };
             let before = std::mem::replace(&mut pool.supply, supply);
             out.push(Effect::Summary { profile: profile.clone(), endpoints, usable, isolated });

@@ -1,27 +1,44 @@
 //! A profile's endpoints, in the order in which they are used.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::super::endpoint::Home;
-use super::super::ids::EndpointId;
+use super::super::ids::ProfileId;
 use super::super::queues::{Member, Queues};
+use super::super::slots::Slot;
+use super::lanes::{Lane, Lanes};
+
+/// For how many models it is kept which lanes serve them; clients choose the names.
+const MOST_KNOWN: usize = 256;
+/// For longer names, in bytes, it is not kept.
+const LONGEST_KNOWN: usize = 100;
 
 /// A profile's endpoints of the same queue and priority.
 #[derive(Clone, Debug)]
 pub(super) struct Rank {
     pub(super) home: Home,
     pub(super) priority: u8,
-    pub(super) endpoints: Vec<EndpointId>,
+    /// In the order of their ids.
+    pub(super) endpoints: Vec<Slot>,
+    /// The same by lanes.
+    pub(super) lanes: Vec<usize>,
 }
 
 /// A profile's ranks in the order in which they are used.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pool {
     pub(super) ranks: Vec<Rank>,
+    /// How many are isolated.
+    pub(super) isolated: usize,
     /// How many isolated endpoints the filter's last line told of.
     pub(super) reported_excluded: usize,
     /// Whether the last word on it was that nothing is usable.
     pub(super) supply: Supply,
+    /// Whether any of them serves some models only.
+    has_filters: bool,
+    /// The lanes that serve a model, by rank.
+    known: HashMap<Arc<str>, Vec<Vec<usize>>>,
 }
 
 /// Whether any endpoint of a profile is in its home queue.
@@ -34,25 +51,77 @@ pub(super) enum Supply {
     Nothing,
 }
 
-impl Pool {
-    pub(super) fn excluded(&self, queues: &Queues) -> usize {
-        self.members(queues).filter(|member| member.isolation().is_some()).count()
-    }
+/// The lanes of a rank that a request may look at.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Served<'a> {
+    /// These serve its model.
+    Known(&'a [usize]),
+    /// Each has to be asked.
+    Unknown(&'a [usize]),
+}
 
+impl Pool {
     pub(super) fn members<'a>(&'a self, queues: &'a Queues) -> impl Iterator<Item = &'a Member> {
-        self.ranks.iter().flat_map(|rank| &rank.endpoints).filter_map(|id| queues.get(id))
+        self.ranks.iter().flat_map(|rank| &rank.endpoints).filter_map(|slot| queues.at(*slot))
     }
 
     /// Sorts a profile's endpoints into ranks: primaries before secondaries, lower priority first, then by id.
-    pub(super) fn new<'a>(members: impl Iterator<Item = &'a Member>) -> Self {
-        let mut ranks: BTreeMap<(Home, u8), BTreeSet<EndpointId>> = BTreeMap::new();
-        for endpoint in members.map(Member::endpoint) {
-            ranks.entry((endpoint.home, endpoint.priority)).or_default().insert(endpoint.id.clone());
+    pub(super) fn new(profile: &ProfileId, queues: &Queues, lanes: &Lanes) -> Self {
+        let mut ranks: BTreeMap<(Home, u8), Vec<Slot>> = BTreeMap::new();
+        let mut has_filters = false;
+        for member in queues.iter().filter(|member| member.endpoint().in_profile(profile)) {
+            let endpoint = member.endpoint();
+            has_filters |= !endpoint.models.patterns().is_empty();
+            ranks.entry((endpoint.home, endpoint.priority)).or_default().push(member.slot());
         }
         let ranks = ranks
             .into_iter()
-            .map(|((home, priority), ids)| Rank { home, priority, endpoints: ids.into_iter().collect() })
+            .map(|((home, priority), endpoints)| Rank {
+                home,
+                priority,
+                endpoints,
+                lanes: lanes.of_rank(profile, home, priority),
+            })
             .collect();
-        Self { ranks, ..Self::default() }
+        Self { ranks, has_filters, ..Self::default() }
+    }
+
+    /// Keeps which lanes serve a model, until the endpoints change.
+    pub(super) fn learn(&mut self, model: Option<&Arc<str>>, lanes: &Lanes) {
+        let Some(model) = model.filter(|model| self.has_filters && model.len() <= LONGEST_KNOWN) else { return };
+        if self.known.contains_key(model) {
+            return;
+        }
+        if self.known.len() >= MOST_KNOWN {
+            self.known.clear();
+        }
+        self.known.insert(Arc::clone(model), self.serving(model, lanes));
+    }
+
+    fn serving(&self, model: &str, lanes: &Lanes) -> Vec<Vec<usize>> {
+        let serves = |lane: &Lane| lane.serves(Some(model));
+        let of_rank =
+            |rank: &Rank| rank.lanes.iter().copied().filter(|lane| lanes.get(*lane).is_some_and(serves)).collect();
+        self.ranks.iter().map(of_rank).collect()
+    }
+
+    /// The lanes of each rank that a request for this model may look at.
+    pub(super) fn served(&self, model: Option<&str>) -> impl Iterator<Item = (&Rank, Served<'_>)> {
+        let known = model.filter(|_| self.has_filters).and_then(|model| self.known.get(model));
+        let mut known = known.map(|known| known.iter());
+        self.ranks.iter().map(move |rank| match known.as_mut().and_then(Iterator::next) {
+            Some(lanes) => (rank, Served::Known(lanes)),
+            None => (rank, Served::Unknown(&rank.lanes)),
+        })
+    }
+
+    /// Whether a lane serves this model, if that is kept.
+    pub(super) fn knows(&self, model: &str, lane: usize) -> Option<bool> {
+        Some(self.known.get(model)?.iter().any(|lanes| lanes.contains(&lane)))
+    }
+
+    /// Whether what is kept is so.
+    pub(super) fn knows_the_truth(&self, lanes: &Lanes) -> bool {
+        self.known.iter().all(|(model, kept)| *kept == self.serving(model, lanes))
     }
 }

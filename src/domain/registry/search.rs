@@ -4,16 +4,17 @@ use super::super::cooling::{Cooldown, Cooling};
 use super::super::endpoint::Home;
 use super::super::ids::EndpointId;
 use super::super::queues::{Member, Standing};
-use super::super::selection::{Candidate, choose, slow_start_share};
+use super::super::selection::{Candidate, slow_start_share};
 use super::super::sessions;
+use super::super::slots::Slot;
 use super::super::time::Moment;
 use super::dearth::{Dearth, is_spent};
-use super::pool::Rank;
+use super::pick::{Hosts, Pick};
 use super::{Ask, Reach, RegistryCore, Service};
 
 /// The endpoint that was chosen.
 pub(super) struct Found {
-    pub(super) endpoint: EndpointId,
+    pub(super) endpoint: Slot,
     /// When its next turn is due; none where this was no turn.
     pub(super) next_turn: Option<f64>,
     /// Whether the request's session is bound to it from now on.
@@ -58,15 +59,6 @@ pub(super) enum Bond {
     None,
 }
 
-/// In which order the hosts come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Hosts {
-    All,
-    /// Those that are not in doubt.
-    Others,
-    InDoubt,
-}
-
 impl RegistryCore {
     /// The session's own endpoint first; else the ranks from the best to the last. A held endpoint is waited for before a
     /// lower rank is used, so that a single failure never spills traffic to the secondaries. `since` is when the request
@@ -95,76 +87,32 @@ impl RegistryCore {
                 Availability::Cooling(_) | Availability::Isolated | Availability::Disabled | Availability::Tried => {}
             }
         }
-        for (rank, hosts) in Self::order(&pool.ranks, ask) {
-            let mut free = Vec::with_capacity(rank.endpoints.len());
-            let mut any_held = false;
-            for member in rank.endpoints.iter().filter_map(|id| self.queues.get(id)) {
-                if !self.is_of(member, hosts, ask) {
-                    continue;
-                }
-                match self.look_at(member, ask, Bond::None, now) {
-                    Availability::Held => any_held = true,
-                    Availability::Free => free.push(self.candidate(member, now)),
-                    Availability::OtherProtocol
-                    | Availability::OtherModels
-                    | Availability::Isolated
-                    | Availability::Disabled
-                    | Availability::Cooling(_)
-                    | Availability::Tried
-                    | Availability::Full => {}
-                }
-                if ask.service == Service::Other && (any_held || !free.is_empty()) {
-                    break;
-                }
+        let host_in_doubt = ask.tried.iter().any(|tried| tried.host_in_doubt);
+        let found = match ask.service {
+            Service::Llm(_) if !host_in_doubt => {
+                let served = pool.served(ask.model.as_deref());
+                decided(served.map(|(rank, served)| self.pick_by_lanes(rank, served, ask, now)))
             }
-            if let Some(choice) = choose(&free) {
+            Service::Other if !host_in_doubt => {
+                decided(pool.ranks.iter().map(|rank| self.pick_by_looking(rank, Hosts::All, ask, now)))
+            }
+            Service::Llm(_) | Service::Other => {
+                let order = Self::order(&pool.ranks, ask).into_iter();
+                decided(order.map(|(rank, hosts)| self.pick_by_looking(rank, hosts, ask, now)))
+            }
+        };
+        match found {
+            Some(Pick { choice: Some(choice), .. }) => {
                 // Who is always the first takes no turns: it would owe them to requests that do.
                 let next_turn = match ask.service {
                     Service::Llm(_) => Some(choice.next_turn),
                     Service::Other => None,
                 };
-                return Search::Found(Found { endpoint: choice.key.clone(), next_turn, binds });
+                Search::Found(Found { endpoint: choice.key, next_turn, binds })
             }
-            if any_held {
-                return Search::Held;
-            }
+            Some(Pick { choice: None, .. }) => Search::Held,
+            None => Search::Nothing(self.dearth(ask, now)),
         }
-        Search::Nothing(self.dearth(ask, now))
-    }
-
-    /// The ranks as this request goes through them: within a queue other hosts than those in doubt come first; the last
-    /// attempt is for another host, a secondary too.
-    fn order<'a>(ranks: &'a [Rank], ask: &Ask) -> Vec<(&'a Rank, Hosts)> {
-        if !ask.tried.iter().any(|tried| tried.host_in_doubt) {
-            return ranks.iter().map(|rank| (rank, Hosts::All)).collect();
-        }
-        let of = |home: Home, hosts| ranks.iter().filter(move |rank| rank.home == home).map(move |rank| (rank, hosts));
-        let primaries = |hosts| of(Home::Primary, hosts);
-        let secondaries = |hosts| of(Home::Secondary, hosts);
-        if ask.is_last {
-            primaries(Hosts::Others)
-                .chain(secondaries(Hosts::Others))
-                .chain(primaries(Hosts::InDoubt))
-                .chain(secondaries(Hosts::InDoubt))
-                .collect()
-        } else {
-            primaries(Hosts::Others)
-                .chain(primaries(Hosts::InDoubt))
-                .chain(secondaries(Hosts::Others))
-                .chain(secondaries(Hosts::InDoubt))
-                .collect()
-        }
-    }
-
-    fn is_of(&self, member: &Member, hosts: Hosts, ask: &Ask) -> bool {
-        if hosts == Hosts::All {
-            return true;
-        }
-        let host = &member.endpoint().base_url.origin().host;
-        let in_doubt = ask.tried.iter().filter(|tried| tried.host_in_doubt).any(|tried| {
-            self.queues.get(&tried.endpoint).is_some_and(|tried| tried.endpoint().base_url.origin().host == *host)
-        });
-        in_doubt == (hosts == Hosts::InDoubt)
     }
 
     /// The endpoint that the request's session is bound to, and whether it has served it. On a secondary it stays for a
@@ -175,7 +123,7 @@ impl RegistryCore {
             return None;
         }
         let sessions::Bond { endpoint, idle, has_served } = self.sessions.find(&ask.origin.session()?, now, policy)?;
-        let member = self.queues.get(endpoint).filter(|member| member.endpoint().in_profile(&ask.profile))?;
+        let member = self.queues.at(endpoint).filter(|member| member.endpoint().in_profile(&ask.profile))?;
         match member.endpoint().home {
             Home::Secondary if idle >= policy.secondary_ttl => None,
             Home::Primary | Home::Secondary => Some((member, has_served)),
@@ -191,7 +139,7 @@ impl RegistryCore {
         if !speaks {
             return Availability::OtherProtocol;
         }
-        if !endpoint.models.serves(ask.model.as_deref()) {
+        if !self.serves(member, ask) {
             return Availability::OtherModels;
         }
         match member.standing() {
@@ -205,28 +153,40 @@ impl RegistryCore {
         if let Some(cooldown) = self.cooldown(member, ask, now) {
             return Availability::Cooling(cooldown);
         }
-        let is_full = endpoint.max_in_flight.is_some_and(|most| self.leases.in_flight(&endpoint.id) >= most.get());
         if self.is_tried(member, ask, now) {
             Availability::Tried
         } else if member.is_held() {
             Availability::Held
-        } else if is_full {
+        } else if self.is_full(member) {
             Availability::Full
         } else {
             Availability::Free
         }
     }
 
+    /// Whether it serves the model, by what is kept of that where it is.
+    fn serves(&self, member: &Member, ask: &Ask) -> bool {
+        let models = &member.endpoint().models;
+        let Some(model) = ask.model.as_deref().filter(|_| !models.patterns().is_empty()) else { return true };
+        let kept = || self.pools.get(&ask.profile)?.knows(model, self.lanes.place(member.slot())?.lane);
+        kept().unwrap_or_else(|| models.serves(Some(model)))
+    }
+
+    /// Whether it has as many attempts under way as it may.
+    pub(super) fn is_full(&self, member: &Member) -> bool {
+        member.endpoint().max_in_flight.is_some_and(|most| self.leases.in_flight(member.slot()) >= most.get())
+    }
+
     /// What is asked of one account on other paths has no model, and its limits are its own.
     fn cooldown(&self, member: &Member, ask: &Ask, now: Moment) -> Option<Cooldown> {
         match ask.service {
             Service::Other => None,
-            Service::Llm(_) => self.cooling.get(&member.endpoint().id)?.now(ask.model.as_ref(), now),
+            Service::Llm(_) => self.cooling.get(member.slot())?.now(ask.model.as_ref(), now),
         }
     }
 
     /// Whether the request has tried this endpoint and may not have it again.
-    fn is_tried(&self, member: &Member, ask: &Ask, now: Moment) -> bool {
+    pub(super) fn is_tried(&self, member: &Member, ask: &Ask, now: Moment) -> bool {
         let id = &member.endpoint().id;
         let Some(tried) = ask.tried.iter().find(|tried| tried.endpoint == *id) else { return false };
         match ask.reach {
@@ -237,7 +197,7 @@ impl RegistryCore {
                 let ended = |cooling: &Cooling| cooling.has_ended_since(ask.model.as_ref(), tried.at, now);
                 let has_rested = match ask.service {
                     Service::Other => false,
-                    Service::Llm(_) => self.cooling.get(id).is_some_and(ended),
+                    Service::Llm(_) => self.cooling.get(member.slot()).is_some_and(ended),
                 };
                 tried.epoch == member.epoch() && !has_rested
             }
@@ -248,16 +208,16 @@ impl RegistryCore {
         let Candidate { key, weight, turn, .. } = self.candidate(member, now);
         // One of weight 0 has no turns of its own.
         let next_turn = (weight > 0.0).then(|| turn + weight.recip());
-        Found { endpoint: key.clone(), next_turn, binds: true }
+        Found { endpoint: key, next_turn, binds: true }
     }
 
-    fn candidate<'a>(&self, member: &'a Member, now: Moment) -> Candidate<&'a EndpointId> {
-        let id = &member.endpoint().id;
+    pub(super) fn candidate(&self, member: &Member, now: Moment) -> Candidate<Slot> {
+        let slot = member.slot();
         Candidate {
-            key: id,
-            in_flight: self.leases.in_flight(id),
+            key: slot,
+            in_flight: self.leases.in_flight(slot),
             weight: self.effective_weight(member, now),
-            turn: self.turns.get(id).copied().unwrap_or_default(),
+            turn: self.turns.get(slot).copied().unwrap_or_default(),
         }
     }
 
@@ -283,4 +243,9 @@ impl RegistryCore {
             }
         })
     }
+}
+
+/// The first rank that has somebody, be it one who is held: a single failure never spills traffic to a lower rank.
+fn decided(mut picks: impl Iterator<Item = Pick>) -> Option<Pick> {
+    picks.find(|pick| pick.choice.is_some() || pick.any_held)
 }

@@ -85,7 +85,7 @@ impl RegistryCore {
         RegistryView {
             endpoints: self.queues.iter().map(|member| self.view_of(member, now)).collect(),
             leaks: self.audit.leaks(),
-            last_served: self.last_served.clone(),
+            last_served: self.last_served.and_then(|slot| self.queues.name(slot)).cloned(),
             waiting: self.waiting(),
             parked: self.waiters.parked(),
             sessions: self.sessions.len(),
@@ -135,7 +135,7 @@ impl RegistryCore {
     }
 
     fn cooldowns(&self, member: &Member, now: Moment) -> Vec<CooldownView> {
-        let Some(cooling) = self.cooling.get(&member.endpoint().id) else { return Vec::new() };
+        let Some(cooling) = self.cooling.get(member.slot()) else { return Vec::new() };
         let view = |(model, cooldown): (Option<&Arc<str>>, Cooldown)| CooldownView {
             model: model.cloned(),
             exhausted: is_exhausted(&cooldown, &self.policy.cooling),
@@ -152,7 +152,7 @@ impl RegistryCore {
             endpoint: member.endpoint().clone(),
             standing,
             epoch: member.epoch(),
-            in_flight: self.leases.in_flight(&member.endpoint().id),
+            in_flight: self.leases.in_flight(member.slot()),
             isolation: member.quarantine().cloned(),
             effective_weight: if takes_traffic { self.effective_weight(member, now) } else { 0.0 },
             slow_start: member.recovered().is_some_and(recovering),

@@ -10,6 +10,7 @@ use super::super::testing::{ask, at, endpoint, id, proof, registry_policy, tried
 use super::super::topology::Topology;
 use super::*;
 
+mod choice;
 mod clocks;
 mod doubts;
 mod limits;
