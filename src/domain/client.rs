@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 
 use super::ids::{ClientId, ProfileId};
 
@@ -40,6 +40,12 @@ impl KeyDigest {
     #[must_use]
     pub fn matches(&self, key: &str) -> bool {
         *self == Self::of(key)
+    }
+
+    /// Whether it is one of these, in the same time for each of them.
+    #[must_use]
+    pub fn is_among(&self, digests: &[Self]) -> bool {
+        digests.iter().fold(Choice::from(0), |is_there, digest| is_there | digest.0.ct_eq(&self.0)).into()
     }
 }
 
@@ -97,6 +103,8 @@ mod tests {
         assert_eq!(digest.to_hex(), hex);
         assert!(digest.matches("abc"));
         assert!(!digest.matches("abd"));
+        assert!(digest.is_among(&[KeyDigest::of("abd"), digest]));
+        assert!(!digest.is_among(&[KeyDigest::of("abd")]) && !digest.is_among(&[]));
         assert_eq!(format!("{digest:?}"), "KeyDigest(hidden)");
     }
 

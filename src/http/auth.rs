@@ -102,8 +102,7 @@ impl ClientBook {
         let (mut found, mut has_expired) = (None, false);
         for Entry { client, .. } in &self.entries {
             for key in &shown {
-                let fits = client.keys.iter().fold(false, |fits, digest| fits | (digest == key));
-                match (fits && client.enabled, client.is_expired(now)) {
+                match (key.is_among(&client.keys) && client.enabled, client.is_expired(now)) {
                     (false, _) => {}
                     (true, true) => has_expired = true,
                     (true, false) => found = Some(client),

@@ -81,7 +81,7 @@ impl Scribe {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         match self.words.try_send(Word::Write { entry, lost }) {
             Ok(()) if is_pressing => self.hasten(),
-            Ok(()) => {}
+            Ok(()) | Err(TrySendError::Closed(Word::Find { .. } | Word::Flush(_))) => {}
             Err(TrySendError::Full(_)) => {
                 self.lost.fetch_add(lost + 1, Ordering::Relaxed);
             }
@@ -91,7 +91,6 @@ impl Scribe {
                 written(&entry, &shown(entry.at), &mut text);
                 let _ = std::io::stderr().write_all(&text);
             }
-            Err(TrySendError::Closed(Word::Find { .. } | Word::Flush(_))) => {}
         }
     }
 
