@@ -1,0 +1,86 @@
+//! What comes back, checked as it comes.
+
+use dialogue::{ANSWER, CLOSING_EVENT, STAMP_DIGITS, STAMP_MARK, event_count, now_micros, stream_length};
+use memchr::memmem;
+
+/// Takes an answer's body piece by piece, without its framing.
+pub trait Reader {
+    fn piece(&mut self, data: &[u8]);
+    /// What is wrong with it, now that it has ended as its framing says.
+    fn fault(&self) -> Option<String>;
+}
+
+/// A JSON message.
+pub struct WholeReader {
+    body: Vec<u8>,
+    is_lenient: bool,
+}
+
+impl WholeReader {
+    pub fn new(is_lenient: bool) -> Self {
+        Self { body: Vec::with_capacity(ANSWER.len()), is_lenient }
+    }
+}
+
+impl Reader for WholeReader {
+    fn piece(&mut self, data: &[u8]) {
+        self.body.extend_from_slice(data);
+    }
+
+    fn fault(&self) -> Option<String> {
+        let is_right = if self.is_lenient {
+            let body = self.body.trim_ascii();
+            body.starts_with(b"{") && body.ends_with(b"}") && memmem::find(body, b"\"usage\"").is_some()
+        } else {
+            self.body == ANSWER.as_bytes()
+        };
+        (!is_right).then(|| format!("not the upstream's answer, {} bytes", self.body.len()))
+    }
+}
+
+/// A stream of events.
+pub struct StreamReader<'a> {
+    deltas: usize,
+    is_lenient: bool,
+    length: usize,
+    events: usize,
+    /// The last bytes, by which an event is known that ends in another piece than it began in, and the last one by its words.
+    tail: Vec<u8>,
+    /// Told how many events have come, and how old a stamp is that came with them.
+    heard: &'a mut dyn FnMut(usize, Option<u64>),
+}
+
+impl<'a> StreamReader<'a> {
+    pub fn new(deltas: usize, is_lenient: bool, heard: &'a mut dyn FnMut(usize, Option<u64>)) -> Self {
+        Self { deltas, is_lenient, length: 0, events: 0, tail: Vec::with_capacity(2 * CLOSING_EVENT.len()), heard }
+    }
+}
+
+impl Reader for StreamReader<'_> {
+    fn piece(&mut self, data: &[u8]) {
+        let is_straddling = self.tail.ends_with(b"\n") && !self.tail.ends_with(b"\n\n") && data.starts_with(b"\n");
+        let events = memmem::find_iter(data, b"\n\n").count() + usize::from(is_straddling);
+        self.length += data.len();
+        self.events += events;
+        self.tail.extend_from_slice(&data[data.len().saturating_sub(CLOSING_EVENT.len())..]);
+        self.tail.drain(..self.tail.len().saturating_sub(CLOSING_EVENT.len()));
+        if events > 0 {
+            (self.heard)(events, stamp_age(data));
+        }
+    }
+
+    fn fault(&self) -> Option<String> {
+        let closed = memmem::find(&self.tail, b"\"message_stop\"").is_some() && self.tail.ends_with(b"\n\n");
+        let (events, length) = (event_count(self.deltas), stream_length(self.deltas));
+        let is_right = closed && (self.is_lenient || (self.events, self.length) == (events, length));
+        (!is_right)
+            .then(|| format!("{} events of {events}, {} bytes of {length}, closed: {closed}", self.events, self.length))
+    }
+}
+
+/// How long ago the last piece of content with a stamp was sent, in microseconds.
+fn stamp_age(data: &[u8]) -> Option<u64> {
+    let at = memmem::rfind(data, STAMP_MARK.as_bytes())? + STAMP_MARK.len();
+    let digits = std::str::from_utf8(data.get(at..at + STAMP_DIGITS)?).ok()?;
+    Some(now_micros().saturating_sub(digits.parse().ok()?))
+}

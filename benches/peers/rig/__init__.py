@@ -1,0 +1,1 @@
+"""Measures proxies side by side. `../run` is the command."""

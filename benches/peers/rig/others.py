@@ -1,0 +1,74 @@
+"""Peers that are measured on request: a minimal proxy on hyper, and gateways for LLMs, which come from their registries."""
+
+import os
+import subprocess
+import sys
+
+from .processes import version
+from .targets import CONF, Target, fill
+
+
+class Hyper(Target):
+    """What a common HTTP library alone costs."""
+
+    name, label = "hyper", "hyper"
+
+    def prepare(self):
+        self.run.cargo("--package", "hyperproxy")
+
+    def command(self, port, _):
+        return [self.run.tool("hyperproxy"), f"127.0.0.1:{port}", *self.run.mock.addresses]
+
+    def version(self):
+        return "hyper 1"
+
+
+class LiteLLM(Target):
+    name, label, package = "litellm", "LiteLLM", "litellm[proxy]==1.105.3"
+    patience = 120
+    options = ("--lenient",)
+
+    def prepare(self):
+        self.venv = self.run.folder / "litellm"
+        subprocess.run([sys.executable, "-m", "venv", self.venv], check=True)
+        pip = [self.venv / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", self.package]
+        subprocess.run(pip, check=True)
+
+    def command(self, port, flaky_port):
+        conf = self.run.folder / "litellm.yaml"
+        conf.write_text(fill("litellm.yaml", self.values(port, flaky_port)), encoding="utf-8")
+        return [self.venv / "bin" / "litellm", "--config", conf, "--host", "127.0.0.1", "--port", port]
+
+    def surroundings(self):
+        # It would fetch its price list from elsewhere.
+        return {"env": os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}}
+
+    def version(self):
+        return self.package.replace("[proxy]==", " ")
+
+
+class Portkey(Target):
+    name, label, package = "portkey", "Portkey", "@portkey-ai/gateway@1.15.2"
+    patience = 60
+
+    def prepare(self):
+        self.prefix = self.run.folder / "portkey"
+        self.prefix.mkdir()
+        subprocess.run(["npm", "install", "--no-save", "--silent", "--prefix", self.prefix, self.package], check=True)
+        headers = self.run.folder / "portkey.headers"
+        headers.write_text(fill("portkey.headers", self.values(0, 0)), encoding="utf-8")
+        self.options = ("--lenient", "--headers", headers)
+
+    def command(self, port, _):
+        server = self.prefix / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
+        return ["node", "--require", CONF / "loopback-only.cjs", server, f"--port={port}", "--headless"]
+
+    def surroundings(self):
+        # It refuses upstreams at private addresses unless it is told to trust them.
+        return {"env": os.environ | {"NODE_ENV": "production", "TRUSTED_CUSTOM_HOSTS": "127.0.0.1,localhost"}}
+
+    def version(self):
+        return f"Portkey {self.package.rsplit('@', 1)[1]}, node {version(['node', '--version'])}"
+
+
+NAMES = {kind.name: kind for kind in (Hyper, LiteLLM, Portkey)}
