@@ -1,6 +1,7 @@
 //! What comes back, checked as it comes.
 
-use dialogue::{ANSWER, CLOSING_EVENT, STAMP_DIGITS, STAMP_MARK, event_count, now_micros, stream_length};
+use dialogue::stamp::{STAMP_DIGITS, STAMP_MARK, now_micros};
+use dialogue::upstream::{ANSWER, CLOSING_EVENT, event_count, stream_length};
 use memchr::memmem;
 
 /// Takes an answer's body piece by piece, without its framing.

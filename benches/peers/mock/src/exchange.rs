@@ -5,7 +5,8 @@ use std::io;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use dialogue::{ANSWER, CLOSING, DELTA, OPENING, REFUSAL, now_micros, stamped_delta};
+use dialogue::stamp::{now_micros, stamped_delta};
+use dialogue::upstream::{ANSWER, CLOSING, DELTA, OPENING, REFUSAL};
 use memchr::{memchr, memmem};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
