@@ -1,10 +1,9 @@
 """Peers that are measured on request: a minimal proxy on hyper, and gateways for LLMs, which come from their registries."""
 
 import os
-import subprocess
 import sys
 
-from .processes import version
+from .processes import call, version
 from .targets import CONF, Target, fill
 
 
@@ -30,9 +29,9 @@ class LiteLLM(Target):
 
     def prepare(self):
         self.venv = self.run.folder / "litellm"
-        subprocess.run([sys.executable, "-m", "venv", self.venv], check=True)
+        call([sys.executable, "-m", "venv", self.venv])
         pip = [self.venv / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", self.package]
-        subprocess.run(pip, check=True)
+        call(pip)
 
     def command(self, port, flaky_port):
         conf = self.run.folder / "litellm.yaml"
@@ -54,7 +53,7 @@ class Portkey(Target):
     def prepare(self):
         self.prefix = self.run.folder / "portkey"
         self.prefix.mkdir()
-        subprocess.run(["npm", "install", "--no-save", "--silent", "--prefix", self.prefix, self.package], check=True)
+        call(["npm", "install", "--no-save", "--silent", "--prefix", self.prefix, self.package])
         headers = self.run.folder / "portkey.headers"
         headers.write_text(fill("portkey.headers", self.values(0, 0)), encoding="utf-8")
         self.options = ("--lenient", "--headers", headers)

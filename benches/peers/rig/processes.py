@@ -34,6 +34,19 @@ def end(process):
         process.wait()
 
 
+def call(command, **options):
+    """Runs a command to its end, and gives what it has written. Whatever interrupts that ends the command, with its children."""
+    process = start(command, None, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    try:
+        written, said = process.communicate()
+    except BaseException:
+        end(process)
+        raise
+    if process.returncode:
+        raise Failure(f"{' '.join(map(str, command))}: status {process.returncode}\n{said}")
+    return written
+
+
 def free_port():
     """A port that was free a moment ago, for those that can't be told to pick one themselves."""
     with socket.socket() as listener:

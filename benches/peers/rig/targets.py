@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -142,6 +143,8 @@ class Gateway(Target):
     name, label = "gateway", "gateway"
     #: How many endpoints are to be isolated.
     isolated = 0
+    #: Who reads the log.
+    reader = None
 
     def endpoints(self):
         return {f"ep-{n}": address for n, address in enumerate(self.run.mock.addresses, 1)}
@@ -160,13 +163,17 @@ class Gateway(Target):
         self.process = start(
             [self.run.gateway, "--settings", settings], None, stderr=subprocess.PIPE, env=environment, text=True
         )
-        self.reader = None
+        self.address = self.reader = None
         said = []
+        # One that says nothing is not waited for without end.
+        patience = threading.Timer(self.patience, self.process.kill)
+        patience.start()
         for line in self.process.stderr:
             said.append(line)
             if "listening on http://" in line:
                 self.address = line.split("listening on http://")[1].split()[0]
                 break
+        patience.cancel()
         self.log_path.write_text("".join(said), encoding="utf-8")
         if not self.address:
             self.down()
@@ -178,7 +185,7 @@ class Gateway(Target):
 
     def down(self):
         super().down()
-        if getattr(self, "reader", None):
+        if self.reader:
             # It ends by itself with the log.
             self.reader.wait()
             self.reader = None
