@@ -7,7 +7,12 @@ from .processes import call, version
 from .targets import CONF, Target, fill
 
 
-class Hyper(Target):
+class Other(Target):
+    #: Whether it can stream, and how many at a time.
+    has_streams, stream_connections = True, 64
+
+
+class Hyper(Other):
     """What a common HTTP library alone costs."""
 
     name, label = "hyper", "hyper"
@@ -22,9 +27,10 @@ class Hyper(Target):
         return "hyper 1"
 
 
-class LiteLLM(Target):
+class LiteLLM(Other):
     name, label, package = "litellm", "LiteLLM", "litellm[proxy]==1.105.3"
-    patience = 120
+    patience = 180
+    stream_connections = 16
     options = ("--lenient",)
 
     def prepare(self):
@@ -46,9 +52,11 @@ class LiteLLM(Target):
         return self.package.replace("[proxy]==", " ")
 
 
-class Portkey(Target):
+class Portkey(Other):
     name, label, package = "portkey", "Portkey", "@portkey-ai/gateway@1.15.2"
     patience = 60
+    # This version answers them with status 500 under Node 20.
+    has_streams = False
 
     def prepare(self):
         self.prefix = self.run.folder / "portkey"

@@ -93,14 +93,16 @@ def beside_plain(name, label, target, **options):
     return Work(name, label, "closed", (CPU, RATE, ERRORS), options, targets=("gateway", target), bases=("gateway",))
 
 
-def beside_other(target, label):
-    """Another gateway for LLMs, which does so little in a second that it is given more of them."""
+def beside_other(kind):
+    """A peer that is measured on request; some do so little in a second that they are given more of them."""
     options = {"connections": 64}
-    more = {"targets": ("gateway", target), "bases": (target,), "seconds": 8, "warm": 2, "quick_seconds": 3, "quick_warm": 1}
-    return (
-        Work(f"{target}-64", f"{label}: 64 connections, small JSON", "closed", CLOSED, options, **more),
-        Work(f"{target}-stream-64", f"{label}: 64 streams flat out", "stream", (EVENT_CPU, EVENT_RATE, ERRORS), options, **more),
-    )
+    more = {"targets": ("gateway", kind.name), "bases": (kind.name,), "seconds": 8, "warm": 4, "quick_seconds": 4, "quick_warm": 2}
+    yield Work(f"{kind.name}-64", f"{kind.label}: 64 connections, small JSON", "closed", CLOSED, options, **more)
+    if kind.has_streams:
+        figures = (EVENT_CPU, EVENT_RATE, ERRORS)
+        options = options | {"events": 50, "connections": kind.stream_connections}
+        label = f"{kind.label}: {kind.stream_connections} streams flat out"
+        yield Work(f"{kind.name}-stream", label, "stream", figures, options, **more)
 
 
 WORKS = (
@@ -132,7 +134,7 @@ WORKS = (
         {"connections": 5000, "delay-us": 1_000_000},
         warm=6,
         seconds=5,
-        quick_warm=2.5,
+        quick_warm=3,
         quick_seconds=1.2,
         quick_connections=300,
         is_fresh=True,
