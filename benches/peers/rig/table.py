@@ -1,10 +1,17 @@
 """The one table that a run ends with."""
 
-from statistics import median
+import math
+import statistics
 
 COLUMNS = {"direct": "direct", "nginx": "nginx", "haproxy": "HAProxy", "gateway": "gateway"}
 #: Figures of the gateway in other settings stand in its column.
 GATEWAYS = ("gateway", "isolated", "thousand", "flaky")
+
+
+def median(values):
+    """That of those that there are."""
+    there = [value for value in values if not math.isnan(value)]
+    return statistics.median(there) if there else math.nan
 
 
 def number(value, digits):
@@ -14,15 +21,15 @@ def number(value, digits):
 def compared(figure, own, other):
     """How the target stands beside another: within each round, and then the median of those, so that a slow spell cancels out."""
     if figure.against == "ratio":
-        ratio = median(a / b for a, b in zip(own, other, strict=True))
-        return f"× {ratio:,.2f}" if ratio >= 0.1 else f"× 1/{1 / ratio:,.0f}"
+        ratio = median(a / b if b else math.nan for a, b in zip(own, other, strict=True))
+        return f"× {ratio:,.2f}" if not 0 < ratio < 0.1 else f"× 1/{1 / ratio:,.0f}"
     return f"{median(a - b for a, b in zip(own, other, strict=True)):+,.{figure.digits}f}"
 
 
 def rows(work, results):
     """The rows of one measurement; `results` has a list of rounds for each target."""
     for figure in work.figures:
-        values = {target: [figure.read(result) for result in rounds] for target, rounds in results.items()}
+        values = {target: [figure.of(result) for result in rounds] for target, rounds in results.items()}
         if figure.of_proxies:
             values.pop("direct", None)
         own = work.targets[-1] if work.targets[-1] in GATEWAYS else "gateway"

@@ -1,5 +1,6 @@
 """What is measured: the kinds of work, and the figures that are read off each."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -19,6 +20,13 @@ class Figure:
     is_sum: bool = False
     #: Not to be had of the upstream itself, where it stands for no proxy.
     of_proxies: bool = False
+
+    def of(self, result):
+        """The number in a result; nan where it has none."""
+        try:
+            return self.read(result)
+        except (TypeError, ZeroDivisionError):
+            return math.nan
 
 
 def cpu_per(what):

@@ -16,7 +16,7 @@ use crate::tally::{Tally, Usage, figures};
 
 /// How long the last answers may take once it is over.
 const LAST: Duration = Duration::from_secs(10);
-/// Before a connection is tried again that was not to be had.
+/// Before what was not to be had is tried again.
 const RETRY: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -148,6 +148,15 @@ impl Load {
         None
     }
 
+    /// Waits until all streams are open that are to be held. A busy machine takes its time.
+    async fn all_held(&self) {
+        let late = Instant::now() + LAST;
+        while self.options.mode == Mode::Held && self.open.get() < self.options.connections && Instant::now() < late {
+            sleep(RETRY).await;
+        }
+        self.look_at_held();
+    }
+
     /// Streams that are to be open all the time, and are not.
     fn look_at_held(&self) {
         let missing = self.options.connections - self.open.get();
@@ -166,7 +175,7 @@ pub fn run(mut options: Options) -> std::io::Result<String> {
     let whole = options.warm + options.length;
     if options.mode == Mode::Held {
         // They go on a little beyond the time in which they are measured.
-        let events = (whole + options.delay).as_secs_f64() / options.delay.as_secs_f64().max(0.001);
+        let events = (whole + 2 * options.delay).as_secs_f64() / options.delay.as_secs_f64().max(0.001);
         let events = events.ceil() as usize;
         options.events = events;
     }
@@ -189,10 +198,10 @@ pub fn run(mut options: Options) -> std::io::Result<String> {
             connections.spawn_local(load.clone().connection(number));
         }
         sleep_until((begin + load.options.warm).into()).await;
-        load.look_at_held();
+        load.all_held().await;
         let (cpu, measured) = (process::cpu_nanos(&pids), Instant::now());
         load.phase.set(Phase::Measured);
-        sleep_until((begin + whole).into()).await;
+        sleep_until((measured + load.options.length).into()).await;
         let (wall, cpu) = (measured.elapsed(), process::cpu_nanos(&pids) - cpu);
         load.phase.set(Phase::Over);
         load.look_at_held();
