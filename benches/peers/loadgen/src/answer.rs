@@ -1,12 +1,15 @@
 //! What comes back, checked as it comes.
 
+use std::time::Instant;
+
 use dialogue::stamp::{STAMP_DIGITS, STAMP_MARK, now_micros};
 use dialogue::upstream::{ANSWER, CLOSING_EVENT, event_count, stream_length};
 use memchr::memmem;
 
 /// Takes an answer's body piece by piece, without its framing.
 pub trait Reader {
-    fn piece(&mut self, data: &[u8]);
+    /// `arrived`: when the read that brought it returned.
+    fn piece(&mut self, data: &[u8], arrived: Instant);
     /// What is wrong with it, now that it has ended as its framing says.
     fn fault(&self) -> Option<String>;
 }
@@ -24,7 +27,7 @@ impl WholeReader {
 }
 
 impl Reader for WholeReader {
-    fn piece(&mut self, data: &[u8]) {
+    fn piece(&mut self, data: &[u8], _: Instant) {
         self.body.extend_from_slice(data);
     }
 
@@ -47,18 +50,18 @@ pub struct StreamReader<'a> {
     events: usize,
     /// The last bytes, by which an event is known that ends in another piece than it began in, and the last one by its words.
     tail: Vec<u8>,
-    /// Told how many events have come, and how old a stamp is that came with them.
-    heard: &'a mut dyn FnMut(usize, Option<u64>),
+    /// Told when how many events have come, and how old a stamp is that came with them.
+    heard: &'a mut dyn FnMut(Instant, usize, Option<u64>),
 }
 
 impl<'a> StreamReader<'a> {
-    pub fn new(deltas: usize, is_lenient: bool, heard: &'a mut dyn FnMut(usize, Option<u64>)) -> Self {
+    pub fn new(deltas: usize, is_lenient: bool, heard: &'a mut dyn FnMut(Instant, usize, Option<u64>)) -> Self {
         Self { deltas, is_lenient, length: 0, events: 0, tail: Vec::with_capacity(2 * CLOSING_EVENT.len()), heard }
     }
 }
 
 impl Reader for StreamReader<'_> {
-    fn piece(&mut self, data: &[u8]) {
+    fn piece(&mut self, data: &[u8], arrived: Instant) {
         let is_straddling = self.tail.ends_with(b"\n") && !self.tail.ends_with(b"\n\n") && data.starts_with(b"\n");
         let events = memmem::find_iter(data, b"\n\n").count() + usize::from(is_straddling);
         self.length += data.len();
@@ -66,7 +69,7 @@ impl Reader for StreamReader<'_> {
         self.tail.extend_from_slice(&data[data.len().saturating_sub(CLOSING_EVENT.len())..]);
         self.tail.drain(..self.tail.len().saturating_sub(CLOSING_EVENT.len()));
         if events > 0 {
-            (self.heard)(events, stamp_age(data));
+            (self.heard)(arrived, events, stamp_age(data));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use memchr::{memchr, memmem};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,13 +38,15 @@ pub struct Connection {
     buffer: Vec<u8>,
     /// Up to where the buffer is used up.
     at: usize,
+    /// When the latest bytes were read.
+    arrived: Instant,
 }
 
 impl Connection {
     pub async fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(2048), at: 0 })
+        Ok(Self { stream, buffer: Vec::with_capacity(2048), at: 0, arrived: Instant::now() })
     }
 
     async fn more(&mut self) -> io::Result<()> {
@@ -52,6 +55,7 @@ impl Connection {
         if self.stream.read_buf(&mut self.buffer).await? == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed"));
         }
+        self.arrived = Instant::now();
         Ok(())
     }
 
@@ -88,7 +92,7 @@ impl Connection {
                 self.more().await?;
             }
             let end = self.buffer.len().min(self.at + left);
-            reader.piece(&self.buffer[self.at..end]);
+            reader.piece(&self.buffer[self.at..end], self.arrived);
             left -= end - self.at;
             self.at = end;
         }

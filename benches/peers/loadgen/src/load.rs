@@ -108,8 +108,7 @@ impl Load {
         let mut first = None;
         let (answer, fault) = if self.options.mode.is_streamed() {
             let mut last = None;
-            let mut heard = |events: usize, age: Option<u64>| {
-                let now = Instant::now();
+            let mut heard = |now: Instant, events: usize, age: Option<u64>| {
                 if first.is_none() {
                     first = Some(now);
                     self.open.set(self.open.get() + 1);
@@ -117,7 +116,8 @@ impl Load {
                 if self.is_measured() {
                     let mut tally = self.tally.borrow_mut();
                     tally.events += events as u64;
-                    tally.gaps.extend(last.map(|last| micros(now - last)));
+                    // What one read brings has come at once: it makes no gap, however it is cut into chunks.
+                    tally.gaps.extend(last.filter(|last| *last != now).map(|last| micros(now - last)));
                     tally.ages.extend(age.map(|age| u32::try_from(age).unwrap_or(u32::MAX)));
                 }
                 last = Some(now);
