@@ -18,9 +18,11 @@ impl Request {
     /// The request of the connection with this number.
     pub fn new(options: &Options, connection: usize) -> Self {
         let body = body(options.body, options.mode.is_streamed(), options.sessions > 0);
+        // A proxy that writes answers anew may compress them, and they are not looked into then.
+        let encodings = if options.is_lenient { "identity" } else { "gzip, deflate, br, zstd" };
         let mut head = format!(
-            "POST /v1/messages?beta=true HTTP/1.1\r\nhost: {}\r\nuser-agent: loadgen/0.0 (external, bench)\r\naccept: application/json\r\naccept-encoding: gzip, deflate, br, zstd\r\ncontent-type: application/json\r\nx-api-key: {}\r\nanthropic-version: 2023-06-01\r\nx-app: cli\r\nx-stainless-retry-count: 0\r\nx-stainless-timeout: 600\r\n{}",
-            options.address, options.key, options.headers
+            "POST /v1/messages?beta=true HTTP/1.1\r\nhost: {}\r\nuser-agent: loadgen/0.0 (external, bench)\r\naccept: application/json\r\naccept-encoding: {}\r\ncontent-type: application/json\r\nx-api-key: {}\r\nanthropic-version: 2023-06-01\r\nx-app: cli\r\nx-stainless-retry-count: 0\r\nx-stainless-timeout: 600\r\n{}",
+            options.address, encodings, options.key, options.headers
         );
         if options.mode.is_streamed() {
             let _ =
