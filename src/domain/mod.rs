@@ -23,6 +23,7 @@ pub mod journal;
 pub mod leases;
 pub mod limits;
 pub mod logins;
+pub mod members;
 pub mod memory;
 pub mod notice;
 pub mod opinions;

@@ -2,16 +2,17 @@
 //!
 //! Nothing is validated: what can't be read is left to the endpoint, which knows its API better.
 
-use std::fmt;
 use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use super::members::{Member, Members};
 
 /// What was seen of a request's body. Empty where the body is no JSON object.
 ///
-/// Values other than these are skipped without recursion, so however deep a body is nested, it is read.
+/// Values other than these are passed over unread ([`Members`]), so however deep a body is nested, it is read; and so may be
+/// one that is JSON but for such a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peek {
     /// The model that the request names. Of several top-level `model` the last counts, as for most parsers; none where that
@@ -56,9 +57,37 @@ impl Peek {
     /// Looks into a body.
     #[must_use]
     pub fn into_body(body: &[u8]) -> Self {
-        let mut deserializer = serde_json::Deserializer::from_slice(body);
-        let found = deserializer.deserialize_map(TopLevel { start: body.as_ptr().addr() });
-        found.and_then(|peek| deserializer.end().map(|()| peek)).unwrap_or_default()
+        Self::read(body).unwrap_or_default()
+    }
+
+    fn read(body: &[u8]) -> Option<Self> {
+        let mut members = Members::of(body).ok()?;
+        let mut peek = Self::default();
+        let (mut user, mut cache_key, mut conversation) = (None, None, None);
+        while let Some(Member { name, value: span }) = members.next_member().ok()? {
+            let name = Name::of(body.get(name)?);
+            if matches!(name, Name::Other) {
+                continue;
+            }
+            let value = serde_json::from_slice::<&RawValue>(body.get(span.clone())?).ok()?.get();
+            match name {
+                Name::Model => {
+                    if !peek.has_too_many_models() {
+                        peek.model_spans.push(span);
+                    }
+                    peek.model = read(value);
+                }
+                Name::Stream => peek.stream = value == "true",
+                Name::Metadata => user = user_of(value),
+                Name::PromptCacheKey => cache_key = text(value),
+                Name::ConversationId => conversation = text(value),
+                Name::StreamOptions => peek.include_usage = member(value, "include_usage") == Some("true"),
+                Name::Choices => peek.choices = serde_json::from_str(value).ok().filter(|choices| *choices > 1),
+                Name::Other => {}
+            }
+        }
+        peek.session = user.or(cache_key).or(conversation);
+        Some(peek)
     }
 }
 
@@ -83,7 +112,7 @@ pub fn rewrite_model(body: &Bytes, peek: &Peek, new: &str) -> Bytes {
     rewritten.freeze()
 }
 
-/// A member's name, as far as it matters. Read as bytes, so that one which is no valid text is skipped like any other.
+/// A member's name, as far as it matters. One that is no valid text is skipped like any other.
 enum Name {
     Model,
     Stream,
@@ -95,82 +124,24 @@ enum Name {
     Other,
 }
 
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameVisitor;
-        impl Visitor<'_> for NameVisitor {
-            type Value = Name;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-
-            fn visit_bytes<E: serde::de::Error>(self, name: &[u8]) -> Result<Name, E> {
-                Ok(match name {
-                    b"model" => Name::Model,
-                    b"stream" => Name::Stream,
-                    b"metadata" => Name::Metadata,
-                    b"prompt_cache_key" => Name::PromptCacheKey,
-                    b"conversation_id" => Name::ConversationId,
-                    b"stream_options" => Name::StreamOptions,
-                    b"n" => Name::Choices,
-                    _ => Name::Other,
-                })
-            }
-
-            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Name, E> {
-                self.visit_bytes(name.as_bytes())
-            }
+impl Name {
+    /// The name that is written so, quotation marks included.
+    fn of(written: &[u8]) -> Self {
+        match written {
+            br#""model""# => Self::Model,
+            br#""stream""# => Self::Stream,
+            br#""metadata""# => Self::Metadata,
+            br#""prompt_cache_key""# => Self::PromptCacheKey,
+            br#""conversation_id""# => Self::ConversationId,
+            br#""stream_options""# => Self::StreamOptions,
+            br#""n""# => Self::Choices,
+            // A letter can be written as an escape, however odd that is.
+            _ if written.contains(&b'\\') => match serde_json::from_slice::<String>(written) {
+                Ok(name) if !name.contains(['"', '\\']) => Self::of(format!("\"{name}\"").as_bytes()),
+                Ok(_) | Err(_) => Self::Other,
+            },
+            _ => Self::Other,
         }
-        deserializer.deserialize_bytes(NameVisitor)
-    }
-}
-
-/// Reads the body's top level.
-struct TopLevel {
-    /// The address at which the body begins: a raw value is a part of it, so its address gives its place.
-    start: usize,
-}
-
-impl<'de> Visitor<'de> for TopLevel {
-    type Value = Peek;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Peek, A::Error> {
-        let mut peek = Peek::default();
-        let (mut user, mut cache_key, mut conversation) = (None, None, None);
-        while let Some(name) = map.next_key::<Name>()? {
-            match name {
-                Name::Model => {
-                    let value = map.next_value::<&'de RawValue>()?.get();
-                    let from = value.as_ptr().addr().saturating_sub(self.start);
-                    if !peek.has_too_many_models() {
-                        peek.model_spans.push(from..from + value.len());
-                    }
-                    peek.model = read(value);
-                }
-                Name::Stream => peek.stream = map.next_value::<&'de RawValue>()?.get() == "true",
-                Name::Metadata => user = user_of(map.next_value::<&'de RawValue>()?.get()),
-                Name::PromptCacheKey => cache_key = text(map.next_value::<&'de RawValue>()?.get()),
-                Name::ConversationId => conversation = text(map.next_value::<&'de RawValue>()?.get()),
-                Name::StreamOptions => {
-                    let value = map.next_value::<&'de RawValue>()?.get();
-                    peek.include_usage = member(value, "include_usage") == Some("true");
-                }
-                Name::Choices => {
-                    let value = map.next_value::<&'de RawValue>()?.get();
-                    peek.choices = serde_json::from_str(value).ok().filter(|choices| *choices > 1);
-                }
-                Name::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        peek.session = user.or(cache_key).or(conversation);
-        Ok(peek)
     }
 }
 
@@ -189,58 +160,18 @@ fn user_of(metadata: &str) -> Option<String> {
 }
 
 /// The value of this name in an object, as it is written; of several the last.
-fn member<'a>(object: &'a str, name: &'static str) -> Option<&'a str> {
-    serde_json::Deserializer::from_str(object).deserialize_map(LastOf(name)).ok()?
-}
-
-/// Reads an object for its last member of this name.
-struct LastOf(&'static str);
-
-impl<'de> Visitor<'de> for LastOf {
-    type Value = Option<&'de str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut last = None;
-        while let Some(is_it) = map.next_key_seed(Is(self.0))? {
-            if is_it {
-                last = Some(map.next_value::<&'de RawValue>()?.get());
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
+fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
+    let mut members = Members::of(object.as_bytes()).ok()?;
+    let mut last = None;
+    while let Some(member) = members.next_member().ok()? {
+        let written = object.get(member.name)?;
+        let is_it = written.get(1..written.len() - 1) == Some(name)
+            || (written.contains('\\') && serde_json::from_str::<String>(written).is_ok_and(|written| written == name));
+        if is_it {
+            last = object.get(member.value);
         }
-        Ok(last)
     }
-}
-
-/// Whether a member's name is this one.
-struct Is(&'static str);
-
-impl<'de> DeserializeSeed<'de> for Is {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_bytes(self)
-    }
-}
-
-impl Visitor<'_> for Is {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_bytes<E: serde::de::Error>(self, name: &[u8]) -> Result<bool, E> {
-        Ok(name == self.0.as_bytes())
-    }
-
-    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<bool, E> {
-        self.visit_bytes(name.as_bytes())
-    }
+    last
 }
 
 #[cfg(test)]
