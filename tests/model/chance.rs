@@ -1,4 +1,4 @@
-//! What chance brings: definitions of endpoints, requests, ends of attempts.
+//! What chance brings: definitions of endpoints, and requests.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -8,13 +8,11 @@ use fastrand::Rng;
 use qcc_gateway::domain::endpoint::{
     Auth, AuthStyle, BaseUrl, Endpoint, Home, ModelFilter, ModelMap, Protocol, VerifyOverrides,
 };
-use qcc_gateway::domain::ids::{ClientId, EndpointId, Epoch, ProfileId, Ticket};
-use qcc_gateway::domain::opinions::{Failed, Fingerprint};
-use qcc_gateway::domain::outcome::{ErrorNote, FailureKind, Fatal, Outcome, Reason, Report};
+use qcc_gateway::domain::ids::{ClientId, EndpointId, Epoch, ProfileId};
+use qcc_gateway::domain::opinions::Fingerprint;
 use qcc_gateway::domain::registry::{Ask, Reach, Service, Tried, Turn};
 use qcc_gateway::domain::secret::Secret;
 use qcc_gateway::domain::sessions::{Origin, SessionKey};
-use qcc_gateway::domain::throttle::Throttle;
 use qcc_gateway::domain::time::Moment;
 
 /// The names of all endpoints that ever exist: few, so that they meet again.
@@ -193,74 +191,6 @@ fn tried(rng: &mut Rng, now: Moment, known: &[(EndpointId, Epoch)]) -> Vec<Tried
         }
     }
     tried
-}
-
-/// How long an answer says that its endpoint is to be left alone.
-pub(crate) fn throttle(rng: &mut Rng) -> Throttle {
-    let named = |rng: &mut Rng| match rng.u32(..6) {
-        0 => Duration::ZERO,
-        1..3 => Duration::from_secs(rng.u64(30..4_000)),
-        _ => Duration::from_millis(rng.u64(..12_000)),
-    };
-    match rng.u32(..6) {
-        0..2 => Throttle::Named(named(rng)),
-        2 => Throttle::Unnamed,
-        3 => Throttle::Overload(Some(named(rng))),
-        _ => Throttle::Overload(None),
-    }
-}
-
-/// Of a hundred attempts, how many fail, and how many find an endpoint overloaded.
-#[derive(Clone, Copy)]
-pub(crate) struct Weather {
-    pub(crate) faults: u32,
-    pub(crate) overloads: u32,
-}
-
-/// What the end of an attempt is reported as.
-pub(crate) fn report(rng: &mut Rng, Weather { faults, overloads }: Weather) -> Report {
-    if rng.u32(..100) < overloads {
-        let throttle = Some(if one_in(rng, 4) { throttle(rng) } else { Throttle::Overload(None) });
-        return Report { throttle, ..Report::of(Outcome::Neutral) };
-    }
-    let mut report = Report { error: Some(ErrorNote::new("HTTP 500")), ..Report::of(outcome(rng, faults)) };
-    if report.outcome == Outcome::Neutral {
-        report.throttle = (!one_in(rng, 4)).then(|| throttle(rng));
-        report.opinion = one_in(rng, 4).then_some(Reason::Credential);
-    }
-    report
-}
-
-/// Some failures of one request, of those that there were: fresh or stale, alike or not.
-pub(crate) fn failures(rng: &mut Rng, of: &[(Ticket, FailureKind)]) -> Vec<Failed> {
-    let mut failures = Vec::new();
-    for _ in 0..rng.usize(1..4) {
-        if let Some((ticket, kind)) = pick(rng, of)
-            && failures.iter().all(|failed: &Failed| failed.ticket != ticket)
-        {
-            let kind = if one_in(rng, 3) { kind } else { FailureKind::UpstreamStatus };
-            let status = (kind == FailureKind::UpstreamStatus).then_some(if one_in(rng, 4) { 502 } else { 500 });
-            failures.push(Failed { ticket, kind, status, error: None });
-        }
-    }
-    failures
-}
-
-/// How some attempt ends; `faults` of a hundred are the endpoint's.
-fn outcome(rng: &mut Rng, faults: u32) -> Outcome {
-    use FailureKind::{Body, Connect, Stream, Timeout, UpstreamStatus};
-    if rng.u32(..100) < faults {
-        return match rng.u32(..24) {
-            0 => Outcome::Fatal(Fatal::Credential),
-            1 => Outcome::Fatal(Fatal::Account),
-            _ => Outcome::Failure([Connect, Timeout, UpstreamStatus, Body, Stream][rng.usize(..5)]),
-        };
-    }
-    match rng.u32(..8) {
-        0..5 => Outcome::Neutral,
-        5 => Outcome::Cancelled,
-        _ => Outcome::Success,
-    }
 }
 
 /// How far the clock goes: seldom far.

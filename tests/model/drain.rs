@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use qcc_gateway::domain::outcome::{Outcome, Report};
+
 use super::chance;
 use super::verifier::Manner;
 use super::world::World;
@@ -17,7 +19,7 @@ const WAKES: usize = 2_000;
 impl World {
     pub(crate) fn drain(&mut self) {
         self.lossy = false;
-        self.trace.note("no further step: what is under way arrives");
+        self.trace.ends();
         self.deliver_everything();
         for _ in 0..WAKES {
             if self.shadow.waiters().is_empty() {
@@ -27,25 +29,32 @@ impl World {
             self.check();
             self.deliver_everything();
         }
-        assert!(self.shadow.waiters().is_empty(), "somebody was never answered");
-        assert!(self.shadow.is_at_rest(), "a lease, a hold or a verdict is left");
+        assert!(self.shadow.waiters().is_empty() && self.journeys.is_empty(), "somebody was never answered");
+        let stuck = self.stuck.iter().map(|lease| lease.grant.ticket.serial).collect();
+        assert!(self.shadow.is_at_rest_but_for(&stuck), "a lease, a hold or a verdict is left");
         self.recover_all();
         for id in chance::all_ids() {
             self.admin_switches(&id, true);
             self.check();
         }
         self.recover_all();
+        // What was never settled has been in nobody's way, and whatever comes of it at last moves nobody.
+        for lease in std::mem::take(&mut self.stuck) {
+            self.settle(lease, Report::of(Outcome::Cancelled));
+            self.check();
+        }
     }
 
     /// Messages bring leases to those who wait; they are settled too.
     fn deliver_everything(&mut self) {
-        while !self.to_breakers.is_empty() || !self.verdicts.is_empty() || !self.leases.is_empty() {
+        while !self.to_breakers.is_empty() || !self.verdicts.is_empty() || !self.leases.is_empty() || self.travels_on()
+        {
+            self.check();
             self.deliver_to_breakers();
             self.deliver_verdict();
             self.check();
             if let Some(lease) = self.leases.pop() {
-                let report = chance::report(&mut self.rng, self.weather);
-                self.settle(lease, report);
+                self.lease_ends(lease);
                 self.check();
             }
         }
@@ -62,7 +71,8 @@ impl World {
             self.start_due();
             let talks: Vec<_> = self.talks.keys().cloned().collect();
             for key in talks {
-                self.conversation_ends(&key, Manner::SendsTheCode);
+                let manner = if self.hung.contains(&key) { Manner::IsDown } else { Manner::SendsTheCode };
+                self.conversation_ends(&key, manner);
             }
             while !self.proofs.is_empty() || !self.news.is_empty() {
                 self.deliver_proof();

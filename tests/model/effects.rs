@@ -7,7 +7,7 @@ use qcc_gateway::domain::ids::{EndpointId, Ticket};
 use qcc_gateway::domain::registry::{Ask, Effect, Grant, NoEndpoint, Outputs, WaiterId};
 
 use super::shadow::{Announced, Expected, Look, Waiter};
-use super::world::{Conversation, Lease, ToBreakers, ToVerifier, World};
+use super::world::{Conversation, Lease, Taker, ToBreakers, ToVerifier, World};
 
 /// What an input was followed by, apart from what those who wait are told.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -62,6 +62,7 @@ impl World {
                 Effect::Judged(serial) => {
                     followed.judged += 1;
                     assert!(!self.core.awaits_verdict(serial), "judged, and yet awaited");
+                    self.is_judged(serial);
                 }
                 Effect::Note(event, _) => match event.kind {
                     EventKind::Isolated => followed.isolated.extend(event.endpoint),
@@ -125,18 +126,23 @@ impl World {
     fn ends_waiting(&mut self, waiter: &Waiter, look: Look, told: &mut VecDeque<Told>) {
         let id = waiter.id;
         self.shadow.stops_waiting(id);
-        let has_left = self.left.remove(&id);
+        let taker = match (self.left.remove(&id), self.waiting.remove(&id)) {
+            (true, _) => Taker::WhoHasLeft,
+            (false, Some(journey)) => Taker::Journey(journey),
+            (false, None) => Taker::Nobody,
+        };
         match (look, told.pop_front()) {
             (Look::Granted { ids, binds }, Some(Told::Granted(to, grant))) if to == id => {
-                self.trace.met(match (has_left, waiter.parked) {
-                    (true, _) => "a lease for one who left",
-                    (false, true) => "a lease for one who was parked",
-                    (false, false) => "a lease for one who waited for a verdict",
+                self.trace.met(match (taker, waiter.parked) {
+                    (Taker::WhoHasLeft, _) => "a lease for one who left",
+                    (_, true) => "a lease for one who was parked",
+                    (_, false) => "a lease for one who waited for a verdict",
                 });
-                self.granted(grant, &waiter.ask, &ids, binds, has_left);
+                self.granted(grant, &waiter.ask, &ids, binds, taker);
             }
             (Look::Granted { ids, .. }, Some(Told::Refused(to, NoEndpoint::BudgetSpent))) if to == id => {
                 assert!(ids.iter().any(|id| self.shadow.has_no_budget(&waiter.ask, id, self.now)));
+                self.hears(taker, &NoEndpoint::BudgetSpent);
             }
             (Look::Refused(why), Some(Told::Refused(to, really))) if to == id => {
                 assert_eq!(really, why, "why {id:?} is refused");
@@ -149,8 +155,16 @@ impl World {
                     }
                     _ => "a waiter refused",
                 });
+                self.hears(taker, &why);
             }
             (look, other) => panic!("for {id:?} there should be {look:?}, but next came {other:?}"),
+        }
+    }
+
+    /// A journey hears that nothing is to be had.
+    fn hears(&mut self, taker: Taker, why: &NoEndpoint) {
+        if let Taker::Journey(journey) = taker {
+            self.journey_refused(journey, why);
         }
     }
 
@@ -194,7 +208,7 @@ impl World {
     }
 
     /// A worker is given a lease that it asked for.
-    pub(crate) fn granted(&mut self, grant: Grant, ask: &Ask, ids: &[EndpointId], binds: bool, abandoned: bool) {
+    pub(crate) fn granted(&mut self, grant: Grant, ask: &Ask, ids: &[EndpointId], binds: bool, taker: Taker) {
         let id = &grant.ticket.endpoint;
         assert!(ids.contains(id), "{id} was given out, though it was the turn of {ids:?}");
         assert!(!self.shadow.has_no_budget(ask, id, self.now), "a further retry beyond the budget");
@@ -205,6 +219,14 @@ impl World {
             self.trace.met("a session at its own endpoint");
         }
         self.shadow.granted(ask, &grant.ticket, binds, self.now);
-        self.leases.push(Lease { grant, model: ask.model.clone(), written_at: None, abandoned });
+        let (journey, abandoned) = match taker {
+            Taker::Journey(journey) => (Some(journey), false),
+            Taker::Nobody => (None, false),
+            Taker::WhoHasLeft => (None, true),
+        };
+        self.leases.push(Lease { grant, model: ask.model.clone(), written_at: None, abandoned, journey });
+        if let Some(journey) = journey {
+            self.journey_granted(journey);
+        }
     }
 }

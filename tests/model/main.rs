@@ -1,8 +1,8 @@
 //! The pure cores, joined by queues in memory and driven by one seeded source of chance, held against models as plain as
 //! the promises; and properties of single cores against obvious references.
 //!
-//! A failing simulation prints its seed. `QCC_SIM_SEED` replays it alone, `QCC_SIM_STEPS` cuts it short or prolongs it,
-//! `QCC_SIM_SEEDS` runs more or fewer seeds than the default.
+//! A failing simulation prints its seed and step. `QCC_SIM_SEED` replays one seed alone, `QCC_SIM_STEPS` up to that step;
+//! `QCC_SIM_SECONDS` is how long further seeds are tried, and `QCC_SIM_SEEDS` runs so many, however long they take.
 
 #[cfg(test)]
 mod chance;
@@ -12,6 +12,14 @@ mod counts;
 mod drain;
 #[cfg(test)]
 mod effects;
+#[cfg(test)]
+mod ends;
+#[cfg(test)]
+mod itinerary;
+#[cfg(test)]
+mod journeys;
+#[cfg(test)]
+mod policies;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

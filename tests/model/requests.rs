@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use qcc_gateway::domain::opinions::Failed;
 use qcc_gateway::domain::outcome::{Outcome, Report};
 use qcc_gateway::domain::registry::{Acquired, Ask, NoEndpoint, Outputs, Settlement, Turn};
 use qcc_gateway::domain::throttle::Throttle;
 
-use super::chance::{self, Weather, pick};
+use super::chance::{self, pick};
 use super::effects::Followed;
+use super::ends::{self, Weather};
+use super::journeys::JourneyId;
 use super::shadow::Look;
-use super::world::{Lease, World};
+use super::world::{Lease, Taker, World};
 
 /// How many tickets of past leases are kept to bring stale news with.
 const PAST: usize = 32;
@@ -19,7 +22,7 @@ impl World {
         let known: Vec<_> =
             chance::all_ids().filter_map(|id| self.shadow.known(&id).map(|(epoch, _)| (id, epoch))).collect();
         let ask = chance::ask(&mut self.rng, self.now, &known);
-        self.asks(ask);
+        self.asks(ask, None);
     }
 
     /// Two sessions have been served; then the limit of the one's endpoint is used up for a moment, and it asks for more than
@@ -33,7 +36,7 @@ impl World {
         let is_served = || Report::of(Outcome::Success);
         for (ask, report) in [(&other, is_served()), (&crowd, is_served()), (&crowd, is_limited)] {
             let before = self.leases.len();
-            self.asks(ask.clone());
+            self.asks(ask.clone(), None);
             // Its own is the latest: those who waited for this moment were served before.
             if self.leases.len() > before
                 && let Some(mut lease) = self.leases.pop()
@@ -43,12 +46,13 @@ impl World {
             }
         }
         for _ in 0..self.rng.u32(2..6) {
-            self.asks(crowd.clone());
+            self.asks(crowd.clone(), None);
         }
-        self.asks(other);
+        self.asks(other, None);
     }
 
-    fn asks(&mut self, ask: Ask) {
+    /// A request asks for an endpoint; `whose` is its journey, if it is on one.
+    pub(crate) fn asks(&mut self, ask: Ask, whose: Option<JourneyId>) {
         self.forget_who_left();
         let is_due = self.core.next_wake().is_some_and(|wake| wake <= self.now);
         let mut effects = Outputs::new();
@@ -63,6 +67,9 @@ impl World {
             self.trace.met("a poisoned request");
             assert!(matches!(acquired, Acquired::Refused(NoEndpoint::Poisoned)), "{acquired:?} for a poisoned request");
             assert!(told.is_empty(), "those who wait were told {told:?}");
+            if let Some(journey) = whose {
+                self.journey_refused(journey, &NoEndpoint::Poisoned);
+            }
             return;
         }
         let (own, parked) = (self.shadow.parked_for(ask.client.as_ref()), self.shadow.parked());
@@ -77,20 +84,27 @@ impl World {
         self.trace.note(&format!("{answer} for {ask:?}"));
         match (acquired, look) {
             (Acquired::Granted(grant), Look::Granted { ids, binds }) => {
-                self.granted(grant, &ask, &ids, binds, false);
+                self.granted(grant, &ask, &ids, binds, whose.map_or(Taker::Nobody, Taker::Journey));
             }
             (Acquired::Waiting(id), Look::Waits { parked, until }) => {
                 assert!(!(parked && has_its_share), "a client took more than its share while others wait");
                 self.trace.met(if parked { "a parked request" } else { "a wait for a verdict" });
                 self.shadow.begins_to_wait(id, ask, (parked, until), self.now);
+                self.waiting.extend(whose.map(|journey| (id, journey)));
             }
             (Acquired::Refused(NoEndpoint::BudgetSpent), Look::Granted { ids, .. }) => {
                 self.trace.met("a retry beyond the budget");
                 assert!(ids.iter().any(|id| self.shadow.has_no_budget(&ask, id, self.now)), "there is a budget left");
+                if let Some(journey) = whose {
+                    self.journey_refused(journey, &NoEndpoint::BudgetSpent);
+                }
             }
             (Acquired::Refused(why), Look::Refused(expected)) => {
                 assert_eq!(why, expected, "why nothing is to be had");
                 self.refused(&why, has_its_share);
+                if let Some(journey) = whose {
+                    self.journey_refused(journey, &why);
+                }
             }
             (acquired, look) => panic!("{acquired:?}, though it should be {look:?}"),
         }
@@ -136,7 +150,20 @@ impl World {
         let index = self.leases.iter().position(|lease| lease.grant.ticket.serial == ticket.serial).unwrap();
         self.trace.met("an attempt withdrawn at the gate");
         let withdrawn = self.leases.swap_remove(index);
+        if let Some(journey) = withdrawn.journey {
+            self.withdraws(journey);
+        }
         self.settle(withdrawn, Report::of(Outcome::Cancelled));
+    }
+
+    /// A lease ends: as chance will have it, but for one that is part of a journey as its attempt ends.
+    pub(crate) fn lease_ends(&mut self, lease: Lease) {
+        if let Some(journey) = lease.journey {
+            self.attempt_ends(journey, lease);
+        } else {
+            let report = ends::report(&mut self.rng, self.weather);
+            self.settle(lease, report);
+        }
     }
 
     pub(crate) fn settle(&mut self, lease: Lease, report: Report) {
@@ -188,7 +215,7 @@ impl World {
     /// A lease's end is reported once more: nothing may follow.
     pub(crate) fn settle_again(&mut self) {
         let Some(ticket) = pick(&mut self.rng, &self.past) else { return };
-        let report = chance::report(&mut self.rng, Weather { faults: 90, overloads: 0 });
+        let report = ends::report(&mut self.rng, Weather { faults: 90, overloads: 0 });
         self.trace.note(&format!("settles {ticket:?} again, as {report:?}"));
         let before = self.core.view(self.now);
         let written_at = Some(self.core.epochs().newest());
@@ -202,16 +229,20 @@ impl World {
     pub(crate) fn doubt(&mut self) {
         // The latest failures are those that a request most likely speaks of.
         let latest = self.failed.len().saturating_sub(if self.rng.bool() { 4 } else { PAST });
-        let failures = chance::failures(&mut self.rng, &self.failed[latest..]);
+        let failures = ends::failures(&mut self.rng, &self.failed[latest..]);
         let ask = Ask { tried: Vec::new(), ..chance::ask(&mut self.rng, self.now, &[]) };
+        self.doubts(&ask, &failures);
+    }
+
+    pub(crate) fn doubts(&mut self, ask: &Ask, failures: &[Failed]) {
         self.trace.note(&format!("a request doubts {failures:?}: {ask:?}"));
         let doubted_before = chance::all_ids().filter(|id| self.shadow.is_doubted(id)).count();
-        let expected = self.shadow.doubt(&ask, &failures, self.now);
+        let expected = self.shadow.doubt(ask, failures, self.now);
         if doubted_before < chance::all_ids().filter(|id| self.shadow.is_doubted(id)).count() {
             self.trace.met("a doubted isolation");
         }
         let mut effects = Outputs::new();
-        self.core.doubt(&ask, &failures, self.now, &mut effects);
+        self.core.doubt(ask, failures, self.now, &mut effects);
         let retracted: Vec<_> = expected.into_iter().map(|failed| failed.ticket).collect();
         if retracted.iter().any(|ticket| self.shadow.asked_for(&ticket.endpoint).is_some()) {
             self.trace.met("a second opinion asked for");

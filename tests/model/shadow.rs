@@ -78,6 +78,8 @@ pub(crate) struct Shadow {
     /// Whose verification was hastened in its present epoch and has not been held since.
     hastened: BTreeSet<EndpointId>,
     waiters: Vec<Waiter>,
+    /// How many of them were parked at the latest look.
+    parked_before: usize,
     /// First turns, and further retries, with when they were.
     turns: Vec<(Moment, bool)>,
     /// The gateway is stopping: nobody is parked any more.
@@ -101,9 +103,15 @@ impl Shadow {
             told: BTreeMap::new(),
             hastened: BTreeSet::new(),
             waiters: Vec::new(),
+            parked_before: 0,
             turns: Vec::new(),
             stopping: false,
         }
+    }
+
+    /// New bounds. Who is parked stays so, even beyond them.
+    pub(crate) fn set_policy(&mut self, policy: RegistryPolicy) {
+        self.policy = policy;
     }
 
     /// Another service has the name now, or none: what was known of the one before says nothing any more.
@@ -354,7 +362,10 @@ impl Shadow {
         self.endpoints.get(id).and_then(Plain::isolated).is_some_and(|quarantine| quarantine.doubted)
     }
 
-    pub(crate) fn is_at_rest(&self) -> bool {
-        self.open.is_empty() && self.awaited.is_empty() && self.endpoints.values().all(|plain| plain.holds.is_empty())
+    /// Whether nothing is under way but these leases.
+    pub(crate) fn is_at_rest_but_for(&self, stuck: &BTreeSet<Serial>) -> bool {
+        self.open.keys().all(|serial| stuck.contains(serial))
+            && self.awaited.is_empty()
+            && self.endpoints.values().all(|plain| plain.holds.is_empty())
     }
 }

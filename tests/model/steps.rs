@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use qcc_gateway::domain::breaker::Judgement;
 use qcc_gateway::domain::outcome::Reason;
-use qcc_gateway::domain::registry::{Observation, Outputs};
+use qcc_gateway::domain::registry::{Observation, Outputs, WaiterId};
 use qcc_gateway::domain::time::Moment;
 
 use super::chance::{self, one_in, pick};
@@ -19,10 +19,12 @@ pub(crate) const LOST: u32 = 8;
 pub(crate) enum Step {
     Acquire,
     Crowd,
+    Travel,
     Write,
     Settle,
     SettleAgain,
     WaiterLeaves,
+    ClientLeaves,
     Doubt,
     Observe,
     Reset,
@@ -46,13 +48,15 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::Acquire,
         Self::Crowd,
+        Self::Travel,
         Self::Write,
         Self::Settle,
         Self::SettleAgain,
         Self::WaiterLeaves,
+        Self::ClientLeaves,
         Self::Doubt,
         Self::Observe,
         Self::Reset,
@@ -81,7 +85,7 @@ impl Step {
         match self {
             Self::Acquire => 28,
             Self::Settle => 20,
-            Self::Write | Self::Observe | Self::Verdict => 16,
+            Self::Travel | Self::Write | Self::Observe | Self::Verdict => 16,
             Self::Verifier | Self::ConversationEnds | Self::News => 12,
             Self::StartDue | Self::Recovered | Self::TimePasses => 8,
             Self::Alarm => 6,
@@ -91,6 +95,7 @@ impl Step {
             Self::Crowd
             | Self::StrayVerdict
             | Self::StrayProof
+            | Self::ClientLeaves
             | Self::AdminIsolates
             | Self::AdminSwitches
             | Self::AdminVerifies => 1,
@@ -103,23 +108,31 @@ impl World {
         match step {
             Step::Acquire => self.acquire(),
             Step::Crowd => self.crowd(),
+            Step::Travel => self.travel(),
             Step::Write => self.write(),
             Step::Settle => {
-                let report = chance::report(&mut self.rng, self.weather);
                 if !self.leases.is_empty() {
                     let index = self.rng.usize(..self.leases.len());
                     let mut lease = self.leases.swap_remove(index);
                     if !one_in(&mut self.rng, 4) && self.shadow.is_in_service(&lease.grant.ticket) {
                         lease.written_at = lease.written_at.or(Some(self.core.epochs().newest()));
                     }
-                    self.settle(lease, report);
+                    if lease.journey.is_none() && one_in(&mut self.rng, 64) {
+                        self.trace.met("a lease that is never settled");
+                        self.stuck.push(lease);
+                    } else {
+                        self.lease_ends(lease);
+                    }
                 }
             }
             Step::SettleAgain => self.settle_again(),
             Step::WaiterLeaves => {
                 let ids: Vec<_> = self.shadow.waiters().iter().map(|waiter| waiter.id).collect();
-                self.left.extend(pick(&mut self.rng, &ids));
+                if let Some(waiter) = pick(&mut self.rng, &ids).filter(|waiter| !self.waiting.contains_key(waiter)) {
+                    self.leaves_while_it_waits(waiter);
+                }
             }
+            Step::ClientLeaves => self.client_leaves(),
             Step::Doubt => self.doubt(),
             Step::Observe => self.deliver_to_breakers(),
             Step::Reset => self.deliver_reset(),
@@ -130,7 +143,7 @@ impl World {
             Step::ConversationEnds => {
                 let key = pick(&mut self.rng, &self.talks.keys().cloned().collect::<Vec<_>>());
                 let manner = Manner::any(&mut self.rng);
-                if let Some(key) = key {
+                if let Some(key) = key.filter(|key| !self.hung.contains(key)) {
                     self.conversation_ends(&key, manner);
                 }
             }
@@ -175,6 +188,7 @@ impl World {
         match self.to_breakers.pop_front() {
             None => {}
             Some(ToBreakers::Observe(observation, at)) => self.observe(&observation, at),
+            Some(ToBreakers::SetPolicy(policy)) => self.breaker_policy = policy,
             Some(ToBreakers::Retract(ticket)) => {
                 self.trace.note(&format!("the breakers take back {ticket:?}"));
                 self.bank.retract(&ticket);
@@ -215,6 +229,7 @@ impl World {
         self.trace.note(&format!("verdict on {ticket:?}: {judgement:?}"));
         let judged = usize::from(self.shadow.awaits(ticket.serial));
         let is_enough = self.shadow.judge(&ticket, judgement, self.now);
+        self.isolating.extend(is_enough.then_some(ticket.serial));
         self.trace.met(match judgement {
             Judgement::Keep => "a verdict that keeps",
             Judgement::Trip { .. } if is_enough => "a verdict that isolates",
@@ -235,6 +250,12 @@ impl World {
         let mut effects = Outputs::new();
         self.core.judge(&ticket, Judgement::Trip { reason: Reason::Stream, failures: 9 }, self.now, &mut effects);
         assert!(effects.is_empty(), "a stray verdict was followed by {effects:?}");
+    }
+
+    /// Its client leaves, which nobody notices yet.
+    pub(crate) fn leaves_while_it_waits(&mut self, waiter: WaiterId) {
+        self.waiting.remove(&waiter);
+        self.left.insert(waiter);
     }
 
     /// Who has left is forgotten first.
@@ -305,6 +326,9 @@ impl World {
     }
 
     fn settings_change(&mut self) {
+        if one_in(&mut self.rng, 4) {
+            self.policies_change();
+        }
         for _ in 0..self.rng.u32(1..3) {
             let id = chance::any_id(&mut self.rng);
             match self.settings.get_mut(&id) {

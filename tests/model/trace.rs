@@ -9,6 +9,8 @@ const KEPT: usize = 40;
 pub(crate) struct Trace {
     seed: u64,
     step: u64,
+    /// Whether the steps are over.
+    is_draining: bool,
     digest: DefaultHasher,
     latest: VecDeque<String>,
     /// How often each situation that a run should meet has come about.
@@ -17,11 +19,28 @@ pub(crate) struct Trace {
 
 impl Trace {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, step: 0, digest: DefaultHasher::new(), latest: VecDeque::new(), met: BTreeMap::new() }
+        Self {
+            seed,
+            step: 0,
+            is_draining: false,
+            digest: DefaultHasher::new(),
+            latest: VecDeque::new(),
+            met: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn begin_step(&mut self) {
         self.step += 1;
+    }
+
+    /// How many there were.
+    pub(crate) fn steps(&self) -> u64 {
+        self.step
+    }
+
+    pub(crate) fn ends(&mut self) {
+        self.is_draining = true;
+        self.note("no further step: what is under way arrives");
     }
 
     pub(crate) fn note(&mut self, what: &str) {
@@ -54,7 +73,11 @@ impl Drop for Trace {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let (seed, step) = (self.seed, self.step);
-            eprintln!("the simulation failed at step {step} of seed {seed}; replay: QCC_SIM_SEED={seed}");
+            let after = if self.is_draining { "after" } else { "at" };
+            eprintln!(
+                "the simulation failed {after} step {step} of seed {seed}; replay: QCC_SIM_SEED={seed} QCC_SIM_STEPS={step} \
+                 cargo test --test model the_promises"
+            );
             for line in &self.latest {
                 eprintln!("{line}");
             }

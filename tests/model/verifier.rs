@@ -25,6 +25,8 @@ pub(crate) enum Manner {
     EchoesTheQuestion,
     SendsTheCodeAsAnError,
     IsDown,
+    /// It says nothing at all. Its conversation ends when it is broken off, or with the probe's time-out.
+    NeverEnds,
 }
 
 const MANNERS: [Manner; 6] = [
@@ -38,7 +40,7 @@ const MANNERS: [Manner; 6] = [
 
 impl Manner {
     pub(crate) fn any(rng: &mut Rng) -> Self {
-        MANNERS[rng.usize(..MANNERS.len())]
+        if one_in(rng, 16) { Self::NeverEnds } else { MANNERS[rng.usize(..MANNERS.len())] }
     }
 }
 
@@ -56,6 +58,10 @@ impl World {
             }
             Some(ToVerifier::Hasten(wanted)) if is_lost => self.trace.note(&format!("{wanted:?} is not hastened")),
             Some(ToVerifier::Hasten(wanted)) => self.schedule.hasten(&wanted, self.now),
+            Some(ToVerifier::SetPolicy(policy)) => {
+                let rng = &mut self.rng;
+                self.schedule.set_policy(policy, self.now, || rng.f64());
+            }
             Some(ToVerifier::Converse(job)) => match self.schedule.start_now(&job, self.now) {
                 AtOnce::Begin { job, void } => {
                     if let Some(void) = void {
@@ -74,6 +80,9 @@ impl World {
         self.trace.met("a conversation broken off");
         self.trace.note(&format!("the conversation {void:?} is broken off"));
         assert!(self.talks.remove(void).is_some(), "{void:?} was not under way");
+        if self.hung.remove(void) {
+            self.trace.met("a conversation broken off that would never have ended");
+        }
     }
 
     pub(crate) fn start_due(&mut self) {
@@ -92,14 +101,22 @@ impl World {
     }
 
     pub(crate) fn conversation_ends(&mut self, key: &Conversation, manner: Manner) {
+        if manner == Manner::NeverEnds {
+            self.hung.insert(key.clone());
+            self.trace.note(&format!("the conversation with {key:?} hangs"));
+            return;
+        }
         let Some(Talk { challenge, code, protocol, purpose, .. }) = self.talks.remove(key) else { return };
+        if self.hung.remove(key) {
+            self.trace.met("a conversation that hung until its time-out");
+        }
         self.trace.note(&format!("the conversation with {key:?} ends: {manner:?}"));
         let (status, text) = match manner {
             Manner::SendsTheCode => (200, format!("Here it is: {code}.")),
             Manner::SendsAnotherCode => (200, Code::from_random(self.rng.u64(..)).to_string()),
             Manner::EchoesTheQuestion => (200, challenge.prompt()),
             Manner::SendsTheCodeAsAnError => (500, code.to_string()),
-            Manner::IsDown => (503, String::new()),
+            Manner::IsDown | Manner::NeverEnds => (503, String::new()),
         };
         let came_back = status == 200 && text.contains(&code.to_string());
         let body = match protocol {

@@ -3,27 +3,25 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
 
 use fastrand::Rng;
 use qcc_gateway::domain::breaker::{BreakerBank, BreakerPolicy, Judgement};
-use qcc_gateway::domain::budget::BudgetPolicy;
 use qcc_gateway::domain::challenge::{Challenge, Code, RecoveryProof};
-use qcc_gateway::domain::cooling::CoolingPolicy;
 use qcc_gateway::domain::endpoint::{Endpoint, Protocol};
-use qcc_gateway::domain::ids::{EndpointId, Epoch, ProfileId, Ticket};
+use qcc_gateway::domain::ids::{EndpointId, Epoch, ProfileId, Serial, Ticket};
 use qcc_gateway::domain::outcome::{ErrorNote, FailureKind};
 use qcc_gateway::domain::registry::{Grant, Observation, Outputs, RegistryCore, RegistryPolicy, WaiterId};
 use qcc_gateway::domain::schedule::{Finished, Purpose, Schedule, SchedulePolicy, VerifyJob};
-use qcc_gateway::domain::sessions::AffinityPolicy;
 use qcc_gateway::domain::time::Moment;
 use qcc_gateway::domain::topology::Topology;
 
-use super::chance::{self, Weather};
+use super::chance;
 use super::counts::Counts;
 use super::effects::Followed;
+use super::ends::Weather;
+use super::journeys::{Journey, JourneyId};
+use super::policies;
 use super::shadow::Shadow;
 use super::trace::Trace;
 
@@ -36,12 +34,26 @@ pub(crate) struct Lease {
     pub(crate) written_at: Option<Epoch>,
     /// Its client left before it came: it will only be dropped.
     pub(crate) abandoned: bool,
+    /// Of which request it is an attempt, if that has a plan.
+    pub(crate) journey: Option<JourneyId>,
+}
+
+/// Who takes the answer to a request for an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taker {
+    /// A request with a plan.
+    Journey(JourneyId),
+    /// One that chance made up, as it may be in the midst of its attempts.
+    Nobody,
+    /// The client has left meanwhile.
+    WhoHasLeft,
 }
 
 pub(crate) enum ToVerifier {
     FailureList(Vec<VerifyJob>),
     Hasten(Vec<Conversation>),
     Converse(VerifyJob),
+    SetPolicy(SchedulePolicy),
 }
 
 /// What the verifier tells the registry, but for proofs, of which there can be no second copy.
@@ -56,6 +68,7 @@ pub(crate) enum News {
 pub(crate) enum ToBreakers {
     Observe(Observation, Moment),
     Retract(Ticket),
+    SetPolicy(BreakerPolicy),
 }
 
 /// A conversation under way.
@@ -92,10 +105,23 @@ pub(crate) struct World {
 
     pub(crate) schedule: Schedule,
     pub(crate) talks: BTreeMap<Conversation, Talk>,
+    /// Those of them in which nothing will ever come.
+    pub(crate) hung: BTreeSet<Conversation>,
     /// In which epochs which endpoints have truly sent the code back.
     pub(crate) passed: BTreeSet<Conversation>,
 
+    pub(crate) journeys: BTreeMap<JourneyId, Journey>,
+    pub(crate) next_journey: JourneyId,
+    /// Those of them that wait for an endpoint.
+    pub(crate) waiting: BTreeMap<WaiterId, JourneyId>,
+    /// Those of them that await the verdict on a failure, and whether they end with it.
+    pub(crate) awaiting_verdict: BTreeMap<Serial, (JourneyId, bool)>,
+    /// The failures that have isolated their endpoints.
+    pub(crate) isolating: BTreeSet<Serial>,
+
     pub(crate) leases: Vec<Lease>,
+    /// Those that are never settled: neither their endpoint nor their client ever lets go.
+    pub(crate) stuck: Vec<Lease>,
     /// Tickets of leases that are over: whoever still speaks of them brings stale news.
     pub(crate) past: Vec<Ticket>,
     /// Those of them that failed.
@@ -120,21 +146,9 @@ const RESTART_EVERY: u32 = 32;
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let breaker_policy = BreakerPolicy {
-            failure_threshold: rng.u32(1..5),
-            failure_rate: [0.5, 0.8, 1.0][rng.usize(..3)],
-            min_requests: rng.u32(2..8),
-            window: Duration::from_secs(20),
-        };
-        let schedule_policy = SchedulePolicy {
-            initial_delay: Duration::from_secs(5),
-            multiplier: 2.0,
-            interval: Duration::from_secs(60),
-            interval_account: Duration::from_secs(100),
-            jitter: 0.1,
-            concurrency: rng.usize(1..4),
-        };
-        let registry_policy = registry_policy(&mut rng);
+        let breaker_policy = policies::breaker(&mut rng);
+        let schedule_policy = policies::schedule(&mut rng);
+        let registry_policy = policies::registry(&mut rng);
         let weather = Weather { faults: [5, 20, 60][rng.usize(..3)], overloads: [0, 0, 0, 80][rng.usize(..4)] };
         let mut world = Self {
             rng,
@@ -154,8 +168,15 @@ impl World {
             counts: Counts::default(),
             schedule: Schedule::new(schedule_policy),
             talks: BTreeMap::new(),
+            hung: BTreeSet::new(),
             passed: BTreeSet::new(),
+            journeys: BTreeMap::new(),
+            next_journey: 0,
+            waiting: BTreeMap::new(),
+            awaiting_verdict: BTreeMap::new(),
+            isolating: BTreeSet::new(),
             leases: Vec::new(),
+            stuck: Vec::new(),
             past: Vec::new(),
             failed: Vec::new(),
             to_breakers: VecDeque::new(),
@@ -220,30 +241,5 @@ impl World {
             let is_right = is_due || self.shadow.may_wait(waiter, self.now);
             assert!(is_right, "{:?} waits for nothing: {:?}", waiter.id, waiter.ask);
         }
-    }
-}
-
-/// Short times throughout, so that a run sees them end.
-fn registry_policy(rng: &mut Rng) -> RegistryPolicy {
-    RegistryPolicy {
-        slow_start: Duration::from_secs(30),
-        initial_delay: Duration::from_secs(5),
-        cooling: CoolingPolicy {
-            default_cooldown: Duration::from_secs(5),
-            exhausted_after: Duration::from_secs(30),
-            overload_cooldown: Duration::from_secs(2),
-            overload_max: Duration::from_secs(30),
-            isolate_after: Duration::from_secs([2, 10, 40][rng.usize(..3)]),
-        },
-        affinity: AffinityPolicy {
-            enabled: !chance::one_in(rng, 8),
-            ttl: Duration::from_secs([30, 3_600][rng.usize(..2)]),
-            secondary_ttl: Duration::from_secs(15),
-            patience: Duration::from_secs(5),
-            max_sessions: NonZeroUsize::MAX,
-        },
-        budget: BudgetPolicy { ratio: 0.2, min_per_second: rng.u32(..2) },
-        park_max: [0, 1, 2, 4, 256][rng.usize(..5)],
-        journal: 0,
     }
 }

@@ -1,0 +1,156 @@
+//! How attempts end, as chance has it.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use qcc_gateway::domain::classify::Judgement;
+use qcc_gateway::domain::ids::Ticket;
+use qcc_gateway::domain::opinions::Failed;
+use qcc_gateway::domain::outcome::{ErrorNote, FailureKind, Fatal, Outcome, Reason, Report};
+use qcc_gateway::domain::outcome_table::Class;
+use qcc_gateway::domain::throttle::Throttle;
+
+use super::chance::{one_in, pick};
+
+/// Of a hundred attempts, how many fail, and how many find an endpoint overloaded.
+#[derive(Clone, Copy)]
+pub(crate) struct Weather {
+    pub(crate) faults: u32,
+    pub(crate) overloads: u32,
+}
+
+/// What the end of an attempt is reported as.
+pub(crate) fn report(rng: &mut Rng, Weather { faults, overloads }: Weather) -> Report {
+    if rng.u32(..100) < overloads {
+        let throttle = Some(if one_in(rng, 4) { throttle(rng) } else { Throttle::Overload(None) });
+        return Report { throttle, ..Report::of(Outcome::Neutral) };
+    }
+    let mut report = Report { error: Some(ErrorNote::new("HTTP 500")), ..Report::of(outcome(rng, faults)) };
+    if report.outcome == Outcome::Neutral {
+        report.throttle = (!one_in(rng, 4)).then(|| throttle(rng));
+        report.opinion = one_in(rng, 4).then_some(Reason::Credential);
+    }
+    if report.outcome == Outcome::Cancelled {
+        report.opinion = one_in(rng, 4).then_some(Reason::Timeout);
+    }
+    report
+}
+
+fn named(rng: &mut Rng) -> Duration {
+    match rng.u32(..6) {
+        0 => Duration::ZERO,
+        1..3 => Duration::from_secs(rng.u64(30..4_000)),
+        _ => Duration::from_millis(rng.u64(..12_000)),
+    }
+}
+
+/// How long an answer says that its endpoint is to be left alone.
+pub(crate) fn throttle(rng: &mut Rng) -> Throttle {
+    match rng.u32(..6) {
+        0..2 => Throttle::Named(named(rng)),
+        2 => Throttle::Unnamed,
+        3 => Throttle::Overload(Some(named(rng))),
+        _ => Throttle::Overload(None),
+    }
+}
+
+/// How an attempt of a request's journey ends: what was never written can't be answered.
+pub(crate) fn judgement(rng: &mut Rng, Weather { faults, overloads }: Weather, is_written: bool) -> Judgement {
+    use Class::{
+        Account, Body, Cancelled, ClientCredential, ClientError, Connect, Credential, Forbidden, ModelMissing,
+        NotTheApi, Overloaded, RateLimited, Redirected, RelayModelMissing, RequestTimeout, Stream, Success, Timeout,
+        Unsupported, UpstreamStatus,
+    };
+    let class = if !is_written {
+        [Connect, Connect, Connect, Timeout, Cancelled][rng.usize(..5)]
+    } else if rng.u32(..100) < overloads {
+        Overloaded
+    } else if rng.u32(..100) < faults {
+        let kinds = [
+            UpstreamStatus,
+            UpstreamStatus,
+            UpstreamStatus,
+            Timeout,
+            Timeout,
+            Stream,
+            Stream,
+            Body,
+            Body,
+            Connect,
+            RequestTimeout,
+            NotTheApi,
+            Redirected,
+        ];
+        // What isolates at once is rarer.
+        if one_in(rng, 10) { [Credential, Account][rng.usize(..2)] } else { kinds[rng.usize(..kinds.len())] }
+    } else {
+        let kinds = [
+            ClientError,
+            ClientCredential,
+            Forbidden,
+            ModelMissing,
+            RelayModelMissing,
+            Unsupported,
+            RateLimited,
+            RateLimited,
+            Overloaded,
+            Cancelled,
+        ];
+        if rng.bool() { Success } else { kinds[rng.usize(..kinds.len())] }
+    };
+    let status = match class {
+        Success => Some(200),
+        Redirected => Some(302),
+        ClientError => Some(400),
+        ClientCredential | Credential => Some(401),
+        Account => Some(402),
+        Forbidden => Some(403),
+        ModelMissing | NotTheApi | Unsupported => Some(404),
+        RequestTimeout => Some(408),
+        RateLimited => Some(429),
+        UpstreamStatus => Some(if one_in(rng, 4) { 502 } else { 500 }),
+        RelayModelMissing => Some(503),
+        Overloaded => Some(529),
+        Body | Connect | Timeout | Stream | Cancelled => None,
+    };
+    let throttle = match class {
+        RateLimited if one_in(rng, 3) => Some(Throttle::Unnamed),
+        RateLimited => Some(Throttle::Named(named(rng))),
+        Overloaded => Some(Throttle::Overload(one_in(rng, 4).then(|| named(rng)))),
+        _ => None,
+    };
+    let error = (class != Success).then(|| ErrorNote::new("said so"));
+    Judgement { class, status, error, throttle }
+}
+
+/// How some attempt ends; `faults` of a hundred are the endpoint's.
+fn outcome(rng: &mut Rng, faults: u32) -> Outcome {
+    use FailureKind::{Body, Connect, Stream, Timeout, UpstreamStatus};
+    if rng.u32(..100) < faults {
+        return match rng.u32(..24) {
+            0 => Outcome::Fatal(Fatal::Credential),
+            1 => Outcome::Fatal(Fatal::Account),
+            _ => Outcome::Failure([Connect, Timeout, UpstreamStatus, Body, Stream][rng.usize(..5)]),
+        };
+    }
+    match rng.u32(..8) {
+        0..5 => Outcome::Neutral,
+        5 => Outcome::Cancelled,
+        _ => Outcome::Success,
+    }
+}
+
+/// Some failures of one request, of those that there were: fresh or stale, alike or not.
+pub(crate) fn failures(rng: &mut Rng, of: &[(Ticket, FailureKind)]) -> Vec<Failed> {
+    let mut failures = Vec::new();
+    for _ in 0..rng.usize(1..4) {
+        if let Some((ticket, kind)) = pick(rng, of)
+            && failures.iter().all(|failed: &Failed| failed.ticket != ticket)
+        {
+            let kind = if one_in(rng, 3) { kind } else { FailureKind::UpstreamStatus };
+            let status = (kind == FailureKind::UpstreamStatus).then_some(if one_in(rng, 4) { 502 } else { 500 });
+            failures.push(Failed { ticket, kind, status, error: None });
+        }
+    }
+    failures
+}
