@@ -1,11 +1,13 @@
 //! The fault schedule: five upstreams, of which at any moment some are in trouble and two at least are sound, in traffic and
 //! in no cooldown. Faults of every row come in bursts under steady mixed traffic, and no client notices but those whose
-//! stream breaks half-way.
+//! stream breaks half-way. And none gets a request while it is out: neither by the gateway's own audit nor by what the upstreams
+//! have noted themselves.
 //!
-//! `QCC_CHAOS_SECONDS` says how long it lasts, `QCC_CHAOS_SEED` replays one schedule.
+//! `QCC_CHAOS_SECONDS` says how long it lasts, `QCC_CHAOS_CLIENTS` how many clients there are, `QCC_CHAOS_SEED` replays one
+//! schedule.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -13,15 +15,20 @@ use serde_json::{Value, json};
 
 use crate::support::app::{Setup, TRAFFIC, TestApp, body};
 use crate::support::eventually::{eventually, now};
-use crate::support::raw_client::{Answer, Ended};
+use crate::support::raw_client::{Answer, Ended, RawClient};
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{
     Behaviour, Step, close, empty, error, html, never_answer, raw, reset, sse, status, status_and, status_with,
     truncate,
 };
+use crate::support::witness::{Clocks, Span, heart, inspect, outages};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 const CLIENTS: u64 = 12;
+/// One in so many requests comes on a connection of its own.
+const ON_ITS_OWN: u32 = 8;
+/// Longer than any run.
+const FOREVER: Duration = Duration::from_secs(1_000_000);
 /// How long a burst lasts, and how long an upstream is sound before the next one, in milliseconds.
 const BURST: std::ops::Range<u64> = 150..500;
 /// So many upstreams are sound when another one gets into trouble, that one included.
@@ -29,6 +36,8 @@ const SOUND: usize = 3;
 
 /// How much longer it may last until every upstream has had its turn.
 const EXTENDED: Duration = Duration::from_secs(30);
+/// How long it may take until all is as it should be after the whole process has stood still: then all time-outs end at once.
+const AFTERMATH: Duration = Duration::from_secs(3);
 
 /// When a fault shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,11 +90,11 @@ fn faults() -> Vec<(&'static str, Step, Shows)> {
 struct Seen {
     served: u32,
     broken: u32,
-    failures: Vec<String>,
+    failures: Vec<(Span, String)>,
 }
 
 impl Seen {
-    fn take_in(&mut self, answer: &Answer, streamed: bool, late: &BTreeSet<String>) {
+    fn take_in(&mut self, answer: &Answer, streamed: bool, span: Span, late: &[(String, Span)]) {
         let is_whole = answer.status == 200
             && answer.ended == Ended::Whole
             && if streamed {
@@ -101,23 +110,34 @@ impl Seen {
         }
         let told = answer.ended != Ended::Whole
             || answer.events().last().is_some_and(|event| event.name.as_deref() == Some("error"));
-        let by_late_fault = answer.header("x-qcc-endpoint").is_some_and(|endpoint| late.contains(endpoint));
+        let by_late_fault = answer
+            .header("x-qcc-endpoint")
+            .is_some_and(|endpoint| late.iter().any(|(name, fault)| name == endpoint && fault.overlaps(&span)));
         if streamed && answer.status == 200 && told && by_late_fault {
             self.broken += 1;
         } else {
             let trail = answer.header("x-qcc-trail").unwrap_or_default();
-            self.failures.push(format!("{} {:?} {trail}: {}", answer.status, answer.ended, answer.text()));
+            self.failures.push((span, format!("{} {:?} {trail}: {}", answer.status, answer.ended, answer.text())));
         }
     }
 }
 
-/// Who is in trouble, and who ever had a fault that shows late.
+/// Who is in trouble until when, and who had a fault that shows late from when until when.
 #[derive(Default)]
 struct Trouble {
     now: BTreeMap<usize, Instant>,
-    late: BTreeSet<String>,
+    late: Vec<(String, Span)>,
     had: BTreeMap<&'static str, u32>,
     is_over: bool,
+}
+
+impl Trouble {
+    /// From now on it has no fault that shows late.
+    fn no_longer(&mut self, name: &str) {
+        for (_, fault) in self.late.iter_mut().filter(|(its, _)| its == name) {
+            fault.until = fault.until.min(now());
+        }
+    }
 }
 
 /// Whether so many are out of trouble, in traffic and in no cooldown.
@@ -135,12 +155,17 @@ async fn all_were_isolated(app: &TestApp) -> bool {
     NAMES.iter().all(|name| events.iter().any(|event| event["kind"] == "isolated" && event["endpoint"] == **name))
 }
 
-async fn schedule(app: &TestApp, rng: &mut Rng, upstreams: &[Upstream], trouble: &RefCell<Trouble>, until: Instant) {
+async fn schedule(
+    app: &TestApp,
+    rng: &mut Rng,
+    upstreams: &[Upstream],
+    trouble: &RefCell<Trouble>,
+    until: impl Fn() -> Instant,
+) {
     let mut rows = faults();
     let mut next_row = 0;
     let mut next_victim = 0;
-    let latest = until + EXTENDED;
-    while now() < until || (now() < latest && !all_were_isolated(app).await) {
+    while now() < until() || (now() < until() + EXTENDED && !all_were_isolated(app).await) {
         let over: Vec<usize> = {
             let mut trouble = trouble.borrow_mut();
             let over = trouble.now.iter().filter(|(_, end)| **end <= now()).map(|(index, _)| *index).collect();
@@ -151,6 +176,7 @@ async fn schedule(app: &TestApp, rng: &mut Rng, upstreams: &[Upstream], trouble:
         };
         for index in over {
             upstreams[index].behave(Behaviour::honest());
+            trouble.borrow_mut().no_longer(NAMES[index]);
         }
         if enough_are_sound(app, trouble).await {
             if next_row == 0 {
@@ -165,7 +191,7 @@ async fn schedule(app: &TestApp, rng: &mut Rng, upstreams: &[Upstream], trouble:
                 place.insert(now() + Duration::from_millis(rng.u64(BURST)));
                 *trouble.had.entry(name).or_default() += 1;
                 if shows == Shows::Late {
-                    trouble.late.insert(NAMES[victim].to_owned());
+                    trouble.late.push((NAMES[victim].to_owned(), Span { from: now(), until: now() + FOREVER }));
                 }
                 upstreams[victim].behave(Behaviour::always(step));
             }
@@ -181,14 +207,27 @@ async fn schedule(app: &TestApp, rng: &mut Rng, upstreams: &[Upstream], trouble:
 async fn traffic(app: &TestApp, seed: u64, trouble: &RefCell<Trouble>, witness: &RefCell<Seen>) {
     let mut rng = Rng::with_seed(seed);
     let session = format!("session-{seed}");
+    let mut kept: Option<RawClient> = None;
     while !trouble.borrow().is_over {
         let streamed = rng.bool();
         let mut headers = vec![TRAFFIC];
         if rng.bool() {
             headers.push(("x-claude-code-session-id", session.as_str()));
         }
-        let answer = app.client().await.post("/v1/messages", &headers, body(streamed)).await;
-        witness.borrow_mut().take_in(&answer, streamed, &trouble.borrow().late);
+        let from = now();
+        let mut client = match kept.take() {
+            Some(client) if rng.u32(..ON_ITS_OWN) > 0 => client,
+            Some(_) | None => app.client().await,
+        };
+        let answer = client.try_post("/v1/messages", &headers, body(streamed)).await;
+        let span = Span { from, until: now() };
+        match answer {
+            Ok(answer) => {
+                witness.borrow_mut().take_in(&answer, streamed, span, &trouble.borrow().late);
+                kept = (answer.ended == Ended::Whole && client.is_reusable()).then_some(client);
+            }
+            Err(ended) => witness.borrow_mut().failures.push((span, format!("no answer: {ended:?}"))),
+        }
         tokio::time::sleep(Duration::from_millis(rng.u64(1..20))).await;
     }
 }
@@ -213,28 +252,61 @@ async fn while_any_endpoint_is_sound_no_client_notices_an_outage() {
         .section("retry", "backoff = \"10ms\"\nbackoff_max = \"50ms\"")
         .section(
             "verifier",
-            "initial_delay = \"50ms\"\ninterval = \"100ms\"\ninterval_account = \"100ms\"\ntimeout = \"500ms\"\nslow_start = \"200ms\"\nconcurrency = 5",
+            "initial_delay = \"200ms\"\ninterval = \"200ms\"\ninterval_account = \"200ms\"\ntimeout = \"500ms\"\nslow_start = \"200ms\"\nconcurrency = 5",
         );
     for (index, name) in NAMES.into_iter().enumerate() {
         let upstream = Upstream::anthropic(name).await;
+        upstream.keeps_arrivals_only();
         setup = if index < 3 { setup.primary(&upstream) } else { setup.secondary(&upstream) };
         upstreams.push(upstream);
     }
+    let clocks = Clocks::read();
     let app = setup.start().await;
+    let stood_still = RefCell::new(Vec::new());
     let (trouble, seen) = (RefCell::new(Trouble::default()), RefCell::new(Seen::default()));
-    let until = now() + lasts;
+    let began = now();
+    // While the process stands still nothing is tried.
+    let until = || began + lasts + stood_still.borrow().iter().map(Span::length).sum::<Duration>();
     let mut rng = Rng::with_seed(seed);
-    let clients = (0..CLIENTS).map(|client| traffic(&app, seed ^ client, &trouble, &seen));
-    tokio::join!(schedule(&app, &mut rng, &upstreams, &trouble, until), futures_util::future::join_all(clients));
+    let clients = number("QCC_CHAOS_CLIENTS", CLIENTS);
+    let clients = (0..clients).map(|client| traffic(&app, seed ^ client, &trouble, &seen));
+    tokio::join!(
+        schedule(&app, &mut rng, &upstreams, &trouble, until),
+        futures_util::future::join_all(clients),
+        heart(&stood_still, || trouble.borrow().is_over),
+    );
 
+    let still: Duration = stood_still.borrow().iter().map(Span::length).sum::<Duration>();
+    let lasted = began.elapsed().saturating_sub(still);
     let Seen { served, broken, failures } = seen.into_inner();
     let had = trouble.into_inner().had;
-    println!("served {served}, broken half-way {broken}, faults {had:?}");
+    let stood_still = stood_still.into_inner();
+    let in_stride = |span: &Span| {
+        let of = |still: &Span| Span { from: still.from, until: still.until + AFTERMATH };
+        !stood_still.iter().any(|still| of(still).overlaps(span))
+    };
+    let all = failures.len();
+    let failures: Vec<_> = failures.into_iter().filter(|(span, _)| in_stride(span)).map(|(_, what)| what).collect();
+    let rate = f64::from(served + broken) / lasted.as_secs_f64();
+    println!("{} s, {rate:.0} requests/s: served {served}, broken half-way {broken}", lasted.as_secs());
+    println!(
+        "the process stood still {} times, {still:.1?} in all; {} failed in that",
+        stood_still.len(),
+        all - failures.len()
+    );
+    println!("faults {had:?}");
     assert!(failures.is_empty(), "{} clients noticed, of {served}; the first: {}", failures.len(), failures[0]);
     assert!(served > 500, "only {served} were served");
 
     eventually("all are back", async || app.stats().await["failure_queue_size"] == 0).await;
     let events = app.events().await;
+    assert_eq!(app.stats().await["leaks"], 0, "by the gateway's audit");
+    for upstream in &upstreams {
+        let outages = outages(&events, upstream.name(), &clocks);
+        let findings = inspect(&upstream.arrivals(), &outages, &stood_still);
+        println!("{} by its own log: {findings:?}", upstream.name());
+        assert!(findings.leaks.is_empty(), "{} got traffic while it was out", upstream.name());
+    }
     for name in NAMES {
         for kind in ["isolated", "recovered"] {
             let was = events.iter().any(|event| event["kind"] == kind && event["endpoint"] == name);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use qcc_gateway::domain::events::EventKind;
 use qcc_gateway::domain::ids::{EndpointId, Ticket};
-use qcc_gateway::domain::registry::{Ask, Effect, Grant, NoEndpoint, Outputs, WaiterId};
+use qcc_gateway::domain::registry::{Ask, Effect, Grant, Keep, NoEndpoint, Outputs, WaiterId};
 
 use super::shadow::{Announced, Expected, Look, Waiter};
 use super::world::{Conversation, Lease, Taker, ToBreakers, ToVerifier, World};
@@ -99,8 +99,10 @@ impl World {
                     }
                 }
                 Effect::NothingUsable { profile, .. } => panic!("{profile} was told of again"),
-                // A word to the operator, which moves nothing, and one to the keeper, whose work is held up in `restart.rs`.
-                Effect::NeverProven(_) | Effect::Keep(_) => {}
+                // A word to the operator, which moves nothing.
+                Effect::NeverProven(_) => {}
+                Effect::Keep(Keep::Now) => self.write_image(),
+                Effect::Keep(Keep::Soon) => self.disk_is_behind(),
                 Effect::Leaked(ticket) => panic!("written to an isolated endpoint: {ticket:?}"),
             }
         }

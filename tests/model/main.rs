@@ -24,6 +24,7 @@ mod policies;
 mod properties;
 #[cfg(test)]
 mod requests;
+#[cfg(test)]
 mod restart;
 #[cfg(test)]
 mod shadow;

@@ -4,6 +4,7 @@
 mod compare;
 mod opinions;
 mod plain;
+mod restart;
 mod rests;
 mod search;
 mod waiters;

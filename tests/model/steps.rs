@@ -44,11 +44,12 @@ pub(crate) enum Step {
     AdminSwitches,
     AdminVerifies,
     SettingsChange,
+    Restart,
     TimePasses,
 }
 
 impl Step {
-    pub(crate) const ALL: [Self; 28] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::Acquire,
         Self::Crowd,
         Self::Travel,
@@ -76,6 +77,7 @@ impl Step {
         Self::AdminSwitches,
         Self::AdminVerifies,
         Self::SettingsChange,
+        Self::Restart,
         Self::TimePasses,
     ];
 
@@ -96,6 +98,7 @@ impl Step {
             | Self::StrayVerdict
             | Self::StrayProof
             | Self::ClientLeaves
+            | Self::Restart
             | Self::AdminIsolates
             | Self::AdminSwitches
             | Self::AdminVerifies => 1,
@@ -180,6 +183,12 @@ impl World {
                 }
             }
             Step::SettingsChange => self.settings_change(),
+            Step::Restart => {
+                // A run without any past would show little.
+                if one_in(&mut self.rng, 4) {
+                    self.restart();
+                }
+            }
             Step::TimePasses => self.now += chance::pause(&mut self.rng),
         }
     }
@@ -281,6 +290,7 @@ impl World {
         self.trace.note("the registry's clock ticks");
         self.look_at_the_clock();
         self.publish_failures();
+        self.catch_up();
     }
 
     /// The clock goes on to the moment at which the registry wanted to be woken.

@@ -22,6 +22,7 @@ use super::effects::Followed;
 use super::ends::Weather;
 use super::journeys::{Journey, JourneyId};
 use super::policies;
+use super::restart::Disk;
 use super::shadow::Shadow;
 use super::trace::Trace;
 
@@ -93,6 +94,7 @@ pub(crate) struct World {
 
     pub(crate) core: RegistryCore,
     pub(crate) shadow: Shadow,
+    pub(crate) disk: Disk,
     pub(crate) settings: BTreeMap<EndpointId, Endpoint>,
     /// The profiles that are known to have nothing usable.
     pub(crate) outages: BTreeSet<ProfileId>,
@@ -160,6 +162,7 @@ impl World {
             lossy: true,
             core: RegistryCore::new(registry_policy),
             shadow: Shadow::new(registry_policy),
+            disk: Disk::default(),
             settings: BTreeMap::new(),
             outages: BTreeSet::new(),
             left: BTreeSet::new(),
@@ -223,6 +226,7 @@ impl World {
         self.shadow.compare_conversations(&self.core.conversations(self.now), self.now);
         self.check_waiters();
         self.steps += 1;
+        self.check_disk(&view);
         if self.steps.is_multiple_of(RESTART_EVERY) {
             self.check_restart(&view);
         }

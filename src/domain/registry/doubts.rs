@@ -28,7 +28,11 @@ impl RegistryCore {
                     self.opinions.doubt_isolation(&ticket.endpoint, isolation, ask.fingerprint);
                     out.push(Effect::PublishFailures);
                 }
-                Doubted::Forgiven => self.opinions.was_the_cause(ask.fingerprint, now),
+                Doubted::Forgiven => {
+                    // Not even the next process is to remember it.
+                    out.push(Effect::Keep(Keep::Soon));
+                    self.opinions.was_the_cause(ask.fingerprint, now);
+                }
                 Doubted::Nothing => {}
             }
         }

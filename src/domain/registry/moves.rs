@@ -110,7 +110,11 @@ impl RegistryCore {
         now: Moment,
         out: &mut Outputs,
     ) -> Result<bool, SwitchError> {
-        let Some(epoch) = self.queues.set_enabled(id, enabled)? else { return Ok(false) };
+        let Some(epoch) = self.queues.set_enabled(id, enabled)? else {
+            // It moves nobody now, but it is an admin's word: it may keep somebody from moving after the next reload.
+            out.push(Effect::Keep(Keep::Now));
+            return Ok(false);
+        };
         let kind = if enabled { EventKind::Enabled } else { EventKind::Disabled };
         let mut event = Event::new(kind, now, id);
         event.epoch = Some(epoch);

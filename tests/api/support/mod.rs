@@ -9,5 +9,6 @@ pub(crate) mod raw_client;
 pub(crate) mod streaming;
 pub(crate) mod upstream;
 pub(crate) mod wire;
+pub(crate) mod witness;
 
 mod selftest;

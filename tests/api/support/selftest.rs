@@ -3,6 +3,7 @@
 mod answers;
 mod connections;
 mod scripts;
+mod witness;
 
 use serde_json::{Value, json};
 

@@ -15,6 +15,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Instant;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{oneshot, watch};
@@ -55,7 +56,11 @@ struct Shared {
 type Predicate = Rc<dyn Fn(&Recorded) -> bool>;
 
 struct State {
+    /// When which sort of request came. It is short, and kept however many there are.
+    arrivals: Vec<Arrival>,
+    /// Empty where there are too many to keep.
     requests: Vec<(Recorded, Sort)>,
+    keeps_requests: bool,
     connections: usize,
     faults: Vec<String>,
     scripts: Scripts,
@@ -75,8 +80,16 @@ struct Scripts {
     before_body: VecDeque<Step>,
 }
 
+/// A line of the upstream's own log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) sort: Sort,
+    /// When the head had come.
+    pub(crate) at: Instant,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sort {
+pub(crate) enum Sort {
     Traffic,
     Verification,
 }
@@ -106,7 +119,9 @@ impl Upstream {
         reservation.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = reservation.local_addr().unwrap();
         let state = State {
+            arrivals: Vec::new(),
             requests: Vec::new(),
+            keeps_requests: true,
             connections: 0,
             faults: Vec::new(),
             scripts: Scripts::default(),
@@ -194,6 +209,11 @@ impl Upstream {
         self.up();
     }
 
+    /// Keeps no more of requests to come than when they came: for so many that there would be no room for all.
+    pub(crate) fn keeps_arrivals_only(&self) {
+        self.shared.state.borrow_mut().keeps_requests = false;
+    }
+
     /// Another way of telling verifications from traffic, for requests to come.
     pub(crate) fn recognise_verifications(&self, predicate: impl Fn(&Recorded) -> bool + 'static) {
         self.shared.state.borrow_mut().is_verification = Rc::new(predicate);
@@ -226,17 +246,22 @@ impl Upstream {
 
     /// How many requests came.
     pub(crate) fn total(&self) -> usize {
-        self.shared.state.borrow().requests.len()
+        self.shared.state.borrow().arrivals.len()
     }
 
     /// How many requests came that were no verifications.
     pub(crate) fn traffic(&self) -> usize {
-        self.traffic_requests().len()
+        self.count(Sort::Traffic)
     }
 
     /// How many verifications came.
     pub(crate) fn verifications(&self) -> usize {
-        self.verification_requests().len()
+        self.count(Sort::Verification)
+    }
+
+    /// When what came, in the order of arrival.
+    pub(crate) fn arrivals(&self) -> Vec<Arrival> {
+        self.shared.state.borrow().arrivals.clone()
     }
 
     /// Every request, in the order of arrival.
@@ -271,6 +296,10 @@ impl Upstream {
     /// dropped fails the test.
     pub(crate) fn take_faults(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.state.borrow_mut().faults)
+    }
+
+    fn count(&self, sort: Sort) -> usize {
+        self.shared.state.borrow().arrivals.iter().filter(|arrival| arrival.sort == sort).count()
     }
 
     fn of_sort(&self, sort: Sort) -> Vec<Recorded> {
@@ -313,14 +342,23 @@ impl Shared {
         self.state.borrow_mut().scripts.before_body.pop_front()
     }
 
-    /// Records a request under its number and returns the step for it: this one, or what the scripts say.
-    fn record(&self, request: impl FnOnce(usize) -> Recorded, step: Option<Step>) -> (Recorded, Step) {
+    /// Records a request, whose head came then, under its number and returns the step for it: this one, or what the scripts
+    /// say.
+    fn record(
+        &self,
+        head_came: Instant,
+        request: impl FnOnce(usize) -> Recorded,
+        step: Option<Step>,
+    ) -> (Recorded, Step) {
         let predicate = Rc::clone(&self.state.borrow().is_verification);
-        let request = request(self.state.borrow().requests.len());
+        let request = request(self.state.borrow().arrivals.len());
         let sort = if predicate(&request) { Sort::Verification } else { Sort::Traffic };
         let mut state = self.state.borrow_mut();
-        state.requests.push((request.clone(), sort));
-        let arrived = state.requests.len();
+        state.arrivals.push(Arrival { sort, at: head_came });
+        if state.keeps_requests {
+            state.requests.push((request.clone(), sort));
+        }
+        let arrived = state.arrivals.len();
         let state = &mut *state;
         let (own, usual) = match sort {
             Sort::Traffic => (&mut state.scripts.traffic, &state.behaviour.traffic),

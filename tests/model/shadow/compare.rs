@@ -57,6 +57,10 @@ impl Shadow {
         assert_eq!(view.cooldowns, shown, "cooldowns of {id}");
         if std::mem::take(&mut plain.moved) {
             assert!(view.epoch > newest_before, "{id} moved without an epoch of its own");
+            if let Some(told) = self.told.get_mut(id).filter(|told| told.epoch == Epoch::NONE) {
+                // It was told before a restart.
+                told.epoch = view.epoch;
+            }
         } else {
             assert_eq!(view.epoch, plain.epoch, "{id} did not move");
         }

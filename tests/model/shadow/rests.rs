@@ -128,6 +128,21 @@ impl Rests {
         }
     }
 
+    /// Of one process the next one knows only what it had announced and what still runs.
+    pub(crate) fn restart(&mut self, kept: impl Fn(Moment) -> Moment, now: Moment) {
+        self.overloaded.clear();
+        for line in self.lines.values_mut() {
+            let announced = line.cooldown().filter(|cooldown| cooldown.until > now);
+            let announced = announced.map(|rest| Cooldown { since: kept(rest.since), until: kept(rest.until), ..rest });
+            *line = Line::default();
+            match announced {
+                Some(rest) if rest.reason == CooldownReason::RateLimit => line.limit = Some(rest),
+                Some(rest) => line.overload = Some(rest),
+                None => {}
+            }
+        }
+    }
+
     /// The endpoint serves again before its windows begin anew. Tells whether that has ended any rest.
     pub(crate) fn return_early(&mut self, now: Moment, policy: &CoolingPolicy) -> bool {
         let mut any = false;

@@ -204,3 +204,14 @@ fn an_opinion_that_fails_after_its_endpoint_has_moved_to_another_queue_tells_not
         "at once"
     );
 }
+
+#[test]
+fn that_nothing_remembers_an_isolation_any_more_is_kept() {
+    let mut desk = Desk::new([primary("a")]);
+    let failures = fail_on_each(&mut desk, TRIP);
+    desk.recover("a");
+    desk.out.clear();
+    doubt(&mut desk, &failures);
+    assert!(!desk.core.view_of_id("a").slow_start, "it is forgiven");
+    assert!(desk.out.iter().any(|effect| matches!(effect, Effect::Keep(Keep::Soon))), "{:?}", desk.out);
+}

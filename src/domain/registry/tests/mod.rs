@@ -546,3 +546,13 @@ fn the_filters_line_comes_when_the_number_changes_and_not_once_a_request() {
         .collect();
     assert_eq!(told, [1, 2, 1]);
 }
+
+#[test]
+fn an_admins_switch_that_moves_nobody_is_kept_all_the_same() {
+    let mut off = primary("a");
+    off.enabled = false;
+    let mut desk = Desk::new([off]);
+    desk.out.clear();
+    assert_eq!(desk.core.set_enabled(&id("a"), false, ADMIN, at(1), &mut desk.out), Ok(false));
+    assert!(matches!(desk.out[..], [Effect::Keep(Keep::Now)]), "{:?}", desk.out);
+}

@@ -1,6 +1,7 @@
 //! One connection of a scripted upstream.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncRead;
@@ -12,6 +13,7 @@ use super::dialect::Facts;
 use super::player::{End, Player};
 use super::record::{Exchange, Recorded, Settling};
 use super::step::Step;
+use crate::support::eventually::now;
 use crate::support::wire::{Framing, Lost, Malformed, RequestHead, Taken, fill, take_request_head};
 
 /// Why no request came.
@@ -79,6 +81,7 @@ impl Connection {
             }
             fill(&mut self.stream, &mut self.buffer).await?;
         };
+        let head_came = now();
         let before_body = self.shared.step_before_body();
         let reading = if before_body.is_some() { Reading::Never } else { Reading::On };
         let framing = Framing::of_request(&head.headers)?;
@@ -88,7 +91,7 @@ impl Connection {
             Reading::On => self.body(framing).await?,
         };
         let closes = head.headers.lists("connection", "close");
-        let (request, settling, step) = self.record(head, body, chunked, before_body);
+        let (request, settling, step) = self.record(head, head_came, body, chunked, before_body);
         match self.answer(&request, &settling, &step, reading).await {
             End::Keep if reading == Reading::Never => std::future::pending().await,
             End::Keep if closes => Ok(End::Close),
@@ -110,6 +113,7 @@ impl Connection {
     fn record(
         &self,
         head: RequestHead,
+        head_came: Instant,
         body: Bytes,
         chunked: bool,
         before_body: Option<Step>,
@@ -117,9 +121,9 @@ impl Connection {
         let (settling, exchange) = watch::channel(Exchange::Answering);
         let RequestHead { method, target, headers } = head;
         let connection = self.number;
-        let came = crate::support::eventually::now();
+        let came = now();
         let request = |number| Recorded { method, target, headers, body, chunked, connection, number, came, exchange };
-        let (request, step) = self.shared.record(request, before_body);
+        let (request, step) = self.shared.record(head_came, request, before_body);
         (request, Settling(settling), step)
     }
 
