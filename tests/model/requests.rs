@@ -21,7 +21,11 @@ impl World {
     pub(crate) fn acquire(&mut self) {
         let known: Vec<_> =
             chance::all_ids().filter_map(|id| self.shadow.known(&id).map(|(epoch, _)| (id, epoch))).collect();
-        let ask = chance::ask(&mut self.rng, self.now, &known);
+        let mut ask = chance::ask(&mut self.rng, self.now, &known);
+        for tried in &mut ask.tried {
+            // No request is older than the process.
+            tried.at = tried.at.max(self.began);
+        }
         self.asks(ask, None);
     }
 
@@ -39,7 +43,7 @@ impl World {
             self.asks(ask.clone(), None);
             // Its own is the latest: those who waited for this moment were served before.
             if self.leases.len() > before
-                && let Some(mut lease) = self.leases.pop()
+                && let Some(mut lease) = self.leases.pop_if(|lease| lease.journey.is_none())
             {
                 lease.written_at = Some(self.core.epochs().newest());
                 self.settle(lease, report);

@@ -97,6 +97,7 @@ impl World {
     pub(crate) fn restart(&mut self) {
         self.catch_up();
         self.trace.note("the process ends, and begins again");
+        self.began = self.now;
         let isolated = self.shadow.isolated();
         let mut effects = Outputs::new();
         let image = read_back(&self.disk.image);

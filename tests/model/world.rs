@@ -85,6 +85,8 @@ pub(crate) type Conversation = (EndpointId, Epoch);
 pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) now: Moment,
+    /// When the present process began.
+    pub(crate) began: Moment,
     pub(crate) steps: u32,
     pub(crate) policy: RegistryPolicy,
     pub(crate) trace: Trace,
@@ -155,6 +157,7 @@ impl World {
         let mut world = Self {
             rng,
             now: Moment::START,
+            began: Moment::START,
             steps: 0,
             policy: registry_policy,
             trace: Trace::new(seed),
