@@ -10,6 +10,9 @@ mod defaults;
 #[path = "tidy/layers.rs"]
 mod layers;
 #[cfg(test)]
+#[path = "tidy/mutations.rs"]
+mod mutations;
+#[cfg(test)]
 #[path = "tidy/purity.rs"]
 mod purity;
 #[cfg(test)]

@@ -87,6 +87,20 @@ mod tests {
         assert_eq!(taken(&mut budget, 10, &policy), 100, "those of the first second are forgotten");
     }
 
+    /// Once a second they are counted together, and no sooner than that they are forgotten together.
+    #[test]
+    fn there_is_one_slot_a_second() {
+        let policy = BudgetPolicy { ratio: 1.0, min_per_second: 0 };
+        let mut budget = RetryBudget::default();
+        for second in [0, 0, 0, 1, 1, 9] {
+            budget.request(at(second));
+        }
+        assert_eq!(budget.slots.len(), 3);
+        assert_eq!(taken(&mut budget, 9, &policy), 6);
+        budget.request(at(11));
+        assert_eq!(budget.slots.iter().map(|slot| (slot.second, slot.requests)).collect::<Vec<_>>(), [(9, 1), (11, 1)]);
+    }
+
     #[test]
     fn without_a_budget_there_is_no_further_retry() {
         let mut budget = RetryBudget::default();

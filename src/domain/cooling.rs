@@ -358,6 +358,61 @@ mod tests {
     }
 
     #[test]
+    fn no_more_is_believed_than_a_weeks_window_and_a_day() {
+        let mut cooling = Cooling::default();
+        cooling.throttle(None, named(30 * 86_400), from(1), at(0), at(0), &POLICY);
+        assert_eq!(until(&cooling, 0), Some(8 * 86_400));
+        assert_eq!(CooldownReason::RateLimit.as_str(), "rate_limit");
+        assert_eq!(CooldownReason::Overload.as_str(), "overload");
+    }
+
+    /// What ends at a moment has ended in that moment.
+    #[test]
+    fn times_end_to_the_instant() {
+        let unnamed = |cooling: &mut Cooling, request, now| {
+            cooling.throttle(None, Throttle::Unnamed, from(request), at(now), at(now), &POLICY)
+        };
+        let mut remembered = Cooling::default();
+        unnamed(&mut remembered, 1, 0);
+        assert!(matches!(unnamed(&mut remembered, 2, 59), Throttled::Rests(_)), "within the minute");
+        let mut forgotten = Cooling::default();
+        unnamed(&mut forgotten, 1, 0);
+        assert_eq!(unnamed(&mut forgotten, 2, 60), Throttled::Noted, "a minute later nobody remembers the first");
+        let mut rests = Cooling::default();
+        rests.throttle(None, named(10), from(1), at(0), at(0), &POLICY);
+        assert!(matches!(unnamed(&mut rests, 1, 9), Throttled::Rests(_)), "it rests already");
+        assert_eq!((rests.all(at(13)).count(), rests.all(at(14)).count()), (1, 0));
+        assert_eq!(unnamed(&mut rests, 1, 14), Throttled::Noted, "it rests no more");
+        let mut silent = Cooling::default();
+        let mut overload = |now| silent.throttle(None, Throttle::Overload(None), from(1), at(now), at(now), &POLICY);
+        overload(0);
+        assert!(matches!(overload(2 + 119), Throttled::TooLong), "a silence that is too short");
+        assert!(matches!(overload(121 + 120), Throttled::Rests(_)), "as long as an isolation takes");
+    }
+
+    #[test]
+    fn only_what_is_a_used_up_window_and_still_runs_ends_early() {
+        let opus: Arc<str> = Arc::from("opus");
+        let mut cooling = Cooling::default();
+        cooling.throttle(Some(&opus), named(60), from(1), at(0), at(0), &POLICY);
+        assert!(!cooling.end_exhausted(at(10), &POLICY), "a short one");
+        assert!(cooling.now(Some(&opus), at(10)).is_some());
+        cooling.throttle(None, named(3600), from(1), at(0), at(0), &POLICY);
+        assert!(!cooling.end_exhausted(at(3600), &POLICY), "one that is over");
+        assert!(cooling.end_exhausted(at(3599), &POLICY));
+    }
+
+    #[test]
+    fn a_cooldown_of_before_the_start_is_taken_up() {
+        for reason in [CooldownReason::RateLimit, CooldownReason::Overload] {
+            let mut cooling = Cooling::default();
+            let before = Cooldown { since: at(0), until: at(9), reason };
+            cooling.resume(None, before);
+            assert_eq!(cooling.now(None, at(8)), Some(before));
+        }
+    }
+
+    #[test]
     fn an_overload_rests_twice_as_long_each_time_until_a_success() {
         let mut cooling = Cooling::default();
         for (now, expected) in [(0, 2), (10, 14), (20, 28), (30, 46), (50, 80), (81, 111)] {

@@ -101,7 +101,10 @@ impl World {
                 Effect::NothingUsable { profile, .. } => panic!("{profile} was told of again"),
                 // A word to the operator, which moves nothing.
                 Effect::NeverProven(_) => {}
-                Effect::Keep(Keep::Now) => self.write_image(),
+                Effect::Keep(Keep::Now) => {
+                    assert_eq!(followed.judged, 0, "a verdict was told before the move that it led to was kept");
+                    self.write_image();
+                }
                 Effect::Keep(Keep::Soon) => self.disk_is_behind(),
                 Effect::Leaked(ticket) => panic!("written to an isolated endpoint: {ticket:?}"),
             }

@@ -140,15 +140,17 @@ fn outcome(rng: &mut Rng, faults: u32) -> Outcome {
     }
 }
 
-/// Some failures of one request, of those that there were: fresh or stale, alike or not.
+/// Some failures of one request, of those that there were: fresh or stale, and all alike or any.
 pub(crate) fn failures(rng: &mut Rng, of: &[(Ticket, FailureKind)]) -> Vec<Failed> {
+    let (are_alike, many) = (rng.bool(), rng.usize(1..6));
     let mut failures = Vec::new();
-    for _ in 0..rng.usize(1..4) {
+    for _ in 0..many {
         if let Some((ticket, kind)) = pick(rng, of)
             && failures.iter().all(|failed: &Failed| failed.ticket != ticket)
         {
-            let kind = if one_in(rng, 3) { kind } else { FailureKind::UpstreamStatus };
-            let status = (kind == FailureKind::UpstreamStatus).then_some(if one_in(rng, 4) { 502 } else { 500 });
+            let kind = if !are_alike && one_in(rng, 3) { kind } else { FailureKind::UpstreamStatus };
+            let is_other = !are_alike && one_in(rng, 4);
+            let status = (kind == FailureKind::UpstreamStatus).then_some(if is_other { 502 } else { 500 });
             failures.push(Failed { ticket, kind, status, error: None });
         }
     }

@@ -40,6 +40,23 @@ fn a_code_is_six_capitals_and_digits() {
 }
 
 #[test]
+fn the_question_has_the_halves_of_the_code() {
+    for random in [0, 1, 99, u64::MAX] {
+        let (prompt, code) = (challenge(random).prompt(), Code::from_random(random).to_string());
+        let (first, second) = code.split_at(3);
+        assert!(prompt.contains(first) && prompt.contains(second), "{code}: {prompt}");
+    }
+}
+
+#[test]
+fn a_proof_says_of_whom_it_is_and_how_it_was_come_by() {
+    let [(protocol, body), _] = said(&code());
+    let Verdict::Proven(proof) = judge(protocol, 203, &body) else { panic!("the code is in it") };
+    assert_eq!((proof.endpoint().as_str(), proof.epoch()), ("main", Epoch::from_raw(4)));
+    assert_eq!((proof.status(), proof.score(), proof.elapsed()), (203, 90, Duration::from_millis(700)));
+}
+
+#[test]
 fn the_code_passes_however_it_is_written() {
     let code = code();
     let (first, second) = code.split_at(3);
@@ -175,6 +192,23 @@ fn a_failure_says_what_was_seen() {
     let Verdict::Unproven(unproven) = judge(Protocol::Anthropic, 200, &body.to_string()) else { panic!("no code") };
     assert_eq!(unproven.tokens, Tokens { input: 40, output: 3 });
     assert!(!unproven.lacks_model);
+}
+
+/// Only then the next model is asked: what fails otherwise would fail with any.
+#[test]
+fn an_endpoint_that_lacks_the_model_says_so_in_several_ways() {
+    let error = |kind: &str, code: &str| json!({"error": {"type": kind, "code": code, "message": "m"}}).to_string();
+    for (status, body, lacks_model) in [
+        (404, String::new(), true),
+        (503, error("new_api_error", "model_not_found"), true),
+        (400, error("not_found_error", ""), true),
+        (400, error("invalid_request_error", ""), false),
+        (500, error("server_error", ""), false),
+        (500, String::new(), false),
+    ] {
+        let Verdict::Unproven(unproven) = judge(Protocol::OpenAi, status, &body) else { panic!("{status} {body}") };
+        assert_eq!(unproven.lacks_model, lacks_model, "{status} {body}");
+    }
 }
 
 #[test]

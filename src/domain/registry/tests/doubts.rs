@@ -120,6 +120,9 @@ fn a_doubt_does_not_touch_an_isolation_of_another_cause_or_epoch() {
     desk.fail("a");
     doubt(&mut desk, &failures);
     assert!(desk.core.failures().iter().all(|job| !job.at_once), "a later isolation");
+    desk.recover("a");
+    doubt(&mut desk, &failures);
+    assert!(desk.core.view_of_id("a").slow_start, "what has ended a later isolation is not forgiven either");
 }
 
 #[test]

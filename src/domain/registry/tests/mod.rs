@@ -15,6 +15,9 @@ mod clocks;
 mod doubts;
 mod limits;
 mod outages;
+mod proven;
+mod relapses;
+mod restarts;
 mod sessions;
 mod waiting;
 
@@ -83,7 +86,7 @@ impl Desk {
 
     /// Isolates an endpoint by a failure of a lease of its own.
     fn fail(&mut self, name: &str) {
-        loop {
+        for _ in 0..100 {
             let grant = self.lease();
             if grant.endpoint.id == id(name) {
                 self.settle(&grant, FAILED);
@@ -92,6 +95,7 @@ impl Desk {
             }
             self.settle(&grant, Outcome::Neutral);
         }
+        panic!("{name} is never given out");
     }
 
     fn recover(&mut self, name: &str) -> bool {
