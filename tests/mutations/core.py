@@ -45,11 +45,12 @@ def is_used(crate, sources):
 
 def make(folder):
     folder.mkdir(parents=True)
-    shutil.copytree(ROOT / "src" / "domain", folder / "src" / "domain")
+    # Fresh times, or cargo takes what was built of another state for this.
+    shutil.copytree(ROOT / "src" / "domain", folder / "src" / "domain", copy_function=shutil.copy)
     (folder / "src" / "lib.rs").write_text("pub mod domain;\n", encoding="utf-8")
     for test in TESTS:
         if (ROOT / "tests" / test).exists():
-            shutil.copytree(ROOT / "tests" / test, folder / "tests" / test)
+            shutil.copytree(ROOT / "tests" / test, folder / "tests" / test, copy_function=shutil.copy)
     shutil.copy(ROOT / "Cargo.lock", folder)
     sources = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.rs")))
     manifest = (ROOT / "Cargo.toml").read_text(encoding="utf-8")
