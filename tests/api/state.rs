@@ -12,7 +12,7 @@ use crate::support::app::{LOCAL, Setup, TRAFFIC, body, message};
 use crate::support::eventually::{eventually, now};
 use crate::support::raw_client::RawClient;
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{Behaviour, error, hold, ok, status, status_and};
+use crate::support::upstream::step::{Behaviour, error, hold, ok, sse, status, status_and};
 
 /// One failure isolates, only an admin's word verifies, and the state is kept in this folder.
 fn kept_in(folder: &Path) -> Setup {
@@ -357,6 +357,24 @@ async fn an_isolation_by_overload_is_waited_for_like_any_other() {
         }
     };
     assert!(took >= Duration::from_secs(1), "answered after {took:?}, before anything was on the disk");
+    go_on(&path);
+    app.finish().await;
+}
+
+/// Nothing failed without the wait, until a guard was taken out on purpose.
+#[actix_web::test]
+async fn a_stream_that_breaks_tells_its_end_when_the_isolation_behind_it_is_on_the_disk() {
+    let a = Upstream::anthropic("a").await;
+    a.script_traffic([sse(3).then_reset()]);
+    let folder = folder();
+    let path = folder.path().to_owned();
+    let app = kept_in(&path).primary(&a).start_in(folder).await;
+    hang(&path).await;
+    let began = now();
+    let answer = app.client().await.post("/v1/messages", &[TRAFFIC], body(true)).await;
+    let took = began.elapsed();
+    assert_eq!((answer.status, app.row("a").await["standing"].as_str()), (200, Some("failure")));
+    assert!(took >= Duration::from_secs(1), "broken off after {took:?}, before anything was on the disk");
     go_on(&path);
     app.finish().await;
 }
