@@ -25,6 +25,12 @@ impl EpochClock {
         self.newest.store(epoch.get(), Ordering::Release);
     }
 
+    /// Another clock at the same epoch, for a copy of everything that this one numbers.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self { newest: Arc::new(AtomicU64::new(self.newest.load(Ordering::Relaxed))) }
+    }
+
     /// A reader for other threads.
     pub fn reader(&self) -> EpochReader {
         EpochReader(Arc::clone(&self.newest))
@@ -55,6 +61,17 @@ impl EpochGate {
     /// Moves the gate. For the registry alone.
     pub(super) fn move_to(&self, epoch: Epoch) {
         self.0.store(epoch.get(), Ordering::Release);
+    }
+
+    /// Another gate at the same epoch, which the moves of this one leave where it is.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self(Arc::new(AtomicU64::new(self.0.load(Ordering::Acquire))))
+    }
+
+    /// Whether both are the same gate.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether the endpoint is still in `epoch`.

@@ -61,6 +61,23 @@ pub struct Queues {
 }
 
 impl Queues {
+    /// A copy that goes its own way: with a clock and gates of its own.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let Self { members, topology, departed, before, switched_off, switched_on, salt, clock } = self;
+        let fork = |member: &Member| Member { gate: member.gate.fork(), ..member.clone() };
+        Self {
+            members: members.iter().map(|(id, member)| (id.clone(), fork(member))).collect(),
+            topology: Arc::clone(topology),
+            departed: departed.clone(),
+            before: before.clone(),
+            switched_off: switched_off.clone(),
+            switched_on: switched_on.clone(),
+            salt: *salt,
+            clock: clock.fork(),
+        }
+    }
+
     /// Every endpoint, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
         self.members.iter()

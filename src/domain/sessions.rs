@@ -98,7 +98,7 @@ pub struct Bond {
 }
 
 /// All bound sessions.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sessions {
     bound: LruCache<SessionKey, Bound>,
 }

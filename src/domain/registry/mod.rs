@@ -7,6 +7,7 @@ mod ask;
 mod dearth;
 mod doubts;
 mod effects;
+mod fork;
 mod invariants;
 mod keeping;
 mod lanes;
@@ -80,7 +81,7 @@ pub struct RegistryPolicy {
 }
 
 /// A failure whose verdict is awaited.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Pending {
     error: Option<ErrorNote>,
     model: Option<Arc<str>>,

@@ -17,7 +17,7 @@ enum Why {
     Parked,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Waiter {
     id: WaiterId,
     ask: Ask,
@@ -28,7 +28,7 @@ struct Waiter {
 }
 
 /// All who wait, first come first served.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Waiters {
     queue: VecDeque<Waiter>,
     newest: u64,
