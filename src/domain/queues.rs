@@ -65,9 +65,8 @@ impl Queues {
     #[must_use]
     pub fn fork(&self) -> Self {
         let Self { members, topology, departed, before, switched_off, switched_on, salt, clock } = self;
-        let fork = |member: &Member| Member { gate: member.gate.fork(), ..member.clone() };
         Self {
-            members: members.iter().map(|(id, member)| (id.clone(), fork(member))).collect(),
+            members: members.fork(),
             topology: Arc::clone(topology),
             departed: departed.clone(),
             before: before.clone(),

@@ -17,6 +17,17 @@ pub(super) struct Members {
 }
 
 impl Members {
+    /// A copy whose gates are its own.
+    pub(super) fn fork(&self) -> Self {
+        let mut fork = self.clone();
+        for slot in self.present.values() {
+            if let Some(member) = fork.by_slot.get_mut(*slot) {
+                member.gate = member.gate.fork();
+            }
+        }
+        fork
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {
         self.present.values().filter_map(|slot| self.by_slot.get(*slot))
     }
