@@ -49,7 +49,7 @@ impl RegistryCore {
             hastened: hastened.clone(),
             waiters: waiters.clone(),
             stopping: *stopping,
-            last_served: last_served.clone(),
+            last_served: *last_served,
             journal: journal.clone(),
         };
         for grant in grants {
