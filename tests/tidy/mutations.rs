@@ -26,7 +26,7 @@ fn word<'a>(of: &'a DeValue<'_>, key: &str) -> &'a str {
 
 fn items<'a, 'text>(of: &'a DeValue<'text>, key: &str) -> impl Iterator<Item = &'a DeValue<'text>> {
     let array = of.get(key).and_then(|value| value.get_ref().as_array());
-    array.into_iter().flatten().map(|item| item.get_ref())
+    array.into_iter().flatten().map(toml::Spanned::get_ref)
 }
 
 fn mutation<'a>(value: &'a DeValue<'_>) -> Mutation<'a> {

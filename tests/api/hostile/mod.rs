@@ -25,7 +25,7 @@ use crate::support::upstream::Upstream;
 use crate::support::upstream::step::Step;
 
 /// By how much an attack may make the gateway grow. Far less than what each of them sends, or would unfold to.
-const GROWTH: usize = 48 << 20;
+const GROWTH: usize = 64 << 20;
 
 /// A request that the hostile upstream answers in its own way.
 fn attack(stream: bool) -> String {
