@@ -146,7 +146,8 @@ impl Task<'_> {
         let by_head = classify_stream_head(self.path(), &head);
         match (self.llm, by_head) {
             (Some(path), Some(success)) if success.class == Class::Success => {
-                self.judge_stream(flow, &head, path, content, success, scope).await
+                // Neither kind of answer is to need the room of the other.
+                Box::pin(self.judge_stream(flow, &head, path, content, success, scope)).await
             }
             (_, Some(judgement)) => self.pass_or_fail(flow, Pieces::default(), content, judgement),
             (None, None) if head.status < 500 => {

@@ -87,7 +87,8 @@ async fn answer(request: &HttpRequest, payload: Payload, worker: &Serving<'_>, d
         return closing(own::not_found(worker, request));
     }
     match destination {
-        Destination::Own { tail } => own::serve(worker, request, payload, tail, door).await,
+        // In a place of its own, so that what is proxied is not the larger for it.
+        Destination::Own { tail } => Box::pin(own::serve(worker, request, payload, tail, door)).await,
         Destination::Disguised => own::not_found(worker, request),
         Destination::Warmup => HttpResponse::Ok().finish(),
         Destination::Root => {

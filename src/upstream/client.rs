@@ -187,7 +187,8 @@ impl Client {
                 answer => return answer.map_err(|failure| failure.error),
             }
         }
-        let transport = connect(request.origin, &self.shared.trust, connect_timeout).await?;
+        // In a place of its own: TLS needs so much room that every request would be the larger for it.
+        let transport = Box::pin(connect(request.origin, &self.shared.trust, connect_timeout)).await?;
         let connection = Connection::new(transport, Rc::new(request.origin.clone()), now());
         let answer = self.exchange(connection, outgoing, &request.method, permit).await;
         answer.map_err(|failure| failure.error)
