@@ -1,22 +1,16 @@
-//! What a step does: the cores' own work, and what follows from it for others, as their actors would carry it out.
+//! What a step does: the cores' own work on what a worker, the breakers, an admin or the settings send.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
 
 use qcc_gateway::domain::breaker::Judgement;
-use qcc_gateway::domain::challenge::{Challenge, Code, RecoveryProof, Reply, ReplyBody, Verdict};
-use qcc_gateway::domain::classify::Words;
-use qcc_gateway::domain::endpoint::Protocol;
-use qcc_gateway::domain::ids::{EndpointId, Epoch, Ticket};
-use qcc_gateway::domain::outcome::ErrorNote;
-use qcc_gateway::domain::registry::{Acquired, Effect, Grant, NoEndpoint, Outputs, Settlement, WaiterId};
-use qcc_gateway::domain::schedule::{Failed, Passed, Purpose, VerifyJob};
+use qcc_gateway::domain::ids::{Epoch, Ticket};
+use qcc_gateway::domain::registry::{Acquired, Effect, Outputs, Settlement};
 
 use super::promises::{Move, Promises};
 use super::scope::{HOUR, id};
 use super::steps::Step;
 use super::worker::{End, Stage, Way};
-use super::world::{Broken, News, ToBreakers, World};
+use super::world::{Broken, ToBreakers, World};
 
 const ADMIN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -172,7 +166,7 @@ impl World {
         None
     }
 
-    fn forget_who_left(&mut self) {
+    pub(crate) fn forget_who_left(&mut self) {
         for waiter in std::mem::take(&mut self.left) {
             self.core.leave(waiter);
         }
@@ -238,210 +232,5 @@ impl World {
         let moved = self.promises.judged(&ticket, judgement);
         self.core.judge(&ticket, judgement, self.now, effects);
         moved
-    }
-
-    fn list(&mut self) -> Move {
-        let list = self.lists.pop_front()?;
-        self.tell(|| {
-            let jobs = list.iter().map(|job| format!("{} in {:?} for {:?}", job.endpoint.id, job.epoch, job.purpose));
-            jobs.collect::<Vec<_>>().join(", ")
-        });
-        for void in self.schedule.update(&list, self.now, || 0.5) {
-            self.tell(|| format!("the conversation with {} in {:?} is broken off", void.0, void.1));
-            self.talks.retain(|talk| *talk != void);
-        }
-        self.heard = list;
-        None
-    }
-
-    fn tick(&mut self, effects: &mut Outputs) -> Move {
-        self.forget_who_left();
-        self.core.tick(self.now, effects);
-        effects.push(Effect::PublishFailures);
-        None
-    }
-
-    fn begins(&mut self) -> Result<Move, Broken> {
-        for job in self.schedule.start_due(self.now) {
-            self.tell(|| format!("a conversation with {} in {:?} for {:?}", job.endpoint.id, job.epoch, job.purpose));
-            if self.talks.iter().any(|(id, _)| *id == job.endpoint.id) {
-                return Err(format!("there are two conversations with {}", job.endpoint.id));
-            }
-            self.talks.push((job.endpoint.id.clone(), job.epoch));
-        }
-        self.talks.sort_unstable();
-        Ok(None)
-    }
-
-    /// The conversation that ends.
-    fn takes_talk(&mut self, endpoint: usize) -> Option<(EndpointId, Epoch)> {
-        let index = self.talks.iter().position(|(id, _)| super::scope::index(id) == endpoint)?;
-        Some(self.talks.remove(index))
-    }
-
-    fn conversation_passes(&mut self, endpoint: usize) -> Result<Move, Broken> {
-        let Some((id, epoch)) = self.takes_talk(endpoint) else { return Ok(None) };
-        let news = match self.schedule.passed(&id, epoch, self.now) {
-            Some(Passed::Recovered { .. }) => News::Recovered(id, epoch),
-            Some(Passed::Fit(purpose)) => News::Fit(id, epoch, purpose),
-            None => return Err(format!("the conversation with {id} in {epoch:?} counts for nothing")),
-        };
-        self.news.push_back(news);
-        Ok(None)
-    }
-
-    fn conversation_fails(&mut self, endpoint: usize) -> Move {
-        let (id, epoch) = self.takes_talk(endpoint)?;
-        match self.schedule.failed(&id, epoch, self.now, 0.5) {
-            Some(Failed::StillFailing(finished)) => self.news.push_back(News::StillFailing(id, epoch, finished)),
-            Some(Failed::Unfit) => self.news.push_back(News::Unfit(id, epoch, ErrorNote::new("no code"))),
-            Some(Failed::OnceMore | Failed::StillExhausted { .. }) | None => {}
-        }
-        None
-    }
-
-    fn news_arrives(&mut self, effects: &mut Outputs) -> Result<Move, Broken> {
-        let Some(news) = self.news.pop_front() else { return Ok(None) };
-        self.tell(|| format!("{news:?}"));
-        let (id, epoch) = match &news {
-            News::Recovered(id, epoch)
-            | News::StillFailing(id, epoch, _)
-            | News::Fit(id, epoch, _)
-            | News::Unfit(id, epoch, _) => (id.clone(), *epoch),
-        };
-        let is_stale = !self.promises.is_present(&id, epoch);
-        // When a conversation began is of use in any epoch.
-        let is_void = is_stale && !matches!(news, News::StillFailing(..));
-        let before = is_void.then(|| format!("{:?}", self.core));
-        let moved = match news {
-            News::Recovered(id, epoch) => {
-                self.core.restore(proof(&id, epoch), self.now, effects);
-                self.promises.proved(&id, epoch)
-            }
-            News::StillFailing(id, epoch, finished) => {
-                self.core.still_failing(&id, epoch, &finished, self.now, effects);
-                None
-            }
-            News::Fit(id, epoch, purpose) => {
-                self.core.fit(&id, epoch, purpose, self.now, effects);
-                None
-            }
-            News::Unfit(id, epoch, error) => {
-                let is_it = |job: &VerifyJob| job.endpoint.id == id && job.purpose == Purpose::Opinion;
-                let is_asked = self.core.conversations(self.now).iter().any(is_it);
-                self.core.unfit(&id, epoch, error, self.now, effects);
-                if is_asked { self.promises.isolates(&id, epoch) } else { None }
-            }
-        };
-        if before.is_some_and(|before| before != format!("{:?}", self.core) || !effects.is_empty()) {
-            return Err(format!("news of {epoch:?}, which is over, has changed something"));
-        }
-        Ok(moved)
-    }
-
-    /// Carries out what follows from an input, in order, and checks what has come of it.
-    fn follow(&mut self, effects: Outputs, moved: Move) -> Result<(), Broken> {
-        let view = self.core.view(self.now);
-        let mut granted = Vec::new();
-        let mut judged = Vec::new();
-        for effect in effects {
-            match effect {
-                Effect::Observe(observation) => self.to_breakers.push_back(ToBreakers::Observe(observation)),
-                Effect::Retract(ticket) => self.to_breakers.push_back(ToBreakers::Retract(ticket)),
-                Effect::ResetBreaker(endpoint, epoch) => {
-                    self.resets.insert(endpoint, epoch);
-                }
-                Effect::PublishFailures => self.publish(),
-                Effect::Granted(waiter, grant) => granted.push((waiter, Ok(grant))),
-                Effect::Refused(waiter, why) => granted.push((waiter, Err(why))),
-                Effect::Judged(serial) => judged.push(serial),
-                Effect::Leaked(ticket) => return Err(format!("the audit finds a leak: {ticket:?}")),
-                Effect::Hasten(wanted) => return Err(format!("{wanted:?} are due, and yet hastened")),
-                Effect::Note(..)
-                | Effect::Filtered { .. }
-                | Effect::Summary { .. }
-                | Effect::NothingUsable { .. }
-                | Effect::NeverProven(_)
-                | Effect::Keep(_) => {}
-            }
-        }
-        self.promises.check(moved, &view, self.core.epochs().newest())?;
-        for (waiter, answer) in granted {
-            self.answered(waiter, answer)?;
-        }
-        for serial in judged {
-            self.released(serial)?;
-        }
-        self.forget_idle_resets();
-        self.check_leases()
-    }
-
-    /// Somebody who waits is answered.
-    fn answered(&mut self, waiter: WaiterId, answer: Result<Grant, NoEndpoint>) -> Result<(), Broken> {
-        let waits = |stage: &Stage| matches!(stage, Stage::Waits { waiter: its, .. } if *its == waiter);
-        let Some(number) = self.workers.iter().position(|worker| waits(&worker.stage)) else {
-            self.left.retain(|left| *left != waiter);
-            self.dropped.extend(answer);
-            return Ok(());
-        };
-        let Stage::Waits { ask, way, since, .. } = std::mem::replace(&mut self.workers[number].stage, Stage::Idle)
-        else {
-            return Ok(());
-        };
-        if let Some(plan) = &mut self.workers[number].plan {
-            plan.waited(self.now.since(since));
-        }
-        match answer {
-            Ok(grant) => {
-                self.tell(|| format!("worker {number} is given {:?}", grant.ticket));
-                self.promises.granted(&ask, &grant.ticket, &self.core.view(self.now))?;
-                self.workers[number].granted(grant);
-            }
-            Err(why) => {
-                self.tell(|| format!("worker {number} is refused: {why:?}"));
-                self.workers[number].refused(&why, way);
-            }
-        }
-        Ok(())
-    }
-
-    /// Somebody who has waited for the verdict on a failure goes on.
-    fn released(&mut self, serial: qcc_gateway::domain::ids::Serial) -> Result<(), Broken> {
-        for number in 0..self.workers.len() {
-            let Stage::Failed { ticket, verdict } = &self.workers[number].stage else { continue };
-            if ticket.serial == serial {
-                Promises::released(ticket, true, *verdict, &self.core.view(self.now))?;
-                self.workers[number].released(&self.scope, self.now);
-                self.tell(|| format!("worker {number} hears that its failure is judged"));
-            }
-        }
-        Ok(())
-    }
-
-    /// What is in flight is what workers hold.
-    fn check_leases(&self) -> Result<(), Broken> {
-        let held = || self.workers.iter().filter_map(super::worker::Worker::grant).chain(&self.dropped);
-        for seen in &self.core.view(self.now).endpoints {
-            let count = held().filter(|grant| grant.ticket.endpoint == seen.endpoint.id).count();
-            if seen.in_flight as usize != count {
-                return Err(format!("{} has {} in flight, and {count} are held", seen.endpoint.id, seen.in_flight));
-            }
-        }
-        if self.schedule.running() != self.talks.len() {
-            return Err(format!("{} conversations count as running of {}", self.schedule.running(), self.talks.len()));
-        }
-        Ok(())
-    }
-}
-
-/// A proof, come by honestly: a challenge that was answered with its code.
-fn proof(endpoint: &EndpointId, epoch: Epoch) -> RecoveryProof {
-    let code = Code::from_random(7);
-    let body = format!(r#"{{"content":[{{"type":"text","text":"{code}"}}]}}"#);
-    let body = ReplyBody::Whole(body.as_bytes());
-    let reply = Reply { protocol: Protocol::Anthropic, status: 200, body, elapsed: Duration::ZERO };
-    match Challenge::new(endpoint.clone(), epoch, code).judge(&reply, Words::Left) {
-        Verdict::Proven(proof) => proof,
-        Verdict::Unproven(unproven) => panic!("the code was not accepted: {unproven:?}"),
     }
 }

@@ -5,32 +5,34 @@
 //! since all that is ever asked of a number is whether it equals another or is older; moments are only those that have come
 //! and those to come; and of two workers it makes no difference which is which.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use memchr::memchr_iter;
-use memchr::memmem::{find, find_iter};
+use memchr::memmem::find_iter;
 use qcc_gateway::domain::endpoint::Home;
-use qcc_gateway::domain::ids::Epoch;
 use qcc_gateway::domain::schedule::VerifyJob;
 use sha2::{Digest, Sha256};
 
-use super::scope::{HOUR, NAMES, id};
+use super::ranks::{Names, Text, Weight, number};
+use super::scope::{NAMES, id};
+use super::words::{between, without, without_all, without_each};
 use super::worker::{Stage, Worker};
 use super::world::{News, World};
 
 /// From where to where the registry's own words are left out, in the order in which they come.
-const OF_THE_REGISTRY: [(&str, &str); 9] = [
+const OF_THE_REGISTRY: [(&str, &str); 10] = [
     // The same throughout a search.
     ("RegistryCore { policy: ", ", queues: "),
+    // Both names have their slots from the beginning, and keep them while the settings do not have them.
+    ("slots: ", ", by_slot: "),
     // What the members show too.
-    ("topology: ", ", departed: "),
+    ("present: ", ", departed: "),
     // The clock's next epoch and lease are fresh, whatever they are. Open leases are those that workers hold, which is
     // checked. Of isolations that are over the audit could only find a leak in a request that was written during one, and
     // that is found when it is written.
     ("clock: ", ", pools: "),
-    // Put into words by `turns` and `pending`, below.
-    ("turns: ", ", cooling: "),
+    // What the lanes know follows from the members, the leases and the turns: the registry checks that after each input, and
+    // each choice against a look at each endpoint. The rest is put into words by `turns` and `pending`, below.
+    ("lanes: Lanes { ", ", cooling: "),
     // No session, and a budget that never ends.
     ("sessions: ", ", opinions: "),
     // One that has passed a moment ago is asked again all the same.
@@ -132,12 +134,15 @@ fn turns(world: &World, core: &str, text: &mut String) {
     if world.scope.homes != [Home::Primary; 2] {
         return;
     }
-    let shown = between(core, "turns: {", "}");
-    let turn = |name: &str| {
-        let shown = shown.split(", ").find_map(|turn| turn.strip_prefix(&format!("{name:?}: ")));
-        shown.map_or(0.0, |turn| turn.parse::<f64>().unwrap())
-    };
-    write!(text, "turns {}", turn(NAMES[0]) - turn(NAMES[1])).unwrap();
+    let shown = between(core, "turns: BySlot([", "])");
+    let mut turns = [0.0; NAMES.len()];
+    // By slot, which is the order of the names. Who has had no turn has none here, or is beyond the last.
+    for (turn, shown) in turns.iter_mut().zip(shown.split(", ")) {
+        if let Some(shown) = shown.strip_prefix("Some(") {
+            *turn = shown.trim_end_matches(')').parse::<f64>().unwrap();
+        }
+    }
+    write!(text, "turns {}", turns[0] - turns[1]).unwrap();
 }
 
 /// The breakers that have something to remember. One that has counted nothing in the present epoch is like a new one, unless
@@ -163,52 +168,6 @@ fn pending(core: &str, text: &mut String) {
     }
 }
 
-fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
-    let start = at(text, 0, from) + from.len();
-    &text[start..at(text, start, to)]
-}
-
-/// Where this comes next. A core that shows itself in other words than these lists know is none that they are right for.
-fn at(text: &str, from: usize, words: &str) -> usize {
-    let found = find(&text.as_bytes()[from..], words.as_bytes());
-    from + found.unwrap_or_else(|| panic!("{words:?} is not in {:?}", &text[from..]))
-}
-
-fn without(text: &str, left_out: &[(&str, &str)]) -> String {
-    let (mut kept, mut next) = (String::with_capacity(text.len()), 0);
-    for (from, to) in left_out {
-        let end = at(text, next, from) + from.len();
-        kept.push_str(&text[next..end]);
-        next = at(text, end, to);
-    }
-    kept.push_str(&text[next..]);
-    kept
-}
-
-/// Leaves out the value of a field wherever it comes: a word or a number.
-fn without_each(text: &str, field: &str) -> String {
-    let (mut kept, mut next) = (String::with_capacity(text.len()), 0);
-    for start in find_iter(text.as_bytes(), field) {
-        kept.push_str(&text[next..start]);
-        let value = memchr::memchr2(b',', b'}', &text.as_bytes()[start..]);
-        next = value.map_or(text.len(), |length| start + length);
-    }
-    kept.push_str(&text[next..]);
-    kept
-}
-
-/// Leaves out everything from these words to one of those, wherever they come.
-fn without_all(text: &str, from: &str, to: [&str; 2]) -> String {
-    let (mut kept, mut next) = (String::with_capacity(text.len()), 0);
-    for start in find_iter(text.as_bytes(), from) {
-        kept.push_str(&text[next..start]);
-        let ends = to.iter().filter_map(|to| find(&text.as_bytes()[start..], to.as_bytes()));
-        next = ends.min().map_or(text.len(), |length| start + length);
-    }
-    kept.push_str(&text[next..]);
-    kept
-}
-
 fn of_worker(world: &World, worker: &Worker) -> String {
     let mut text = match &worker.stage {
         Stage::Idle => "idle".to_owned(),
@@ -229,137 +188,4 @@ fn of_worker(world: &World, worker: &Worker) -> String {
         text.push_str(&without(&plan, &[("failures: ", ", latest_was_overload")]));
     }
     text
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Epoch,
-    Lease,
-    Waiter,
-    Moment,
-}
-
-/// A number within a text.
-struct Token {
-    start: usize,
-    end: usize,
-    kind: Kind,
-    value: u64,
-}
-
-/// Whether it matters that a number is spoken of here: a worker's own numbers matter only where somebody else knows them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Weight {
-    Counts,
-    Follows,
-}
-
-struct Text {
-    words: String,
-    weight: Weight,
-    tokens: Vec<Token>,
-}
-
-/// The number that a text begins with, and its length.
-fn number(text: &str) -> (u64, usize) {
-    let digits = text.bytes().take_while(u8::is_ascii_digit);
-    digits.fold((0, 0), |(value, length), digit| (value * 10 + u64::from(digit - b'0'), length + 1))
-}
-
-impl Text {
-    fn of(text: String, weight: Weight) -> Self {
-        let token = |paren: usize| {
-            let before = &text.as_bytes()[..paren];
-            let kind = match before.last()? {
-                b'h' if before.ends_with(b"Epoch") => Kind::Epoch,
-                b'e' if before.ends_with(b"EpochGate") => Kind::Epoch,
-                b'l' if before.ends_with(b"Serial") => Kind::Lease,
-                b'd' if before.ends_with(b"WaiterId") => Kind::Waiter,
-                b't' if before.ends_with(b"Moment") => Kind::Moment,
-                _ => return None,
-            };
-            let (value, length) = number(&text[paren + 1..]);
-            Some(Token { start: paren + 1, end: paren + 1 + length, kind, value })
-        };
-        let tokens = memchr_iter(b'(', text.as_bytes()).filter_map(token).collect();
-        Self { words: text, weight, tokens }
-    }
-}
-
-/// How a number is spoken of.
-#[derive(Clone, Copy, Default)]
-struct Mentions {
-    times: usize,
-    counts: bool,
-    rank: usize,
-}
-
-/// The ranks of all numbers.
-struct Names {
-    /// Of epochs also whose they are: those of different endpoints are never compared.
-    mentions: BTreeMap<(Kind, usize, u64), Mentions>,
-}
-
-impl Names {
-    fn of<'a>(world: &World, texts: impl Iterator<Item = &'a Text>) -> Self {
-        let mut mentions: BTreeMap<(Kind, usize, u64), Mentions> = BTreeMap::new();
-        for text in texts {
-            for token in text.tokens.iter().filter(|token| token.kind != Kind::Moment) {
-                let mention = mentions.entry(key(world, token)).or_default();
-                mention.times += 1;
-                mention.counts |= text.weight == Weight::Counts;
-            }
-        }
-        let mut latest = None;
-        let mut rank = 0;
-        for ((kind, owner, _), mention) in mentions.iter_mut().rev() {
-            if latest.replace((*kind, *owner)) != Some((*kind, *owner)) {
-                rank = 0;
-            }
-            if is_named(*kind, *mention) {
-                mention.rank = rank;
-                rank += 1;
-            }
-        }
-        Self { mentions }
-    }
-
-    fn render(&self, world: &World, text: &Text) -> String {
-        let (mut rendered, mut next) = (String::with_capacity(text.words.len()), 0);
-        for token in &text.tokens {
-            rendered.push_str(&text.words[next..token.start]);
-            next = token.end;
-            if token.kind == Kind::Moment {
-                rendered.push_str(moment(world, token.value));
-                continue;
-            }
-            let mention = self.mentions.get(&key(world, token)).copied().unwrap_or_default();
-            if is_named(token.kind, mention) {
-                write!(rendered, "{}", mention.rank).unwrap();
-            }
-        }
-        rendered.push_str(&text.words[next..]);
-        rendered
-    }
-}
-
-fn key(world: &World, token: &Token) -> (Kind, usize, u64) {
-    let owner = if token.kind == Kind::Epoch { world.promises.owner(Epoch::from_raw(token.value)) } else { 0 };
-    (token.kind, owner, token.value)
-}
-
-/// Whether a number may still meet its like: one that only workers speak of meets nothing, nor does a lease that is spoken
-/// of once.
-fn is_named(kind: Kind, mention: Mentions) -> bool {
-    mention.counts && (kind != Kind::Lease || mention.times > 1)
-}
-
-/// Nothing lasts any time in this world but a park, which an hour ends, and what never ends.
-fn moment(world: &World, seconds: u64) -> &'static str {
-    let now = world.now.since_start().as_secs();
-    match seconds.saturating_sub(now) {
-        0 => "past",
-        left if left < HOUR.as_secs() => "soon",
-        _ => "never",
-    }
 }

@@ -10,13 +10,21 @@ mod apply;
 #[cfg(test)]
 mod canon;
 #[cfg(test)]
+mod follow;
+#[cfg(test)]
 mod graph;
 #[cfg(test)]
 mod promises;
 #[cfg(test)]
+mod ranks;
+#[cfg(test)]
 mod scope;
 #[cfg(test)]
 mod steps;
+#[cfg(test)]
+mod verifier;
+#[cfg(test)]
+mod words;
 #[cfg(test)]
 mod worker;
 #[cfg(test)]
