@@ -32,6 +32,7 @@ pub(crate) enum Weight {
     Follows,
 }
 
+/// A part of the form, with the numbers in it.
 pub(crate) struct Text {
     words: String,
     weight: Weight,

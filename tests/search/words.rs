@@ -2,6 +2,7 @@
 
 use memchr::memmem::{find, find_iter};
 
+/// What stands between these words.
 pub(crate) fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
     let start = at(text, 0, from) + from.len();
     &text[start..at(text, start, to)]
@@ -13,6 +14,7 @@ fn at(text: &str, from: usize, words: &str) -> usize {
     from + found.unwrap_or_else(|| panic!("{words:?} is not in {:?}", &text[from..]))
 }
 
+/// Leaves out what stands between the words of each pair, in the order in which they come.
 pub(crate) fn without(text: &str, left_out: &[(&str, &str)]) -> String {
     let (mut kept, mut next) = (String::with_capacity(text.len()), 0);
     for (from, to) in left_out {
