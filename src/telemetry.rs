@@ -62,6 +62,17 @@ fn entry(format: LogFormat, record: &Record<'_>) -> Entry {
 #[error("this process's log is not the gateway's own")]
 pub struct NotRunning;
 
+/// Why there are no lines to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoLines {
+    /// There is no such log.
+    #[error("{0}, so that no lines of it are kept here")]
+    NotRunning(#[from] NotRunning),
+    /// It hangs where it is written to.
+    #[error("the log can't be written: nobody reads this process's standard error, and it is full")]
+    Stuck,
+}
+
 /// Why the level stays as it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LevelError {
@@ -125,10 +136,10 @@ pub fn set_level(filters: &str, by: &str) -> Result<(), LevelError> {
 ///
 /// # Errors
 ///
-/// [`NotRunning`] where there is no such log.
-pub async fn latest(query: Query) -> Result<Vec<Line>, NotRunning> {
+/// [`NoLines`].
+pub async fn latest(query: Query) -> Result<Vec<Line>, NoLines> {
     let running = RUNNING.get().ok_or(NotRunning)?;
-    running.scribe.find(query).await.ok_or(NotRunning)
+    running.scribe.find(query).await
 }
 
 fn filter(filters: &str) -> Logger {

@@ -20,12 +20,13 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::ring::{Line, Query, Ring};
+use super::{NoLines, NotRunning};
 
 /// How many lines may wait.
 const WAITING: usize = 1 << 14;
 /// How long a line may wait before it is written.
 const REST: Duration = Duration::from_millis(10);
-/// How long somebody who is about to end the process waits for the last lines.
+/// How long somebody who is about to end the process waits for the last lines, and somebody who asks for the latest.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What is logged, on its way to be written.
@@ -94,20 +95,39 @@ impl Scribe {
         }
     }
 
-    /// The lines that are wanted, behind all that were left before; none where the scribe is gone.
-    pub(super) async fn find(&self, query: Query) -> Option<Vec<Line>> {
-        let (answer, found) = oneshot::channel();
-        self.words.send(Word::Find { query, answer }).await.ok()?;
-        self.hasten();
-        found.await.ok()
+    /// The lines that are wanted, behind all that were left before.
+    ///
+    /// # Errors
+    ///
+    /// [`NoLines`].
+    pub(super) async fn find(&self, query: Query) -> Result<Vec<Line>, NoLines> {
+        let asked = async {
+            let (answer, found) = oneshot::channel();
+            self.words.send(Word::Find { query, answer }).await.ok()?;
+            self.hasten();
+            found.await.ok()
+        };
+        let found = tokio::time::timeout(FAREWELL, asked).await.map_err(|_| NoLines::Stuck)?;
+        found.ok_or(NoLines::NotRunning(NotRunning))
     }
 
     /// Waits, but not for long, until what was left is written.
     pub(super) fn flush(&self) {
         let (tell, told) = blocking::channel();
-        if self.words.try_send(Word::Flush(tell)).is_ok() {
+        let mut flush = Word::Flush(tell);
+        // Where so much waits that this has no room, it waits for some.
+        for _ in 0..FAREWELL.as_millis() {
             self.hasten();
-            let _ = told.recv_timeout(FAREWELL);
+            match self.words.try_send(flush) {
+                Ok(()) => {
+                    self.hasten();
+                    let _ = told.recv_timeout(FAREWELL);
+                    return;
+                }
+                Err(TrySendError::Full(again)) => flush = again,
+                Err(TrySendError::Closed(_)) => return,
+            }
+            thread::park_timeout(Duration::from_millis(1));
         }
     }
 
@@ -147,7 +167,10 @@ impl<W: Write> Desk<W> {
                     let message =
                         format!("{lost} log line(s) are missing here: they came faster than they could be written");
                     let target = module_path!().into();
-                    self.note(Entry { at: entry.at, level: Level::Warn, target, message, object: None }, at.clone());
+                    // In the form of the entry before which they are missing.
+                    let alone = |_| Map::from_iter([("message".to_owned(), message.clone().into())]);
+                    let object = entry.object.as_ref().map(alone);
+                    self.note(Entry { at: entry.at, level: Level::Warn, target, message, object }, at.clone());
                 }
                 self.note(entry, at);
             }
@@ -263,7 +286,31 @@ mod tests {
         drop(words);
         scribe.leave(entry("one"));
         scribe.flush();
-        assert_eq!(scribe.find(everything()).await, None);
+        assert_eq!(scribe.find(everything()).await, Err(NoLines::NotRunning(NotRunning)));
+    }
+
+    /// Standard error may be a pipe that nobody reads.
+    #[actix_web::test]
+    async fn who_asks_a_scribe_that_is_stuck_is_told_so() {
+        let (scribe, _words) = Scribe::with_room_for(1);
+        assert_eq!(scribe.find(everything()).await, Err(NoLines::Stuck));
+    }
+
+    #[test]
+    fn what_is_lost_is_told_in_json_where_the_log_is() {
+        let (scribe, words) = Scribe::with_room_for(1);
+        let in_json = |message: &str| Entry { object: Some(Map::new()), ..entry(message) };
+        scribe.leave(in_json("one"));
+        scribe.leave(in_json("two"));
+        let desk = work(words);
+        // Its room is waited for, as at the end of a process.
+        scribe.flush();
+        scribe.leave(in_json("three"));
+        drop(scribe);
+        let written = desk.join().unwrap();
+        let objects: Vec<Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(objects.len(), 3, "{written}");
+        assert!(objects[1]["message"].as_str().unwrap().starts_with("1 log line(s) are missing"), "{written}");
     }
 
     #[test]

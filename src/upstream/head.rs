@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode, Version};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::client::{Limits, MOST_HEADERS, Request};
 use super::error::{MalformedHead, SendError};
@@ -83,7 +83,9 @@ pub(super) fn take_answer_head(received: &mut BytesMut, limits: &Limits) -> Resu
     if blank + end > limits.max_head {
         return Err(SendError::HeadTooLarge);
     }
-    let head = received.split_to(blank + end).freeze().slice(blank..);
+    // A copy, which the values share: the buffer may be far larger, and is not to live as long as they do.
+    let head = Bytes::copy_from_slice(begun.get(..end).unwrap_or_default());
+    received.advance(blank + end);
     parse(&head, limits.max_headers).map(Some).map_err(SendError::from)
 }
 

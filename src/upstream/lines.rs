@@ -5,7 +5,7 @@ use std::fmt;
 use actix_web::http::header::{HeaderName, HeaderValue};
 
 /// Headers as they will stand in a request's head, line by line. There are few of them and they are looked up hardly ever, so
-/// a list is faster than a map; and they go upstream in the order in which the client sent them.
+/// a list is faster than a map. Values of one name keep their order.
 #[derive(Clone, Default)]
 pub struct HeaderLines(Vec<(HeaderName, HeaderValue)>);
 

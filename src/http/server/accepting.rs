@@ -57,10 +57,12 @@ impl Acceptor {
 
     async fn accept_all(&self, listener: &tokio::net::TcpListener, door: Door) {
         loop {
-            // Taken first: who can't be served yet waits in the backlog.
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return pending().await };
             match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
-                Ok(stream) => self.desk().hand_in(stream, door, place),
+                Ok(stream) => {
+                    // Whoever comes behind one that has no place yet waits in the backlog. A door at which nobody is takes none.
+                    let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return pending().await };
+                    self.desk().hand_in(stream, door, place);
+                }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     log::error!(

@@ -137,29 +137,33 @@ async fn serve_connections<S>(
     S: Service<TcpStream, Response = (), Error = DispatchError> + 'static,
 {
     let mut open = JoinSet::new();
-    loop {
-        tokio::select! {
-            arrival = arriving.recv() => match arrival {
-                Some(arrival) => {
-                    let [common, clients, admin] = &services;
-                    let service = match arrival.door {
-                        Door::Common => common,
-                        Door::Clients => clients,
-                        Door::Admin => admin,
-                    };
-                    open.spawn_local(serve_connection(Rc::clone(service), arrival));
-                }
-                None => break,
-            },
-            // A handler that panics ends its connection alone.
-            Some(_) = open.join_next() => {}
-            _ = &mut cut => return,
+    let [common, clients, admin] = services;
+    let all_served = async {
+        let mut may_arrive = true;
+        while may_arrive || !open.is_empty() {
+            tokio::select! {
+                arrival = arriving.recv(), if may_arrive => match arrival {
+                    Some(arrival) => {
+                        let service = match arrival.door {
+                            Door::Common => &common,
+                            Door::Clients => &clients,
+                            Door::Admin => &admin,
+                        };
+                        open.spawn_local(serve_connection(Rc::clone(service), arrival));
+                    }
+                    None => may_arrive = false,
+                },
+                // A handler that panics ends its connection alone.
+                Some(_) = open.join_next() => {}
+            }
         }
-    }
+    };
     tokio::select! {
-        () = async { while open.join_next().await.is_some() {} } => {}
-        _ = cut => {}
+        () = all_served => {}
+        _ = &mut cut => {}
     }
+    // Whoever is cut off is accounted for before the thread is said to have ended.
+    open.shutdown().await;
 }
 
 async fn serve_connection<S>(service: Rc<S>, arrival: Arrival)
