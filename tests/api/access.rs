@@ -244,3 +244,18 @@ async fn the_own_routes_may_have_an_address_of_their_own_and_health_is_on_both()
     }
     app.finish().await;
 }
+
+/// Found by reading: each door had taken a place before anybody came.
+#[actix_web::test]
+async fn a_door_at_which_nobody_is_takes_no_place_from_the_other() {
+    let upstream = Upstream::anthropic("a").await;
+    let admin = "listen = \"127.0.0.1:0\"";
+    let server = "host = \"127.0.0.1\"\nport = 0\nmax_connections = 1";
+    let app = Setup::only().section("server", server).primary(&upstream).section("admin", admin).start().await;
+    let own = app.admin_address().unwrap();
+    for _ in 0..3 {
+        assert_eq!(RawClient::connect(own).await.get("/__qcc__/health/ready", &[]).await.status, 200);
+        assert_eq!(RawClient::connect(app.address()).await.get("/", &[]).await.status, 200);
+    }
+    app.finish().await;
+}
