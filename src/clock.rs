@@ -48,7 +48,12 @@ impl Clock {
 
     /// The present time of day as the time since 1970, for comparison with dates that others name.
     pub fn since_1970(&self) -> Duration {
-        self.time_of_day(self.now()).duration_since(UNIX_EPOCH).unwrap_or_default()
+        self.since_1970_at(self.now())
+    }
+
+    /// The time of day of a moment as the time since 1970.
+    pub fn since_1970_at(&self, moment: Moment) -> Duration {
+        self.time_of_day(moment).duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
     /// A moment as RFC 3339 in UTC, to the millisecond.

@@ -20,13 +20,18 @@ pub struct Lease {
     grant: Grant,
     model: Option<Arc<str>>,
     epochs: EpochReader,
-    registry: Addr<Registry>,
+    registry: Arc<Addr<Registry>>,
     written_at: Cell<Option<Epoch>>,
     settled: bool,
 }
 
 impl Lease {
-    pub(super) fn new(grant: Grant, model: Option<Arc<str>>, epochs: EpochReader, registry: Addr<Registry>) -> Self {
+    pub(super) fn new(
+        grant: Grant,
+        model: Option<Arc<str>>,
+        epochs: EpochReader,
+        registry: Arc<Addr<Registry>>,
+    ) -> Self {
         Self { grant, model, epochs, registry, written_at: Cell::new(None), settled: false }
     }
 

@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, MessageResult, Recipient, Response, SpawnHandle};
+use actix::{
+    Actor, ActorContext, Addr, AsyncContext, Context, Handler, MessageResult, Recipient, Response, SpawnHandle,
+};
 use log::{debug, error, info, warn};
 use tokio::sync::oneshot;
 
@@ -78,6 +80,8 @@ pub struct Registry {
     waiting: HashMap<WaiterId, Waiting>,
     alarm: Option<(Moment, SpawnHandle)>,
     awaiting_verdict: HashMap<Serial, Vec<oneshot::Sender<()>>>,
+    /// What leases report to: one for all, for each address of its own is a queue's further end.
+    address: Option<Arc<Addr<Self>>>,
     /// None where nothing outlives a restart.
     keeping: Option<Keeping>,
     lifeline: Lifeline,
@@ -97,12 +101,14 @@ impl Registry {
             waiting: HashMap::new(),
             alarm: None,
             awaiting_verdict: HashMap::new(),
+            address: None,
             lifeline,
         }
     }
 
-    fn lease(&self, grant: Grant, model: Option<Arc<str>>, ctx: &Context<Self>) -> Lease {
-        Lease::new(grant, model, self.core.epochs(), ctx.address())
+    fn lease(&mut self, grant: Grant, model: Option<Arc<str>>, ctx: &Context<Self>) -> Lease {
+        let address = self.address.get_or_insert_with(|| Arc::new(ctx.address()));
+        Lease::new(grant, model, self.core.epochs(), Arc::clone(address))
     }
 
     fn publish_failures(&self) {

@@ -138,11 +138,22 @@ impl Origin {
 
     /// The value of the `host` header (RFC 9110, section 7.2): without the port where it is the scheme's own.
     #[must_use]
-    pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        match (self.scheme, self.port) {
-            (Scheme::Http, 80) | (Scheme::Https, 443) => host,
-            (Scheme::Http | Scheme::Https, port) => format!("{host}:{port}"),
+    pub fn authority(&self) -> Authority<'_> {
+        Authority(self)
+    }
+}
+
+/// An origin's host and port, as they stand in a URL.
+#[derive(Clone, Copy, Debug)]
+pub struct Authority<'a>(&'a Origin);
+
+impl fmt::Display for Authority<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Origin { scheme, host, port } = self.0;
+        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+        match (scheme, port) {
+            (Scheme::Http, 80) | (Scheme::Https, 443) => write!(f, "{open}{host}{close}"),
+            (Scheme::Http | Scheme::Https, port) => write!(f, "{open}{host}{close}:{port}"),
         }
     }
 }
@@ -445,7 +456,7 @@ mod tests {
         assert_eq!(format!("{url}"), "https://relay.example:8443/api");
         assert!(!format!("{url:?}").contains("hunter2"));
         assert_eq!(url.userinfo().unwrap().expose(), "user:hunter2");
-        assert_eq!(url.origin().authority(), "relay.example:8443");
+        assert_eq!(url.origin().authority().to_string(), "relay.example:8443");
     }
 
     #[test]
@@ -459,7 +470,7 @@ mod tests {
     fn an_address_of_version_six_is_bracketed_in_the_host_header_only() {
         let url = BaseUrl::parse("http://[::1]:8080").unwrap();
         assert_eq!(url.origin().host, "::1");
-        assert_eq!(url.origin().authority(), "[::1]:8080");
+        assert_eq!(url.origin().authority().to_string(), "[::1]:8080");
     }
 
     #[test]

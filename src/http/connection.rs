@@ -1,5 +1,5 @@
-//! A client's connection, below HTTP: heads that do not come, answers that have to be broken off so that it shows, and
-//! closing without losing what was sent.
+//! A client's connection, below HTTP: heads that do not come, pauses that are too long, answers that have to be broken off so
+//! that it shows, and closing without losing what was sent.
 //!
 //! HTTP/1 itself is actix's. This sees bytes come and go, and the handlers tell it when a request begins and ends.
 
@@ -32,10 +32,16 @@ use crate::settings::Server;
 /// nothing, and where bodies fill the buffer, whoever asks for health is still heard.
 const FREE_HEAD: u64 = 8 << 10;
 
-/// How long the head of a request may take, in what it is held, and what the client is told.
+/// How long an idle client connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long a client is waited for, in what its head is held, and what it is told.
 #[derive(Clone, Debug)]
-pub(super) struct HeadPatience {
-    pub(super) limit: Duration,
+pub(super) struct Patience {
+    /// How long the head of a request may take.
+    pub(super) head: Duration,
+    /// How long nothing may come between two requests.
+    pub(super) idle: Duration,
     pub(super) buffered: BodyBudget,
     /// The most that may be buffered, in bytes.
     pub(super) together: u64,
@@ -43,10 +49,11 @@ pub(super) struct HeadPatience {
     pub(super) help: Arc<str>,
 }
 
-impl HeadPatience {
+impl Patience {
     pub(super) fn of(server: &Server, buffered: &BodyBudget) -> Self {
         Self {
-            limit: server.header_timeout,
+            head: server.header_timeout,
+            idle: KEEP_ALIVE,
             buffered: buffered.clone(),
             together: server.max_buffered,
             help: server.help.as_str().into(),
@@ -57,12 +64,12 @@ impl HeadPatience {
 /// What is known of the next request's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Head {
-    /// None has come yet; the first one is due.
-    First { due: Instant },
+    /// None has come yet.
+    First,
     /// A request is being answered, or nothing of the next head has come.
     None,
-    /// The beginning of a later one has come; its end is due.
-    Torn { due: Instant },
+    /// The beginning of a later one has come.
+    Torn,
 }
 
 /// How the connection is to end.
@@ -77,8 +84,9 @@ enum Ending {
 /// What the connection and the handlers of its requests share.
 #[derive(Debug)]
 struct State {
-    limit: Duration,
     head: Cell<Head>,
+    /// When what is waited for now is overdue; found out when it has to be waited for.
+    due: Cell<Option<Instant>>,
     /// How much has come of a head that is not there whole, and its share of what may be buffered.
     head_length: Cell<u64>,
     head_held: RefCell<Held>,
@@ -97,8 +105,10 @@ struct State {
 }
 
 impl State {
-    fn due(&self) -> Instant {
-        deadline(self.limit)
+    /// Something else is waited for from now on.
+    fn awaits(&self, head: Head) {
+        self.head.set(head);
+        self.due.set(None);
     }
 
     /// Whether the last request is answered.
@@ -122,7 +132,7 @@ impl Handle {
     /// A request's head has come.
     fn begin(&self) -> UnderWay {
         let state = &self.0;
-        state.head.set(Head::None);
+        state.awaits(Head::None);
         state.head_length.set(0);
         state.head_held.borrow_mut().release();
         state.in_flight.set(state.in_flight.get() + 1);
@@ -209,8 +219,8 @@ impl Drop for UnderWay {
         let state = &self.0;
         let in_flight = state.in_flight.get().saturating_sub(1);
         state.in_flight.set(in_flight);
-        if in_flight == 0 && state.has_read_beyond.get() {
-            state.head.set(Head::Torn { due: state.due() });
+        if in_flight == 0 {
+            state.awaits(if state.has_read_beyond.get() { Head::Torn } else { Head::None });
         }
         state.wake_reader();
     }
@@ -247,7 +257,7 @@ pub(super) struct Connection {
     /// Taken when it ends.
     stream: Option<TcpStream>,
     state: Rc<State>,
-    patience: HeadPatience,
+    patience: Patience,
     timer: Option<Pin<Box<Sleep>>>,
     /// Nothing more is read: the client is at its end, or its patience with it is.
     is_read_out: bool,
@@ -255,10 +265,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, patience: HeadPatience) -> Self {
+    pub(super) fn new(stream: TcpStream, patience: Patience) -> Self {
         let state = State {
-            limit: patience.limit,
-            head: Cell::new(Head::First { due: deadline(patience.limit) }),
+            head: Cell::new(Head::First),
+            due: Cell::new(Some(deadline(patience.head))),
             head_length: Cell::new(0),
             head_held: RefCell::new(patience.buffered.hold_nothing(patience.together)),
             in_flight: Cell::new(0),
@@ -292,7 +302,7 @@ impl Connection {
             return Ok(());
         }
         if state.head.get() == Head::None {
-            state.head.set(Head::Torn { due: state.due() });
+            state.awaits(Head::Torn);
         }
         let before = state.head_length.get();
         state.head_length.set(before.saturating_add(length));
@@ -305,26 +315,37 @@ impl Connection {
     /// client that is told so within a later one could take it for the answer to something else.
     fn give_up(&mut self, refusal: &Refusal) {
         self.is_read_out = true;
-        if let (Head::First { .. }, Some(stream)) = (self.state.head.get(), &self.stream) {
+        if let (Head::First, Some(stream)) = (self.state.head.get(), &self.stream) {
             // A client that takes no answer gets none.
             stream.try_write(&raw_refusal(refusal, &self.patience.help)).ok();
         }
     }
 
-    /// Whether a head is overdue.
+    /// Whether the next head, or its end, is overdue. While a request is answered none is waited for.
     fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
-        let due = match self.state.head.get() {
-            Head::None => {
-                self.timer = None;
-                return false;
-            }
-            Head::First { due } | Head::Torn { due } => due,
-        };
+        let state = &self.state;
+        if state.in_flight.get() > 0 {
+            return false;
+        }
+        let due = state.due.get().unwrap_or_else(|| {
+            deadline(match state.head.get() {
+                Head::None => self.patience.idle,
+                Head::First | Head::Torn => self.patience.head,
+            })
+        });
+        state.due.set(Some(due));
+        // A timer that is too early costs less than one that is set anew for each request.
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if timer.deadline() != due {
+        if timer.deadline() > due {
             timer.as_mut().reset(due);
         }
-        timer.as_mut().poll(cx).is_ready()
+        while timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() >= due {
+                return true;
+            }
+            timer.as_mut().reset(due);
+        }
+        false
     }
 }
 

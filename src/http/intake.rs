@@ -8,7 +8,7 @@ use actix_web::error::PayloadError;
 use actix_web::http::header::{CONTENT_LENGTH, HeaderMap};
 use actix_web::web::Payload;
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 
 use crate::domain::refusal::Refusal;
 use crate::settings::Server;
@@ -112,12 +112,19 @@ pub(super) async fn read_body(
     let expected = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
     let mut body = BytesMut::with_capacity(expected.min(LIKELY_BODY));
     loop {
-        let piece = match tokio::time::timeout(limits.pause, payload.next()).await {
-            Err(_) => return Err(Refusal::BodyTooSlow.into()),
-            Ok(Some(Ok(piece))) => piece,
-            Ok(Some(Err(PayloadError::Incomplete(_) | PayloadError::Io(_)))) => return Err(NoBody::ClientGone),
-            Ok(Some(Err(_))) => return Err(Refusal::Malformed { what: "body" }.into()),
-            Ok(None) => return Ok((body.freeze(), held)),
+        // Mostly it has come with the head, and needs no timer.
+        let next = match payload.next().now_or_never() {
+            Some(next) => next,
+            None => match tokio::time::timeout(limits.pause, payload.next()).await {
+                Ok(next) => next,
+                Err(_) => return Err(Refusal::BodyTooSlow.into()),
+            },
+        };
+        let piece = match next {
+            Some(Ok(piece)) => piece,
+            Some(Err(PayloadError::Incomplete(_) | PayloadError::Io(_))) => return Err(NoBody::ClientGone),
+            Some(Err(_)) => return Err(Refusal::Malformed { what: "body" }.into()),
+            None => return Ok((body.freeze(), held)),
         };
         let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
         held.grow(length)?;

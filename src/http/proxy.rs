@@ -38,6 +38,7 @@ use crate::domain::registry::{Ask, NoEndpoint, Reach, Service, Turn};
 use crate::domain::retry::{Ending, Plan, RetryPolicy};
 use crate::domain::route::LlmPath;
 use crate::domain::sessions::{Origin, SessionKey};
+use crate::domain::time::Moment;
 use crate::upstream::ClientRequest;
 
 /// What is to be proxied.
@@ -78,7 +79,7 @@ pub(super) async fn proxy(
     };
     let trace = shared.tracer.as_ref().and_then(|tracer| RequestTrace::begin(tracer, request.headers(), errand.llm));
     let mut scope = RequestScope::begin(Arc::clone(&shared.core), shared.clock, described, trace);
-    let caller = match config.clients.identify(request.headers(), shared.clock.since_1970()) {
+    let caller = match config.clients.identify(request.headers(), shared.clock.since_1970_at(scope.began())) {
         Ok(caller) => caller,
         Err(refusal) => return closing(worker.refused(&refusal, errand.shape(), scope)),
     };
@@ -105,11 +106,12 @@ pub(super) async fn proxy(
         return worker.refused(&Refusal::Malformed { what: "body" }, errand.shape(), scope);
     }
     scope.described.model.clone_from(&peek.model);
+    let now = shared.clock.now();
     let model: Option<Arc<str>> = peek.model_name().map(Arc::from);
     let task = Task {
         llm: errand.llm,
         on_break: config.settings.stream.on_break,
-        times: AttemptTimes::of(&config.settings.timeouts, request.headers(), scope.waited()),
+        times: AttemptTimes::of(&config.settings.timeouts, request.headers(), now.since(scope.began())),
         words: config.settings.log.words(),
         rules: &config.settings.rules,
         request: ClientRequest {
@@ -123,7 +125,6 @@ pub(super) async fn proxy(
             resend_stale: errand.llm.is_some(),
         },
     };
-    let now = shared.clock.now();
     let retry = &config.settings.retry;
     // Nobody waits for a count that the gateway can guess.
     let (max_per_endpoint, park) = match task.path() {
@@ -157,7 +158,7 @@ pub(super) async fn proxy(
         is_last: plan.is_last(),
         deadline: now + retry.deadline,
     };
-    Journey { worker, errand, task, scope, client, ask, plan, _held: held }.run().await
+    Journey { worker, errand, task, scope, client, ask, plan, _held: held }.run(now).await
 }
 
 /// One request's way through the endpoints.
@@ -174,7 +175,7 @@ struct Journey<'a> {
 }
 
 impl Journey<'_> {
-    async fn run(mut self) -> HttpResponse {
+    async fn run(mut self, mut now: Moment) -> HttpResponse {
         let shared = &self.worker.shared;
         // Only a model that is silent calls for a second opinion, which asks a model.
         let suspect = match self.task.path() {
@@ -182,9 +183,9 @@ impl Journey<'_> {
             PathKind::CountTokens | PathKind::Other => Duration::MAX,
         };
         let mut doubts = Doubts { registry: &shared.core.registry, held: None };
-        while self.plan.may_try(shared.clock.now()) {
-            let lease = match self.acquire().await {
-                Ok(lease) => lease,
+        while self.plan.may_try(now) {
+            let (lease, granted_at) = match self.acquire(now).await {
+                Ok(granted) => granted,
                 Err(NotGranted::No(NoEndpoint::Stopping) | NotGranted::Stopping) => {
                     return self.refuse(&Refusal::Stopping);
                 }
@@ -192,9 +193,9 @@ impl Journey<'_> {
             };
             self.plan.begin();
             let trace = self.scope.trace_attempt(self.task.request.model_for(lease.endpoint()));
-            self.scope.try_endpoint(lease.endpoint().id.clone());
+            self.scope.try_endpoint(lease.endpoint().id.clone(), granted_at);
             let asked = Asked { client: self.ask.client.clone(), model: self.ask.model.clone() };
-            let attempt = AttemptScope::begin(Arc::clone(&shared.core), shared.clock, lease, suspect, asked);
+            let attempt = AttemptScope::begin(&self.scope, lease, suspect, asked, granted_at);
             let attempt = attempt.traced(trace);
             let end = tokio::select! {
                 end = self.task.attempt(self.worker.client, &attempt) => end,
@@ -205,15 +206,16 @@ impl Journey<'_> {
                     return self.refuse(&Refusal::Stopping);
                 }
             };
+            now = shared.clock.now();
             match end {
                 AttemptEnd::Whole(answer, judgement) => {
                     if judgement.class == Class::Success {
                         doubts.held = None;
                     }
-                    self.scope.tried(&judgement, attempt.elapsed());
+                    self.scope.tried(&judgement, attempt.elapsed(now));
                     self.scope.costs(attempt.usage());
-                    attempt.end(&judgement, self.task.path());
-                    return self.answer_whole(answer);
+                    attempt.end(&judgement, self.task.path(), now);
+                    return self.answer_whole(answer, now);
                 }
                 AttemptEnd::Flowing { status, headers, content, passing } => {
                     // From here on they are the body's, which tells of them should it break.
@@ -221,17 +223,18 @@ impl Journey<'_> {
                     return self.answer_flowing(status, headers, content, passing, attempt);
                 }
                 AttemptEnd::Failed(judgement, answer) => {
-                    self.scope.tried(&judgement, attempt.elapsed());
+                    self.scope.tried(&judgement, attempt.elapsed(now));
                     let Some(ticket) = attempt.lease().map(|lease| lease.ticket().clone()) else { continue };
                     let was_written = attempt.lease().is_some_and(Lease::was_written);
-                    self.plan.failed(&ticket, &judgement, self.task.path(), answer, shared.clock.now());
-                    attempt.end(&judgement, self.task.path());
+                    self.plan.failed(&ticket, &judgement, self.task.path(), answer, now);
+                    attempt.end(&judgement, self.task.path(), now);
                     // The isolation that this failure may cause takes effect before the request goes on or is answered.
                     let _ = shared.core.registry.send(Judged(ticket.serial)).await;
                     doubts.held = self.doubt();
                     if was_written && !self.may_be_sent_again() {
                         return self.conclude(None);
                     }
+                    now = shared.clock.now();
                 }
                 AttemptEnd::Withdrawn => {
                     attempt.withdraw();
@@ -255,16 +258,20 @@ impl Journey<'_> {
     }
 
     /// An endpoint that the request was not sent to, or one that may serve it again, or after a pause one that has failed.
-    async fn acquire(&mut self) -> Result<Lease, NotGranted> {
+    /// And when it was granted.
+    async fn acquire(&mut self, asked_at: Moment) -> Result<(Lease, Moment), NotGranted> {
         let clock = self.worker.shared.clock;
-        let asked_at = clock.now();
-        let reach = self.plan.reach(asked_at);
-        let answer = self.ask(reach).await;
-        self.plan.waited(clock.now().since(asked_at));
-        let Err(NotGranted::No(NoEndpoint::GivenUp)) = answer else { return answer };
-        let Some(pause) = self.plan.pause_before_repeat(fastrand::f64()) else { return answer };
+        let answer = self.ask(self.plan.reach(asked_at)).await;
+        let answered_at = clock.now();
+        self.plan.waited(answered_at.since(asked_at));
+        let pause = match answer {
+            Err(NotGranted::No(NoEndpoint::GivenUp)) => self.plan.pause_before_repeat(fastrand::f64()),
+            answer => return Ok((answer?, answered_at)),
+        };
+        let Some(pause) = pause else { return Err(NotGranted::No(NoEndpoint::GivenUp)) };
         tokio::time::sleep(pause).await;
-        self.ask(Reach::Again).await
+        let lease = self.ask(Reach::Again).await?;
+        Ok((lease, clock.now()))
     }
 
     async fn ask(&mut self, reach: Reach) -> Result<Lease, NotGranted> {
@@ -323,7 +330,8 @@ impl Journey<'_> {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(names::ESTIMATED, HeaderValue::from_static("true"));
         mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
-        self.scope.end_whole();
+        let now = self.scope.now();
+        self.scope.end_whole(now);
         respond(StatusCode::OK, headers, body.boxed())
     }
 
@@ -333,7 +341,10 @@ impl Journey<'_> {
             return self.answer_estimated();
         }
         let refusal = match self.plan.take_ending() {
-            Ending::PassOn(answer) => return self.answer_whole(answer),
+            Ending::PassOn(answer) => {
+                let now = self.scope.now();
+                return self.answer_whole(answer, now);
+            }
             Ending::Overloaded(answer) => {
                 let message = ErrorObject::read(&answer.body).map(|error| error.message().to_owned());
                 Refusal::Overloaded { message: message.filter(|message| !message.is_empty()) }
@@ -374,13 +385,13 @@ impl Journey<'_> {
         self.worker.refused(refusal, self.errand.shape(), self.scope)
     }
 
-    fn answer_whole(mut self, answer: WholeAnswer) -> HttpResponse {
-        self.scope.piece();
+    fn answer_whole(mut self, answer: WholeAnswer, now: Moment) -> HttpResponse {
+        self.scope.first_piece_at(now);
         self.scope.answered(answer.status.as_u16(), upstream_request_id(&answer.headers));
         let length = length_of_head(&answer.headers);
         let mut headers = passed_on(answer.headers, self.task.request.headers, self.worker.shared.clock);
         mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
-        self.scope.end_whole();
+        self.scope.end_whole(now);
         let body = match *self.task.request.method {
             Method::HEAD => OnlyLength(length.unwrap_or_default()).boxed(),
             _ => answer.body.boxed(),
@@ -397,7 +408,7 @@ impl Journey<'_> {
         passing: Passing,
         attempt: AttemptScope,
     ) -> HttpResponse {
-        self.scope.tried(passing.judgement(), attempt.elapsed());
+        self.scope.tried(passing.judgement(), attempt.elapsed(attempt.now()));
         self.scope.flows();
         self.scope.answered(status.as_u16(), upstream_request_id(&upstream_headers));
         let length = length_of_head(&upstream_headers);
@@ -458,7 +469,8 @@ impl Serving<'_> {
         let server = &self.config.settings.server;
         let mut response = refuse(refusal, shape, &scope.described.id, &server.help);
         mark_response(&mut response, &scope, server.trail_headers);
-        scope.end_whole();
+        let now = scope.now();
+        scope.end_whole(now);
         response
     }
 }

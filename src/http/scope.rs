@@ -37,6 +37,9 @@ struct Step {
     elapsed: Option<Duration>,
 }
 
+/// Most steps of a trail have room in so many bytes.
+const LIKELY_STEP: usize = 32;
+
 /// What a trail says of an attempt that the client did not wait for.
 const CANCELLED: &str = "cancelled";
 
@@ -72,6 +75,7 @@ pub(super) struct RequestScope {
 }
 
 impl RequestScope {
+    /// A request whose head has just come.
     pub(super) fn begin(core: Arc<Core>, clock: Clock, described: Described, trace: Option<RequestTrace>) -> Self {
         Self {
             core,
@@ -100,9 +104,14 @@ impl RequestScope {
         self.place = Some(place);
     }
 
-    /// How long ago the request came.
-    pub(super) fn waited(&self) -> Duration {
-        self.clock.now().since(self.began)
+    /// When the request came.
+    pub(super) fn began(&self) -> Moment {
+        self.began
+    }
+
+    /// The present moment.
+    pub(super) fn now(&self) -> Moment {
+        self.clock.now()
     }
 
     pub(super) fn attempts(&self) -> u32 {
@@ -115,7 +124,7 @@ impl RequestScope {
 
     /// `main=529@12ms,backup=ok@340ms`
     pub(super) fn trail(&self) -> String {
-        let mut text = String::new();
+        let mut text = String::with_capacity(self.trail.len() * LIKELY_STEP);
         for Step { endpoint, label, elapsed, .. } in &self.trail {
             let comma = if text.is_empty() { "" } else { "," };
             for part in [comma, endpoint.as_str(), "=", label, "@"] {
@@ -128,8 +137,7 @@ impl RequestScope {
     }
 
     /// Adds an attempt to the trail, before anything has come of it.
-    pub(super) fn try_endpoint(&mut self, endpoint: EndpointId) {
-        let began = self.clock.now();
+    pub(super) fn try_endpoint(&mut self, endpoint: EndpointId, began: Moment) {
         self.trail.push(Step { endpoint, label: CANCELLED.into(), began, elapsed: None });
     }
 
@@ -158,7 +166,7 @@ impl RequestScope {
             step.label = CANCELLED.into();
             step.elapsed = Some(now.since(step.began));
         }
-        self.end(RequestEnd::Cancelled);
+        self.end(RequestEnd::Cancelled, now);
     }
 
     /// Notes what the client is told, as soon as that is settled.
@@ -170,8 +178,13 @@ impl RequestScope {
     /// Notes that a piece of the answer has come; the first one counts.
     pub(super) fn piece(&mut self) {
         if self.first_piece.is_none() {
-            self.first_piece = Some(self.clock.now().since(self.began));
+            self.first_piece_at(self.clock.now());
         }
+    }
+
+    /// Notes when the first piece of the answer has come.
+    pub(super) fn first_piece_at(&mut self, now: Moment) {
+        self.first_piece = Some(now.since(self.began));
     }
 
     /// Notes what the answer has cost by what it has said so far.
@@ -180,7 +193,7 @@ impl RequestScope {
     }
 
     /// The answer was passed on whole.
-    pub(super) fn end_whole(mut self) {
+    pub(super) fn end_whole(mut self, now: Moment) {
         let end = match self.status {
             Some(200..=299) => RequestEnd::Successful,
             // A rate limit that reached the client is the gateway's failure to find room, not the client's fault.
@@ -188,20 +201,19 @@ impl RequestScope {
             Some(400..=499) => RequestEnd::Rejected,
             Some(_) | None => RequestEnd::Failed,
         };
-        self.end(end);
+        self.end(end, now);
     }
 
     /// The answer was broken off.
-    pub(super) fn end_broken(mut self) {
-        self.end(RequestEnd::Failed);
+    pub(super) fn end_broken(mut self, now: Moment) {
+        self.end(RequestEnd::Failed, now);
     }
 
-    fn end(&mut self, end: RequestEnd) {
+    fn end(&mut self, end: RequestEnd, at: Moment) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
         self.place = None;
-        let at = self.clock.now();
         let elapsed = at.since(self.began);
         let Described { client, profile, .. } = &self.described;
         let (attempts, client, profile) = (self.attempts(), client.clone(), profile.clone());
@@ -285,10 +297,10 @@ pub(super) struct AttemptScope {
 }
 
 impl AttemptScope {
-    /// `suspect`: an endpoint that is silent for longer is, if the client leaves.
-    pub(super) fn begin(core: Arc<Core>, clock: Clock, lease: Lease, suspect: Duration, asked: Asked) -> Self {
+    /// An attempt that begins now. `suspect`: an endpoint that is silent for longer is, if the client leaves.
+    pub(super) fn begin(request: &RequestScope, lease: Lease, suspect: Duration, asked: Asked, began: Moment) -> Self {
+        let (core, clock) = (Arc::clone(&request.core), request.clock);
         let endpoint = Arc::clone(lease.endpoint());
-        let began = clock.now();
         let silence = Silence::new(suspect, began);
         let (usage, first_content) = (Cell::default(), Cell::default());
         Self { core, clock, began, endpoint, lease: Some(lease), silence, asked, usage, first_content, trace: None }
@@ -332,8 +344,14 @@ impl AttemptScope {
         self.lease.as_ref()
     }
 
-    pub(super) fn elapsed(&self) -> Duration {
-        self.clock.now().since(self.began)
+    /// The present moment.
+    pub(super) fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// How long it took up to this moment.
+    pub(super) fn elapsed(&self, now: Moment) -> Duration {
+        now.since(self.began)
     }
 
     /// Notes what the answer has cost by what it has said so far.
@@ -349,7 +367,7 @@ impl AttemptScope {
     /// Notes that a stream has content; its first one counts.
     pub(super) fn content(&self) {
         if self.first_content.get().is_none() {
-            self.first_content.set(Some(self.elapsed()));
+            self.first_content.set(Some(self.elapsed(self.now())));
         }
     }
 
@@ -367,11 +385,11 @@ impl AttemptScope {
     }
 
     /// Counts and settles the attempt.
-    pub(super) fn end(mut self, judgement: &Judgement, path: PathKind) {
+    pub(super) fn end(mut self, judgement: &Judgement, path: PathKind, now: Moment) {
         let outcome = judgement.rule(path).outcome;
         let error = judgement.error.clone();
         let opinion = judgement.class.opinion(path);
-        self.settle(Report { outcome, error, throttle: judgement.throttle, opinion }, Some(judgement), path);
+        self.settle(Report { outcome, error, throttle: judgement.throttle, opinion }, Some(judgement), path, now);
     }
 
     /// Gives the lease back unused: its endpoint has moved meanwhile, and nothing was sent.
@@ -382,7 +400,7 @@ impl AttemptScope {
     }
 
     /// Without a judgement it was cancelled.
-    fn settle(&mut self, mut report: Report, judgement: Option<&Judgement>, path: PathKind) {
+    fn settle(&mut self, mut report: Report, judgement: Option<&Judgement>, path: PathKind, now: Moment) {
         let Some(lease) = self.lease.take() else { return };
         let (outcome, error) = (report.outcome, report.error.clone());
         if path == PathKind::Other && outcome == Outcome::Success {
@@ -398,7 +416,7 @@ impl AttemptScope {
                 endpoint: &self.endpoint,
                 judgement,
                 began: self.began,
-                ended: self.clock.now(),
+                ended: now,
                 usage,
                 first_content: self.first_content.get(),
             });
@@ -411,7 +429,7 @@ impl AttemptScope {
             class,
             status,
             outcome,
-            elapsed: self.elapsed(),
+            elapsed: self.elapsed(now),
             first_content: self.first_content.get(),
             usage: is_answer.then_some(usage),
             error,
@@ -421,7 +439,11 @@ impl AttemptScope {
 
 impl Drop for AttemptScope {
     fn drop(&mut self) {
-        let opinion = self.silence.is_suspect(self.clock.now()).then_some(Reason::Timeout);
-        self.settle(Report { opinion, ..Report::of(Outcome::Cancelled) }, None, PathKind::Llm);
+        if self.lease.is_none() {
+            return;
+        }
+        let now = self.clock.now();
+        let opinion = self.silence.is_suspect(now).then_some(Reason::Timeout);
+        self.settle(Report { opinion, ..Report::of(Outcome::Cancelled) }, None, PathKind::Llm, now);
     }
 }

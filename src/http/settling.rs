@@ -76,8 +76,9 @@ impl Settling {
     /// The answer is whole. Said before its end goes out: whoever has the whole answer can rely on the stats.
     pub(super) fn whole(&mut self, judgement: &Judgement) {
         if let Some((attempt, request)) = self.open.take() {
-            attempt.end(judgement, self.path);
-            request.end_whole();
+            let now = request.now();
+            attempt.end(judgement, self.path, now);
+            request.end_whole(now);
         }
     }
 
@@ -90,9 +91,10 @@ impl Settling {
             // The request has failed for good, and this was its last failure.
             doubt.failures.extend(Failed::of(ticket, judgement, self.path));
         }
-        request.tried(judgement, attempt.elapsed());
-        attempt.end(judgement, self.path);
-        request.end_broken();
+        let now = request.now();
+        request.tried(judgement, attempt.elapsed(now));
+        attempt.end(judgement, self.path, now);
+        request.end_broken(now);
         let core = Arc::clone(&self.core);
         Box::pin(async move {
             if let Some(ticket) = ticket {

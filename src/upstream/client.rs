@@ -13,7 +13,7 @@ use super::body::{Body, Home};
 use super::connect::connect;
 use super::error::SendError;
 use super::framing::{Reuse, framing};
-use super::head::{AnswerHead, request_head};
+use super::head::AnswerHead;
 use super::lines::HeaderLines;
 use super::pool::{Pool, now};
 use super::tls::Trust;
@@ -176,7 +176,7 @@ impl Client {
         permit: &dyn WritePermit,
         connect_timeout: Duration,
     ) -> Result<Response, SendError> {
-        let outgoing = Outgoing::new(request_head(&request)?, request.body.clone());
+        let outgoing = Outgoing::of(&request)?;
         if let Some(connection) = self.shared.pool.take(request.origin, now()) {
             match self.exchange(connection, outgoing.clone(), &request.method, permit).await {
                 Err(Failure { error, ended_silently: true }) if may_send_again(&request, &error) => {

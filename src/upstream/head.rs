@@ -1,5 +1,6 @@
 //! The heads of requests and answers as they stand on the wire (RFC 9112, sections 2 to 5).
 
+use std::fmt::{Display, Write};
 use std::mem::MaybeUninit;
 
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -8,6 +9,9 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::client::{Limits, MOST_HEADERS, Request};
 use super::error::{MalformedHead, SendError};
+
+/// Most requests' heads have room in so many bytes.
+const LIKELY_HEAD: usize = 1024;
 
 /// With what every answer begins that this client can read.
 const PREFIX: &[u8] = b"HTTP/1.";
@@ -33,20 +37,21 @@ fn is_the_connections_own(name: &HeaderName) -> bool {
         || name.as_str() == "proxy-connection"
 }
 
-/// Writes a request's head. The body's length is announced wherever a body is, or could be expected.
-pub(super) fn request_head(request: &Request<'_>) -> Result<Bytes, SendError> {
+/// Writes a request's head, with so many bytes of room behind it. The body's length is announced wherever a body is, or could
+/// be expected.
+pub(super) fn request_head(request: &Request<'_>, room: usize) -> Result<BytesMut, SendError> {
     let target = request.target.as_bytes();
     let stands_in_a_line = target.starts_with(b"/") && target.iter().all(|&byte| byte > b' ' && byte != 0x7f);
     if !stands_in_a_line {
         return Err(SendError::InvalidTarget);
     }
-    let mut head = BytesMut::with_capacity(1024);
+    let mut head = BytesMut::with_capacity(LIKELY_HEAD + room);
     head.put_slice(request.method.as_str().as_bytes());
     head.put_u8(b' ');
     head.put_slice(target);
     head.put_slice(b" HTTP/1.1\r\n");
     if !request.headers.contains(&header::HOST) {
-        put_header(&mut head, header::HOST.as_str(), request.origin.authority().as_bytes());
+        put_shown(&mut head, header::HOST.as_str(), &request.origin.authority());
     }
     for (name, value) in request.headers.iter() {
         if !is_the_connections_own(name) {
@@ -55,10 +60,15 @@ pub(super) fn request_head(request: &Request<'_>) -> Result<Bytes, SendError> {
     }
     let expects_body = [Method::POST, Method::PUT, Method::PATCH].contains(&request.method);
     if expects_body || !request.body.is_empty() {
-        put_header(&mut head, header::CONTENT_LENGTH.as_str(), request.body.len().to_string().as_bytes());
+        put_shown(&mut head, header::CONTENT_LENGTH.as_str(), &request.body.len());
     }
     head.put_slice(b"\r\n");
-    Ok(head.freeze())
+    Ok(head)
+}
+
+fn put_shown(head: &mut BytesMut, name: &str, value: &impl Display) {
+    // There is always room for more.
+    let _ = write!(head, "{name}: {value}\r\n");
 }
 
 fn put_header(head: &mut BytesMut, name: &str, value: &[u8]) {
@@ -226,7 +236,7 @@ mod tests {
             body: Bytes::from_static(body.as_bytes()),
             resend_stale: false,
         };
-        request_head(&request).ok().map(|head| String::from_utf8(head.to_vec()).unwrap())
+        request_head(&request, 0).ok().map(|head| String::from_utf8(head.to_vec()).unwrap())
     }
 
     #[test]

@@ -8,11 +8,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::client::Limits;
+use super::transport::LastUse;
 use super::wire::Connection;
 use crate::domain::endpoint::Origin;
 
 /// How often connections that nobody asks for are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Sooner than this after an exchange no upstream tires of its connection, and the runtime's word for its silence will do.
+pub(super) const MOMENT: Duration = Duration::from_millis(1);
 /// By how much sooner than the upstream this side gives an idle connection up, so that no request crosses its end.
 const ANNOUNCED_MARGIN: Duration = Duration::from_secs(1);
 
@@ -34,6 +37,10 @@ struct Idle {
 }
 
 impl Idle {
+    fn last_use(&self, now: Instant) -> LastUse {
+        if now.saturating_duration_since(self.since) < MOMENT { LastUse::JustNow } else { LastUse::Before }
+    }
+
     fn is_kept(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.since) < self.keep
     }
@@ -59,7 +66,8 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         let of_origin = idle.get_mut(origin)?;
         while let Some(mut newest) = of_origin.pop_back() {
-            if newest.is_kept(now) && newest.connection.is_usable() {
+            let last_use = newest.last_use(now);
+            if newest.is_kept(now) && newest.connection.is_usable(last_use) {
                 return Some(newest.connection);
             }
         }
@@ -215,6 +223,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn right_after_an_exchange_what_the_runtime_has_heard_of_a_connection_counts() {
+        let start = now();
+        let pool = Pool::new(Limits { max_idle_per_origin: 3, ..limits() }, start);
+        let (sound, ended, speaking) = (pair(start).await, pair(start).await, pair(start).await);
+        let origin = Rc::clone(&sound.connection.origin);
+        drop(ended.upstream);
+        assert_eq!(speaking.upstream.try_write(b"HTTP/1.1 408 \r\n\r\n").unwrap(), 17);
+        for heard_of in [&ended.connection, &speaking.connection] {
+            let Transport::Plain(stream) = &heard_of.transport else { unreachable!("these tests open no TLS") };
+            stream.readable().await.unwrap();
+        }
+        for connection in [sound.connection, ended.connection, speaking.connection] {
+            pool.put(connection, None, start);
+        }
+        assert_eq!(name_of(&pool.take(&origin, start).unwrap()), sound.name);
+        assert_eq!(pool.idle(), 0);
+    }
+
+    #[tokio::test]
     async fn a_connection_that_has_ended_or_speaks_unasked_is_not_taken() {
         let start = now();
         let pool = Pool::new(limits(), start);
@@ -227,7 +254,7 @@ mod tests {
         }
         drop(ended.upstream);
         assert_eq!(speaking.upstream.try_write(b"HTTP/1.1 408 \r\n\r\n").unwrap(), 17);
-        assert_eq!(name_of(&pool_of_three.take(&origin, start).unwrap()), sound.name);
+        assert_eq!(name_of(&pool_of_three.take(&origin, start + MOMENT).unwrap()), sound.name);
         assert_eq!(pool_of_three.idle(), 0);
     }
 }

@@ -140,7 +140,8 @@ fn insert_secret(headers: &mut HeaderLines, name: HeaderName, value: &str) {
 /// Leaves of a message's headers those that are meant for its final recipient, and of them all but those that are left out.
 /// Values of one name keep their order.
 pub fn leave_end_to_end(headers: &mut HeaderMap, is_left_out: impl Fn(&HeaderName) -> bool) {
-    let leaves = |name: &&HeaderName| is_hop_by_hop(headers, name) || is_left_out(name);
+    let hops = HopByHop::of(headers);
+    let leaves = |name: &&HeaderName| hops.contain(name) || is_left_out(name);
     // Mostly there are one or two.
     let leaving: Vec<HeaderName> = headers.keys().filter(leaves).cloned().collect();
     for name in leaving {
@@ -152,17 +153,30 @@ pub fn leave_end_to_end(headers: &mut HeaderMap, is_left_out: impl Fn(&HeaderNam
 fn end_to_end(headers: &HeaderMap, is_left_out: impl Fn(&HeaderName) -> bool) -> HeaderLines {
     // With room for what is added.
     let mut kept = HeaderLines::with_capacity(headers.len() + 4);
-    for (name, value) in headers.iter().filter(|(name, _)| !is_hop_by_hop(headers, name) && !is_left_out(name)) {
+    let hops = HopByHop::of(headers);
+    for (name, value) in headers.iter().filter(|(name, _)| !hops.contain(name) && !is_left_out(name)) {
         kept.append(name.clone(), value.clone());
     }
     kept
 }
 
-/// Whether a header of this name concerns one connection only.
-fn is_hop_by_hop(headers: &HeaderMap, name: &HeaderName) -> bool {
-    let named_by_connection = || {
+/// Headers that concern one connection only.
+struct HopByHop<'a> {
+    /// Those that `connection` names, one by one.
+    named: Vec<&'a str>,
+}
+
+impl<'a> HopByHop<'a> {
+    /// Those of a message.
+    fn of(headers: &'a HeaderMap) -> Self {
         let values = headers.get_all(CONNECTION).filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|named| named.trim().eq_ignore_ascii_case(name.as_str()))
-    };
-    HOP_BY_HOP.contains(name) || *name == KEEP_ALIVE || name.as_str().starts_with("proxy-") || named_by_connection()
+        Self { named: values.flat_map(|value| value.split(',')).map(str::trim).collect() }
+    }
+
+    fn contain(&self, name: &HeaderName) -> bool {
+        HOP_BY_HOP.contains(name)
+            || *name == KEEP_ALIVE
+            || name.as_str().starts_with("proxy-")
+            || self.named.iter().any(|named| named.eq_ignore_ascii_case(name.as_str()))
+    }
 }

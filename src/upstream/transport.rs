@@ -27,6 +27,15 @@ enum Waiting {
     End,
 }
 
+/// When a connection was last used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LastUse {
+    /// A moment ago: that its upstream should have tired of it since is most unlikely.
+    JustNow,
+    /// Some time ago.
+    Before,
+}
+
 impl Transport {
     /// Whether bytes that a failing write had begun with may have left: TLS writes its own pieces.
     pub(super) const fn may_write_before_it_fails(&self) -> bool {
@@ -65,9 +74,15 @@ impl Transport {
 
     /// Whether the connection is open and the upstream has said nothing on it that nobody asked for.
     ///
-    /// The socket itself is asked, for the runtime may not yet have heard of an end that has come. Within TLS, tickets for
-    /// later sessions are not the upstream's words, so they are read first.
-    pub(super) fn is_quiet(&mut self) -> bool {
+    /// The socket itself is asked, for the runtime may not yet have heard of an end that has come; right after an exchange, where
+    /// that would be a system call more for each request of many, the runtime's word will do. Within TLS, tickets for later
+    /// sessions are not the upstream's words, so they are read first.
+    pub(super) fn is_quiet(&mut self, last_use: LastUse) -> bool {
+        if let (Self::Plain(stream), LastUse::JustNow) = (&*self, last_use)
+            && stream.poll_read_ready(&mut Context::from_waker(noop_waker_ref())).is_pending()
+        {
+            return true;
+        }
         let waiting = self.waiting();
         match (&mut *self, waiting) {
             (_, Waiting::End) | (Self::Plain(_), Waiting::Bytes) => return false,

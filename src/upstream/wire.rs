@@ -10,10 +10,10 @@ use actix_web::http::StatusCode;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::Instant;
 
-use super::client::{Limits, WritePermit};
+use super::client::{Limits, Request, WritePermit};
 use super::error::{MalformedHead, SendError};
-use super::head::{AnswerHead, take_answer_head};
-use super::transport::Transport;
+use super::head::{AnswerHead, request_head, take_answer_head};
+use super::transport::{LastUse, Transport};
 use crate::domain::endpoint::Origin;
 
 /// Room for the first read of an exchange, in bytes.
@@ -48,8 +48,8 @@ impl Connection {
     }
 
     /// Whether nothing has arrived that no exchange asked for, and the connection is open.
-    pub(super) fn is_usable(&mut self) -> bool {
-        self.received.is_empty() && self.transport.is_quiet()
+    pub(super) fn is_usable(&mut self, last_use: LastUse) -> bool {
+        self.received.is_empty() && self.transport.is_quiet(last_use)
     }
 
     /// Reads what is there; 0 at the end.
@@ -76,11 +76,16 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new(head: Bytes, body: Bytes) -> Self {
+    /// All of a request.
+    pub(super) fn of(request: &Request<'_>) -> Result<Self, SendError> {
+        let body = &request.body;
         if body.len() > COPIED_BODY {
-            return Self { head, body, is_begun: false };
+            let head = request_head(request, 0)?.freeze();
+            return Ok(Self { head, body: body.clone(), is_begun: false });
         }
-        Self { head: [head, body].concat().into(), body: Bytes::new(), is_begun: false }
+        let mut whole = request_head(request, body.len())?;
+        whole.extend_from_slice(body);
+        Ok(Self { head: whole.freeze(), body: Bytes::new(), is_begun: false })
     }
 
     /// Writes some of it; true once all of it has been written.

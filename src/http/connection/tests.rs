@@ -2,17 +2,27 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
-use tokio::io::AsyncWriteExt;
+use futures_util::FutureExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use super::super::times::present;
 use super::*;
 
+/// How long a head may take.
+const HEAD: Duration = Duration::from_millis(50);
+/// How long a pause may be.
+const IDLE: Duration = Duration::from_millis(150);
+
 async fn connection() -> (Connection, TcpStream) {
+    connection_with(HEAD, IDLE).await
+}
+
+async fn connection_with(head: Duration, idle: Duration) -> (Connection, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let patience =
-        HeadPatience { limit: Duration::from_secs(60), buffered: BodyBudget::default(), together: 0, help: "".into() };
+    let patience = Patience { head, idle, buffered: BodyBudget::default(), together: 0, help: "".into() };
     (Connection::new(stream, patience), client)
 }
 
@@ -39,4 +49,62 @@ async fn a_client_that_takes_nothing_is_broken_off_all_the_same() {
     let (connection, _client) = connection().await;
     let side = ClientSide { connection: Some(connection.handle()), version: Version::HTTP_11 };
     side.break_off(Duration::from_millis(10)).await;
+}
+
+/// How long it is until a read comes to an end, of which nothing comes.
+async fn until_the_end(connection: &mut Connection) -> Duration {
+    let began = present();
+    assert_eq!(connection.read(&mut [0; 16]).await.unwrap(), 0);
+    began.elapsed()
+}
+
+/// A request has come and is answered until this is dropped.
+async fn request(connection: &mut Connection, client: &mut TcpStream) -> UnderWay {
+    const HEAD: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+    client.write_all(HEAD).await.unwrap();
+    connection.read_exact(&mut [0; HEAD.len()]).await.unwrap();
+    connection.handle().begin()
+}
+
+fn reads_on(connection: &mut Connection) -> bool {
+    connection.read(&mut [0; 16]).now_or_never().is_none()
+}
+
+#[actix_web::test]
+async fn the_first_head_is_waited_for_and_so_is_the_end_of_a_later_one() {
+    let patient = Duration::from_hours(1);
+    let (first, _client) = connection_with(HEAD, patient).await;
+    let (mut torn, mut client) = connection_with(HEAD, patient).await;
+    drop(request(&mut torn, &mut client).await);
+    assert!(reads_on(&mut torn));
+    client.write_all(b"POST").await.unwrap();
+    torn.read_exact(&mut [0; 4]).await.unwrap();
+    for mut late in [first, torn] {
+        until_the_end(&mut late).await;
+    }
+}
+
+#[actix_web::test]
+async fn between_requests_a_client_may_pause_for_longer_and_each_pause_counts_anew() {
+    let (mut connection, mut client) = connection().await;
+    for _ in 0..3 {
+        drop(request(&mut connection, &mut client).await);
+        assert!(reads_on(&mut connection));
+        tokio::time::sleep(IDLE / 2).await;
+    }
+    drop(request(&mut connection, &mut client).await);
+    let waited = until_the_end(&mut connection).await;
+    assert!(waited >= IDLE, "{waited:?}");
+}
+
+#[actix_web::test]
+async fn however_long_an_answer_takes_its_client_is_not_idle() {
+    let (mut connection, mut client) = connection().await;
+    let under_way = request(&mut connection, &mut client).await;
+    assert!(reads_on(&mut connection));
+    tokio::time::sleep(IDLE + HEAD).await;
+    assert!(reads_on(&mut connection));
+    drop(under_way);
+    let waited = until_the_end(&mut connection).await;
+    assert!(waited >= IDLE, "{waited:?}");
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_http::error::DispatchError;
-use actix_http::{HttpService, Protocol};
+use actix_http::{HttpService, KeepAlive, Protocol};
 use actix_rt::ArbiterHandle;
 use actix_rt::net::TcpStream;
 use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
@@ -18,13 +18,11 @@ use actix_web::web::{self, Data};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::super::connection::{Connection, HeadPatience};
+use super::super::connection::{Connection, Patience};
 use super::super::serve;
 use super::super::state::{Door, Shared, Worker};
 use super::{Phase, stops};
 
-/// How long an idle client connection is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a connection that is being closed goes on reading what the client had begun to send.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -196,13 +194,14 @@ fn connections(
     InitError = (),
     Service = impl Service<TcpStream, Response = (), Error = DispatchError>,
 > {
-    let patience = move || HeadPatience::of(&shared.config().settings.server, &shared.buffered);
+    let patience = move || Patience::of(&shared.config().settings.server, &shared.buffered);
     let app = App::new().app_data(Data::new(door)).app_data(worker).default_service(web::to(serve));
     let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
     let http = HttpService::build()
         .graceful_shutdown_signal(move || stops(phase.clone()))
-        .keep_alive(KEEP_ALIVE)
-        // The connection itself looks after heads that do not come: actix covers the first one only.
+        // The connection itself looks after heads that do not come, of which actix covers the first one only, and after pauses,
+        // for which actix would set a timer anew with each request.
+        .keep_alive(KeepAlive::Os)
         .client_request_timeout(Duration::ZERO)
         .client_disconnect_timeout(LINGER)
         // A client that closes its side has left: handler, upstream stream and socket go at once.

@@ -1,6 +1,7 @@
 //! Connections that are used again, and those that can't be.
 
 use super::*;
+use crate::upstream::pool::MOMENT;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -43,6 +44,7 @@ async fn an_idle_connection_that_has_died_or_spoken_is_not_used() {
             } else {
                 peer.say("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nanother").await;
             }
+            tokio::time::sleep(MOMENT).await;
             let asked = client.send(post(&upstream.origin), &permit, Duration::from_secs(20));
             let (answer, _) = join!(asked, async { upstream.accept().await.answer(OK).await });
             assert_eq!(read(answer.unwrap().body).await.unwrap(), b"ok");
