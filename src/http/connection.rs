@@ -87,6 +87,9 @@ struct State {
     head: Cell<Head>,
     /// When what is waited for now is overdue; found out when it has to be waited for.
     due: Cell<Option<Instant>>,
+    /// What has the connection looked at again. It may fire before anything is due, and is set anew then: that costs less than
+    /// to set it for each request.
+    timer: RefCell<Option<Pin<Box<Sleep>>>>,
     /// How much has come of a head that is not there whole, and its share of what may be buffered.
     head_length: Cell<u64>,
     head_held: RefCell<Held>,
@@ -114,6 +117,27 @@ impl State {
     /// Whether the last request is answered.
     fn is_over(&self) -> bool {
         self.is_last.get() && self.in_flight.get() == 0
+    }
+
+    /// Whether the connection will be looked at again by itself when a pause has been too long.
+    fn is_timed(&self) -> bool {
+        self.timer.borrow().as_ref().is_some_and(|timer| !timer.is_elapsed())
+    }
+
+    /// Whether what is awaited is overdue; if not, the timer sees to it that this is asked again.
+    fn is_past(&self, due: Instant, cx: &mut Context<'_>) -> bool {
+        let mut timer = self.timer.borrow_mut();
+        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if timer.deadline() > due {
+            timer.as_mut().reset(due);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() >= due {
+                return true;
+            }
+            timer.as_mut().reset(due);
+        }
+        false
     }
 
     fn wake_reader(&self) {
@@ -220,9 +244,13 @@ impl Drop for UnderWay {
         let in_flight = state.in_flight.get().saturating_sub(1);
         state.in_flight.set(in_flight);
         if in_flight == 0 {
-            state.awaits(if state.has_read_beyond.get() { Head::Torn } else { Head::None });
+            let is_torn = state.has_read_beyond.get();
+            state.awaits(if is_torn { Head::Torn } else { Head::None });
+            // Mostly the timer of an earlier pause is there, and the connection need not be looked at now.
+            if is_torn || state.is_over() || !state.is_timed() {
+                state.wake_reader();
+            }
         }
-        state.wake_reader();
     }
 }
 
@@ -258,7 +286,6 @@ pub(super) struct Connection {
     stream: Option<TcpStream>,
     state: Rc<State>,
     patience: Patience,
-    timer: Option<Pin<Box<Sleep>>>,
     /// Nothing more is read: the client is at its end, or its patience with it is.
     is_read_out: bool,
     client_has_left: bool,
@@ -269,6 +296,7 @@ impl Connection {
         let state = State {
             head: Cell::new(Head::First),
             due: Cell::new(Some(deadline(patience.head))),
+            timer: RefCell::new(None),
             head_length: Cell::new(0),
             head_held: RefCell::new(patience.buffered.hold_nothing(patience.together)),
             in_flight: Cell::new(0),
@@ -280,7 +308,7 @@ impl Connection {
             flushed: RefCell::new(None),
         };
         let state = Rc::new(state);
-        Self { stream: Some(stream), state, patience, timer: None, is_read_out: false, client_has_left: false }
+        Self { stream: Some(stream), state, patience, is_read_out: false, client_has_left: false }
     }
 
     pub(super) fn handle(&self) -> Handle {
@@ -322,7 +350,7 @@ impl Connection {
     }
 
     /// Whether the next head, or its end, is overdue. While a request is answered none is waited for.
-    fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
+    fn is_overdue(&self, cx: &mut Context<'_>) -> bool {
         let state = &self.state;
         if state.in_flight.get() > 0 {
             return false;
@@ -334,18 +362,7 @@ impl Connection {
             })
         });
         state.due.set(Some(due));
-        // A timer that is too early costs less than one that is set anew for each request.
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if timer.deadline() > due {
-            timer.as_mut().reset(due);
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            if timer.deadline() >= due {
-                return true;
-            }
-            timer.as_mut().reset(due);
-        }
-        false
+        state.is_past(due, cx)
     }
 }
 

@@ -10,7 +10,9 @@ mod thread;
 use std::io;
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use actix_rt::{Arbiter, ArbiterHandle};
@@ -39,10 +41,37 @@ enum Phase {
     Stopping,
 }
 
-/// Comes when the server stops; at once, where it has.
-async fn stops(mut phase: watch::Receiver<Phase>) {
-    // An error says that the server has been dropped, which ends its connections by other means.
-    let _ = phase.wait_for(|phase| *phase == Phase::Stopping).await;
+/// Comes when the server stops; at once, where it has. It is polled whenever its connection is, so that must cost next to
+/// nothing.
+struct Stops {
+    phase: watch::Receiver<Phase>,
+    stopping: Pin<Box<dyn Future<Output = ()>>>,
+    /// Whom `stopping` wakes.
+    waker: Option<Waker>,
+}
+
+impl Stops {
+    fn new(phase: watch::Receiver<Phase>) -> Self {
+        let mut awaited = phase.clone();
+        let stopping = async move {
+            // An error says that the server has been dropped, which ends its connections by other means.
+            let _ = awaited.wait_for(|phase| *phase == Phase::Stopping).await;
+        };
+        Self { phase, stopping: Box::pin(stopping), waker: None }
+    }
+}
+
+impl Future for Stops {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let will_be_woken = self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if will_be_woken && matches!(self.phase.has_changed(), Ok(false)) {
+            return Poll::Pending;
+        }
+        self.waker = Some(cx.waker().clone());
+        self.stopping.as_mut().poll(cx)
+    }
 }
 
 impl Server {

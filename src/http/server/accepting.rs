@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::super::state::Door;
 use super::thread::Desk;
-use super::{Phase, stops};
+use super::{Phase, Stops};
 
 /// How long nothing is accepted after the system refused to: mostly the process has no file descriptor left.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(500);
@@ -48,7 +48,7 @@ impl Acceptor {
             actix_rt::spawn(async move {
                 tokio::select! {
                     () = acceptor.accept_all(&listener, door) => {}
-                    () = stops(phase) => {}
+                    () = Stops::new(phase) => {}
                 }
             });
         }

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use super::super::connection::{Connection, Patience};
 use super::super::serve;
 use super::super::state::{Door, Shared, Worker};
-use super::{Phase, stops};
+use super::{Phase, Stops};
 
 /// How long a connection that is being closed goes on reading what the client had begun to send.
 const LINGER: Duration = Duration::from_secs(1);
@@ -198,7 +198,7 @@ fn connections(
     let app = App::new().app_data(Data::new(door)).app_data(worker).default_service(web::to(serve));
     let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
     let http = HttpService::build()
-        .graceful_shutdown_signal(move || stops(phase.clone()))
+        .graceful_shutdown_signal(move || Stops::new(phase.clone()))
         // The connection itself looks after heads that do not come, of which actix covers the first one only, and after pauses,
         // for which actix would set a timer anew with each request.
         .keep_alive(KeepAlive::Os)
