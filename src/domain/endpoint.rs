@@ -112,7 +112,9 @@ pub struct Origin {
 impl fmt::Display for Origin {
     /// Scheme, host and port, as they stand in a URL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme.as_str(), self.authority())
+        let [open, host, close] = self.bracketed_host();
+        write!(f, "{}://{open}{host}{close}", self.scheme.as_str())?;
+        self.named_port().map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
 
@@ -136,24 +138,17 @@ impl Origin {
         Ok(Self { scheme, host, port: url.port().unwrap_or(default_port) })
     }
 
-    /// The value of the `host` header (RFC 9110, section 7.2): without the port where it is the scheme's own.
-    #[must_use]
-    pub fn authority(&self) -> Authority<'_> {
-        Authority(self)
+    /// The host with what stands around it where a port may follow: an address of IP version six has brackets.
+    pub fn bracketed_host(&self) -> [&str; 3] {
+        let host = self.host.as_str();
+        if host.contains(':') { ["[", host, "]"] } else { ["", host, ""] }
     }
-}
 
-/// An origin's host and port, as they stand in a URL.
-#[derive(Clone, Copy, Debug)]
-pub struct Authority<'a>(&'a Origin);
-
-impl fmt::Display for Authority<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Origin { scheme, host, port } = self.0;
-        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-        match (scheme, port) {
-            (Scheme::Http, 80) | (Scheme::Https, 443) => write!(f, "{open}{host}{close}"),
-            (Scheme::Http | Scheme::Https, port) => write!(f, "{open}{host}{close}:{port}"),
+    /// The port, where it is not the scheme's own and so has to be named.
+    pub fn named_port(&self) -> Option<u16> {
+        match (self.scheme, self.port) {
+            (Scheme::Http, 80) | (Scheme::Https, 443) => None,
+            (Scheme::Http | Scheme::Https, port) => Some(port),
         }
     }
 }
@@ -456,7 +451,7 @@ mod tests {
         assert_eq!(format!("{url}"), "https://relay.example:8443/api");
         assert!(!format!("{url:?}").contains("hunter2"));
         assert_eq!(url.userinfo().unwrap().expose(), "user:hunter2");
-        assert_eq!(url.origin().authority().to_string(), "relay.example:8443");
+        assert_eq!(url.origin().to_string(), "https://relay.example:8443");
     }
 
     #[test]
@@ -467,10 +462,10 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_version_six_is_bracketed_in_the_host_header_only() {
+    fn an_address_of_version_six_is_bracketed_only_where_a_port_may_follow() {
         let url = BaseUrl::parse("http://[::1]:8080").unwrap();
         assert_eq!(url.origin().host, "::1");
-        assert_eq!(url.origin().authority().to_string(), "[::1]:8080");
+        assert_eq!(url.origin().to_string(), "http://[::1]:8080");
     }
 
     #[test]

@@ -131,7 +131,8 @@ impl RequestScope {
                 text.push_str(part);
             }
             // Writing into a String can't fail.
-            let _ = write!(text, "{}ms", elapsed.unwrap_or_default().as_millis());
+            let _ = write!(text, "{}", millis(elapsed.unwrap_or_default()));
+            text.push_str("ms");
         }
         text
     }
@@ -256,14 +257,19 @@ impl RequestScope {
             endpoint = self.last_endpoint().map(EndpointId::as_str),
             upstream_request_id = self.upstream_request_id.as_deref(),
             attempts = self.attempts(),
-            ms = elapsed.as_millis(),
-            ttft_ms = self.first_piece.map(|first| first.as_millis()),
+            ms = millis(elapsed),
+            ttft_ms = self.first_piece.map(millis),
             tokens_in = known(self.usage.read()),
             tokens_out = known(self.usage.output),
             trail = trail().as_deref();
             "request"
         );
     }
+}
+
+/// Whole milliseconds.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Drop for RequestScope {

@@ -9,6 +9,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::client::{Limits, MOST_HEADERS, Request};
 use super::error::{MalformedHead, SendError};
+use crate::domain::endpoint::Origin;
 
 /// Most requests' heads have room in so many bytes.
 const LIKELY_HEAD: usize = 1024;
@@ -51,7 +52,7 @@ pub(super) fn request_head(request: &Request<'_>, room: usize) -> Result<BytesMu
     head.put_slice(target);
     head.put_slice(b" HTTP/1.1\r\n");
     if !request.headers.contains(&header::HOST) {
-        put_shown(&mut head, header::HOST.as_str(), &request.origin.authority());
+        put_host(&mut head, request.origin);
     }
     for (name, value) in request.headers.iter() {
         if !is_the_connections_own(name) {
@@ -60,15 +61,30 @@ pub(super) fn request_head(request: &Request<'_>, room: usize) -> Result<BytesMu
     }
     let expects_body = [Method::POST, Method::PUT, Method::PATCH].contains(&request.method);
     if expects_body || !request.body.is_empty() {
-        put_shown(&mut head, header::CONTENT_LENGTH.as_str(), &request.body.len());
+        head.put_slice(b"content-length: ");
+        put_number(&mut head, request.body.len());
+        head.put_slice(b"\r\n");
     }
     head.put_slice(b"\r\n");
     Ok(head)
 }
 
-fn put_shown(head: &mut BytesMut, name: &str, value: &impl Display) {
+/// RFC 9110, section 7.2.
+fn put_host(head: &mut BytesMut, origin: &Origin) {
+    let [open, host, close] = origin.bracketed_host();
+    for part in ["host: ", open, host, close] {
+        head.put_slice(part.as_bytes());
+    }
+    if let Some(port) = origin.named_port() {
+        head.put_u8(b':');
+        put_number(head, port);
+    }
+    head.put_slice(b"\r\n");
+}
+
+fn put_number(head: &mut BytesMut, number: impl Display) {
     // There is always room for more.
-    let _ = write!(head, "{name}: {value}\r\n");
+    let _ = write!(head, "{number}");
 }
 
 fn put_header(head: &mut BytesMut, name: &str, value: &[u8]) {
@@ -146,7 +162,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::endpoint::{Origin, Scheme};
+    use crate::domain::endpoint::Scheme;
 
     fn limits() -> Limits {
         Limits { max_head: 200, max_headers: 4, ..Limits::default() }
