@@ -4,11 +4,12 @@
 //! gateway listens on loopback, the peer is on loopback, speaks HTTP/1.1, names a loopback host, and came through no proxy. The
 //! name matters because a web page elsewhere can have its own name resolved to loopback (DNS rebinding).
 
+use actix_http::{HttpMessage as _, Request};
 use std::net::IpAddr;
 
+use actix_web::HttpResponse;
 use actix_web::http::header::{COOKIE, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
 use actix_web::http::{Method, Version};
-use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 use url::Url;
 
@@ -85,7 +86,7 @@ pub(super) enum Known {
 }
 
 /// Whether this request may do what it asks for.
-pub(super) async fn may(worker: &Serving<'_>, request: &HttpRequest, need: Need) -> Result<(), Denied> {
+pub(super) async fn may(worker: &Serving<'_>, request: &Request, need: Need) -> Result<(), Denied> {
     let headers = request.headers();
     if !matches!(*request.method(), Method::GET | Method::HEAD) && is_cross_site(headers) {
         return Err(Denied::CrossSite);
@@ -105,7 +106,7 @@ pub(super) async fn may(worker: &Serving<'_>, request: &HttpRequest, need: Need)
 }
 
 /// As what a request's sender is known.
-pub(super) async fn recognise(worker: &Serving<'_>, request: &HttpRequest) -> Result<Known, Denied> {
+pub(super) async fn recognise(worker: &Serving<'_>, request: &Request) -> Result<Known, Denied> {
     let settings = &worker.config.settings;
     let admin = &settings.admin;
     let shown: Vec<&str> = bearer_tokens(request.headers()).collect();
@@ -150,7 +151,7 @@ pub(super) fn session_of(headers: &HeaderMap) -> Option<&str> {
     pairs.find(|(name, value)| *name == SESSION_COOKIE && !value.is_empty()).map(|(_, value)| value)
 }
 
-fn is_local(request: &HttpRequest) -> bool {
+fn is_local(request: &Request) -> bool {
     let peer_is_local = request.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback());
     peer_is_local
         && request.version() == Version::HTTP_11

@@ -5,6 +5,7 @@
 
 mod closing;
 
+use actix_http::Request;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -15,7 +16,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use actix_rt::net::TcpStream;
-use actix_web::HttpRequest;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::Version;
 use bytes::Bytes;
@@ -187,7 +187,7 @@ pub(super) struct ClientSide {
 
 impl ClientSide {
     /// The side that this request came from.
-    pub(super) fn of(request: &HttpRequest) -> Self {
+    pub(super) fn of(request: &Request) -> Self {
         Self { connection: request.conn_data::<Handle>().cloned(), version: request.version() }
     }
 

@@ -24,12 +24,14 @@ mod state;
 mod times;
 mod tracing;
 
+use std::rc::Rc;
+
+use actix_http::{HttpMessage as _, Payload, Request};
+use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
 use actix_web::http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
 use actix_web::http::uri::PathAndQuery;
 use actix_web::http::{ConnectionType, Method, Version};
-use actix_web::web::{Data, Payload};
-use actix_web::{HttpRequest, HttpResponse};
 
 pub use drain::{DrainDeadline, time_to_deadline};
 pub use reload::{Reload, Reloaded};
@@ -45,14 +47,15 @@ use reply::{closing, for_http_10, refuse};
 use state::{Door, Serving};
 
 /// Answers any request, in a way that its client's version of HTTP can read.
-async fn serve(request: HttpRequest, payload: Payload, worker: Data<Worker>, door: Data<Door>) -> HttpResponse {
+async fn serve(mut request: Request, worker: Rc<Worker>, door: Door) -> HttpResponse {
+    let payload = request.take_payload();
     let client = ClientSide::of(&request);
     if client.is_too_late() {
         // The connection is being closed, and this request dropped with it.
         return std::future::pending().await;
     }
     let under_way = client.begin();
-    let response = answer(&request, payload, &worker.serving(), **door).await;
+    let response = answer(&request, payload, &worker.serving(), door).await;
     let response = if request.version() == Version::HTTP_10 { for_http_10(response) } else { response };
     // Of answers the header alone tells: actix reuses their heads and leaves the version of an earlier one in them.
     let is_refused = response.headers().contains_key(CONNECTION);
@@ -63,7 +66,7 @@ async fn serve(request: HttpRequest, payload: Payload, worker: Data<Worker>, doo
 }
 
 /// Answers by one of the gateway's own routes, by an endpoint, or with a refusal.
-async fn answer(request: &HttpRequest, payload: Payload, worker: &Serving<'_>, door: Door) -> HttpResponse {
+async fn answer(request: &Request, payload: Payload, worker: &Serving<'_>, door: Door) -> HttpResponse {
     let server = &worker.config.settings.server;
     let refused =
         |refusal: &Refusal, shape| closing(refuse(refusal, shape, &request_id(request.headers()), &server.help));

@@ -15,11 +15,11 @@ mod rows;
 mod stats;
 mod usage;
 
+use actix_http::{HttpMessage as _, Payload, Request};
 use std::net::{IpAddr, Ipv4Addr};
 
+use actix_web::HttpResponse;
 use actix_web::http::Method;
-use actix_web::web::Payload;
-use actix_web::{HttpRequest, HttpResponse};
 
 use bytes::Bytes;
 
@@ -121,7 +121,7 @@ impl Route {
 /// Answers a request for one of the gateway's own routes.
 pub(super) async fn serve(
     worker: &Serving<'_>,
-    request: &HttpRequest,
+    request: &Request,
     payload: Payload,
     tail: &str,
     door: Door,
@@ -163,7 +163,7 @@ pub(super) async fn serve(
 const LARGEST_BODY: u64 = 8 << 10;
 
 /// Reads the body of a request for one of the gateway's own routes.
-async fn small_body(worker: &Serving<'_>, request: &HttpRequest, mut payload: Payload) -> Result<Bytes, HttpResponse> {
+async fn small_body(worker: &Serving<'_>, request: &Request, mut payload: Payload) -> Result<Bytes, HttpResponse> {
     let shared = &worker.shared;
     let limits = BodyLimits { size: LARGEST_BODY, ..BodyLimits::of(&worker.config.settings.server) };
     match read_body(&mut payload, request.headers(), limits, &shared.buffered).await {
@@ -176,13 +176,18 @@ async fn small_body(worker: &Serving<'_>, request: &HttpRequest, mut payload: Pa
     }
 }
 
+/// What stands behind the path's `?`.
+fn query_of(request: &Request) -> &str {
+    request.uri().query().unwrap_or_default()
+}
+
 /// Where a request came from, by which an admin is named.
-fn peer_of(request: &HttpRequest) -> IpAddr {
+fn peer_of(request: &Request) -> IpAddr {
     request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip())
 }
 
 /// A path below the prefix that is no route, or a spelling that only resembles one.
-pub(super) fn not_found(worker: &Serving<'_>, request: &HttpRequest) -> HttpResponse {
+pub(super) fn not_found(worker: &Serving<'_>, request: &Request) -> HttpResponse {
     let id = request_id(request.headers());
     refuse(&Refusal::NoSuchRoute, ErrorShape::Anthropic, &id, &worker.config.settings.server.help)
 }

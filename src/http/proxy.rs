@@ -1,15 +1,15 @@
 //! A client's request on its way through the endpoints: one attempt after another, until one answers.
 
+use actix_http::{HttpMessage as _, Payload, Request};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
+use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
-use actix_web::web::Payload;
-use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
 use super::access::is_from_a_foreign_page;
@@ -63,7 +63,7 @@ impl Errand<'_> {
 /// Proxies a request.
 pub(super) async fn proxy(
     worker: &Serving<'_>,
-    request: &HttpRequest,
+    request: &Request,
     mut payload: Payload,
     errand: Errand<'_>,
 ) -> HttpResponse {

@@ -1,9 +1,10 @@
 //! What an admin does to an endpoint.
 
+use actix_http::Request;
 use std::net::IpAddr;
 
 use actix::MailboxError;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 use serde::Serialize;
 use serde_json::json;
 
@@ -38,7 +39,7 @@ impl Verdict {
     }
 }
 
-pub(super) async fn act(worker: &Serving<'_>, request: &HttpRequest, id: EndpointId, act: Act) -> HttpResponse {
+pub(super) async fn act(worker: &Serving<'_>, request: &Request, id: EndpointId, act: Act) -> HttpResponse {
     let by = peer_of(request);
     let registry = &worker.shared.core.registry;
     let done = match act {

@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
+use actix_http::Request;
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_TYPE, ETag, EntityTag, HeaderName, IfNoneMatch, X_CONTENT_TYPE_OPTIONS,
 };
-use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use actix_web::{HttpMessage, HttpResponse};
 use sha2::{Digest, Sha256};
 
 /// A file that a page of the dashboard loads.
@@ -62,7 +63,7 @@ impl Asset {
 
     /// Its text, or that the browser's copy still holds. Browsers ask each time, so that after an upgrade no page is made of
     /// files of two versions.
-    pub(super) fn answer(&self, request: &HttpRequest) -> HttpResponse {
+    pub(super) fn answer(&self, request: &Request) -> HttpResponse {
         let tag = self.tag();
         let is_known = match request.get_header::<IfNoneMatch>() {
             Some(IfNoneMatch::Any) => true,

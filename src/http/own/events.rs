@@ -2,14 +2,16 @@
 
 mod stream;
 
+use actix_http::{HttpMessage as _, Request};
+use actix_web::HttpResponse;
 use actix_web::http::Method;
 use actix_web::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::json;
 
 use self::stream::Pace;
 use super::super::state::Serving;
+use super::query_of;
 use crate::actors::messages::{EventsAfter, NoSubscription, Subscribe};
 use crate::clock::Clock;
 use crate::domain::conversation::Tokens;
@@ -42,8 +44,8 @@ impl Row {
     }
 }
 
-pub(super) async fn events(worker: &Serving<'_>, request: &HttpRequest) -> HttpResponse {
-    let Some(after) = last_known(request.headers(), request.query_string()) else {
+pub(super) async fn events(worker: &Serving<'_>, request: &Request) -> HttpResponse {
+    let Some(after) = last_known(request.headers(), query_of(request)) else {
         let error = "`after`, and the header `last-event-id`, are the number of an event";
         return HttpResponse::BadRequest().json(json!({ "error": error }));
     };
@@ -61,7 +63,7 @@ pub(super) async fn events(worker: &Serving<'_>, request: &HttpRequest) -> HttpR
 }
 
 /// The events as they come, behind those that were missed.
-async fn live(worker: &Serving<'_>, request: &HttpRequest, after: u64) -> HttpResponse {
+async fn live(worker: &Serving<'_>, request: &Request, after: u64) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     response
         .insert_header((CONTENT_TYPE, "text/event-stream"))

@@ -1,9 +1,9 @@
 //! Logging in to the dashboard, and out again. The cookie holds a value that means nothing elsewhere; the token itself is
 //! neither in it nor kept.
 
+use actix_http::{HttpMessage as _, Payload, Request};
+use actix_web::HttpResponse;
 use actix_web::http::header::{HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
-use actix_web::web::Payload;
-use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
 use super::super::access::{SESSION_COOKIE, session_of};
@@ -18,7 +18,7 @@ use crate::entropy::fresh_credential;
 /// Where a browser goes afterwards.
 const PAGE: &str = "/__qcc__/";
 
-pub(super) async fn login(worker: &Serving<'_>, request: &HttpRequest, payload: Payload) -> HttpResponse {
+pub(super) async fn login(worker: &Serving<'_>, request: &Request, payload: Payload) -> HttpResponse {
     let shared = &worker.shared;
     let form = match small_body(worker, request, payload).await {
         Ok(form) => form,
@@ -61,7 +61,7 @@ pub(super) async fn login(worker: &Serving<'_>, request: &HttpRequest, payload: 
     }
 }
 
-pub(super) async fn logout(worker: &Serving<'_>, request: &HttpRequest) -> HttpResponse {
+pub(super) async fn logout(worker: &Serving<'_>, request: &Request) -> HttpResponse {
     if let Some(value) = session_of(request.headers())
         && worker.shared.core.desk.send(LogOut(KeyDigest::of(value))).await.is_err()
     {

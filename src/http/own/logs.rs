@@ -1,17 +1,19 @@
 //! The latest log lines.
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_http::Request;
+use actix_web::HttpResponse;
 use log::Level;
 use serde_json::json;
 
+use super::query_of;
 use crate::telemetry::{MOST_LINES, Query, latest};
 
 /// How many lines are given where no number is named.
 const USUAL_LINES: usize = 100;
 
 /// Answers with the latest lines that fit the query, newest last.
-pub(super) async fn logs(request: &HttpRequest) -> HttpResponse {
-    match query(request.query_string()) {
+pub(super) async fn logs(request: &Request) -> HttpResponse {
+    match query(query_of(request)) {
         Err(error) => HttpResponse::BadRequest().json(json!({ "error": error.to_string() })),
         Ok(query) => match latest(query).await {
             Ok(lines) => HttpResponse::Ok().json(json!({ "lines": lines })),

@@ -1,13 +1,15 @@
 //! What somebody sees who opens the gateway's own routes in a browser: the dashboard, or its login. The page itself shows
 //! nothing of the state, so that anyone may load it; its scripts ask for that, and get what whoever looks may see.
 
+use actix_http::Request;
+use actix_web::HttpResponse;
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use actix_web::{HttpRequest, HttpResponse};
 
 use super::super::access::{Denied, Known, recognise};
 use super::super::state::Serving;
+use super::query_of;
 
 const DASHBOARD: &str = include_str!("dashboard/index.html");
 const LOGIN: &str = include_str!("dashboard/login.html");
@@ -51,10 +53,10 @@ impl Page {
 }
 
 /// The dashboard, or the login where a token is needed and none is shown.
-pub(super) async fn page(worker: &Serving<'_>, request: &HttpRequest) -> HttpResponse {
+pub(super) async fn page(worker: &Serving<'_>, request: &Request) -> HttpResponse {
     let admin = &worker.config.settings.admin;
     let known = recognise(worker, request).await;
-    let wants_login = request.query_string() == ASKS_FOR_LOGIN;
+    let wants_login = query_of(request) == ASKS_FOR_LOGIN;
     let body = match Page::of(known, admin.public_stats, wants_login, admin.read_token.is_some()) {
         Page::Login => LOGIN.to_owned(),
         Page::Dashboard(role) => DASHBOARD.replacen(ROLE, role, 1),

@@ -1,13 +1,14 @@
 //! Reading the settings anew on an admin's word.
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_http::Request;
+use actix_web::HttpResponse;
 use serde_json::json;
 
 use super::super::reload::Reload;
 use super::super::state::Serving;
 use super::peer_of;
 
-pub(super) async fn reload(worker: &Serving<'_>, request: &HttpRequest) -> HttpResponse {
+pub(super) async fn reload(worker: &Serving<'_>, request: &Request) -> HttpResponse {
     match worker.shared.reload.send(Reload { by: Some(peer_of(request)) }).await {
         Ok(Ok(reloaded)) => HttpResponse::Ok().json(reloaded),
         Ok(Err(faults)) => {

@@ -1,13 +1,15 @@
 //! Who has used how much since the start: tokens, answers and cost, as JSON or CSV.
 
+use actix_http::Request;
 use std::collections::{BTreeMap, HashMap};
 
+use actix_web::HttpResponse;
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
 use super::super::auth::Shown;
 use super::super::state::{Config, Serving};
+use super::query_of;
 use super::rows::rounded;
 use crate::actors::messages::ViewStats;
 use crate::domain::ids::ClientId;
@@ -141,8 +143,8 @@ fn csv_field(text: &str) -> String {
     format!("\"{apostrophe}{}\"", text.replace('"', "\"\""))
 }
 
-pub(super) async fn usage(worker: &Serving<'_>, request: &HttpRequest) -> HttpResponse {
-    let Asked { by, format } = match Asked::read(request.query_string()) {
+pub(super) async fn usage(worker: &Serving<'_>, request: &Request) -> HttpResponse {
+    let Asked { by, format } = match Asked::read(query_of(request)) {
         Ok(asked) => asked,
         Err(error) => return HttpResponse::BadRequest().json(json!({ "error": error })),
     };

@@ -1,5 +1,6 @@
 //! One thread of the server: the routes, and the connections that are served there.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -8,13 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_http::error::DispatchError;
-use actix_http::{HttpService, KeepAlive, Protocol};
+use actix_http::{HttpService, KeepAlive, Protocol, Request, Response};
 use actix_rt::ArbiterHandle;
 use actix_rt::net::TcpStream;
-use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
-use actix_web::App;
-use actix_web::dev::AppConfig;
-use actix_web::web::{self, Data};
+use actix_service::{Service, ServiceFactory, ServiceFactoryExt, fn_service};
+use actix_web::body::BoxBody;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -101,9 +100,9 @@ impl Thread {
         let (tell, ready) = oneshot::channel();
         let (shared, phase) = (Arc::clone(shared), phase.clone());
         arbiter.spawn_fn(move || {
-            let worker = Data::new(worker());
+            let worker = Rc::new(worker());
             let [common, clients, admin] = [Door::Common, Door::Clients, Door::Admin]
-                .map(|door| connections(door, worker.clone(), Arc::clone(&shared), phase.clone()).new_service(()));
+                .map(|door| connections(door, Rc::clone(&worker), Arc::clone(&shared), phase.clone()).new_service(()));
             actix_rt::spawn(async move {
                 // The routes have nothing to set up that could fail.
                 let (Ok(common), Ok(clients), Ok(admin)) = tokio::join!(common, clients, admin) else { return };
@@ -183,7 +182,7 @@ where
 /// Serves connections that have come to this door.
 fn connections(
     door: Door,
-    worker: Data<Worker>,
+    worker: Rc<Worker>,
     shared: Arc<Shared>,
     phase: watch::Receiver<Phase>,
 ) -> impl ServiceFactory<
@@ -195,8 +194,12 @@ fn connections(
     Service = impl Service<TcpStream, Response = (), Error = DispatchError>,
 > {
     let patience = move || Patience::of(&shared.config().settings.server, &shared.buffered);
-    let app = App::new().app_data(Data::new(door)).app_data(worker).default_service(web::to(serve));
-    let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
+    // There is one way in, which finds its own way on: actix-web's, by patterns, would be gone for nothing.
+    let routes = fn_service(move |request: Request| {
+        let answer = serve(request, Rc::clone(&worker), door);
+        // An idle connection is not to have the room that a request needs.
+        Box::pin(async move { Ok::<Response<BoxBody>, Infallible>(answer.await.into()) })
+    });
     let http = HttpService::build()
         .graceful_shutdown_signal(move || Stops::new(phase.clone()))
         // The connection itself looks after heads that do not come, of which actix covers the first one only, and after pauses,
@@ -209,7 +212,7 @@ fn connections(
         .on_connect_ext(|connection: &Connection, data| {
             data.insert(connection.handle());
         })
-        .finish(map_config(app, |()| AppConfig::default()));
+        .finish(routes);
     let connect = fn_service(move |stream: TcpStream| {
         let patience = patience();
         async move {
