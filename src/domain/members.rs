@@ -4,6 +4,7 @@
 //! looking for the end of each text and counting brackets, several times as fast as a parser. Of JSON this finds what a parser
 //! finds. Of anything else it may find members too: whether a value is one, its reader sees.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::memchr;
@@ -41,6 +42,11 @@ impl<'a> Members<'a> {
         members.skip_blanks();
         members.expect(b'{')?;
         Ok(members)
+    }
+
+    /// The members of an object from one of them on; what stands before it is not there.
+    pub const fn from_one_on(json: &'a [u8]) -> Self {
+        Self { json, at: 0, is_begun: false }
     }
 
     /// The next member; none at the object's end, if nothing stands behind it.
@@ -151,6 +157,30 @@ impl<'a> Members<'a> {
     }
 }
 
+/// A member's name without its quotation marks and escapes: a letter can be written as an escape, however odd that is. One
+/// that is no text is returned as it is written, with a backslash that no name has which is looked for.
+#[must_use]
+pub fn plain_name(written: &[u8]) -> Cow<'_, [u8]> {
+    let inner = written.get(1..written.len().saturating_sub(1)).unwrap_or_default();
+    if memchr(b'\\', inner).is_none() {
+        return Cow::Borrowed(inner);
+    }
+    serde_json::from_slice(written).map_or(Cow::Borrowed(inner), |name: String| Cow::Owned(name.into_bytes()))
+}
+
+/// The value of this name in an object, as it is written; of several the last.
+#[must_use]
+pub fn value_of<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let mut members = Members::of(object).ok()?;
+    let mut last = None;
+    while let Some(member) = members.next_member().ok()? {
+        if *plain_name(object.get(member.name)?) == *name {
+            last = object.get(member.value);
+        }
+    }
+    last
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -210,6 +240,44 @@ mod tests {
         ] {
             assert_eq!(members(json), Err(NoObject), "{json}");
         }
+    }
+
+    #[test]
+    fn a_name_is_what_its_escapes_stand_for() {
+        for (written, plain) in [
+            (r#""usage""#, "usage"),
+            (r#""us\u0061ge""#, "usage"),
+            (r#""\ud83d\ude00""#, "😀"),
+            (r#""a\"b""#, "a\"b"),
+            (r#""\ud800""#, r"\ud800"),
+            (r#""""#, ""),
+        ] {
+            assert_eq!(*plain_name(written.as_bytes()), *plain.as_bytes(), "{written}");
+        }
+        assert_eq!(*plain_name(b"\"\xff\""), *b"\xff");
+    }
+
+    #[test]
+    fn of_several_values_of_one_name_the_last_counts() {
+        for (object, value) in [
+            (r#"{"a":1}"#, Some("1")),
+            (r#"{"a":1,"b":2,"\u0061":[3]}"#, Some("[3]")),
+            (r#"{"b":{"a":1}}"#, None),
+            (r#"{"a":1"#, None),
+            ("1", None),
+        ] {
+            assert_eq!(value_of(object.as_bytes(), b"a"), value.map(str::as_bytes), "{object}");
+        }
+    }
+
+    #[test]
+    fn an_object_can_be_read_from_one_of_its_members_on() {
+        let mut members = Members::from_one_on(b"\"a\":1,\"b\":2} ");
+        for (name, value) in [(0..3, 4..5), (6..9, 10..11)] {
+            assert_eq!(members.next_member(), Ok(Some(Member { name, value })));
+        }
+        assert_eq!(members.next_member(), Ok(None));
+        assert_eq!(Members::from_one_on(b"\"a\"]").next_member(), Err(NoObject));
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
