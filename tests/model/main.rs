@@ -13,6 +13,9 @@ mod drain;
 #[cfg(test)]
 mod effects;
 #[cfg(test)]
+#[path = "../support/endpoint.rs"]
+mod endpoint;
+#[cfg(test)]
 mod ends;
 #[cfg(test)]
 mod itinerary;
