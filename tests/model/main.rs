@@ -5,6 +5,8 @@
 //! `QCC_SIM_SECONDS` is how long further seeds are tried, and `QCC_SIM_SEEDS` runs so many, however long they take.
 
 #[cfg(test)]
+mod breakers;
+#[cfg(test)]
 mod chance;
 #[cfg(test)]
 mod counts;
@@ -21,6 +23,8 @@ mod ends;
 mod itinerary;
 #[cfg(test)]
 mod journeys;
+#[cfg(test)]
+mod operators;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]
