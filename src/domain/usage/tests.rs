@@ -1,3 +1,6 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
 use super::*;
 
 const fn usage(input: u64, output: u64, cache_read: u64, cache_write: u64) -> Usage {
@@ -139,5 +142,57 @@ fn of_a_streams_running_totals_the_greatest_of_each_holds() {
             tally.event(event.as_bytes());
         }
         assert_eq!(tally.usage(), expected, "{events:?}");
+    }
+}
+
+fn any_object(name: &'static str, value: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
+    prop::collection::vec((name, value), 0..6).prop_map(|members| Value::Object(members.into_iter().collect()))
+}
+
+fn any_usage() -> impl Strategy<Value = Value> {
+    let count = prop_oneof![
+        6 => 0..100_u64,
+        1 => MOST - 1..MOST + 2,
+        1 => any::<u64>(),
+    ];
+    let leaf = prop_oneof![
+        8 => count.prop_map(Value::from),
+        1 => any::<f64>().prop_map(Value::from),
+        1 => any::<i64>().prop_map(Value::from),
+        1 => "[\\\\{}]?|\"usage\":1".prop_map(Value::from),
+        1 => Just(Value::Null),
+    ]
+    .boxed();
+    let details = prop_oneof![any_object("cached_tokens|a", leaf.clone()), leaf.clone()];
+    let value = prop_oneof![leaf.clone(), details, prop::collection::vec(leaf, 0..2).prop_map(Value::from)];
+    any_object("(input|prompt)_tokens(_details)?|(output|cache_read_input)_tokens|[a\"]", value)
+}
+
+/// What a tree says, whose members have one value each.
+fn of_tree(usage: &Value) -> Usage {
+    let count = |value: &Value| value.as_u64().filter(|count| *count <= MOST).unwrap_or_default();
+    let cached = count(&usage["prompt_tokens_details"]["cached_tokens"])
+        .max(count(&usage["input_tokens_details"]["cached_tokens"]));
+    let (input, prompt) = (count(&usage["input_tokens"]), count(&usage["prompt_tokens"]));
+    let is_all = usage["input_tokens_details"].is_object();
+    let (input, prompt) = if is_all { (0, prompt.max(input)) } else { (input, prompt) };
+    Usage {
+        input: input.max(prompt.saturating_sub(cached)),
+        output: count(&usage["output_tokens"]),
+        cache_read: count(&usage["cache_read_input_tokens"]).max(cached),
+        cache_write: 0,
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_read_is_what_a_tree_of_it_says(usage in any_usage(), deeper in any_usage(), is_pretty: bool, escaped: bool) {
+        let body = json!({ "content": [deeper], "usage": usage, "x": deeper });
+        let text = if is_pretty { format!("{body:#}") } else { body.to_string() };
+        let text = if escaped { text.replace("_tokens\"", "\\u005ftoken\\u0073\"") } else { text };
+        prop_assert_eq!(Usage::of_answer(text.as_bytes()), of_tree(&body["usage"]), "{}", text);
+        let mut tally = Tally::default();
+        tally.event(format!("{{\"message\":{text}}}").as_bytes());
+        prop_assert_eq!(tally.usage(), of_tree(&body["usage"]), "{}", text);
     }
 }
