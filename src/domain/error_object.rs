@@ -66,8 +66,16 @@ struct Fields<'a> {
 fn may_hold_error(body: &[u8]) -> bool {
     static NAME: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(b"\"error\""));
     static ESCAPE: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(b"\\u00"));
+    let behind = |at: usize| body.get(at + NAME.needle().len()..).unwrap_or_default();
     let is_letters = |at: usize| matches!(body.get(at + 4), Some(b'6' | b'7'));
-    NAME.find(body).is_some() || ESCAPE.find_iter(body).any(is_letters)
+    NAME.find_iter(body).any(|at| !is_null(behind(at))) || ESCAPE.find_iter(body).any(is_letters)
+}
+
+/// Whether a member's value is `null`, by what stands behind its name: every good answer of the Responses API has such an
+/// error.
+fn is_null(behind_name: &[u8]) -> bool {
+    let value = behind_name.trim_ascii_start().strip_prefix(b":");
+    value.is_some_and(|value| value.trim_ascii_start().starts_with(b"null"))
 }
 
 /// An empty text says nothing: some relays put an error object of empty texts into their good answers.
@@ -251,11 +259,17 @@ mod tests {
     }
 
     #[test]
-    fn a_good_answer_is_not_parsed_for_its_escapes() {
-        for body in
-            [r#"{"text":"\u4f60\u597d\u00e9\u000a"}"#, r#"{"text":"an \"error\" in a text"}"#, r#"{"text":"\u00"#]
-        {
+    fn a_good_answer_is_not_parsed_for_an_error() {
+        for body in [
+            r#"{"text":"\u4f60\u597d\u00e9\u000a"}"#,
+            r#"{"text":"an \"error\" in a text"}"#,
+            r#"{"text":"\u00"#,
+            r#"{"object":"response","error":null,"output":[{"error" : null}]}"#,
+        ] {
             assert!(!may_hold_error(body.as_bytes()), "{body}");
+        }
+        for body in [r#"{"error":null,"error":{}}"#, r#"{"error":"null"}"#, r#"{"error""#] {
+            assert!(may_hold_error(body.as_bytes()), "{body}");
         }
     }
 
