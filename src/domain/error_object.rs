@@ -61,11 +61,21 @@ struct Fields<'a> {
 }
 
 /// Whether a body could have a member `error`. A search is much faster than a parse, and good answers have none; within a text
-/// a quotation mark has a backslash before it. A name may also be written with escapes, however odd that is.
+/// a quotation mark has a backslash before it. A name may also be written with escapes, however odd that is: `\u006f` is an o.
+/// Escapes of what is no letter of the name say nothing, and whole answers may be written in them.
 fn may_hold_error(body: &[u8]) -> bool {
     static NAME: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(b"\"error\""));
-    static ESCAPE: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(b"\\u"));
-    NAME.find(body).is_some() || ESCAPE.find(body).is_some()
+    static ESCAPE: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(b"\\u00"));
+    let behind = |at: usize| body.get(at + NAME.needle().len()..).unwrap_or_default();
+    let is_letters = |at: usize| matches!(body.get(at + 4), Some(b'6' | b'7'));
+    NAME.find_iter(body).any(|at| !is_null(behind(at))) || ESCAPE.find_iter(body).any(is_letters)
+}
+
+/// Whether a member's value is `null`, by what stands behind its name: every good answer of the Responses API has such an
+/// error.
+fn is_null(behind_name: &[u8]) -> bool {
+    let value = behind_name.trim_ascii_start().strip_prefix(b":");
+    value.is_some_and(|value| value.trim_ascii_start().starts_with(b"null"))
 }
 
 /// An empty text says nothing: some relays put an error object of empty texts into their good answers.
@@ -226,6 +236,7 @@ mod tests {
             r#"{"error":{"message":"m","code":502}}"#,
             r#"{"error":{"type":"new_api_error"}}"#,
             r#"{"\u0065rror":{"message":"m"}}"#,
+            r#"{"a":"\u00e9","er\u0072\u006Fr":{"message":"m"}}"#,
         ] {
             assert!(read(shape).is_some(), "{shape}");
         }
@@ -244,6 +255,21 @@ mod tests {
             r#"{"error":{"message":"m"}"#,
         ] {
             assert!(read(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_good_answer_is_not_parsed_for_an_error() {
+        for body in [
+            r#"{"text":"\u4f60\u597d\u00e9\u000a"}"#,
+            r#"{"text":"an \"error\" in a text"}"#,
+            r#"{"text":"\u00"#,
+            r#"{"object":"response","error":null,"output":[{"error" : null}]}"#,
+        ] {
+            assert!(!may_hold_error(body.as_bytes()), "{body}");
+        }
+        for body in [r#"{"error":null,"error":{}}"#, r#"{"error":"null"}"#, r#"{"error""#] {
+            assert!(may_hold_error(body.as_bytes()), "{body}");
         }
     }
 

@@ -4,6 +4,7 @@
 //! looking for the end of each text and counting brackets, several times as fast as a parser. Of JSON this finds what a parser
 //! finds. Of anything else it may find members too: whether a value is one, its reader sees.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::memchr;
@@ -41,6 +42,11 @@ impl<'a> Members<'a> {
         members.skip_blanks();
         members.expect(b'{')?;
         Ok(members)
+    }
+
+    /// The members of an object from one of them on; what stands before it is not there.
+    pub const fn from_one_on(json: &'a [u8]) -> Self {
+        Self { json, at: 0, is_begun: false }
     }
 
     /// The next member; none at the object's end, if nothing stands behind it.
@@ -151,106 +157,29 @@ impl<'a> Members<'a> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-    use serde_json::Value;
-    use serde_json::value::RawValue;
-
-    use super::*;
-
-    fn members(json: &str) -> Result<Vec<(&str, &str)>, NoObject> {
-        let mut members = Members::of(json.as_bytes())?;
-        let mut all = Vec::new();
-        while let Some(Member { name, value }) = members.next_member()? {
-            all.push((&json[name], &json[value]));
-        }
-        Ok(all)
+/// A member's name without its quotation marks and escapes: a letter can be written as an escape, however odd that is. One
+/// that is no text is returned as it is written, with a backslash that no name has which is looked for.
+#[must_use]
+pub fn plain_name(written: &[u8]) -> Cow<'_, [u8]> {
+    let inner = written.get(1..written.len().saturating_sub(1)).unwrap_or_default();
+    if memchr(b'\\', inner).is_none() {
+        return Cow::Borrowed(inner);
     }
-
-    #[test]
-    fn names_and_values_are_found_as_they_are_written() {
-        for (json, expected) in [
-            ("{}", vec![]),
-            (" { } \n", vec![]),
-            (r#"{"a":1}"#, vec![("\"a\"", "1")]),
-            (" {\n\"a\" : -1.5e+3 ,\t\"b\":\r\nnull } ", vec![("\"a\"", "-1.5e+3"), ("\"b\"", "null")]),
-            (r#"{"a":{"b":["}",{"c":"]"}]},"d":[]}"#, vec![("\"a\"", r#"{"b":["}",{"c":"]"}]}"#), ("\"d\"", "[]")]),
-            (r#"{"a\"":"b\\","c":"\\\"}"}"#, vec![(r#""a\"""#, r#""b\\""#), ("\"c\"", r#""\\\"}""#)]),
-            (r#"{"a":"","a":"x"}"#, vec![("\"a\"", "\"\""), ("\"a\"", "\"x\"")]),
-        ] {
-            assert_eq!(members(json), Ok(expected), "{json}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_object_from_outside_is_told() {
-        for json in [
-            "",
-            " ",
-            "null",
-            "[]",
-            "\"a\"",
-            "{",
-            "{,}",
-            "{\"a\"}",
-            "{\"a\":}",
-            "{\"a\":1",
-            "{\"a\":1,}",
-            "{\"a\":1 2}",
-            "{} x",
-            "{\"a\":1}}",
-            "{a:1}",
-            "{\"a\":\"",
-            "{\"a\":\"\\\"}",
-            "{\"a\":[1}",
-            "{\"a\":1 \"b\":2}",
-        ] {
-            assert_eq!(members(json), Err(NoObject), "{json}");
-        }
-    }
-
-    fn any_json() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            any::<f64>().prop_map(Value::from),
-            any::<String>().prop_map(Value::from),
-            "[\"\\\\{}\\[\\],:]{0,8}".prop_map(Value::from),
-        ];
-        leaf.prop_recursive(4, 32, 5, |inner| {
-            let name = "[\"\\\\{}a]{0,3}";
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-                prop::collection::vec((name, inner), 0..5)
-                    .prop_map(|members| Value::Object(members.into_iter().collect())),
-            ]
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn the_same_members_are_found_as_by_a_parser(json in any_json(), is_pretty in any::<bool>()) {
-            let text = if is_pretty { format!("{json:#}") } else { json.to_string() };
-            let parsed: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(&text).ok();
-            let found = members(&text).ok().map(|members| {
-                let read = |(name, value): (&str, &str)| (serde_json::from_str(name).unwrap(), value.to_owned());
-                members.into_iter().map(read).collect::<BTreeMap<String, String>>()
-            });
-            let parsed = parsed.map(|members| members.into_iter().map(|(name, value)| (name, value.get().to_owned())).collect());
-            prop_assert_eq!(found, parsed);
-        }
-
-        #[test]
-        fn nothing_makes_it_panic_or_go_on_for_ever(bytes in prop::collection::vec(prop::sample::select(b"{}[]\"\\,:1 a".to_vec()), 0..64)) {
-            let Ok(mut members) = Members::of(&bytes) else { return Ok(()) };
-            let mut before = 0;
-            while let Ok(Some(Member { name, value })) = members.next_member() {
-                prop_assert!(before < name.end && name.end < value.end && value.end <= bytes.len());
-                before = value.end;
-            }
-        }
-    }
+    serde_json::from_slice(written).map_or(Cow::Borrowed(inner), |name: String| Cow::Owned(name.into_bytes()))
 }
+
+/// The value of this name in an object, as it is written; of several the last.
+#[must_use]
+pub fn value_of<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let mut members = Members::of(object).ok()?;
+    let mut last = None;
+    while let Some(member) = members.next_member().ok()? {
+        if *plain_name(object.get(member.name)?) == *name {
+            last = object.get(member.value);
+        }
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests;

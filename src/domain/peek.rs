@@ -7,7 +7,7 @@ use std::ops::Range;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::value::RawValue;
 
-use super::members::{Member, Members};
+use super::members::{Member, Members, plain_name, value_of};
 
 /// What was seen of a request's body. Empty where the body is no JSON object.
 ///
@@ -65,7 +65,7 @@ impl Peek {
         let mut peek = Self::default();
         let (mut user, mut cache_key, mut conversation) = (None, None, None);
         while let Some(Member { name, value: span }) = members.next_member().ok()? {
-            let name = Name::of(body.get(name)?);
+            let name = Name::of(&plain_name(body.get(name)?));
             if matches!(name, Name::Other) {
                 continue;
             }
@@ -81,7 +81,9 @@ impl Peek {
                 Name::Metadata => user = user_of(value),
                 Name::PromptCacheKey => cache_key = text(value),
                 Name::ConversationId => conversation = text(value),
-                Name::StreamOptions => peek.include_usage = member(value, "include_usage") == Some("true"),
+                Name::StreamOptions => {
+                    peek.include_usage = value_of(value.as_bytes(), b"include_usage") == Some(b"true");
+                }
                 Name::Choices => peek.choices = serde_json::from_str(value).ok().filter(|choices| *choices > 1),
                 Name::Other => {}
             }
@@ -112,7 +114,7 @@ pub fn rewrite_model(body: &Bytes, peek: &Peek, new: &str) -> Bytes {
     rewritten.freeze()
 }
 
-/// A member's name, as far as it matters. One that is no valid text is skipped like any other.
+/// A member's name, as far as it matters.
 enum Name {
     Model,
     Stream,
@@ -125,21 +127,15 @@ enum Name {
 }
 
 impl Name {
-    /// The name that is written so, quotation marks included.
-    fn of(written: &[u8]) -> Self {
-        match written {
-            br#""model""# => Self::Model,
-            br#""stream""# => Self::Stream,
-            br#""metadata""# => Self::Metadata,
-            br#""prompt_cache_key""# => Self::PromptCacheKey,
-            br#""conversation_id""# => Self::ConversationId,
-            br#""stream_options""# => Self::StreamOptions,
-            br#""n""# => Self::Choices,
-            // A letter can be written as an escape, however odd that is.
-            _ if written.contains(&b'\\') => match serde_json::from_slice::<String>(written) {
-                Ok(name) if !name.contains(['"', '\\']) => Self::of(format!("\"{name}\"").as_bytes()),
-                Ok(_) | Err(_) => Self::Other,
-            },
+    fn of(plain: &[u8]) -> Self {
+        match plain {
+            b"model" => Self::Model,
+            b"stream" => Self::Stream,
+            b"metadata" => Self::Metadata,
+            b"prompt_cache_key" => Self::PromptCacheKey,
+            b"conversation_id" => Self::ConversationId,
+            b"stream_options" => Self::StreamOptions,
+            b"n" => Self::Choices,
             _ => Self::Other,
         }
     }
@@ -156,22 +152,7 @@ fn text(value: &str) -> Option<String> {
 }
 
 fn user_of(metadata: &str) -> Option<String> {
-    text(member(metadata, "user_id")?)
-}
-
-/// The value of this name in an object, as it is written; of several the last.
-fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
-    let mut members = Members::of(object.as_bytes()).ok()?;
-    let mut last = None;
-    while let Some(member) = members.next_member().ok()? {
-        let written = object.get(member.name)?;
-        let is_it = written.get(1..written.len() - 1) == Some(name)
-            || (written.contains('\\') && serde_json::from_str::<String>(written).is_ok_and(|written| written == name));
-        if is_it {
-            last = object.get(member.value);
-        }
-    }
-    last
+    text(std::str::from_utf8(value_of(metadata.as_bytes(), b"user_id")?).ok()?)
 }
 
 #[cfg(test)]

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use qcc_gateway::domain::endpoint::{
-    Auth, AuthStyle, BaseUrl, Endpoint, Home, ModelFilter, ModelMap, Protocol, VerifyOverrides,
-};
+use qcc_gateway::domain::endpoint::{Auth, AuthStyle, BaseUrl, Endpoint, Home, ModelFilter, Protocol};
 use qcc_gateway::domain::ids::{ClientId, EndpointId, Epoch, ProfileId};
 use qcc_gateway::domain::opinions::Fingerprint;
 use qcc_gateway::domain::registry::{Ask, Reach, Service, Tried, Turn};
 use qcc_gateway::domain::secret::Secret;
 use qcc_gateway::domain::sessions::{Origin, SessionKey};
 use qcc_gateway::domain::time::Moment;
+
+use crate::endpoint;
 
 /// The names of all endpoints that ever exist: few, so that they meet again.
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
@@ -54,23 +54,7 @@ fn some_models() -> ModelFilter {
 
 /// An endpoint like any other.
 pub(crate) fn plain_endpoint(id: EndpointId) -> Endpoint {
-    Endpoint {
-        id,
-        base_url: BaseUrl::parse(HOSTS[0]).unwrap(),
-        protocol: Protocol::Anthropic,
-        auth: Auth::Own { style: AuthStyle::XApiKey, key: Secret::new("one") },
-        home: Home::Primary,
-        priority: 0,
-        profiles: vec![ProfileId::default()],
-        weight: 100,
-        price_factor: 1.0,
-        enabled: true,
-        models: ModelFilter::default(),
-        model_map: ModelMap::default(),
-        max_in_flight: None,
-        verify: VerifyOverrides::default(),
-        headers: Vec::new(),
-    }
+    endpoint::plain_endpoint(id, HOSTS[0])
 }
 
 /// A new endpoint of this name.

@@ -5,6 +5,8 @@
 //! `QCC_SIM_SECONDS` is how long further seeds are tried, and `QCC_SIM_SEEDS` runs so many, however long they take.
 
 #[cfg(test)]
+mod breakers;
+#[cfg(test)]
 mod chance;
 #[cfg(test)]
 mod counts;
@@ -13,11 +15,16 @@ mod drain;
 #[cfg(test)]
 mod effects;
 #[cfg(test)]
+#[path = "../support/endpoint.rs"]
+mod endpoint;
+#[cfg(test)]
 mod ends;
 #[cfg(test)]
 mod itinerary;
 #[cfg(test)]
 mod journeys;
+#[cfg(test)]
+mod operators;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]

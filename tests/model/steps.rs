@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use qcc_gateway::domain::breaker::Judgement;
-use qcc_gateway::domain::outcome::Reason;
-use qcc_gateway::domain::registry::{Observation, Outputs, WaiterId};
-use qcc_gateway::domain::time::Moment;
+use qcc_gateway::domain::registry::{Outputs, WaiterId};
 
 use super::chance::{self, one_in, pick};
 use super::effects::Followed;
 use super::verifier::Manner;
-use super::world::{ADMIN, ToBreakers, ToVerifier, World};
+use super::world::{ToVerifier, World};
 
 /// Of how many messages that may be lost one is.
 pub(crate) const LOST: u32 = 8;
@@ -193,74 +190,6 @@ impl World {
         }
     }
 
-    pub(crate) fn deliver_to_breakers(&mut self) {
-        match self.to_breakers.pop_front() {
-            None => {}
-            Some(ToBreakers::Observe(observation, at)) => self.observe(&observation, at),
-            Some(ToBreakers::SetPolicy(policy)) => self.breaker_policy = policy,
-            Some(ToBreakers::Retract(ticket)) => {
-                self.trace.note(&format!("the breakers take back {ticket:?}"));
-                self.bank.retract(&ticket);
-                self.counts.retract(&ticket);
-                let shown =
-                    self.bank.get(&ticket.endpoint).map(|breaker| (breaker.epoch(), breaker.consecutive_failures()));
-                assert_eq!(shown, self.counts.in_a_row(&ticket.endpoint), "after {ticket:?} was taken back");
-                self.trace.met("a failure taken back");
-            }
-        }
-    }
-
-    fn observe(&mut self, observation: &Observation, at: Moment) {
-        let (ticket, outcome) = (observation.ticket.clone(), observation.outcome);
-        let judgement = self.bank.observe(&ticket, outcome, at, &self.breaker_policy);
-        let right = self.counts.observe(&ticket, outcome, at, &self.breaker_policy);
-        self.trace.note(&format!("the breakers judge {ticket:?} {outcome:?}: {judgement:?}"));
-        assert!(right.contains(&judgement), "{judgement:?}, though by the count it is {right:?}");
-        let shown = self.bank.get(&ticket.endpoint).map(|breaker| (breaker.epoch(), breaker.consecutive_failures()));
-        assert_eq!(shown, self.counts.in_a_row(&ticket.endpoint));
-        if let Some(judgement) = judgement {
-            self.verdicts.push_back((ticket, judgement));
-        }
-    }
-
-    pub(crate) fn deliver_reset(&mut self) {
-        let Some((id, epoch)) = self.resets.pop_front() else { return };
-        if self.lossy && one_in(&mut self.rng, LOST) {
-            return;
-        }
-        self.trace.note(&format!("the breaker of {id} starts anew for {epoch:?}"));
-        self.bank.reset(&id, epoch);
-        self.counts.reset(&id, epoch);
-    }
-
-    pub(crate) fn deliver_verdict(&mut self) {
-        let Some((ticket, judgement)) = self.verdicts.pop_front() else { return };
-        self.trace.note(&format!("verdict on {ticket:?}: {judgement:?}"));
-        let judged = usize::from(self.shadow.awaits(ticket.serial));
-        let is_enough = self.shadow.judge(&ticket, judgement, self.now);
-        self.isolating.extend(is_enough.then_some(ticket.serial));
-        self.trace.met(match judgement {
-            Judgement::Keep => "a verdict that keeps",
-            Judgement::Trip { .. } if is_enough => "a verdict that isolates",
-            Judgement::Trip { .. } => "a verdict of an older epoch",
-        });
-        let mut effects = Outputs::new();
-        self.core.judge(&ticket, judgement, self.now, &mut effects);
-        let isolated = if is_enough { vec![ticket.endpoint] } else { Vec::new() };
-        assert_eq!(self.carry_out(effects, judged), Followed { judged, isolated, ..Followed::default() });
-    }
-
-    /// A verdict that nobody awaits: nothing may follow.
-    fn stray_verdict(&mut self) {
-        let known = self.past.iter().chain(self.leases.iter().map(|lease| &lease.grant.ticket));
-        let tickets: Vec<_> = known.filter(|ticket| !self.shadow.awaits(ticket.serial)).cloned().collect();
-        let Some(ticket) = pick(&mut self.rng, &tickets) else { return };
-        self.trace.note(&format!("stray verdict on {ticket:?}"));
-        let mut effects = Outputs::new();
-        self.core.judge(&ticket, Judgement::Trip { reason: Reason::Stream, failures: 9 }, self.now, &mut effects);
-        assert!(effects.is_empty(), "a stray verdict was followed by {effects:?}");
-    }
-
     /// Its client leaves, which nobody notices yet.
     pub(crate) fn leaves_while_it_waits(&mut self, waiter: WaiterId) {
         self.waiting.remove(&waiter);
@@ -309,49 +238,5 @@ impl World {
             if self.rng.bool() { wake.before(Duration::from_millis(1)) } else { wake + Duration::from_millis(1) };
         self.now = self.now.max(near);
         self.trace.note("it is almost time to wake the registry");
-    }
-
-    fn admin_isolates(&mut self) {
-        let id = chance::any_id(&mut self.rng);
-        self.trace.note(&format!("an admin isolates {id}"));
-        let expected = self.shadow.isolate_by_admin(&id, self.now);
-        let mut effects = Outputs::new();
-        assert_eq!(self.core.isolate_by_admin(&id, ADMIN, self.now, &mut effects), expected);
-        let isolated = if expected == Ok(true) { vec![id] } else { Vec::new() };
-        self.trace.met(if isolated.is_empty() { "nothing to isolate" } else { "an admin's isolation" });
-        let looks = isolated.len();
-        assert_eq!(self.carry_out(effects, looks), Followed { isolated, ..Followed::default() });
-    }
-
-    pub(crate) fn admin_switches(&mut self, id: &qcc_gateway::domain::ids::EndpointId, on: bool) {
-        self.trace.note(&format!("an admin switches {id} on: {on}"));
-        let expected = self.shadow.set_enabled(id, on);
-        if on && expected == Ok(true) && self.shadow.isolated().contains(id) {
-            self.trace.met("one that was isolated when it was switched off");
-        }
-        let mut effects = Outputs::new();
-        assert_eq!(self.core.set_enabled(id, on, ADMIN, self.now, &mut effects), expected);
-        let looks = usize::from(expected == Ok(true));
-        assert_eq!(self.carry_out(effects, looks), Followed::default());
-    }
-
-    fn settings_change(&mut self) {
-        if one_in(&mut self.rng, 4) {
-            self.policies_change();
-        }
-        for _ in 0..self.rng.u32(1..3) {
-            let id = chance::any_id(&mut self.rng);
-            match self.settings.get_mut(&id) {
-                Some(_) if one_in(&mut self.rng, 3) => drop(self.settings.remove(&id)),
-                Some(endpoint) => chance::redefine(&mut self.rng, endpoint),
-                None => {
-                    let endpoint = chance::endpoint(&mut self.rng, id.clone());
-                    self.settings.insert(id, endpoint);
-                }
-            }
-        }
-        let shown: Vec<String> = self.settings.values().map(chance::describe).collect();
-        self.trace.note(&format!("the settings are now {}", shown.join("; ")));
-        self.apply();
     }
 }

@@ -13,6 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Tests that need nothing but the core.
 TESTS = ["model", "search"]
+# What they share.
+SUPPORT = "support"
 
 HEAD = """[package]
 name = "qcc-gateway"
@@ -48,7 +50,7 @@ def make(folder):
     # Fresh times, or cargo takes what was built of another state for this.
     shutil.copytree(ROOT / "src" / "domain", folder / "src" / "domain", copy_function=shutil.copy)
     (folder / "src" / "lib.rs").write_text("pub mod domain;\n", encoding="utf-8")
-    for test in TESTS:
+    for test in [*TESTS, SUPPORT]:
         if (ROOT / "tests" / test).exists():
             shutil.copytree(ROOT / "tests" / test, folder / "tests" / test, copy_function=shutil.copy)
     shutil.copy(ROOT / "Cargo.lock", folder)

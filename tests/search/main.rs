@@ -10,6 +10,9 @@ mod apply;
 #[cfg(test)]
 mod canon;
 #[cfg(test)]
+#[path = "../support/endpoint.rs"]
+mod endpoint;
+#[cfg(test)]
 mod follow;
 #[cfg(test)]
 mod graph;

@@ -6,16 +6,15 @@ use std::time::Duration;
 use qcc_gateway::domain::breaker::BreakerPolicy;
 use qcc_gateway::domain::budget::BudgetPolicy;
 use qcc_gateway::domain::cooling::CoolingPolicy;
-use qcc_gateway::domain::endpoint::{
-    Auth, AuthStyle, BaseUrl, Endpoint, Home, ModelFilter, ModelMap, Protocol, VerifyOverrides,
-};
-use qcc_gateway::domain::ids::{EndpointId, ProfileId};
+use qcc_gateway::domain::endpoint::{Endpoint, Home};
+use qcc_gateway::domain::ids::EndpointId;
 use qcc_gateway::domain::registry::RegistryPolicy;
 use qcc_gateway::domain::retry::RetryPolicy;
 use qcc_gateway::domain::schedule::SchedulePolicy;
-use qcc_gateway::domain::secret::Secret;
 use qcc_gateway::domain::sessions::AffinityPolicy;
 use qcc_gateway::domain::time::Moment;
+
+use crate::endpoint::plain_endpoint;
 
 /// When the world begins.
 pub(crate) const BEGINNING: Moment = Moment::after_start(Duration::from_secs(3_600));
@@ -158,22 +157,7 @@ pub(crate) fn index(id: &EndpointId) -> usize {
 
 /// An endpoint as the settings define it.
 pub(crate) fn endpoint(which: usize, service: usize, home: Home) -> Endpoint {
-    Endpoint {
-        id: id(which),
-        base_url: BaseUrl::parse(SERVICES[which][service]).unwrap(),
-        protocol: Protocol::Anthropic,
-        auth: Auth::Own { style: AuthStyle::XApiKey, key: Secret::new("key") },
-        home,
-        priority: 0,
-        profiles: vec![ProfileId::default()],
-        // So turns are whole numbers.
-        weight: 1,
-        price_factor: 1.0,
-        enabled: true,
-        models: ModelFilter::default(),
-        model_map: ModelMap::default(),
-        max_in_flight: None,
-        verify: VerifyOverrides::default(),
-        headers: Vec::new(),
-    }
+    // So turns are whole numbers.
+    let weight = 1;
+    Endpoint { home, weight, ..plain_endpoint(id(which), SERVICES[which][service]) }
 }
