@@ -513,7 +513,7 @@ impl Handler<Drain> for Registry {
     type Result = ();
 
     fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
-        self.keep(|keeping, image| keeping.catch_up(image));
+        self.keep(|keeping, image| keeping.finish(image));
         self.lifeline.release();
         ctx.stop();
     }

@@ -78,13 +78,25 @@ impl Keeping {
         }
     }
 
+    /// Sends what is not under way yet, whatever is: there will be no next time.
+    pub(super) fn finish(&mut self, image: &dyn Fn() -> Image) {
+        if self.due != Due::Nothing {
+            self.send_behind(image);
+        }
+    }
+
     fn send(&mut self, image: &dyn Fn() -> Image) {
         // While one is under way, what changes goes with the next.
         if self.sent == self.kept {
-            self.due = Due::Nothing;
-            self.sent += 1;
-            self.keeper.do_send(KeepImage { number: self.sent, image: Box::new(image()) });
+            self.send_behind(image);
         }
+    }
+
+    /// Sends an image, behind one that may be under way.
+    fn send_behind(&mut self, image: &dyn Fn() -> Image) {
+        self.due = Due::Nothing;
+        self.sent += 1;
+        self.keeper.do_send(KeepImage { number: self.sent, image: Box::new(image()) });
     }
 
     /// Has `reply` wait until the latest move is on the disk; gives it back where that need not or can't be waited for.

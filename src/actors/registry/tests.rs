@@ -16,7 +16,7 @@ use crate::domain::opinions::Failed;
 use crate::domain::outcome::{FailureKind, Outcome, Report};
 use crate::domain::queues::Standing;
 use crate::domain::registry::{Ask, NoEndpoint, Reach};
-use crate::domain::schedule::SchedulePolicy;
+use crate::domain::schedule::{Finished, SchedulePolicy};
 use crate::domain::testing::{ask, endpoint, id, proof, registry_policy, tried};
 use crate::domain::topology::Topology;
 use crate::upstream::{ProbeSettings, WritePermit};
@@ -36,6 +36,7 @@ struct Heard {
     thresholds: Vec<u32>,
     intervals: Vec<Duration>,
     notes: usize,
+    images: usize,
 }
 
 /// All peers in one, which answers nothing.
@@ -113,6 +114,13 @@ impl Handler<Note> for Silent {
     }
 }
 
+impl Handler<KeepImage> for Silent {
+    type Result = ();
+    fn handle(&mut self, _: KeepImage, _: &mut Self::Context) {
+        self.0.borrow_mut().images += 1;
+    }
+}
+
 /// What settings might say.
 fn policies() -> Policies {
     Policies {
@@ -146,6 +154,13 @@ fn policies() -> Policies {
 
 /// A registry with a primary `a` and a secondary `b`, and what its peers hear.
 async fn registry() -> (Addr<Registry>, Rc<RefCell<Heard>>) {
+    registry_with(|_| None).await
+}
+
+/// The same with a keeper.
+async fn registry_with(
+    keeper: impl FnOnce(Addr<Silent>) -> Option<Recipient<KeepImage>>,
+) -> (Addr<Registry>, Rc<RefCell<Heard>>) {
     let heard = Rc::new(RefCell::new(Heard::default()));
     let silent = Silent(Rc::clone(&heard)).start();
     let peers = Peers {
@@ -157,7 +172,7 @@ async fn registry() -> (Addr<Registry>, Rc<RefCell<Heard>>) {
         converse: silent.clone().recipient(),
         breaker_policy: silent.clone().recipient(),
         verifier_policy: silent.clone().recipient(),
-        keep: None,
+        keep: keeper(silent.clone()),
         stats: silent.clone().recipient(),
         notices: silent.recipient(),
     };
@@ -356,6 +371,22 @@ async fn an_admins_verification_names_the_endpoint_to_the_verifier() {
     let verdict = registry.send(VerifyNow { id: id("b"), by: ADMIN }).await.unwrap().unwrap();
     assert_eq!(verdict, Verification::interrupted(), "the silent verifier drops the question");
     assert_eq!(heard.borrow().conversations, [id("b")]);
+}
+
+/// Found under load: what a verification had come to was lost where the stop came while the disk was busy with something else.
+#[actix_web::test]
+async fn what_changes_while_an_image_is_under_way_goes_to_the_disk_before_the_registry_goes() {
+    let (registry, heard) = registry_with(|silent| Some(silent.recipient())).await;
+    registry.do_send(Isolate { id: id("a"), by: ADMIN });
+    let epoch = registry.send(ViewRegistry).await.unwrap().endpoints[0].epoch;
+    let before = heard.borrow().images;
+    let finished =
+        Finished { verifications: 1, step: 1, began: Clock::BEGAN, next: Clock::BEGAN, next_in: Duration::ZERO };
+    registry.send(StillFailing { endpoint: id("a"), epoch, finished }).await.unwrap();
+    registry.send(Tick).await.unwrap();
+    assert_eq!(heard.borrow().images, before, "one is under way, and the keeper has not answered");
+    registry.send(Drain).await.unwrap();
+    assert_eq!(heard.borrow().images, before + 1);
 }
 
 #[actix_web::test]
