@@ -135,7 +135,7 @@ impl Task<'_> {
         };
         let is_stream = is_event_stream(head.content_type);
         let mut headers = response.headers;
-        let (content, legibility) = match self.llm {
+        let (mut content, legibility) = match self.llm {
             None => (Content::untouched(response.body), Legibility::Readable),
             Some(_) => match Content::decoded(response.body, &mut headers) {
                 Ok(decoded) => decoded,
@@ -154,7 +154,18 @@ impl Task<'_> {
                 let judgement = classify_answer(self.path(), &head, None, self.words);
                 self.pass_or_fail(flow, Pieces::default(), content, judgement)
             }
-            (_, None) => self.judge_whole(flow, &head, content, scope).await,
+            (_, None) => {
+                let mut pieces = Pieces::default();
+                match read_whole(&mut content, &mut pieces, flow.limit, scope).await {
+                    Reading::Whole => self.judge_whole(flow, &head, pieces.into_one(), scope),
+                    Reading::TooLarge => {
+                        let judgement = classify_answer(self.path(), &head, None, self.words);
+                        self.pass_or_fail(flow, pieces, content, judgement)
+                    }
+                    Reading::Late => flow.limit.passed(),
+                    Reading::Broken(error) => fault(Class::Body, &error.to_string()),
+                }
+            }
         }
     }
 
@@ -204,32 +215,8 @@ impl Task<'_> {
         }
     }
 
-    /// Reads an answer to its end and judges it; one that is too large to be held is judged by its head.
-    async fn judge_whole(
-        &self,
-        flow: Flow,
-        head: &AnswerHead<'_>,
-        mut content: Content,
-        scope: &AttemptScope,
-    ) -> AttemptEnd {
-        let mut pieces = Pieces::default();
-        loop {
-            match timeout_at(flow.limit.at, content.next()).await {
-                Err(_) => return flow.limit.passed(),
-                // That it is whole is proved by its JSON alone, where TLS was not closed as it should be.
-                Ok(None | Some(Err(ContentError::Body(BodyError::Unclosed)))) => break,
-                Ok(Some(Err(error))) => return fault(Class::Body, &error.to_string()),
-                Ok(Some(Ok(piece))) => {
-                    scope.waits_for_endpoint();
-                    pieces.push(piece);
-                }
-            }
-            if pieces.length() > HELD_WHOLE {
-                let judgement = classify_answer(self.path(), head, None, self.words);
-                return self.pass_or_fail(flow, pieces, content, judgement);
-            }
-        }
-        let whole = pieces.into_one();
+    /// Judges an answer that has come whole.
+    fn judge_whole(&self, flow: Flow, head: &AnswerHead<'_>, whole: Bytes, scope: &AttemptScope) -> AttemptEnd {
         let can_be_read = self.llm.is_none() || flow.legibility == Legibility::Readable;
         let judgement = classify_answer(self.path(), head, can_be_read.then_some(&*whole), self.words);
         if self.is_answer(&judgement, flow.legibility) {
@@ -302,6 +289,37 @@ impl Task<'_> {
                 let passing = Passing::Bytes(PassingBytes { held, kind, judgement, time_left, end });
                 AttemptEnd::Flowing { status: flow.status, headers: flow.headers, content, passing }
             }
+        }
+    }
+}
+
+/// How the reading of an answer has ended.
+enum Reading {
+    /// At the answer's end.
+    Whole,
+    /// With more of it than is held.
+    TooLarge,
+    /// It took too long.
+    Late,
+    /// Before the answer's end.
+    Broken(ContentError),
+}
+
+/// Reads an answer to its end, as far as it is to be held.
+async fn read_whole(content: &mut Content, pieces: &mut Pieces, limit: Limit, scope: &AttemptScope) -> Reading {
+    loop {
+        match timeout_at(limit.at, content.next()).await {
+            Err(_) => return Reading::Late,
+            // That it is whole is proved by its JSON alone, where TLS was not closed as it should be.
+            Ok(None | Some(Err(ContentError::Body(BodyError::Unclosed)))) => return Reading::Whole,
+            Ok(Some(Err(error))) => return Reading::Broken(error),
+            Ok(Some(Ok(piece))) => {
+                scope.waits_for_endpoint();
+                pieces.push(piece);
+            }
+        }
+        if pieces.length() > HELD_WHOLE {
+            return Reading::TooLarge;
         }
     }
 }

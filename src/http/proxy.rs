@@ -64,9 +64,26 @@ impl Errand<'_> {
 pub(super) async fn proxy(
     worker: &Serving<'_>,
     request: &Request,
-    mut payload: Payload,
+    payload: Payload,
     errand: Errand<'_>,
 ) -> HttpResponse {
+    match begin(worker, request, payload, errand).await {
+        // Its future is copied whenever a request comes, so what it passes on is lent and not handed over.
+        Ok(mut journey) => {
+            let end = journey.run().await;
+            journey.answer(end)
+        }
+        Err(response) => response,
+    }
+}
+
+/// Takes a request in; otherwise its answer.
+async fn begin<'a>(
+    worker: &'a Serving<'a>,
+    request: &'a Request,
+    mut payload: Payload,
+    errand: Errand<'a>,
+) -> Result<Journey<'a>, HttpResponse> {
     let Serving { shared, config, .. } = worker;
     let described = Described {
         id: request_id(request.headers()),
@@ -81,29 +98,29 @@ pub(super) async fn proxy(
     let mut scope = RequestScope::begin(Arc::clone(&shared.core), shared.clock, described, trace);
     let caller = match config.clients.identify(request.headers(), shared.clock.since_1970_at(scope.began())) {
         Ok(caller) => caller,
-        Err(refusal) => return closing(worker.refused(&refusal, errand.shape(), scope)),
+        Err(refusal) => return Err(closing(worker.refused(&refusal, errand.shape(), scope))),
     };
     if caller.client.is_none() && is_from_a_foreign_page(request.headers(), &config.settings) {
-        return closing(worker.refused(&Refusal::ForeignPage, errand.shape(), scope));
+        return Err(closing(worker.refused(&Refusal::ForeignPage, errand.shape(), scope)));
     }
     scope.described.client.clone_from(&caller.client);
     scope.described.profile = Some(caller.profile.clone());
     match config.clients.admit(&caller) {
         Ok(place) => scope.occupy(place),
-        Err(refusal) => return closing(worker.refused(&refusal, errand.shape(), scope)),
+        Err(refusal) => return Err(closing(worker.refused(&refusal, errand.shape(), scope))),
     }
     let limits = BodyLimits::of(&config.settings.server);
     let (body, held) = match read_body(&mut payload, request.headers(), limits, &shared.buffered).await {
         Ok(read) => read,
-        Err(NoBody::Refused(refusal)) => return closing(worker.refused(&refusal, errand.shape(), scope)),
+        Err(NoBody::Refused(refusal)) => return Err(closing(worker.refused(&refusal, errand.shape(), scope))),
         // Nobody is left to answer; the scope's drop counts the request as cancelled.
-        Err(NoBody::ClientGone) => return closing(HttpResponse::BadRequest().finish()),
+        Err(NoBody::ClientGone) => return Err(closing(HttpResponse::BadRequest().finish())),
     };
     let client = ClientSide::of(request);
     client.body_has_come();
     let peek = if errand.llm.is_some() { Peek::into_body(&body) } else { Peek::default() };
     if peek.has_too_many_models() {
-        return worker.refused(&Refusal::Malformed { what: "body" }, errand.shape(), scope);
+        return Err(worker.refused(&Refusal::Malformed { what: "body" }, errand.shape(), scope));
     }
     scope.described.model.clone_from(&peek.model);
     let now = shared.clock.now();
@@ -158,7 +175,7 @@ pub(super) async fn proxy(
         is_last: plan.is_last(),
         deadline: now + retry.deadline,
     };
-    Journey { worker, errand, task, scope, client, ask, plan, _held: held }.run(now).await
+    Ok(Journey { worker, errand, task, scope, client, ask, plan, began: now, _held: held })
 }
 
 /// One request's way through the endpoints.
@@ -170,12 +187,28 @@ struct Journey<'a> {
     client: ClientSide,
     ask: Ask,
     plan: Plan<WholeAnswer>,
+    /// When the request had come whole.
+    began: Moment,
     /// The request's share of what may be buffered; held while it may be sent again.
     _held: Held,
 }
 
+/// How a journey has ended.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is moved once")]
+enum JourneyEnd {
+    /// With an answer that has come whole at this moment.
+    Whole(WholeAnswer, Moment),
+    /// With an answer that is to be passed on as it comes.
+    Flowing { status: StatusCode, headers: HeaderMap, content: Content, passing: Passing, attempt: AttemptScope },
+    /// There is no further attempt; for want of an endpoint, where one is named as missing.
+    Spent(Option<NoEndpoint>),
+    /// With a refusal, whatever has come of its attempts.
+    Refused(Refusal),
+}
+
 impl Journey<'_> {
-    async fn run(mut self, mut now: Moment) -> HttpResponse {
+    async fn run(&mut self) -> JourneyEnd {
+        let mut now = self.began;
         let shared = &self.worker.shared;
         // Only a model that is silent calls for a second opinion, which asks a model.
         let suspect = match self.task.path() {
@@ -187,9 +220,9 @@ impl Journey<'_> {
             let (lease, granted_at) = match self.acquire(now).await {
                 Ok(granted) => granted,
                 Err(NotGranted::No(NoEndpoint::Stopping) | NotGranted::Stopping) => {
-                    return self.refuse(&Refusal::Stopping);
+                    return JourneyEnd::Refused(Refusal::Stopping);
                 }
-                Err(NotGranted::No(none)) => return self.conclude(Some(&none)),
+                Err(NotGranted::No(none)) => return JourneyEnd::Spent(Some(none)),
             };
             self.plan.begin();
             let trace = self.scope.trace_attempt(self.task.request.model_for(lease.endpoint()));
@@ -203,7 +236,7 @@ impl Journey<'_> {
                     // Settled as cancelled by its drop: it was not the endpoint that ran out of time.
                     drop(attempt);
                     doubts.held = None;
-                    return self.refuse(&Refusal::Stopping);
+                    return JourneyEnd::Refused(Refusal::Stopping);
                 }
             };
             now = shared.clock.now();
@@ -215,12 +248,12 @@ impl Journey<'_> {
                     self.scope.tried(&judgement, attempt.elapsed(now));
                     self.scope.costs(attempt.usage());
                     attempt.end(&judgement, self.task.path(), now);
-                    return self.answer_whole(answer, now);
+                    return JourneyEnd::Whole(answer, now);
                 }
                 AttemptEnd::Flowing { status, headers, content, passing } => {
                     // From here on they are the body's, which tells of them should it break.
                     doubts.held = None;
-                    return self.answer_flowing(status, headers, content, passing, attempt);
+                    return JourneyEnd::Flowing { status, headers, content, passing, attempt };
                 }
                 AttemptEnd::Failed(judgement, answer) => {
                     self.scope.tried(&judgement, attempt.elapsed(now));
@@ -232,7 +265,7 @@ impl Journey<'_> {
                     let _ = shared.core.registry.send(Judged(ticket.serial)).await;
                     doubts.held = self.doubt();
                     if was_written && !self.may_be_sent_again() {
-                        return self.conclude(None);
+                        return JourneyEnd::Spent(None);
                     }
                     now = shared.clock.now();
                 }
@@ -245,16 +278,27 @@ impl Journey<'_> {
                     // Settled as cancelled by its drop: the client would be gone before more could come.
                     drop(attempt);
                     self.plan.timed_out();
-                    return self.conclude(None);
+                    return JourneyEnd::Spent(None);
                 }
                 AttemptEnd::Unsendable => {
                     attempt.withdraw();
                     self.scope.withdraw();
-                    return self.refuse(&Refusal::Malformed { what: "target" });
+                    return JourneyEnd::Refused(Refusal::Malformed { what: "target" });
                 }
             }
         }
-        self.conclude(None)
+        JourneyEnd::Spent(None)
+    }
+
+    fn answer(self, end: JourneyEnd) -> HttpResponse {
+        match end {
+            JourneyEnd::Whole(answer, now) => self.answer_whole(answer, now),
+            JourneyEnd::Flowing { status, headers, content, passing, attempt } => {
+                self.answer_flowing(status, headers, content, passing, attempt)
+            }
+            JourneyEnd::Spent(none) => self.conclude(none.as_ref()),
+            JourneyEnd::Refused(refusal) => self.refuse(&refusal),
+        }
     }
 
     /// An endpoint that the request was not sent to, or one that may serve it again, or after a pause one that has failed.

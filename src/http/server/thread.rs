@@ -196,9 +196,9 @@ fn connections(
     let patience = move || Patience::of(&shared.config().settings.server, &shared.buffered);
     // There is one way in, which finds its own way on: actix-web's, by patterns, would be gone for nothing.
     let routes = fn_service(move |request: Request| {
-        let answer = serve(request, Rc::clone(&worker), door);
+        let worker = Rc::clone(&worker);
         // An idle connection is not to have the room that a request needs.
-        Box::pin(async move { Ok::<Response<BoxBody>, Infallible>(answer.await.into()) })
+        Box::pin(async move { Ok::<Response<BoxBody>, Infallible>(serve(request, worker, door).await.into()) })
     });
     let http = HttpService::build()
         .graceful_shutdown_signal(move || Stops::new(phase.clone()))
