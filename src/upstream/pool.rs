@@ -15,7 +15,7 @@ use crate::domain::endpoint::Origin;
 /// How often connections that nobody asks for are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Sooner than this after an exchange no upstream tires of its connection, and the runtime's word for its silence will do.
-pub(super) const MOMENT: Duration = Duration::from_millis(1);
+pub(super) const MOMENT: Duration = Duration::from_millis(100);
 /// By how much sooner than the upstream this side gives an idle connection up, so that no request crosses its end.
 const ANNOUNCED_MARGIN: Duration = Duration::from_secs(1);
 
