@@ -203,8 +203,13 @@ fn is_clean_tail(tail: &str) -> bool {
 /// Whether some server could take the path for one of the gateway's own. It is decoded to the end and read without regard
 /// to case; empty segments and segments of dots are skipped, and behind a `..` any segment may turn out to be the first.
 fn is_disguised(path: &str) -> bool {
-    let decoded = decoded_to_the_end(path).to_ascii_lowercase();
     let own = OWN_PREFIX.trim_start_matches('/').as_bytes();
+    let first = own.first().copied().unwrap_or_default();
+    if memchr::memchr3(b'%', first, first.to_ascii_uppercase(), path.as_bytes()).is_none() {
+        // There is nothing to decode, and nothing with which the prefix could begin.
+        return false;
+    }
+    let decoded = decoded_to_the_end(path).to_ascii_lowercase();
     let mut may_be_first = true;
     let mut led_back = false;
     for segment in decoded.split(|&b| is_separator(b)) {

@@ -90,7 +90,7 @@ async fn begin<'a>(
         client: None,
         profile: None,
         session: session(request.headers()),
-        method: request.method().as_str().to_owned(),
+        method: request.method().clone(),
         path: request.path().to_owned(),
         model: None,
     };

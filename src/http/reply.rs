@@ -7,7 +7,6 @@ use actix_web::http::header::{
     ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
     RETRY_AFTER,
 };
-use bytes::Bytes;
 
 use super::identity::fresh_request_id;
 use super::names;
@@ -50,17 +49,17 @@ pub(super) fn passed_on(headers: HeaderMap, asked: &HeaderMap, clock: Clock) -> 
 /// Adds what every proxied answer carries: the request's id, and where attempts were made and the operator wants it, whom
 /// they went to and what came of them.
 pub(super) fn mark(headers: &mut HeaderMap, request: &RequestScope, with_trail: bool) {
-    insert(headers, names::OWN_REQUEST_ID, request.described.id.clone());
+    insert(headers, names::OWN_REQUEST_ID, &request.described.id);
     if with_trail && request.attempts() > 0 {
-        let endpoint = request.last_endpoint().map(EndpointId::to_string).unwrap_or_default();
+        let endpoint = request.last_endpoint().map(EndpointId::as_str).unwrap_or_default();
         insert(headers, names::ENDPOINT, endpoint);
         headers.insert(names::ATTEMPTS, request.attempts().into());
         insert(headers, names::TRAIL, request.trail());
     }
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
-    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
         headers.insert(name, value);
     }
 }

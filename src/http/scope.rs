@@ -1,11 +1,12 @@
 //! One request and one attempt, from their beginning to their end, however they end: counted, logged and settled once.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
 use log::kv::{ToValue, Value};
 
@@ -50,7 +51,7 @@ pub(super) struct Described {
     pub(super) client: Option<ClientId>,
     pub(super) profile: Option<ProfileId>,
     pub(super) session: Option<String>,
-    pub(super) method: String,
+    pub(super) method: Method,
     pub(super) path: String,
     pub(super) model: Option<String>,
 }
@@ -63,6 +64,8 @@ pub(super) struct RequestScope {
     began: Moment,
     pub(super) described: Described,
     trail: Vec<Step>,
+    /// The trail in words, once somebody has asked for it.
+    told_trail: OnceCell<String>,
     status: Option<u16>,
     upstream_request_id: Option<String>,
     first_piece: Option<Duration>,
@@ -83,6 +86,7 @@ impl RequestScope {
             began: clock.now(),
             described,
             trail: Vec::new(),
+            told_trail: OnceCell::new(),
             status: None,
             upstream_request_id: None,
             first_piece: None,
@@ -123,7 +127,17 @@ impl RequestScope {
     }
 
     /// `main=529@12ms,backup=ok@340ms`
-    pub(super) fn trail(&self) -> String {
+    pub(super) fn trail(&self) -> &str {
+        self.told_trail.get_or_init(|| self.trail_in_words())
+    }
+
+    /// The last step is to be told otherwise from now on.
+    fn last_step(&mut self) -> Option<&mut Step> {
+        self.told_trail.take();
+        self.trail.last_mut()
+    }
+
+    fn trail_in_words(&self) -> String {
         let mut text = String::with_capacity(self.trail.len() * LIKELY_STEP);
         for Step { endpoint, label, elapsed, .. } in &self.trail {
             let comma = if text.is_empty() { "" } else { "," };
@@ -139,17 +153,19 @@ impl RequestScope {
 
     /// Adds an attempt to the trail, before anything has come of it.
     pub(super) fn try_endpoint(&mut self, endpoint: EndpointId, began: Moment) {
+        self.told_trail.take();
         self.trail.push(Step { endpoint, label: CANCELLED.into(), began, elapsed: None });
     }
 
     /// Takes the last attempt back: nothing was sent.
     pub(super) fn withdraw(&mut self) {
+        self.told_trail.take();
         self.trail.pop();
     }
 
     /// Notes what has come of the last attempt.
     pub(super) fn tried(&mut self, judgement: &Judgement, elapsed: Duration) {
-        if let Some(step) = self.trail.last_mut() {
+        if let Some(step) = self.last_step() {
             step.label = judgement.label();
             step.elapsed = Some(elapsed);
         }
@@ -163,7 +179,8 @@ impl RequestScope {
     /// The client has not waited for what it was being sent, or for what was under way.
     fn left(&mut self) {
         let now = self.clock.now();
-        if let Some(step) = self.trail.last_mut().filter(|step| self.flowing || step.elapsed.is_none()) {
+        let flowing = self.flowing;
+        if let Some(step) = self.last_step().filter(|step| flowing || step.elapsed.is_none()) {
             step.label = CANCELLED.into();
             step.elapsed = Some(now.since(step.began));
         }
@@ -261,7 +278,7 @@ impl RequestScope {
             ttft_ms = self.first_piece.map(millis),
             tokens_in = known(self.usage.read()),
             tokens_out = known(self.usage.output),
-            trail = trail().as_deref();
+            trail = trail();
             "request"
         );
     }

@@ -102,7 +102,7 @@ impl RequestTrace {
         };
         let route = self.path.map(LlmPath::as_str);
         let attributes = Attributes::default()
-            .text("http.request.method", Some(method))
+            .text("http.request.method", Some(method.as_str()))
             .text("http.route", route)
             .text("url.path", Some(path))
             .number("http.response.status_code", facts.status.map(u64::from))
@@ -120,7 +120,7 @@ impl RequestTrace {
             context: self.context,
             parent: self.parent,
             kind: Kind::Server,
-            name: route.map_or_else(|| method.clone(), |route| format!("{method} {route}")),
+            name: route.map_or_else(|| method.to_string(), |route| format!("{method} {route}")),
             began: facts.began,
             ended: facts.ended,
             attributes,
