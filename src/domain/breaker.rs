@@ -243,6 +243,32 @@ mod tests {
     }
 
     #[test]
+    fn a_reset_forgets_what_is_of_an_older_epoch_alone() {
+        let mut bank = BreakerBank::default();
+        let a = EndpointId::new("a").unwrap();
+        assert!(!bank.reset(&a, Epoch::from_raw(1)), "nothing was ever reported");
+        bank.observe(&ticket(2, 1), FAILED, at(0), &POLICY);
+        for late in [1, 2] {
+            assert!(!bank.reset(&a, Epoch::from_raw(late)), "a reset for epoch {late} comes late");
+            assert_eq!(bank.get(&a).map(BreakerCore::consecutive_failures), Some(1));
+        }
+        assert!(bank.reset(&a, Epoch::from_raw(3)));
+        let breaker = bank.get(&a).unwrap();
+        assert_eq!((breaker.epoch(), breaker.consecutive_failures()), (Epoch::from_raw(3), 0));
+    }
+
+    #[test]
+    fn a_failure_is_taken_back_only_in_its_epoch() {
+        let mut bank = BreakerBank::default();
+        bank.observe(&ticket(2, 1), FAILED, at(0), &POLICY);
+        for (epoch, left) in [(1, 1), (3, 1), (2, 0)] {
+            bank.retract(&ticket(epoch, 1));
+            let failures = bank.get(&EndpointId::new("a").unwrap()).map(BreakerCore::consecutive_failures);
+            assert_eq!(failures, Some(left), "after one of epoch {epoch}");
+        }
+    }
+
+    #[test]
     fn no_time_closes_a_breaker() {
         let mut breaker = BreakerCore::default();
         for serial in 1..=3 {

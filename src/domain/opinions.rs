@@ -341,6 +341,18 @@ mod tests {
         assert_eq!(opinions.failed(&id("a"), Epoch::from_raw(1)), None);
     }
 
+    /// The endpoint has been out and back meanwhile, and was asked anew.
+    #[test]
+    fn a_failure_of_another_epoch_leaves_open_what_is_asked_now() {
+        let mut opinions = Opinions::default();
+        ask(&mut opinions, 1, 0);
+        for other in [0, 2] {
+            assert_eq!(opinions.failed(&id("a"), Epoch::from_raw(other)), None, "epoch {other}");
+        }
+        let about = opinions.failed(&id("a"), Epoch::from_raw(1)).map(|asked| asked.about);
+        assert_eq!(about, Some(vec![Fingerprint(1)]));
+    }
+
     #[test]
     fn a_doubted_isolation_that_ends_shows_the_cause() {
         let mut opinions = Opinions::default();

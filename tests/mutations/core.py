@@ -25,8 +25,10 @@ edition = "2024"
 name = "qcc_gateway"
 doctest = false
 
+# Compiling takes little longer for it, and the tests a tenth of the time. What debug builds check is checked all the same.
 [profile.dev]
 debug = 0
+opt-level = 1
 
 [profile.dev.package."*"]
 opt-level = 1

@@ -233,3 +233,15 @@ impl Member {
         self.proven == Proven::Yes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standing_is_called_the_same_everywhere() {
+        for standing in [Standing::Primary, Standing::Secondary, Standing::Failure, Standing::Disabled] {
+            assert_eq!(serde_json::json!(standing), standing.as_str());
+        }
+    }
+}

@@ -137,3 +137,14 @@ fn an_endpoint_need_not_be_looked_at_any_more_once_its_cooldown_and_its_slow_sta
     }
     assert!(is_free(&desk));
 }
+
+#[test]
+fn another_slow_start_holds_for_whoever_has_recovered_before_too() {
+    let mut desk = Desk::new([primary("a")]);
+    desk.fail("a");
+    desk.recover("a");
+    let is_slow = |desk: &Desk| desk.core.view(at(40)).endpoints[0].slow_start;
+    assert!(!is_slow(&desk));
+    desk.core.set_policy(RegistryPolicy { slow_start: Duration::from_secs(60), ..registry_policy() });
+    assert!(is_slow(&desk));
+}

@@ -166,6 +166,32 @@ fn an_opinion_of_an_older_epoch_moves_nothing() {
 }
 
 #[test]
+fn what_was_passed_before_the_latest_move_answers_no_question_of_now() {
+    let mut desk = Desk::new([primary("a")]);
+    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    doubt(&mut desk, &failures);
+    let before = failures[0].ticket.epoch;
+    desk.fail("a");
+    desk.recover("a");
+    desk.now = 60;
+    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    doubt(&mut desk, &failures);
+    desk.core.fit(&id("a"), before, Purpose::Opinion, at(60), &mut desk.out);
+    assert_eq!((asked(&desk), is_poisoned(&mut desk)), (vec!["a".to_owned()], false));
+}
+
+#[test]
+fn who_is_isolated_has_passed_no_opinion() {
+    let mut desk = Desk::new([primary("a")]);
+    let failures = fail_on_each(&mut desk, TRIP);
+    doubt(&mut desk, &failures);
+    let epoch = desk.core.view_of_id("a").epoch;
+    desk.core.fit(&id("a"), epoch, Purpose::Opinion, at(0), &mut desk.out);
+    assert!(!is_poisoned(&mut desk), "only a recovery says that");
+    assert!(desk.recover("a") && is_poisoned(&mut desk));
+}
+
+#[test]
 fn a_doubt_that_comes_after_the_recovery_forgives_what_is_left_of_it() {
     let mut desk = Desk::new([primary("a"), primary("b")]);
     let failures = fail_on_each(&mut desk, TRIP);

@@ -130,6 +130,18 @@ fn further_retries_have_a_budget_and_the_first_turn_elsewhere_is_free() {
 }
 
 #[test]
+fn the_budget_grows_with_requests_and_not_with_their_further_attempts() {
+    let budget = super::super::super::budget::BudgetPolicy { ratio: 1.0, min_per_second: 0 };
+    let mut desk = Desk::with(RegistryPolicy { budget, ..registry_policy() }, [primary("a")]);
+    let tried = vec![tried("a", desk.core.view_of_id("a").epoch)];
+    let again = || Ask { reach: Reach::Again, turn: Turn::Further, tried: tried.clone(), ..ask() };
+    desk.lease();
+    desk.lease();
+    let granted = (0..5).filter(|_| matches!(desk.ask(again()), Acquired::Granted(_))).count();
+    assert_eq!(granted, 2, "one for each request");
+}
+
+#[test]
 fn another_host_comes_first_within_a_queue_and_the_last_attempt_goes_to_one() {
     use super::super::super::endpoint::BaseUrl;
     let on = |host: &str, endpoint: Endpoint| Endpoint {

@@ -393,6 +393,21 @@ fn another_service_of_the_same_name_in_between_does_not_launder_a_failed_endpoin
 }
 
 #[test]
+fn changing_a_sound_endpoint_into_one_that_left_isolated_does_not_launder_that() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    desk.fail("a");
+    desk.apply([secondary("b")]);
+    let another =
+        Endpoint { base_url: super::super::endpoint::BaseUrl::parse("http://127.0.0.1:2").unwrap(), ..primary("a") };
+    desk.apply([another, secondary("b")]);
+    let under_way = desk.lease();
+    assert_eq!(under_way.endpoint.id, id("a"));
+    desk.apply([primary("a"), secondary("b")]);
+    assert_eq!((desk.standing("a"), desk.leased().as_str()), (Standing::Failure, "b"));
+    assert!(!under_way.gate.is_at(under_way.ticket.epoch));
+}
+
+#[test]
 fn what_an_admin_switched_off_stays_off_though_it_leaves_the_settings_and_comes_back() {
     let mut desk = Desk::new([primary("a"), secondary("b")]);
     desk.core.set_enabled(&id("a"), false, ADMIN, at(1), &mut desk.out).unwrap();
@@ -462,6 +477,20 @@ fn an_attempt_written_after_the_isolation_is_counted_as_a_leak() {
     desk.core.settle(written(&early, Some(before)), at(0), &mut desk.out);
     assert_eq!(desk.core.view(at(0)).leaks, 0);
     desk.core.settle(written(&leaky, Some(desk.core.epochs().newest())), at(0), &mut desk.out);
+    assert_eq!(desk.core.view(at(0)).leaks, 1);
+}
+
+#[test]
+fn a_leak_is_seen_though_others_have_ended_and_its_endpoint_has_recovered_since() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    let (early, leaky) = (desk.lease(), desk.lease());
+    desk.fail("a");
+    let during = desk.core.epochs().newest();
+    desk.recover("a");
+    desk.settle(&early, Outcome::Neutral);
+    let (report, ticket) = (Report::of(Outcome::Neutral), leaky.ticket.clone());
+    let settlement = Settlement { ticket, report, model: None, written_at: Some(during) };
+    desk.core.settle(settlement, at(0), &mut desk.out);
     assert_eq!(desk.core.view(at(0)).leaks, 1);
 }
 

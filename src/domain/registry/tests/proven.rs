@@ -57,3 +57,15 @@ fn what_was_passed_in_another_epoch_or_by_another_service_proves_nothing() {
     desk.apply([Endpoint { base_url: BaseUrl::parse("http://127.0.0.1:2").unwrap(), ..secondary("a") }]);
     assert!(!desk.core.view_of_id("a").proven, "it is another service now");
 }
+
+#[test]
+fn who_served_the_latest_answer_is_known_by_name_though_it_has_left() {
+    let mut desk = Desk::new([primary("a")]);
+    let latest = |desk: &Desk| desk.core.view(at(0)).last_served;
+    let grant = desk.lease();
+    assert_eq!(latest(&desk), None);
+    desk.settle(&grant, Outcome::Success);
+    assert_eq!(latest(&desk), Some(id("a")));
+    desk.apply([primary("b")]);
+    assert_eq!(latest(&desk), Some(id("a")));
+}

@@ -352,3 +352,16 @@ fn a_models_cooldown_that_ends_brings_no_request_of_another_path_back_to_where_i
     let failed_there = Ask { service: Service::Other, tried: vec![tried("a", epoch)], ..parked(15) };
     assert!(!matches!(desk.ask(failed_there), Acquired::Granted(_)), "nothing of a has changed for it");
 }
+
+#[test]
+fn who_has_waited_for_this_moment_comes_before_who_asks_in_it() {
+    let mut desk = Desk::new([Endpoint { max_in_flight: NonZeroU32::new(1), ..primary("a") }]);
+    let grant = desk.lease();
+    let limit = Some(Throttle::Named(Duration::from_secs(4)));
+    desk.report(&grant, Report { throttle: limit, ..Report::of(Outcome::Neutral) }, None);
+    assert!(is_waiting(&desk.ask(parked(10))));
+    desk.now = 4;
+    let late = desk.ask(parked(10));
+    assert!(is_waiting(&late), "no tick has come, and yet it is not served first: {late:?}");
+    assert_eq!(desk.granted_to_waiters(), ["a"]);
+}
