@@ -73,7 +73,7 @@ class Work:
     quick_warm: float = 0.2
     quick_seconds: float = 0.5
     quick_connections: int = 100_000
-    #: Measured with processes that have done nothing before, for the sake of their memory.
+    #: Measured with processes that have done nothing before, for the sake of their memory, in a quick run too.
     is_fresh: bool = False
     #: Goes to the upstream that hangs up.
     is_flaky: bool = False
