@@ -156,6 +156,10 @@ impl Handle {
     /// A request's head has come.
     fn begin(&self) -> UnderWay {
         let state = &self.0;
+        if state.head.replace(Head::None) != Head::None {
+            // It may be set for later than the end of the next pause.
+            state.timer.take();
+        }
         state.awaits(Head::None);
         state.head_length.set(0);
         state.head_held.borrow_mut().release();

@@ -108,3 +108,16 @@ async fn however_long_an_answer_takes_its_client_is_not_idle() {
     let waited = until_the_end(&mut connection).await;
     assert!(waited >= IDLE, "{waited:?}");
 }
+
+/// Found by reading: the timer of a head that may take longer than a pause was taken for the pause's.
+#[actix_web::test]
+async fn a_pause_is_no_longer_where_heads_may_take_longer() {
+    let (mut connection, mut client) = connection_with(Duration::from_hours(1), IDLE).await;
+    assert!(reads_on(&mut connection));
+    let under_way = request(&mut connection, &mut client).await;
+    // In a task of its own it is looked at again only when it is woken.
+    let reading = actix_rt::spawn(async move { until_the_end(&mut connection).await });
+    tokio::task::yield_now().await;
+    drop(under_way);
+    assert!(timeout(Duration::from_secs(10), reading).await.is_ok());
+}
