@@ -3,6 +3,10 @@
 //! stream breaks half-way. And none gets a request while it is out: neither by the gateway's own audit nor by what the upstreams
 //! have noted themselves.
 //!
+//! A request outlasts a moment, though: while a time-out runs the trouble can move on, until each endpoint has been in it. With
+//! a 4xx of a row with 'next' in hand the contract has the gateway answer that and wait for nobody. A client that is told so is
+//! counted apart, and only where no endpoint was sound from the request's beginning to its end.
+//!
 //! `QCC_CHAOS_SECONDS` says how long it lasts, `QCC_CHAOS_CLIENTS` how many clients there are, `QCC_CHAOS_SEED` replays one
 //! schedule.
 
@@ -27,6 +31,10 @@ const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 const CLIENTS: u64 = 12;
 /// One in so many requests comes on a connection of its own.
 const ON_ITS_OWN: u32 = 8;
+/// How much longer than its trouble a cooldown keeps an endpoint out of traffic: the longest one, and the way of the last answer.
+const COOLS: Duration = Duration::from_millis(250);
+/// The statuses of rows with 'next' that the contract has passed on with no endpoint left to ask.
+const CLIENT_ERRORS: [u16; 3] = [403, 404, 408];
 /// Longer than any run.
 const FOREVER: Duration = Duration::from_secs(1_000_000);
 /// How long a burst lasts, and how long an upstream is sound before the next one, in milliseconds.
@@ -90,11 +98,19 @@ fn faults() -> Vec<(&'static str, Step, Shows)> {
 struct Seen {
     served: u32,
     broken: u32,
-    failures: Vec<(Span, String)>,
+    failures: Vec<Failure>,
+}
+
+/// What a client noticed.
+struct Failure {
+    span: Span,
+    /// None where no answer came.
+    status: Option<u16>,
+    what: String,
 }
 
 impl Seen {
-    fn take_in(&mut self, answer: &Answer, streamed: bool, span: Span, late: &[(String, Span)]) {
+    fn take_in(&mut self, answer: &Answer, streamed: bool, span: Span, spells: &[Spell]) {
         let is_whole = answer.status == 200
             && answer.ended == Ended::Whole
             && if streamed {
@@ -110,34 +126,53 @@ impl Seen {
         }
         let told = answer.ended != Ended::Whole
             || answer.events().last().is_some_and(|event| event.name.as_deref() == Some("error"));
-        let by_late_fault = answer
-            .header("x-qcc-endpoint")
-            .is_some_and(|endpoint| late.iter().any(|(name, fault)| name == endpoint && fault.overlaps(&span)));
+        let by_late_fault = answer.header("x-qcc-endpoint").is_some_and(|endpoint| {
+            let mut its = spells.iter().filter(|spell| spell.shows == Shows::Late && NAMES[spell.victim] == endpoint);
+            its.any(|spell| spell.span.overlaps(&span))
+        });
         if streamed && answer.status == 200 && told && by_late_fault {
             self.broken += 1;
         } else {
             let trail = answer.header("x-qcc-trail").unwrap_or_default();
-            self.failures.push((span, format!("{} {:?} {trail}: {}", answer.status, answer.ended, answer.text())));
+            let what = format!("{} {:?} {trail}: {}", answer.status, answer.ended, answer.text());
+            self.failures.push(Failure { span, status: Some(answer.status), what });
         }
     }
 }
 
-/// Who is in trouble until when, and who had a fault that shows late from when until when.
+/// An upstream's time in trouble.
+#[derive(Clone, Copy)]
+struct Spell {
+    victim: usize,
+    shows: Shows,
+    span: Span,
+}
+
+/// Who is in trouble until when, and everybody's spells.
 #[derive(Default)]
 struct Trouble {
     now: BTreeMap<usize, Instant>,
-    late: Vec<(String, Span)>,
+    spells: Vec<Spell>,
     had: BTreeMap<&'static str, u32>,
     is_over: bool,
 }
 
 impl Trouble {
-    /// From now on it has no fault that shows late.
-    fn no_longer(&mut self, name: &str) {
-        for (_, fault) in self.late.iter_mut().filter(|(its, _)| its == name) {
-            fault.until = fault.until.min(now());
+    /// From now on it is in no trouble.
+    fn no_longer(&mut self, victim: usize) {
+        for spell in self.spells.iter_mut().filter(|spell| spell.victim == victim) {
+            spell.span.until = spell.span.until.min(now());
         }
     }
+}
+
+/// Whether there was an endpoint that was neither in trouble, nor resting from it, nor isolated, the whole time.
+fn any_was_sound(span: &Span, spells: &[Spell], outages: &[Vec<Span>]) -> bool {
+    outages.iter().enumerate().any(|(index, outages)| {
+        let mut its = spells.iter().filter(|spell| spell.victim == index);
+        let in_trouble = its.any(|spell| Span { until: spell.span.until + COOLS, ..spell.span }.overlaps(span));
+        !in_trouble && !outages.iter().any(|outage| outage.overlaps(span))
+    })
 }
 
 /// Whether so many are out of trouble, in traffic and in no cooldown.
@@ -176,7 +211,7 @@ async fn schedule(
         };
         for index in over {
             upstreams[index].behave(Behaviour::honest());
-            trouble.borrow_mut().no_longer(NAMES[index]);
+            trouble.borrow_mut().no_longer(index);
         }
         if enough_are_sound(app, trouble).await {
             if next_row == 0 {
@@ -190,9 +225,8 @@ async fn schedule(
             if let std::collections::btree_map::Entry::Vacant(place) = trouble.now.entry(victim) {
                 place.insert(now() + Duration::from_millis(rng.u64(BURST)));
                 *trouble.had.entry(name).or_default() += 1;
-                if shows == Shows::Late {
-                    trouble.late.push((NAMES[victim].to_owned(), Span { from: now(), until: now() + FOREVER }));
-                }
+                let span = Span { from: now(), until: now() + FOREVER };
+                trouble.spells.push(Spell { victim, shows, span });
                 upstreams[victim].behave(Behaviour::always(step));
             }
         }
@@ -223,10 +257,13 @@ async fn traffic(app: &TestApp, seed: u64, trouble: &RefCell<Trouble>, witness: 
         let span = Span { from, until: now() };
         match answer {
             Ok(answer) => {
-                witness.borrow_mut().take_in(&answer, streamed, span, &trouble.borrow().late);
+                witness.borrow_mut().take_in(&answer, streamed, span, &trouble.borrow().spells);
                 kept = (answer.ended == Ended::Whole && client.is_reusable()).then_some(client);
             }
-            Err(ended) => witness.borrow_mut().failures.push((span, format!("no answer: {ended:?}"))),
+            Err(ended) => {
+                let what = format!("no answer: {ended:?}");
+                witness.borrow_mut().failures.push(Failure { span, status: None, what });
+            }
         }
         tokio::time::sleep(Duration::from_millis(rng.u64(1..20))).await;
     }
@@ -279,23 +316,31 @@ async fn while_any_endpoint_is_sound_no_client_notices_an_outage() {
     let still: Duration = stood_still.borrow().iter().map(Span::length).sum::<Duration>();
     let lasted = began.elapsed().saturating_sub(still);
     let Seen { served, broken, failures } = seen.into_inner();
-    let had = trouble.into_inner().had;
+    let Trouble { had, spells, .. } = trouble.into_inner();
     let stood_still = stood_still.into_inner();
     let in_stride = |span: &Span| {
         let of = |still: &Span| Span { from: still.from, until: still.until + AFTERMATH };
         !stood_still.iter().any(|still| of(still).overlaps(span))
     };
-    let all = failures.len();
-    let failures: Vec<_> = failures.into_iter().filter(|(span, _)| in_stride(span)).map(|(_, what)| what).collect();
+    let events = app.events().await;
+    let was_out = NAMES.map(|name| outages(&events, name, &clocks));
+    let (failures, standing): (Vec<_>, Vec<_>) = failures.into_iter().partition(|failure| in_stride(&failure.span));
+    let (told, failures): (Vec<_>, Vec<_>) = failures.into_iter().partition(|Failure { span, status, .. }| {
+        status.is_some_and(|status| CLIENT_ERRORS.contains(&status)) && !any_was_sound(span, &spells, &was_out)
+    });
     let rate = f64::from(served + broken) / lasted.as_secs_f64();
     println!("{} s, {rate:.0} requests/s: served {served}, broken half-way {broken}", lasted.as_secs());
     println!(
         "the process stood still {} times, {still:.1?} in all; {} failed in that",
         stood_still.len(),
-        all - failures.len()
+        standing.len()
     );
+    println!("with a client's error in hand, and no endpoint sound throughout: {}", told.len());
+    for Failure { what, .. } in &told {
+        println!("  {what}");
+    }
     println!("faults {had:?}");
-    assert!(failures.is_empty(), "{} clients noticed, of {served}; the first: {}", failures.len(), failures[0]);
+    assert!(failures.is_empty(), "{} clients noticed, of {served}; the first: {}", failures.len(), failures[0].what);
     assert!(served > 500, "only {served} were served");
 
     eventually("all are back", async || app.stats().await["failure_queue_size"] == 0).await;
@@ -314,4 +359,23 @@ async fn while_any_endpoint_is_sound_no_client_notices_an_outage() {
         }
     }
     app.finish().await;
+}
+
+#[test]
+fn an_endpoint_was_sound_only_where_nothing_ailed_it_from_beginning_to_end() {
+    let base = now();
+    let span = |from: u64, until: u64| Span {
+        from: base + Duration::from_millis(from),
+        until: base + Duration::from_millis(until),
+    };
+    let spell = |victim, from, until| Spell { victim, shows: Shows::Early, span: span(from, until) };
+    let request = span(1_000, 1_400);
+    let in_trouble = [spell(0, 900, 1_100), spell(1, 500, 800), spell(2, 1_399, 9_000)];
+    assert!(!any_was_sound(&request, &in_trouble, &[vec![], vec![], vec![]]), "the second still rested");
+    assert!(any_was_sound(&request, &[in_trouble[0], spell(1, 500, 700), in_trouble[2]], &[vec![], vec![], vec![]]));
+    assert!(
+        !any_was_sound(&request, &in_trouble[..1], &[vec![], vec![span(200, 1_001)]]),
+        "the second was out at first"
+    );
+    assert!(any_was_sound(&request, &in_trouble[..1], &[vec![], vec![span(200, 999)]]));
 }
