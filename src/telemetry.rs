@@ -5,6 +5,7 @@ mod fields;
 mod ring;
 mod scribe;
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -48,7 +49,11 @@ fn entry(format: LogFormat, record: &Record<'_>) -> Entry {
     Entry {
         at: SystemTime::now(),
         level: record.level(),
-        target: record.target().into(),
+        target: match record.module_path_static() {
+            // As it is wherever nothing else was said.
+            Some(module) if module == record.target() => Cow::Borrowed(module),
+            Some(_) | None => Cow::Owned(record.target().to_owned()),
+        },
         message: fields::message(record),
         object: match format {
             LogFormat::Text => None,

@@ -90,6 +90,8 @@ struct State {
     /// What has the connection looked at again. It may fire before anything is due, and is set anew then: that costs less than
     /// to set it for each request.
     timer: RefCell<Option<Pin<Box<Sleep>>>>,
+    /// Whether the timer may have been set for a head, and so for later than the end of the next pause.
+    is_set_for_head: Cell<bool>,
     /// How much has come of a head that is not there whole, and its share of what may be buffered.
     head_length: Cell<u64>,
     head_held: RefCell<Held>,
@@ -156,8 +158,7 @@ impl Handle {
     /// A request's head has come.
     fn begin(&self) -> UnderWay {
         let state = &self.0;
-        if state.head.replace(Head::None) != Head::None {
-            // It may be set for later than the end of the next pause.
+        if state.is_set_for_head.replace(false) {
             state.timer.take();
         }
         state.awaits(Head::None);
@@ -301,6 +302,7 @@ impl Connection {
             head: Cell::new(Head::First),
             due: Cell::new(Some(deadline(patience.head))),
             timer: RefCell::new(None),
+            is_set_for_head: Cell::new(false),
             head_length: Cell::new(0),
             head_held: RefCell::new(patience.buffered.hold_nothing(patience.together)),
             in_flight: Cell::new(0),
@@ -359,12 +361,12 @@ impl Connection {
         if state.in_flight.get() > 0 {
             return false;
         }
-        let due = state.due.get().unwrap_or_else(|| {
-            deadline(match state.head.get() {
-                Head::None => self.patience.idle,
-                Head::First | Head::Torn => self.patience.head,
-            })
-        });
+        let (limit, is_head) = match state.head.get() {
+            Head::None => (self.patience.idle, false),
+            Head::First | Head::Torn => (self.patience.head, true),
+        };
+        state.is_set_for_head.set(is_head);
+        let due = state.due.get().unwrap_or_else(|| deadline(limit));
         state.due.set(Some(due));
         state.is_past(due, cx)
     }

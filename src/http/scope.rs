@@ -336,7 +336,7 @@ impl AttemptScope {
     }
 
     /// Has the endpoint know of the trace, where there is one.
-    pub(super) fn mark(&self, headers: &mut HeaderLines) {
+    pub(super) fn mark(&self, headers: &mut HeaderLines<'_>) {
         if let Some(trace) = &self.trace {
             trace.mark(headers, &self.endpoint);
         }

@@ -160,7 +160,7 @@ pub(super) struct AttemptFacts<'a> {
 
 impl AttemptTrace {
     /// Has the endpoint know of the trace, unless the operator's own headers for it say otherwise.
-    pub(super) fn mark(&self, headers: &mut HeaderLines, endpoint: &Endpoint) {
+    pub(super) fn mark(&self, headers: &mut HeaderLines<'_>, endpoint: &Endpoint) {
         let is_named = |header: &HeaderName| endpoint.headers.iter().any(|(name, _)| header == name.as_str());
         if let Ok(value) = HeaderValue::from_str(&self.context.to_string())
             && !is_named(&TRACEPARENT)

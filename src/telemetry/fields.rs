@@ -62,7 +62,8 @@ impl VisitValue<'_> for Shown<'_> {
     }
 
     fn visit_u64(&mut self, value: u64) -> Result<(), Error> {
-        Ok(write!(self.0, "{value}")?)
+        self.0.push_str(itoa::Buffer::new().format(value));
+        Ok(())
     }
 
     fn visit_i64(&mut self, value: i64) -> Result<(), Error> {

@@ -1,6 +1,9 @@
 //! The latest log lines, within bounds.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::fmt::Display;
+use std::time::SystemTime;
 
 use log::Level;
 use serde::ser::SerializeStruct as _;
@@ -16,12 +19,12 @@ const LONGEST_MESSAGE: usize = 2 << 10;
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// When, as RFC 3339.
-    pub at: String,
+    /// When.
+    pub at: SystemTime,
     /// How grave.
     pub level: Level,
     /// The module that said it.
-    pub target: String,
+    pub target: Cow<'static, str>,
     /// What it said, its fields behind it.
     pub message: String,
 }
@@ -29,7 +32,7 @@ pub struct Line {
 impl Serialize for Line {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut line = serializer.serialize_struct("Line", 4)?;
-        line.serialize_field("at", &self.at)?;
+        line.serialize_field("at", &shown(self.at).to_string())?;
         line.serialize_field("level", self.level.as_str())?;
         line.serialize_field("target", &self.target)?;
         line.serialize_field("message", &self.message)?;
@@ -37,9 +40,14 @@ impl Serialize for Line {
     }
 }
 
+/// A time of day as lines show it (RFC 3339).
+pub(super) fn shown(at: SystemTime) -> impl Display {
+    humantime::format_rfc3339_millis(at)
+}
+
 impl Line {
     fn weight(&self) -> usize {
-        self.at.len() + self.target.len() + self.message.len()
+        self.target.len() + self.message.len()
     }
 
     fn cut(&mut self) {
@@ -102,12 +110,7 @@ mod tests {
     use super::*;
 
     fn line(level: Level, target: &str, message: &str) -> Line {
-        Line {
-            at: "2026-01-01T00:00:00.000Z".to_owned(),
-            level,
-            target: target.to_owned(),
-            message: message.to_owned(),
-        }
+        Line { at: SystemTime::UNIX_EPOCH, level, target: target.to_owned().into(), message: message.to_owned() }
     }
 
     fn found(ring: &Ring, lines: usize, level: Level, grep: &str) -> Vec<String> {

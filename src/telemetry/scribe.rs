@@ -7,6 +7,7 @@
 //! Waking a thread costs more than writing a line. So the scribe, once awake, rests for a moment after each look at what was
 //! left, and in that time nobody wakes it but for what is pressing.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +20,7 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::ring::{Line, Query, Ring};
+use super::ring::{Line, Query, Ring, shown};
 use super::{NoLines, NotRunning};
 
 /// How many lines may wait.
@@ -34,7 +35,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub(super) struct Entry {
     pub(super) at: SystemTime,
     pub(super) level: Level,
-    pub(super) target: Box<str>,
+    pub(super) target: Cow<'static, str>,
     /// The message with its fields behind it.
     pub(super) message: String,
     /// Where the log's format is JSON: the fields, and the message alone.
@@ -89,7 +90,7 @@ impl Scribe {
             // Without a thread the log itself goes on.
             Err(TrySendError::Closed(Word::Write { entry, .. })) => {
                 let mut text = Vec::new();
-                written(&entry, &shown(entry.at), &mut text);
+                written(&entry, &mut text);
                 let _ = std::io::stderr().write_all(&text);
             }
         }
@@ -162,7 +163,6 @@ impl<W: Write> Desk<W> {
     fn hear(&mut self, word: Word) {
         match word {
             Word::Write { entry, lost } => {
-                let at = shown(entry.at);
                 if lost > 0 {
                     let message =
                         format!("{lost} log line(s) are missing here: they came faster than they could be written");
@@ -170,9 +170,9 @@ impl<W: Write> Desk<W> {
                     // In the form of the entry before which they are missing.
                     let alone = |_| Map::from_iter([("message".to_owned(), message.clone().into())]);
                     let object = entry.object.as_ref().map(alone);
-                    self.note(Entry { at: entry.at, level: Level::Warn, target, message, object }, at.clone());
+                    self.note(Entry { at: entry.at, level: Level::Warn, target, message, object });
                 }
-                self.note(entry, at);
+                self.note(entry);
             }
             // Whoever asked may have left.
             Word::Find { query, answer } => drop(answer.send(self.ring.find(&query))),
@@ -186,10 +186,10 @@ impl<W: Write> Desk<W> {
         }
     }
 
-    fn note(&mut self, entry: Entry, at: String) {
-        written(&entry, &at, &mut self.text);
-        let Entry { level, target, message, .. } = entry;
-        self.ring.push(Line { at, level, target: target.into(), message });
+    fn note(&mut self, entry: Entry) {
+        written(&entry, &mut self.text);
+        let Entry { at, level, target, message, .. } = entry;
+        self.ring.push(Line { at, level, target, message });
     }
 
     fn write(&mut self) {
@@ -204,21 +204,17 @@ impl<W: Write> Desk<W> {
 /// As much as is written at once, in bytes.
 const LARGEST_WRITE: usize = 1 << 16;
 
-/// A time of day as lines show it (RFC 3339).
-fn shown(at: SystemTime) -> String {
-    humantime::format_rfc3339_millis(at).to_string()
-}
-
 /// An entry as it stands in the log: for people, or as an object of its own in which each field is one.
-fn written(entry: &Entry, at: &str, text: &mut Vec<u8>) {
-    let Entry { level, target, message, object, .. } = entry;
+fn written(entry: &Entry, text: &mut Vec<u8>) {
+    let Entry { at, level, target, message, object } = entry;
+    let at = shown(*at);
     // Writing to a vector can't fail.
     let _ = match object {
         None => writeln!(text, "{at} {level:<5} {message}"),
         Some(object) => {
             let mut object = object.clone();
             // Last, so that no field can take their place.
-            for (name, value) in [("at", at), ("level", level.as_str()), ("target", target)] {
+            for (name, value) in [("at", &*at.to_string()), ("level", level.as_str()), ("target", target)] {
                 object.insert(name.to_owned(), value.into());
             }
             writeln!(text, "{}", Value::Object(object))
@@ -320,10 +316,9 @@ mod tests {
             object.insert(name.to_owned(), value.into());
         }
         let mut text = Vec::new();
-        written(&Entry { object: Some(object), ..entry("request id=r1") }, "now", &mut text);
+        written(&Entry { object: Some(object), ..entry("request id=r1") }, &mut text);
         let object: Value = serde_json::from_slice(&text).unwrap();
-        let expected =
-            serde_json::json!({ "at": "now", "level": "INFO", "target": "gateway", "message": "request", "id": "r1" });
+        let expected = serde_json::json!({ "at": "1970-01-01T00:00:00.000Z", "level": "INFO", "target": "gateway", "message": "request", "id": "r1" });
         assert_eq!(object, expected);
     }
 }

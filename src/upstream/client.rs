@@ -65,7 +65,7 @@ pub struct Request<'a> {
     pub target: String,
     /// Its headers. `host` is the origin's unless it is among them; those that concern a connection or the body's framing
     /// (`connection`, `content-length`, `transfer-encoding`, `expect` and the like) are the client's own and are left out.
-    pub headers: HeaderLines,
+    pub headers: HeaderLines<'a>,
     /// Its body; it is never copied unless it is small.
     pub body: Bytes,
     /// Whether a request of a method that is not idempotent may be sent once more after a connection from the pool ended

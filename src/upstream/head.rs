@@ -27,15 +27,18 @@ pub(super) struct AnswerHead {
 
 /// Headers that concern this connection or this exchange, which are the client's own to decide.
 fn is_the_connections_own(name: &HeaderName) -> bool {
-    *name == header::CONTENT_LENGTH
-        || *name == header::TRANSFER_ENCODING
-        || *name == header::CONNECTION
-        || *name == header::EXPECT
-        || *name == header::UPGRADE
-        || *name == header::TE
-        || *name == header::TRAILER
-        || name.as_str() == "keep-alive"
-        || name.as_str() == "proxy-connection"
+    matches!(
+        name.as_str(),
+        "content-length"
+            | "transfer-encoding"
+            | "connection"
+            | "expect"
+            | "upgrade"
+            | "te"
+            | "trailer"
+            | "keep-alive"
+            | "proxy-connection"
+    )
 }
 
 /// Writes a request's head, with so many bytes of room behind it. The body's length is announced wherever a body is, or could

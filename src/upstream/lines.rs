@@ -1,15 +1,18 @@
 //! The headers of a request that goes upstream.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 
-/// Headers as they will stand in a request's head, line by line. There are few of them and they are looked up hardly ever, so
-/// a list is faster than a map. Values of one name keep their order.
+/// Headers as they will stand in a request's head, line by line: those of a client are lent for that. There are few of them and
+/// they are looked up hardly ever, so a list is faster than a map. Values of one name keep their order.
 #[derive(Clone, Default)]
-pub struct HeaderLines(Vec<(HeaderName, HeaderValue)>);
+pub struct HeaderLines<'a>(Vec<HeaderLine<'a>>);
 
-impl HeaderLines {
+type HeaderLine<'a> = (Cow<'a, HeaderName>, Cow<'a, HeaderValue>);
+
+impl<'a> HeaderLines<'a> {
     /// None yet, and room for so many.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
@@ -18,7 +21,12 @@ impl HeaderLines {
 
     /// Adds a line, whatever others there are of the name.
     pub fn append(&mut self, name: HeaderName, value: HeaderValue) {
-        self.0.push((name, value));
+        self.0.push((Cow::Owned(name), Cow::Owned(value)));
+    }
+
+    /// Adds a line that is another's.
+    pub fn append_lent(&mut self, name: &'a HeaderName, value: &'a HeaderValue) {
+        self.0.push((Cow::Borrowed(name), Cow::Borrowed(value)));
     }
 
     /// Puts a line in the place of all others of the name.
@@ -29,28 +37,28 @@ impl HeaderLines {
 
     /// Removes all lines of this name.
     pub fn remove(&mut self, name: &HeaderName) {
-        self.0.retain(|(other, _)| other != name);
+        self.0.retain(|(other, _)| **other != *name);
     }
 
     /// Whether there is a line of this name.
     #[must_use]
     pub fn contains(&self, name: &HeaderName) -> bool {
-        self.0.iter().any(|(other, _)| other == name)
+        self.0.iter().any(|(other, _)| **other == *name)
     }
 
     /// The lines in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        self.0.iter().map(|(name, value)| (name, value))
+        self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 }
 
-impl FromIterator<(HeaderName, HeaderValue)> for HeaderLines {
+impl FromIterator<(HeaderName, HeaderValue)> for HeaderLines<'_> {
     fn from_iter<I: IntoIterator<Item = (HeaderName, HeaderValue)>>(lines: I) -> Self {
-        Self(lines.into_iter().collect())
+        Self(lines.into_iter().map(|(name, value)| (Cow::Owned(name), Cow::Owned(value))).collect())
     }
 }
 
-impl fmt::Debug for HeaderLines {
+impl fmt::Debug for HeaderLines<'_> {
     /// Without the values, which may be credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
@@ -61,7 +69,7 @@ impl fmt::Debug for HeaderLines {
 mod tests {
     use super::*;
 
-    fn lines(of: &[(&'static str, &'static str)]) -> HeaderLines {
+    fn lines(of: &[(&'static str, &'static str)]) -> HeaderLines<'static> {
         let mut lines = HeaderLines::default();
         for (name, value) in of {
             lines.append(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -69,7 +77,7 @@ mod tests {
         lines
     }
 
-    fn shown(lines: &HeaderLines) -> Vec<String> {
+    fn shown(lines: &HeaderLines<'_>) -> Vec<String> {
         lines.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
     }
 
@@ -83,6 +91,16 @@ mod tests {
         assert!(lines.contains(&a));
         lines.remove(&a);
         assert!(!lines.contains(&a));
+    }
+
+    #[test]
+    fn lines_that_are_lent_stand_among_the_others() {
+        let (name, value) = (HeaderName::from_static("c"), HeaderValue::from_static("5"));
+        let mut lines = lines(&[("a", "1")]);
+        lines.append_lent(&name, &value);
+        assert_eq!(shown(&lines), ["a: 1", "c: 5"]);
+        lines.insert(name.clone(), HeaderValue::from_static("6"));
+        assert_eq!(shown(&lines), ["a: 1", "c: 6"]);
     }
 
     #[test]

@@ -3,10 +3,7 @@
 use std::fmt;
 
 use actix_web::http::Method;
-use actix_web::http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use actix_web::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -21,19 +18,36 @@ use crate::domain::secret::Secret;
 /// The version of the Anthropic API that is asked for where the client names none.
 const ANTHROPIC_VERSION: &str = "2023-06-01";
 
-/// Headers in which clients send credentials, the gateway's own included. They never go upstream, but where the endpoint
-/// passes the client's own credential through.
-const CREDENTIALS: [HeaderName; 4] =
-    [AUTHORIZATION, API_KEY, HeaderName::from_static("x-goog-api-key"), HeaderName::from_static("api-key")];
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// The header for the gateway's key alone: it never goes upstream.
-const OWN_KEY: HeaderName = HeaderName::from_static("x-qcc-key");
-/// What the exchange with the endpoint has of its own.
-const OF_THE_EXCHANGE: [HeaderName; 3] = [HOST, CONTENT_LENGTH, EXPECT];
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
-/// Headers that concern one connection only (RFC 9110, section 7.6.1), beside those that `connection` names.
-const HOP_BY_HOP: [HeaderName; 5] = [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+/// Whose business a header is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Business {
+    /// One connection's only (RFC 9110, section 7.6.1); so are those that `connection` names.
+    Connection,
+    /// The exchange's, which has its own with the endpoint.
+    Exchange,
+    /// A credential, or where clients send one; the gateway's own key may be in it. It never goes upstream, but where the
+    /// endpoint passes the client's own credential through.
+    Credential,
+    /// The gateway's own: the header for its key alone, which never goes upstream.
+    Gateway,
+    /// The final recipient's.
+    Recipient,
+}
+
+impl Business {
+    fn of(name: &HeaderName) -> Self {
+        match name.as_str() {
+            "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" => Self::Connection,
+            "host" | "content-length" | "expect" => Self::Exchange,
+            "authorization" | "x-api-key" | "x-goog-api-key" | "api-key" => Self::Credential,
+            "x-qcc-key" => Self::Gateway,
+            name if name.starts_with("proxy-") => Self::Connection,
+            _ => Self::Recipient,
+        }
+    }
+}
 
 /// What a client asked for, as it is sent to one endpoint after another.
 #[derive(Clone)]
@@ -76,11 +90,21 @@ impl ClientRequest<'_> {
     }
 
     /// The request for this endpoint.
-    pub fn for_endpoint<'e>(&self, endpoint: &'e Endpoint) -> Request<'e> {
+    pub fn for_endpoint<'e>(&'e self, endpoint: &'e Endpoint) -> Request<'e> {
         let keeps_credentials = endpoint.auth == Auth::Passthrough && !self.has_gateway_key;
-        let mut headers = end_to_end(self.headers, |name| {
-            OF_THE_EXCHANGE.contains(name) || *name == OWN_KEY || (!keeps_credentials && CREDENTIALS.contains(name))
-        });
+        let named = NamedByConnection::of(self.headers);
+        // With room for what is added.
+        let mut headers = HeaderLines::with_capacity(self.headers.len() + 4);
+        for (name, value) in self.headers {
+            let goes_upstream = match Business::of(name) {
+                Business::Recipient => true,
+                Business::Credential => keeps_credentials,
+                Business::Connection | Business::Exchange | Business::Gateway => false,
+            };
+            if goes_upstream && !named.contain(name) {
+                headers.append_lent(name, value);
+            }
+        }
         if self.look_into_answer {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
@@ -100,7 +124,7 @@ impl ClientRequest<'_> {
 
 /// What every request to an endpoint carries, real or a verification: its credential, its API version where none is named,
 /// and the operator's own headers, which win.
-pub(super) fn dress(headers: &mut HeaderLines, endpoint: &Endpoint, further: &[ExtraHeader]) {
+pub(super) fn dress(headers: &mut HeaderLines<'_>, endpoint: &Endpoint, further: &[ExtraHeader]) {
     if endpoint.protocol == Protocol::Anthropic && !headers.contains(&VERSION) {
         headers.insert(VERSION, HeaderValue::from_static(ANTHROPIC_VERSION));
     }
@@ -124,13 +148,13 @@ pub(super) fn dress(headers: &mut HeaderLines, endpoint: &Endpoint, further: &[E
 }
 
 /// Basic authentication (RFC 7617) by a URL's `user:password`, which is percent-encoded there.
-pub(super) fn insert_basic(headers: &mut HeaderLines, userinfo: &Secret) {
+pub(super) fn insert_basic(headers: &mut HeaderLines<'_>, userinfo: &Secret) {
     let decoded: Vec<u8> = percent_decode_str(userinfo.expose()).collect();
     insert_secret(headers, AUTHORIZATION, &format!("Basic {}", STANDARD.encode(decoded)));
 }
 
 /// The settings have checked that the value can stand in a header; should it not, it is left out.
-fn insert_secret(headers: &mut HeaderLines, name: HeaderName, value: &str) {
+fn insert_secret(headers: &mut HeaderLines<'_>, name: HeaderName, value: &str) {
     if let Ok(mut value) = HeaderValue::from_str(value) {
         value.set_sensitive(true);
         headers.insert(name, value);
@@ -140,8 +164,9 @@ fn insert_secret(headers: &mut HeaderLines, name: HeaderName, value: &str) {
 /// Leaves of a message's headers those that are meant for its final recipient, and of them all but those that are left out.
 /// Values of one name keep their order.
 pub fn leave_end_to_end(headers: &mut HeaderMap, is_left_out: impl Fn(&HeaderName) -> bool) {
-    let hops = HopByHop::of(headers);
-    let leaves = |name: &&HeaderName| hops.contain(name) || is_left_out(name);
+    let named = NamedByConnection::of(headers);
+    let leaves =
+        |name: &&HeaderName| Business::of(name) == Business::Connection || is_left_out(name) || named.contain(name);
     // Mostly there are one or two.
     let leaving: Vec<HeaderName> = headers.keys().filter(leaves).cloned().collect();
     for name in leaving {
@@ -149,34 +174,19 @@ pub fn leave_end_to_end(headers: &mut HeaderMap, is_left_out: impl Fn(&HeaderNam
     }
 }
 
-/// The same of headers that stay where they are.
-fn end_to_end(headers: &HeaderMap, is_left_out: impl Fn(&HeaderName) -> bool) -> HeaderLines {
-    // With room for what is added.
-    let mut kept = HeaderLines::with_capacity(headers.len() + 4);
-    let hops = HopByHop::of(headers);
-    for (name, value) in headers.iter().filter(|(name, _)| !hops.contain(name) && !is_left_out(name)) {
-        kept.append(name.clone(), value.clone());
-    }
-    kept
-}
+/// Headers of which `connection` says that they concern one connection only.
+struct NamedByConnection<'a>(Vec<&'a str>);
 
-/// Headers that concern one connection only.
-struct HopByHop<'a> {
-    /// Those that `connection` names, one by one.
-    named: Vec<&'a str>,
-}
-
-impl<'a> HopByHop<'a> {
+impl<'a> NamedByConnection<'a> {
     /// Those of a message.
     fn of(headers: &'a HeaderMap) -> Self {
         let values = headers.get_all(CONNECTION).filter_map(|value| value.to_str().ok());
-        Self { named: values.flat_map(|value| value.split(',')).map(str::trim).collect() }
+        let names = values.flat_map(|value| value.split(',')).map(str::trim);
+        // What mostly stands there is no header that could be left out besides.
+        Self(names.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("keep-alive")).collect())
     }
 
     fn contain(&self, name: &HeaderName) -> bool {
-        HOP_BY_HOP.contains(name)
-            || *name == KEEP_ALIVE
-            || name.as_str().starts_with("proxy-")
-            || self.named.iter().any(|named| named.eq_ignore_ascii_case(name.as_str()))
+        self.0.iter().any(|named| named.eq_ignore_ascii_case(name.as_str()))
     }
 }

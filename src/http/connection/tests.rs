@@ -1,6 +1,7 @@
 use std::future::Future;
 use std::pin::pin;
-use std::task::{Context, Waker};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 
 use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -120,4 +121,32 @@ async fn a_pause_is_no_longer_where_heads_may_take_longer() {
     tokio::task::yield_now().await;
     drop(under_way);
     assert!(timeout(Duration::from_secs(10), reading).await.is_ok());
+}
+
+/// How often a connection is to be looked at.
+#[derive(Default)]
+struct Looks(AtomicUsize);
+
+impl Wake for Looks {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Found by counting polls: what a torn head had to do with the timer was asked of every head, and each answer had its connection
+/// looked at once more for a new one.
+#[actix_web::test]
+async fn an_answer_that_ends_does_not_have_its_connection_looked_at() {
+    let (mut connection, mut client) = connection_with(HEAD, Duration::from_hours(1)).await;
+    for requests_before in 0..3 {
+        assert!(reads_on(&mut connection), "the pause is timed");
+        let under_way = request(&mut connection, &mut client).await;
+        let looks = Arc::new(Looks::default());
+        let waker = Waker::from(Arc::clone(&looks));
+        let mut buffer = [0; 16];
+        assert!(pin!(connection.read(&mut buffer)).poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(under_way);
+        // Only behind the first one there is no timer yet that will see to the next pause.
+        assert_eq!(looks.0.load(Ordering::Relaxed), usize::from(requests_before == 0), "{requests_before}");
+    }
 }
