@@ -1,11 +1,14 @@
 //! One attempt: the request goes to one endpoint, and what comes back is judged.
 
+use std::pin::pin;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use super::alarm::{Alarm, Overdue};
 use super::body::{BodyKind, Passing, PassingBytes};
 use super::content::{Content, ContentError, Legibility};
 use super::event_body::{Manner, PassingEvents, StreamFacts};
@@ -102,15 +105,18 @@ impl Task<'_> {
     }
 
     /// Sends the request to the attempt's endpoint and judges what comes back.
-    pub(super) async fn attempt(&self, client: &Client, scope: &AttemptScope) -> AttemptEnd {
+    pub(super) async fn attempt(&self, client: &Client, scope: &AttemptScope, alarm: &Alarm) -> AttemptEnd {
         let Some(lease) = scope.lease() else { return AttemptEnd::Withdrawn };
         let endpoint = scope.endpoint();
         let limit = self.limit();
         let mut request = self.request.for_endpoint(endpoint);
         scope.mark(&mut request.headers);
-        let sending = client.send(request, lease, self.times.connect);
-        let response = match timeout_at(limit.at, sending).await {
-            Err(_) => return limit.passed(),
+        let sent = {
+            let sending = pin!(client.send(request, lease, self.times.connect));
+            alarm.within(limit.at, sending).await
+        };
+        let response = match sent {
+            Err(Overdue) => return limit.passed(),
             Ok(Err(SendError::Withdrawn)) => return AttemptEnd::Withdrawn,
             Ok(Err(SendError::InvalidTarget)) => return AttemptEnd::Unsendable,
             Ok(Err(error @ SendError::ConnectTimeout)) => return fault(Class::Timeout, &error.to_string()),
@@ -147,7 +153,7 @@ impl Task<'_> {
         match (self.llm, by_head) {
             (Some(path), Some(success)) if success.class == Class::Success => {
                 // Neither kind of answer is to need the room of the other.
-                Box::pin(self.judge_stream(flow, &head, path, content, success, scope)).await
+                Box::pin(self.judge_stream(flow, &head, path, content, success, scope, alarm)).await
             }
             (_, Some(judgement)) => self.pass_or_fail(flow, Pieces::default(), content, judgement),
             (None, None) if head.status < 500 => {
@@ -156,7 +162,7 @@ impl Task<'_> {
             }
             (_, None) => {
                 let mut pieces = Pieces::default();
-                match read_whole(&mut content, &mut pieces, flow.limit, scope).await {
+                match read_whole(&mut content, &mut pieces, flow.limit, scope, alarm).await {
                     Reading::Whole => self.judge_whole(flow, &head, pieces.into_one(), scope),
                     Reading::TooLarge => {
                         let judgement = classify_answer(self.path(), &head, None, self.words);
@@ -178,6 +184,7 @@ impl Task<'_> {
         mut content: Content,
         success: Judgement,
         scope: &AttemptScope,
+        alarm: &Alarm,
     ) -> AttemptEnd {
         if flow.legibility == Legibility::Coded {
             return fault(Class::Body, "an event stream in a coding that was not asked for");
@@ -194,7 +201,7 @@ impl Task<'_> {
             limits: head.limits.clone(),
             rules: self.rules.clone(),
         };
-        match wait_at_gate(&mut content, expected, times, scope).await {
+        match wait_at_gate(&mut content, expected, times, scope, alarm).await {
             AtGate::Open(relay) => {
                 let passing = Passing::Events(PassingEvents {
                     relay,
@@ -306,10 +313,16 @@ enum Reading {
 }
 
 /// Reads an answer to its end, as far as it is to be held.
-async fn read_whole(content: &mut Content, pieces: &mut Pieces, limit: Limit, scope: &AttemptScope) -> Reading {
+async fn read_whole(
+    content: &mut Content,
+    pieces: &mut Pieces,
+    limit: Limit,
+    scope: &AttemptScope,
+    alarm: &Alarm,
+) -> Reading {
     loop {
-        match timeout_at(limit.at, content.next()).await {
-            Err(_) => return Reading::Late,
+        match alarm.within(limit.at, pin!(content.next())).await {
+            Err(Overdue) => return Reading::Late,
             // That it is whole is proved by its JSON alone, where TLS was not closed as it should be.
             Ok(None | Some(Err(ContentError::Body(BodyError::Unclosed)))) => return Reading::Whole,
             Ok(Some(Err(error))) => return Reading::Broken(error),

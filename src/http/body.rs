@@ -13,7 +13,7 @@ use std::time::Duration;
 use actix_web::body::{BodyStream, BoxBody, MessageBody, SizedStream};
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::connection::ClientSide;
 use super::content::Content;
@@ -148,7 +148,7 @@ pub(super) struct LeasedBody {
     settling: Settling,
     client: ClientSide,
     /// When the first piece of a stream, its next one, or the end of anything else is overdue.
-    overdue: Pin<Box<Sleep>>,
+    due: Instant,
     has_begun: bool,
     is_waiting: bool,
     /// Since when it is the client that is waited for, with a piece that it was given.
@@ -176,7 +176,7 @@ impl LeasedBody {
             end,
             settling,
             client,
-            overdue: Box::pin(tokio::time::sleep(time_left)),
+            due: deadline(time_left),
             state: State::Flowing,
         };
         if leased.content.is_finished() {
@@ -227,11 +227,9 @@ impl LeasedBody {
         self.settling.waits_for_endpoint();
         let taken = self.handed_out.take().map(|since| since.elapsed()).unwrap_or_default();
         match self.kind {
-            BodyKind::EventStream { idle } if self.has_begun => self.overdue.as_mut().reset(deadline(idle)),
+            BodyKind::EventStream { idle } if self.has_begun => self.due = deadline(idle),
             BodyKind::EventStream { .. } | BodyKind::Plain => {
-                if let Some(later) = self.overdue.deadline().checked_add(taken) {
-                    self.overdue.as_mut().reset(later);
-                }
+                self.due = self.due.checked_add(taken).unwrap_or(self.due);
             }
         }
     }
@@ -244,7 +242,7 @@ impl LeasedBody {
         }
         self.begin_to_wait();
         let next = match self.content.poll_next_unpin(cx) {
-            Poll::Pending if self.overdue.poll_unpin(cx).is_ready() => {
+            Poll::Pending if self.client.alarm().has_passed(self.due, cx) => {
                 self.break_off(self.class_of_silence(), "the upstream fell silent");
                 return Poll::Ready(None);
             }

@@ -7,7 +7,7 @@ mod closing;
 
 use actix_http::Request;
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -20,8 +20,9 @@ use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::Version;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
+use super::alarm::Alarm;
 use super::intake::{BodyBudget, Held};
 use super::reply::raw_refusal;
 use super::times::deadline;
@@ -87,11 +88,12 @@ struct State {
     head: Cell<Head>,
     /// When what is waited for now is overdue; found out when it has to be waited for.
     due: Cell<Option<Instant>>,
-    /// What has the connection looked at again. It may fire before anything is due, and is set anew then: that costs less than
-    /// to set it for each request.
-    timer: RefCell<Option<Pin<Box<Sleep>>>>,
-    /// Whether the timer may have been set for a head, and so for later than the end of the next pause.
+    /// What has the connection looked at again when that is so.
+    alarm: Alarm,
+    /// Whether it may have been set for a head, and so for later than the end of the next pause.
     is_set_for_head: Cell<bool>,
+    /// What has the request under way looked at again.
+    alarm_of_request: Alarm,
     /// How much has come of a head that is not there whole, and its share of what may be buffered.
     head_length: Cell<u64>,
     head_held: RefCell<Held>,
@@ -121,27 +123,6 @@ impl State {
         self.is_last.get() && self.in_flight.get() == 0
     }
 
-    /// Whether the connection will be looked at again by itself when a pause has been too long.
-    fn is_timed(&self) -> bool {
-        self.timer.borrow().as_ref().is_some_and(|timer| !timer.is_elapsed())
-    }
-
-    /// Whether what is awaited is overdue; if not, the timer sees to it that this is asked again.
-    fn is_past(&self, due: Instant, cx: &mut Context<'_>) -> bool {
-        let mut timer = self.timer.borrow_mut();
-        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if timer.deadline() > due {
-            timer.as_mut().reset(due);
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            if timer.deadline() >= due {
-                return true;
-            }
-            timer.as_mut().reset(due);
-        }
-        false
-    }
-
     fn wake_reader(&self) {
         let reader = self.reader.borrow_mut().take();
         if let Some(reader) = reader {
@@ -159,7 +140,7 @@ impl Handle {
     fn begin(&self) -> UnderWay {
         let state = &self.0;
         if state.is_set_for_head.replace(false) {
-            state.timer.take();
+            state.alarm.clear();
         }
         state.awaits(Head::None);
         state.head_length.set(0);
@@ -188,12 +169,23 @@ impl Handle {
 pub(super) struct ClientSide {
     connection: Option<Handle>,
     version: Version,
+    alarm: Alarm,
 }
 
 impl ClientSide {
     /// The side that this request came from.
     pub(super) fn of(request: &Request) -> Self {
-        Self { connection: request.conn_data::<Handle>().cloned(), version: request.version() }
+        Self::new(request.conn_data::<Handle>().cloned(), request.version())
+    }
+
+    fn new(connection: Option<Handle>, version: Version) -> Self {
+        let alarm = connection.as_ref().map_or_else(Alarm::default, |Handle(state)| state.alarm_of_request.clone());
+        Self { connection, version, alarm }
+    }
+
+    /// What has the request looked at again when something is overdue.
+    pub(super) fn alarm(&self) -> &Alarm {
+        &self.alarm
     }
 
     /// The request's head has come. The result lasts until it is answered.
@@ -251,8 +243,8 @@ impl Drop for UnderWay {
         if in_flight == 0 {
             let is_torn = state.has_read_beyond.get();
             state.awaits(if is_torn { Head::Torn } else { Head::None });
-            // Mostly the timer of an earlier pause is there, and the connection need not be looked at now.
-            if is_torn || state.is_over() || !state.is_timed() {
+            // Mostly the alarm of an earlier pause is set, and the connection need not be looked at now.
+            if is_torn || state.is_over() || !state.alarm.will_ring() {
                 state.wake_reader();
             }
         }
@@ -301,8 +293,9 @@ impl Connection {
         let state = State {
             head: Cell::new(Head::First),
             due: Cell::new(Some(deadline(patience.head))),
-            timer: RefCell::new(None),
+            alarm: Alarm::default(),
             is_set_for_head: Cell::new(false),
+            alarm_of_request: Alarm::default(),
             head_length: Cell::new(0),
             head_held: RefCell::new(patience.buffered.hold_nothing(patience.together)),
             in_flight: Cell::new(0),
@@ -368,7 +361,7 @@ impl Connection {
         state.is_set_for_head.set(is_head);
         let due = state.due.get().unwrap_or_else(|| deadline(limit));
         state.due.set(Some(due));
-        state.is_past(due, cx)
+        state.alarm.has_passed(due, cx)
     }
 }
 

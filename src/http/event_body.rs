@@ -13,7 +13,7 @@ use std::time::Duration;
 use actix_web::http::header::{HeaderMap, HeaderValue, USER_AGENT};
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
-use tokio::time::Sleep;
+use tokio::time::Instant;
 
 use super::body::{BrokenOff, TAKING};
 use super::connection::ClientSide;
@@ -129,7 +129,8 @@ pub(super) struct EventBody {
     signature: Signature,
     settling: Settling,
     client: ClientSide,
-    overdue: Pin<Box<Sleep>>,
+    /// When its next piece, or the end of its framing, is overdue.
+    due: Instant,
     drain: DrainDeadline,
     time_is_up: Pin<Box<dyn Future<Output = ()>>>,
     is_waiting: bool,
@@ -154,7 +155,7 @@ impl EventBody {
         drain: DrainDeadline,
     ) -> Self {
         let time_is_up = Box::pin(drain.wait());
-        let overdue = Box::pin(tokio::time::sleep(passing.idle));
+        let due = deadline(passing.idle);
         let state = State::Flowing;
         let content = Some(content);
         let (is_waiting, is_lingering) = (false, false);
@@ -164,7 +165,7 @@ impl EventBody {
             signature,
             settling,
             client,
-            overdue,
+            due,
             drain,
             time_is_up,
             is_waiting,
@@ -199,11 +200,11 @@ impl EventBody {
             if !self.is_lingering {
                 self.is_lingering = self.has_closed();
                 let patience = if self.is_lingering { LINGER } else { self.passing.idle };
-                self.overdue.as_mut().reset(deadline(patience));
+                self.due = deadline(patience);
             }
             self.settling.waits_for_endpoint();
         }
-        if self.is_lingering && self.overdue.poll_unpin(cx).is_ready() {
+        if self.is_lingering && self.client.alarm().has_passed(self.due, cx) {
             self.end(false, Break::Silent, Break::Silent.note());
             return Poll::Ready(());
         }
@@ -217,7 +218,7 @@ impl EventBody {
         };
         match content.poll_next_unpin(cx) {
             Poll::Pending if self.time_is_up.poll_unpin(cx).is_ready() => self.stop(),
-            Poll::Pending if self.overdue.poll_unpin(cx).is_pending() => return Poll::Pending,
+            Poll::Pending if !self.client.alarm().has_passed(self.due, cx) => return Poll::Pending,
             Poll::Pending => self.end(false, Break::Silent, Break::Silent.note()),
             Poll::Ready(next) => {
                 self.is_waiting = false;

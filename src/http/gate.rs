@@ -1,11 +1,13 @@
 //! The gate: a stream is held back until its first content, so that what fails before can be asked of another endpoint
 //! without the client's seeing anything of it.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use super::alarm::{Alarm, Overdue};
 use super::content::{Content, ContentError};
 use super::scope::AttemptScope;
 use super::times::deadline;
@@ -45,13 +47,14 @@ pub(super) async fn wait_at_gate(
     expected: Expected,
     times: GateTimes,
     scope: &AttemptScope,
+    alarm: &Alarm,
 ) -> AtGate {
     let mut relay = Box::new(Relay::new(expected));
     let mut due = times.first_event;
     loop {
-        let fault = match timeout_at(due, content.next()).await {
-            Err(_) if relay.has_seen_event() => return AtGate::Open(relay),
-            Err(_) => return AtGate::TooSlow,
+        let fault = match alarm.within(due, pin!(content.next())).await {
+            Err(Overdue) if relay.has_seen_event() => return AtGate::Open(relay),
+            Err(Overdue) => return AtGate::TooSlow,
             Ok(Some(Ok(piece))) => {
                 scope.waits_for_endpoint();
                 let had_seen_event = relay.has_seen_event();

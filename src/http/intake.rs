@@ -1,15 +1,18 @@
 //! Takes in a request's body: bounded in size, in time, and over all requests together.
 
-use actix_http::Payload;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use actix_http::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::header::{CONTENT_LENGTH, HeaderMap};
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, StreamExt};
 
+use super::alarm::{Alarm, Overdue};
+use super::times::deadline;
 use crate::domain::refusal::Refusal;
 use crate::settings::Server;
 
@@ -101,6 +104,7 @@ pub(super) async fn read_body(
     headers: &HeaderMap,
     limits: BodyLimits,
     budget: &BodyBudget,
+    alarm: &Alarm,
 ) -> Result<(Bytes, Held), NoBody> {
     let too_large = Refusal::BodyTooLarge { limit: limits.size };
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -112,19 +116,16 @@ pub(super) async fn read_body(
     let expected = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
     let mut body = BytesMut::with_capacity(expected.min(LIKELY_BODY));
     loop {
-        // Mostly it has come with the head, and needs no timer.
         let next = match payload.next().now_or_never() {
-            Some(next) => next,
-            None => match tokio::time::timeout(limits.pause, payload.next()).await {
-                Ok(next) => next,
-                Err(_) => return Err(Refusal::BodyTooSlow.into()),
-            },
+            Some(next) => Ok(next),
+            None => alarm.within(deadline(limits.pause), pin!(payload.next())).await,
         };
         let piece = match next {
-            Some(Ok(piece)) => piece,
-            Some(Err(PayloadError::Incomplete(_) | PayloadError::Io(_))) => return Err(NoBody::ClientGone),
-            Some(Err(_)) => return Err(Refusal::Malformed { what: "body" }.into()),
-            None => return Ok((body.freeze(), held)),
+            Ok(Some(Ok(piece))) => piece,
+            Ok(Some(Err(PayloadError::Incomplete(_) | PayloadError::Io(_)))) => return Err(NoBody::ClientGone),
+            Ok(Some(Err(_))) => return Err(Refusal::Malformed { what: "body" }.into()),
+            Ok(None) => return Ok((body.freeze(), held)),
+            Err(Overdue) => return Err(Refusal::BodyTooSlow.into()),
         };
         let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
         held.grow(length)?;
@@ -148,7 +149,7 @@ mod tests {
         let pieces = pieces.into_iter().enumerate();
         let pieces = pieces.map(|(number, length)| Ok(vec![u8::try_from(number).unwrap(); length].into()));
         let stream: BoxedPayloadStream = Box::pin(futures_util::stream::iter(pieces.collect::<Vec<_>>()));
-        read_body(&mut Payload::from(stream), &HeaderMap::new(), limits, budget).await
+        read_body(&mut Payload::from(stream), &HeaderMap::new(), limits, budget, &Alarm::default()).await
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! The server: every request's way in.
 
 mod access;
+mod alarm;
 mod attempt;
 mod auth;
 mod body;

@@ -25,6 +25,7 @@ use bytes::Bytes;
 
 use self::assets::Asset;
 use super::access::{Need, may};
+use super::connection::ClientSide;
 use super::identity::request_id;
 use super::intake::{BodyLimits, NoBody, read_body};
 use super::reply::{closing, refuse, wrong_method};
@@ -166,7 +167,7 @@ const LARGEST_BODY: u64 = 8 << 10;
 async fn small_body(worker: &Serving<'_>, request: &Request, mut payload: Payload) -> Result<Bytes, HttpResponse> {
     let shared = &worker.shared;
     let limits = BodyLimits { size: LARGEST_BODY, ..BodyLimits::of(&worker.config.settings.server) };
-    match read_body(&mut payload, request.headers(), limits, &shared.buffered).await {
+    match read_body(&mut payload, request.headers(), limits, &shared.buffered, ClientSide::of(request).alarm()).await {
         Ok((body, _)) => Ok(body),
         Err(NoBody::ClientGone) => Err(closing(HttpResponse::BadRequest().finish())),
         Err(NoBody::Refused(refusal)) => {

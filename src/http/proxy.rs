@@ -110,13 +110,14 @@ async fn begin<'a>(
         Err(refusal) => return Err(closing(worker.refused(&refusal, errand.shape(), scope))),
     }
     let limits = BodyLimits::of(&config.settings.server);
-    let (body, held) = match read_body(&mut payload, request.headers(), limits, &shared.buffered).await {
+    let client = ClientSide::of(request);
+    let read = read_body(&mut payload, request.headers(), limits, &shared.buffered, client.alarm()).await;
+    let (body, held) = match read {
         Ok(read) => read,
         Err(NoBody::Refused(refusal)) => return Err(closing(worker.refused(&refusal, errand.shape(), scope))),
         // Nobody is left to answer; the scope's drop counts the request as cancelled.
         Err(NoBody::ClientGone) => return Err(closing(HttpResponse::BadRequest().finish())),
     };
-    let client = ClientSide::of(request);
     client.body_has_come();
     let peek = if errand.llm.is_some() { Peek::into_body(&body) } else { Peek::default() };
     if peek.has_too_many_models() {
@@ -231,7 +232,7 @@ impl Journey<'_> {
             let attempt = AttemptScope::begin(&self.scope, lease, suspect, asked, granted_at);
             let attempt = attempt.traced(trace);
             let end = tokio::select! {
-                end = self.task.attempt(self.worker.client, &attempt) => end,
+                end = self.task.attempt(self.worker.client, &attempt, self.client.alarm()) => end,
                 () = shared.drain.wait() => {
                     // Settled as cancelled by its drop: it was not the endpoint that ran out of time.
                     drop(attempt);

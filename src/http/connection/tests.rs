@@ -32,7 +32,7 @@ async fn connection_with(head: Duration, idle: Duration) -> (Connection, TcpStre
 async fn an_answer_is_broken_off_only_behind_what_was_passed_on() {
     let (mut connection, _client) = connection().await;
     for version in [Version::HTTP_10, Version::HTTP_11] {
-        let side = ClientSide { connection: Some(connection.handle()), version };
+        let side = ClientSide::new(Some(connection.handle()), version);
         let mut breaking = pin!(side.break_off(Duration::from_secs(60)));
         let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..3 {
@@ -48,7 +48,7 @@ async fn an_answer_is_broken_off_only_behind_what_was_passed_on() {
 #[actix_web::test]
 async fn a_client_that_takes_nothing_is_broken_off_all_the_same() {
     let (connection, _client) = connection().await;
-    let side = ClientSide { connection: Some(connection.handle()), version: Version::HTTP_11 };
+    let side = ClientSide::new(Some(connection.handle()), Version::HTTP_11);
     side.break_off(Duration::from_millis(10)).await;
 }
 

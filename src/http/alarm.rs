@@ -1,0 +1,111 @@
+//! A timer that is set seldom.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Has a connection's task look again when something is overdue; clones are the same one.
+///
+/// It may ring before that, and is set anew then. Nearly all that is waited for comes long before its time, and to set and
+/// take away a timer for each wait would cost more than to look once too often.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Alarm(Rc<RefCell<Option<Pin<Box<Sleep>>>>>);
+
+/// The time was up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Overdue;
+
+impl Alarm {
+    /// Whether this moment has passed; if not, the alarm sees to it that this is asked again.
+    pub(super) fn has_passed(&self, due: Instant, cx: &mut Context<'_>) -> bool {
+        let mut timer = self.0.borrow_mut();
+        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if timer.deadline() > due {
+            timer.as_mut().reset(due);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() >= due {
+                return true;
+            }
+            timer.as_mut().reset(due);
+        }
+        false
+    }
+
+    /// Waits for something, but not beyond this moment.
+    ///
+    /// # Errors
+    ///
+    /// [`Overdue`].
+    pub(super) async fn within<F: Future>(&self, due: Instant, mut future: Pin<&mut F>) -> Result<F::Output, Overdue> {
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending if self.has_passed(due, cx) => Poll::Ready(Err(Overdue)),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Whether it will ring, whenever that is.
+    pub(super) fn will_ring(&self) -> bool {
+        self.0.borrow().as_ref().is_some_and(|timer| !timer.is_elapsed())
+    }
+
+    /// Takes it back.
+    pub(super) fn clear(&self) {
+        self.0.take();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use super::super::times::present;
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_hours(1);
+
+    #[actix_web::test]
+    async fn what_comes_in_time_is_had_and_what_does_not_is_overdue() {
+        let alarm = Alarm::default();
+        assert_eq!(alarm.within(present() + LONG, pin!(async { 7 })).await, Ok(7));
+        let late = tokio::time::sleep(SOON);
+        assert_eq!(alarm.within(present() + LONG, pin!(late)).await, Ok(()));
+        let due = present() + SOON;
+        assert_eq!(alarm.within(due, pin!(pending::<()>())).await, Err(Overdue));
+        assert!(present() >= due);
+    }
+
+    #[actix_web::test]
+    async fn it_rings_for_the_sooner_of_two_and_then_for_the_later() {
+        let alarm = Alarm::default();
+        for _ in 0..2 {
+            let (sooner, later) = (present() + SOON, present() + SOON * 3);
+            poll_fn(|cx| Poll::Ready(assert!(!alarm.has_passed(later, cx) && !alarm.has_passed(sooner, cx)))).await;
+            assert!(alarm.will_ring());
+            poll_fn(|cx| if alarm.has_passed(sooner, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+            assert!(present() >= sooner && !alarm.will_ring());
+            poll_fn(|cx| if alarm.has_passed(later, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+            assert!(present() >= later);
+        }
+    }
+
+    #[actix_web::test]
+    async fn who_waits_for_longer_than_it_is_set_for_is_not_let_down() {
+        let alarm = Alarm::default();
+        poll_fn(|cx| Poll::Ready(assert!(!alarm.has_passed(present() + SOON, cx)))).await;
+        let due = present() + SOON * 3;
+        assert_eq!(alarm.within(due, pin!(pending::<()>())).await, Err(Overdue));
+        assert!(present() >= due);
+        alarm.clear();
+        assert!(!alarm.will_ring());
+    }
+}
