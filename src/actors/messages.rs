@@ -258,9 +258,9 @@ pub struct VerifyNow {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub enum Note {
-    /// A client's request is over.
-    Request(RequestRecord),
-    /// An attempt is over.
+    /// A client's request is over; and with it the last of its attempts, where that was its end.
+    Request(RequestRecord, Option<AttemptRecord>),
+    /// An attempt is over, and its request goes on.
     Attempt(AttemptRecord),
     /// An answer has told what is left of an endpoint's rate limits.
     Allowances(AllowancesRecord),

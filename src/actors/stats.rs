@@ -70,7 +70,12 @@ impl Handler<Note> for StatsCollector {
 
     fn handle(&mut self, note: Note, _: &mut Self::Context) {
         match note {
-            Note::Request(record) => self.stats.request(record),
+            Note::Request(record, last) => {
+                if let Some(attempt) = last {
+                    self.stats.attempt(attempt);
+                }
+                self.stats.request(record);
+            }
             Note::Attempt(record) => self.stats.attempt(record),
             Note::Allowances(record) => self.stats.allowances(record),
             Note::Event(event) => {

@@ -1,5 +1,6 @@
 //! One upstream LLM service, as the settings define it, after validation.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -215,18 +216,21 @@ impl BaseUrl {
     /// The request target for a client's path and query, to the byte: appended, but a base that ends in a version (`/v1`,
     /// `/v3`, …) takes the place of the path's own `/v1`.
     #[must_use]
-    pub fn target(&self, path_and_query: &str) -> String {
+    pub fn target<'a>(&self, path_and_query: &'a str) -> Cow<'a, str> {
         let rest = match path_and_query.strip_prefix("/v1") {
             Some(rest) if self.ends_in_version() && (rest.is_empty() || rest.starts_with(['/', '?'])) => rest,
             _ => path_and_query,
         };
+        if self.path.is_empty() && rest.starts_with('/') {
+            return Cow::Borrowed(rest);
+        }
         let mut target = String::with_capacity(self.path.len() + rest.len() + 1);
         target.push_str(&self.path);
         target.push_str(rest);
         if !target.starts_with('/') {
             target.insert(0, '/');
         }
-        target
+        Cow::Owned(target)
     }
 
     fn ends_in_version(&self) -> bool {

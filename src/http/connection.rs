@@ -90,8 +90,8 @@ struct State {
     due: Cell<Option<Instant>>,
     /// What has the connection looked at again when that is so.
     alarm: Alarm,
-    /// Whether it may have been set for a head, and so for later than the end of the next pause.
-    is_set_for_head: Cell<bool>,
+    /// Whether it may have been set for later than the end of the next pause.
+    is_set_late: Cell<bool>,
     /// What has the request under way looked at again.
     alarm_of_request: Alarm,
     /// How much has come of a head that is not there whole, and its share of what may be buffered.
@@ -139,7 +139,7 @@ impl Handle {
     /// A request's head has come.
     fn begin(&self) -> UnderWay {
         let state = &self.0;
-        if state.is_set_for_head.replace(false) {
+        if state.is_set_late.replace(false) {
             state.alarm.clear();
         }
         state.awaits(Head::None);
@@ -294,7 +294,7 @@ impl Connection {
             head: Cell::new(Head::First),
             due: Cell::new(Some(deadline(patience.head))),
             alarm: Alarm::default(),
-            is_set_for_head: Cell::new(false),
+            is_set_late: Cell::new(false),
             alarm_of_request: Alarm::default(),
             head_length: Cell::new(0),
             head_held: RefCell::new(patience.buffered.hold_nothing(patience.together)),
@@ -354,11 +354,12 @@ impl Connection {
         if state.in_flight.get() > 0 {
             return false;
         }
-        let (limit, is_head) = match state.head.get() {
-            Head::None => (self.patience.idle, false),
-            Head::First | Head::Torn => (self.patience.head, true),
+        let limit = match state.head.get() {
+            Head::None => self.patience.idle,
+            Head::First | Head::Torn => self.patience.head,
         };
-        state.is_set_for_head.set(is_head);
+        // Asked with every head: all that is there is read before any of it is looked at.
+        state.is_set_late.set(limit > self.patience.idle);
         let due = state.due.get().unwrap_or_else(|| deadline(limit));
         state.due.set(Some(due));
         state.alarm.has_passed(due, cx)

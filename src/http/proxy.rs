@@ -38,6 +38,7 @@ use crate::domain::registry::{Ask, NoEndpoint, Reach, Service, Turn};
 use crate::domain::retry::{Ending, Plan, RetryPolicy};
 use crate::domain::route::LlmPath;
 use crate::domain::sessions::{Origin, SessionKey};
+use crate::domain::stats::AttemptRecord;
 use crate::domain::time::Moment;
 use crate::upstream::ClientRequest;
 
@@ -197,8 +198,8 @@ struct Journey<'a> {
 /// How a journey has ended.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is moved once")]
 enum JourneyEnd {
-    /// With an answer that has come whole at this moment.
-    Whole(WholeAnswer, Moment),
+    /// With an answer that has come whole at this moment, and the attempt that brought it.
+    Whole(WholeAnswer, Option<AttemptRecord>, Moment),
     /// With an answer that is to be passed on as it comes.
     Flowing { status: StatusCode, headers: HeaderMap, content: Content, passing: Passing, attempt: AttemptScope },
     /// There is no further attempt; for want of an endpoint, where one is named as missing.
@@ -248,8 +249,8 @@ impl Journey<'_> {
                     }
                     self.scope.tried(&judgement, attempt.elapsed(now));
                     self.scope.costs(attempt.usage());
-                    attempt.end(&judgement, self.task.path(), now);
-                    return JourneyEnd::Whole(answer, now);
+                    let last = attempt.settled(&judgement, self.task.path(), now);
+                    return JourneyEnd::Whole(answer, last, now);
                 }
                 AttemptEnd::Flowing { status, headers, content, passing } => {
                     // From here on they are the body's, which tells of them should it break.
@@ -293,7 +294,7 @@ impl Journey<'_> {
 
     fn answer(self, end: JourneyEnd) -> HttpResponse {
         match end {
-            JourneyEnd::Whole(answer, now) => self.answer_whole(answer, now),
+            JourneyEnd::Whole(answer, last, now) => self.answer_whole(answer, last, now),
             JourneyEnd::Flowing { status, headers, content, passing, attempt } => {
                 self.answer_flowing(status, headers, content, passing, attempt)
             }
@@ -376,7 +377,7 @@ impl Journey<'_> {
         headers.insert(names::ESTIMATED, HeaderValue::from_static("true"));
         mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
         let now = self.scope.now();
-        self.scope.end_whole(now);
+        self.scope.end_whole(None, now);
         respond(StatusCode::OK, headers, body.boxed())
     }
 
@@ -388,7 +389,7 @@ impl Journey<'_> {
         let refusal = match self.plan.take_ending() {
             Ending::PassOn(answer) => {
                 let now = self.scope.now();
-                return self.answer_whole(answer, now);
+                return self.answer_whole(answer, None, now);
             }
             Ending::Overloaded(answer) => {
                 let message = ErrorObject::read(&answer.body).map(|error| error.message().to_owned());
@@ -430,13 +431,13 @@ impl Journey<'_> {
         self.worker.refused(refusal, self.errand.shape(), self.scope)
     }
 
-    fn answer_whole(mut self, answer: WholeAnswer, now: Moment) -> HttpResponse {
+    fn answer_whole(mut self, answer: WholeAnswer, last: Option<AttemptRecord>, now: Moment) -> HttpResponse {
         self.scope.first_piece_at(now);
         self.scope.answered(answer.status.as_u16(), upstream_request_id(&answer.headers));
         let length = length_of_head(&answer.headers);
         let mut headers = passed_on(answer.headers, self.task.request.headers, self.worker.shared.clock);
         mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
-        self.scope.end_whole(now);
+        self.scope.end_whole(last, now);
         let body = match *self.task.request.method {
             Method::HEAD => OnlyLength(length.unwrap_or_default()).boxed(),
             _ => answer.body.boxed(),
@@ -515,7 +516,7 @@ impl Serving<'_> {
         let mut response = refuse(refusal, shape, &scope.described.id, &server.help);
         mark_response(&mut response, &scope, server.trail_headers);
         let now = scope.now();
-        scope.end_whole(now);
+        scope.end_whole(None, now);
         response
     }
 }

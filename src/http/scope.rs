@@ -184,7 +184,7 @@ impl RequestScope {
             step.label = CANCELLED.into();
             step.elapsed = Some(now.since(step.began));
         }
-        self.end(RequestEnd::Cancelled, now);
+        self.end(RequestEnd::Cancelled, now, None);
     }
 
     /// Notes what the client is told, as soon as that is settled.
@@ -210,8 +210,8 @@ impl RequestScope {
         self.usage = usage;
     }
 
-    /// The answer was passed on whole.
-    pub(super) fn end_whole(mut self, now: Moment) {
+    /// The answer was passed on whole. `last`: its attempt, where that has ended with it.
+    pub(super) fn end_whole(mut self, last: Option<AttemptRecord>, now: Moment) {
         let end = match self.status {
             Some(200..=299) => RequestEnd::Successful,
             // A rate limit that reached the client is the gateway's failure to find room, not the client's fault.
@@ -219,15 +219,15 @@ impl RequestScope {
             Some(400..=499) => RequestEnd::Rejected,
             Some(_) | None => RequestEnd::Failed,
         };
-        self.end(end, now);
+        self.end(end, now, last);
     }
 
     /// The answer was broken off.
     pub(super) fn end_broken(mut self, now: Moment) {
-        self.end(RequestEnd::Failed, now);
+        self.end(RequestEnd::Failed, now, None);
     }
 
-    fn end(&mut self, end: RequestEnd, at: Moment) {
+    fn end(&mut self, end: RequestEnd, at: Moment, last: Option<AttemptRecord>) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
@@ -235,7 +235,8 @@ impl RequestScope {
         let elapsed = at.since(self.began);
         let Described { client, profile, .. } = &self.described;
         let (attempts, client, profile) = (self.attempts(), client.clone(), profile.clone());
-        self.core.stats.do_send(Note::Request(RequestRecord { end, at, elapsed, attempts, client, profile }));
+        let record = RequestRecord { end, at, elapsed, attempts, client, profile };
+        self.core.stats.do_send(Note::Request(record, last));
         self.log(end, elapsed);
         if let Some(trace) = self.trace.take() {
             trace.end(&RequestFacts {
@@ -408,11 +409,19 @@ impl AttemptScope {
     }
 
     /// Counts and settles the attempt.
-    pub(super) fn end(mut self, judgement: &Judgement, path: PathKind, now: Moment) {
+    pub(super) fn end(self, judgement: &Judgement, path: PathKind, now: Moment) {
+        let stats = self.core.stats.clone();
+        if let Some(record) = self.settled(judgement, path, now) {
+            stats.do_send(Note::Attempt(record));
+        }
+    }
+
+    /// Settles the attempt, and leaves it to the caller to have it counted.
+    pub(super) fn settled(mut self, judgement: &Judgement, path: PathKind, now: Moment) -> Option<AttemptRecord> {
         let outcome = judgement.rule(path).outcome;
         let error = judgement.error.clone();
         let opinion = judgement.class.opinion(path);
-        self.settle(Report { outcome, error, throttle: judgement.throttle, opinion }, Some(judgement), path, now);
+        self.settle(Report { outcome, error, throttle: judgement.throttle, opinion }, Some(judgement), path, now)
     }
 
     /// Gives the lease back unused: its endpoint has moved meanwhile, and nothing was sent.
@@ -423,8 +432,14 @@ impl AttemptScope {
     }
 
     /// Without a judgement it was cancelled.
-    fn settle(&mut self, mut report: Report, judgement: Option<&Judgement>, path: PathKind, now: Moment) {
-        let Some(lease) = self.lease.take() else { return };
+    fn settle(
+        &mut self,
+        mut report: Report,
+        judgement: Option<&Judgement>,
+        path: PathKind,
+        now: Moment,
+    ) -> Option<AttemptRecord> {
+        let lease = self.lease.take()?;
         let (outcome, error) = (report.outcome, report.error.clone());
         if path == PathKind::Other && outcome == Outcome::Success {
             // A list of models shows nothing of how the models are: it clears no failure.
@@ -445,7 +460,7 @@ impl AttemptScope {
             });
         }
         let Asked { client, model } = std::mem::take(&mut self.asked);
-        self.core.stats.do_send(Note::Attempt(AttemptRecord {
+        Some(AttemptRecord {
             endpoint: Arc::clone(&self.endpoint),
             client,
             model,
@@ -456,7 +471,7 @@ impl AttemptScope {
             first_content: self.first_content.get(),
             usage: is_answer.then_some(usage),
             error,
-        }));
+        })
     }
 }
 
@@ -467,6 +482,9 @@ impl Drop for AttemptScope {
         }
         let now = self.clock.now();
         let opinion = self.silence.is_suspect(now).then_some(Reason::Timeout);
-        self.settle(Report { opinion, ..Report::of(Outcome::Cancelled) }, None, PathKind::Llm, now);
+        let record = self.settle(Report { opinion, ..Report::of(Outcome::Cancelled) }, None, PathKind::Llm, now);
+        if let Some(record) = record {
+            self.core.stats.do_send(Note::Attempt(record));
+        }
     }
 }

@@ -77,8 +77,8 @@ impl Settling {
     pub(super) fn whole(&mut self, judgement: &Judgement) {
         if let Some((attempt, request)) = self.open.take() {
             let now = request.now();
-            attempt.end(judgement, self.path, now);
-            request.end_whole(now);
+            let last = attempt.settled(judgement, self.path, now);
+            request.end_whole(last, now);
         }
     }
 

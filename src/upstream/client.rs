@@ -1,5 +1,6 @@
 //! The client: a request in, an answer's head and body out.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -62,7 +63,7 @@ pub struct Request<'a> {
     /// Its method.
     pub method: Method,
     /// Path and query, as they shall stand in the request line.
-    pub target: String,
+    pub target: Cow<'a, str>,
     /// Its headers. `host` is the origin's unless it is among them; those that concern a connection or the body's framing
     /// (`connection`, `content-length`, `transfer-encoding`, `expect` and the like) are the client's own and are left out.
     pub headers: HeaderLines<'a>,
@@ -176,13 +177,14 @@ impl Client {
         permit: &dyn WritePermit,
         connect_timeout: Duration,
     ) -> Result<Response, SendError> {
-        let outgoing = Outgoing::of(&request)?;
+        let mut outgoing = Outgoing::of(&request)?;
         if let Some(connection) = self.shared.pool.take(request.origin, now()) {
-            match self.exchange(connection, outgoing.clone(), &request.method, permit).await {
+            match self.exchange(connection, outgoing, &request.method, permit).await {
                 Err(Failure { error, ended_silently: true }) if may_send_again(&request, &error) => {
                     log::debug!(
                         "upstream: a connection from the pool had been closed; the request goes out on a new one"
                     );
+                    outgoing = Outgoing::of(&request)?;
                 }
                 answer => return answer.map_err(|failure| failure.error),
             }

@@ -73,7 +73,7 @@ impl Courier {
         let request = Request {
             origin: webhook.receiver.origin(),
             method: Method::POST,
-            target: webhook.receiver.target().expose().to_owned(),
+            target: webhook.receiver.target().expose().into(),
             headers,
             body,
             // A notice that comes twice has the same id.

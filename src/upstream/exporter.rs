@@ -57,7 +57,7 @@ impl Exporter {
         let request = Request {
             origin: self.collector.origin(),
             method: Method::POST,
-            target: self.collector.target(),
+            target: self.collector.target().into(),
             headers,
             body: Bytes::from(body),
             // A span that comes twice is the same span.

@@ -250,7 +250,7 @@ mod tests {
         let request = Request {
             origin: &Origin { scheme: Scheme::Http, host: "::1".to_owned(), port: 81 },
             method,
-            target: target.to_owned(),
+            target: target.into(),
             headers,
             body: Bytes::from_static(body.as_bytes()),
             resend_stale: false,

@@ -137,7 +137,7 @@ pub(crate) fn client() -> Client {
 
 pub(super) fn request(origin: &Origin, method: Method, body: impl Into<Bytes>) -> Request<'_> {
     let body = body.into();
-    Request { origin, method, target: "/v1".to_owned(), headers: HeaderLines::default(), body, resend_stale: true }
+    Request { origin, method, target: "/v1".into(), headers: HeaderLines::default(), body, resend_stale: true }
 }
 
 pub(super) fn get(origin: &Origin) -> Request<'_> {

@@ -67,7 +67,7 @@ impl Connection {
 }
 
 /// What is still to be written of a request.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Outgoing {
     head: Bytes,
     body: Bytes,

@@ -33,7 +33,8 @@ impl Collector {
     #[must_use]
     pub fn target(&self) -> String {
         let own = self.0.target("");
-        if own.ends_with(TRACES) { own } else { self.0.target(TRACES) }
+        let target = if own.ends_with(TRACES) { own } else { self.0.target(TRACES) };
+        target.into_owned()
     }
 
     /// `user:password`, where the URL named one.
