@@ -14,7 +14,7 @@ pub(super) fn measure(criterion: &mut Criterion) {
     for (size, length) in SIZES {
         let body = Bytes::from(body(length, true, true));
         let peek = Peek::into_body(&body);
-        assert_eq!(peek.model_name(), Some("claude-sonnet-4-5"));
+        assert_eq!(peek.model_name().map(|name| &**name), Some("claude-sonnet-4-5"));
         assert!(peek.stream && peek.session.as_deref().is_some_and(|session| session.contains("session_id")));
         let mut group = criterion.benchmark_group("body");
         group.throughput(Throughput::Bytes(u64::try_from(body.len()).unwrap_or(u64::MAX)));

@@ -84,6 +84,8 @@ pub struct Registry {
     address: Option<Arc<Addr<Self>>>,
     /// None where nothing outlives a restart.
     keeping: Option<Keeping>,
+    /// What follows from an input, until it is carried out; kept for its room.
+    effects: Outputs,
     lifeline: Lifeline,
 }
 
@@ -102,6 +104,7 @@ impl Registry {
             alarm: None,
             awaiting_verdict: HashMap::new(),
             address: None,
+            effects: Outputs::new(),
             lifeline,
         }
     }
@@ -115,12 +118,26 @@ impl Registry {
         self.peers.failures.do_send(FailureList(self.core.conversations(self.clock.now()).into()));
     }
 
-    /// Carries out what follows from an input, in order.
-    fn carry_out(&mut self, effects: Outputs, ctx: &mut Context<Self>) {
+    /// Gives the core an input, dated once, and carries out what follows.
+    fn step<T>(
+        &mut self,
+        ctx: &mut Context<Self>,
+        input: impl FnOnce(&mut RegistryCore, Moment, &mut Outputs) -> T,
+    ) -> T {
+        let now = self.clock.now();
+        let mut effects = std::mem::take(&mut self.effects);
+        let answer = input(&mut self.core, now, &mut effects);
+        self.carry_out(effects.drain(..), now, ctx);
+        self.effects = effects;
+        answer
+    }
+
+    /// Carries out what has followed from an input, in order.
+    fn carry_out(&mut self, effects: impl Iterator<Item = Effect>, now: Moment, ctx: &mut Context<Self>) {
         for effect in effects {
             match effect {
                 Effect::Observe(observation) => {
-                    self.peers.observe.do_send(Observe { observation, at: self.clock.now() });
+                    self.peers.observe.do_send(Observe { observation, at: now });
                 }
                 Effect::ResetBreaker(endpoint, epoch) => self.peers.reset.do_send(ResetBreaker { endpoint, epoch }),
                 Effect::Retract(ticket) => self.peers.retract.do_send(Retract(ticket)),
@@ -161,8 +178,7 @@ impl Registry {
                     error!(
                         "profile {profile}: no endpoint is usable, {isolated} in the failure queue and {disabled} disabled"
                     );
-                    let at = self.clock.now();
-                    self.peers.notices.do_send(Notify(Notice::NothingUsable { at, profile, endpoints, isolated }));
+                    self.peers.notices.do_send(Notify(Notice::NothingUsable { at: now, profile, endpoints, isolated }));
                 }
                 Effect::NeverProven(id) => warn!(
                     "endpoint {id} has never passed a verification nor served a request, so after this isolation it may not \
@@ -226,10 +242,8 @@ impl Registry {
     }
 
     fn look_at_the_clock(&mut self, ctx: &mut Context<Self>) {
-        let mut effects = Vec::new();
         self.forget_who_left();
-        self.core.tick(self.clock.now(), &mut effects);
-        self.carry_out(effects, ctx);
+        self.step(ctx, RegistryCore::tick);
     }
 
     fn forget_who_left(&mut self) {
@@ -301,9 +315,7 @@ impl Handler<Acquire> for Registry {
         let model = ask.model.clone();
         // Who has left takes no place from who has come.
         self.forget_who_left();
-        let mut effects = Vec::new();
-        let acquired = self.core.acquire(ask, self.clock.now(), &mut effects);
-        self.carry_out(effects, ctx);
+        let acquired = self.step(ctx, |core, now, out| core.acquire(ask, now, out));
         match acquired {
             core::Acquired::Granted(grant) => drop(reply.send(Ok(self.lease(grant, model, ctx)))),
             core::Acquired::Refused(why) => drop(reply.send(Err(why))),
@@ -319,9 +331,7 @@ impl Handler<Settle> for Registry {
     type Result = ();
 
     fn handle(&mut self, Settle(settlement): Settle, ctx: &mut Self::Context) {
-        let mut effects = Vec::new();
-        self.core.settle(settlement, self.clock.now(), &mut effects);
-        self.carry_out(effects, ctx);
+        self.step(ctx, |core, now, out| core.settle(settlement, now, out));
     }
 }
 
@@ -329,9 +339,7 @@ impl Handler<Doubt> for Registry {
     type Result = ();
 
     fn handle(&mut self, Doubt { ask, failures }: Doubt, ctx: &mut Self::Context) {
-        let mut effects = Vec::new();
-        self.core.doubt(&ask, &failures, self.clock.now(), &mut effects);
-        self.carry_out(effects, ctx);
+        self.step(ctx, |core, now, out| core.doubt(&ask, &failures, now, out));
     }
 }
 
@@ -339,9 +347,7 @@ impl Handler<Fit> for Registry {
     type Result = ();
 
     fn handle(&mut self, Fit { endpoint, epoch, purpose }: Fit, ctx: &mut Self::Context) {
-        let mut effects = Vec::new();
-        self.core.fit(&endpoint, epoch, purpose, self.clock.now(), &mut effects);
-        self.carry_out(effects, ctx);
+        self.step(ctx, |core, now, out| core.fit(&endpoint, epoch, purpose, now, out));
     }
 }
 
@@ -357,9 +363,7 @@ impl Handler<Unfit> for Registry {
     type Result = ();
 
     fn handle(&mut self, Unfit { endpoint, epoch, error }: Unfit, ctx: &mut Self::Context) {
-        let mut effects = Vec::new();
-        self.core.unfit(&endpoint, epoch, error, self.clock.now(), &mut effects);
-        self.carry_out(effects, ctx);
+        self.step(ctx, |core, now, out| core.unfit(&endpoint, epoch, error, now, out));
     }
 }
 
@@ -368,9 +372,7 @@ impl Handler<StillFailing> for Registry {
 
     fn handle(&mut self, news: StillFailing, ctx: &mut Self::Context) {
         let StillFailing { endpoint, epoch, finished } = news;
-        let mut effects = Vec::new();
-        self.core.still_failing(&endpoint, epoch, &finished, self.clock.now(), &mut effects);
-        self.carry_out(effects, ctx);
+        self.step(ctx, |core, now, out| core.still_failing(&endpoint, epoch, &finished, now, out));
     }
 }
 
@@ -378,9 +380,7 @@ impl Handler<Verdict> for Registry {
     type Result = ();
 
     fn handle(&mut self, Verdict { ticket, judgement }: Verdict, ctx: &mut Self::Context) {
-        let mut effects = Vec::new();
-        self.core.judge(&ticket, judgement, self.clock.now(), &mut effects);
-        self.carry_out(effects, ctx);
+        self.step(ctx, |core, now, out| core.judge(&ticket, judgement, now, out));
     }
 }
 
@@ -402,11 +402,11 @@ impl Handler<Recovered> for Registry {
 
     fn handle(&mut self, Recovered { proof, verifications }: Recovered, ctx: &mut Self::Context) {
         let (id, ms, score) = (proof.endpoint().clone(), proof.elapsed().as_millis(), proof.score());
-        let mut effects = Vec::new();
-        if self.core.restore(proof, self.clock.now(), &mut effects).is_some() {
-            info!("endpoint {id} recovered ms={ms} score={score} verifications={verifications}");
-        }
-        self.carry_out(effects, ctx);
+        self.step(ctx, |core, now, out| {
+            if core.restore(proof, now, out).is_some() {
+                info!("endpoint {id} recovered ms={ms} score={score} verifications={verifications}");
+            }
+        });
     }
 }
 
@@ -418,9 +418,7 @@ impl Handler<Apply> for Registry {
         self.core.set_policy(registry);
         self.peers.breaker_policy.do_send(SetBreakerPolicy(breaker));
         self.peers.verifier_policy.do_send(SetVerifierPolicy { schedule, probe });
-        let mut effects = Vec::new();
-        let diff: TopologyDiff = self.core.apply(topology, self.clock.now(), &mut effects);
-        self.carry_out(effects, ctx);
+        let diff: TopologyDiff = self.step(ctx, |core, now, out| core.apply(topology, now, out));
         MessageResult(diff)
     }
 }
@@ -429,9 +427,7 @@ impl Handler<SetEnabled> for Registry {
     type Result = Response<Result<(), SwitchError>>;
 
     fn handle(&mut self, SetEnabled { id, enabled, by }: SetEnabled, ctx: &mut Self::Context) -> Self::Result {
-        let mut effects = Vec::new();
-        let result = self.core.set_enabled(&id, enabled, by, self.clock.now(), &mut effects);
-        self.carry_out(effects, ctx);
+        let result = self.step(ctx, |core, now, out| core.set_enabled(&id, enabled, by, now, out));
         self.when_kept(result.map(drop))
     }
 }
@@ -440,9 +436,7 @@ impl Handler<Isolate> for Registry {
     type Result = Response<Result<(), SwitchError>>;
 
     fn handle(&mut self, Isolate { id, by }: Isolate, ctx: &mut Self::Context) -> Self::Result {
-        let mut effects = Vec::new();
-        let result = self.core.isolate_by_admin(&id, by, self.clock.now(), &mut effects);
-        self.carry_out(effects, ctx);
+        let result = self.step(ctx, |core, now, out| core.isolate_by_admin(&id, by, now, out));
         self.when_kept(result.map(drop))
     }
 }
@@ -503,9 +497,7 @@ impl Handler<StopParking> for Registry {
     type Result = ();
 
     fn handle(&mut self, _: StopParking, ctx: &mut Self::Context) {
-        let mut effects = Vec::new();
-        self.core.stop_parking(self.clock.now(), &mut effects);
-        self.carry_out(effects, ctx);
+        self.step(ctx, RegistryCore::stop_parking);
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Nothing is validated: what can't be read is left to the endpoint, which knows its API better.
 
+use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::value::RawValue;
@@ -17,7 +19,7 @@ use super::members::{Member, Members, plain_name, value_of};
 pub struct Peek {
     /// The model that the request names. Of several top-level `model` the last counts, as for most parsers; none where that
     /// is no text.
-    pub model: Option<String>,
+    pub model: Option<Arc<str>>,
     /// Whether an event stream is asked for. Of several the last counts.
     pub stream: bool,
     /// The conversation that the request names: its `metadata.user_id`, else its `prompt_cache_key`, else its
@@ -43,9 +45,9 @@ const MOST_MODELS: usize = 64;
 
 impl Peek {
     /// The model, if it is a name that can be kept, shown and asked for again: not what a client may have put in its place.
-    pub fn model_name(&self) -> Option<&str> {
-        let is_name = |model: &&str| model.len() <= LONGEST_MODEL && !model.chars().any(char::is_control);
-        self.model.as_deref().filter(is_name)
+    pub fn model_name(&self) -> Option<&Arc<str>> {
+        let is_name = |model: &&Arc<str>| model.len() <= LONGEST_MODEL && !model.chars().any(char::is_control);
+        self.model.as_ref().filter(is_name)
     }
 
     /// Whether the body has more top-level `model` than can be looked after: some of them were not noted, so that it can't be
@@ -75,7 +77,7 @@ impl Peek {
                     if !peek.has_too_many_models() {
                         peek.model_spans.push(span);
                     }
-                    peek.model = read(value);
+                    peek.model = read(value).map(Arc::from);
                 }
                 Name::Stream => peek.stream = value == "true",
                 Name::Metadata => user = user_of(value),
@@ -88,7 +90,7 @@ impl Peek {
                 Name::Other => {}
             }
         }
-        peek.session = user.or(cache_key).or(conversation);
+        peek.session = user.or(cache_key).or(conversation).map(Cow::into_owned);
         Some(peek)
     }
 }
@@ -141,17 +143,21 @@ impl Name {
     }
 }
 
-/// A text that is not too long.
-fn read(value: &str) -> Option<String> {
-    (value.len() <= LONGEST_READ).then(|| serde_json::from_str(value).ok()).flatten()
+/// A text that is not too long, out of JSON that has been checked.
+fn read(value: &str) -> Option<Cow<'_, str>> {
+    if value.len() > LONGEST_READ {
+        return None;
+    }
+    let written = value.strip_prefix('"')?.strip_suffix('"')?;
+    if written.contains('\\') { serde_json::from_str(value).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(written)) }
 }
 
 /// A text that is not empty.
-fn text(value: &str) -> Option<String> {
+fn text(value: &str) -> Option<Cow<'_, str>> {
     read(value).filter(|text| !text.is_empty())
 }
 
-fn user_of(metadata: &str) -> Option<String> {
+fn user_of(metadata: &str) -> Option<Cow<'_, str>> {
     text(std::str::from_utf8(value_of(metadata.as_bytes(), b"user_id")?).ok()?)
 }
 

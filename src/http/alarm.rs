@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -13,7 +13,36 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// It may ring before that, and is set anew then. Nearly all that is waited for comes long before its time, and to set and
 /// take away a timer for each wait would cost more than to look once too often.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Alarm(Rc<RefCell<Option<Pin<Box<Sleep>>>>>);
+pub(super) struct Alarm(Rc<RefCell<Option<Set>>>);
+
+/// An alarm that is set.
+#[derive(Debug)]
+struct Set {
+    timer: Pin<Box<Sleep>>,
+    /// Whom the timer wakes, as far as it has been told.
+    waker: Option<Waker>,
+}
+
+impl Set {
+    fn at(due: Instant) -> Self {
+        Self { timer: Box::pin(sleep_until(due)), waker: None }
+    }
+
+    /// Whether it will ring for this task, and no later than at this moment.
+    fn rings_for(&self, due: Instant, cx: &Context<'_>) -> bool {
+        let is_heard = self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        is_heard && self.timer.deadline() <= due && !self.timer.is_elapsed()
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waker = Some(cx.waker().clone());
+        self.timer.as_mut().poll(cx)
+    }
+
+    fn move_to(&mut self, due: Instant) {
+        self.timer.as_mut().reset(due);
+    }
+}
 
 /// The time was up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +51,19 @@ pub(super) struct Overdue;
 impl Alarm {
     /// Whether this moment has passed; if not, the alarm sees to it that this is asked again.
     pub(super) fn has_passed(&self, due: Instant, cx: &mut Context<'_>) -> bool {
-        let mut timer = self.0.borrow_mut();
-        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if timer.deadline() > due {
-            timer.as_mut().reset(due);
+        let mut set = self.0.borrow_mut();
+        let set = set.get_or_insert_with(|| Set::at(due));
+        if set.rings_for(due, cx) {
+            return false;
         }
-        while timer.as_mut().poll(cx).is_ready() {
-            if timer.deadline() >= due {
+        if set.timer.deadline() > due {
+            set.move_to(due);
+        }
+        while set.poll(cx).is_ready() {
+            if set.timer.deadline() >= due {
                 return true;
             }
-            timer.as_mut().reset(due);
+            set.move_to(due);
         }
         false
     }
@@ -52,7 +84,7 @@ impl Alarm {
 
     /// Whether it will ring, whenever that is.
     pub(super) fn will_ring(&self) -> bool {
-        self.0.borrow().as_ref().is_some_and(|timer| !timer.is_elapsed())
+        self.0.borrow().as_ref().is_some_and(|set| !set.timer.is_elapsed())
     }
 
     /// Takes it back.

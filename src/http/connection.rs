@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout};
 
 use super::alarm::Alarm;
+use super::drain::{DrainDeadline, Ear};
 use super::intake::{BodyBudget, Held};
 use super::reply::raw_refusal;
 use super::times::deadline;
@@ -94,6 +95,7 @@ struct State {
     is_set_late: Cell<bool>,
     /// What has the request under way looked at again.
     alarm_of_request: Alarm,
+    ear: Ear,
     /// How much has come of a head that is not there whole, and its share of what may be buffered.
     head_length: Cell<u64>,
     head_held: RefCell<Held>,
@@ -170,6 +172,7 @@ pub(super) struct ClientSide {
     connection: Option<Handle>,
     version: Version,
     alarm: Alarm,
+    ear: Ear,
 }
 
 impl ClientSide {
@@ -179,13 +182,19 @@ impl ClientSide {
     }
 
     fn new(connection: Option<Handle>, version: Version) -> Self {
-        let alarm = connection.as_ref().map_or_else(Alarm::default, |Handle(state)| state.alarm_of_request.clone());
-        Self { connection, version, alarm }
+        let state = connection.as_ref().map(|Handle(state)| state);
+        let (alarm, ear) = state.map(|state| (state.alarm_of_request.clone(), state.ear.clone())).unwrap_or_default();
+        Self { connection, version, alarm, ear }
     }
 
     /// What has the request looked at again when something is overdue.
     pub(super) fn alarm(&self) -> &Alarm {
         &self.alarm
+    }
+
+    /// Comes when a drain's time is up.
+    pub(super) fn poll_drained(&self, deadline: &DrainDeadline, cx: &mut Context<'_>) -> Poll<()> {
+        self.ear.poll_passed(deadline, cx)
     }
 
     /// The request's head has come. The result lasts until it is answered.
@@ -296,6 +305,7 @@ impl Connection {
             alarm: Alarm::default(),
             is_set_late: Cell::new(false),
             alarm_of_request: Alarm::default(),
+            ear: Ear::default(),
             head_length: Cell::new(0),
             head_held: RefCell::new(patience.buffered.hold_nothing(patience.together)),
             in_flight: Cell::new(0),

@@ -1,8 +1,13 @@
 //! The end of a drain: the moment at which what is still open has to come to its end, a little before it would be cut off.
 
+use std::cell::RefCell;
+use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -29,7 +34,7 @@ impl DrainDeadline {
     }
 
     /// Comes when the time is up. It hears of that from its making on, whenever it is first waited for.
-    pub(super) fn wait(&self) -> impl Future<Output = ()> + use<> {
+    fn wait(&self) -> impl Future<Output = ()> + use<> {
         let notified = Arc::clone(&self.waiting).notified_owned();
         let passed = Arc::clone(&self.passed);
         async move {
@@ -37,6 +42,42 @@ impl DrainDeadline {
                 notified.await;
             }
         }
+    }
+}
+
+/// A connection's ear for that; clones are the same one. To ask it over and over costs next to nothing.
+#[derive(Clone, Default)]
+pub(super) struct Ear(Rc<RefCell<Option<Listening>>>);
+
+struct Listening {
+    told: Pin<Box<dyn Future<Output = ()>>>,
+    /// Whom that wakes.
+    waker: Waker,
+}
+
+impl Ear {
+    /// Comes when the time is up.
+    pub(super) fn poll_passed(&self, deadline: &DrainDeadline, cx: &mut Context<'_>) -> Poll<()> {
+        if deadline.has_passed() {
+            return Poll::Ready(());
+        }
+        let mut listening = self.0.borrow_mut();
+        if listening.as_ref().is_some_and(|listening| listening.waker.will_wake(cx.waker())) {
+            return Poll::Pending;
+        }
+        let mut told = match listening.take() {
+            Some(listening) => listening.told,
+            None => Box::pin(deadline.wait()),
+        };
+        let poll = told.as_mut().poll(cx);
+        *listening = Some(Listening { told, waker: cx.waker().clone() });
+        poll
+    }
+}
+
+impl fmt::Debug for Ear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ear").finish_non_exhaustive()
     }
 }
 
@@ -48,6 +89,9 @@ pub fn time_to_deadline(grace: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+
     use super::*;
 
     #[test]
@@ -66,5 +110,23 @@ mod tests {
         early.await;
         deadline.wait().await;
         assert!(deadline.has_passed());
+    }
+
+    #[actix_web::test]
+    async fn an_ear_hears_of_it_once_it_has_been_asked_and_by_whom_it_was_asked_last() {
+        let (deadline, ear) = (DrainDeadline::default(), Ear::default());
+        let ask = |ear: Ear, deadline: DrainDeadline| async move {
+            poll_fn(|cx| ear.poll_passed(&deadline, cx)).await;
+        };
+        let mut first = pin!(ask(ear.clone(), deadline.clone()));
+        for _ in 0..2 {
+            assert!(first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        // Another task, which nothing else wakes.
+        let asking = actix_rt::spawn(ask(ear, deadline.clone()));
+        tokio::task::yield_now().await;
+        deadline.pass();
+        asking.await.unwrap();
+        first.await;
     }
 }

@@ -132,7 +132,6 @@ pub(super) struct EventBody {
     /// When its next piece, or the end of its framing, is overdue.
     due: Instant,
     drain: DrainDeadline,
-    time_is_up: Pin<Box<dyn Future<Output = ()>>>,
     is_waiting: bool,
     /// Only the end of the framing is waited for.
     is_lingering: bool,
@@ -154,24 +153,12 @@ impl EventBody {
         signature: Signature,
         drain: DrainDeadline,
     ) -> Self {
-        let time_is_up = Box::pin(drain.wait());
         let due = deadline(passing.idle);
         let state = State::Flowing;
         let content = Some(content);
         let (is_waiting, is_lingering) = (false, false);
-        let mut body = Self {
-            passing,
-            content,
-            signature,
-            settling,
-            client,
-            due,
-            drain,
-            time_is_up,
-            is_waiting,
-            is_lingering,
-            state,
-        };
+        let mut body =
+            Self { passing, content, signature, settling, client, due, drain, is_waiting, is_lingering, state };
         body.settle_if_closed();
         body
     }
@@ -217,7 +204,7 @@ impl EventBody {
             return Poll::Ready(());
         };
         match content.poll_next_unpin(cx) {
-            Poll::Pending if self.time_is_up.poll_unpin(cx).is_ready() => self.stop(),
+            Poll::Pending if self.client.poll_drained(&self.drain, cx).is_ready() => self.stop(),
             Poll::Pending if !self.client.alarm().has_passed(self.due, cx) => return Poll::Pending,
             Poll::Pending => self.end(false, Break::Silent, Break::Silent.note()),
             Poll::Ready(next) => {

@@ -1,6 +1,7 @@
 //! A client's request on its way through the endpoints: one attempt after another, until one answers.
 
 use actix_http::{HttpMessage as _, Payload, Request};
+use std::future::poll_fn;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,7 +127,7 @@ async fn begin<'a>(
     }
     scope.described.model.clone_from(&peek.model);
     let now = shared.clock.now();
-    let model: Option<Arc<str>> = peek.model_name().map(Arc::from);
+    let model = peek.model_name().cloned();
     let task = Task {
         llm: errand.llm,
         on_break: config.settings.stream.on_break,
@@ -234,7 +235,7 @@ impl Journey<'_> {
             let attempt = attempt.traced(trace);
             let end = tokio::select! {
                 end = self.task.attempt(self.worker.client, &attempt, self.client.alarm()) => end,
-                () = shared.drain.wait() => {
+                () = poll_fn(|cx| self.client.poll_drained(&shared.drain, cx)) => {
                     // Settled as cancelled by its drop: it was not the endpoint that ran out of time.
                     drop(attempt);
                     doubts.held = None;
@@ -405,7 +406,9 @@ impl Journey<'_> {
     fn none_usable(&self, none: &NoEndpoint) -> Refusal {
         match *none {
             NoEndpoint::PathUnserved => Refusal::NoEndpointForPath,
-            NoEndpoint::ModelUnserved => Refusal::UnknownModel { model: self.task.request.peek.model.clone() },
+            NoEndpoint::ModelUnserved => {
+                Refusal::UnknownModel { model: self.task.request.peek.model.as_deref().map(str::to_owned) }
+            }
             NoEndpoint::Isolated { isolated, total, needs_operator: true, .. } => {
                 Refusal::OperatorNeeded { counts: Counts { isolated, total } }
             }

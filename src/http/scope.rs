@@ -53,7 +53,7 @@ pub(super) struct Described {
     pub(super) session: Option<String>,
     pub(super) method: Method,
     pub(super) path: String,
-    pub(super) model: Option<String>,
+    pub(super) model: Option<Arc<str>>,
 }
 
 /// A client's request. One that is dropped before its end, because its client has left, is counted as cancelled.

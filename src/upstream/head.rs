@@ -1,6 +1,5 @@
 //! The heads of requests and answers as they stand on the wire (RFC 9112, sections 2 to 5).
 
-use std::fmt::{Display, Write};
 use std::mem::MaybeUninit;
 
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -85,9 +84,8 @@ fn put_host(head: &mut BytesMut, origin: &Origin) {
     head.put_slice(b"\r\n");
 }
 
-fn put_number(head: &mut BytesMut, number: impl Display) {
-    // There is always room for more.
-    let _ = write!(head, "{number}");
+fn put_number(head: &mut BytesMut, number: impl itoa::Integer) {
+    head.put_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 fn put_header(head: &mut BytesMut, name: &str, value: &[u8]) {

@@ -21,7 +21,7 @@ pub(crate) fn check(bytes: &[u8]) {
     match read(bytes) {
         Some(Value::Object(members)) => {
             let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-            assert_eq!(peek.model, text(members.get("model")));
+            assert_eq!(peek.model.as_deref().map(str::to_owned), text(members.get("model")));
             assert_eq!(peek.model_spans.is_empty(), !members.contains_key("model"));
             assert_eq!(peek.stream, members.get("stream") == Some(&Value::Bool(true)));
             let user = members.get("metadata").and_then(|metadata| metadata.get("user_id"));
