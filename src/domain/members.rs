@@ -140,18 +140,19 @@ impl<'a> Members<'a> {
     fn skip_brackets(&mut self) -> Result<(), NoObject> {
         let mut open = 0_usize;
         loop {
-            let byte = self.peek().ok_or(NoObject)?;
-            self.at += 1;
-            match byte {
-                b'"' => self.skip_text()?,
-                b'{' | b'[' => open += 1,
-                b'}' | b']' => {
+            let rest = self.json.get(self.at..).ok_or(NoObject)?;
+            let marks = |byte: &u8| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']');
+            let mark = rest.iter().position(marks).ok_or(NoObject)?;
+            self.at += mark + 1;
+            match rest.get(mark) {
+                Some(b'"') => self.skip_text()?,
+                Some(b'{' | b'[') => open += 1,
+                Some(_) | None => {
                     open -= 1;
                     if open == 0 {
                         return Ok(());
                     }
                 }
-                _ => {}
             }
         }
     }

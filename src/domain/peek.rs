@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use memchr::memchr;
 use serde_json::value::RawValue;
 
 use super::members::{Member, Members, plain_name, value_of};
@@ -71,22 +72,24 @@ impl Peek {
             if matches!(name, Name::Other) {
                 continue;
             }
-            let value = serde_json::from_slice::<&RawValue>(body.get(span.clone())?).ok()?.get();
+            let value = body.get(span.clone())?;
             match name {
                 Name::Model => {
+                    // Another name may be written in its place, so it is to be a value, and not what only looks like one.
+                    serde_json::from_slice::<&RawValue>(value).ok()?;
                     if !peek.has_too_many_models() {
                         peek.model_spans.push(span);
                     }
                     peek.model = read(value).map(Arc::from);
                 }
-                Name::Stream => peek.stream = value == "true",
+                Name::Stream => peek.stream = value == b"true",
                 Name::Metadata => user = user_of(value),
                 Name::PromptCacheKey => cache_key = text(value),
                 Name::ConversationId => conversation = text(value),
                 Name::StreamOptions => {
-                    peek.include_usage = value_of(value.as_bytes(), b"include_usage") == Some(b"true");
+                    peek.include_usage = value_of(value, b"include_usage") == Some(b"true");
                 }
-                Name::Choices => peek.choices = serde_json::from_str(value).ok().filter(|choices| *choices > 1),
+                Name::Choices => peek.choices = serde_json::from_slice(value).ok().filter(|choices| *choices > 1),
                 Name::Other => {}
             }
         }
@@ -143,22 +146,25 @@ impl Name {
     }
 }
 
-/// A text that is not too long, out of JSON that has been checked.
-fn read(value: &str) -> Option<Cow<'_, str>> {
+/// A text that is not too long.
+fn read(value: &[u8]) -> Option<Cow<'_, str>> {
     if value.len() > LONGEST_READ {
         return None;
     }
-    let written = value.strip_prefix('"')?.strip_suffix('"')?;
-    if written.contains('\\') { serde_json::from_str(value).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(written)) }
+    let written = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    match memchr(b'\\', written) {
+        Some(_) => serde_json::from_slice(value).ok().map(Cow::Owned),
+        None => str::from_utf8(written).ok().map(Cow::Borrowed),
+    }
 }
 
 /// A text that is not empty.
-fn text(value: &str) -> Option<Cow<'_, str>> {
+fn text(value: &[u8]) -> Option<Cow<'_, str>> {
     read(value).filter(|text| !text.is_empty())
 }
 
-fn user_of(metadata: &str) -> Option<Cow<'_, str>> {
-    text(std::str::from_utf8(value_of(metadata.as_bytes(), b"user_id")?).ok()?)
+fn user_of(metadata: &[u8]) -> Option<Cow<'_, str>> {
+    text(value_of(metadata, b"user_id")?)
 }
 
 #[cfg(test)]
