@@ -163,7 +163,8 @@ impl<'a> Members<'a> {
 #[must_use]
 pub fn plain_name(written: &[u8]) -> Cow<'_, [u8]> {
     let inner = written.get(1..written.len().saturating_sub(1)).unwrap_or_default();
-    if memchr(b'\\', inner).is_none() {
+    // Names are short: a search that has to be set up first would take longer.
+    if !inner.contains(&b'\\') {
         return Cow::Borrowed(inner);
     }
     serde_json::from_slice(written).map_or(Cow::Borrowed(inner), |name: String| Cow::Owned(name.into_bytes()))
