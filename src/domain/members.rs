@@ -140,19 +140,18 @@ impl<'a> Members<'a> {
     fn skip_brackets(&mut self) -> Result<(), NoObject> {
         let mut open = 0_usize;
         loop {
-            let rest = self.json.get(self.at..).ok_or(NoObject)?;
-            let marks = |byte: &u8| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']');
-            let mark = rest.iter().position(marks).ok_or(NoObject)?;
-            self.at += mark + 1;
-            match rest.get(mark) {
-                Some(b'"') => self.skip_text()?,
-                Some(b'{' | b'[') => open += 1,
-                Some(_) | None => {
+            let byte = self.peek().ok_or(NoObject)?;
+            self.at += 1;
+            match byte {
+                b'"' => self.skip_text()?,
+                b'{' | b'[' => open += 1,
+                b'}' | b']' => {
                     open -= 1;
                     if open == 0 {
                         return Ok(());
                     }
                 }
+                _ => {}
             }
         }
     }
@@ -163,8 +162,7 @@ impl<'a> Members<'a> {
 #[must_use]
 pub fn plain_name(written: &[u8]) -> Cow<'_, [u8]> {
     let inner = written.get(1..written.len().saturating_sub(1)).unwrap_or_default();
-    // Names are short: a search that has to be set up first would take longer.
-    if !inner.contains(&b'\\') {
+    if memchr(b'\\', inner).is_none() {
         return Cow::Borrowed(inner);
     }
     serde_json::from_slice(written).map_or(Cow::Borrowed(inner), |name: String| Cow::Owned(name.into_bytes()))
