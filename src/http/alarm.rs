@@ -105,6 +105,14 @@ mod tests {
     const SOON: Duration = Duration::from_millis(20);
     const LONG: Duration = Duration::from_hours(1);
 
+    async fn has_passed(alarm: &Alarm, due: Instant) -> bool {
+        poll_fn(|cx| Poll::Ready(alarm.has_passed(due, cx))).await
+    }
+
+    async fn rings(alarm: &Alarm, due: Instant) {
+        poll_fn(|cx| if alarm.has_passed(due, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
     #[actix_web::test]
     async fn what_comes_in_time_is_had_and_what_does_not_is_overdue() {
         let alarm = Alarm::default();
@@ -121,11 +129,11 @@ mod tests {
         let alarm = Alarm::default();
         for _ in 0..2 {
             let (sooner, later) = (present() + SOON, present() + SOON * 3);
-            poll_fn(|cx| Poll::Ready(assert!(!alarm.has_passed(later, cx) && !alarm.has_passed(sooner, cx)))).await;
+            assert!(!has_passed(&alarm, later).await && !has_passed(&alarm, sooner).await);
             assert!(alarm.will_ring());
-            poll_fn(|cx| if alarm.has_passed(sooner, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+            rings(&alarm, sooner).await;
             assert!(present() >= sooner && !alarm.will_ring());
-            poll_fn(|cx| if alarm.has_passed(later, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+            rings(&alarm, later).await;
             assert!(present() >= later);
         }
     }
@@ -133,7 +141,7 @@ mod tests {
     #[actix_web::test]
     async fn who_waits_for_longer_than_it_is_set_for_is_not_let_down() {
         let alarm = Alarm::default();
-        poll_fn(|cx| Poll::Ready(assert!(!alarm.has_passed(present() + SOON, cx)))).await;
+        assert!(!has_passed(&alarm, present() + SOON).await);
         let due = present() + SOON * 3;
         assert_eq!(alarm.within(due, pin!(pending::<()>())).await, Err(Overdue));
         assert!(present() >= due);

@@ -35,6 +35,8 @@ const HELD_WHOLE: usize = 4 << 20;
 /// What all attempts of a request have in common.
 pub(super) struct Task<'a> {
     pub(super) request: ClientRequest<'a>,
+    /// What looks again when an attempt is overdue.
+    pub(super) alarm: Alarm,
     /// The model's path; none for a path of `server.other_paths`.
     pub(super) llm: Option<LlmPath>,
     pub(super) times: AttemptTimes,
@@ -50,13 +52,20 @@ pub(super) struct WholeAnswer {
     pub(super) body: Bytes,
 }
 
+/// An answer that is to be passed on as it comes.
+pub(super) struct Flowing {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) content: Content,
+    pub(super) passing: Passing,
+}
+
 /// How an attempt ended, as far as the request is concerned.
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is moved once")]
 pub(super) enum AttemptEnd {
     /// This is the answer, all of it.
     Whole(WholeAnswer, Judgement),
     /// This is the answer, to be passed on as it comes.
-    Flowing { status: StatusCode, headers: HeaderMap, content: Content, passing: Passing },
+    Flowing(Box<Flowing>),
     /// Not an answer to rely on; it may be the best there is, though.
     Failed(Judgement, Option<(LastResort, WholeAnswer)>),
     /// The endpoint moved before anything was written.
@@ -105,7 +114,7 @@ impl Task<'_> {
     }
 
     /// Sends the request to the attempt's endpoint and judges what comes back.
-    pub(super) async fn attempt(&self, client: &Client, scope: &AttemptScope, alarm: &Alarm) -> AttemptEnd {
+    pub(super) async fn attempt(&self, client: &Client, scope: &AttemptScope) -> AttemptEnd {
         let Some(lease) = scope.lease() else { return AttemptEnd::Withdrawn };
         let endpoint = scope.endpoint();
         let limit = self.limit();
@@ -113,7 +122,7 @@ impl Task<'_> {
         scope.mark(&mut request.headers);
         let sent = {
             let sending = pin!(client.send(request, lease, self.times.connect));
-            alarm.within(limit.at, sending).await
+            self.alarm.within(limit.at, sending).await
         };
         let response = match sent {
             Err(Overdue) => return limit.passed(),
@@ -153,7 +162,7 @@ impl Task<'_> {
         match (self.llm, by_head) {
             (Some(path), Some(success)) if success.class == Class::Success => {
                 // Neither kind of answer is to need the room of the other.
-                Box::pin(self.judge_stream(flow, &head, path, content, success, scope, alarm)).await
+                Box::pin(self.judge_stream(flow, &head, path, content, success, scope)).await
             }
             (_, Some(judgement)) => self.pass_or_fail(flow, Pieces::default(), content, judgement),
             (None, None) if head.status < 500 => {
@@ -162,7 +171,7 @@ impl Task<'_> {
             }
             (_, None) => {
                 let mut pieces = Pieces::default();
-                match read_whole(&mut content, &mut pieces, flow.limit, scope, alarm).await {
+                match read_whole(&mut content, &mut pieces, flow.limit, scope, &self.alarm).await {
                     Reading::Whole => self.judge_whole(flow, &head, pieces.into_one(), scope),
                     Reading::TooLarge => {
                         let judgement = classify_answer(self.path(), &head, None, self.words);
@@ -184,7 +193,6 @@ impl Task<'_> {
         mut content: Content,
         success: Judgement,
         scope: &AttemptScope,
-        alarm: &Alarm,
     ) -> AttemptEnd {
         if flow.legibility == Legibility::Coded {
             return fault(Class::Body, "an event stream in a coding that was not asked for");
@@ -201,7 +209,7 @@ impl Task<'_> {
             limits: head.limits.clone(),
             rules: self.rules.clone(),
         };
-        match wait_at_gate(&mut content, expected, times, scope, alarm).await {
+        match wait_at_gate(&mut content, expected, times, scope, &self.alarm).await {
             AtGate::Open(relay) => {
                 let passing = Passing::Events(PassingEvents {
                     relay,
@@ -211,7 +219,8 @@ impl Task<'_> {
                     manner: Manner::of(self.on_break, self.request.headers),
                     idle: self.times.stream_idle,
                 });
-                AttemptEnd::Flowing { status: flow.status, headers: flow.headers, content, passing }
+                let Flow { status, headers, .. } = flow;
+                AttemptEnd::Flowing(Box::new(Flowing { status, headers, content, passing }))
             }
             AtGate::Failed(failure) => {
                 let judgement = facts.judge(&failure.error);
@@ -294,7 +303,8 @@ impl Task<'_> {
                     end
                 });
                 let passing = Passing::Bytes(PassingBytes { held, kind, judgement, time_left, end });
-                AttemptEnd::Flowing { status: flow.status, headers: flow.headers, content, passing }
+                let Flow { status, headers, .. } = flow;
+                AttemptEnd::Flowing(Box::new(Flowing { status, headers, content, passing }))
             }
         }
     }

@@ -14,10 +14,9 @@ use actix_web::http::{Method, StatusCode};
 use serde_json::json;
 
 use super::access::is_from_a_foreign_page;
-use super::attempt::{AttemptEnd, Task, WholeAnswer};
-use super::body::{Passing, Recipient};
+use super::attempt::{AttemptEnd, Flowing, Task, WholeAnswer};
+use super::body::Recipient;
 use super::connection::ClientSide;
-use super::content::Content;
 use super::identity::{request_id, session, upstream_request_id};
 use super::intake::{BodyLimits, Held, NoBody, read_body};
 use super::names;
@@ -69,12 +68,14 @@ pub(super) async fn proxy(
     payload: Payload,
     errand: Errand<'_>,
 ) -> HttpResponse {
-    match begin(worker, request, payload, errand).await {
-        // Its future is copied whenever a request comes, so what it passes on is lent and not handed over.
-        Ok(mut journey) => {
-            let end = journey.run().await;
-            journey.answer(end)
-        }
+    // This future is copied whenever a request comes, so what it holds stays where it is, and is lent.
+    let mut begun = begin(worker, request, payload, errand).await;
+    let end = match &mut begun {
+        Ok(journey) => journey.run().await,
+        Err(_) => JourneyEnd::Spent(None),
+    };
+    match begun {
+        Ok(journey) => journey.answer(end),
         Err(response) => response,
     }
 }
@@ -134,6 +135,7 @@ async fn begin<'a>(
         times: AttemptTimes::of(&config.settings.timeouts, request.headers(), now.since(scope.began())),
         words: config.settings.log.words(),
         rules: &config.settings.rules,
+        alarm: client.alarm().clone(),
         request: ClientRequest {
             method: request.method(),
             target: errand.target,
@@ -197,12 +199,11 @@ struct Journey<'a> {
 }
 
 /// How a journey has ended.
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is moved once")]
 enum JourneyEnd {
     /// With an answer that has come whole at this moment, and the attempt that brought it.
     Whole(WholeAnswer, Option<AttemptRecord>, Moment),
     /// With an answer that is to be passed on as it comes.
-    Flowing { status: StatusCode, headers: HeaderMap, content: Content, passing: Passing, attempt: AttemptScope },
+    Flowing(Box<Flowing>, AttemptScope),
     /// There is no further attempt; for want of an endpoint, where one is named as missing.
     Spent(Option<NoEndpoint>),
     /// With a refusal, whatever has come of its attempts.
@@ -234,7 +235,7 @@ impl Journey<'_> {
             let attempt = AttemptScope::begin(&self.scope, lease, suspect, asked, granted_at);
             let attempt = attempt.traced(trace);
             let end = tokio::select! {
-                end = self.task.attempt(self.worker.client, &attempt, self.client.alarm()) => end,
+                end = self.task.attempt(self.worker.client, &attempt) => end,
                 () = poll_fn(|cx| self.client.poll_drained(&shared.drain, cx)) => {
                     // Settled as cancelled by its drop: it was not the endpoint that ran out of time.
                     drop(attempt);
@@ -253,10 +254,10 @@ impl Journey<'_> {
                     let last = attempt.settled(&judgement, self.task.path(), now);
                     return JourneyEnd::Whole(answer, last, now);
                 }
-                AttemptEnd::Flowing { status, headers, content, passing } => {
+                AttemptEnd::Flowing(flowing) => {
                     // From here on they are the body's, which tells of them should it break.
                     doubts.held = None;
-                    return JourneyEnd::Flowing { status, headers, content, passing, attempt };
+                    return JourneyEnd::Flowing(flowing, attempt);
                 }
                 AttemptEnd::Failed(judgement, answer) => {
                     self.scope.tried(&judgement, attempt.elapsed(now));
@@ -296,9 +297,7 @@ impl Journey<'_> {
     fn answer(self, end: JourneyEnd) -> HttpResponse {
         match end {
             JourneyEnd::Whole(answer, last, now) => self.answer_whole(answer, last, now),
-            JourneyEnd::Flowing { status, headers, content, passing, attempt } => {
-                self.answer_flowing(status, headers, content, passing, attempt)
-            }
+            JourneyEnd::Flowing(flowing, attempt) => self.answer_flowing(*flowing, attempt),
             JourneyEnd::Spent(none) => self.conclude(none.as_ref()),
             JourneyEnd::Refused(refusal) => self.refuse(&refusal),
         }
@@ -449,14 +448,8 @@ impl Journey<'_> {
     }
 
     /// From here on nothing is retried: the head goes out.
-    fn answer_flowing(
-        mut self,
-        status: StatusCode,
-        upstream_headers: HeaderMap,
-        content: Content,
-        passing: Passing,
-        attempt: AttemptScope,
-    ) -> HttpResponse {
+    fn answer_flowing(mut self, flowing: Flowing, attempt: AttemptScope) -> HttpResponse {
+        let Flowing { status, headers: upstream_headers, content, passing } = flowing;
         self.scope.tried(passing.judgement(), attempt.elapsed(attempt.now()));
         self.scope.flows();
         self.scope.answered(status.as_u16(), upstream_request_id(&upstream_headers));
