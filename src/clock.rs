@@ -32,6 +32,12 @@ impl Clock {
         Self::BEGAN + Instant::now().saturating_duration_since(self.began)
     }
 
+    /// A moment as the timers have it.
+    pub fn instant(&self, moment: Moment) -> Instant {
+        // A moment before the process began has passed in any case.
+        self.began + moment.since(Self::BEGAN)
+    }
+
     /// The time of day of a moment. It follows the monotonic clock, so that it never runs backwards.
     pub fn time_of_day(&self, moment: Moment) -> SystemTime {
         let time = match moment.since(Self::BEGAN) {

@@ -15,7 +15,7 @@ use super::event_body::{Manner, PassingEvents, StreamFacts};
 use super::gate::{AtGate, GateTimes, wait_at_gate};
 use super::names;
 use super::scope::AttemptScope;
-use super::times::{AttemptTimes, deadline, present};
+use super::times::{AttemptTimes, after, present};
 use crate::domain::classify::{
     AnswerHead, Judgement, Wanted, WhoseCredential, Words, classify_answer, classify_stream_head, is_event_stream,
 };
@@ -95,13 +95,13 @@ impl Task<'_> {
         if self.request.peek.stream && self.llm.is_some() { Wanted::Stream } else { Wanted::Whole }
     }
 
-    /// When the head is overdue; of a whole answer also its end.
-    fn limit(&self) -> Limit {
+    /// When the head of an attempt that began at this moment is overdue; of a whole answer also its end.
+    fn limit(&self, began: Instant) -> Limit {
         let (time, too_slow) = match self.wanted() {
             Wanted::Stream => (self.times.first_event, "no answer within first_event"),
             Wanted::Whole => (self.times.response, "no whole answer within response"),
         };
-        let ours = deadline(time);
+        let ours = after(began, time);
         let client_leaves = self.times.client_leaves.filter(|_| self.wanted() == Wanted::Whole);
         match client_leaves.filter(|leaves| *leaves < ours) {
             // A client that waits nearly as long as the operator would is no less patient than that.
@@ -117,7 +117,7 @@ impl Task<'_> {
     pub(super) async fn attempt(&self, client: &Client, scope: &AttemptScope) -> AttemptEnd {
         let Some(lease) = scope.lease() else { return AttemptEnd::Withdrawn };
         let endpoint = scope.endpoint();
-        let limit = self.limit();
+        let limit = self.limit(scope.began());
         let mut request = self.request.for_endpoint(endpoint);
         scope.mark(&mut request.headers);
         let sent = {
@@ -132,10 +132,11 @@ impl Task<'_> {
             Ok(Err(error)) => return fault(Class::Connect, &error.to_string()),
             Ok(Ok(response)) => response,
         };
-        scope.waits_for_endpoint();
+        let now = scope.now();
+        scope.waits_for_endpoint(now);
         scope.answered(response.status.as_u16(), &response.headers);
         let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let limits = scope.limits(&response.headers);
+        let limits = scope.limits(&response.headers, now);
         let head = AnswerHead {
             status: response.status.as_u16(),
             content_type: content_type.as_deref(),
@@ -337,12 +338,15 @@ async fn read_whole(
             Ok(None | Some(Err(ContentError::Body(BodyError::Unclosed)))) => return Reading::Whole,
             Ok(Some(Err(error))) => return Reading::Broken(error),
             Ok(Some(Ok(piece))) => {
-                scope.waits_for_endpoint();
                 pieces.push(piece);
+                if pieces.length() > HELD_WHOLE {
+                    return Reading::TooLarge;
+                }
+                if content.is_finished() {
+                    return Reading::Whole;
+                }
+                scope.waits_for_endpoint(scope.now());
             }
-        }
-        if pieces.length() > HELD_WHOLE {
-            return Reading::TooLarge;
         }
     }
 }

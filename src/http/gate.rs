@@ -56,7 +56,7 @@ pub(super) async fn wait_at_gate(
             Err(Overdue) if relay.has_seen_event() => return AtGate::Open(relay),
             Err(Overdue) => return AtGate::TooSlow,
             Ok(Some(Ok(piece))) => {
-                scope.waits_for_endpoint();
+                scope.waits_for_endpoint(scope.now());
                 let had_seen_event = relay.has_seen_event();
                 relay.push(piece);
                 if relay.has_closed_without_answer() {

@@ -113,8 +113,9 @@ pub(super) async fn read_body(
     }
     let mut held = budget.hold_nothing(limits.together);
     // No more room in advance than a usual body needs: an announced length is only a promise.
-    let expected = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
-    let mut body = BytesMut::with_capacity(expected.min(LIKELY_BODY));
+    let expected = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or_default().min(LIKELY_BODY);
+    // A small one comes in one piece, which is taken as it is.
+    let (mut first, mut body) = (Bytes::new(), BytesMut::new());
     loop {
         let next = match payload.next().now_or_never() {
             Some(next) => Ok(next),
@@ -124,13 +125,21 @@ pub(super) async fn read_body(
             Ok(Some(Ok(piece))) => piece,
             Ok(Some(Err(PayloadError::Incomplete(_) | PayloadError::Io(_)))) => return Err(NoBody::ClientGone),
             Ok(Some(Err(_))) => return Err(Refusal::Malformed { what: "body" }.into()),
-            Ok(None) => return Ok((body.freeze(), held)),
+            Ok(None) => return Ok((if body.is_empty() { first } else { body.freeze() }, held)),
             Err(Overdue) => return Err(Refusal::BodyTooSlow.into()),
         };
         let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
         held.grow(length)?;
         if held.bytes > limits.size {
             return Err(too_large.into());
+        }
+        if first.is_empty() {
+            first = piece;
+            continue;
+        }
+        if body.is_empty() {
+            body.reserve(expected);
+            body.extend_from_slice(&first);
         }
         body.extend_from_slice(&piece);
     }

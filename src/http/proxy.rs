@@ -132,7 +132,11 @@ async fn begin<'a>(
     let task = Task {
         llm: errand.llm,
         on_break: config.settings.stream.on_break,
-        times: AttemptTimes::of(&config.settings.timeouts, request.headers(), now.since(scope.began())),
+        times: AttemptTimes::of(
+            &config.settings.timeouts,
+            request.headers(),
+            shared.clock.instant(scope.began()).into(),
+        ),
         words: config.settings.log.words(),
         rules: &config.settings.rules,
         alarm: client.alarm().clone(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
 use log::kv::{ToValue, Value};
+use tokio::time::Instant;
 
 use super::auth::Place;
 use super::silence::Silence;
@@ -351,8 +352,8 @@ impl AttemptScope {
     }
 
     /// The endpoint is waited for from now on: it has just sent something, or only now it is looked at again.
-    pub(super) fn waits_for_endpoint(&self) {
-        self.silence.begins(self.clock.now());
+    pub(super) fn waits_for_endpoint(&self, now: Moment) {
+        self.silence.begins(now);
     }
 
     /// The endpoint has sent something, and nothing more is asked of it before the client has taken that.
@@ -371,6 +372,11 @@ impl AttemptScope {
     /// The present moment.
     pub(super) fn now(&self) -> Moment {
         self.clock.now()
+    }
+
+    /// When it began, as the timers have it.
+    pub(super) fn began(&self) -> Instant {
+        self.clock.instant(self.began).into()
     }
 
     /// How long it took up to this moment.
@@ -397,9 +403,9 @@ impl AttemptScope {
 
     /// What the headers of the attempt's answer say of limits. The stats are told at once: a stream may take minutes, and
     /// what its head said is old when it ends.
-    pub(super) fn limits(&self, headers: &HeaderMap) -> Limits {
+    pub(super) fn limits(&self, headers: &HeaderMap, now: Moment) -> Limits {
         let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        let limits = Limits::of(headers, self.clock.since_1970());
+        let limits = Limits::of(headers, self.clock.since_1970_at(now));
         let seen: Vec<(String, String)> =
             limits.allowances().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         if !seen.is_empty() {

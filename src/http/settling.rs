@@ -62,7 +62,7 @@ impl Settling {
     /// The endpoint is waited for from now on.
     pub(super) fn waits_for_endpoint(&self) {
         if let Some((attempt, _)) = &self.open {
-            attempt.waits_for_endpoint();
+            attempt.waits_for_endpoint(attempt.now());
         }
     }
 

@@ -26,10 +26,10 @@ pub(super) struct AttemptTimes {
 }
 
 impl AttemptTimes {
-    /// The time-outs of a request that has come `waited` ago.
-    pub(super) fn of(timeouts: &Timeouts, headers: &HeaderMap, waited: Duration) -> Self {
+    /// The time-outs of a request whose head came at this moment.
+    pub(super) fn of(timeouts: &Timeouts, headers: &HeaderMap, came: Instant) -> Self {
         let header = headers.get(names::CLIENT_TIMEOUT).and_then(|value| value.to_str().ok());
-        let client_leaves = header.and_then(time_of_client).map(|time| deadline(time.saturating_sub(waited)));
+        let client_leaves = header.and_then(time_of_client).map(|time| after(came, time));
         Self {
             client_leaves,
             connect: timeouts.connect,
@@ -57,8 +57,13 @@ pub(super) fn present() -> Instant {
 
 /// The moment after this time.
 pub(super) fn deadline(limit: Duration) -> Instant {
+    after(present(), limit)
+}
+
+/// The moment so long after another one.
+pub(super) fn after(moment: Instant, limit: Duration) -> Instant {
     // A limit beyond what the clock can tell is as good as none.
-    present().checked_add(limit).unwrap_or_else(|| present() + Duration::from_hours(24 * 365))
+    moment.checked_add(limit).unwrap_or_else(|| moment + Duration::from_hours(24 * 365))
 }
 
 #[cfg(test)]

@@ -13,6 +13,9 @@ use crate::domain::endpoint::Origin;
 /// Most requests' heads have room in so many bytes.
 const LIKELY_HEAD: usize = 1024;
 
+/// So many headers are added to an answer on its way to the client, or so.
+const LIKELY_ADDED: usize = 5;
+
 /// With what every answer begins that this client can read.
 const PREFIX: &[u8] = b"HTTP/1.";
 
@@ -146,7 +149,7 @@ fn parse(head: &Bytes, max_headers: usize) -> Result<AnswerHead, MalformedHead> 
         _ => Version::HTTP_11,
     };
     let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(MalformedHead::Status)?;
-    let mut headers = HeaderMap::with_capacity(answer.headers.len());
+    let mut headers = HeaderMap::with_capacity(answer.headers.len() + LIKELY_ADDED);
     for line in &*answer.headers {
         let name = HeaderName::from_bytes(line.name.as_bytes());
         let name = name.map_err(|_| MalformedHead::Syntax(httparse::Error::HeaderName))?;
