@@ -141,13 +141,13 @@ fn the_budget_grows_with_requests_and_not_with_their_further_attempts() {
     assert_eq!(granted, 2, "one for each request");
 }
 
+fn on(host: &str, endpoint: Endpoint) -> Endpoint {
+    let base_url = super::super::super::endpoint::BaseUrl::parse(&format!("http://{host}")).unwrap();
+    Endpoint { base_url, ..endpoint }
+}
+
 #[test]
 fn another_host_comes_first_within_a_queue_and_the_last_attempt_goes_to_one() {
-    use super::super::super::endpoint::BaseUrl;
-    let on = |host: &str, endpoint: Endpoint| Endpoint {
-        base_url: BaseUrl::parse(&format!("http://{host}")).unwrap(),
-        ..endpoint
-    };
     let same = || on("one.test", primary("b"));
     let mut desk = Desk::new([
         on("one.test", primary("a")),
@@ -168,6 +168,15 @@ fn another_host_comes_first_within_a_queue_and_the_last_attempt_goes_to_one() {
     assert_eq!(next(&mut desk, Ask { tried: after_c, is_last: true, ..ask() }), "d", "a secondary too");
     let for_its_body = vec![Tried { host_in_doubt: false, ..after_a[0].clone() }];
     assert_eq!(next(&mut desk, Ask { tried: for_its_body, ..ask() }), "b");
+}
+
+#[test]
+fn a_request_on_another_path_goes_to_another_host_first_too() {
+    let mut desk =
+        Desk::new([on("one.test", primary("a")), on("one.test", primary("b")), on("two.test", primary("c"))]);
+    let gone_wrong = Tried { host_in_doubt: true, ..tried("a", desk.core.view_of_id("a").epoch) };
+    let next = desk.ask(Ask { service: Service::Other, tried: vec![gone_wrong], ..ask() });
+    assert!(matches!(&next, Acquired::Granted(grant) if grant.endpoint.id == id("c")), "{next:?}");
 }
 
 /// Once wrong: it went by how long the cooldown had been in all.

@@ -120,6 +120,16 @@ fn verification_is_hastened_once_until_it_has_failed() {
 }
 
 #[test]
+fn a_verification_that_is_due_is_not_hastened() {
+    let mut desk = Desk::new([primary("a")]);
+    desk.fail("a");
+    desk.out.clear();
+    desk.now = 5;
+    assert!(is_waiting(&desk.ask(parked(10))));
+    assert_eq!(hastened(&mut desk), 0);
+}
+
+#[test]
 fn a_request_may_be_served_by_one_that_had_failed_it_and_has_recovered_since() {
     let mut desk = Desk::new([primary("a")]);
     let epoch = desk.core.view_of_id("a").epoch;
@@ -175,18 +185,35 @@ fn room_in_a_full_endpoint_goes_to_who_has_waited_longest() {
 fn there_are_so_many_places_and_a_client_has_a_quarter_of_them_while_others_wait() {
     let mut desk = Desk::with(RegistryPolicy { park_max: 8, ..registry_policy() }, [primary("a")]);
     desk.fail("a");
-    for _ in 0..8 {
-        assert!(is_waiting(&desk.ask(of("greedy", 10))), "alone it may have them all");
-    }
+    let alone = (0..8).map(|_| match desk.ask(of("greedy", 10)) {
+        Acquired::Waiting(waiter) => waiter,
+        other => panic!("alone it may have them all: {other:?}"),
+    });
+    let alone: Vec<WaiterId> = alone.collect();
     assert!(!is_waiting(&desk.ask(of("greedy", 10))), "all places are taken");
     desk.out.clear();
     for _ in 0..2 {
         assert!(is_waiting(&desk.ask(of("modest", 10))), "the greedy one makes room");
     }
-    assert_eq!(refusals(&mut desk).len(), 2);
+    let refused = desk.out.drain(..).filter_map(|effect| match effect {
+        Effect::Refused(waiter, _) => Some(waiter),
+        _ => None,
+    });
+    assert_eq!(refused.collect::<Vec<_>>(), [alone[7], alone[6]], "those that came last");
     assert!(!is_waiting(&desk.ask(of("modest", 10))), "it has its quarter");
     assert!(!is_waiting(&desk.ask(of("greedy", 10))));
     assert_eq!(desk.core.view(at(0)).parked, 8);
+}
+
+#[test]
+fn who_has_no_more_than_its_share_of_the_places_gives_none_up() {
+    let mut desk = Desk::with(RegistryPolicy { park_max: 4, ..registry_policy() }, [primary("a")]);
+    desk.fail("a");
+    for client in ["one", "two", "three", "four"] {
+        assert!(is_waiting(&desk.ask(of(client, 10))), "{client}");
+    }
+    assert!(!is_waiting(&desk.ask(of("five", 10))));
+    assert_eq!(refusals(&mut desk), []);
 }
 
 #[test]
@@ -204,8 +231,11 @@ fn waiting_for_a_verdict_takes_no_place() {
     let mut desk = Desk::with(RegistryPolicy { park_max: 0, ..registry_policy() }, [primary("a")]);
     let grant = desk.lease();
     desk.settle(&grant, FAILED);
-    assert!(is_waiting(&desk.ask(ask())));
-    assert_eq!(desk.core.view(at(0)).parked, 0);
+    for _ in 0..2 {
+        assert!(is_waiting(&desk.ask(ask())));
+    }
+    let view = desk.core.view(at(0));
+    assert_eq!((view.waiting, view.parked), (2, 0));
 }
 
 #[test]
@@ -256,6 +286,18 @@ fn when_the_gateway_stops_the_parked_are_refused_and_nobody_is_parked_any_more()
     assert!(is_waiting(&desk.ask(parked(10))), "a verdict is still waited for");
     desk.judge(&failing, Judgement::Keep);
     assert_eq!(desk.granted_to_waiters(), ["b"]);
+}
+
+#[test]
+fn who_waits_for_a_verdict_while_the_gateway_stops_still_gets_it() {
+    let mut desk = Desk::new([primary("a")]);
+    let failing = desk.lease();
+    desk.settle(&failing, FAILED);
+    assert!(is_waiting(&desk.ask(ask())));
+    desk.core.stop_parking(at(0), &mut desk.out);
+    assert_eq!(refusals(&mut desk), []);
+    desk.judge(&failing, Judgement::Keep);
+    assert_eq!(desk.granted_to_waiters(), ["a"]);
 }
 
 /// while the waiters were looked at, those not yet looked at took no place.
