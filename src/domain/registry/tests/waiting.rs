@@ -1,6 +1,7 @@
 //! Parking: who waits for what, for how long, and in which order.
 
 use super::super::super::ids::ClientId;
+use super::super::super::opinions::Failed;
 use super::*;
 use crate::domain::schedule::Finished;
 
@@ -85,6 +86,7 @@ fn who_can_not_be_served_in_time_is_refused_at_once() {
         matches!(refused, Acquired::Refused(NoEndpoint::Isolated { next: n, .. }) if n == next),
         "a hastened verification may begin at 6: {refused:?}"
     );
+    assert!(matches!(desk.ask(parked(6)), Acquired::Refused(_)), "what begins then ends later");
     assert!(is_waiting(&desk.ask(parked(7))));
     let none = desk.ask(Ask { reach: Reach::Fresh, ..ask() });
     assert!(matches!(none, Acquired::Refused(_)), "{none:?}");
@@ -127,6 +129,38 @@ fn a_verification_that_is_due_is_not_hastened() {
     desk.now = 5;
     assert!(is_waiting(&desk.ask(parked(10))));
     assert_eq!(hastened(&mut desk), 0);
+}
+
+#[test]
+fn one_that_is_verified_at_once_need_not_be_hastened() {
+    let mut desk = Desk::new([primary("a")]);
+    desk.fail("a");
+    desk.apply([Endpoint { auth: super::super::super::endpoint::Auth::Passthrough, ..primary("a") }]);
+    desk.out.clear();
+    assert!(is_waiting(&desk.ask(parked(10))));
+    assert_eq!(hastened(&mut desk), 0, "it is another service");
+    let mut desk = Desk::new([primary("a")]);
+    let grant = desk.lease();
+    desk.settle(&grant, FAILED);
+    desk.judge(&grant, TRIP);
+    let failed = Failed { ticket: grant.ticket, kind: FailureKind::UpstreamStatus, status: Some(500), error: None };
+    desk.core.doubt(&ask(), &[failed], at(0), &mut desk.out);
+    desk.out.clear();
+    assert!(is_waiting(&desk.ask(parked(10))));
+    assert_eq!(hastened(&mut desk), 0, "its failure is in doubt");
+}
+
+#[test]
+fn nobody_is_verified_any_sooner_while_another_is_usable_though_it_is_full_or_was_tried() {
+    let mut desk = Desk::new([Endpoint { max_in_flight: NonZeroU32::new(1), ..primary("a") }, primary("b")]);
+    desk.fail("b");
+    desk.out.clear();
+    let tried_there = vec![tried("a", desk.core.view_of_id("a").epoch)];
+    assert!(is_waiting(&desk.ask(Ask { tried: tried_there, ..parked(10) })));
+    assert_eq!(hastened(&mut desk), 0, "this request has tried the other");
+    let _kept = desk.lease();
+    assert!(is_waiting(&desk.ask(parked(10))));
+    assert_eq!(hastened(&mut desk), 0, "the other will have room");
 }
 
 #[test]
