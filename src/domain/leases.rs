@@ -111,6 +111,8 @@ mod tests {
         assert_eq!(leases.close(first), None);
         assert_eq!(leases.in_flight(slot), 1);
         assert!(leases.counts_are_true() && !leases.is_empty());
+        assert_eq!(leases.close(second), Some(lease));
+        assert!(leases.is_empty());
     }
 
     #[test]

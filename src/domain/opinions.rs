@@ -368,7 +368,41 @@ mod tests {
         for request in 0..30_000 {
             opinions.poison(Fingerprint(request), at(0));
         }
-        assert!(opinions.poisoned.len() <= MAX_POISONED + 1);
-        assert_eq!(opinions.poisoned.len(), opinions.poisoned_since.len());
+        assert_eq!((opinions.poisoned.len(), opinions.poisoned_since.len()), (MAX_POISONED, MAX_POISONED));
+        for request in [0].into_iter().chain(0..1000) {
+            ask(&mut opinions, request, 0);
+        }
+        let about = opinions.failed(&id("a"), Epoch::from_raw(1)).map(|asked| asked.about);
+        assert_eq!(about, Some((0..100).map(Fingerprint).collect()), "each once");
+    }
+
+    #[test]
+    fn a_doubt_about_streams_is_asked_in_place_of_another_and_by_no_other() {
+        let mut opinions = Opinions::default();
+        for (reason, expected) in [
+            (Reason::UpstreamStatus, Reason::UpstreamStatus),
+            (Reason::Timeout, Reason::UpstreamStatus),
+            (Reason::Stream, Reason::Stream),
+            (Reason::Timeout, Reason::Stream),
+        ] {
+            let asked = NewlyAsked { epoch: Epoch::from_raw(1), reason, model: None, error: None, about: None };
+            opinions.ask(&id("a"), asked, REST, at(0));
+            assert_eq!(opinions.asked[&id("a")].reason, expected);
+        }
+    }
+
+    #[test]
+    fn who_has_moved_is_asked_nothing_and_who_is_redefined_has_passed_nothing() {
+        let mut opinions = Opinions::default();
+        ask(&mut opinions, 1, 0);
+        opinions.forget(&id("a"));
+        assert_eq!(opinions.failed(&id("a"), Epoch::from_raw(1)), None);
+        opinions.doubt_isolation(&id("a"), Epoch::from_raw(1), Some(Fingerprint(1)));
+        opinions.passed(&id("a"), Epoch::from_raw(0), at(0));
+        opinions.doubt_isolation(&id("a"), Epoch::from_raw(1), Some(Fingerprint(2)));
+        opinions.forget_all(&id("a"));
+        assert!(ask(&mut opinions, 3, 1), "it passed as another");
+        opinions.passed(&id("a"), Epoch::from_raw(1), at(1));
+        assert_eq!([1, 2, 3].map(|request| opinions.is_poisoned(Fingerprint(request), at(1))), [false, false, true]);
     }
 }

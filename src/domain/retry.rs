@@ -308,6 +308,24 @@ mod tests {
     }
 
     #[test]
+    fn the_first_attempt_is_not_the_last_though_it_is_the_only_one() {
+        let only_one = Plan::<()>::new(RetryPolicy { max_attempts: 1, ..POLICY });
+        assert!(!only_one.is_last());
+        let mut one_of_three = Plan::<()>::new(POLICY);
+        one_of_three.begin();
+        assert!(!one_of_three.is_last());
+    }
+
+    #[test]
+    fn a_client_whose_own_time_is_up_is_told_of_a_timeout() {
+        let mut plan = Plan::<()>::new(POLICY);
+        fail(&mut plan, "a", Class::Timeout, None, None);
+        plan.begin();
+        plan.timed_out();
+        assert_eq!(plan.take_ending(), Ending::TimedOut { attempts: 2 });
+    }
+
+    #[test]
     fn an_overload_is_not_counted() {
         let mut plan = Plan::<()>::new(POLICY);
         for _ in 0..20 {
@@ -375,7 +393,7 @@ mod tests {
         fail(&mut plan, "a", Class::UpstreamStatus, None, None);
         assert!(!plan.tried()[0].spent && plan.tried()[0].host_in_doubt);
         fail(&mut plan, "a", Class::Stream, None, None);
-        assert!(plan.tried()[0].spent);
+        assert!(plan.tried()[0].spent && plan.tried()[0].host_in_doubt, "what was seen of its host is not forgotten");
         assert_eq!((plan.tried().len(), plan.failures().len(), plan.pause_before_repeat(1.0)), (1, 2, None));
     }
 

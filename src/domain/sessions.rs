@@ -215,6 +215,14 @@ mod tests {
         }
         let known = ["s1", "s2", "s3"].map(|name| sessions.find(&key(name), at(0), &policy).is_some());
         assert_eq!((known, sessions.len()), ([true, false, true], 2));
+        assert!(Sessions::new(&policy).is_empty());
+    }
+
+    #[test]
+    fn of_a_key_no_more_is_shown_than_tells_it_from_others() {
+        let [one, other] = ["s1", "s2"].map(|name| format!("{:?}", key(name)));
+        assert!(one.starts_with("SessionKey(") && one.chars().count() == "SessionKey(1234…)".chars().count(), "{one}");
+        assert_ne!(one, other);
     }
 
     #[test]

@@ -125,3 +125,45 @@ impl Pool {
         self.known.iter().all(|(model, kept)| *kept == self.serving(model, lanes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::endpoint::{Endpoint, ModelFilter};
+    use super::super::super::testing::endpoint;
+    use super::super::super::topology::Topology;
+    use super::*;
+
+    /// The pool of an endpoint that serves these models.
+    fn serving(models: &[&str]) -> (Pool, Lanes) {
+        let models = ModelFilter::new(&models.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+        let mut queues = Queues::default();
+        queues.apply(Arc::new(Topology::new([Endpoint { models, ..endpoint("a", Home::Primary) }])));
+        let lanes = Lanes::new(&queues);
+        (Pool::new(&ProfileId::default(), &queues, &lanes), lanes)
+    }
+
+    fn known(pool: &mut Pool, lanes: &Lanes, model: &str) -> Option<bool> {
+        pool.learn(Some(&Arc::from(model)), lanes);
+        pool.knows(model, 0)
+    }
+
+    #[test]
+    fn who_serves_a_model_is_kept_for_the_names_that_have_room() {
+        let (mut pool, lanes) = serving(&["opus-*"]);
+        assert_eq!(["opus-4", "haiku"].map(|model| known(&mut pool, &lanes, model)), [Some(true), Some(false)]);
+        let longest = "m".repeat(LONGEST_KNOWN);
+        assert_eq!(known(&mut pool, &lanes, &longest), Some(false));
+        assert_eq!(known(&mut pool, &lanes, &format!("{longest}m")), None);
+        assert_eq!(pool.known.len(), 3);
+        for number in 0..1000 {
+            assert_eq!(known(&mut pool, &lanes, &format!("m{number}")), Some(false));
+            assert!(pool.known.len() <= MOST_KNOWN, "clients choose the names");
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_where_every_model_is_served() {
+        let (mut pool, lanes) = serving(&[]);
+        assert_eq!(known(&mut pool, &lanes, "opus-4"), None);
+    }
+}

@@ -66,6 +66,17 @@ fn a_failure_where_there_was_another_to_ask_counts() {
 }
 
 #[test]
+fn one_that_was_asked_and_has_not_failed_was_another_to_ask_too() {
+    let mut desk = Desk::new([primary("a"), primary("b")]);
+    let grant = desk.lease();
+    desk.settle(&grant, FAILED);
+    desk.judge(&grant, Judgement::Keep);
+    let both = ["a", "b"].map(|name| tried(name, desk.core.view_of_id(name).epoch));
+    desk.core.doubt(&Ask { tried: both.to_vec(), ..asking_again() }, &[failed(&grant)], at(0), &mut desk.out);
+    assert_eq!(asked(&desk), [""; 0]);
+}
+
+#[test]
 fn who_passes_keeps_a_clean_record_and_the_request_gets_a_single_attempt_for_a_minute() {
     let mut desk = Desk::new([primary("a")]);
     let failures = fail_on_each(&mut desk, Judgement::Keep);

@@ -1,5 +1,6 @@
 //! Cooldowns, overloads, used-up windows.
 
+use super::super::super::health::Ease;
 use super::super::super::schedule::Purpose;
 use super::*;
 
@@ -47,6 +48,37 @@ fn with_all_in_a_cooldown_the_refusal_tells_the_soonest_end() {
     let Acquired::Refused(why) = refused else { panic!("{refused:?}") };
     let soonest = Duration::from_secs(12);
     assert_eq!(why, NoEndpoint::Cooling { total: 2, soonest, overloaded: false, exhausted: false });
+}
+
+#[test]
+fn a_refusal_counts_the_isolated_and_with_them_those_that_rest_or_are_switched_off() {
+    let off = |name: &str| Endpoint { enabled: false, ..primary(name) };
+    let mut desk = Desk::new([primary("a"), primary("b"), primary("c"), off("d"), off("e"), off("f")]);
+    desk.fail("c");
+    limit(&mut desk, "m", named(20));
+    limit(&mut desk, "m", named(12));
+    let refused = desk.ask(Ask { model: Some("m".into()), ..ask() });
+    let Acquired::Refused(why) = refused else { panic!("{refused:?}") };
+    assert_eq!(why, NoEndpoint::Isolated { isolated: 1, total: 6, needs_operator: false, next: Duration::ZERO });
+}
+
+#[test]
+fn a_view_shows_the_cooldowns_and_how_much_of_its_share_an_endpoint_takes() {
+    let mut desk = Desk::new([primary("a")]);
+    let ease = |desk: &Desk| desk.core.view(at(desk.now)).endpoints[0].ease();
+    assert_eq!(ease(&desk), Ease::Whole);
+    limit(&mut desk, "m", named(10));
+    assert_eq!(ease(&desk), Ease::Cooling);
+    limit(&mut desk, "n", named(3600));
+    assert_eq!(ease(&desk), Ease::Exhausted);
+    let cooldowns = desk.core.view(at(0)).endpoints.remove(0).cooldowns;
+    let cooldowns = cooldowns.iter().map(|view| (view.model.as_deref(), view.cooldown.until, view.exhausted));
+    assert_eq!(cooldowns.collect::<Vec<_>>(), [(Some("m"), at(10), false), (Some("n"), at(3600), true)]);
+    desk.now = 3600;
+    assert_eq!(ease(&desk), Ease::Whole);
+    desk.fail("a");
+    assert!(desk.recover("a"));
+    assert_eq!(ease(&desk), Ease::SlowStart);
 }
 
 #[test]
@@ -141,13 +173,13 @@ fn the_budget_grows_with_requests_and_not_with_their_further_attempts() {
     assert_eq!(granted, 2, "one for each request");
 }
 
+fn on(host: &str, endpoint: Endpoint) -> Endpoint {
+    let base_url = super::super::super::endpoint::BaseUrl::parse(&format!("http://{host}")).unwrap();
+    Endpoint { base_url, ..endpoint }
+}
+
 #[test]
 fn another_host_comes_first_within_a_queue_and_the_last_attempt_goes_to_one() {
-    use super::super::super::endpoint::BaseUrl;
-    let on = |host: &str, endpoint: Endpoint| Endpoint {
-        base_url: BaseUrl::parse(&format!("http://{host}")).unwrap(),
-        ..endpoint
-    };
     let same = || on("one.test", primary("b"));
     let mut desk = Desk::new([
         on("one.test", primary("a")),
@@ -168,6 +200,15 @@ fn another_host_comes_first_within_a_queue_and_the_last_attempt_goes_to_one() {
     assert_eq!(next(&mut desk, Ask { tried: after_c, is_last: true, ..ask() }), "d", "a secondary too");
     let for_its_body = vec![Tried { host_in_doubt: false, ..after_a[0].clone() }];
     assert_eq!(next(&mut desk, Ask { tried: for_its_body, ..ask() }), "b");
+}
+
+#[test]
+fn a_request_on_another_path_goes_to_another_host_first_too() {
+    let mut desk =
+        Desk::new([on("one.test", primary("a")), on("one.test", primary("b")), on("two.test", primary("c"))]);
+    let gone_wrong = Tried { host_in_doubt: true, ..tried("a", desk.core.view_of_id("a").epoch) };
+    let next = desk.ask(Ask { service: Service::Other, tried: vec![gone_wrong], ..ask() });
+    assert!(matches!(&next, Acquired::Granted(grant) if grant.endpoint.id == id("c")), "{next:?}");
 }
 
 /// Once wrong: it went by how long the cooldown had been in all.

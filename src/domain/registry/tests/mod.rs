@@ -341,6 +341,19 @@ fn an_admin_isolates_until_the_next_verification() {
 }
 
 #[test]
+fn an_admin_may_have_any_endpoint_verified_wherever_it_is() {
+    use super::super::schedule::Purpose;
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    let at_home = desk.core.job_for(&id("a"), at(1)).unwrap();
+    let epoch = desk.core.view_of_id("a").epoch;
+    assert_eq!((at_home.endpoint.id.as_str(), at_home.epoch, at_home.at_once), ("a", epoch, true));
+    assert_eq!((at_home.purpose, at_home.reason, at_home.isolated_at), (Purpose::Recovery, Reason::Admin, at(1)));
+    desk.fail("a");
+    assert_eq!(desk.core.job_for(&id("a"), at(1)), desk.core.failures().pop());
+    assert_eq!(desk.core.job_for(&id("x"), at(1)), None);
+}
+
+#[test]
 fn a_new_definition_keeps_the_isolation_and_voids_what_was_under_way() {
     let mut desk = Desk::new([primary("a"), secondary("b")]);
     let under_way = desk.lease();

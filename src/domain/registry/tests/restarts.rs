@@ -1,7 +1,9 @@
 //! What one run leaves to the next.
 
 use super::super::super::endpoint::Auth;
-use super::super::super::memory::{Almanac, Image, Memory, Salt};
+use super::super::super::memory::{Almanac, Image, KeptProgress, Memory, Salt};
+use super::super::super::opinions::Failed;
+use super::super::super::schedule::{Finished, Resume, Verified};
 use super::*;
 
 const ALMANAC: Almanac = Almanac { zero: Duration::ZERO };
@@ -17,6 +19,14 @@ fn begun(memory: Memory, endpoints: impl IntoIterator<Item = Endpoint>) -> Desk 
 
 fn image(desk: &Desk) -> Image {
     desk.core.image(&ALMANAC, at(desk.now))
+}
+
+/// The third verification of an isolated endpoint has failed just now.
+fn fail_verification(desk: &mut Desk, name: &str) {
+    let next_in = Duration::from_secs(60);
+    let finished = Finished { step: 3, verifications: 3, began: at(desk.now), next_in, next: at(desk.now) + next_in };
+    let epoch = desk.core.view_of_id(name).epoch;
+    desk.core.still_failing(&id(name), epoch, &finished, at(desk.now), &mut desk.out);
 }
 
 #[test]
@@ -93,4 +103,71 @@ fn what_an_admin_has_switched_stays_switched() {
     assert_eq!((&kept.switched_off[..], &kept.switched_on[..]), (&[id("a")][..], &[id("b")][..]));
     let after = begun(Memory::Kept(Box::new(kept)), [primary("a"), off()]);
     assert_eq!((after.standing("a"), after.standing("b")), (Standing::Disabled, Standing::Secondary));
+}
+
+#[test]
+fn an_isolation_and_its_verification_go_on_as_they_were() {
+    let key = |name: &str| Endpoint { auth: Auth::Passthrough, ..primary(name) };
+    let mut before = begun(Memory::Fresh(SALT), ["relapsed", "redefined", "doubted"].map(primary));
+    before.fail("relapsed");
+    assert!(before.recover("relapsed"));
+    before.fail("relapsed");
+    fail_verification(&mut before, "relapsed");
+    before.fail("redefined");
+    let endpoints = || [primary("relapsed"), key("redefined"), primary("doubted")];
+    before.apply(endpoints());
+    let grant = before.lease();
+    before.settle(&grant, FAILED);
+    before.judge(&grant, TRIP);
+    let failed = Failed { ticket: grant.ticket, kind: FailureKind::UpstreamStatus, status: Some(500), error: None };
+    before.core.doubt(&ask(), &[failed], at(0), &mut before.out);
+    let after = begun(Memory::Kept(Box::new(image(&before))), endpoints());
+    assert_eq!(image(&after), image(&before));
+    let next = at(60);
+    let resume = Resume { step: 3, since_isolation: Some(Verified { verifications: 3, next }) };
+    let begins_anew = Resume { step: 0, since_isolation: None };
+    let jobs = after.core.failures();
+    let jobs = jobs.iter().map(|job| (job.endpoint.id.as_str(), job.relapse, job.at_once, job.resume.unwrap()));
+    assert_eq!(
+        jobs.collect::<Vec<_>>(),
+        [
+            ("doubted", false, true, begins_anew),
+            ("redefined", false, true, begins_anew),
+            ("relapsed", true, false, resume)
+        ]
+    );
+}
+
+#[test]
+fn after_a_recovery_the_step_that_was_reached_is_kept_for_a_relapse() {
+    let mut desk = begun(Memory::Fresh(SALT), [primary("a")]);
+    let progress = |desk: &Desk| image(desk).endpoints[0].progress;
+    desk.fail("a");
+    fail_verification(&mut desk, "a");
+    assert!(desk.recover("a"));
+    let of_step = KeptProgress { step: 3, ..KeptProgress::default() };
+    assert_eq!(progress(&desk), of_step);
+    for (now, is_kept) in [(29, true), (30, false)] {
+        desk.now = now;
+        assert_eq!(image(&desk).endpoints[0].recovered_at.is_some(), is_kept, "the slow start, at {now}");
+    }
+    desk.now = 0;
+    desk.fail("a");
+    assert_eq!(progress(&desk), of_step, "it has relapsed");
+    assert!(desk.recover("a"));
+    desk.now = 30;
+    desk.fail("a");
+    assert_eq!(progress(&desk), KeptProgress::default(), "that is another outage");
+}
+
+#[test]
+fn another_service_of_the_same_name_takes_over_no_step() {
+    let mut desk = begun(Memory::Fresh(SALT), [primary("a")]);
+    desk.fail("a");
+    assert!(desk.recover("a"));
+    desk.fail("a");
+    fail_verification(&mut desk, "a");
+    assert_eq!(image(&desk).endpoints[0].progress.step, 3);
+    desk.apply([Endpoint { auth: Auth::Passthrough, ..primary("a") }]);
+    assert_eq!(image(&desk).endpoints[0].progress, KeptProgress::default());
 }

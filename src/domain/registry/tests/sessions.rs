@@ -160,6 +160,49 @@ fn without_affinity_no_session_is_remembered() {
 }
 
 #[test]
+fn a_reload_without_affinity_frees_the_sessions_that_were_bound_before() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    desk.fail("a");
+    assert_eq!(served(&mut desk, of_session("s")), "b");
+    desk.recover("a");
+    let affinity = super::super::super::sessions::AffinityPolicy { enabled: false, ..registry_policy().affinity };
+    desk.core.set_policy(RegistryPolicy { affinity, ..registry_policy() });
+    assert_eq!(served(&mut desk, of_session("s")), "a");
+}
+
+#[test]
+fn what_a_bound_session_gets_is_a_turn_like_any_other() {
+    let mut desk = Desk::new([primary("a"), primary("b")]);
+    for _ in 0..5 {
+        assert_eq!(served(&mut desk, of_session("s")), "a");
+        assert_eq!(desk.leased(), "b", "the session has had the turn of the first");
+    }
+}
+
+#[test]
+fn what_bound_sessions_get_of_a_drained_endpoint_costs_it_no_turns_once_it_takes_new_ones_again() {
+    let mut desk = Desk::new([primary("a"), primary("b")]);
+    assert_eq!(served(&mut desk, of_session("s")), "a");
+    desk.apply([Endpoint { weight: 0, ..primary("a") }, primary("b")]);
+    for _ in 0..3 {
+        assert_eq!(served(&mut desk, of_session("s")), "a");
+    }
+    desk.apply([primary("a"), primary("b")]);
+    let turns: Vec<String> = (0..4).map(|_| desk.leased()).collect();
+    assert_eq!(turns, ["b", "a", "b", "a"]);
+}
+
+#[test]
+fn where_no_place_is_left_to_wait_at_a_session_goes_elsewhere_at_once() {
+    let mut desk = Desk::with(RegistryPolicy { park_max: 0, ..registry_policy() }, [primary("a"), secondary("b")]);
+    assert_eq!(served(&mut desk, of_session("s")), "a");
+    let Acquired::Granted(grant) = desk.ask(of_session("s")) else { panic!("not granted") };
+    let limit = Throttle::Named(Duration::from_secs(3));
+    desk.report(&grant, Report { throttle: Some(limit), ..Report::of(Outcome::Neutral) }, Some("m"));
+    assert_eq!(served(&mut desk, of_session("s")), "b");
+}
+
+#[test]
 fn a_session_waits_for_room_in_an_endpoint_that_takes_no_new_ones() {
     let drained = Endpoint { weight: 0, max_in_flight: NonZeroU32::new(1), ..primary("a") };
     let mut desk = Desk::new([Endpoint { weight: 100, ..drained.clone() }]);

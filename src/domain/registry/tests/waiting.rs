@@ -1,6 +1,7 @@
 //! Parking: who waits for what, for how long, and in which order.
 
 use super::super::super::ids::ClientId;
+use super::super::super::opinions::Failed;
 use super::*;
 use crate::domain::schedule::Finished;
 
@@ -85,6 +86,7 @@ fn who_can_not_be_served_in_time_is_refused_at_once() {
         matches!(refused, Acquired::Refused(NoEndpoint::Isolated { next: n, .. }) if n == next),
         "a hastened verification may begin at 6: {refused:?}"
     );
+    assert!(matches!(desk.ask(parked(6)), Acquired::Refused(_)), "what begins then ends later");
     assert!(is_waiting(&desk.ask(parked(7))));
     let none = desk.ask(Ask { reach: Reach::Fresh, ..ask() });
     assert!(matches!(none, Acquired::Refused(_)), "{none:?}");
@@ -117,6 +119,48 @@ fn verification_is_hastened_once_until_it_has_failed() {
     let epoch = desk.core.view_of_id("a").epoch;
     desk.core.still_failing(&id("a"), epoch, &failed_at(1), at(1), &mut desk.out);
     assert_eq!(hastened(&mut desk), 1, "who still waits asks again");
+}
+
+#[test]
+fn a_verification_that_is_due_is_not_hastened() {
+    let mut desk = Desk::new([primary("a")]);
+    desk.fail("a");
+    desk.out.clear();
+    desk.now = 5;
+    assert!(is_waiting(&desk.ask(parked(10))));
+    assert_eq!(hastened(&mut desk), 0);
+}
+
+#[test]
+fn one_that_is_verified_at_once_need_not_be_hastened() {
+    let mut desk = Desk::new([primary("a")]);
+    desk.fail("a");
+    desk.apply([Endpoint { auth: super::super::super::endpoint::Auth::Passthrough, ..primary("a") }]);
+    desk.out.clear();
+    assert!(is_waiting(&desk.ask(parked(10))));
+    assert_eq!(hastened(&mut desk), 0, "it is another service");
+    let mut desk = Desk::new([primary("a")]);
+    let grant = desk.lease();
+    desk.settle(&grant, FAILED);
+    desk.judge(&grant, TRIP);
+    let failed = Failed { ticket: grant.ticket, kind: FailureKind::UpstreamStatus, status: Some(500), error: None };
+    desk.core.doubt(&ask(), &[failed], at(0), &mut desk.out);
+    desk.out.clear();
+    assert!(is_waiting(&desk.ask(parked(10))));
+    assert_eq!(hastened(&mut desk), 0, "its failure is in doubt");
+}
+
+#[test]
+fn nobody_is_verified_any_sooner_while_another_is_usable_though_it_is_full_or_was_tried() {
+    let mut desk = Desk::new([Endpoint { max_in_flight: NonZeroU32::new(1), ..primary("a") }, primary("b")]);
+    desk.fail("b");
+    desk.out.clear();
+    let tried_there = vec![tried("a", desk.core.view_of_id("a").epoch)];
+    assert!(is_waiting(&desk.ask(Ask { tried: tried_there, ..parked(10) })));
+    assert_eq!(hastened(&mut desk), 0, "this request has tried the other");
+    let _kept = desk.lease();
+    assert!(is_waiting(&desk.ask(parked(10))));
+    assert_eq!(hastened(&mut desk), 0, "the other will have room");
 }
 
 #[test]
@@ -175,18 +219,35 @@ fn room_in_a_full_endpoint_goes_to_who_has_waited_longest() {
 fn there_are_so_many_places_and_a_client_has_a_quarter_of_them_while_others_wait() {
     let mut desk = Desk::with(RegistryPolicy { park_max: 8, ..registry_policy() }, [primary("a")]);
     desk.fail("a");
-    for _ in 0..8 {
-        assert!(is_waiting(&desk.ask(of("greedy", 10))), "alone it may have them all");
-    }
+    let alone = (0..8).map(|_| match desk.ask(of("greedy", 10)) {
+        Acquired::Waiting(waiter) => waiter,
+        other => panic!("alone it may have them all: {other:?}"),
+    });
+    let alone: Vec<WaiterId> = alone.collect();
     assert!(!is_waiting(&desk.ask(of("greedy", 10))), "all places are taken");
     desk.out.clear();
     for _ in 0..2 {
         assert!(is_waiting(&desk.ask(of("modest", 10))), "the greedy one makes room");
     }
-    assert_eq!(refusals(&mut desk).len(), 2);
+    let refused = desk.out.drain(..).filter_map(|effect| match effect {
+        Effect::Refused(waiter, _) => Some(waiter),
+        _ => None,
+    });
+    assert_eq!(refused.collect::<Vec<_>>(), [alone[7], alone[6]], "those that came last");
     assert!(!is_waiting(&desk.ask(of("modest", 10))), "it has its quarter");
     assert!(!is_waiting(&desk.ask(of("greedy", 10))));
     assert_eq!(desk.core.view(at(0)).parked, 8);
+}
+
+#[test]
+fn who_has_no_more_than_its_share_of_the_places_gives_none_up() {
+    let mut desk = Desk::with(RegistryPolicy { park_max: 4, ..registry_policy() }, [primary("a")]);
+    desk.fail("a");
+    for client in ["one", "two", "three", "four"] {
+        assert!(is_waiting(&desk.ask(of(client, 10))), "{client}");
+    }
+    assert!(!is_waiting(&desk.ask(of("five", 10))));
+    assert_eq!(refusals(&mut desk), []);
 }
 
 #[test]
@@ -204,8 +265,11 @@ fn waiting_for_a_verdict_takes_no_place() {
     let mut desk = Desk::with(RegistryPolicy { park_max: 0, ..registry_policy() }, [primary("a")]);
     let grant = desk.lease();
     desk.settle(&grant, FAILED);
-    assert!(is_waiting(&desk.ask(ask())));
-    assert_eq!(desk.core.view(at(0)).parked, 0);
+    for _ in 0..2 {
+        assert!(is_waiting(&desk.ask(ask())));
+    }
+    let view = desk.core.view(at(0));
+    assert_eq!((view.waiting, view.parked), (2, 0));
 }
 
 #[test]
@@ -256,6 +320,18 @@ fn when_the_gateway_stops_the_parked_are_refused_and_nobody_is_parked_any_more()
     assert!(is_waiting(&desk.ask(parked(10))), "a verdict is still waited for");
     desk.judge(&failing, Judgement::Keep);
     assert_eq!(desk.granted_to_waiters(), ["b"]);
+}
+
+#[test]
+fn who_waits_for_a_verdict_while_the_gateway_stops_still_gets_it() {
+    let mut desk = Desk::new([primary("a")]);
+    let failing = desk.lease();
+    desk.settle(&failing, FAILED);
+    assert!(is_waiting(&desk.ask(ask())));
+    desk.core.stop_parking(at(0), &mut desk.out);
+    assert_eq!(refusals(&mut desk), []);
+    desk.judge(&failing, Judgement::Keep);
+    assert_eq!(desk.granted_to_waiters(), ["a"]);
 }
 
 /// while the waiters were looked at, those not yet looked at took no place.
