@@ -203,10 +203,8 @@ impl CoreThreads {
     /// process ends all the same.
     pub async fn stop(self) {
         let (told, ended) = oneshot::channel();
-        if let Some(keeper) = self.keeper {
-            keeper.stop();
-        }
-        let arbiters = [self.verifier, self.core];
+        // The keeper last: with its thread the state file's lock goes, which a next gateway wants, but a disk may hang.
+        let arbiters: Vec<Arbiter> = [self.verifier, self.core].into_iter().chain(self.keeper).collect();
         for arbiter in &arbiters {
             arbiter.stop();
         }
