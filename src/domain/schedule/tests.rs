@@ -222,6 +222,37 @@ fn an_admins_verification_whose_list_comes_later_counts_for_it() {
 }
 
 #[test]
+fn when_a_conversation_began_is_known_at_its_end_whatever_lists_have_come_meanwhile() {
+    let mut schedule = Schedule::new(POLICY);
+    schedule.update(&[job("a", 1, 0)], at(0), steady);
+    assert_eq!(started(&mut schedule, 5), ["a"]);
+    schedule.update(&[job("a", 1, 0), job("b", 2, 20)], at(20), steady);
+    let Some(Failed::StillFailing(finished)) = failed(&mut schedule, "a", 1, 22) else { panic!("it is listed") };
+    assert_eq!(finished.began, at(5));
+}
+
+#[test]
+fn what_was_begun_in_another_process_goes_on_from_there() {
+    let resumed = |verified| Some(Resume { step: 2, since_isolation: verified });
+    let verified = resumed(Some(Verified { verifications: 4, next: at(7) }));
+    for (job, expected) in [
+        (VerifyJob { resume: verified, ..job("a", 1, 0) }, 7),
+        (VerifyJob { resume: verified, at_once: true, ..job("a", 1, 0) }, 3),
+        (VerifyJob { resume: resumed(None), relapse: true, ..job("a", 1, 0) }, 20),
+        (VerifyJob { resume: resumed(None), ..job("a", 1, 0) }, 5),
+    ] {
+        let mut schedule = Schedule::new(POLICY);
+        schedule.update(&one(&job), at(3), steady);
+        assert_eq!(due(&schedule), Some(expected), "{job:?}");
+    }
+    let mut schedule = Schedule::new(POLICY);
+    schedule.update(&[VerifyJob { resume: verified, ..job("a", 1, 0) }], at(3), steady);
+    assert_eq!(started(&mut schedule, 7), ["a"]);
+    let Some(Failed::StillFailing(finished)) = failed(&mut schedule, "a", 1, 7) else { panic!("it is listed") };
+    assert_eq!((finished.step, finished.verifications), (3, 5));
+}
+
+#[test]
 fn a_second_opinion_is_asked_twice_at_once_and_then_rests() {
     let mut schedule = Schedule::new(POLICY);
     let opinion = VerifyJob { purpose: Purpose::Opinion, ..job("a", 1, 0) };

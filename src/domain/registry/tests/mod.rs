@@ -434,6 +434,19 @@ fn what_an_admin_switched_off_stays_off_though_it_leaves_the_settings_and_comes_
 }
 
 #[test]
+fn an_endpoint_whose_credential_is_missing_is_off_until_it_has_one() {
+    let keyless = Endpoint { auth: super::super::endpoint::Auth::Missing, ..primary("a") };
+    let mut desk = Desk::new([keyless, secondary("b")]);
+    assert_eq!((desk.standing("a"), desk.leased().as_str()), (Standing::Disabled, "b"));
+    let switched_on = desk.core.set_enabled(&id("a"), true, ADMIN, at(1), &mut desk.out);
+    assert_eq!(switched_on, Err(SwitchError::NoCredential));
+    desk.apply([primary("a"), secondary("b")]);
+    assert_eq!((desk.standing("a"), desk.leased().as_str()), (Standing::Primary, "a"));
+    desk.core.set_enabled(&id("a"), false, ADMIN, at(1), &mut desk.out).unwrap();
+    assert_eq!(desk.core.set_enabled(&id("a"), true, ADMIN, at(1), &mut desk.out), Ok(true));
+}
+
+#[test]
 fn a_changed_weight_voids_nothing() {
     let mut desk = Desk::new([primary("a")]);
     let grant = desk.lease();
