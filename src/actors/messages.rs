@@ -260,7 +260,7 @@ pub struct VerifyNow {
 pub enum Note {
     /// A client's request is over; and with it the last of its attempts, where that was its end.
     Request(RequestRecord, Option<AttemptRecord>),
-    /// An attempt is over, and its request goes on.
+    /// An attempt is over whose request goes on, or is told of by itself.
     Attempt(AttemptRecord),
     /// An answer has told what is left of an endpoint's rate limits.
     Allowances(AllowancesRecord),

@@ -415,15 +415,24 @@ impl AttemptScope {
     }
 
     /// Counts and settles the attempt.
-    pub(super) fn end(self, judgement: &Judgement, path: PathKind, now: Moment) {
-        let stats = self.core.stats.clone();
-        if let Some(record) = self.settled(judgement, path, now) {
-            stats.do_send(Note::Attempt(record));
-        }
+    pub(super) fn end(mut self, judgement: &Judgement, path: PathKind, now: Moment) {
+        let record = self.settle_as_judged(judgement, path, now);
+        self.count(record);
     }
 
     /// Settles the attempt, and leaves it to the caller to have it counted.
     pub(super) fn settled(mut self, judgement: &Judgement, path: PathKind, now: Moment) -> Option<AttemptRecord> {
+        self.settle_as_judged(judgement, path, now)
+    }
+
+    /// Has an attempt counted whose request goes on, or is counted by itself.
+    fn count(&self, record: Option<AttemptRecord>) {
+        if let Some(record) = record {
+            self.core.stats.do_send(Note::Attempt(record));
+        }
+    }
+
+    fn settle_as_judged(&mut self, judgement: &Judgement, path: PathKind, now: Moment) -> Option<AttemptRecord> {
         let outcome = judgement.rule(path).outcome;
         let error = judgement.error.clone();
         let opinion = judgement.class.opinion(path);
@@ -489,8 +498,6 @@ impl Drop for AttemptScope {
         let now = self.clock.now();
         let opinion = self.silence.is_suspect(now).then_some(Reason::Timeout);
         let record = self.settle(Report { opinion, ..Report::of(Outcome::Cancelled) }, None, PathKind::Llm, now);
-        if let Some(record) = record {
-            self.core.stats.do_send(Note::Attempt(record));
-        }
+        self.count(record);
     }
 }
