@@ -45,6 +45,14 @@ impl Transport {
         }
     }
 
+    /// Comes when there may be something to read. Within TLS only reading tells.
+    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => stream.poll_read_ready(cx),
+            Self::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Reads what is there into the buffer's spare room, of which there must be some; 0 at the end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
         // The future of `read_buf` has no state of its own, so one for each poll is as good as one for all.

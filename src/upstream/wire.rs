@@ -53,7 +53,18 @@ impl Connection {
     }
 
     /// Reads what is there; 0 at the end.
+    ///
+    /// A connection that waits, and of which all is taken that has come, holds no room: streams mostly wait.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let read = self.poll_read(cx);
+        if read.is_pending() && self.received.is_empty() {
+            self.received = BytesMut::new();
+        }
+        read
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(self.transport.poll_readable(cx))?;
         if self.received.capacity() - self.received.len() < self.read_size / 4 {
             self.received.reserve(self.read_size);
         }
@@ -247,4 +258,37 @@ pub(super) enum Unwritten {
     Rest(Outgoing),
     /// Something that can't be written any more.
     Lost,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::net::TcpStream;
+
+    use super::super::pool::now;
+    use super::super::testing::{Upstream, within};
+    use super::*;
+
+    #[actix_web::test]
+    async fn a_connection_that_waits_holds_no_room_but_what_is_not_taken() {
+        let upstream = Upstream::bind().await;
+        let stream = TcpStream::connect((&*upstream.origin.host, upstream.origin.port)).await.unwrap();
+        let mut peer = upstream.accept().await;
+        let mut connection = Connection::new(Transport::Plain(stream), Rc::new(upstream.origin.clone()), now());
+        let waits = async |connection: &mut Connection| {
+            poll_fn(|cx| Poll::Ready(connection.poll_fill(cx).is_pending())).await
+                && connection.received.capacity() == 0
+        };
+        assert!(waits(&mut connection).await);
+        peer.say("an event").await;
+        within(poll_fn(|cx| connection.poll_fill(cx))).await.unwrap();
+        let event = connection.received.split().freeze();
+        assert!(waits(&mut connection).await);
+        assert_eq!(event, "an event");
+        peer.say("the beginning").await;
+        within(poll_fn(|cx| connection.poll_fill(cx))).await.unwrap();
+        assert!(!waits(&mut connection).await);
+        assert_eq!(connection.received, "the beginning");
+    }
 }
