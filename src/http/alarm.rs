@@ -4,9 +4,11 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::waking::Wakes;
 
 /// Has a connection's task look again when something is overdue; clones are the same one.
 ///
@@ -16,31 +18,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(super) struct Alarm(Rc<RefCell<Option<Set>>>);
 
 /// An alarm that is set.
-#[derive(Debug)]
-struct Set {
-    timer: Pin<Box<Sleep>>,
-    /// Whom the timer wakes, as far as it has been told.
-    waker: Option<Waker>,
-}
+type Set = Wakes<Sleep>;
 
 impl Set {
-    fn at(due: Instant) -> Self {
-        Self { timer: Box::pin(sleep_until(due)), waker: None }
-    }
-
     /// Whether it will ring for this task, and no later than at this moment.
     fn rings_for(&self, due: Instant, cx: &Context<'_>) -> bool {
-        let is_heard = self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-        is_heard && self.timer.deadline() <= due && !self.timer.is_elapsed()
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.waker = Some(cx.waker().clone());
-        self.timer.as_mut().poll(cx)
-    }
-
-    fn move_to(&mut self, due: Instant) {
-        self.timer.as_mut().reset(due);
+        self.will_wake(cx) && self.get().deadline() <= due && !self.get().is_elapsed()
     }
 }
 
@@ -52,18 +35,18 @@ impl Alarm {
     /// Whether this moment has passed; if not, the alarm sees to it that this is asked again.
     pub(super) fn has_passed(&self, due: Instant, cx: &mut Context<'_>) -> bool {
         let mut set = self.0.borrow_mut();
-        let set = set.get_or_insert_with(|| Set::at(due));
+        let set = set.get_or_insert_with(|| Set::new(Box::pin(sleep_until(due))));
         if set.rings_for(due, cx) {
             return false;
         }
-        if set.timer.deadline() > due {
-            set.move_to(due);
+        if set.get().deadline() > due {
+            set.get_mut().reset(due);
         }
         while set.poll(cx).is_ready() {
-            if set.timer.deadline() >= due {
+            if set.get().deadline() >= due {
                 return true;
             }
-            set.move_to(due);
+            set.get_mut().reset(due);
         }
         false
     }
@@ -84,7 +67,7 @@ impl Alarm {
 
     /// Whether it will ring, whenever that is.
     pub(super) fn will_ring(&self) -> bool {
-        self.0.borrow().as_ref().is_some_and(|set| !set.timer.is_elapsed())
+        self.0.borrow().as_ref().is_some_and(|set| !set.get().is_elapsed())
     }
 
     /// Takes it back.

@@ -3,14 +3,15 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+
+use super::waking::Wakes;
 
 /// So long before the end of the grace open answers end by themselves.
 const BEFORE_THE_END: Duration = Duration::from_secs(1);
@@ -47,13 +48,7 @@ impl DrainDeadline {
 
 /// A connection's ear for that; clones are the same one. To ask it over and over costs next to nothing.
 #[derive(Clone, Default)]
-pub(super) struct Ear(Rc<RefCell<Option<Listening>>>);
-
-struct Listening {
-    told: Pin<Box<dyn Future<Output = ()>>>,
-    /// Whom that wakes.
-    waker: Waker,
-}
+pub(super) struct Ear(Rc<RefCell<Option<Wakes<dyn Future<Output = ()>>>>>);
 
 impl Ear {
     /// Comes when the time is up.
@@ -61,17 +56,9 @@ impl Ear {
         if deadline.has_passed() {
             return Poll::Ready(());
         }
-        let mut listening = self.0.borrow_mut();
-        if listening.as_ref().is_some_and(|listening| listening.waker.will_wake(cx.waker())) {
-            return Poll::Pending;
-        }
-        let mut told = match listening.take() {
-            Some(listening) => listening.told,
-            None => Box::pin(deadline.wait()),
-        };
-        let poll = told.as_mut().poll(cx);
-        *listening = Some(Listening { told, waker: cx.waker().clone() });
-        poll
+        let mut told = self.0.borrow_mut();
+        let told = told.get_or_insert_with(|| Wakes::new(Box::pin(deadline.wait())));
+        if told.will_wake(cx) { Poll::Pending } else { told.poll(cx) }
     }
 }
 
@@ -91,6 +78,7 @@ pub fn time_to_deadline(grace: Duration) -> Duration {
 mod tests {
     use std::future::poll_fn;
     use std::pin::pin;
+    use std::task::Waker;
 
     use super::*;
 

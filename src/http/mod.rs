@@ -12,6 +12,7 @@ mod event_body;
 mod gate;
 mod identity;
 mod intake;
+mod journey;
 mod names;
 mod own;
 mod proxy;
@@ -24,6 +25,7 @@ mod silence;
 mod state;
 mod times;
 mod tracing;
+mod waking;
 
 use std::rc::Rc;
 
@@ -43,7 +45,8 @@ use crate::domain::refusal::{ErrorShape, Refusal};
 use crate::domain::route::{Destination, route};
 use connection::{Answering, ClientSide};
 use identity::request_id;
-use proxy::{Errand, proxy};
+use journey::Errand;
+use proxy::proxy;
 use reply::{closing, for_http_10, refuse};
 use state::{Door, Serving};
 

@@ -12,7 +12,7 @@ use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_rt::{Arbiter, ArbiterHandle};
@@ -20,6 +20,7 @@ use futures_util::future::join_all;
 use tokio::sync::{oneshot, watch};
 
 use super::state::{Door, Shared, Worker};
+use super::waking::Wakes;
 use accepting::Acceptor;
 use thread::Thread;
 
@@ -45,9 +46,7 @@ enum Phase {
 /// nothing.
 struct Stops {
     phase: watch::Receiver<Phase>,
-    stopping: Pin<Box<dyn Future<Output = ()>>>,
-    /// Whom `stopping` wakes.
-    waker: Option<Waker>,
+    stopping: Wakes<dyn Future<Output = ()>>,
 }
 
 impl Stops {
@@ -57,7 +56,7 @@ impl Stops {
             // An error says that the server has been dropped, which ends its connections by other means.
             let _ = awaited.wait_for(|phase| *phase == Phase::Stopping).await;
         };
-        Self { phase, stopping: Box::pin(stopping), waker: None }
+        Self { phase, stopping: Wakes::new(Box::pin(stopping)) }
     }
 }
 
@@ -65,12 +64,10 @@ impl Future for Stops {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let will_be_woken = self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-        if will_be_woken && matches!(self.phase.has_changed(), Ok(false)) {
+        if self.stopping.will_wake(cx) && matches!(self.phase.has_changed(), Ok(false)) {
             return Poll::Pending;
         }
-        self.waker = Some(cx.waker().clone());
-        self.stopping.as_mut().poll(cx)
+        self.stopping.poll(cx)
     }
 }
 

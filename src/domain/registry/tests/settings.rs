@@ -1,0 +1,154 @@
+//! What reloads and admins change, and what they can't.
+
+use super::*;
+use crate::domain::endpoint::{Auth, AuthStyle, BaseUrl};
+use crate::domain::secret::Secret;
+
+#[test]
+fn disabling_and_enabling_does_not_launder_a_failed_endpoint() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    desk.fail("a");
+    let before = desk.core.view_of_id("a").epoch;
+    let switch = |desk: &mut Desk, on| desk.core.set_enabled(&id("a"), on, ADMIN, at(1), &mut Vec::new());
+    assert_eq!(switch(&mut desk, false), Ok(true));
+    assert_eq!(switch(&mut desk, false), Ok(false));
+    assert_eq!(desk.standing("a"), Standing::Disabled);
+    assert!(!desk.recover("a"), "a disabled endpoint stays disabled");
+    assert_eq!(switch(&mut desk, true), Ok(true));
+    assert_eq!(desk.standing("a"), Standing::Failure);
+    assert!(desk.core.view_of_id("a").epoch > before);
+    assert_eq!(desk.core.set_enabled(&id("x"), true, ADMIN, at(1), &mut Vec::new()), Err(SwitchError::Unknown));
+}
+
+#[test]
+fn a_disabled_endpoint_gets_nothing_and_comes_back_where_it_was() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    desk.core.set_enabled(&id("a"), false, ADMIN, at(1), &mut desk.out).unwrap();
+    assert_eq!(desk.leased(), "b");
+    assert_eq!(desk.core.isolate_by_admin(&id("a"), ADMIN, at(1), &mut desk.out), Err(SwitchError::Disabled));
+    desk.core.set_enabled(&id("a"), true, ADMIN, at(1), &mut desk.out).unwrap();
+    assert_eq!(desk.leased(), "a");
+}
+
+#[test]
+fn a_new_definition_keeps_the_isolation_and_voids_what_was_under_way() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    let under_way = desk.lease();
+    desk.fail("a");
+    let old = desk.core.view_of_id("a").epoch;
+    let other_key =
+        Endpoint { auth: Auth::Own { style: AuthStyle::XApiKey, key: Secret::new("another") }, ..primary("a") };
+    desk.apply([other_key, secondary("b")]);
+    assert_eq!(desk.standing("a"), Standing::Failure);
+    assert!(desk.core.restore(proof(&id("a"), old), at(1), &mut desk.out).is_none());
+    assert!(desk.core.failures()[0].at_once);
+    assert!(!under_way.gate.is_at(under_way.ticket.epoch));
+}
+
+#[test]
+fn removing_and_adding_does_not_launder_a_failed_endpoint() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    desk.fail("a");
+    desk.apply([secondary("b")]);
+    desk.apply([primary("a"), secondary("b")]);
+    assert_eq!(desk.standing("a"), Standing::Failure);
+    desk.apply([secondary("b")]);
+    let moved = Endpoint { base_url: BaseUrl::parse("http://127.0.0.1:2").unwrap(), ..primary("a") };
+    desk.apply([moved, secondary("b")]);
+    assert_eq!(desk.standing("a"), Standing::Primary, "another service has no past");
+}
+
+#[test]
+fn another_service_of_the_same_name_in_between_does_not_launder_a_failed_endpoint() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    desk.fail("a");
+    desk.apply([secondary("b")]);
+    let another = Endpoint { base_url: BaseUrl::parse("http://127.0.0.1:2").unwrap(), ..primary("a") };
+    desk.apply([another, secondary("b")]);
+    assert_eq!(desk.standing("a"), Standing::Primary);
+    desk.apply([secondary("b")]);
+    desk.apply([primary("a"), secondary("b")]);
+    assert_eq!(desk.standing("a"), Standing::Failure);
+    assert!(desk.recover("a"));
+    desk.apply([secondary("b")]);
+    desk.apply([primary("a"), secondary("b")]);
+    assert_eq!(desk.standing("a"), Standing::Primary, "it was sound when it left");
+}
+
+#[test]
+fn changing_a_sound_endpoint_into_one_that_left_isolated_does_not_launder_that() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    desk.fail("a");
+    desk.apply([secondary("b")]);
+    let another = Endpoint { base_url: BaseUrl::parse("http://127.0.0.1:2").unwrap(), ..primary("a") };
+    desk.apply([another, secondary("b")]);
+    let under_way = desk.lease();
+    assert_eq!(under_way.endpoint.id, id("a"));
+    desk.apply([primary("a"), secondary("b")]);
+    assert_eq!((desk.standing("a"), desk.leased().as_str()), (Standing::Failure, "b"));
+    assert!(!under_way.gate.is_at(under_way.ticket.epoch));
+}
+
+#[test]
+fn what_an_admin_switched_off_stays_off_though_it_leaves_the_settings_and_comes_back() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    desk.core.set_enabled(&id("a"), false, ADMIN, at(1), &mut desk.out).unwrap();
+    desk.apply([Endpoint { weight: 7, ..primary("a") }, secondary("b")]);
+    assert_eq!(desk.standing("a"), Standing::Disabled);
+    desk.apply([secondary("b")]);
+    desk.apply([primary("a"), secondary("b")]);
+    assert_eq!(desk.standing("a"), Standing::Disabled);
+    desk.core.set_enabled(&id("a"), true, ADMIN, at(1), &mut desk.out).unwrap();
+    assert_eq!(desk.standing("a"), Standing::Primary);
+}
+
+#[test]
+fn an_endpoint_whose_credential_is_missing_is_off_until_it_has_one() {
+    let keyless = Endpoint { auth: Auth::Missing, ..primary("a") };
+    let mut desk = Desk::new([keyless, secondary("b")]);
+    assert_eq!((desk.standing("a"), desk.leased().as_str()), (Standing::Disabled, "b"));
+    let switched_on = desk.core.set_enabled(&id("a"), true, ADMIN, at(1), &mut desk.out);
+    assert_eq!(switched_on, Err(SwitchError::NoCredential));
+    desk.apply([primary("a"), secondary("b")]);
+    assert_eq!((desk.standing("a"), desk.leased().as_str()), (Standing::Primary, "a"));
+    desk.core.set_enabled(&id("a"), false, ADMIN, at(1), &mut desk.out).unwrap();
+    assert_eq!(desk.core.set_enabled(&id("a"), true, ADMIN, at(1), &mut desk.out), Ok(true));
+}
+
+#[test]
+fn a_changed_weight_voids_nothing() {
+    let mut desk = Desk::new([primary("a")]);
+    let grant = desk.lease();
+    desk.apply([Endpoint { weight: 7, ..primary("a") }]);
+    assert!(grant.gate.is_at(grant.ticket.epoch));
+    desk.settle(&grant, FAILED);
+    assert!(desk.core.awaits_verdict(grant.ticket.serial));
+}
+
+#[test]
+fn a_removed_endpoint_finishes_what_is_in_flight() {
+    let mut desk = Desk::new([primary("a"), primary("b")]);
+    let grant = desk.lease();
+    let kept = if grant.endpoint.id == id("a") { "b" } else { "a" };
+    desk.apply([primary(kept)]);
+    desk.settle(&grant, Outcome::Success);
+    assert_eq!(desk.core.view(at(0)).leaks, 0);
+    assert_eq!(desk.leased(), kept);
+}
+
+#[test]
+fn weight_zero_takes_nothing_new() {
+    let drained = Endpoint { weight: 0, ..primary("a") };
+    let mut desk = Desk::new([drained, secondary("b")]);
+    assert_eq!(desk.leased(), "b");
+}
+
+#[test]
+fn an_admins_switch_that_moves_nobody_is_kept_all_the_same() {
+    let mut off = primary("a");
+    off.enabled = false;
+    let mut desk = Desk::new([off]);
+    desk.out.clear();
+    assert_eq!(desk.core.set_enabled(&id("a"), false, ADMIN, at(1), &mut desk.out), Ok(false));
+    assert!(matches!(desk.out[..], [Effect::Keep(Keep::Now)]), "{:?}", desk.out);
+}

@@ -1,0 +1,399 @@
+//! One request's way through the endpoints: one attempt after another, until one answers.
+
+use std::future::poll_fn;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Addr;
+use actix_web::HttpResponse;
+use actix_web::body::MessageBody;
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use serde_json::json;
+
+use super::attempt::{AttemptEnd, Flowing, Task, WholeAnswer};
+use super::body::Recipient;
+use super::connection::ClientSide;
+use super::identity::upstream_request_id;
+use super::intake::Held;
+use super::names;
+use super::reply::{OnlyLength, mark, passed_on, refuse, respond};
+use super::scope::{Asked, AttemptScope, RequestScope};
+use super::state::Serving;
+use crate::actors::lease::Lease;
+use crate::actors::messages::{Acquire, Doubt, Judged};
+use crate::actors::registry::Registry;
+use crate::domain::error_object::ErrorObject;
+use crate::domain::estimate::estimate_tokens;
+use crate::domain::opinions::Fingerprint;
+use crate::domain::outcome_table::{Class, PathKind};
+use crate::domain::refusal::{Counts, ErrorShape, Refusal};
+use crate::domain::registry::{Ask, NoEndpoint, Reach, Service, Turn};
+use crate::domain::retry::{Ending, Plan};
+use crate::domain::route::LlmPath;
+use crate::domain::stats::AttemptRecord;
+use crate::domain::time::Moment;
+
+/// What is to be proxied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Errand<'a> {
+    /// The model's path; none for a path of `server.other_paths`.
+    pub(super) llm: Option<LlmPath>,
+    /// What is asked of the endpoint: path and query to the byte.
+    pub(super) target: &'a str,
+}
+
+impl Errand<'_> {
+    pub(super) fn service(&self) -> Service {
+        self.llm.map_or(Service::Other, |path| Service::Llm(path.protocol()))
+    }
+
+    pub(super) fn shape(&self) -> ErrorShape {
+        ErrorShape::of(self.llm)
+    }
+}
+
+/// One request's way through the endpoints.
+pub(super) struct Journey<'a> {
+    pub(super) worker: &'a Serving<'a>,
+    pub(super) errand: Errand<'a>,
+    pub(super) task: Task<'a>,
+    pub(super) scope: RequestScope,
+    pub(super) client: ClientSide,
+    pub(super) ask: Ask,
+    pub(super) plan: Plan<WholeAnswer>,
+    /// When the request had come whole.
+    pub(super) began: Moment,
+    /// The request's share of what may be buffered; held while it may be sent again.
+    pub(super) _held: Held,
+}
+
+/// How a journey has ended.
+pub(super) enum JourneyEnd {
+    /// With an answer that has come whole at this moment, and the attempt that brought it.
+    Whole(WholeAnswer, Option<AttemptRecord>, Moment),
+    /// With an answer that is to be passed on as it comes.
+    Flowing(Box<Flowing>, AttemptScope),
+    /// There is no further attempt; for want of an endpoint, where one is named as missing.
+    Spent(Option<NoEndpoint>),
+    /// With a refusal, whatever has come of its attempts.
+    Refused(Refusal),
+}
+
+impl Journey<'_> {
+    /// Makes one attempt after another.
+    pub(super) async fn run(&mut self) -> JourneyEnd {
+        let mut now = self.began;
+        let shared = &self.worker.shared;
+        // Only a model that is silent calls for a second opinion, which asks a model.
+        let suspect = match self.task.path() {
+            PathKind::Llm => self.worker.config.settings.timeouts.suspect,
+            PathKind::CountTokens | PathKind::Other => Duration::MAX,
+        };
+        let mut doubts = Doubts { registry: &shared.core.registry, held: None };
+        while self.plan.may_try(now) {
+            let (lease, granted_at) = match self.acquire(now).await {
+                Ok(granted) => granted,
+                Err(NotGranted::No(NoEndpoint::Stopping) | NotGranted::Stopping) => {
+                    return JourneyEnd::Refused(Refusal::Stopping);
+                }
+                Err(NotGranted::No(none)) => return JourneyEnd::Spent(Some(none)),
+            };
+            self.plan.begin();
+            let trace = self.scope.trace_attempt(self.task.request.model_for(lease.endpoint()));
+            self.scope.try_endpoint(lease.endpoint().id.clone(), granted_at);
+            let asked = Asked { client: self.ask.client.clone(), model: self.ask.model.clone() };
+            let attempt = AttemptScope::begin(&self.scope, lease, suspect, asked, granted_at);
+            let attempt = attempt.traced(trace);
+            let end = tokio::select! {
+                end = self.task.attempt(self.worker.client, &attempt) => end,
+                () = poll_fn(|cx| self.client.poll_drained(&shared.drain, cx)) => {
+                    // Settled as cancelled by its drop: it was not the endpoint that ran out of time.
+                    drop(attempt);
+                    doubts.held = None;
+                    return JourneyEnd::Refused(Refusal::Stopping);
+                }
+            };
+            now = shared.clock.now();
+            match end {
+                AttemptEnd::Whole(answer, judgement) => {
+                    if judgement.class == Class::Success {
+                        doubts.held = None;
+                    }
+                    self.scope.tried(&judgement, attempt.elapsed(now));
+                    self.scope.costs(attempt.usage());
+                    let last = attempt.settled(&judgement, self.task.path(), now);
+                    return JourneyEnd::Whole(answer, last, now);
+                }
+                AttemptEnd::Flowing(flowing) => {
+                    // From here on they are the body's, which tells of them should it break.
+                    doubts.held = None;
+                    return JourneyEnd::Flowing(flowing, attempt);
+                }
+                AttemptEnd::Failed(judgement, answer) => {
+                    self.scope.tried(&judgement, attempt.elapsed(now));
+                    let Some(ticket) = attempt.lease().map(|lease| lease.ticket().clone()) else { continue };
+                    let was_written = attempt.lease().is_some_and(Lease::was_written);
+                    self.plan.failed(&ticket, &judgement, self.task.path(), answer, now);
+                    attempt.end(&judgement, self.task.path(), now);
+                    // The isolation that this failure may cause takes effect before the request goes on or is answered.
+                    let _ = shared.core.registry.send(Judged(ticket.serial)).await;
+                    doubts.held = self.doubt();
+                    if was_written && !self.may_be_sent_again() {
+                        return JourneyEnd::Spent(None);
+                    }
+                    now = shared.clock.now();
+                }
+                AttemptEnd::Withdrawn => {
+                    attempt.withdraw();
+                    self.plan.withdraw();
+                    self.scope.withdraw();
+                }
+                AttemptEnd::ClientOutOfTime => {
+                    // Settled as cancelled by its drop: the client would be gone before more could come.
+                    drop(attempt);
+                    self.plan.timed_out();
+                    return JourneyEnd::Spent(None);
+                }
+                AttemptEnd::Unsendable => {
+                    attempt.withdraw();
+                    self.scope.withdraw();
+                    return JourneyEnd::Refused(Refusal::Malformed { what: "target" });
+                }
+            }
+        }
+        JourneyEnd::Spent(None)
+    }
+
+    /// The client's answer.
+    pub(super) fn answer(self, end: JourneyEnd) -> HttpResponse {
+        match end {
+            JourneyEnd::Whole(answer, last, now) => self.answer_whole(answer, last, now),
+            JourneyEnd::Flowing(flowing, attempt) => self.answer_flowing(*flowing, attempt),
+            JourneyEnd::Spent(none) => self.conclude(none.as_ref()),
+            JourneyEnd::Refused(refusal) => self.refuse(&refusal),
+        }
+    }
+
+    /// An endpoint that the request was not sent to, or one that may serve it again, or after a pause one that has failed.
+    /// And when it was granted.
+    async fn acquire(&mut self, asked_at: Moment) -> Result<(Lease, Moment), NotGranted> {
+        let clock = self.worker.shared.clock;
+        let answer = self.ask(self.plan.reach(asked_at)).await;
+        let answered_at = clock.now();
+        self.plan.waited(answered_at.since(asked_at));
+        let pause = match answer {
+            Err(NotGranted::No(NoEndpoint::GivenUp)) => self.plan.pause_before_repeat(fastrand::f64()),
+            answer => return Ok((answer?, answered_at)),
+        };
+        let Some(pause) = pause else { return Err(NotGranted::No(NoEndpoint::GivenUp)) };
+        tokio::time::sleep(pause).await;
+        let lease = self.ask(Reach::Again).await?;
+        Ok((lease, clock.now()))
+    }
+
+    async fn ask(&mut self, reach: Reach) -> Result<Lease, NotGranted> {
+        self.ask.reach = reach;
+        self.ask.tried = self.plan.tried();
+        self.ask.turn = self.plan.turn();
+        self.ask.is_last = self.plan.is_last();
+        if self.ask.turn != Turn::First {
+            self.fingerprint();
+        }
+        let (acquire, answer) = Acquire::new(self.ask.clone());
+        self.worker.shared.core.registry.do_send(acquire);
+        match answer.await {
+            Ok(Ok(lease)) => Ok(lease),
+            Ok(Err(none)) => Err(NotGranted::No(none)),
+            Err(_) => Err(NotGranted::Stopping),
+        }
+    }
+
+    /// Takes the request's fingerprint. It costs a pass over the body, so it is taken only when an attempt has failed.
+    fn fingerprint(&mut self) {
+        if self.ask.fingerprint.is_none() {
+            let request = &self.task.request;
+            let content = (&self.ask.client, &self.ask.profile, request.target, &request.body);
+            self.ask.fingerprint = Some(Fingerprint(self.worker.shared.fingerprints.hash_one(content)));
+        }
+    }
+
+    /// What the registry is told should no endpoint do better: some of the failures may be the request's own.
+    fn doubt(&mut self) -> Option<Doubt> {
+        if self.plan.failures().is_empty() || self.errand.llm.is_none() {
+            return None;
+        }
+        self.fingerprint();
+        Some(Doubt { ask: self.ask.clone(), failures: self.plan.failures().to_vec() })
+    }
+
+    /// On other paths a POST or PATCH that may have arrived is not repeated: it could have done its work.
+    fn may_be_sent_again(&self) -> bool {
+        let method = self.task.request.method;
+        self.errand.llm.is_some() || (method != Method::POST && method != Method::PATCH)
+    }
+
+    /// Whether a count of tokens is asked for of which the gateway itself can tell an estimate. A model or path that no
+    /// endpoint serves is a mistake that the client had better hear of.
+    fn is_to_be_estimated(&self, none: Option<&NoEndpoint>) -> bool {
+        let is_mistaken = matches!(none, Some(NoEndpoint::PathUnserved | NoEndpoint::ModelUnserved));
+        self.task.path() == PathKind::CountTokens && !is_mistaken
+    }
+
+    /// No client fails for want of a count.
+    fn answer_estimated(mut self) -> HttpResponse {
+        let body = json!({ "input_tokens": estimate_tokens(&self.task.request.body) }).to_string();
+        self.scope.answered(StatusCode::OK.as_u16(), None);
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(names::ESTIMATED, HeaderValue::from_static("true"));
+        mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
+        let now = self.scope.now();
+        self.scope.end_whole(None, now);
+        respond(StatusCode::OK, headers, body.boxed())
+    }
+
+    /// Answers when there is no further attempt.
+    fn conclude(mut self, none: Option<&NoEndpoint>) -> HttpResponse {
+        if self.is_to_be_estimated(none) {
+            return self.answer_estimated();
+        }
+        let refusal = match self.plan.take_ending() {
+            Ending::PassOn(answer) => {
+                let now = self.scope.now();
+                return self.answer_whole(answer, None, now);
+            }
+            Ending::Overloaded(answer) => {
+                let message = ErrorObject::read(&answer.body).map(|error| error.message().to_owned());
+                Refusal::Overloaded { message: message.filter(|message| !message.is_empty()) }
+            }
+            Ending::TimedOut { attempts } => Refusal::EveryAttemptTimedOut { attempts },
+            Ending::Failed { attempts } => Refusal::EveryAttemptFailed { attempts },
+            Ending::NoAttempt => self.none_usable(none.unwrap_or(&NoEndpoint::TooLate)),
+        };
+        self.refuse(&refusal)
+    }
+
+    fn none_usable(&self, none: &NoEndpoint) -> Refusal {
+        match *none {
+            NoEndpoint::PathUnserved => Refusal::NoEndpointForPath,
+            NoEndpoint::ModelUnserved => {
+                Refusal::UnknownModel { model: self.task.request.peek.model.as_deref().map(str::to_owned) }
+            }
+            NoEndpoint::Isolated { isolated, total, needs_operator: true, .. } => {
+                Refusal::OperatorNeeded { counts: Counts { isolated, total } }
+            }
+            NoEndpoint::Isolated { isolated, total, needs_operator: false, next } => {
+                Refusal::NoUsableEndpoint { counts: Counts { isolated, total }, next_verification: next }
+            }
+            NoEndpoint::Cooling { overloaded: true, .. } => Refusal::Overloaded { message: None },
+            NoEndpoint::Cooling { total, soonest, exhausted: true, .. } => Refusal::Exhausted { total, soonest },
+            NoEndpoint::Cooling { total, soonest, exhausted: false, .. } => Refusal::RateLimited { total, soonest },
+            NoEndpoint::SwitchedOff { total } => Refusal::SwitchedOff { total },
+            NoEndpoint::Full { usable } => Refusal::EveryEndpointFull { usable },
+            // A request that has given up on an endpoint has made an attempt, and has something else to tell.
+            NoEndpoint::GivenUp
+            | NoEndpoint::BudgetSpent
+            | NoEndpoint::Poisoned
+            | NoEndpoint::ProfileGone
+            | NoEndpoint::TooLate => Refusal::WaitedTooLong,
+            NoEndpoint::Stopping => Refusal::Stopping,
+        }
+    }
+
+    fn refuse(self, refusal: &Refusal) -> HttpResponse {
+        self.worker.refused(refusal, self.errand.shape(), self.scope)
+    }
+
+    fn answer_whole(mut self, answer: WholeAnswer, last: Option<AttemptRecord>, now: Moment) -> HttpResponse {
+        self.scope.first_piece_at(now);
+        self.scope.answered(answer.status.as_u16(), upstream_request_id(&answer.headers));
+        let length = length_of_head(&answer.headers);
+        let mut headers = passed_on(answer.headers, self.task.request.headers, self.worker.shared.clock);
+        mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
+        self.scope.end_whole(last, now);
+        let body = match *self.task.request.method {
+            Method::HEAD => OnlyLength(length.unwrap_or_default()).boxed(),
+            _ => answer.body.boxed(),
+        };
+        respond(answer.status, headers, body)
+    }
+
+    /// From here on nothing is retried: the head goes out.
+    fn answer_flowing(mut self, flowing: Flowing, attempt: AttemptScope) -> HttpResponse {
+        let Flowing { status, headers: upstream_headers, content, passing } = flowing;
+        self.scope.tried(passing.judgement(), attempt.elapsed(attempt.now()));
+        self.scope.flows();
+        self.scope.answered(status.as_u16(), upstream_request_id(&upstream_headers));
+        let length = length_of_head(&upstream_headers);
+        let shared = &self.worker.shared;
+        let mut headers = passed_on(upstream_headers, self.task.request.headers, shared.clock);
+        mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
+        if passing.is_event_stream() {
+            headers.insert(names::ACCEL_BUFFERING, HeaderValue::from_static("no"));
+        }
+        let only_length = match *self.task.request.method {
+            Method::HEAD => length,
+            _ => None,
+        };
+        let doubt = self.errand.llm.map(|_| Doubt { ask: self.ask, failures: self.plan.failures().to_vec() });
+        let recipient = Recipient {
+            attempt,
+            request: self.scope,
+            doubt,
+            path: self.task.path(),
+            core: Arc::clone(&shared.core),
+            client: self.client,
+            help: Arc::from(self.worker.config.settings.server.help.as_str()),
+            drain: shared.drain.clone(),
+        };
+        respond(status, headers, passing.into_body(content, recipient, only_length))
+    }
+}
+
+/// The doubt about a request's failures so far. It is told when the request is over without a success, before its answer,
+/// whatever that is, or when its client leaves.
+struct Doubts<'a> {
+    registry: &'a Addr<Registry>,
+    held: Option<Doubt>,
+}
+
+impl Drop for Doubts<'_> {
+    fn drop(&mut self) {
+        if let Some(doubt) = self.held.take() {
+            self.registry.do_send(doubt);
+        }
+    }
+}
+
+/// Why a request got no lease.
+enum NotGranted {
+    No(NoEndpoint),
+    Stopping,
+}
+
+fn length_of_head(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+impl Serving<'_> {
+    /// Refuses a request and ends it.
+    pub(super) fn refused(&self, refusal: &Refusal, shape: ErrorShape, mut scope: RequestScope) -> HttpResponse {
+        scope.answered(refusal.status(), None);
+        let server = &self.config.settings.server;
+        let mut response = refuse(refusal, shape, &scope.described.id, &server.help);
+        mark_response(&mut response, &scope, server.trail_headers);
+        let now = scope.now();
+        scope.end_whole(None, now);
+        response
+    }
+}
+
+fn mark_response(response: &mut HttpResponse, scope: &RequestScope, with_trail: bool) {
+    let mut headers = HeaderMap::new();
+    mark(&mut headers, scope, with_trail);
+    for (name, value) in headers {
+        response.headers_mut().insert(name, value);
+    }
+}
