@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::time::UNIX_EPOCH;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::domain::calendar::to_the_second;
 use crate::domain::client::{Client, KeyDigest};
 use crate::domain::endpoint::{Auth, AuthStyle, BaseUrl, Endpoint, Home};
 use crate::domain::ids::{ClientId, ProfileId};
@@ -202,13 +202,13 @@ fn describe(loaded: &Loaded) -> String {
     paragraph(&mut text, "endpoints", table(&header, &endpoints));
     let client_row = |client: &Client| {
         let state = if client.enabled { "yes" } else { "no" };
-        let expires = client.expires.and_then(|expires| UNIX_EPOCH.checked_add(expires));
+        let expires = client.expires.map(|expires| to_the_second(expires).to_string());
         vec![
             client.id.to_string(),
             client.profile.to_string(),
             client.keys.len().to_string(),
             state.to_owned(),
-            expires.map_or_else(|| "never".to_owned(), |at| humantime::format_rfc3339_seconds(at).to_string()),
+            expires.unwrap_or_else(|| "never".to_owned()),
             client.max_in_flight.map(NonZeroU32::get).map_or_else(|| "any".to_owned(), |limit| limit.to_string()),
         ]
     };

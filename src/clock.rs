@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::domain::calendar::to_the_millisecond;
 use crate::domain::memory::Almanac;
 use crate::domain::time::Moment;
 
@@ -64,6 +65,6 @@ impl Clock {
 
     /// A moment as RFC 3339 in UTC, to the millisecond.
     pub fn rfc3339(&self, moment: Moment) -> String {
-        humantime::format_rfc3339_millis(self.time_of_day(moment)).to_string()
+        to_the_millisecond(self.since_1970_at(moment)).to_string()
     }
 }

@@ -101,8 +101,9 @@ pub fn is_event_stream(content_type: Option<&str>) -> bool {
 }
 
 fn is_json_type(content_type: Option<&str>) -> bool {
-    let essence = essence(content_type).to_ascii_lowercase();
-    essence == "application/json" || essence.ends_with("+json")
+    let essence = essence(content_type);
+    let suffix = essence.rsplit_once('+').map_or("", |(_, suffix)| suffix);
+    essence.eq_ignore_ascii_case("application/json") || suffix.eq_ignore_ascii_case("json")
 }
 
 /// The media type without its parameters (RFC 9110, section 8.3.1).

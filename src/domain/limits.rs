@@ -3,6 +3,8 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::calendar;
+
 /// No more values than this are kept of one answer: providers send about twenty.
 const MOST_VALUES: usize = 64;
 /// A longer name or value is none of a rate limit, in bytes.
@@ -137,13 +139,14 @@ fn until(value: &str, now: Duration) -> Option<Duration> {
     until_rfc3339(value, now).or_else(|| written_span(value)).or_else(|| until_http_date(value, now))
 }
 
-/// The date that a window's end is told by, as the time since 1970; none where it is told as a span.
+/// The date that a window's end is told by, as the time since 1970; none where it is told as a span, or is in no calendar.
 pub(super) fn date(value: &str) -> Option<Duration> {
-    match number(value) {
+    let date = match number(value) {
         Some(number) if number < FIRST_DATE => None,
         Some(number) => until_number(number, Duration::ZERO),
         None => until_rfc3339(value, Duration::ZERO).or_else(|| until_http_date(value, Duration::ZERO)),
-    }
+    };
+    date.filter(|date| *date <= calendar::LAST)
 }
 
 /// A decimal number as people write it; not `inf`, `nan` or `1e3`.

@@ -8,6 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
+use super::calendar::to_the_millisecond;
 use super::cooling::CooldownReason;
 use super::endpoint::{Auth, AuthStyle, Endpoint};
 use super::ids::EndpointId;
@@ -42,9 +43,7 @@ pub struct TimeOfDay(Duration);
 
 impl Serialize for TimeOfDay {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let time =
-            UNIX_EPOCH.checked_add(self.0).ok_or_else(|| serde::ser::Error::custom("a time beyond all calendars"))?;
-        serializer.collect_str(&humantime::format_rfc3339_millis(time))
+        serializer.collect_str(&to_the_millisecond(self.0))
     }
 }
 

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod calendar;
 pub mod challenge;
 pub mod classify;
 pub mod client;

@@ -83,6 +83,7 @@ mod tests {
             ("1.2", "1700003600", "allowed", Some((0.0, Some(later)))),
             ("0.9", "1700003600", "rejected", Some((0.0, Some(later)))),
             ("0.25", "soon", "allowed", Some((0.75, None))),
+            ("0.25", "1700003600000000", "allowed", Some((0.75, None))),
             ("odd", "1700003600", "rejected", Some((0.0, Some(later)))),
             ("odd", "1700003600", "allowed", None),
             ("0.58", "1700000000", "rejected", None),

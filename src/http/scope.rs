@@ -155,6 +155,8 @@ impl RequestScope {
     /// Adds an attempt to the trail, before anything has come of it.
     pub(super) fn try_endpoint(&mut self, endpoint: EndpointId, began: Moment) {
         self.told_trail.take();
+        // Nearly always it is the only one.
+        self.trail.reserve_exact(1);
         self.trail.push(Step { endpoint, label: CANCELLED.into(), began, elapsed: None });
     }
 

@@ -13,7 +13,10 @@ const LONGEST_TEXT: usize = 200;
 pub(super) fn message(record: &Record<'_>) -> String {
     let mut text = String::with_capacity(USUAL_LENGTH);
     // Writing to a String can't fail, and so visiting can't.
-    let _ = write!(text, "{}", record.args());
+    let _ = match record.args().as_str() {
+        Some(plain) => text.write_str(plain),
+        None => text.write_fmt(*record.args()),
+    };
     let _ = record.key_values().visit(&mut Behind(&mut text));
     text
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt::Display;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use log::Level;
 use serde::ser::SerializeStruct as _;
@@ -40,9 +40,9 @@ impl Serialize for Line {
     }
 }
 
-/// A time of day as lines show it (RFC 3339).
+/// A time of day as lines show it (RFC 3339). A clock that was never set may stand before 1970, which is no reason to panic.
 pub(super) fn shown(at: SystemTime) -> impl Display {
-    humantime::format_rfc3339_millis(at)
+    humantime::format_rfc3339_millis(at.max(UNIX_EPOCH))
 }
 
 impl Line {

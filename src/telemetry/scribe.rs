@@ -8,12 +8,12 @@
 //! left, and in that time nobody wakes it but for what is pressing.
 
 use std::borrow::Cow;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as blocking;
 use std::thread::{self, Thread};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use log::Level;
 use serde_json::{Map, Value};
@@ -66,7 +66,8 @@ impl Scribe {
     pub(super) fn start() -> Self {
         let (mut scribe, words) = Self::with_room_for(WAITING);
         let spawned = thread::Builder::new().name("log-scribe".to_owned()).spawn(move || {
-            Desk { words, ring: Ring::default(), text: Vec::new(), out: std::io::stderr() }.work();
+            Desk { words, ring: Ring::default(), stamp: Stamp::default(), text: Vec::new(), out: std::io::stderr() }
+                .work();
         });
         scribe.thread = spawned.ok().map(|handle| handle.thread().clone());
         scribe
@@ -90,7 +91,7 @@ impl Scribe {
             // Without a thread the log itself goes on.
             Err(TrySendError::Closed(Word::Write { entry, .. })) => {
                 let mut text = Vec::new();
-                written(&entry, &mut text);
+                written(&entry, &mut Stamp::default(), &mut text);
                 let _ = std::io::stderr().write_all(&text);
             }
         }
@@ -143,6 +144,7 @@ impl Scribe {
 struct Desk<W> {
     words: mpsc::Receiver<Word>,
     ring: Ring,
+    stamp: Stamp,
     /// Not written yet.
     text: Vec<u8>,
     out: W,
@@ -187,7 +189,7 @@ impl<W: Write> Desk<W> {
     }
 
     fn note(&mut self, entry: Entry) {
-        written(&entry, &mut self.text);
+        written(&entry, &mut self.stamp, &mut self.text);
         let Entry { at, level, target, message, .. } = entry;
         self.ring.push(Line { at, level, target, message });
     }
@@ -204,17 +206,40 @@ impl<W: Write> Desk<W> {
 /// As much as is written at once, in bytes.
 const LARGEST_WRITE: usize = 1 << 16;
 
+/// The time of day that stands before a line. All of it but the milliseconds is the same for a second.
+#[derive(Debug, Default)]
+struct Stamp {
+    second: u64,
+    /// Up to that second; empty before the first.
+    text: String,
+}
+
+impl Stamp {
+    fn write(&mut self, at: SystemTime, text: &mut Vec<u8>) -> io::Result<()> {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.text.is_empty() || self.second != since.as_secs() {
+            self.second = since.as_secs();
+            self.text = humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string();
+            self.text.truncate(self.text.trim_end_matches('Z').len());
+        }
+        text.extend_from_slice(self.text.as_bytes());
+        write!(text, ".{:03}Z", since.subsec_millis())
+    }
+}
+
 /// An entry as it stands in the log: for people, or as an object of its own in which each field is one.
-fn written(entry: &Entry, text: &mut Vec<u8>) {
+fn written(entry: &Entry, stamp: &mut Stamp, text: &mut Vec<u8>) {
     let Entry { at, level, target, message, object } = entry;
-    let at = shown(*at);
     // Writing to a vector can't fail.
     let _ = match object {
-        None => writeln!(text, "{at} {level:<5} {message}"),
+        None => stamp.write(*at, text).and_then(|()| write!(text, " {level:<5} ")).map(|()| {
+            text.extend_from_slice(message.as_bytes());
+            text.push(b'\n');
+        }),
         Some(object) => {
             let mut object = object.clone();
             // Last, so that no field can take their place.
-            for (name, value) in [("at", &*at.to_string()), ("level", level.as_str()), ("target", target)] {
+            for (name, value) in [("at", &*shown(*at).to_string()), ("level", level.as_str()), ("target", target)] {
                 object.insert(name.to_owned(), value.into());
             }
             writeln!(text, "{}", Value::Object(object))
@@ -242,10 +267,31 @@ mod tests {
     /// A desk in a thread of its own, and what it will have written at the end.
     fn work(words: mpsc::Receiver<Word>) -> thread::JoinHandle<String> {
         thread::spawn(|| {
-            let mut desk = Desk { words, ring: Ring::default(), text: Vec::new(), out: Vec::new() };
+            let mut desk =
+                Desk { words, ring: Ring::default(), stamp: Stamp::default(), text: Vec::new(), out: Vec::new() };
             desk.work();
             String::from_utf8(desk.out).unwrap()
         })
+    }
+
+    #[test]
+    fn a_lines_time_is_its_own_though_most_of_it_is_written_once_a_second() {
+        let mut stamp = Stamp::default();
+        for milliseconds in [0, 7, 999, 1000, 1_764_384_339_042, 1_764_384_339_999, 1_764_384_340_000, 59_999] {
+            let at = UNIX_EPOCH + Duration::from_millis(milliseconds);
+            let mut text = Vec::new();
+            stamp.write(at, &mut text).unwrap();
+            assert_eq!(String::from_utf8(text).unwrap(), shown(at).to_string());
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_is_no_reason_to_panic() {
+        let before = UNIX_EPOCH - Duration::from_secs(1);
+        let mut text = Vec::new();
+        Stamp::default().write(before, &mut text).unwrap();
+        let expected = "1970-01-01T00:00:00.000Z";
+        assert_eq!((str::from_utf8(&text).unwrap(), &*shown(before).to_string()), (expected, expected));
     }
 
     #[actix_web::test]
@@ -316,7 +362,7 @@ mod tests {
             object.insert(name.to_owned(), value.into());
         }
         let mut text = Vec::new();
-        written(&Entry { object: Some(object), ..entry("request id=r1") }, &mut text);
+        written(&Entry { object: Some(object), ..entry("request id=r1") }, &mut Stamp::default(), &mut text);
         let object: Value = serde_json::from_slice(&text).unwrap();
         let expected = serde_json::json!({ "at": "1970-01-01T00:00:00.000Z", "level": "INFO", "target": "gateway", "message": "request", "id": "r1" });
         assert_eq!(object, expected);

@@ -1,7 +1,7 @@
 //! Idle connections, by origin. The newest is used first: it is the least likely to have been closed by the upstream.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -50,8 +50,8 @@ impl Idle {
 #[derive(Debug)]
 pub(super) struct Pool {
     limits: Limits,
-    /// By origin, the newest at the back.
-    idle: RefCell<HashMap<Rc<Origin>, VecDeque<Idle>>>,
+    /// By origin, the newest at the back. To compare a few origins is less than to hash one.
+    idle: RefCell<BTreeMap<Rc<Origin>, VecDeque<Idle>>>,
     swept: Cell<Instant>,
 }
 

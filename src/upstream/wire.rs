@@ -101,25 +101,28 @@ impl Outgoing {
 
     /// Writes some of it; true once all of it has been written.
     pub(super) fn poll_write(&mut self, transport: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if self.head.is_empty() && self.body.is_empty() {
-            return transport.poll_flush(cx).map_ok(|()| true);
-        }
-        let parts = [IoSlice::new(&self.head), IoSlice::new(&self.body)];
-        let parts = if self.body.is_empty() { &parts[..1] } else { &parts[..] };
-        match ready!(transport.poll_write(cx, parts)) {
-            Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            Ok(written) => {
-                self.is_begun = true;
-                let of_head = written.min(self.head.len());
-                self.head.advance(of_head);
-                self.body.advance((written - of_head).min(self.body.len()));
-                Poll::Ready(Ok(false))
-            }
-            Err(error) => {
-                self.is_begun |= transport.may_write_before_it_fails();
-                Poll::Ready(Err(error))
+        if !self.is_empty() {
+            let parts = [IoSlice::new(&self.head), IoSlice::new(&self.body)];
+            let parts = if self.body.is_empty() { &parts[..1] } else { &parts[..] };
+            match ready!(transport.poll_write(cx, parts)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(written) => {
+                    self.is_begun = true;
+                    let of_head = written.min(self.head.len());
+                    self.head.advance(of_head);
+                    self.body.advance((written - of_head).min(self.body.len()));
+                }
+                Err(error) => {
+                    self.is_begun |= transport.may_write_before_it_fails();
+                    return Poll::Ready(Err(error));
+                }
             }
         }
+        if self.is_empty() { transport.poll_flush(cx).map_ok(|()| true) } else { Poll::Ready(Ok(false)) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.head.is_empty() && self.body.is_empty()
     }
 }
 
@@ -165,8 +168,8 @@ impl<'a> Exchange<'a> {
     /// Writes and reads until the final head is there.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, Failure>> {
         loop {
-            let has_written = match self.poll_writing(cx) {
-                Ok(has_written) => has_written,
+            let has_more = match self.poll_writing(cx) {
+                Ok(has_more) => has_more,
                 Err(error) => return Poll::Ready(Err(Failure { error, ended_silently: false })),
             };
             match self.connection.poll_fill(cx) {
@@ -177,7 +180,7 @@ impl<'a> Exchange<'a> {
                     Ok(Some(head)) => return Poll::Ready(Ok(head)),
                     Err(error) => return Poll::Ready(Err(Failure { error, ended_silently: false })),
                 },
-                Poll::Pending if has_written => {}
+                Poll::Pending if has_more => {}
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -192,19 +195,19 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Writes some; false where there is nothing that could be written now.
+    /// Writes some; true where more can be written at once.
     fn poll_writing(&mut self, cx: &mut Context<'_>) -> Result<bool, SendError> {
         let Writing::Going(outgoing) = &mut self.writing else { return Ok(false) };
         if !outgoing.is_begun {
             self.permit.may_write().map_err(|_| SendError::Withdrawn)?;
         }
         match outgoing.poll_write(&mut self.connection.transport, cx) {
-            Poll::Pending => return Ok(false),
-            Poll::Ready(Ok(false)) => {}
+            Poll::Pending => {}
+            Poll::Ready(Ok(false)) => return Ok(true),
             Poll::Ready(Ok(true)) => self.writing = Writing::Whole,
             Poll::Ready(Err(error)) => self.writing = Writing::Failed { is_begun: outgoing.is_begun, error },
         }
-        Ok(true)
+        Ok(false)
     }
 
     fn take_final_head(&mut self) -> Result<Option<AnswerHead>, SendError> {

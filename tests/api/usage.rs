@@ -318,6 +318,22 @@ async fn what_is_left_of_a_subscriptions_windows_is_shown() {
     app.finish().await;
 }
 
+/// Found with an end in microseconds: no calendar has such a year, and whoever asked for the stats got no answer.
+#[actix_web::test]
+async fn a_window_that_ends_in_no_calendars_year_does_not_take_the_stats_away() {
+    let a = Upstream::anthropic("a").await;
+    let headers = [
+        ("content-type", "application/json"),
+        ("anthropic-ratelimit-unified-5h-utilization", "0.5"),
+        ("anthropic-ratelimit-unified-5h-reset", "4102444800000000"),
+    ];
+    a.script_traffic([status_with(200, &headers, "{\"type\":\"message\",\"content\":[]}")]);
+    let app = Setup::new().primary(&a).start().await;
+    assert_eq!(app.message().await.status, 200);
+    assert_eq!(app.row("a").await["windows"]["5h"]["resets_at"], json!(null));
+    app.finish().await;
+}
+
 #[actix_web::test]
 async fn verifications_have_a_cost() {
     let a = Upstream::anthropic("a").await;

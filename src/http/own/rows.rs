@@ -2,7 +2,7 @@
 //! health is derived from it.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use actix::MailboxError;
 use serde::Serialize;
@@ -12,6 +12,7 @@ use crate::actors::messages::{ViewBreakers, ViewRegistry, ViewStats, ViewVerifie
 use crate::actors::verifier::VerifierView;
 use crate::clock::Clock;
 use crate::domain::breaker::{BreakerBank, BreakerCore};
+use crate::domain::calendar::to_the_second;
 use crate::domain::conversation::Tokens;
 use crate::domain::endpoint::{Home, Protocol};
 use crate::domain::health::{BreakerState, Status};
@@ -75,8 +76,8 @@ struct WindowRow {
 
 impl From<Window> for WindowRow {
     fn from(Window { left, resets }: Window) -> Self {
-        let resets_at = resets.and_then(|resets| UNIX_EPOCH.checked_add(resets));
-        Self { left, resets_at: resets_at.map(|resets| humantime::format_rfc3339_seconds(resets).to_string()) }
+        let resets_at = resets.map(|resets| to_the_second(resets).to_string());
+        Self { left, resets_at }
     }
 }
 
@@ -205,7 +206,7 @@ impl<'a> Views<'a> {
 
     /// The present time of day as the time since 1970.
     fn since_1970(&self) -> Duration {
-        self.clock.time_of_day(self.now).duration_since(UNIX_EPOCH).unwrap_or_default()
+        self.clock.since_1970_at(self.now)
     }
 
     fn cooldowns(&self, view: &EndpointView) -> Vec<CooldownRow> {
