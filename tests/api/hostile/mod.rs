@@ -10,6 +10,7 @@ mod crowd;
 mod heads;
 mod injection;
 mod json;
+mod limits;
 mod paths;
 mod upstreams;
 
