@@ -200,11 +200,62 @@ fn a_used_up_window_can_end_early() {
 }
 
 #[test]
+fn a_window_is_used_up_by_more_than_the_time_that_is_set() {
+    for (seconds, expected) in [(300, false), (301, true)] {
+        let mut cooling = Cooling::default();
+        cooling.throttle(None, named(seconds), from(1), at(0), at(0), &POLICY);
+        assert_eq!(cooling.exhausted(at(0), &POLICY).is_some(), expected, "{seconds} s");
+    }
+}
+
+#[test]
+fn a_cooldown_that_begins_as_another_ends_is_one_of_its_own() {
+    let mut cooling = Cooling::default();
+    for now in [0, 10] {
+        cooling.throttle(None, named(10), from(1), at(now), at(now), &POLICY);
+        assert_eq!(cooling.now(None, at(now)).map(|cooldown| cooldown.since), Some(at(now)));
+    }
+}
+
+/// Who has shown that it works does not rest for what led to its isolation; a limit is another matter.
+#[test]
+fn a_recovery_forgets_overloads_and_no_limits() {
+    let mut cooling = Cooling::default();
+    let opus: Arc<str> = Arc::from("opus");
+    let overload = |cooling: &mut Cooling, now| {
+        cooling.throttle(None, Throttle::Overload(None), from(1), at(now), at(now), &POLICY)
+    };
+    cooling.throttle(Some(&opus), named(600), from(1), at(0), at(0), &POLICY);
+    for now in [0, 60, 119] {
+        overload(&mut cooling, now);
+    }
+    cooling.recover();
+    assert_eq!(until(&cooling, 119), None);
+    assert!(cooling.now(Some(&opus), at(119)).is_some());
+    let first = Cooldown { since: at(120), until: at(122), reason: CooldownReason::Overload };
+    assert_eq!(overload(&mut cooling, 120), Throttled::Rests(first), "the first of a new series");
+}
+
+#[test]
 fn clients_can_not_fill_the_memory_with_names_of_models() {
     let mut cooling = Cooling::default();
     for number in 0..1000 {
         let model: Arc<str> = Arc::from(format!("m{number}"));
         cooling.throttle(Some(&model), named(10), from(1), at(0), at(0), &POLICY);
+        assert!(cooling.by_model.len() <= MAX_MODELS, "after {number}");
     }
-    assert!(cooling.by_model.len() <= MAX_MODELS);
+}
+
+#[test]
+fn among_many_models_those_whose_rest_has_ended_make_room_and_no_other() {
+    let mut cooling = Cooling::default();
+    let [long, late] = ["long", "late"].map(Arc::<str>::from);
+    cooling.throttle(Some(&long), named(100), from(1), at(0), at(0), &POLICY);
+    for number in 1..MAX_MODELS {
+        let model: Arc<str> = Arc::from(format!("m{number}"));
+        cooling.throttle(Some(&model), named(10), from(1), at(0), at(0), &POLICY);
+    }
+    cooling.throttle(Some(&late), named(5), from(1), at(10), at(10), &POLICY);
+    let kept: Vec<_> = cooling.by_model.keys().flatten().map(|model| &**model).collect();
+    assert_eq!(kept, ["late", "long"]);
 }
