@@ -228,6 +228,14 @@ mod tests {
     }
 
     #[test]
+    fn reports_of_one_epoch_are_counted_together() {
+        let mut bank = BreakerBank::default();
+        let judgements = [1, 2, 3].map(|serial| bank.observe(&ticket(1, serial), FAILED, at(0), &POLICY));
+        let trip = Judgement::Trip { reason: Reason::UpstreamStatus, failures: 3 };
+        assert_eq!(judgements, [Some(Judgement::Keep), Some(Judgement::Keep), Some(trip)]);
+    }
+
+    #[test]
     fn a_newer_epoch_starts_anew_and_an_older_one_changes_nothing() {
         let mut bank = BreakerBank::default();
         for serial in 1..=2 {

@@ -173,6 +173,21 @@ fn the_budget_grows_with_requests_and_not_with_their_further_attempts() {
     assert_eq!(granted, 2, "one for each request");
 }
 
+#[test]
+fn a_request_that_asks_again_gets_nobody_whom_it_has_spent() {
+    let mut desk = Desk::new([primary("a"), primary("b")]);
+    let [a, b] = ["a", "b"].map(|name| tried(name, desk.core.view_of_id(name).epoch));
+    for (spent, expected) in [([true, false], Some("b")), ([false, true], Some("a")), ([true, true], None)] {
+        let tried = [&a, &b].into_iter().zip(spent).map(|(tried, spent)| Tried { spent, ..tried.clone() });
+        let asked = Ask { reach: Reach::Again, turn: Turn::Further, tried: tried.collect(), ..ask() };
+        let given = match desk.ask(asked) {
+            Acquired::Granted(grant) => Some(grant.endpoint.id.to_string()),
+            Acquired::Waiting(_) | Acquired::Refused(_) => None,
+        };
+        assert_eq!(given.as_deref(), expected, "{spent:?}");
+    }
+}
+
 fn on(host: &str, endpoint: Endpoint) -> Endpoint {
     let base_url = super::super::super::endpoint::BaseUrl::parse(&format!("http://{host}")).unwrap();
     Endpoint { base_url, ..endpoint }
