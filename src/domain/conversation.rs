@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::endpoint::Protocol;
 use super::route::LlmPath;
+use super::usage::MOST;
 
 pub use streamed::{StreamEnd, StreamedAnswer};
 
@@ -224,7 +225,8 @@ fn tokens(usage: Option<&RawValue>) -> Tokens {
 
 /// The counts of a usage object. Vendors leave out what they don't count.
 fn counted(usage: &Value) -> Tokens {
-    let count = |names: [&str; 2]| names.iter().find_map(|name| usage.get(*name)?.as_u64()).unwrap_or_default();
+    let written = |name: &str| usage.get(name)?.as_u64().filter(|count| *count <= MOST);
+    let count = |names: [&str; 2]| names.into_iter().find_map(written).unwrap_or_default();
     Tokens { input: count(["input_tokens", "prompt_tokens"]), output: count(["output_tokens", "completion_tokens"]) }
 }
 
@@ -299,6 +301,13 @@ mod tests {
             let written: Value = serde_json::from_str(&question(system).body(dialect)).unwrap();
             assert_eq!(written, body, "{dialect:?}");
         }
+    }
+
+    #[test]
+    fn an_absurd_count_of_tokens_is_none() {
+        let body = br#"{"content":[],"usage":{"input_tokens":18446744073709551615,"output_tokens":3}}"#;
+        let answer = Answer::read(Protocol::Anthropic, body).unwrap();
+        assert_eq!(answer.tokens, Tokens { input: 0, output: 3 });
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::members::{Member, Members, plain_name, value_of};
 /// fit.
 static NAME: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"usage\""));
 /// A count above this is none, in tokens: one absurd answer must not spoil the sums.
-const MOST: u64 = 1_000_000_000;
+pub(super) const MOST: u64 = 1_000_000_000;
 /// How much of an answer's end is looked into first, in bytes: the usage stands behind the contents, with nearly all providers.
 const END: usize = 16 << 10;
 /// How many members of the name are tried in an answer's end.

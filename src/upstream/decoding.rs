@@ -102,7 +102,8 @@ impl Decoder {
             Coding::Brotli => {
                 let alloc = StandardAlloc::default;
                 State::Brotli {
-                    state: Box::new(BrotliState::new(alloc(), alloc(), alloc())),
+                    // By the RFC: without the windows of a gigabyte that some encoders have besides.
+                    state: Box::new(BrotliState::new_strict(alloc(), alloc(), alloc())),
                     has_more: false,
                     is_over: false,
                 }

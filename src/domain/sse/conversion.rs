@@ -6,29 +6,48 @@ use super::Format;
 use super::ending::closing;
 use super::json::{Members, ObjectText, is_empty, quoted};
 
-/// The events of a whole answer, `None` where the body is no answer of this format, or the format has no such events here.
-/// `include_usage`: a chat's request has asked for a last chunk with the usage.
+/// So many bytes of events a whole answer of nothing may become, and for each of its bytes so many more. A good answer becomes
+/// about as much as it was; one that is made for it could become a million times that.
+const MOST_OF_NOTHING: usize = 1 << 20;
+const MOST_FOR_A_BYTE: usize = 4;
+
+/// The events of a whole answer, `None` where the body is no answer of this format, would become far more than it is, or the
+/// format has no such events here. `include_usage`: a chat's request has asked for a last chunk with the usage.
 #[must_use]
 pub fn as_events(format: Format, body: &[u8], include_usage: bool) -> Option<String> {
     let answer = Members::read(body)?;
-    let mut events = match format {
-        Format::Messages => message_events(&answer)?,
-        Format::Chat => chat_chunks(&answer, include_usage)?,
+    let mut events = Events { text: String::new(), most: MOST_OF_NOTHING + MOST_FOR_A_BYTE * body.len() };
+    match format {
+        Format::Messages => message_events(&mut events, &answer)?,
+        Format::Chat => Chunks { answer: &answer, events: &mut events }.add_all(include_usage)?,
         Format::Completions | Format::Responses => return None,
-    };
-    events.push_str(closing(format)?);
-    Some(events)
+    }
+    events.text.push_str(closing(format)?);
+    Some(events.text)
 }
 
-fn event(events: &mut String, name: &str, data: ObjectText) {
-    let data = data.finish();
-    events.extend(["event: ", name, "\ndata: ", &data, "\n\n"]);
+/// Events as they are written, up to a length.
+struct Events {
+    text: String,
+    most: usize,
 }
 
-fn message_events(message: &Members<'_>) -> Option<String> {
+impl Events {
+    /// Adds an event, named or not; `None` where that is too much.
+    fn add(&mut self, name: Option<&str>, data: ObjectText) -> Option<()> {
+        if let Some(name) = name {
+            self.text.extend(["event: ", name, "\n"]);
+        }
+        // In JSON the end of a line can only stand where a blank may, and in an event it would cut the data in two.
+        let data = data.finish().replace(['\n', '\r'], " ");
+        self.text.extend(["data: ", &data, "\n\n"]);
+        (self.text.len() <= self.most).then_some(())
+    }
+}
+
+fn message_events(events: &mut Events, message: &Members<'_>) -> Option<()> {
     let blocks = message.objects("content")?;
     message.get("role")?;
-    let mut events = String::new();
     let started = ObjectText::default()
         .all_but(message, &["content", "stop_reason", "stop_sequence", "usage"])
         .member("content", "[]")
@@ -36,9 +55,9 @@ fn message_events(message: &Members<'_>) -> Option<String> {
         .member("stop_sequence", "null")
         .member("usage", message.get("usage").map_or("{\"input_tokens\":0,\"output_tokens\":0}", |usage| usage.get()));
     let start = ObjectText::default().text("type", "message_start").member("message", &started.finish());
-    event(&mut events, "message_start", start);
+    events.add(Some("message_start"), start)?;
     for (index, block) in blocks.iter().enumerate() {
-        block_events(&mut events, &index.to_string(), block);
+        block_events(events, &index.to_string(), block)?;
     }
     let ending = ObjectText::default()
         .member("stop_reason", message.get("stop_reason").map_or("null", |reason| reason.get()))
@@ -50,13 +69,12 @@ fn message_events(message: &Members<'_>) -> Option<String> {
         .member("delta", &ending.finish())
         .member("usage", message.get("usage").map_or("{\"output_tokens\":0}", |usage| usage.get()))
         .filled(message, &["context_management"]);
-    event(&mut events, "message_delta", delta);
-    Some(events)
+    events.add(Some("message_delta"), delta)
 }
 
 /// A block's start, its deltas and its stop. What streams in deltas is left out of the start; a block of another type stands
 /// whole there.
-fn block_events(events: &mut String, index: &str, block: &Members<'_>) {
+fn block_events(events: &mut Events, index: &str, block: &Members<'_>) -> Option<()> {
     let kind = block.text("type").unwrap_or_default();
     let start = ObjectText::default();
     let filled = |name: &str| block.filled(name).map(|value| value.get().to_owned());
@@ -82,12 +100,13 @@ fn block_events(events: &mut String, index: &str, block: &Members<'_>) {
         _ => (start.all_but(block, &[]), Vec::new()),
     };
     let about = |name: &str| ObjectText::default().text("type", name).member("index", index);
-    event(events, "content_block_start", about("content_block_start").member("content_block", &start.finish()));
+    let start = about("content_block_start").member("content_block", &start.finish());
+    events.add(Some("content_block_start"), start)?;
     for (kind, name, json) in deltas {
         let delta = ObjectText::default().text("type", kind).member(name, &json);
-        event(events, "content_block_delta", about("content_block_delta").member("delta", &delta.finish()));
+        events.add(Some("content_block_delta"), about("content_block_delta").member("delta", &delta.finish()))?;
     }
-    event(events, "content_block_stop", about("content_block_stop"));
+    events.add(Some("content_block_stop"), about("content_block_stop"))
 }
 
 /// The elements of a list, each as it stands.
@@ -99,11 +118,11 @@ fn list(raw: &RawValue) -> Vec<String> {
 /// Chunks of a chat all begin alike.
 struct Chunks<'a> {
     answer: &'a Members<'a>,
-    text: String,
+    events: &'a mut Events,
 }
 
 impl Chunks<'_> {
-    fn add(&mut self, choices: &str, usage: Option<&str>) {
+    fn add(&mut self, choices: &str, usage: Option<&str>) -> Option<()> {
         let chunk = ObjectText::default()
             .all_but(self.answer, &["object", "choices", "usage"])
             .text("object", "chat.completion.chunk")
@@ -112,43 +131,42 @@ impl Chunks<'_> {
             Some(usage) => chunk.member("usage", usage),
             None => chunk,
         };
-        self.text.extend(["data: ", &chunk.finish(), "\n\n"]);
+        self.events.add(None, chunk)
     }
 
-    fn add_delta(&mut self, index: &str, delta: ObjectText, logprobs: Option<&str>, finish_reason: &str) {
+    fn add_delta(&mut self, index: &str, delta: ObjectText, logprobs: Option<&str>, finish_reason: &str) -> Option<()> {
         let choice = ObjectText::default().member("index", index).member("delta", &delta.finish());
         let choice = match logprobs {
             Some(logprobs) => choice.member("logprobs", logprobs),
             None => choice,
         };
-        self.add(&choice.member("finish_reason", finish_reason).finish(), None);
+        self.add(&choice.member("finish_reason", finish_reason).finish(), None)
     }
-}
 
-fn chat_chunks(answer: &Members<'_>, include_usage: bool) -> Option<String> {
-    let mut chunks = Chunks { answer, text: String::new() };
-    for (position, choice) in answer.objects("choices")?.iter().enumerate() {
-        let message = Members::of(choice.get("message")?)?;
-        let position = position.to_string();
-        let index = choice.get("index").map_or(position.as_str(), |index| index.get());
-        let role = message.text("role").unwrap_or_else(|| "assistant".to_owned());
-        chunks.add_delta(index, ObjectText::default().text("role", &role).text("content", ""), None, "null");
-        let mut logprobs = choice.filled("logprobs").map(RawValue::get);
-        for (name, value) in message.0.iter().filter(|(name, value)| name != "role" && !is_empty(value)) {
-            let delta = match name.as_str() {
-                "tool_calls" => ObjectText::default().member("tool_calls", &numbered(&message)),
-                name => ObjectText::default().member(name, value.get()),
-            };
-            let logprobs = if name == "content" { logprobs.take() } else { None };
-            chunks.add_delta(index, delta, logprobs, "null");
+    fn add_all(mut self, include_usage: bool) -> Option<()> {
+        for (position, choice) in self.answer.objects("choices")?.iter().enumerate() {
+            let message = Members::of(choice.get("message")?)?;
+            let position = position.to_string();
+            let index = choice.get("index").map_or(position.as_str(), |index| index.get());
+            let role = message.text("role").unwrap_or_else(|| "assistant".to_owned());
+            self.add_delta(index, ObjectText::default().text("role", &role).text("content", ""), None, "null")?;
+            let mut logprobs = choice.filled("logprobs").map(RawValue::get);
+            for (name, value) in message.0.iter().filter(|(name, value)| name != "role" && !is_empty(value)) {
+                let delta = match name.as_str() {
+                    "tool_calls" => ObjectText::default().member("tool_calls", &numbered(&message)),
+                    name => ObjectText::default().member(name, value.get()),
+                };
+                let logprobs = if name == "content" { logprobs.take() } else { None };
+                self.add_delta(index, delta, logprobs, "null")?;
+            }
+            let finish_reason = choice.get("finish_reason").map_or("\"stop\"", |reason| reason.get());
+            self.add_delta(index, ObjectText::default(), logprobs, finish_reason)?;
         }
-        let finish_reason = choice.get("finish_reason").map_or("\"stop\"", |reason| reason.get());
-        chunks.add_delta(index, ObjectText::default(), logprobs, finish_reason);
+        match self.answer.filled("usage").filter(|_| include_usage) {
+            Some(usage) => self.add("", Some(usage.get())),
+            None => Some(()),
+        }
     }
-    if let Some(usage) = answer.filled("usage").filter(|_| include_usage) {
-        chunks.add("", Some(usage.get()));
-    }
-    Some(chunks.text)
 }
 
 /// Tool calls as they stand in a stream: with their places in the list.

@@ -222,13 +222,18 @@ fn nested_error(event: &Event<'_>, is_known_to_clients: bool) -> StreamError {
 /// The error of the Responses API, whose code and message stand without an object of their own.
 fn flat_error(error: &Members<'_>, is_known_to_clients: bool) -> StreamError {
     let code = error.text("code").filter(|code| !code.is_empty());
-    let kind = error.text("type").filter(|kind| kind != "error");
-    let kind = kind.or_else(|| code.clone()).unwrap_or_else(|| "server_error".to_owned());
+    // Relays write the fields that they do not fill as empty texts, and some have numbers for codes.
+    let number = error.get("code").and_then(|code| serde_json::from_str::<u64>(code.get()).ok());
+    let kind = error.text("type").filter(|kind| !kind.is_empty() && kind != "error");
+    // A number says more than a word that is made up here.
+    let unnamed = if number.is_some() { "error" } else { "server_error" };
+    let kind = kind.or_else(|| code.clone()).unwrap_or_else(|| unnamed.to_owned());
+    let code = code.map(|code| quoted(&code)).or_else(|| number.map(|number| number.to_string()));
     let inner = ObjectText::default()
         .text("message", &error.text("message").unwrap_or_default())
         .text("type", &kind)
         .member("param", "null")
-        .member("code", &code.map_or_else(|| "null".to_owned(), |code| quoted(&code)))
+        .member("code", code.as_deref().unwrap_or("null"))
         .finish();
     StreamError { body: ObjectText::default().member("error", &inner).finish(), is_known_to_clients }
 }

@@ -5,6 +5,7 @@ use super::kind::Kind;
 use super::relay::{Ending, LONGEST_HELD, Relay};
 use super::scanner::{Found, LONGEST_LOOKED_INTO, Progress, Scanner};
 use super::{Expected, Format};
+use crate::domain::error_object::ErrorObject;
 
 mod conversion;
 mod relay;
@@ -204,10 +205,23 @@ fn the_error_of_an_event_reads_like_the_body_of_an_answer() {
             r#"{"error":{"message":"m","type":"server_error","param":null,"code":null}}"#,
             true,
         ),
+        (
+            Format::Responses,
+            "event: response.failed\ndata: {\"response\":{\"error\":{\"type\":\"\",\"code\":\"\",\"message\":\"\"}}}",
+            r#"{"error":{"message":"","type":"server_error","param":null,"code":null}}"#,
+            true,
+        ),
+        (
+            Format::Responses,
+            "event: error\ndata: {\"type\":\"error\",\"code\":429,\"message\":\"slow down\"}",
+            r#"{"error":{"message":"slow down","type":"error","param":null,"code":429}}"#,
+            true,
+        ),
     ] {
         let (kinds, _) = kinds_of(format, &[event.as_bytes(), b"\n\n"]);
         let [Kind::Error(error)] = &*kinds else { panic!("{kinds:?}") };
         assert_eq!((error.body.as_str(), error.is_known_to_clients), (body, known), "{event}");
+        assert!(ErrorObject::read(body.as_bytes()).is_some(), "it counts as an error: {event}");
         assert!(!format!("{error:?}").contains("oops"));
     }
 }

@@ -60,6 +60,15 @@ fn every_coding_is_undone_and_a_torn_one_is_found_out() {
     }
 }
 
+/// Found by reading: some encoders have windows of up to a gigabyte besides, and all of one is kept.
+#[test]
+fn brotli_has_no_larger_windows_than_its_rfc() {
+    let mut decoder = Decoder::new(Coding::Brotli).unwrap();
+    // The beginning of a stream with such a window, of 2^30 bytes.
+    decoder.feed(Bytes::from_static(&[0x11, 0xde]));
+    assert!(decoder.next_piece().is_err());
+}
+
 /// Found with bodies of 64 KiB: the step that filled the room was the last one of its frame.
 #[test]
 fn a_body_that_just_fills_a_step_is_whole() {

@@ -157,3 +157,49 @@ fn what_is_no_answer_becomes_no_events() {
         assert_eq!(as_events(format, body.as_bytes(), false), None, "{body}");
     }
 }
+
+#[test]
+fn an_answer_on_many_lines_becomes_events_of_one_line_each() {
+    for (format, body) in [
+        (
+            Format::Messages,
+            json!({
+                "type": "message", "role": "assistant", "id": "m", "content": [{"type": "tool_use", "input": {"a": [1, 2]}, "x": {"y": 1}}],
+                "usage": {"input_tokens": 40, "output_tokens": 3},
+            }),
+        ),
+        (
+            Format::Chat,
+            json!({
+                "id": "c", "choices": [{"message": {"content": "a\nb", "tool_calls": [{"id": "t", "function": {"name": "f"}}]}}],
+                "meta": {"a": {"b": 1}}, "usage": {"prompt_tokens": 2},
+            }),
+        ),
+    ] {
+        let pretty = serde_json::to_string_pretty(&body).unwrap();
+        for text in [pretty.clone(), pretty.replace('\n', "\r\n")] {
+            let events = as_events(format, text.as_bytes(), true).unwrap();
+            for line in events.split(['\n', '\r']).filter(|line| !line.is_empty() && *line != "data: [DONE]") {
+                let is_whole = |data: &str| serde_json::from_str::<Value>(data).is_ok();
+                assert!(line.starts_with("event: ") || line.strip_prefix("data: ").is_some_and(is_whole), "{line}");
+            }
+        }
+    }
+}
+
+/// Found by what was said of each choice again, and of each list of calls: 130 KB became 410 MB.
+#[test]
+fn a_small_answer_stands_for_no_gigabyte() {
+    let (long, choices) = ("x".repeat(100 << 10), vec!["{\"message\":{}}"; 2000].join(","));
+    let (again, calls) = ("\"tool_calls\":0,".repeat(2000), vec!["{}"; 2000].join(","));
+    let blocks = vec!["{}"; 100_000].join(",");
+    for (format, body) in [
+        (Format::Chat, format!("{{\"id\":\"{long}\",\"choices\":[{choices}]}}")),
+        (Format::Chat, format!("{{\"choices\":[{{\"message\":{{{again}\"tool_calls\":[{calls}]}}}}]}}")),
+        (Format::Messages, format!("{{\"role\":\"assistant\",\"content\":[{blocks}]}}")),
+    ] {
+        assert_eq!(as_events(format, body.as_bytes(), true), None, "{} bytes", body.len());
+    }
+    let many = format!("{{\"id\":\"c\",\"choices\":[{}]}}", vec!["{\"message\":{\"content\":\"a\"}}"; 128].join(","));
+    assert!(as_events(Format::Chat, many.as_bytes(), false).is_some(), "as many choices as may be asked for");
+}
