@@ -299,7 +299,9 @@ fn table(header: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let write = |line: &&Vec<String>| {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        // By hand: a format's width has 16 bits.
+        let room = |cell: &String, width: usize| " ".repeat(width.saturating_sub(cell.chars().count()));
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell}{}", room(cell, *width)));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     lines.iter().map(write).collect()
@@ -405,5 +407,8 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = vec![vec!["long name".to_owned(), "1".to_owned()], vec!["é".to_owned(), "22".to_owned()]];
         assert_eq!(table(&["id", "n"], &rows), ["id         n", "long name  1", "é          22"]);
+        let wide = "x".repeat(70_000);
+        let rows = vec![vec![wide.clone(), "1".to_owned()]];
+        assert_eq!(table(&["id", "n"], &rows)[1], format!("{wide}  1"));
     }
 }

@@ -54,6 +54,7 @@ pub mod time;
 pub mod topology;
 pub mod tournament;
 pub mod tracing;
+pub mod trail;
 pub mod usage;
 pub mod verification;
 pub mod webhook;

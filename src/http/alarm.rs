@@ -83,10 +83,12 @@ mod tests {
     use std::time::Duration;
 
     use super::super::times::present;
+    use super::super::waking::use_turn_up;
     use super::*;
 
     const SOON: Duration = Duration::from_millis(20);
     const LONG: Duration = Duration::from_hours(1);
+    const LONG_ENOUGH: Duration = Duration::from_secs(10);
 
     async fn has_passed(alarm: &Alarm, due: Instant) -> bool {
         poll_fn(|cx| Poll::Ready(alarm.has_passed(due, cx))).await
@@ -119,6 +121,20 @@ mod tests {
             rings(&alarm, later).await;
             assert!(present() >= later);
         }
+    }
+
+    #[actix_web::test]
+    async fn it_rings_also_where_it_was_set_in_a_turn_that_was_used_up() {
+        let alarm = Alarm::default();
+        let due = present() + SOON;
+        let mut is_first = true;
+        let rung = poll_fn(|cx| {
+            if std::mem::take(&mut is_first) {
+                use_turn_up(cx);
+            }
+            if alarm.has_passed(due, cx) { Poll::Ready(()) } else { Poll::Pending }
+        });
+        tokio::time::timeout(LONG_ENOUGH, rung).await.expect("it rings");
     }
 
     #[actix_web::test]

@@ -264,12 +264,25 @@ impl Drop for UnderWay {
 #[derive(Debug)]
 pub(super) struct Answering {
     body: BoxBody,
-    _under_way: Option<UnderWay>,
+    under_way: Option<UnderWay>,
+    /// Whether the client can tell the answer's end from the connection's.
+    shows_its_end: bool,
 }
 
 impl Answering {
-    pub(super) fn new(body: BoxBody, under_way: Option<UnderWay>) -> Self {
-        Self { body, _under_way: under_way }
+    /// The body of an answer to a client that speaks this version.
+    pub(super) fn new(body: BoxBody, under_way: Option<UnderWay>, version: Version) -> Self {
+        let shows_its_end = version != Version::HTTP_10 || body.size() != BodySize::Stream;
+        Self { body, under_way, shows_its_end }
+    }
+}
+
+impl Drop for Answering {
+    /// Where it is dropped before its end, as at the end of a stop's grace, an end in order would be a lie.
+    fn drop(&mut self) {
+        if let (false, Some(UnderWay(state))) = (self.shows_its_end, &self.under_way) {
+            state.ending.set(Ending::Reset);
+        }
     }
 }
 
@@ -281,7 +294,9 @@ impl MessageBody for Answering {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        self.body.as_pin_mut().poll_next(cx)
+        let next = self.body.as_pin_mut().poll_next(cx);
+        self.shows_its_end |= matches!(next, Poll::Ready(None));
+        next
     }
 }
 

@@ -1,4 +1,5 @@
-//! An upstream's body as its content: on the LLM paths decompressed, although nobody had asked for compression.
+//! Bodies as their content: on the LLM paths decompressed, an upstream's although nobody had asked for compression, a client's to be
+//! looked into.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -7,7 +8,8 @@ use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
-use crate::upstream::{Body, BodyError, Coding, Decoder, Undecodable};
+use crate::domain::refusal::Refusal;
+use crate::upstream::{Body, BodyError, Coding, Decoder, Undecodable, decode_whole};
 
 /// Why an answer's content did not come whole.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,42 @@ pub(super) enum Legibility {
     Coded,
 }
 
+/// How a body is coded, by its headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coded {
+    Not,
+    By(Coding),
+    /// In a way, or in several, that the gateway does not undo.
+    Otherwise,
+}
+
+impl Coded {
+    fn of(headers: &HeaderMap) -> Self {
+        let codings: Vec<&str> = headers
+            .get_all(CONTENT_ENCODING)
+            .flat_map(|value| value.to_str().unwrap_or("?").split(','))
+            .map(str::trim)
+            .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
+            .collect();
+        match codings.as_slice() {
+            [] => Self::Not,
+            [only] => Coding::named(only).map_or(Self::Otherwise, Self::By),
+            [_, _, ..] => Self::Otherwise,
+        }
+    }
+}
+
+/// A request's body without its compression; none where it has none that can be undone, so that it is the endpoint's to judge.
+/// `most`: so long may it be, in bytes.
+pub(super) fn plain_request(headers: &HeaderMap, body: &Bytes, most: u64) -> Result<Option<Bytes>, Refusal> {
+    let Coded::By(coding) = Coded::of(headers) else { return Ok(None) };
+    match decode_whole(coding, body, most) {
+        Ok(Some(plain)) => Ok(Some(plain)),
+        Ok(None) => Err(Refusal::BodyTooLarge { limit: most }),
+        Err(_) => Ok(None),
+    }
+}
+
 /// The content of an answer, piece by piece. Pieces are never empty.
 #[derive(Debug)]
 pub(super) struct Content {
@@ -42,18 +80,11 @@ impl Content {
 
     /// The body decoded, if it has to be; the headers then no longer say that it is coded, nor how long it was.
     pub(super) fn decoded(body: Body, headers: &mut HeaderMap) -> Result<(Self, Legibility), Undecodable> {
-        let codings: Vec<&str> = headers
-            .get_all(CONTENT_ENCODING)
-            .flat_map(|value| value.to_str().unwrap_or("?").split(','))
-            .map(str::trim)
-            .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
-            .collect();
-        let coding = match codings.as_slice() {
-            [] => return Ok((Self::untouched(body), Legibility::Readable)),
-            [only] => Coding::named(only),
-            [_, _, ..] => None,
+        let coding = match Coded::of(headers) {
+            Coded::Not => return Ok((Self::untouched(body), Legibility::Readable)),
+            Coded::Otherwise => return Ok((Self::untouched(body), Legibility::Coded)),
+            Coded::By(coding) => coding,
         };
-        let Some(coding) = coding else { return Ok((Self::untouched(body), Legibility::Coded)) };
         headers.remove(CONTENT_ENCODING);
         headers.remove(CONTENT_LENGTH);
         Ok((Self { body, decoder: Some(Decoder::new(coding)?), is_over: false }, Legibility::Readable))

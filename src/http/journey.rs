@@ -243,7 +243,7 @@ impl Journey<'_> {
 
     /// No client fails for want of a count.
     fn answer_estimated(mut self) -> HttpResponse {
-        let body = json!({ "input_tokens": estimate_tokens(&self.task.request.body) }).to_string();
+        let body = json!({ "input_tokens": estimate_tokens(self.task.request.readable()) }).to_string();
         self.scope.answered(StatusCode::OK.as_u16(), None);
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -66,7 +66,7 @@ async fn serve(mut request: Request, worker: Rc<Worker>, door: Door) -> HttpResp
     if is_refused || request.head().connection_type() == ConnectionType::Close {
         client.is_the_last();
     }
-    response.map_body(|_, body| Answering::new(body, under_way).boxed())
+    response.map_body(|_, body| Answering::new(body, under_way, request.version()).boxed())
 }
 
 /// Answers by one of the gateway's own routes, by an endpoint, or with a refusal.

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use actix_http::{HttpMessage as _, Payload, Request};
 use actix_web::HttpResponse;
+use bytes::Bytes;
 
 use super::access::is_from_a_foreign_page;
 use super::attempt::Task;
 use super::connection::ClientSide;
+use super::content::plain_request;
 use super::identity::{request_id, session};
-use super::intake::{BodyLimits, NoBody, read_body};
+use super::intake::{BodyLimits, Held, NoBody, read_body};
 use super::journey::{Errand, Journey, JourneyEnd};
 use super::reply::closing;
 use super::scope::{Described, RequestScope};
@@ -23,6 +25,8 @@ use crate::domain::refusal::Refusal;
 use crate::domain::registry::Ask;
 use crate::domain::retry::{Plan, RetryPolicy};
 use crate::domain::sessions::{Origin, SessionKey};
+use crate::domain::time::Moment;
+use crate::settings::Retry;
 use crate::upstream::ClientRequest;
 
 /// Proxies a request.
@@ -79,14 +83,18 @@ async fn begin<'a>(
     let limits = BodyLimits::of(&config.settings.server);
     let client = ClientSide::of(request);
     let read = read_body(&mut payload, request.headers(), limits, &shared.buffered, client.alarm()).await;
-    let (body, held) = match read {
+    let (body, mut held) = match read {
         Ok(read) => read,
         Err(NoBody::Refused(refusal)) => return Err(closing(worker.refused(&refusal, errand.shape(), scope))),
         // Nobody is left to answer; the scope's drop counts the request as cancelled.
         Err(NoBody::ClientGone) => return Err(closing(HttpResponse::BadRequest().finish())),
     };
     client.body_has_come();
-    let peek = if errand.llm.is_some() { Peek::into_body(&body) } else { Peek::default() };
+    let readable = match plain_body(&body, request, errand, limits, &mut held) {
+        Ok(plain) => plain,
+        Err(refusal) => return Err(worker.refused(&refusal, errand.shape(), scope)),
+    };
+    let peek = if errand.llm.is_some() { Peek::into_body(readable.as_ref().unwrap_or(&body)) } else { Peek::default() };
     if peek.has_too_many_models() {
         return Err(worker.refused(&Refusal::Malformed { what: "body" }, errand.shape(), scope));
     }
@@ -109,27 +117,14 @@ async fn begin<'a>(
             target: errand.target,
             headers: request.headers(),
             body,
+            plain: readable,
             peek,
             look_into_answer: errand.llm.is_some(),
             has_gateway_key: caller.client.is_some(),
             resend_stale: errand.llm.is_some(),
         },
     };
-    let retry = &config.settings.retry;
-    // Nobody waits for a count that the gateway can guess.
-    let (max_per_endpoint, park) = match task.path() {
-        PathKind::CountTokens => (1, Duration::ZERO),
-        PathKind::Llm | PathKind::Other => (retry.max_per_endpoint, retry.park),
-    };
-    let plan = Plan::new(RetryPolicy {
-        max_attempts: retry.max_attempts,
-        max_per_endpoint,
-        // The request has come when its body has.
-        deadline: now + retry.deadline,
-        backoff: retry.backoff,
-        backoff_max: retry.backoff_max,
-        park,
-    });
+    let plan = plan_of(task.path(), &config.settings.retry, now);
     // A count has no prompt cache to come back to, and where it is answered says nothing of the conversation.
     let session = errand.llm.filter(|path| path.kind() != PathKind::CountTokens).and_then(|path| {
         let name = scope.described.session.as_deref().or(task.request.peek.session.as_deref())?;
@@ -146,7 +141,39 @@ async fn begin<'a>(
         turn: plan.turn(),
         reach: plan.reach(now),
         is_last: plan.is_last(),
-        deadline: now + retry.deadline,
+        deadline: now + config.settings.retry.deadline,
     };
     Ok(Journey { worker, errand, task, scope, client, ask, plan, began: now, _held: held })
+}
+
+/// The body as it can be looked into, where that is not how it came. It is held too.
+fn plain_body(
+    body: &Bytes,
+    request: &Request,
+    errand: Errand<'_>,
+    limits: BodyLimits,
+    held: &mut Held,
+) -> Result<Option<Bytes>, Refusal> {
+    let plain = if errand.llm.is_some() { plain_request(request.headers(), body, limits.size)? } else { None };
+    if let Some(plain) = &plain {
+        held.grow(u64::try_from(plain.len()).unwrap_or(u64::MAX))?;
+    }
+    Ok(plain)
+}
+
+/// How often, and for how long, a request is tried that has come whole by now.
+fn plan_of<A>(path: PathKind, retry: &Retry, now: Moment) -> Plan<A> {
+    // Nobody waits for a count that the gateway can guess.
+    let (max_per_endpoint, park) = match path {
+        PathKind::CountTokens => (1, Duration::ZERO),
+        PathKind::Llm | PathKind::Other => (retry.max_per_endpoint, retry.park),
+    };
+    Plan::new(RetryPolicy {
+        max_attempts: retry.max_attempts,
+        max_per_endpoint,
+        deadline: now + retry.deadline,
+        backoff: retry.backoff,
+        backoff_max: retry.backoff_max,
+        park,
+    })
 }

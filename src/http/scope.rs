@@ -1,8 +1,6 @@
 //! One request and one attempt, from their beginning to their end, however they end: counted, logged and settled once.
 
-use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,24 +24,9 @@ use crate::domain::outcome::{Outcome, Reason, Report};
 use crate::domain::outcome_table::{Class, PathKind};
 use crate::domain::stats::{AllowancesRecord, AttemptRecord, RequestEnd, RequestRecord};
 use crate::domain::time::Moment;
+use crate::domain::trail::Trail;
 use crate::domain::usage::Usage;
 use crate::upstream::HeaderLines;
-
-/// What came of one attempt, for the trail.
-#[derive(Clone, Debug)]
-struct Step {
-    endpoint: EndpointId,
-    label: Cow<'static, str>,
-    began: Moment,
-    /// Known once something has come of it.
-    elapsed: Option<Duration>,
-}
-
-/// Most steps of a trail have room in so many bytes.
-const LIKELY_STEP: usize = 32;
-
-/// What a trail says of an attempt that the client did not wait for.
-const CANCELLED: &str = "cancelled";
 
 /// What is known of a request from its head and body.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +47,7 @@ pub(super) struct RequestScope {
     clock: Clock,
     began: Moment,
     pub(super) described: Described,
-    trail: Vec<Step>,
+    trail: Trail,
     /// The trail in words, once somebody has asked for it.
     told_trail: OnceCell<String>,
     status: Option<u16>,
@@ -86,7 +69,7 @@ impl RequestScope {
             clock,
             began: clock.now(),
             described,
-            trail: Vec::new(),
+            trail: Trail::default(),
             told_trail: OnceCell::new(),
             status: None,
             upstream_request_id: None,
@@ -120,58 +103,34 @@ impl RequestScope {
     }
 
     pub(super) fn attempts(&self) -> u32 {
-        u32::try_from(self.trail.len()).unwrap_or(u32::MAX)
+        self.trail.attempts()
     }
 
     pub(super) fn last_endpoint(&self) -> Option<&EndpointId> {
-        self.trail.last().map(|step| &step.endpoint)
+        self.trail.last_endpoint()
     }
 
-    /// `main=529@12ms,backup=ok@340ms`
+    /// Whom the attempts went to, and what came of each.
     pub(super) fn trail(&self) -> &str {
-        self.told_trail.get_or_init(|| self.trail_in_words())
-    }
-
-    /// The last step is to be told otherwise from now on.
-    fn last_step(&mut self) -> Option<&mut Step> {
-        self.told_trail.take();
-        self.trail.last_mut()
-    }
-
-    fn trail_in_words(&self) -> String {
-        let mut text = String::with_capacity(self.trail.len() * LIKELY_STEP);
-        for Step { endpoint, label, elapsed, .. } in &self.trail {
-            let comma = if text.is_empty() { "" } else { "," };
-            for part in [comma, endpoint.as_str(), "=", label, "@"] {
-                text.push_str(part);
-            }
-            // Writing into a String can't fail.
-            let _ = write!(text, "{}", millis(elapsed.unwrap_or_default()));
-            text.push_str("ms");
-        }
-        text
+        self.told_trail.get_or_init(|| self.trail.words())
     }
 
     /// Adds an attempt to the trail, before anything has come of it.
     pub(super) fn try_endpoint(&mut self, endpoint: EndpointId, began: Moment) {
         self.told_trail.take();
-        // Nearly always it is the only one.
-        self.trail.reserve_exact(1);
-        self.trail.push(Step { endpoint, label: CANCELLED.into(), began, elapsed: None });
+        self.trail.begin(endpoint, began);
     }
 
     /// Takes the last attempt back: nothing was sent.
     pub(super) fn withdraw(&mut self) {
         self.told_trail.take();
-        self.trail.pop();
+        self.trail.withdraw();
     }
 
     /// Notes what has come of the last attempt.
     pub(super) fn tried(&mut self, judgement: &Judgement, elapsed: Duration) {
-        if let Some(step) = self.last_step() {
-            step.label = judgement.label();
-            step.elapsed = Some(elapsed);
-        }
+        self.told_trail.take();
+        self.trail.end(judgement.label(), elapsed);
     }
 
     /// The last attempt's answer is being passed on; it is over only when the request is.
@@ -182,11 +141,8 @@ impl RequestScope {
     /// The client has not waited for what it was being sent, or for what was under way.
     fn left(&mut self) {
         let now = self.clock.now();
-        let flowing = self.flowing;
-        if let Some(step) = self.last_step().filter(|step| flowing || step.elapsed.is_none()) {
-            step.label = CANCELLED.into();
-            step.elapsed = Some(now.since(step.began));
-        }
+        self.told_trail.take();
+        self.trail.cancel(self.flowing, now);
         self.end(RequestEnd::Cancelled, now, None);
     }
 

@@ -124,3 +124,31 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::super::waking::use_turn_up;
+    use super::*;
+
+    /// An acceptor that finds more connections than it may take in a turn asks for the first time at that turn's end.
+    #[actix_web::test]
+    async fn who_first_asks_in_a_turn_that_is_used_up_hears_of_the_stop_all_the_same() {
+        let (stopping, phase) = watch::channel(Phase::Serving);
+        let (asked, has_asked) = oneshot::channel();
+        let mut asked = Some(asked);
+        let mut stops = Stops::new(phase);
+        let waiting = actix_rt::spawn(poll_fn(move |cx| {
+            if let Some(asked) = asked.take() {
+                use_turn_up(cx);
+                asked.send(()).unwrap();
+            }
+            Pin::new(&mut stops).poll(cx)
+        }));
+        has_asked.await.unwrap();
+        tokio::task::yield_now().await;
+        stopping.send_replace(Phase::Stopping);
+        tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("it hears of it").unwrap();
+    }
+}

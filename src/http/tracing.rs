@@ -25,6 +25,9 @@ use crate::upstream::HeaderLines;
 /// The longest name of a span, in characters.
 const LONGEST_NAME: usize = 100;
 
+/// Methods that are told by their names.
+const KNOWN_METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -101,8 +104,11 @@ impl RequestTrace {
             (RequestEnd::Failed, Some(_) | None) => ("failed", Some("broken_off".to_owned())),
         };
         let route = self.path.map(LlmPath::as_str);
+        // Clients can make up methods of any length, and have not been asked for a key yet (OpenTelemetry's conventions for HTTP).
+        let is_known = KNOWN_METHODS.contains(&method.as_str());
+        let known = if is_known { method.as_str() } else { "HTTP" };
         let attributes = Attributes::default()
-            .text("http.request.method", Some(method.as_str()))
+            .text("http.request.method", Some(if is_known { method.as_str() } else { "_OTHER" }))
             .text("http.route", route)
             .text("url.path", Some(path))
             .number("http.response.status_code", facts.status.map(u64::from))
@@ -120,7 +126,7 @@ impl RequestTrace {
             context: self.context,
             parent: self.parent,
             kind: Kind::Server,
-            name: route.map_or_else(|| method.to_string(), |route| format!("{method} {route}")),
+            name: route.map_or_else(|| known.to_owned(), |route| format!("{known} {route}")),
             began: facts.began,
             ended: facts.ended,
             attributes,

@@ -1,7 +1,9 @@
 //! Futures that are asked often and come seldom.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
+
+use tokio::task::coop::unconstrained;
 
 /// A future that remembers whom it wakes: while that is whoever asks, it need not be polled.
 #[derive(Debug)]
@@ -26,7 +28,9 @@ impl<F: Future + ?Sized> Wakes<F> {
         if !self.will_wake(cx) {
             self.waker = Some(cx.waker().clone());
         }
-        self.future.as_mut().poll(cx)
+        // Whatever the task has used of its turn: a timer that was asked in a turn that is used up would not know whom to wake,
+        // and be taken to.
+        pin!(unconstrained(self.future.as_mut())).poll(cx)
     }
 
     pub(super) fn get(&self) -> &F {
@@ -35,5 +39,13 @@ impl<F: Future + ?Sized> Wakes<F> {
 
     pub(super) fn get_mut(&mut self) -> Pin<&mut F> {
         self.future.as_mut()
+    }
+}
+
+/// For tests: uses up what a task may do in one turn.
+#[cfg(test)]
+pub(super) fn use_turn_up(cx: &mut Context<'_>) {
+    while let Poll::Ready(turn) = tokio::task::coop::poll_proceed(cx) {
+        turn.made_progress();
     }
 }

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use config::{Map, Value, ValueKind};
-use globset::Glob;
 
 use super::credential::{API_KEY, Credential, Unset};
 use super::fault::quoted;
 use super::given::Given;
-use super::reading::{Reading, Shown, Table};
+use super::reading::{Reading, Shown, Table, is_glob};
 use crate::domain::endpoint::{
     Auth, AuthStyle, BaseUrl, Endpoint, Home, ModelFilter, ModelMap, Protocol, VerifyOverrides,
 };
@@ -88,10 +87,7 @@ fn read_table(
     let weight = table.integer("weight", 0..=1000).unwrap_or(WEIGHT);
     let price_factor = table.number("price_factor", "a number of at least 0", |factor| factor >= 0.0);
     let price_factor = table.or("price_factor", price_factor, 1.0);
-    let models = table
-        .texts("models", "globs over models", |glob| Glob::new(glob).is_ok())
-        .and_then(|globs| ModelFilter::new(&globs).ok())
-        .unwrap_or_default();
+    let models = table.globs("models", "globs over models", ModelFilter::new).unwrap_or_default();
     let model_map = read_model_map(&mut table);
     let max_in_flight = limit(&mut table, "max_in_flight");
     let verify = VerifyOverrides {
@@ -216,7 +212,7 @@ fn read_model_map(table: &mut Table<'_, '_>) -> ModelMap {
         let sent =
             entries.get(pattern).and_then(|sent| Given::Typed(&sent.kind).text()).filter(|sent| !sent.is_empty());
         match sent {
-            Some(sent) if ModelMap::new([(pattern.as_str(), sent)]).is_ok() => rules.push((pattern, sent)),
+            Some(sent) if is_glob(pattern) => rules.push((pattern, sent)),
             Some(_) => table.fault("model_map", format!("{}, which is no glob", quoted(pattern)), wanted),
             None => table.fault("model_map", format!("no name of a model for {}", quoted(pattern)), wanted),
         }

@@ -7,11 +7,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use config::{Map, Value, ValueKind};
+use globset::{Glob, GlobSetBuilder};
 
 use super::fault::{Fault, key_part, quoted};
 use super::given::Given;
 use super::layers::Layers;
 use super::seen::FilesSeen;
+
+/// The longest glob, in bytes.
+const LONGEST_GLOB: usize = 1000;
 
 /// The longest duration that makes sense anywhere; it keeps all later arithmetic far from its limits.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -283,6 +287,21 @@ impl<'r, 'a> Table<'r, 'a> {
         bad.is_empty().then_some(good)
     }
 
+    /// Globs, and what is built of all of them.
+    pub(super) fn globs<T>(
+        &mut self,
+        key: &'static str,
+        wanted: &str,
+        build: impl FnOnce(&[String]) -> Result<T, globset::Error>,
+    ) -> Option<T> {
+        let globs = self.texts(key, wanted, is_glob)?;
+        let all = build(&globs);
+        if all.is_err() {
+            self.fault(key, "globs that are too much together", wanted);
+        }
+        all.ok()
+    }
+
     /// Ends the reading: a key that nothing asked for does not exist. Its value is not shown: it may be a misspelt secret's.
     pub(super) fn finish(mut self) {
         let mut unknown: Vec<(String, Value)> = std::mem::take(&mut self.entries).into_iter().collect();
@@ -302,6 +321,12 @@ fn flag(given: &Given<'_>) -> Option<bool> {
 
 fn texts(given: &Given<'_>) -> Option<Vec<String>> {
     given.texts()
+}
+
+/// Whether a text is a glob that can be matched with: one may be well-formed, and yet too large for that.
+pub(super) fn is_glob(text: &str) -> bool {
+    let compiles = |glob: Glob| GlobSetBuilder::new().add(glob).build().is_ok();
+    text.len() <= LONGEST_GLOB && Glob::new(text).is_ok_and(compiles)
 }
 
 fn duration(given: &Given<'_>) -> Option<Duration> {

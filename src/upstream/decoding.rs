@@ -1,11 +1,11 @@
-//! Undoes the compression of an answer (RFC 9110, section 8.4), piece by piece: what has come can be read at once, and
+//! Undoes the compression of a body (RFC 9110, section 8.4), piece by piece: what has come can be read at once, and
 //! however little may stand for however much, only so much of it is there at a time.
 
 use std::fmt;
 use std::io::{self, Write};
 
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use zstd::stream::raw::{Decoder as ZstdDecoder, InBuffer, Operation, OutBuffer};
 use zstd::zstd_safe::DParameter;
@@ -216,6 +216,30 @@ impl Decoder {
             };
         }
         Ok(Vec::new())
+    }
+}
+
+/// A body that has come whole, decoded; none where that is longer than `most` bytes.
+///
+/// # Errors
+///
+/// Where it is not what its coding says.
+pub fn decode_whole(coding: Coding, body: &Bytes, most: u64) -> Result<Option<Bytes>, Undecodable> {
+    let mut decoder = Decoder::new(coding)?;
+    decoder.feed(body.clone());
+    let mut whole = BytesMut::new();
+    loop {
+        let piece = match decoder.next_piece()? {
+            Some(piece) => piece,
+            None => match decoder.finish()? {
+                Some(last) => last,
+                None => return Ok(Some(whole.freeze())),
+            },
+        };
+        whole.extend_from_slice(&piece);
+        if u64::try_from(whole.len()).is_ok_and(|length| length > most) {
+            return Ok(None);
+        }
     }
 }
 

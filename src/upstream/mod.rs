@@ -30,7 +30,7 @@ mod tests;
 pub use body::Body;
 pub use client::{Client, Limits, Request, Response, Withdrawn, WritePermit};
 pub use courier::{Courier, NoReceipt, Receipt};
-pub use decoding::{Coding, Decoder, Undecodable};
+pub use decoding::{Coding, Decoder, Undecodable, decode_whole};
 pub use error::{BodyError, MalformedHead, SendError};
 pub use exporter::{Exporter, Taken};
 pub use fetch::{FetchError, Fetched};

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use actix_web::http::Method;
-use actix_web::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue,
+};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -60,6 +62,8 @@ pub struct ClientRequest<'a> {
     pub headers: &'a HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// The body without its compression, where it came with one.
+    pub plain: Option<Bytes>,
     /// What was seen of the body.
     pub peek: Peek,
     /// Whether the answer is to be looked into, so that it must come uncompressed.
@@ -89,10 +93,18 @@ impl ClientRequest<'_> {
         Some(endpoint.model_map.sent(named).unwrap_or(named))
     }
 
+    /// The body as it can be looked into.
+    pub fn readable(&self) -> &Bytes {
+        self.plain.as_ref().unwrap_or(&self.body)
+    }
+
     /// The request for this endpoint.
     pub fn for_endpoint<'e>(&'e self, endpoint: &'e Endpoint) -> Request<'e> {
         let keeps_credentials = endpoint.auth == Auth::Passthrough && !self.has_gateway_key;
         let named = NamedByConnection::of(self.headers);
+        let renamed = self.peek.model.as_deref().and_then(|model| endpoint.model_map.sent(model));
+        // What is written into it is written into what can be read.
+        let goes_plain = renamed.is_some() && self.plain.is_some();
         // With room for what is added.
         let mut headers = HeaderLines::with_capacity(self.headers.len() + 4);
         for (name, value) in self.headers {
@@ -101,7 +113,7 @@ impl ClientRequest<'_> {
                 Business::Credential => keeps_credentials,
                 Business::Connection | Business::Exchange | Business::Gateway => false,
             };
-            if goes_upstream && !named.contain(name) {
+            if goes_upstream && !named.contain(name) && !(goes_plain && name == CONTENT_ENCODING) {
                 headers.append_lent(name, value);
             }
         }
@@ -109,8 +121,10 @@ impl ClientRequest<'_> {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         dress(&mut headers, endpoint, &[]);
-        let renamed = self.peek.model.as_deref().and_then(|model| endpoint.model_map.sent(model));
-        let body = renamed.map_or_else(|| self.body.clone(), |sent| rewrite_model(&self.body, &self.peek, sent));
+        let body = match renamed {
+            Some(sent) => rewrite_model(self.readable(), &self.peek, sent),
+            None => self.body.clone(),
+        };
         Request {
             origin: endpoint.base_url.origin(),
             method: self.method.clone(),

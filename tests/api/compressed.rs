@@ -28,7 +28,7 @@ fn brotli(text: &[u8]) -> Vec<u8> {
     [&header.to_le_bytes()[..3], text, &[0x03]].concat()
 }
 
-fn coded(coding: &str, text: &[u8]) -> Vec<u8> {
+pub(crate) fn coded(coding: &str, text: &[u8]) -> Vec<u8> {
     match coding {
         "gzip" => gzip(text),
         "deflate" => zlib(text),
@@ -37,7 +37,7 @@ fn coded(coding: &str, text: &[u8]) -> Vec<u8> {
     }
 }
 
-const CODINGS: [&str; 4] = ["gzip", "deflate", "br", "zstd"];
+pub(crate) const CODINGS: [&str; 4] = ["gzip", "deflate", "br", "zstd"];
 const MESSAGE: &str = r#"{"id":"m","type":"message","role":"assistant","content":[]}"#;
 
 #[actix_web::test]

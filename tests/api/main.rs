@@ -12,6 +12,7 @@ mod cancellation;
 mod chaos;
 #[cfg(test)]
 mod compressed;
+mod compressed_requests;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]

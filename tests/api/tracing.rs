@@ -356,3 +356,19 @@ async fn the_last_spans_are_sent_when_it_stops() {
     app.finish().await;
     assert_eq!(spans(&collector).len(), 2);
 }
+
+/// Anybody can ask in any words, before a key is looked at, and spans wait where the collector is away.
+#[actix_web::test]
+async fn a_method_that_a_client_has_made_up_names_no_span() {
+    let (collector, a) = (collector().await, Upstream::anthropic("a").await);
+    let app = traced(&collector, &[&a]).await;
+    let made_up = "X".repeat(5000);
+    let mut client = app.client().await;
+    client.send_request(&made_up, "/v1/models", &[TRAFFIC], b"").await;
+    client.answer().await;
+    app.traces_are_sent().await;
+    let spans = spans(&collector);
+    assert_eq!((spans[0].text("name"), spans[0].told("http.request.method").as_str()), ("HTTP", "_OTHER"));
+    assert!(spans.iter().all(|span| !span.0.to_string().contains(&made_up)));
+    app.finish().await;
+}

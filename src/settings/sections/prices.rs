@@ -4,7 +4,7 @@ use config::{Map, Value};
 use globset::Glob;
 
 use crate::domain::prices::Price;
-use crate::settings::reading::Reading;
+use crate::settings::reading::{Reading, is_glob};
 
 pub(super) fn read_prices(reading: &mut Reading<'_>, tree: &mut Map<String, Value>) -> Vec<Price> {
     let mut prices = Vec::new();
@@ -21,15 +21,15 @@ pub(super) fn read_prices(reading: &mut Reading<'_>, tree: &mut Map<String, Valu
             }
         }
         table.finish();
-        match Glob::new(&glob) {
-            Ok(glob) => prices.push(Price {
+        match Glob::new(&glob).ok().filter(|_| is_glob(&glob)) {
+            Some(glob) => prices.push(Price {
                 models: glob.compile_matcher(),
                 input: input.unwrap_or_default(),
                 output: output.unwrap_or_default(),
                 cache_read: cache_read.or(input).unwrap_or_default(),
                 cache_write: cache_write.or(input).unwrap_or_default(),
             }),
-            Err(_) => reading.fault(&path, "a name that is no glob", "a glob over models"),
+            None => reading.fault(&path, "a name that is no glob", "a glob over models"),
         }
     }
     prices

@@ -5,8 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use globset::Glob;
-
 use crate::domain::route::OtherPaths;
 use crate::settings::reading::{Shown, Table};
 
@@ -58,8 +56,7 @@ impl Server {
             max_connections: table.integer("max_connections", 1..=10_000_000).unwrap_or_default(),
             max_buffered: table.size("max_buffered").unwrap_or_default(),
             other_paths: table
-                .texts("other_paths", "globs over paths", |glob| Glob::new(glob).is_ok())
-                .and_then(|globs| OtherPaths::new(&globs).ok())
+                .globs("other_paths", "globs over paths", |globs| OtherPaths::new(globs))
                 .unwrap_or_default(),
             trail_headers: table.flag("trail_headers").unwrap_or_default(),
             help: table.text("help").unwrap_or_default(),

@@ -69,6 +69,7 @@ fn a_value_of_the_wrong_type_is_a_fault_with_its_line() {
         ("[otel]\nendpoint = \"collector:4317\"", "otel.endpoint", "http or https"),
         ("[otel]\nendpoint = \"http://collector:4318?key=x\"", "otel.endpoint", "without a query"),
         ("[prices.\"a[\"]\ninput = 1\noutput = 1", "prices.\"a[\"", "a glob"),
+        (&too_large_a_glob("[prices.\"", "\"]\ninput = 1\noutput = 1"), "prices", "a glob"),
         ("[prices.a]\ninput = -1\noutput = 1", "prices.a.input", "at least 0"),
         ("[prices.a]\ninput = 1", "prices.a.output", "found nothing"),
         ("[[rules]]\nstatus = 403", "rules.1", "no key 'as'"),
@@ -116,6 +117,11 @@ fn an_unknown_key_is_a_fault_that_lists_the_known_ones() {
     endpoint_refused("wieght = 1", &["endpoints.main.wieght", "line 4", "base_url"]);
 }
 
+/// A glob that is well-formed, but that nothing can be matched with.
+fn too_large_a_glob(before: &str, after: &str) -> String {
+    format!("{before}{}a{}{after}", "{".repeat(300), "}".repeat(300))
+}
+
 #[test]
 fn an_endpoints_value_that_is_impossible_is_a_fault() {
     for (lines, key, wanted) in [
@@ -128,6 +134,8 @@ fn an_endpoints_value_that_is_impossible_is_a_fault() {
         ("profiles = []", "profiles", "at least one"),
         ("profiles = [\"a b\"]", "profiles", "\"a b\"; wanted"),
         ("models = [\"claude-[\"]", "models", "globs"),
+        (&too_large_a_glob("models = [\"", "\"]"), "models", "globs"),
+        (&too_large_a_glob("model_map = { \"", "\" = \"b\" }"), "model_map", "no glob"),
         ("model_map = { \"a[\" = \"b\" }", "model_map", "no glob"),
         ("model_map = { a = 1 }", "model_map", "no name of a model"),
         ("model_map = { a = \"\" }", "model_map", "no name of a model"),
