@@ -3,6 +3,7 @@
 //!
 //! HTTP/1 itself is actix's. This sees bytes come and go, and the handlers tell it when a request begins and ends.
 
+mod calm;
 mod closing;
 
 use actix_http::Request;
@@ -29,6 +30,8 @@ use super::reply::raw_refusal;
 use super::times::deadline;
 use crate::domain::refusal::Refusal;
 use crate::settings::Server;
+
+pub(super) use calm::calmly;
 
 /// So much of a head that is not there whole is free, in bytes. What is beyond it counts as buffered: idle connections cost
 /// nothing, and where bodies fill the buffer, whoever asks for health is still heard.
@@ -103,6 +106,14 @@ struct State {
     in_flight: Cell<usize>,
     /// Whether bytes have come that can't belong to the request under way.
     has_read_beyond: Cell<bool>,
+    /// Whether the body of the request under way has come.
+    has_body: Cell<bool>,
+    /// How often there was a look for what has come.
+    reads: Cell<u64>,
+    /// Nothing more is read: the client is at its end, or its patience with it is.
+    is_read_out: Cell<bool>,
+    /// A request has come behind the last one.
+    has_surplus: Cell<bool>,
     /// Whether the request under way is the last one.
     is_last: Cell<bool>,
     /// Who reads, to be told when that changes.
@@ -149,7 +160,19 @@ impl Handle {
         state.head_held.borrow_mut().release();
         state.in_flight.set(state.in_flight.get() + 1);
         state.has_read_beyond.set(false);
+        state.has_body.set(false);
         UnderWay(Rc::clone(state))
+    }
+
+    fn reads(&self) -> u64 {
+        self.0.reads.get()
+    }
+
+    /// Whether nobody has looked for what has come since that look, though a request is under way whose body has come: then
+    /// what lies there has no room.
+    fn waits_without_reading(&self, since: u64) -> bool {
+        let state = &self.0;
+        state.reads.get() == since && state.in_flight.get() > 0 && state.has_body.get() && !state.is_read_out.get()
     }
 
     /// Waits until all that was to be sent so far has been handed to the system.
@@ -213,6 +236,13 @@ impl ClientSide {
         self.connection.as_ref().is_some_and(|connection| connection.0.is_last.get())
     }
 
+    /// Has the connection end: a request has come behind the last one. What was answered goes out before.
+    pub(super) fn has_surplus(&self) {
+        if let Some(connection) = &self.connection {
+            connection.0.has_surplus.set(true);
+        }
+    }
+
     /// The connection ends with the answer to this request.
     pub(super) fn is_the_last(&self) {
         if let Some(connection) = &self.connection {
@@ -224,6 +254,7 @@ impl ClientSide {
     pub(super) fn body_has_come(&self) {
         if let Some(connection) = &self.connection {
             connection.0.has_read_beyond.set(false);
+            connection.0.has_body.set(true);
         }
     }
 
@@ -307,8 +338,6 @@ pub(super) struct Connection {
     stream: Option<TcpStream>,
     state: Rc<State>,
     patience: Patience,
-    /// Nothing more is read: the client is at its end, or its patience with it is.
-    is_read_out: bool,
     client_has_left: bool,
 }
 
@@ -325,6 +354,10 @@ impl Connection {
             head_held: RefCell::new(patience.buffered.hold_nothing(patience.together)),
             in_flight: Cell::new(0),
             has_read_beyond: Cell::new(false),
+            has_body: Cell::new(false),
+            reads: Cell::new(0),
+            is_read_out: Cell::new(false),
+            has_surplus: Cell::new(false),
             is_last: Cell::new(false),
             reader: RefCell::new(None),
             ending: Cell::new(Ending::Close),
@@ -332,7 +365,7 @@ impl Connection {
             flushed: RefCell::new(None),
         };
         let state = Rc::new(state);
-        Self { stream: Some(stream), state, patience, is_read_out: false, client_has_left: false }
+        Self { stream: Some(stream), state, patience, client_has_left: false }
     }
 
     pub(super) fn handle(&self) -> Handle {
@@ -366,7 +399,7 @@ impl Connection {
     /// Gives a head up. The first one is answered: nothing was ever sent on the connection, so nothing can get between. A
     /// client that is told so within a later one could take it for the answer to something else.
     fn give_up(&mut self, refusal: &Refusal) {
-        self.is_read_out = true;
+        self.state.is_read_out.set(true);
         if let (Head::First, Some(stream)) = (self.state.head.get(), &self.stream) {
             // A client that takes no answer gets none.
             stream.try_write(&raw_refusal(refusal, &self.patience.help)).ok();
@@ -393,7 +426,8 @@ impl Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.is_read_out || self.state.is_over() {
+        self.state.reads.set(self.state.reads.get() + 1);
+        if self.state.is_read_out.get() || self.state.is_over() {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
@@ -408,7 +442,7 @@ impl AsyncRead for Connection {
                 }
             }
             Poll::Ready(_) => {
-                self.is_read_out = true;
+                self.state.is_read_out.set(true);
                 self.client_has_left = true;
             }
             Poll::Pending if self.is_overdue(cx) => {
@@ -429,6 +463,10 @@ impl AsyncWrite for Connection {
     /// Called once all that was to be sent has been written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flush = self.poll_stream(|stream| stream.poll_flush(cx));
+        if self.state.has_surplus.get() && flush.is_ready() {
+            // With very much behind that, actix would not read on, and so not find that this is the end.
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         if let Poll::Ready(Ok(())) = flush {
             self.state.flushes.set(self.state.flushes.get() + 1);
             let waker = self.state.flushed.borrow_mut().take();

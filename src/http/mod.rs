@@ -56,9 +56,13 @@ async fn serve(mut request: Request, worker: Rc<Worker>, door: Door) -> HttpResp
     let client = ClientSide::of(&request);
     if client.is_too_late() {
         // The connection is being closed, and this request dropped with it.
+        client.has_surplus();
         return std::future::pending().await;
     }
     let under_way = client.begin();
+    if matches!(payload, Payload::None) {
+        client.body_has_come();
+    }
     let response = answer(&request, payload, &worker.serving(), door).await;
     let response = if request.version() == Version::HTTP_10 { for_http_10(response) } else { response };
     // Of answers the header alone tells: actix reuses their heads and leaves the version of an earlier one in them.

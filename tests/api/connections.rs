@@ -500,3 +500,39 @@ async fn two_requests_in_one_packet_are_both_answered() {
     }
     app.finish().await;
 }
+
+/// Found with 3,000 requests without a key, one of which was the last: the connection was polled without end, and kept its place and
+/// a whole processor after its client had left.
+#[actix_web::test]
+async fn a_flood_behind_the_last_request_of_a_connection_ends_with_it() {
+    let upstream = Upstream::anthropic("a").await;
+    let app = gateway(&upstream, "").await;
+    let one = "GET /v1/models?first HTTP/1.1\r\nhost: x\r\n\r\n";
+    let last = "GET /v1/models?last HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    upstream.script([hold("first").then(ok())]);
+    let mut client = app.client().await;
+    client.send(format!("{one}{last}{}", one.repeat(20)).as_bytes()).await;
+    upstream.gates().reached("first").await;
+    client.send(one.repeat((200 << 10) / one.len()).as_bytes()).await;
+    upstream.gates().open("first");
+    for _ in 0..2 {
+        assert_eq!(client.answer().await.status, 200);
+    }
+    let ended = tokio::time::timeout(Duration::from_secs(10), client.ended()).await;
+    assert!(ended.is_ok(), "the connection is never closed");
+    assert_eq!(upstream.total(), 2, "nothing behind the last one is looked at");
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn an_answer_that_the_end_of_the_grace_cuts_is_reset_for_a_client_of_http_1_0() {
+    let upstream = Upstream::anthropic("a").await;
+    let app = gateway(&upstream, "shutdown_grace = \"300ms\"").await;
+    upstream.behave(Behaviour::always(sse(2).then_stall()));
+    let mut client = app.client().await;
+    client.send(b"GET /stored HTTP/1.0\r\nx-traffic: 1\r\n\r\n").await;
+    assert_eq!(client.answer_head().await.status, 200);
+    client.event().await.unwrap();
+    let (answer, _) = tokio::join!(client.rest(), app.finish());
+    assert_eq!(answer.ended, Ended::Reset);
+}

@@ -151,3 +151,31 @@ async fn an_answer_that_ends_does_not_have_its_connection_looked_at() {
         assert_eq!(looks.0.load(Ordering::Relaxed), 0, "behind {requests_before} others");
     }
 }
+
+/// How often a connection is polled in a tenth of a second that has itself polled again each time. `reads`: it looks for what has
+/// come in each of these turns.
+async fn turns(reads: bool, has_body: bool) -> usize {
+    let (connection, _client) = connection().await;
+    let handle = connection.handle();
+    let _under_way = handle.begin();
+    handle.0.has_body.set(has_body);
+    let mut turns = 0;
+    let state = &connection.state;
+    let served = poll_fn(|cx| {
+        turns += 1;
+        state.reads.set(state.reads.get() + u64::from(reads));
+        cx.waker().wake_by_ref();
+        Poll::<()>::Pending
+    });
+    assert!(timeout(Duration::from_millis(100), calmly(served, handle)).await.is_err());
+    turns
+}
+
+/// Found with 400 KB of small requests behind one that waited: the processor was gone for as long as it did.
+#[actix_web::test]
+async fn a_connection_that_can_not_be_read_from_does_not_take_the_processor() {
+    assert!(turns(false, true).await <= 11);
+    for (reads, has_body) in [(true, true), (false, false)] {
+        assert!(turns(reads, has_body).await > 11, "whatever it does is not held up: {reads} {has_body}");
+    }
+}

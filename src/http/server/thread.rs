@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,12 +13,12 @@ use actix_http::error::DispatchError;
 use actix_http::{HttpService, KeepAlive, Protocol, Request, Response};
 use actix_rt::ArbiterHandle;
 use actix_rt::net::TcpStream;
-use actix_service::{Service, ServiceFactory, ServiceFactoryExt, fn_service};
+use actix_service::{Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_service};
 use actix_web::body::BoxBody;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::super::connection::{Connection, Patience};
+use super::super::connection::{Connection, Patience, calmly};
 use super::super::serve;
 use super::super::state::{Door, Shared, Worker};
 use super::{Phase, Stops};
@@ -59,6 +60,9 @@ impl Drop for Place {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+/// A connection, as it is handed to actix.
+type Arrived = (Connection, Protocol, Option<SocketAddr>);
 
 /// A connection that has been accepted.
 #[derive(Debug)]
@@ -219,8 +223,16 @@ fn connections(
             // Each event is to leave at once; a socket that refuses this still works.
             stream.set_nodelay(true).ok();
             let peer = stream.peer_addr().ok();
-            Ok::<_, DispatchError>((Connection::new(stream, patience), Protocol::Http1, peer))
+            Ok::<Arrived, DispatchError>((Connection::new(stream, patience), Protocol::Http1, peer))
         }
     });
-    connect.and_then(http)
+    connect.and_then(apply_fn_factory(http, serve_calmly))
+}
+
+fn serve_calmly<S>(arrived: Arrived, service: &S) -> impl Future<Output = Result<(), DispatchError>> + use<S>
+where
+    S: Service<Arrived, Response = (), Error = DispatchError>,
+{
+    let connection = arrived.0.handle();
+    calmly(service.call(arrived), connection)
 }
