@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use super::Format;
 use super::ending::closing;
-use super::json::{Members, ObjectText, is_empty, quoted};
+use super::json::{Members, ObjectText, elements, is_empty, quoted};
 
 /// So many bytes of events a whole answer of nothing may become, and for each of its bytes so many more. A good answer becomes
 /// about as much as it was; one that is made for it could become a million times that.
@@ -81,7 +81,7 @@ fn block_events(events: &mut Events, index: &str, block: &Members<'_>) -> Option
     let (start, deltas) = match kind.as_str() {
         "text" => {
             let mut deltas: Vec<_> = filled("text").map(|text| ("text_delta", "text", text)).into_iter().collect();
-            for citation in block.get("citations").map(list).unwrap_or_default() {
+            for citation in block.get("citations").map_or_else(|| Some(Vec::new()), list)? {
                 deltas.push(("citations_delta", "citation", citation));
             }
             (start.all_but(block, &["text", "citations"]).text("text", ""), deltas)
@@ -109,10 +109,13 @@ fn block_events(events: &mut Events, index: &str, block: &Members<'_>) -> Option
     events.add(Some("content_block_stop"), about("content_block_stop"))
 }
 
-/// The elements of a list, each as it stands.
-fn list(raw: &RawValue) -> Vec<String> {
-    let elements: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
-    elements.into_iter().map(|element| element.get().to_owned()).collect()
+/// The elements of a list, each as it stands; what is no list has none. `None` where they can't all be told.
+fn list(raw: &RawValue) -> Option<Vec<String>> {
+    if !raw.get().starts_with('[') {
+        return Some(Vec::new());
+    }
+    let elements: Vec<&RawValue> = elements(raw)?;
+    Some(elements.into_iter().map(|element| element.get().to_owned()).collect())
 }
 
 /// Chunks of a chat all begin alike.
@@ -153,7 +156,7 @@ impl Chunks<'_> {
             let mut logprobs = choice.filled("logprobs").map(RawValue::get);
             for (name, value) in message.0.iter().filter(|(name, value)| name != "role" && !is_empty(value)) {
                 let delta = match name.as_str() {
-                    "tool_calls" => ObjectText::default().member("tool_calls", &numbered(&message)),
+                    "tool_calls" => ObjectText::default().member("tool_calls", &numbered(&message)?),
                     name => ObjectText::default().member(name, value.get()),
                 };
                 let logprobs = if name == "content" { logprobs.take() } else { None };
@@ -169,11 +172,11 @@ impl Chunks<'_> {
     }
 }
 
-/// Tool calls as they stand in a stream: with their places in the list.
-fn numbered(message: &Members<'_>) -> String {
-    let calls = message.objects("tool_calls").unwrap_or_default();
+/// Tool calls as they stand in a stream: with their places in the list. `None` where they can't be told.
+fn numbered(message: &Members<'_>) -> Option<String> {
+    let calls = message.objects("tool_calls")?;
     let numbered = calls.iter().enumerate().map(|(index, call)| {
         ObjectText::default().member("index", &index.to_string()).all_but(call, &["index"]).finish()
     });
-    format!("[{}]", numbered.collect::<Vec<_>>().join(","))
+    Some(format!("[{}]", numbered.collect::<Vec<_>>().join(",")))
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// An object's members in their order, each value as it stood. Values are not looked into, however deep they are.
@@ -59,13 +59,39 @@ impl<'a> Members<'a> {
 
     /// The objects of the list of this name.
     pub(super) fn objects(&self, name: &str) -> Option<Vec<Members<'a>>> {
-        serde_json::from_str(self.get(name)?.get()).ok()
+        elements(self.get(name)?)
     }
 
     /// Whether any member but these has a value that says something.
     pub(super) fn say_something_besides(&self, names: &[&str]) -> bool {
         self.0.iter().any(|(name, value)| !names.contains(&name.as_str()) && !is_empty(value))
     }
+}
+
+/// More elements than this no list in an answer has.
+const MOST_ELEMENTS: usize = 10_000;
+
+/// The elements of a list; none where there are too many: what is read of one takes far more room than it does.
+pub(super) fn elements<'a, T: Deserialize<'a>>(list: &'a RawValue) -> Option<Vec<T>> {
+    struct ElementsVisitor<T>(Vec<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for ElementsVisitor<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {MOST_ELEMENTS} elements")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Self::Value, A::Error> {
+            while let Some(element) = list.next_element()? {
+                if self.0.len() == MOST_ELEMENTS {
+                    return Err(A::Error::invalid_length(MOST_ELEMENTS + 1, &self));
+                }
+                self.0.push(element);
+            }
+            Ok(self.0)
+        }
+    }
+    serde_json::Deserializer::from_str(list.get()).deserialize_seq(ElementsVisitor(Vec::new())).ok()
 }
 
 /// Null, or a text, list or object with nothing in it.

@@ -6,6 +6,7 @@ use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 
 use super::{Scene, read_some};
+use crate::support::app::TRAFFIC;
 use crate::support::raw_client::Ended;
 use crate::support::streaming::STREAM_HEAD;
 use crate::support::upstream::step::{Step, raw, status_with};
@@ -89,4 +90,26 @@ async fn a_window_larger_than_http_allows_is_a_matter_for_the_next_endpoint() {
     let answer = scene.answer(false).await;
     assert_eq!((answer.status, answer.header("x-qcc-endpoint")), (200, Some("spare")));
     scene.assert_bounded("a window of 128 MiB");
+}
+
+/// Some of its encoders order up to a gigabyte, for which Brotli has no form (RFC 7932, section 9.1).
+#[actix_web::test]
+async fn a_window_that_brotli_does_not_have_is_a_matter_for_the_next_endpoint() {
+    let scene = Scene::set("").await;
+    scene.attacked_by(answer(200, "br", vec![0x11, 0xde, 0, 0]));
+    let answer = scene.answer(false).await;
+    assert_eq!((answer.status, answer.header("x-qcc-endpoint")), (200, Some("spare")));
+}
+
+#[actix_web::test]
+async fn a_request_that_is_a_bomb_is_refused() {
+    let scene = Scene::set("max_body = \"4MiB\"").await;
+    for coding in CODINGS {
+        let headers = [TRAFFIC, ("content-encoding", coding)];
+        let answer = scene.client().await.post("/v1/messages", &headers, bomb(coding)).await;
+        assert_eq!(answer.status, 413, "{coding}");
+    }
+    scene.others_go_on().await;
+    let growth = scene.growth();
+    assert!(growth < UNPACKED / 2, "the gateway grew by {growth} bytes");
 }

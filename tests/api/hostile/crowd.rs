@@ -1,8 +1,11 @@
 //! Many connections at once.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::Scene;
 use crate::backpressure::resident;
 use crate::process::{Process, settings};
 use crate::support::app::{TRAFFIC, body};
@@ -73,4 +76,19 @@ async fn ten_thousand_idle_and_a_thousand_active_connections_are_held_within_256
             idle.into_iter().chain(active).for_each(RawClient::hang_up);
         })
         .await;
+}
+
+/// One client, without a key, that asks for more than is looked at while another request of its connection waits, or is the last.
+#[actix_web::test]
+async fn a_flood_on_one_connection_ends_with_its_last_request_and_holds_nobody_up() {
+    let scene = Scene::set("").await;
+    let one = "GET /__qcc__/health/live HTTP/1.1\r\nhost: x\r\n\r\n";
+    let last = "GET /__qcc__/health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let mut flood = scene.client().await;
+    // Its end may come while this is still being sent.
+    let _ = flood.try_send(format!("{}{last}{}", one.repeat(3000), one.repeat(20_000)).as_bytes()).await;
+    scene.others_go_on().await;
+    let ended = tokio::time::timeout(Duration::from_secs(20), flood.ended()).await;
+    assert!(ended.is_ok(), "the connection is never closed");
+    scene.others_go_on().await;
 }

@@ -4,7 +4,7 @@ use super::{Scene, attack, read_some};
 use crate::support::app::TRAFFIC;
 use crate::support::raw_client::Ended;
 use crate::support::streaming::STREAM_HEAD;
-use crate::support::upstream::step::{Step, raw, repeat};
+use crate::support::upstream::step::{Step, raw, repeat, status_with};
 
 const MANY: usize = 1 << 20;
 const LINE: &str =
@@ -157,4 +157,12 @@ async fn a_stream_of_comments_without_end_holds_nobody_else_up() {
         scene.others_go_on().await;
     }
     scene.assert_bounded("comments");
+}
+
+/// Of a whole answer in place of a stream each block becomes three events, however little there is in it.
+#[actix_web::test]
+async fn an_answer_that_would_become_a_hundred_times_its_length_in_events_is_none() {
+    let json = format!("{{\"role\":\"assistant\",\"content\":[{}{{}}]}}", "{},".repeat(MANY));
+    let answer = status_with(200, &[("content-type", "application/json")], json);
+    check_unusable([("an answer of a million blocks", true, answer)]).await;
 }
