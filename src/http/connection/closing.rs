@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use actix_rt::net::TcpStream;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -45,25 +46,37 @@ pub(super) fn close(mut stream: TcpStream) {
 
 /// Resets the connection once what was written before has left.
 pub(super) fn reset(stream: TcpStream) {
+    // A socket that can't be had back is closed by this; its client has left.
+    let Ok(stream) = stream.into_std() else { return };
+    let resetting = Resetting(stream);
     in_the_background(async move {
-        // A socket that can't be watched any more is closed by this; its client has left.
-        let Ok(stream) = watched_for_unsent(stream) else { return };
-        // One that takes nothing for so long is not waited for.
-        let _ = timeout(TAKING, stream.writable()).await;
-        stream.set_zero_linger().ok();
+        if let Ok(stream) = watched_for_unsent(&resetting.0) {
+            // One that takes nothing for so long is not waited for.
+            let _ = timeout(TAKING, stream.writable()).await;
+        }
+        drop(resetting);
     });
+}
+
+/// Resets its connection when it is dropped, be it because the worker ends: in order it must not end.
+struct Resetting(std::net::TcpStream);
+
+impl Drop for Resetting {
+    fn drop(&mut self) {
+        SockRef::from(&self.0).set_linger(Some(Duration::ZERO)).ok();
+    }
 }
 
 /// The same connection, writable only when nothing unsent is left in the system's buffer.
 #[cfg(target_os = "linux")]
-fn watched_for_unsent(stream: TcpStream) -> io::Result<TcpStream> {
-    socket2::SockRef::from(&stream).set_tcp_notsent_lowat(1)?;
+fn watched_for_unsent(stream: &std::net::TcpStream) -> io::Result<TcpStream> {
+    SockRef::from(stream).set_tcp_notsent_lowat(1)?;
     // What the system said of it before counts no more, so it is registered anew.
-    TcpStream::from_std(stream.into_std()?)
+    TcpStream::from_std(stream.try_clone()?)
 }
 
 /// Other systems can't be asked; there, what is still unsent is lost.
 #[cfg(not(target_os = "linux"))]
-fn watched_for_unsent(stream: TcpStream) -> io::Result<TcpStream> {
-    Ok(stream)
+fn watched_for_unsent(stream: &std::net::TcpStream) -> io::Result<TcpStream> {
+    TcpStream::from_std(stream.try_clone()?)
 }

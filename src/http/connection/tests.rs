@@ -179,3 +179,18 @@ async fn a_connection_that_can_not_be_read_from_does_not_take_the_processor() {
         assert!(turns(reads, has_body).await > 11, "whatever it does is not held up: {reads} {has_body}");
     }
 }
+
+/// Found at the end of a stop: the worker was gone before the reset that it had put off.
+#[test]
+fn a_reset_is_one_also_where_its_worker_ends_first() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut client = runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        closing::reset(listener.accept().await.unwrap().0);
+        client
+    });
+    drop(runtime);
+    let read = std::io::Read::read(&mut client, &mut [0; 16]);
+    assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+}
