@@ -3,11 +3,10 @@
 use std::hint::black_box;
 
 use criterion::Criterion;
-use qcc_gateway::domain::classify::{
-    AnswerHead, Wanted, WhoseCredential, Words, classify_answer, classify_stream_head,
-};
+use qcc_gateway::domain::classify::{AnswerHead, WhoseCredential, Words, classify_answer, classify_stream_head};
 use qcc_gateway::domain::limits::Limits;
 use qcc_gateway::domain::outcome_table::PathKind;
+use qcc_gateway::domain::peek::Wanted;
 use qcc_gateway::domain::rules::Rules;
 use qcc_gateway::domain::usage::Usage;
 

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput};
-use qcc_gateway::domain::peek::{Peek, rewrite_model};
+use qcc_gateway::domain::peek::{Peek, Wanted, rewrite_model};
 
 use super::client::body;
 
@@ -15,7 +15,10 @@ pub(super) fn measure(criterion: &mut Criterion) {
         let body = Bytes::from(body(length, true, true));
         let peek = Peek::into_body(&body);
         assert_eq!(peek.model_name().map(|name| &**name), Some("claude-sonnet-4-5"));
-        assert!(peek.stream && peek.session.as_deref().is_some_and(|session| session.contains("session_id")));
+        assert!(
+            peek.wanted == Wanted::Stream
+                && peek.session.as_deref().is_some_and(|session| session.contains("session_id"))
+        );
         let mut group = criterion.benchmark_group("body");
         group.throughput(Throughput::Bytes(u64::try_from(body.len()).unwrap_or(u64::MAX)));
         group.bench_function(format!("peek, {size}"), |bencher| bencher.iter(|| Peek::into_body(black_box(&body))));

@@ -21,7 +21,8 @@ pub struct Lease {
     model: Option<Arc<str>>,
     epochs: EpochReader,
     registry: Arc<Addr<Registry>>,
-    written_at: Cell<Option<Epoch>>,
+    permitted_at: Cell<Option<Epoch>>,
+    is_written: Cell<bool>,
     settled: bool,
 }
 
@@ -32,7 +33,8 @@ impl Lease {
         epochs: EpochReader,
         registry: Arc<Addr<Registry>>,
     ) -> Self {
-        Self { grant, model, epochs, registry, written_at: Cell::new(None), settled: false }
+        let (permitted_at, is_written) = (Cell::new(None), Cell::new(false));
+        Self { grant, model, epochs, registry, permitted_at, is_written, settled: false }
     }
 
     /// Whom the attempt may be sent to.
@@ -47,7 +49,7 @@ impl Lease {
 
     /// Whether anything of the request was written.
     pub fn was_written(&self) -> bool {
-        self.written_at.get().is_some()
+        self.is_written.get()
     }
 
     /// Reports the attempt's end.
@@ -63,7 +65,7 @@ impl Lease {
             ticket: self.grant.ticket.clone(),
             report,
             model: self.model.clone(),
-            written_at: self.written_at.get(),
+            written_at: self.permitted_at.get(),
         }));
     }
 }
@@ -83,7 +85,11 @@ impl WritePermit for Lease {
         if !self.grant.gate.is_at(self.grant.ticket.epoch) {
             return Err(Withdrawn);
         }
-        self.written_at.set(Some(newest));
+        self.permitted_at.set(Some(newest));
         Ok(())
+    }
+
+    fn has_written(&self) {
+        self.is_written.set(true);
     }
 }

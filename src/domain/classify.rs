@@ -8,6 +8,7 @@ use super::error_object::ErrorObject;
 use super::limits::Limits;
 use super::outcome::ErrorNote;
 use super::outcome_table::{Class, PathKind, Rule};
+use super::peek::Wanted;
 use super::rules::{Meaning, Rules};
 use super::throttle::Throttle;
 
@@ -18,15 +19,6 @@ pub enum WhoseCredential {
     Gateway,
     /// The client's, passed through.
     Client,
-}
-
-/// What was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Wanted {
-    /// An answer in one piece.
-    Whole,
-    /// An event stream.
-    Stream,
 }
 
 /// What the classification needs of an answer's head, and of the request to which it came.
@@ -120,7 +112,7 @@ pub fn classify_stream_head(path: PathKind, head: &AnswerHead<'_>) -> Option<Jud
     }
     let success = Judgement { class: Class::Success, status: Some(head.status), error: None, throttle: None };
     match (path, head.wanted) {
-        (PathKind::Other, Wanted::Whole | Wanted::Stream) | (PathKind::Llm | PathKind::CountTokens, Wanted::Stream) => {
+        (PathKind::Other, _) | (PathKind::Llm | PathKind::CountTokens, Wanted::Stream | Wanted::Unknown) => {
             Some(success)
         }
         (PathKind::Llm | PathKind::CountTokens, Wanted::Whole) => {

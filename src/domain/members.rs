@@ -9,6 +9,9 @@ use std::ops::Range;
 
 use memchr::memchr;
 
+/// What some editors and libraries write before a text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A member of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -32,13 +35,14 @@ pub struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    /// The members of this object.
+    /// The members of this object. A byte order mark before it is passed over, as many parsers do (RFC 8259, section 8.1).
     ///
     /// # Errors
     ///
     /// [`NoObject`] where it does not begin as one.
     pub fn of(json: &'a [u8]) -> Result<Self, NoObject> {
-        let mut members = Self { json, at: 0, is_begun: false };
+        let at = if json.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        let mut members = Self { json, at, is_begun: false };
         members.skip_blanks();
         members.expect(b'{')?;
         Ok(members)

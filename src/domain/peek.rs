@@ -12,6 +12,30 @@ use serde_json::value::RawValue;
 
 use super::members::{Member, Members, plain_name, value_of};
 
+/// What kind of answer a request asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// One in one piece.
+    Whole,
+    /// An event stream.
+    Stream,
+    /// It can't be seen: the body can't be read, or its `stream` is neither true nor false, which some APIs take for one of them.
+    /// Either kind is an answer then.
+    #[default]
+    Unknown,
+}
+
+impl Wanted {
+    /// By the value of `stream` as it is written.
+    fn by(stream: &[u8]) -> Self {
+        match stream {
+            b"true" => Self::Stream,
+            b"false" | b"null" => Self::Whole,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// What was seen of a request's body. Empty where the body is no JSON object.
 ///
 /// Values other than these are passed over unread ([`Members`]), so however deep a body is nested, it is read; and so may be
@@ -21,8 +45,8 @@ pub struct Peek {
     /// The model that the request names. Of several top-level `model` the last counts, as for most parsers; none where that
     /// is no text.
     pub model: Option<Arc<str>>,
-    /// Whether an event stream is asked for. Of several the last counts.
-    pub stream: bool,
+    /// The kind of answer that is asked for by `stream`. Of several the last counts.
+    pub wanted: Wanted,
     /// The conversation that the request names: its `metadata.user_id`, else its `prompt_cache_key`, else its
     /// `conversation_id`.
     pub session: Option<String>,
@@ -65,7 +89,7 @@ impl Peek {
 
     fn read(body: &[u8]) -> Option<Self> {
         let mut members = Members::of(body).ok()?;
-        let mut peek = Self::default();
+        let mut peek = Self { wanted: Wanted::Whole, ..Self::default() };
         let (mut user, mut cache_key, mut conversation) = (None, None, None);
         while let Some(Member { name, value: span }) = members.next_member().ok()? {
             let name = Name::of(&plain_name(body.get(name)?));
@@ -82,7 +106,7 @@ impl Peek {
                     }
                     peek.model = read(value).map(Arc::from);
                 }
-                Name::Stream => peek.stream = value == b"true",
+                Name::Stream => peek.wanted = Wanted::by(value),
                 Name::Metadata => user = user_of(value),
                 Name::PromptCacheKey => cache_key = text(value),
                 Name::ConversationId => conversation = text(value),
@@ -169,33 +193,37 @@ fn user_of(metadata: &[u8]) -> Option<Cow<'_, str>> {
 
 #[cfg(test)]
 mod tests {
+    use super::Wanted::{Stream, Unknown, Whole};
     use super::*;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    fn check(body: &str, model: Option<&str>, stream: bool, spans: usize) {
+    fn check(body: &str, model: Option<&str>, wanted: Wanted, spans: usize) {
         let peek = Peek::into_body(body.as_bytes());
-        assert_eq!((peek.model.as_deref(), peek.stream, peek.model_spans.len()), (model, stream, spans), "{body}");
+        assert_eq!((peek.model.as_deref(), peek.wanted, peek.model_spans.len()), (model, wanted, spans), "{body}");
     }
 
     #[test]
     fn model_and_stream_are_found_at_the_top_level_only() {
-        for (body, model, stream, spans) in [
-            (r#"{"model":"m","stream":true}"#, Some("m"), true, 1),
-            (" {\n \"stream\" : false ,\t\"model\" :\r\n \"m\" } \n", Some("m"), false, 1),
-            (r#"{"messages":[{"model":"inner","stream":true}],"model":"m"}"#, Some("m"), false, 1),
-            (r#"{"metadata":{"model":"inner"}}"#, None, false, 0),
-            (r#"{"mod\u0065l":"\u006d","str\u0065am":true}"#, Some("m"), true, 1),
-            (r#"{"model":"a","model":"b","stream":true,"stream":false}"#, Some("b"), false, 2),
-            (r#"{"model":"a","model":7}"#, None, false, 2),
-            (r#"{"model":null,"stream":"true"}"#, None, false, 1),
-            (r#"{"model":{"model":"x"},"stream":1}"#, None, false, 1),
-            (r#"{"Model":"m","STREAM":true}"#, None, false, 0),
-            (r#"{"\ud800":1,"model":"m"}"#, Some("m"), false, 1),
-            (r#"{"model":"\ud800"}"#, None, false, 1),
-            (r"{}", None, false, 0),
+        for (body, model, wanted, spans) in [
+            (r#"{"model":"m","stream":true}"#, Some("m"), Stream, 1),
+            (" {\n \"stream\" : false ,\t\"model\" :\r\n \"m\" } \n", Some("m"), Whole, 1),
+            (r#"{"messages":[{"model":"inner","stream":true}],"model":"m"}"#, Some("m"), Whole, 1),
+            (r#"{"metadata":{"model":"inner"}}"#, None, Whole, 0),
+            (r#"{"mod\u0065l":"\u006d","str\u0065am":true}"#, Some("m"), Stream, 1),
+            (r#"{"model":"a","model":"b","stream":true,"stream":false}"#, Some("b"), Whole, 2),
+            (r#"{"model":"a","model":7}"#, None, Whole, 2),
+            (r#"{"model":null,"stream":"true"}"#, None, Unknown, 1),
+            (r#"{"model":{"model":"x"},"stream":1}"#, None, Unknown, 1),
+            (r#"{"stream":null}"#, None, Whole, 0),
+            (r#"{"stream":1,"stream":true}"#, None, Stream, 0),
+            ("\u{feff}{\"model\":\"m\",\"stream\":true}", Some("m"), Stream, 1),
+            (r#"{"Model":"m","STREAM":true}"#, None, Whole, 0),
+            (r#"{"\ud800":1,"model":"m"}"#, Some("m"), Whole, 1),
+            (r#"{"model":"\ud800"}"#, None, Whole, 1),
+            (r"{}", None, Whole, 0),
         ] {
-            check(body, model, stream, spans);
+            check(body, model, wanted, spans);
         }
     }
 
@@ -250,8 +278,8 @@ mod tests {
         let depth = 200_000;
         for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
             let nested = format!("{}1{}", open.repeat(depth), close.repeat(depth));
-            check(&format!(r#"{{"deep":{nested},"model":"m","stream":true}}"#), Some("m"), true, 1);
-            check(&format!(r#"{{"model":{nested},"stream":true}}"#), None, true, 1);
+            check(&format!(r#"{{"deep":{nested},"model":"m","stream":true}}"#), Some("m"), Stream, 1);
+            check(&format!(r#"{{"model":{nested},"stream":true}}"#), None, Stream, 1);
         }
     }
 

@@ -17,10 +17,11 @@ use super::names;
 use super::scope::AttemptScope;
 use super::times::{AttemptTimes, after, present};
 use crate::domain::classify::{
-    AnswerHead, Judgement, Wanted, WhoseCredential, Words, classify_answer, classify_stream_head, is_event_stream,
+    AnswerHead, Judgement, WhoseCredential, Words, classify_answer, classify_stream_head, is_event_stream,
 };
 use crate::domain::endpoint::Auth;
 use crate::domain::outcome_table::{Class, LastResort, Next, PathKind};
+use crate::domain::peek::Wanted;
 use crate::domain::pieces::Pieces;
 use crate::domain::route::LlmPath;
 use crate::domain::rules::Rules;
@@ -92,17 +93,17 @@ impl Task<'_> {
     }
 
     fn wanted(&self) -> Wanted {
-        if self.request.peek.stream && self.llm.is_some() { Wanted::Stream } else { Wanted::Whole }
+        if self.llm.is_some() { self.request.peek.wanted } else { Wanted::Whole }
     }
 
     /// When the head of an attempt that began at this moment is overdue; of a whole answer also its end.
     fn limit(&self, began: Instant) -> Limit {
         let (time, too_slow) = match self.wanted() {
             Wanted::Stream => (self.times.first_event, "no answer within first_event"),
-            Wanted::Whole => (self.times.response, "no whole answer within response"),
+            Wanted::Whole | Wanted::Unknown => (self.times.response, "no whole answer within response"),
         };
         let ours = after(began, time);
-        let client_leaves = self.times.client_leaves.filter(|_| self.wanted() == Wanted::Whole);
+        let client_leaves = self.times.client_leaves.filter(|_| self.wanted() != Wanted::Stream);
         match client_leaves.filter(|leaves| *leaves < ours) {
             // A client that waits nearly as long as the operator would is no less patient than that.
             Some(leaves) if ours.duration_since(leaves) > time / 10 => {
@@ -261,7 +262,7 @@ impl Task<'_> {
                 Wanted::Stream,
                 LlmPath::CountTokens | LlmPath::Completions | LlmPath::Responses | LlmPath::Embeddings,
             )
-            | (Wanted::Whole, _) => None,
+            | (Wanted::Whole | Wanted::Unknown, _) => None,
         }
     }
 

@@ -5,7 +5,6 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
@@ -74,20 +73,14 @@ impl Decoder {
     }
 }
 
-/// Where a connection goes after the exchange, if it may be used again.
-pub(super) struct Home {
-    pub(super) pool: Rc<Pool>,
-    /// How long the upstream says it keeps an idle connection.
-    pub(super) announced: Option<Duration>,
-}
-
 /// A body that is being received.
 struct Incoming {
     connection: Connection,
     decoder: Decoder,
     /// What is still to be written of the request.
     unwritten: Option<Outgoing>,
-    home: Option<Home>,
+    /// Where the connection goes after the exchange, if it may be used again.
+    home: Option<Rc<Pool>>,
 }
 
 impl Incoming {
@@ -128,7 +121,7 @@ impl Incoming {
     /// Gives the connection back, or closes it.
     fn finish(self) {
         if let (Some(home), None) = (self.home, self.unwritten) {
-            home.pool.put(self.connection, home.announced, now());
+            home.put(self.connection, now());
         }
     }
 }
@@ -144,7 +137,7 @@ impl Body {
         connection: Connection,
         framing: Framing,
         unwritten: Option<Outgoing>,
-        home: Option<Home>,
+        home: Option<Rc<Pool>>,
     ) -> Self {
         let incoming = Incoming { connection, decoder: Decoder::new(framing), unwritten, home };
         let mut body = Self { incoming: Some(incoming), is_finished: false };

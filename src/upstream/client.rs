@@ -10,7 +10,7 @@ use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, StatusCode, Version};
 use bytes::Bytes;
 
-use super::body::{Body, Home};
+use super::body::Body;
 use super::connect::connect;
 use super::error::SendError;
 use super::framing::{Reuse, framing};
@@ -122,6 +122,10 @@ pub trait WritePermit {
     ///
     /// [`Withdrawn`]: nothing is written.
     fn may_write(&self) -> Result<(), Withdrawn>;
+
+    /// Told when the first bytes have been accepted, in the poll in which they were permitted: from now on the upstream may have
+    /// the request.
+    fn has_written(&self);
 }
 
 /// The permission of requests that need nobody's.
@@ -131,6 +135,8 @@ impl WritePermit for Always {
     fn may_write(&self) -> Result<(), Withdrawn> {
         Ok(())
     }
+
+    fn has_written(&self) {}
 }
 
 struct Shared {
@@ -212,7 +218,7 @@ impl Client {
                 .map_err(|error| Failure { error, ended_silently: false }),
             Err(failure) => {
                 if matches!(failure.error, SendError::Withdrawn) {
-                    self.shared.pool.put(connection, None, now());
+                    self.shared.pool.put_back(connection, now());
                 }
                 Err(failure)
             }
@@ -221,7 +227,7 @@ impl Client {
 
     fn response(
         &self,
-        connection: Connection,
+        mut connection: Connection,
         method: &Method,
         head: AnswerHead,
         unwritten: Unwritten,
@@ -236,7 +242,10 @@ impl Client {
             Unwritten::Rest(_) | Unwritten::Lost => (false, None),
         };
         let home = match reuse {
-            Reuse::Within(announced) if is_in_order => Some(Home { pool: Rc::clone(&self.shared.pool), announced }),
+            Reuse::Within(announced) if is_in_order => {
+                connection.announced = announced;
+                Some(Rc::clone(&self.shared.pool))
+            }
             Reuse::Within(_) | Reuse::Never => None,
         };
         Ok(Response { status, headers, version, body: Body::new(connection, framing, unwritten, home) })

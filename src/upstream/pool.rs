@@ -28,30 +28,12 @@ pub(super) fn now() -> Instant {
     Instant::now()
 }
 
-#[derive(Debug)]
-struct Idle {
-    connection: Connection,
-    since: Instant,
-    /// How long it is kept from then on.
-    keep: Duration,
-}
-
-impl Idle {
-    fn last_use(&self, now: Instant) -> LastUse {
-        if now.saturating_duration_since(self.since) < MOMENT { LastUse::JustNow } else { LastUse::Before }
-    }
-
-    fn is_kept(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.since) < self.keep
-    }
-}
-
 /// The idle connections of one client.
 #[derive(Debug)]
 pub(super) struct Pool {
     limits: Limits,
     /// By origin, the newest at the back. To compare a few origins is less than to hash one.
-    idle: RefCell<BTreeMap<Rc<Origin>, VecDeque<Idle>>>,
+    idle: RefCell<BTreeMap<Rc<Origin>, VecDeque<Connection>>>,
     swept: Cell<Instant>,
 }
 
@@ -66,21 +48,26 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         let of_origin = idle.get_mut(origin)?;
         while let Some(mut newest) = of_origin.pop_back() {
-            let last_use = newest.last_use(now);
-            if newest.is_kept(now) && newest.connection.is_usable(last_use) {
-                return Some(newest.connection);
+            let is_recent = now.saturating_duration_since(newest.idle_since) < MOMENT;
+            let last_use = if is_recent { LastUse::JustNow } else { LastUse::Before };
+            if self.is_kept(&newest, now) && newest.is_usable(last_use) {
+                return Some(newest);
             }
         }
         None
     }
 
     /// Keeps a connection whose exchange is over, unless something has arrived on it that belongs to no exchange.
-    pub(super) fn put(&self, mut connection: Connection, announced: Option<Duration>, now: Instant) {
+    pub(super) fn put(&self, mut connection: Connection, now: Instant) {
+        connection.idle_since = now;
+        self.put_back(connection, now);
+    }
+
+    /// Keeps a connection on which nothing was sent for as long as it would have been kept anyway.
+    pub(super) fn put_back(&self, mut connection: Connection, now: Instant) {
         self.sweep(now);
-        let age = now.saturating_duration_since(connection.opened);
-        let announced = announced.map_or(Duration::MAX, |announced| announced.saturating_sub(ANNOUNCED_MARGIN));
-        let keep = self.limits.idle.min(self.limits.lifetime.saturating_sub(age)).min(announced);
-        if keep.is_zero() || self.limits.max_idle_per_origin == 0 || !connection.received.is_empty() {
+        let is_kept = self.limits.max_idle_per_origin > 0 && self.is_kept(&connection, now);
+        if !is_kept || !connection.received.is_empty() {
             return;
         }
         connection.become_idle();
@@ -89,7 +76,15 @@ impl Pool {
         if of_origin.len() >= self.limits.max_idle_per_origin {
             of_origin.pop_front();
         }
-        of_origin.push_back(Idle { connection, since: now, keep });
+        of_origin.push_back(connection);
+    }
+
+    /// Whether a connection is neither too old nor idle for longer than this side or the upstream keeps it.
+    fn is_kept(&self, connection: &Connection, now: Instant) -> bool {
+        let age = now.saturating_duration_since(connection.opened);
+        let idle = now.saturating_duration_since(connection.idle_since);
+        let announced = connection.announced.map(|announced| announced.saturating_sub(ANNOUNCED_MARGIN));
+        age < self.limits.lifetime && idle < self.limits.idle.min(announced.unwrap_or(Duration::MAX))
     }
 
     /// How many connections are idle.
@@ -104,7 +99,7 @@ impl Pool {
         }
         self.swept.set(now);
         self.idle.borrow_mut().retain(|_, of_origin| {
-            of_origin.retain(|idle| idle.is_kept(now));
+            of_origin.retain(|connection| self.is_kept(connection, now));
             !of_origin.is_empty()
         });
     }
@@ -158,7 +153,7 @@ mod tests {
         let names = pairs.each_ref().map(|pair| pair.name);
         let mut upstreams = Vec::new();
         for Pair { connection, upstream, .. } in pairs {
-            pool.put(connection, None, start);
+            pool.put(connection, start);
             upstreams.push(upstream);
         }
         assert_eq!(pool.idle(), 2);
@@ -174,7 +169,7 @@ mod tests {
         let pool = Pool::new(limits(), start);
         let pair = pair(start).await;
         let own = Origin::clone(&pair.connection.origin);
-        pool.put(pair.connection, None, start);
+        pool.put(pair.connection, start);
         for other in [
             Origin { scheme: Scheme::Https, ..own.clone() },
             Origin { host: "two.test".to_owned(), ..own.clone() },
@@ -200,12 +195,30 @@ mod tests {
             (0, Some(seconds(3600)), 30, false),
         ] {
             let pool = Pool::new(limits(), start);
-            let pair = pair(start).await;
+            let mut pair = pair(start).await;
             let origin = Rc::clone(&pair.connection.origin);
             let put = start + seconds(age_at_put);
-            pool.put(pair.connection, announced, put);
+            pair.connection.announced = announced;
+            pool.put(pair.connection, put);
             let taken = pool.take(&origin, put + seconds(used_after));
             assert_eq!(taken.is_some(), is_there, "{age_at_put} {announced:?} {used_after}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_taken_for_nothing_is_kept_no_longer_for_it() {
+        let start = now();
+        for (announced, at_most) in [(None, 29), (Some(seconds(5)), 3)] {
+            let pool = Pool::new(limits(), start);
+            let mut pair = pair(start).await;
+            let origin = Rc::clone(&pair.connection.origin);
+            pair.connection.announced = announced;
+            pool.put(pair.connection, start);
+            for second in 1..=at_most {
+                let taken = pool.take(&origin, start + seconds(second)).unwrap();
+                pool.put_back(taken, start + seconds(second));
+            }
+            assert!(pool.take(&origin, start + seconds(at_most + 1)).is_none(), "{announced:?}");
         }
     }
 
@@ -214,7 +227,7 @@ mod tests {
         let start = now();
         let pool = Pool::new(limits(), start);
         let pair = pair(start).await;
-        pool.put(pair.connection, None, start);
+        pool.put(pair.connection, start);
         let other = Origin { scheme: Scheme::Http, host: "two.test".to_owned(), port: 1 };
         assert!(pool.take(&other, start + seconds(29)).is_none());
         assert_eq!(pool.idle(), 1);
@@ -235,7 +248,7 @@ mod tests {
             stream.readable().await.unwrap();
         }
         for connection in [sound.connection, ended.connection, speaking.connection] {
-            pool.put(connection, None, start);
+            pool.put(connection, start);
         }
         assert_eq!(name_of(&pool.take(&origin, start).unwrap()), sound.name);
         assert_eq!(pool.idle(), 0);
@@ -250,7 +263,7 @@ mod tests {
         let pool_of_three = Pool::new(Limits { max_idle_per_origin: 3, ..limits() }, start);
         drop(pool);
         for connection in [sound.connection, ended.connection, speaking.connection] {
-            pool_of_three.put(connection, None, start);
+            pool_of_three.put(connection, start);
         }
         drop(ended.upstream);
         assert_eq!(speaking.upstream.try_write(b"HTTP/1.1 408 \r\n\r\n").unwrap(), 17);

@@ -148,15 +148,16 @@ pub(super) fn post(origin: &Origin) -> Request<'_> {
     request(origin, Method::POST, "question")
 }
 
-/// A permit that counts how often it is asked, and refuses from the given time on.
+/// A permit that counts how often it is asked and used, and refuses from the given time on.
 pub(super) struct Permit {
     pub(super) asked: Cell<u32>,
+    pub(super) used: Cell<u32>,
     granted: u32,
 }
 
 impl Permit {
     pub(super) const fn granted(granted: u32) -> Self {
-        Self { asked: Cell::new(0), granted }
+        Self { asked: Cell::new(0), used: Cell::new(0), granted }
     }
 
     pub(super) const fn always() -> Self {
@@ -168,6 +169,10 @@ impl WritePermit for Permit {
     fn may_write(&self) -> Result<(), Withdrawn> {
         self.asked.set(self.asked.get() + 1);
         if self.asked.get() > self.granted { Err(Withdrawn) } else { Ok(()) }
+    }
+
+    fn has_written(&self) {
+        self.used.set(self.used.get() + 1);
     }
 }
 

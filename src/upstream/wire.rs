@@ -5,6 +5,7 @@
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use bytes::{Buf, Bytes, BytesMut};
@@ -31,6 +32,10 @@ pub(super) struct Connection {
     pub(super) transport: Transport,
     pub(super) origin: Rc<Origin>,
     pub(super) opened: Instant,
+    /// When its last exchange was over; before its first, when it was opened.
+    pub(super) idle_since: Instant,
+    /// How long the upstream says it keeps an idle connection.
+    pub(super) announced: Option<Duration>,
     /// What has arrived and not been read yet.
     pub(super) received: BytesMut,
     read_size: usize,
@@ -38,7 +43,15 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(transport: Transport, origin: Rc<Origin>, opened: Instant) -> Self {
-        Self { transport, origin, opened, received: BytesMut::new(), read_size: FIRST_READ }
+        Self {
+            transport,
+            origin,
+            opened,
+            idle_since: opened,
+            announced: None,
+            received: BytesMut::new(),
+            read_size: FIRST_READ,
+        }
     }
 
     /// Gives the buffer back, for the connection waits for its next use.
@@ -198,10 +211,15 @@ impl<'a> Exchange<'a> {
     /// Writes some; true where more can be written at once.
     fn poll_writing(&mut self, cx: &mut Context<'_>) -> Result<bool, SendError> {
         let Writing::Going(outgoing) = &mut self.writing else { return Ok(false) };
-        if !outgoing.is_begun {
+        let was_begun = outgoing.is_begun;
+        if !was_begun {
             self.permit.may_write().map_err(|_| SendError::Withdrawn)?;
         }
-        match outgoing.poll_write(&mut self.connection.transport, cx) {
+        let written = outgoing.poll_write(&mut self.connection.transport, cx);
+        if outgoing.is_begun && !was_begun {
+            self.permit.has_written();
+        }
+        match written {
             Poll::Pending => {}
             Poll::Ready(Ok(false)) => return Ok(true),
             Poll::Ready(Ok(true)) => self.writing = Writing::Whole,

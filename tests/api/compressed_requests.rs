@@ -58,5 +58,9 @@ async fn what_would_be_longer_than_a_body_may_be_is_refused_and_what_can_not_be_
         assert_eq!(app.client().await.post("/v1/messages", &headers, "{torn").await.status, 200, "{coding}");
     }
     assert_eq!(a.traffic(), 3);
+    a.script_traffic([sse(2).finished().then_end()]);
+    let headers = [TRAFFIC, ("content-encoding", "gzip, br")];
+    let answer = app.client().await.post("/v1/messages", &headers, "unreadable").await;
+    assert_eq!((answer.status, answer.ended), (200, Ended::Whole), "it may have asked for a stream");
     app.finish().await;
 }

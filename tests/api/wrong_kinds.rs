@@ -1,11 +1,11 @@
-//! A whole JSON answer, where an event stream was asked for.
+//! A whole JSON answer, where an event stream was asked for; and either kind, where the gateway can't see which was.
 
 use serde_json::{Value, json};
 
 use crate::support::app::TRAFFIC;
 use crate::support::raw_client::{Answer, Ended};
 use crate::support::streaming::Pair;
-use crate::support::upstream::step::status_with;
+use crate::support::upstream::step::{ok, sse, status_with};
 
 const JSON: [(&str, &str); 2] = [("content-type", "application/json"), ("request-id", "req_1")];
 
@@ -94,4 +94,25 @@ async fn json_that_is_no_answer_is_a_matter_for_the_next_endpoint() {
         assert_eq!(app.row("a").await["isolated_reason"], "body");
         app.finish().await;
     }
+}
+
+/// Found by reading: some servers read 1 as true, or a body in UTF-16, and their streams failed on one endpoint after the other.
+#[actix_web::test]
+async fn where_it_can_not_be_seen_what_was_asked_for_either_kind_is_an_answer() {
+    let pair = Pair::serving("/v1/chat/completions").await;
+    let app = pair.strict().start().await;
+    let utf16: Vec<u8> = r#"{"model":"m","stream":true}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for body in [br#"{"model":"m","stream":1}"#.as_slice(), &utf16] {
+        for (step, content_type) in [(sse(2).finished().then_end(), "text/event-stream"), (ok(), "application/json")] {
+            pair.a.script_traffic([step]);
+            let answer = app.client().await.post("/v1/chat/completions", &[TRAFFIC], body).await;
+            assert_eq!((answer.status, answer.ended), (200, Ended::Whole), "{content_type}");
+            assert_eq!(
+                answer.header("x-qcc-trail").and_then(|trail| trail.split_once('@')).map(|step| step.0),
+                Some("a=ok")
+            );
+            assert!(answer.header("content-type").unwrap().starts_with(content_type));
+        }
+    }
+    app.finish().await;
 }

@@ -352,6 +352,8 @@ async fn a_lease_whose_endpoint_was_isolated_may_not_write() {
     let (registry, _) = registry().await;
     let granted_before = acquire(&registry, ask()).await;
     assert!(granted_before.may_write().is_ok());
+    assert!(!granted_before.was_written(), "it was permitted, and no more");
+    granted_before.has_written();
     let withdrawn = acquire(&registry, ask()).await;
     let ticket = fail(&registry).await;
     registry.send(Verdict { ticket, judgement: TRIP }).await.unwrap();

@@ -191,6 +191,8 @@ fn a_stream_is_a_success_where_one_was_asked_for_and_a_failed_body_where_not() {
     assert_eq!(classify_stream_head(PathKind::Llm, &wanted).unwrap().class, Class::Success);
     assert_eq!(classify_stream_head(PathKind::Llm, &head(200, SSE)).unwrap().class, Class::Body);
     assert_eq!(judge(PathKind::Llm, &head(200, SSE), "data: {}\n\n").class, Class::Body);
+    let unclear = AnswerHead { wanted: Wanted::Unknown, ..head(200, SSE) };
+    assert_eq!(classify_stream_head(PathKind::Llm, &unclear).unwrap().class, Class::Success);
     assert_eq!(classify_stream_head(PathKind::Other, &head(200, SSE)).unwrap().class, Class::Success);
     assert_eq!(classify_stream_head(PathKind::Llm, &AnswerHead { status: 500, ..wanted }), None);
     assert_eq!(classify_stream_head(PathKind::Llm, &AnswerHead { content_type: JSON, ..wanted }), None);

@@ -1,12 +1,16 @@
 //! Connections that are used again, and those that can't be.
 
+use std::cell::Cell;
+
+use tokio::net::TcpStream;
+
 use super::*;
 use crate::upstream::pool::MOMENT;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// A client with one idle connection, and the upstream's end of it.
-async fn warmed(upstream: &Upstream) -> (Client, Peer<tokio::net::TcpStream>) {
+async fn warmed(upstream: &Upstream) -> (Client, Peer<TcpStream>) {
     let client = client();
     let serve = async {
         let mut peer = upstream.accept().await;
@@ -90,7 +94,8 @@ async fn a_request_on_a_stale_connection_goes_out_once_more() {
         for (method, resend_stale) in [(Method::POST, true), (Method::GET, false), (Method::PUT, false)] {
             let permit = Permit::always();
             let answer = within(sent_on_a_stale_connection(ending, method, resend_stale, &permit)).await.unwrap();
-            assert_eq!((answer.status.as_u16(), permit.asked.get()), (200, 2), "{ending:?}");
+            let counts = (permit.asked.get(), permit.used.get());
+            assert_eq!((answer.status.as_u16(), counts), (200, (2, 2)), "{ending:?}");
         }
     }
 }
@@ -110,6 +115,42 @@ async fn a_request_that_may_have_had_its_effect_does_not_go_out_once_more() {
             assert!(matches!(answer, Err(SendError::ClosedBeforeHead { written: true })), "{answer:?}");
             assert!(upstream.has_no_more_connections().await);
         }
+    })
+    .await;
+}
+
+/// A permit in whose moment the upstream breaks the idle connection off.
+struct BreaksOff {
+    peer: Cell<Option<Peer<TcpStream>>>,
+    permit: Permit,
+}
+
+impl WritePermit for BreaksOff {
+    fn may_write(&self) -> Result<(), Withdrawn> {
+        if let Some(peer) = self.peer.take() {
+            peer.reset();
+        }
+        self.permit.may_write()
+    }
+
+    fn has_written(&self) {
+        self.permit.has_written();
+    }
+}
+
+/// Found by reading: such a request counted as one that may have done its work, and went nowhere else.
+#[tokio::test]
+async fn a_permit_is_unused_where_nothing_could_be_written() {
+    within(async {
+        let upstream = Upstream::bind().await;
+        let (client, peer) = warmed(&upstream).await;
+        let origin = upstream.origin.clone();
+        drop(upstream);
+        let breaks_off = BreaksOff { peer: Cell::new(Some(peer)), permit: Permit::always() };
+        let request = Request { resend_stale: false, ..post(&origin) };
+        let answer = client.send(request, &breaks_off, Duration::from_secs(20)).await;
+        assert!(matches!(answer, Err(SendError::Connect(_))), "{answer:?}");
+        assert_eq!((breaks_off.permit.asked.get(), breaks_off.permit.used.get()), (1, 0));
     })
     .await;
 }

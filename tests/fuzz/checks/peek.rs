@@ -1,7 +1,7 @@
 //! What is read of a body: where a whole parser reads an object, both read the same; where it reads another value, nothing is
 //! read. Of what is no JSON anything may be read, but each span is a value.
 
-use qcc_gateway::domain::peek::Peek;
+use qcc_gateway::domain::peek::{Peek, Wanted};
 use serde_json::Value;
 use serde_json::de::IoRead;
 
@@ -23,7 +23,12 @@ pub(crate) fn check(bytes: &[u8]) {
             let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
             assert_eq!(peek.model.as_deref().map(str::to_owned), text(members.get("model")));
             assert_eq!(peek.model_spans.is_empty(), !members.contains_key("model"));
-            assert_eq!(peek.stream, members.get("stream") == Some(&Value::Bool(true)));
+            let wanted = match members.get("stream") {
+                None | Some(Value::Null | Value::Bool(false)) => Wanted::Whole,
+                Some(Value::Bool(true)) => Wanted::Stream,
+                Some(_) => Wanted::Unknown,
+            };
+            assert_eq!(peek.wanted, wanted);
             let user = members.get("metadata").and_then(|metadata| metadata.get("user_id"));
             let filled = |value| text(value).filter(|text| !text.is_empty());
             let sessions = [user, members.get("prompt_cache_key"), members.get("conversation_id")];
