@@ -1,0 +1,137 @@
+//! What a request's handlers see of its connection, and the body of its answer as the connection does.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_http::Request;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::http::Version;
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::super::alarm::Alarm;
+use super::super::drain::{DrainDeadline, Ear};
+use super::sharing::{Ending, Handle, UnderWay};
+
+/// Where a request's answer goes.
+#[derive(Clone, Debug)]
+pub(in crate::http) struct ClientSide {
+    connection: Option<Handle>,
+    version: Version,
+    alarm: Alarm,
+    ear: Ear,
+}
+
+impl ClientSide {
+    /// The side that this request came from.
+    pub(in crate::http) fn of(request: &Request) -> Self {
+        Self::new(request.conn_data::<Handle>().cloned(), request.version())
+    }
+
+    pub(super) fn new(connection: Option<Handle>, version: Version) -> Self {
+        let state = connection.as_ref().map(|Handle(state)| state);
+        let (alarm, ear) = state.map(|state| (state.alarm_of_request.clone(), state.ear.clone())).unwrap_or_default();
+        Self { connection, version, alarm, ear }
+    }
+
+    /// What has the request looked at again when something is overdue.
+    pub(in crate::http) fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
+    /// Comes when a drain's time is up.
+    pub(in crate::http) fn poll_drained(&self, deadline: &DrainDeadline, cx: &mut Context<'_>) -> Poll<()> {
+        self.ear.poll_passed(deadline, cx)
+    }
+
+    /// The request's head has come. The result lasts until it is answered.
+    pub(in crate::http) fn begin(&self) -> Option<UnderWay> {
+        self.connection.as_ref().map(Handle::begin)
+    }
+
+    /// Whether the client speaks HTTP/1.0, where a clean end is no sign of a whole answer.
+    pub(in crate::http) fn speaks_http_10(&self) -> bool {
+        self.version == Version::HTTP_10
+    }
+
+    /// Whether an earlier request was the last one on its connection. What comes behind that must not be looked at (RFC 9112,
+    /// section 9.6), for nobody has promised to answer it.
+    pub(in crate::http) fn is_too_late(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.0.is_last.get())
+    }
+
+    /// Has the connection end: a request has come behind the last one. What was answered goes out before.
+    pub(in crate::http) fn has_surplus(&self) {
+        if let Some(connection) = &self.connection {
+            connection.0.has_surplus.set(true);
+        }
+    }
+
+    /// The connection ends with the answer to this request.
+    pub(in crate::http) fn is_the_last(&self) {
+        if let Some(connection) = &self.connection {
+            connection.0.is_last.set(true);
+        }
+    }
+
+    /// The request's body has come to its end: what comes now is the next request's head.
+    pub(in crate::http) fn body_has_come(&self) {
+        if let Some(connection) = &self.connection {
+            connection.0.has_read_beyond.set(false);
+            connection.0.has_body.set(true);
+        }
+    }
+
+    /// The answer ends before its end, which the client must see. With HTTP/1.0 only a reset shows it: there the end of the
+    /// connection is how a whole answer may end, too. Waits until what was passed on has been handed to the system; a client
+    /// that does not take it is not waited for longer than `limit`.
+    pub(in crate::http) async fn break_off(self, limit: Duration) {
+        let Some(connection) = self.connection else { return };
+        if self.version == Version::HTTP_10 {
+            connection.0.ending.set(Ending::Reset);
+        }
+        // Both ends of the wait are as good: the connection is broken off next.
+        let _ = timeout(limit, connection.flushed()).await;
+    }
+}
+
+/// An answer's body. Its request is under way until this is dropped.
+#[derive(Debug)]
+pub(in crate::http) struct Answering {
+    body: BoxBody,
+    under_way: Option<UnderWay>,
+    /// Whether the client can tell the answer's end from the connection's.
+    shows_its_end: bool,
+}
+
+impl Answering {
+    /// The body of an answer to a client that speaks this version.
+    pub(in crate::http) fn new(body: BoxBody, under_way: Option<UnderWay>, version: Version) -> Self {
+        let shows_its_end = version != Version::HTTP_10 || body.size() != BodySize::Stream;
+        Self { body, under_way, shows_its_end }
+    }
+}
+
+impl Drop for Answering {
+    /// Where it is dropped before its end, as at the end of a stop's grace, an end in order would be a lie.
+    fn drop(&mut self) {
+        if let (false, Some(UnderWay(state))) = (self.shows_its_end, &self.under_way) {
+            state.ending.set(Ending::Reset);
+        }
+    }
+}
+
+impl MessageBody for Answering {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let next = self.body.as_pin_mut().poll_next(cx);
+        self.shows_its_end |= matches!(next, Poll::Ready(None));
+        next
+    }
+}

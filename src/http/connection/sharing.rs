@@ -1,0 +1,182 @@
+//! What a connection and the handlers of its requests share.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use tokio::time::Instant;
+
+use super::super::alarm::Alarm;
+use super::super::drain::Ear;
+use super::super::intake::Held;
+use super::super::times::deadline;
+use super::Patience;
+
+/// What is known of the next request's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Head {
+    /// None has come yet.
+    First,
+    /// A request is being answered, or nothing of the next head has come.
+    None,
+    /// The beginning of a later one has come.
+    Torn,
+}
+
+/// How the connection is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// In order: it says that no more comes.
+    Close,
+    /// By a reset, for an answer whose end would otherwise look like that of a whole one.
+    Reset,
+}
+
+/// What the connection and the handlers of its requests share.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) head: Cell<Head>,
+    /// When what is waited for now is overdue; found out when it has to be waited for.
+    pub(super) due: Cell<Option<Instant>>,
+    /// What has the connection looked at again when that is so.
+    pub(super) alarm: Alarm,
+    /// Whether it may have been set for later than the end of the next pause.
+    pub(super) is_set_late: Cell<bool>,
+    /// What has the request under way looked at again.
+    pub(super) alarm_of_request: Alarm,
+    pub(super) ear: Ear,
+    /// How much has come of a head that is not there whole, and its share of what may be buffered.
+    pub(super) head_length: Cell<u64>,
+    pub(super) head_held: RefCell<Held>,
+    /// Requests that have come and are not answered to their end.
+    pub(super) in_flight: Cell<usize>,
+    /// Whether bytes have come that can't belong to the request under way.
+    pub(super) has_read_beyond: Cell<bool>,
+    /// Whether the body of the request under way has come.
+    pub(super) has_body: Cell<bool>,
+    /// How often there was a look for what has come.
+    pub(super) reads: Cell<u64>,
+    /// Nothing more is read: the client is at its end, or its patience with it is.
+    pub(super) is_read_out: Cell<bool>,
+    /// A request has come behind the last one.
+    pub(super) has_surplus: Cell<bool>,
+    /// Whether the request under way is the last one.
+    pub(super) is_last: Cell<bool>,
+    /// Who reads, to be told when that changes.
+    pub(super) reader: RefCell<Option<Waker>>,
+    pub(super) ending: Cell<Ending>,
+    /// How often everything that was to be sent had been handed to the system.
+    pub(super) flushes: Cell<u64>,
+    pub(super) flushed: RefCell<Option<Waker>>,
+}
+
+impl State {
+    /// That of a connection which has just been accepted.
+    pub(super) fn new(patience: &Patience) -> Self {
+        Self {
+            head: Cell::new(Head::First),
+            due: Cell::new(Some(deadline(patience.head))),
+            alarm: Alarm::default(),
+            is_set_late: Cell::new(false),
+            alarm_of_request: Alarm::default(),
+            ear: Ear::default(),
+            head_length: Cell::new(0),
+            head_held: RefCell::new(patience.buffered.hold_nothing(patience.together)),
+            in_flight: Cell::new(0),
+            has_read_beyond: Cell::new(false),
+            has_body: Cell::new(false),
+            reads: Cell::new(0),
+            is_read_out: Cell::new(false),
+            has_surplus: Cell::new(false),
+            is_last: Cell::new(false),
+            reader: RefCell::new(None),
+            ending: Cell::new(Ending::Close),
+            flushes: Cell::new(0),
+            flushed: RefCell::new(None),
+        }
+    }
+
+    /// Something else is waited for from now on.
+    pub(super) fn awaits(&self, head: Head) {
+        self.head.set(head);
+        self.due.set(None);
+    }
+
+    /// Whether the last request is answered.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_last.get() && self.in_flight.get() == 0
+    }
+
+    pub(super) fn wake_reader(&self) {
+        let reader = self.reader.borrow_mut().take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+}
+
+/// What a handler can say to the connection that its request came on.
+#[derive(Clone, Debug)]
+pub(in crate::http) struct Handle(pub(super) Rc<State>);
+
+impl Handle {
+    /// A request's head has come.
+    pub(super) fn begin(&self) -> UnderWay {
+        let state = &self.0;
+        if state.is_set_late.replace(false) {
+            state.alarm.clear();
+        }
+        state.awaits(Head::None);
+        state.head_length.set(0);
+        state.head_held.borrow_mut().release();
+        state.in_flight.set(state.in_flight.get() + 1);
+        state.has_read_beyond.set(false);
+        state.has_body.set(false);
+        UnderWay(Rc::clone(state))
+    }
+
+    pub(super) fn reads(&self) -> u64 {
+        self.0.reads.get()
+    }
+
+    /// Whether nobody has looked for what has come since that look, though a request is under way whose body has come: then
+    /// what lies there has no room.
+    pub(super) fn waits_without_reading(&self, since: u64) -> bool {
+        let state = &self.0;
+        state.reads.get() == since && state.in_flight.get() > 0 && state.has_body.get() && !state.is_read_out.get()
+    }
+
+    /// Waits until all that was to be sent so far has been handed to the system.
+    pub(super) async fn flushed(&self) {
+        let before = self.0.flushes.get();
+        poll_fn(|cx| {
+            if self.0.flushes.get() > before {
+                return Poll::Ready(());
+            }
+            *self.0.flushed.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// A request that is being answered, until this is dropped.
+#[derive(Debug)]
+pub(in crate::http) struct UnderWay(pub(super) Rc<State>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let state = &self.0;
+        let in_flight = state.in_flight.get().saturating_sub(1);
+        state.in_flight.set(in_flight);
+        if in_flight == 0 {
+            let is_torn = state.has_read_beyond.get();
+            state.awaits(if is_torn { Head::Torn } else { Head::None });
+            // Mostly the alarm of an earlier pause is set, and the connection need not be looked at now.
+            if is_torn || state.is_over() || !state.alarm.will_ring() {
+                state.wake_reader();
+            }
+        }
+    }
+}
