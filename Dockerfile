@@ -4,19 +4,32 @@
 FROM rust:1-slim-bookworm AS build
 WORKDIR /build
 
+# With --build-arg TRAINED=yes the gateway is optimised by a profile of itself under load: ten minutes to build instead of three, and
+# a sixth less CPU from then on.
+ARG TRAINED=no
+RUN if [ "$TRAINED" = yes ]; then \
+        apt-get update \
+        && apt-get install -y --no-install-recommends llvm-19 python3 \
+        && rm -rf /var/lib/apt/lists/*; \
+    fi
+
 # The dependencies alone, so that a change of the source does not build them anew.
 COPY Cargo.toml Cargo.lock ./
+COPY benches/peers benches/peers
 RUN mkdir src \
     && echo 'fn main() {}' > src/main.rs \
     && : > src/lib.rs \
-    && cargo build --profile dist --locked --bin qcc-gateway \
+    && if [ "$TRAINED" = yes ]; then benches/peers/train --instrument; \
+       else cargo build --profile dist --locked --bin qcc-gateway; fi \
     && rm -r src
 
 COPY src src
 COPY settings settings
 # The placeholders were built later than the source was written.
 RUN touch src/main.rs src/lib.rs \
-    && cargo build --profile dist --locked --bin qcc-gateway
+    && if [ "$TRAINED" = yes ]; then built=$(benches/peers/train --or-plain); \
+       else cargo build --profile dist --locked --bin qcc-gateway && built=target/dist/qcc-gateway; fi \
+    && cp "$built" qcc-gateway
 
 FROM debian:bookworm-slim
 RUN apt-get update \
@@ -27,7 +40,7 @@ RUN groupadd --system --gid 10001 qcc \
     && mkdir -p /etc/qcc /var/lib/qcc \
     && chown qcc:qcc /var/lib/qcc \
     && chmod 0750 /var/lib/qcc
-COPY --from=build /build/target/dist/qcc-gateway /usr/local/bin/qcc-gateway
+COPY --from=build /build/qcc-gateway /usr/local/bin/qcc-gateway
 
 # Settings: files in /etc/qcc, such as production.toml, and variables, which win over them.
 ENV QCC_ENV=production \

@@ -18,7 +18,7 @@ class Hyper(Other):
     name, label = "hyper", "hyper"
 
     def prepare(self):
-        self.run.cargo("--package", "hyperproxy")
+        self.run.build_tools("--package", "hyperproxy")
 
     def command(self, port, _):
         return [self.run.tool("hyperproxy"), f"127.0.0.1:{port}", *self.run.mock.addresses]

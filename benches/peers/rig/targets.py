@@ -94,14 +94,15 @@ class Target:
 
 
 class Mock(Target):
-    """The upstream itself: what is measured without anything between. One thread serves four addresses."""
+    """The upstream itself: what is measured without anything between. One thread serves all addresses."""
 
     name, label = "direct", "direct"
+    #: What listens at each address; the last is the one that hangs up.
+    kinds = ("plain", "plain", "plain", "flaky:20")
 
     def up(self):
         with self.log_path.open("ab") as log:
-            command = [self.run.tool("mock"), "plain", "plain", "plain", "flaky:20"]
-            self.process = start(command, log, stdout=subprocess.PIPE, text=True)
+            self.process = start([self.run.tool("mock"), *self.kinds], log, stdout=subprocess.PIPE, text=True)
         *self.addresses, self.flaky_address = self.process.stdout.readline().split() or [None]
         if not self.addresses:
             raise Failure(f"the mock does not start: {self.log()}")
@@ -137,6 +138,11 @@ class HAProxy(Target):
         return " ".join(version(["haproxy", "-v"]).split()[:3])
 
 
+def endpoint(name, url, protocol="anthropic", models="claude-*"):
+    """An endpoint's section of the settings."""
+    return fill("endpoint.toml", {"ID": name, "URL": url, "API_KEY": f"key-of-{name}", "PROTOCOL": protocol, "MODELS": models})
+
+
 class Gateway(Target):
     """The gateway before given upstreams. Its log goes into a pipe with a reader at the other end, as a container's does."""
 
@@ -149,19 +155,21 @@ class Gateway(Target):
     def endpoints(self):
         return {f"ep-{n}": address for n, address in enumerate(self.run.mock.addresses, 1)}
 
+    def settings(self, state):
+        """What it runs with."""
+        text = fill("gateway.toml", {"KEY": KEY, "STATE": state})
+        return text + "".join(endpoint(name, f"http://{upstream}") for name, upstream in self.endpoints().items())
+
     def up(self):
         folder = self.run.folder / self.name
         folder.mkdir(exist_ok=True)
         state = folder / "state.json"
         state.unlink(missing_ok=True)
-        text = fill("gateway.toml", {"KEY": KEY, "STATE": state})
-        for endpoint, upstream in self.endpoints().items():
-            text += fill("endpoint.toml", {"ID": endpoint, "UPSTREAM": upstream, "API_KEY": f"key-of-{endpoint}"})
         settings = folder / "gateway.toml"
-        settings.write_text(text, encoding="utf-8")
+        settings.write_text(self.settings(state), encoding="utf-8")
         environment = {k: v for k, v in os.environ.items() if not k.startswith("QCC_") and k != "RUST_LOG"}
         self.process = start(
-            [self.run.gateway, "--settings", settings], None, stderr=subprocess.PIPE, env=environment, text=True
+            [self.run.gateway, "--settings", settings], None, stderr=subprocess.PIPE, env=environment | self.variables(), text=True
         )
         self.address = self.reader = None
         said = []
@@ -182,6 +190,10 @@ class Gateway(Target):
             ["cat"], stdin=self.process.stderr, stdout=subprocess.DEVNULL, start_new_session=True
         )
         self.process.stderr.close()
+
+    def variables(self):
+        """Further variables of its environment."""
+        return {}
 
     def down(self):
         super().down()

@@ -1,18 +1,18 @@
-//! What a client asks: as Claude Code does, the messages come first, then a system prompt and tools, and behind all that whose
+//! What a client asks by Anthropic's Messages API: as Claude Code does, the messages come first, then a system prompt and tools, and behind all that whose
 //! session it is.
 
 use std::fmt::Write as _;
 
-const SYSTEM: &str = "You are an assistant for programmers. Answer briefly, and say so where you don't know.";
-const QUESTION: &str = "How long is a fox in the air that jumps over a \\\"lazy\\\" dog?\\nShow the reckoning.";
+pub const SYSTEM: &str = "You are an assistant for programmers. Answer briefly, and say so where you don't know.";
+pub const QUESTION: &str = "How long is a fox in the air that jumps over a \\\"lazy\\\" dog?\\nShow the reckoning.";
 /// What a large body's messages are made of: code and prose, with as many escapes as these have in JSON.
-const CODE: &str = "fn leap(height: f64) -> Result<f64, Fault> {\\n    if height <= 0.0 {\\n        return Err(Fault::new(\\\"no height\\\"));\\n    }\\n    // up and down: 2 · √(2h ÷ g)\\n    Ok(2.0 * (2.0 * height / G).sqrt())\\n}\\n\\n";
+pub const CODE: &str = "fn leap(height: f64) -> Result<f64, Fault> {\\n    if height <= 0.0 {\\n        return Err(Fault::new(\\\"no height\\\"));\\n    }\\n    // up and down: 2 · √(2h ÷ g)\\n    Ok(2.0 * (2.0 * height / G).sqrt())\\n}\\n\\n";
 const PROSE: &str = "The reckoning takes a throw straight up and neglects the air, which for a fox of some seven kilograms is fair enough. What it leaves out is the time for gathering speed, and that the dog, although lazy, is not a point. ";
 const TOOL: &str = r#"{"name":"read_file","description":"Reads a file of the project. Give its path from the root.","input_schema":{"type":"object","properties":{"path":{"type":"string","description":"where it is"},"offset":{"type":"integer"}},"required":["path"]}}"#;
 /// Digits of a session's number in its identifier.
 pub const SESSION_DIGITS: usize = 12;
 /// About how long one message of a large body is.
-const MESSAGE: usize = 6000;
+pub const MESSAGE: usize = 6000;
 /// What stands before a session's number: `metadata.user_id` is a text of JSON.
 pub const SESSION_MARK: &str = r#"\"session_id\":\"5e551044-0000-4000-8000-"#;
 

@@ -1,4 +1,4 @@
-//! What the upstream says. The messages are Anthropic's: an answer and a stream carry `usage`, a stream opens with
+//! What an upstream says by Anthropic's Messages API: an answer and a stream carry `usage`, a stream opens with
 //! `message_start`, has a `ping` and ends with `message_stop`.
 
 /// A short answer, about as long as a chat's.
@@ -50,18 +50,5 @@ pub const CLOSING: [&str; 3] = [
         r#""usage":{"output_tokens":96}}"#,
         "\n\n"
     ),
-    CLOSING_EVENT,
+    concat!("event: message_stop\n", r#"data: {"type":"message_stop"}"#, "\n\n"),
 ];
-/// With which a stream is whole.
-pub const CLOSING_EVENT: &str = concat!("event: message_stop\n", r#"data: {"type":"message_stop"}"#, "\n\n");
-
-/// How many events a stream of so many pieces has.
-pub const fn event_count(deltas: usize) -> usize {
-    OPENING.len() + deltas + CLOSING.len()
-}
-
-/// How long a stream of so many pieces is, without its framing.
-pub fn stream_length(deltas: usize) -> usize {
-    let fixed: usize = OPENING.iter().chain(&CLOSING).map(|event| event.len()).sum();
-    fixed + deltas * DELTA.len()
-}

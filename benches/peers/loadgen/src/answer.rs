@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
+use dialogue::api::Script;
 use dialogue::stamp::{STAMP_DIGITS, STAMP_MARK, now_micros};
-use dialogue::upstream::{ANSWER, CLOSING_EVENT, event_count, stream_length};
 use memchr::memmem;
 
 /// Takes an answer's body piece by piece, without its framing.
@@ -16,13 +16,14 @@ pub trait Reader {
 
 /// A JSON message.
 pub struct WholeReader {
+    script: &'static Script,
     body: Vec<u8>,
     is_lenient: bool,
 }
 
 impl WholeReader {
-    pub fn new(is_lenient: bool) -> Self {
-        Self { body: Vec::with_capacity(ANSWER.len()), is_lenient }
+    pub fn new(script: &'static Script, is_lenient: bool) -> Self {
+        Self { script, body: Vec::with_capacity(script.answer.len()), is_lenient }
     }
 }
 
@@ -36,7 +37,7 @@ impl Reader for WholeReader {
             let body = self.body.trim_ascii();
             body.starts_with(b"{") && body.ends_with(b"}") && memmem::find(body, b"\"usage\"").is_some()
         } else {
-            self.body == ANSWER.as_bytes()
+            self.body == self.script.answer.as_bytes()
         };
         (!is_right).then(|| format!("not the upstream's answer, {} bytes", self.body.len()))
     }
@@ -44,6 +45,7 @@ impl Reader for WholeReader {
 
 /// A stream of events.
 pub struct StreamReader<'a> {
+    script: &'static Script,
     deltas: usize,
     is_lenient: bool,
     length: usize,
@@ -55,8 +57,14 @@ pub struct StreamReader<'a> {
 }
 
 impl<'a> StreamReader<'a> {
-    pub fn new(deltas: usize, is_lenient: bool, heard: &'a mut dyn FnMut(Instant, usize, Option<u64>)) -> Self {
-        Self { deltas, is_lenient, length: 0, events: 0, tail: Vec::with_capacity(2 * CLOSING_EVENT.len()), heard }
+    pub fn new(
+        script: &'static Script,
+        deltas: usize,
+        is_lenient: bool,
+        heard: &'a mut dyn FnMut(Instant, usize, Option<u64>),
+    ) -> Self {
+        let tail = Vec::with_capacity(2 * script.last().len());
+        Self { script, deltas, is_lenient, length: 0, events: 0, tail, heard }
     }
 }
 
@@ -66,16 +74,19 @@ impl Reader for StreamReader<'_> {
         let events = memmem::find_iter(data, b"\n\n").count() + usize::from(is_straddling);
         self.length += data.len();
         self.events += events;
-        self.tail.extend_from_slice(&data[data.len().saturating_sub(CLOSING_EVENT.len())..]);
-        self.tail.drain(..self.tail.len().saturating_sub(CLOSING_EVENT.len()));
+        let kept = self.script.last().len();
+        self.tail.extend_from_slice(&data[data.len().saturating_sub(kept)..]);
+        self.tail.drain(..self.tail.len().saturating_sub(kept));
         if events > 0 {
             (self.heard)(arrived, events, stamp_age(data));
         }
     }
 
     fn fault(&self) -> Option<String> {
-        let closed = memmem::find(&self.tail, b"\"message_stop\"").is_some() && self.tail.ends_with(b"\n\n");
-        let (events, length) = (event_count(self.deltas), stream_length(self.deltas));
+        // Written anew, the closing event may have other blanks, but none of another kind ends so.
+        let mark: &[u8] = if self.script.last().contains("[DONE]") { b"[DONE]" } else { b"\"message_stop\"" };
+        let closed = memmem::find(&self.tail, mark).is_some() && self.tail.ends_with(b"\n\n");
+        let (events, length) = (self.script.event_count(self.deltas), self.script.stream_length(self.deltas));
         let is_right = closed && (self.is_lenient || (self.events, self.length) == (events, length));
         (!is_right)
             .then(|| format!("{} events of {events}, {} bytes of {length}, closed: {closed}", self.events, self.length))

@@ -105,6 +105,7 @@ impl Load {
 
     /// One request; the connection, where it can be used again.
     async fn exchange(&self, mut connection: Connection, request: &[u8], began: Instant) -> Option<Connection> {
+        let script = self.options.api.script();
         let mut first = None;
         let (answer, fault) = if self.options.mode.is_streamed() {
             let mut last = None;
@@ -122,10 +123,10 @@ impl Load {
                 }
                 last = Some(now);
             };
-            let mut reader = StreamReader::new(self.options.events, self.options.is_lenient, &mut heard);
+            let mut reader = StreamReader::new(script, self.options.events, self.options.is_lenient, &mut heard);
             (connection.exchange(request, &mut reader).await, reader.fault())
         } else {
-            let mut reader = WholeReader::new(self.options.is_lenient);
+            let mut reader = WholeReader::new(script, self.options.is_lenient);
             (connection.exchange(request, &mut reader).await, reader.fault())
         };
         if first.is_some() {

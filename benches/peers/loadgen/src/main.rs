@@ -9,7 +9,7 @@
 //! | `stream` | each connection opens one stream after another |
 //! | `held` | each connection opens one stream, all are open while it is measured, and all are read to their ends |
 //!
-//! Options: `--pid N` (of the proxy: the CPU time and memory of it and all that descends from it), `--secs S`, `--warm S`
+//! Options: `--api messages|chat` (Anthropic's or OpenAI's), `--pid N` (of the proxy: the CPU time and memory of it and all that descends from it), `--secs S`, `--warm S`
 //! (before that), `--connections N`, `--rate R` (a second), `--events N` and `--delay-us N` (pieces of a stream, and the pause
 //! before each), `--body BYTES`, `--sessions N` (0: requests name none), `--key KEY`, `--headers FILE` (further ones, a line
 //! each), `--lenient` (the proxy writes answers anew: they must be whole, but need not be the upstream's bytes).

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use dialogue::api::Api;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
     Closed,
@@ -20,6 +22,7 @@ impl Mode {
 #[derive(Clone, Debug)]
 pub struct Options {
     pub mode: Mode,
+    pub api: Api,
     pub address: SocketAddr,
     pub pid: Option<u32>,
     pub length: Duration,
@@ -48,6 +51,7 @@ impl Options {
         };
         let mut options = Self {
             mode,
+            api: Api::Messages,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             pid: None,
             length: Duration::from_secs(2),
@@ -79,6 +83,13 @@ impl Options {
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
             "--address" => self.address = number(value)?,
+            "--api" => {
+                self.api = match value {
+                    "messages" => Api::Messages,
+                    "chat" => Api::Chat,
+                    _ => return Err("it is one of messages, chat".into()),
+                }
+            }
             "--pid" => self.pid = Some(number(value)?),
             "--secs" => self.length = seconds(value)?,
             "--warm" => self.warm = seconds(value)?,

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use dialogue::client::{SESSION_DIGITS, SESSION_MARK, body};
+use dialogue::api::Api;
+use dialogue::client::SESSION_DIGITS;
 
 use crate::options::Options;
 
@@ -17,19 +18,31 @@ pub struct Request {
 impl Request {
     /// The request of the connection with this number.
     pub fn new(options: &Options, connection: usize) -> Self {
-        let body = body(options.body, options.mode.is_streamed(), options.sessions > 0);
+        let api = options.api;
+        let body = api.body(options.body, options.mode.is_streamed(), options.sessions > 0);
         // A proxy that writes answers anew may compress them, and they are not looked into then.
         let encodings = if options.is_lenient { "identity" } else { "gzip, deflate, br, zstd" };
+        let (query, credential, further) = match api {
+            Api::Messages => ("?beta=true", "x-api-key: ", "anthropic-version: 2023-06-01\r\nx-app: cli\r\n"),
+            Api::Chat => ("", "authorization: Bearer ", ""),
+        };
         let mut head = format!(
-            "POST /v1/messages?beta=true HTTP/1.1\r\nhost: {}\r\nuser-agent: loadgen/0.0 (external, bench)\r\naccept: application/json\r\naccept-encoding: {}\r\ncontent-type: application/json\r\nx-api-key: {}\r\nanthropic-version: 2023-06-01\r\nx-app: cli\r\nx-stainless-retry-count: 0\r\nx-stainless-timeout: 600\r\n{}",
-            options.address, encodings, options.key, options.headers
+            "POST {}{} HTTP/1.1\r\nhost: {}\r\nuser-agent: loadgen/0.0 (external, bench)\r\naccept: application/json\r\naccept-encoding: {}\r\ncontent-type: application/json\r\n{}{}\r\n{}x-stainless-retry-count: 0\r\nx-stainless-timeout: 600\r\n{}",
+            api.path(),
+            query,
+            options.address,
+            encodings,
+            credential,
+            options.key,
+            further,
+            options.headers
         );
         if options.mode.is_streamed() {
             let _ =
                 write!(head, "x-mock-events: {}\r\nx-mock-delay-us: {}\r\n", options.events, options.delay.as_micros());
         }
         let _ = write!(head, "content-length: {}\r\n\r\n", body.len());
-        let session_at = body.find(SESSION_MARK).map(|at| head.len() + at + SESSION_MARK.len());
+        let session_at = body.find(api.session_mark()).map(|at| head.len() + at + api.session_mark().len());
         let bytes = [head.into_bytes(), body.into_bytes()].concat();
         // Connections begin far from each other, so that a session is seldom on two of them at a time.
         let next = connection * 61;

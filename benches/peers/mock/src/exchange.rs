@@ -5,16 +5,16 @@ use std::io;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use dialogue::stamp::{now_micros, stamped_delta};
-use dialogue::upstream::{ANSWER, CLOSING, DELTA, OPENING, REFUSAL};
+use dialogue::api::{Api, Script};
+use dialogue::stamp::{now_micros, stamped};
+use dialogue::upstream::REFUSAL;
 use memchr::{memchr, memmem};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until};
 
 /// What is known of a request once its head is there.
-#[derive(Default)]
 struct Head {
+    api: Api,
     length: usize,
     is_chunked: bool,
     events: Option<usize>,
@@ -23,8 +23,10 @@ struct Head {
 
 impl Head {
     fn read(text: &[u8]) -> Self {
-        let mut head = Self::default();
         let text = String::from_utf8_lossy(text);
+        let api =
+            if text.lines().next().is_some_and(|line| line.contains("/chat/")) { Api::Chat } else { Api::Messages };
+        let mut head = Self { api, length: 0, is_chunked: false, events: None, delay: Duration::ZERO };
         for line in text.lines().skip(1) {
             let Some((name, value)) = line.split_once(':') else { continue };
             let value = value.trim();
@@ -54,17 +56,37 @@ fn chunk(event: &str) -> String {
     format!("{:x}\r\n{event}\r\n", event.len())
 }
 
-static WHOLE_ANSWER: LazyLock<Vec<u8>> = LazyLock::new(|| whole("200 OK", ANSWER));
 static WHOLE_REFUSAL: LazyLock<Vec<u8>> = LazyLock::new(|| whole("400 Bad Request", REFUSAL));
-/// A stream's head with its first event: they leave together.
-static STREAM_BEGIN: LazyLock<String> = LazyLock::new(|| {
-    let mut text = String::from(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nrequest-id: req_011BenchBenchBench\r\ntransfer-encoding: chunked\r\n\r\n",
-    );
-    text.push_str(&chunk(OPENING[0]));
-    text
-});
-static STREAM_DELTA: LazyLock<String> = LazyLock::new(|| chunk(DELTA));
+
+/// What is said by an API, as it stands on the wire.
+struct Wire {
+    script: &'static Script,
+    answer: Vec<u8>,
+    /// A stream's head with its first event: they leave together.
+    stream_begin: String,
+    delta: String,
+}
+
+impl Wire {
+    fn of(api: Api) -> Self {
+        let script = api.script();
+        let mut stream_begin = String::from(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nrequest-id: req_011BenchBenchBench\r\ntransfer-encoding: chunked\r\n\r\n",
+        );
+        stream_begin.push_str(&chunk(script.opening[0]));
+        Self { script, answer: whole("200 OK", script.answer), stream_begin, delta: chunk(script.delta) }
+    }
+}
+
+static MESSAGES: LazyLock<Wire> = LazyLock::new(|| Wire::of(Api::Messages));
+static CHAT: LazyLock<Wire> = LazyLock::new(|| Wire::of(Api::Chat));
+
+fn wire(api: Api) -> &'static Wire {
+    match api {
+        Api::Messages => &MESSAGES,
+        Api::Chat => &CHAT,
+    }
+}
 
 /// Whether a stream is asked for. Clients write the key behind the messages, so it is looked for from the end.
 fn wants_stream(body: &[u8]) -> bool {
@@ -75,13 +97,13 @@ fn wants_stream(body: &[u8]) -> bool {
 }
 
 /// One connection: what has been read of it and is not used up.
-pub struct Exchanges {
-    stream: TcpStream,
+pub struct Exchanges<S> {
+    stream: S,
     buffer: Vec<u8>,
 }
 
-impl Exchanges {
-    pub fn new(stream: TcpStream) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Exchanges<S> {
+    pub fn new(stream: S) -> Self {
         Self { stream, buffer: Vec::with_capacity(4096) }
     }
 
@@ -100,11 +122,11 @@ impl Exchanges {
             let streamed = wants_stream(body);
             self.buffer.drain(..end);
             if !is_object {
-                self.stream.write_all(&WHOLE_REFUSAL).await?;
+                self.say(&WHOLE_REFUSAL).await?;
             } else if streamed {
                 self.stream_out(&head).await?;
             } else {
-                self.stream.write_all(&WHOLE_ANSWER).await?;
+                self.say(&wire(head.api).answer).await?;
             }
         }
         Ok(())
@@ -160,33 +182,41 @@ impl Exchanges {
 
     /// A stream, each event in a write of its own, as a provider sends them.
     async fn stream_out(&mut self, head: &Head) -> io::Result<()> {
-        self.stream.write_all(STREAM_BEGIN.as_bytes()).await?;
-        for event in &OPENING[1..] {
+        let wire = wire(head.api);
+        self.say(wire.stream_begin.as_bytes()).await?;
+        for event in &wire.script.opening[1..] {
             self.event(chunk(event).as_bytes()).await?;
         }
         let mut next = Instant::now();
         for _ in 0..head.events.unwrap_or(50) {
             if head.delay.is_zero() {
-                self.event(STREAM_DELTA.as_bytes()).await?;
+                self.event(wire.delta.as_bytes()).await?;
             } else {
                 next += head.delay;
                 sleep_until(next).await;
-                self.stream.write_all(chunk(&stamped_delta(now_micros())).as_bytes()).await?;
+                self.say(chunk(&stamped(wire.script.delta, now_micros())).as_bytes()).await?;
             }
         }
-        let (last, others) = (CLOSING[CLOSING.len() - 1], &CLOSING[..CLOSING.len() - 1]);
+        let closing = wire.script.closing;
+        let (last, others) = (closing[closing.len() - 1], &closing[..closing.len() - 1]);
         for event in others {
             self.event(chunk(event).as_bytes()).await?;
         }
         let mut end = chunk(last);
         let _ = write!(end, "0\r\n\r\n");
-        self.stream.write_all(end.as_bytes()).await
+        self.say(end.as_bytes()).await
     }
 
     /// One event, after which others may have a turn: so that it leaves before the next is there.
     async fn event(&mut self, chunk: &[u8]) -> io::Result<()> {
-        self.stream.write_all(chunk).await?;
+        self.say(chunk).await?;
         tokio::task::yield_now().await;
         Ok(())
+    }
+
+    /// Sends it all, and at once.
+    async fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
     }
 }
