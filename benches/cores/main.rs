@@ -13,7 +13,7 @@ mod streams;
 #[expect(unreachable_pub, reason = "a crate of its own elsewhere")]
 mod client;
 #[path = "../peers/dialogue/src/upstream.rs"]
-#[expect(dead_code, unreachable_pub, reason = "a crate of its own elsewhere, some of which is not needed here")]
+#[expect(unreachable_pub, reason = "a crate of its own elsewhere")]
 mod upstream;
 
 use criterion::Criterion;

@@ -60,10 +60,22 @@ pub(super) enum Bond {
 }
 
 impl RegistryCore {
-    /// The session's own endpoint first; else the ranks from the best to the last. A held endpoint is waited for before a
-    /// lower rank is used, so that a single failure never spills traffic to the secondaries. `since` is when the request
-    /// began to wait.
+    /// An endpoint that the request has not tried, of whatever rank; else one that has failed it, where its reach goes so far.
+    /// `since` is when the request began to wait.
     pub(super) fn search(&self, ask: &Ask, since: Moment, now: Moment, patient: bool) -> Search {
+        if !ask.tried.is_empty() && ask.reach != Reach::Fresh {
+            let fresh = Ask { reach: Reach::Fresh, ..ask.clone() };
+            match self.search_in_reach(&fresh, since, now, patient) {
+                Search::Nothing(_) => {}
+                untried => return untried,
+            }
+        }
+        self.search_in_reach(ask, since, now, patient)
+    }
+
+    /// The session's own endpoint first; else the ranks from the best to the last. A held endpoint is waited for before a
+    /// lower rank is used, so that a single failure never spills traffic to the secondaries.
+    fn search_in_reach(&self, ask: &Ask, since: Moment, now: Moment, patient: bool) -> Search {
         if now >= ask.deadline {
             return Search::TooLate;
         }

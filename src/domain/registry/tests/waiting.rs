@@ -189,6 +189,29 @@ fn a_request_may_be_served_by_one_whose_cooldown_has_ended_since() {
     assert_eq!(desk.granted_to_waiters(), ["a"]);
 }
 
+/// Found from outside: a request went back to the endpoint that had refused it for a second, past a secondary that it had not asked.
+#[test]
+fn one_that_was_not_tried_comes_before_one_that_may_serve_again() {
+    let mut desk = Desk::new([primary("a"), secondary("c")]);
+    let epoch = desk.core.view_of_id("a").epoch;
+    let grant = desk.lease();
+    let limit = Some(Throttle::Named(Duration::from_secs(4)));
+    desk.report(&grant, Report { throttle: limit, ..Report::of(Outcome::Neutral) }, None);
+    desk.now = 5;
+    for reach in [Reach::Parked { until: at(20) }, Reach::Again] {
+        let failed_there = Ask { tried: vec![tried("a", epoch)], turn: Turn::Second, reach, ..ask() };
+        let Acquired::Granted(grant) = desk.ask(failed_there) else { panic!("nothing with {reach:?}") };
+        assert_eq!(grant.endpoint.id, id("c"), "{reach:?}");
+        desk.settle(&grant, Outcome::Neutral);
+    }
+    desk.fail("a");
+    let epoch = desk.core.view_of_id("a").epoch;
+    desk.recover("a");
+    let failed_before = Ask { tried: vec![tried("a", epoch)], turn: Turn::Second, ..parked(20) };
+    let Acquired::Granted(grant) = desk.ask(failed_before) else { panic!("nothing after the recovery") };
+    assert_eq!(grant.endpoint.id, id("c"));
+}
+
 #[test]
 fn an_overload_is_waited_out_within_the_deadline_and_a_limit_within_the_parking() {
     for (throttle, waits) in
