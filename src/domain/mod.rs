@@ -21,6 +21,7 @@ pub mod events;
 pub mod health;
 pub mod ids;
 pub mod journal;
+pub mod json_end;
 pub mod leases;
 pub mod limits;
 pub mod logins;

@@ -20,6 +20,7 @@ use crate::domain::classify::{
     AnswerHead, Judgement, WhoseCredential, Words, classify_answer, classify_stream_head, is_event_stream,
 };
 use crate::domain::endpoint::Auth;
+use crate::domain::json_end::JsonEnd;
 use crate::domain::outcome_table::{Class, LastResort, Next, PathKind};
 use crate::domain::peek::Wanted;
 use crate::domain::pieces::Pieces;
@@ -297,14 +298,18 @@ impl Task<'_> {
                 let time_left = flow.limit.at.saturating_duration_since(present());
                 let idle = self.times.stream_idle;
                 let kind = if flow.is_stream { BodyKind::EventStream { idle } } else { BodyKind::Plain };
-                let end = self.is_answer(&judgement, flow.legibility).then(|| {
-                    let mut end = AnswerEnd::default();
-                    for piece in held.iter() {
+                let is_answer = self.is_answer(&judgement, flow.legibility);
+                let mut end = is_answer.then(AnswerEnd::default);
+                let mut proof = (is_answer && content.ends_with_connection()).then(JsonEnd::default);
+                for piece in held.iter() {
+                    if let Some(end) = &mut end {
                         end.push(piece);
                     }
-                    end
-                });
-                let passing = Passing::Bytes(PassingBytes { held, kind, judgement, time_left, end });
+                    if let Some(proof) = &mut proof {
+                        proof.push(piece);
+                    }
+                }
+                let passing = Passing::Bytes(PassingBytes { held, kind, judgement, time_left, end, proof });
                 let Flow { status, headers, .. } = flow;
                 AttemptEnd::Flowing(Box::new(Flowing { status, headers, content, passing }))
             }

@@ -16,7 +16,7 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::time::Instant;
 
 use super::connection::ClientSide;
-use super::content::Content;
+use super::content::{Content, ContentError};
 use super::drain::DrainDeadline;
 use super::event_body::{EventBody, PassingEvents, Signature};
 use super::reply::OnlyLength;
@@ -26,9 +26,11 @@ use super::times::{deadline, present};
 use crate::actors::Core;
 use crate::actors::messages::Doubt;
 use crate::domain::classify::Judgement;
+use crate::domain::json_end::JsonEnd;
 use crate::domain::outcome_table::{Class, PathKind};
 use crate::domain::pieces::Pieces;
 use crate::domain::usage::AnswerEnd;
+use crate::upstream::BodyError;
 
 /// How long a client has to take what was passed on before its connection is broken off.
 pub(super) const TAKING: Duration = Duration::from_secs(30);
@@ -69,6 +71,8 @@ pub(super) struct PassingBytes {
     pub(super) time_left: Duration,
     /// The end of a model's answer so far, which says what it has cost.
     pub(super) end: Option<AnswerEnd>,
+    /// How far its JSON has come, where nothing else proves it whole.
+    pub(super) proof: Option<JsonEnd>,
 }
 
 /// To whom an answer is passed on, and in whose books it stands.
@@ -145,6 +149,7 @@ pub(super) struct LeasedBody {
     kind: BodyKind,
     judgement: Judgement,
     end: Option<AnswerEnd>,
+    proof: Option<JsonEnd>,
     settling: Settling,
     client: ClientSide,
     /// When the first piece of a stream, its next one, or the end of anything else is overdue.
@@ -164,7 +169,7 @@ impl fmt::Debug for LeasedBody {
 
 impl LeasedBody {
     fn new(passing: PassingBytes, content: Content, settling: Settling, client: ClientSide) -> Self {
-        let PassingBytes { held, kind, judgement, time_left, end } = passing;
+        let PassingBytes { held, kind, judgement, time_left, end, proof } = passing;
         let mut leased = Self {
             has_begun: !held.is_empty(),
             is_waiting: false,
@@ -174,6 +179,7 @@ impl LeasedBody {
             kind,
             judgement,
             end,
+            proof,
             settling,
             client,
             due: deadline(time_left),
@@ -260,13 +266,25 @@ impl LeasedBody {
                 if let Some(end) = &mut self.end {
                     end.push(&piece);
                 }
+                if let Some(proof) = &mut self.proof {
+                    proof.push(&piece);
+                }
                 if self.content.is_finished() {
                     self.settle();
                 }
                 Poll::Ready(Some(piece))
             }
+            Some(Err(ContentError::Body(BodyError::Unclosed))) if self.proof.is_some_and(|proof| proof.is_whole()) => {
+                self.settle();
+                self.state = State::Over;
+                Poll::Ready(None)
+            }
             Some(Err(error)) => {
                 self.break_off(self.class_of_break(), &error.to_string());
+                Poll::Ready(None)
+            }
+            None if self.proof.is_some_and(|proof| !proof.is_whole()) => {
+                self.break_off(self.class_of_break(), &BodyError::Truncated.to_string());
                 Poll::Ready(None)
             }
             None => {

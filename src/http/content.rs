@@ -100,6 +100,11 @@ impl Content {
         if self.decoder.is_some() { None } else { self.body.remaining_length() }
     }
 
+    /// Whether neither its framing nor its coding tells where it ends.
+    pub(super) fn ends_with_connection(&self) -> bool {
+        self.decoder.is_none() && self.body.ends_with_connection()
+    }
+
     fn finish(&mut self) -> Result<Option<Bytes>, ContentError> {
         self.is_over = true;
         Ok(self.decoder.as_mut().map(Decoder::finish).transpose()?.flatten())

@@ -111,6 +111,7 @@ impl Journey<'_> {
                 () = poll_fn(|cx| self.client.poll_drained(&shared.drain, cx)) => {
                     // Settled as cancelled by its drop: it was not the endpoint that ran out of time.
                     drop(attempt);
+                    self.scope.cuts_short(shared.clock.now());
                     doubts.held = None;
                     return JourneyEnd::Refused(Refusal::Stopping);
                 }
@@ -153,6 +154,7 @@ impl Journey<'_> {
                 AttemptEnd::ClientOutOfTime => {
                     // Settled as cancelled by its drop: the client would be gone before more could come.
                     drop(attempt);
+                    self.scope.cuts_short(now);
                     self.plan.timed_out();
                     return JourneyEnd::Spent(None);
                 }

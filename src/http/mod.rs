@@ -46,7 +46,7 @@ use crate::domain::route::{Destination, route};
 use connection::{Answering, ClientSide};
 use identity::request_id;
 use journey::Errand;
-use proxy::proxy;
+use proxy::{proxy, refuse_unserved};
 use reply::{closing, for_http_10, refuse};
 use state::{Door, Serving};
 
@@ -76,22 +76,23 @@ async fn serve(mut request: Request, worker: Rc<Worker>, door: Door) -> HttpResp
 /// Answers by one of the gateway's own routes, by an endpoint, or with a refusal.
 async fn answer(request: &Request, payload: Payload, worker: &Serving<'_>, door: Door) -> HttpResponse {
     let server = &worker.config.settings.server;
-    let refused =
-        |refusal: &Refusal, shape| closing(refuse(refusal, shape, &request_id(request.headers()), &server.help));
+    let refused = |refusal: &Refusal, llm| refuse_unserved(worker, request, llm, refusal);
     if request.method() == Method::CONNECT || request.headers().contains_key(UPGRADE) {
-        return refused(&Refusal::Upgrade, ErrorShape::Anthropic);
+        // It is no request for an answer, so it is none that has failed.
+        let id = request_id(request.headers());
+        return closing(refuse(&Refusal::Upgrade, ErrorShape::Anthropic, &id, &server.help));
     }
     // The forms of CONNECT and of `OPTIONS *` have no path (RFC 9112, section 3.2).
     let target = request.uri().path_and_query().map(PathAndQuery::as_str);
     let Some(target) = target.filter(|target| target.starts_with('/')) else {
-        return refused(&Refusal::Malformed { what: "target" }, ErrorShape::Anthropic);
+        return refused(&Refusal::Malformed { what: "target" }, None);
     };
     if !request.headers().get_all(HOST).all(is_host) {
-        return refused(&Refusal::Malformed { what: "host" }, ErrorShape::Anthropic);
+        return refused(&Refusal::Malformed { what: "host" }, None);
     }
     // An upstream that takes it would show the operator's credential to the client (RFC 9110, section 9.3.8).
     if request.method().as_str().eq_ignore_ascii_case("TRACE") {
-        return refused(&Refusal::WrongMethod { allowed: "GET, HEAD, POST" }, ErrorShape::Anthropic);
+        return refused(&Refusal::WrongMethod { allowed: "GET, HEAD, POST" }, None);
     }
     let destination = route(request.method().as_str(), target, &server.other_paths);
     if door == Door::Admin && !matches!(destination, Destination::Own { .. }) {
@@ -105,10 +106,8 @@ async fn answer(request: &Request, payload: Payload, worker: &Serving<'_>, door:
         Destination::Root => {
             HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; charset=utf-8")).body(WHAT_THIS_IS)
         }
-        Destination::WrongMethod { path } => {
-            refused(&Refusal::WrongMethod { allowed: "POST" }, ErrorShape::of(Some(path)))
-        }
-        Destination::Unknown => refused(&Refusal::PathNotServed, ErrorShape::Anthropic),
+        Destination::WrongMethod { path } => refused(&Refusal::WrongMethod { allowed: "POST" }, Some(path)),
+        Destination::Unknown => refused(&Refusal::PathNotServed, None),
         Destination::Llm { path, target } => proxy(worker, request, payload, Errand { llm: Some(path), target }).await,
         Destination::Other { target } => proxy(worker, request, payload, Errand { llm: None, target }).await,
     }

@@ -21,9 +21,10 @@ use super::times::AttemptTimes;
 use super::tracing::RequestTrace;
 use crate::domain::outcome_table::PathKind;
 use crate::domain::peek::Peek;
-use crate::domain::refusal::Refusal;
+use crate::domain::refusal::{ErrorShape, Refusal};
 use crate::domain::registry::Ask;
 use crate::domain::retry::{Plan, RetryPolicy};
+use crate::domain::route::LlmPath;
 use crate::domain::sessions::{Origin, SessionKey};
 use crate::domain::time::Moment;
 use crate::settings::Retry;
@@ -48,14 +49,18 @@ pub(super) async fn proxy(
     }
 }
 
-/// Takes a request in; otherwise its answer.
-async fn begin<'a>(
-    worker: &'a Serving<'a>,
-    request: &'a Request,
-    mut payload: Payload,
-    errand: Errand<'a>,
-) -> Result<Journey<'a>, HttpResponse> {
-    let Serving { shared, config, .. } = worker;
+/// Refuses a request that goes nowhere. It is counted and logged as others are, and its connection ends.
+pub(super) fn refuse_unserved(
+    worker: &Serving<'_>,
+    request: &Request,
+    llm: Option<LlmPath>,
+    refusal: &Refusal,
+) -> HttpResponse {
+    closing(worker.refused(refusal, ErrorShape::of(llm), scope_of(worker, request, llm)))
+}
+
+fn scope_of(worker: &Serving<'_>, request: &Request, llm: Option<LlmPath>) -> RequestScope {
+    let shared = &worker.shared;
     let described = Described {
         id: request_id(request.headers()),
         client: None,
@@ -65,8 +70,19 @@ async fn begin<'a>(
         path: request.path().to_owned(),
         model: None,
     };
-    let trace = shared.tracer.as_ref().and_then(|tracer| RequestTrace::begin(tracer, request.headers(), errand.llm));
-    let mut scope = RequestScope::begin(Arc::clone(&shared.core), shared.clock, described, trace);
+    let trace = shared.tracer.as_ref().and_then(|tracer| RequestTrace::begin(tracer, request.headers(), llm));
+    RequestScope::begin(Arc::clone(&shared.core), shared.clock, described, trace)
+}
+
+/// Takes a request in; otherwise its answer.
+async fn begin<'a>(
+    worker: &'a Serving<'a>,
+    request: &'a Request,
+    mut payload: Payload,
+    errand: Errand<'a>,
+) -> Result<Journey<'a>, HttpResponse> {
+    let Serving { shared, config, .. } = worker;
+    let mut scope = scope_of(worker, request, errand.llm);
     let caller = match config.clients.identify(request.headers(), shared.clock.since_1970_at(scope.began())) {
         Ok(caller) => caller,
         Err(refusal) => return Err(closing(worker.refused(&refusal, errand.shape(), scope))),

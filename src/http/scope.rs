@@ -138,11 +138,16 @@ impl RequestScope {
         self.flowing = true;
     }
 
+    /// The last attempt is not waited for any longer.
+    pub(super) fn cuts_short(&mut self, now: Moment) {
+        self.told_trail.take();
+        self.trail.cancel(self.flowing, now);
+    }
+
     /// The client has not waited for what it was being sent, or for what was under way.
     fn left(&mut self) {
         let now = self.clock.now();
-        self.told_trail.take();
-        self.trail.cancel(self.flowing, now);
+        self.cuts_short(now);
         self.end(RequestEnd::Cancelled, now, None);
     }
 

@@ -162,6 +162,12 @@ impl Body {
         }
     }
 
+    /// Whether nothing but the end of the connection tells where it ends, so that a torn one looks as a whole one does.
+    #[must_use]
+    pub fn ends_with_connection(&self) -> bool {
+        self.incoming.as_ref().is_some_and(|incoming| matches!(incoming.decoder, Decoder::UntilClose))
+    }
+
     fn finish_if_whole(&mut self) {
         if self.incoming.as_ref().is_some_and(|incoming| incoming.decoder.is_finished()) {
             self.finish();

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use crate::support::app::{Setup, TRAFFIC, body};
+use crate::support::raw_client::Ended;
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{hold, raw, status_with};
+use crate::support::upstream::step::{close, hold, raw, status_with};
 
 #[actix_web::test]
 async fn credentials_are_replaced_and_hop_by_hop_headers_stripped() {
@@ -100,6 +101,23 @@ async fn an_answer_larger_than_what_is_held_is_passed_on_to_the_byte() {
     let answer = app.client().await.post("/v1/messages", &[TRAFFIC], body(false)).await;
     assert!(answer.body == large.as_bytes());
     assert_eq!(app.row("a").await["successes"], 1);
+    app.finish().await;
+}
+
+/// Found from outside: above what is held, a torn answer that ends with its connection was given a clean end.
+#[actix_web::test]
+async fn a_large_answer_that_ends_with_its_connection_is_whole_only_with_its_json() {
+    let upstream = Upstream::anthropic("a").await;
+    let app = Setup::new().primary(&upstream).start().await;
+    let large = format!(r#"{{"type":"message","content":"{}"}}"#, "x".repeat(5 << 20));
+    for (sent, ended) in [(large.len(), Ended::Whole), (large.len() - 1, Ended::Truncated)] {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n";
+        upstream.script([raw(format!("{head}{}", &large[..sent])).then(close())]);
+        let answer = app.client().await.post("/v1/messages", &[TRAFFIC], body(false)).await;
+        assert_eq!((answer.status, answer.body.len(), answer.ended), (200, sent, ended));
+    }
+    let row = app.row("a").await;
+    assert_eq!((&row["successes"], &row["failures"]), (&json!(1), &json!(1)));
     app.finish().await;
 }
 

@@ -96,7 +96,7 @@ async fn a_request_is_no_warning() {
         client.post("/v1/messages", &[TRAFFIC], body(false)).await;
     }
     client.post("/nothing", &[TRAFFIC], "").await;
-    assert_eq!(messages(&gateway, "?grep=request%20id").await.len(), 4);
+    assert_eq!(messages(&gateway, "?grep=request%20id").await.len(), 5);
     assert_eq!(messages(&gateway, "?level=warn").await, [""; 0]);
     stopped(gateway).await;
 }

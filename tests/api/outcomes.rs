@@ -31,6 +31,24 @@ async fn an_upstreams_error_is_passed_on_to_the_byte() {
 }
 
 #[actix_web::test]
+async fn what_goes_nowhere_is_rejected_and_its_id_leads_to_a_line_of_the_log() {
+    let upstream = Upstream::anthropic("a").await;
+    let app = Setup::new().primary(&upstream).start().await;
+    for (method, path, status) in [("GET", "/nope", 404), ("GET", "/v1/messages", 405), ("POST", "/v1/messages/", 404)]
+    {
+        let mut client = app.client().await;
+        client.send_request(method, path, &[TRAFFIC], b"").await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, status, "{method} {path}");
+        let id = answer.header("x-qcc-request-id").unwrap();
+        assert!(answer.json()["error"]["message"].as_str().unwrap().contains(id));
+    }
+    let stats = app.stats().await;
+    assert_eq!((&stats["total_requests"], &stats["rejected_requests"]), (&json!(3), &json!(3)));
+    app.finish().await;
+}
+
+#[actix_web::test]
 async fn an_answer_that_isolates_for_its_credential_is_never_passed_on() {
     let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
     a.script([error(401, "authentication_error", "invalid x-api-key")]);
@@ -117,6 +135,9 @@ async fn a_clients_short_time_out_counts_against_nobody() {
             (504, Some("1")),
             "told before the client gives up"
         );
+        let trail = answer.header("x-qcc-trail").unwrap();
+        let ms = trail.split_once("=cancelled@").and_then(|(_, ms)| ms.strip_suffix("ms")?.parse::<u64>().ok());
+        assert!(ms.is_some_and(|ms| ms >= 100), "{trail}");
     }
     let stats = app.stats().await;
     assert_eq!(stats["queues"]["failure"], json!([]));

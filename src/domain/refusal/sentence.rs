@@ -44,7 +44,7 @@ impl Refusal {
                 outage(*counts)
             ),
             Self::EveryAttemptFailed { attempts } => format!(
-                "The gateway got no answer from upstream: {}. Trying again may help.",
+                "The gateway got no usable answer from upstream: {}. Trying again may help.",
                 tries(*attempts, "failed")
             ),
             Self::EveryAttemptTimedOut { attempts } => format!(

@@ -65,6 +65,16 @@ pub const fn closing(format: Format) -> Option<&'static str> {
     }
 }
 
+/// An upstream's error as an event that the protocol's clients hear of, where it came without the name by which they know it.
+#[must_use]
+pub(super) fn named_error(format: Format, body: &str) -> Option<String> {
+    match format {
+        // In JSON a line's end is a blank, but an event's data would end with it.
+        Format::Messages => Some(format!("event: error\ndata: {}\n\n", body.replace(['\r', '\n'], " "))),
+        Format::Chat | Format::Completions | Format::Responses => None,
+    }
+}
+
 /// The protocol's own error event with this message. `number` is the event's, where events are numbered.
 #[must_use]
 pub fn error_event(format: Format, message: &str, number: u64) -> String {

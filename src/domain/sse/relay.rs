@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::Expected;
-use super::ending::closing;
+use super::ending::{closing, named_error};
 use super::kind::{Kind, StreamError};
 use super::scanner::{Found, Progress, Scanner};
 use crate::domain::pieces::Pieces;
@@ -17,7 +17,7 @@ pub(super) const LONGEST_HELD: usize = 64 << 10;
 pub struct Failure {
     /// What it says.
     pub error: StreamError,
-    /// The event as it came; none where the protocol's clients would pass over it.
+    /// The event as it came, or so that the protocol's clients hear of it; none where that can't be done.
     pub event: Option<Bytes>,
 }
 
@@ -219,6 +219,11 @@ impl Relay {
         let event = std::mem::take(&mut self.tail).into_one();
         // Of one that is withheld the beginning may have gone out: then nothing can be said behind it.
         self.has_spilled &= !known;
-        self.failure = Some(Failure { error, event: known.then_some(event) });
+        let event = match named_error(self.scanner.format(), &error.body) {
+            _ if known => Some(event),
+            Some(named) if !self.has_spilled => Some(self.behind(&named)),
+            _ => None,
+        };
+        self.failure = Some(Failure { error, event });
     }
 }

@@ -140,11 +140,24 @@ fn behind_an_error_nothing_comes() {
 }
 
 #[test]
-fn an_error_that_clients_would_pass_over_is_withheld() {
-    let error = "data: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"m\"}}\n\n";
-    let mut relay = relay(Format::Messages, &[CONTENT.as_bytes(), error.as_bytes()]);
-    assert_eq!(out(&mut relay), CONTENT);
-    assert_eq!(relay.take_failure().unwrap().event, None);
+fn an_error_that_clients_would_pass_over_gets_the_name_by_which_they_know_it() {
+    for (error, named) in [
+        (
+            "data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"m\"}}\n\n",
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"m\"}}\n\n",
+        ),
+        (
+            "event: oops\ndata: {\"error\":\ndata: {\"message\":\"m\"}}\n\n",
+            "event: error\ndata: {\"error\": {\"message\":\"m\"}}\n\n",
+        ),
+    ] {
+        let mut relay = relay(Format::Messages, &[CONTENT.as_bytes(), error.as_bytes()]);
+        assert_eq!(out(&mut relay), CONTENT);
+        assert_eq!(relay.take_failure().unwrap().event.as_deref(), Some(named.as_bytes()));
+    }
+    let error = "event: oops\ndata: {\"error\":{\"message\":\"m\"}}\n\n";
+    let mut relay = relay(Format::Responses, &[error.as_bytes()]);
+    assert_eq!(relay.take_failure().unwrap().event, None, "the gateway says it in its own words");
 }
 
 /// Found with one that had been let out in part: its rest was the last of a clean end, and clients took that for the whole.
