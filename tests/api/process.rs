@@ -321,6 +321,24 @@ async fn health_asks_the_running_gateway() {
 }
 
 #[actix_web::test]
+async fn who_reads_no_further_is_no_failure_and_a_full_disk_is_one() {
+    let settings = settings("", &[&Upstream::anthropic("a").await]);
+    for command in [&["check"][..], &["key", "new", "alice"]] {
+        let run = async |output: Stdio| {
+            let child = settings.command(command).stdout(output).spawn().unwrap();
+            let ended = within("the command ends", child.wait_with_output()).await.unwrap();
+            (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+        };
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(run(writer.into()).await, (Some(0), String::new()), "{command:?}");
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let (status, told) = run(full.into()).await;
+        assert_eq!((status, told.starts_with("can't write: ")), (Some(1), true), "{command:?} {told}");
+    }
+}
+
+#[actix_web::test]
 async fn standard_output_stays_empty_while_it_serves() {
     let upstream = Upstream::anthropic("a").await;
     let mut gateway = Process::start(settings("", &[&upstream])).await;
