@@ -22,7 +22,7 @@ use crate::domain::ids::ClientId;
 use crate::domain::secret::Secret;
 use crate::entropy::fresh_credential;
 use crate::live;
-use crate::settings::{self, Loaded, Source};
+use crate::settings::{self, Loaded, Reach, Source};
 use crate::telemetry;
 
 /// How long `health` waits for an answer.
@@ -191,14 +191,14 @@ pub fn new_key(name: &ClientId) -> ExitCode {
 
 /// Asks the running gateway whether it is ready.
 pub fn health(source: &Source) -> ExitCode {
-    let server = match settings::load(source) {
-        Ok(loaded) => loaded.settings.server,
+    let Reach { authority, doubts } = match settings::reach(source) {
+        Ok(reach) => reach,
         Err(faults) => {
             tell(faults);
             return ExitCode::from(BAD_SETTINGS);
         }
     };
-    let url = format!("http://{}/__qcc__/health/ready", server.host.from_here().with_port(server.port));
+    let url = format!("http://{authority}/__qcc__/health/ready");
     System::new().block_on(async {
         // Plain HTTP to the gateway itself: without TLS there is no provider to set up.
         let client = awc::Client::builder().connector(awc::Connector::new()).timeout(HEALTH_TIMEOUT).finish();
@@ -210,7 +210,9 @@ pub fn health(source: &Source) -> ExitCode {
             }
             Err(error) => {
                 tell(format_args!("no answer from {url}: {error}; does the gateway run, with the same settings?"));
-                ExitCode::FAILURE
+                let Some(faults) = doubts else { return ExitCode::FAILURE };
+                tell(faults);
+                ExitCode::from(BAD_SETTINGS)
             }
         }
     })

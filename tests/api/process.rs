@@ -266,12 +266,12 @@ async fn a_second_signal_ends_it_at_once() {
 #[actix_web::test]
 async fn bad_settings_end_with_status_two_and_every_fault() {
     let bad = Settings::new("[server]\nport = \"x\"\nprot = 1\n[endpoints.A]\nbase_url = \"ftp://user:hunter2@h\"\n");
-    for command in [&["status"][..], &["top"]] {
+    for command in [&["health"][..], &["status"], &["top"]] {
         let (status, _, errors) = bad.run(command).await;
         assert_eq!((status, errors.contains("server.port")), (2, true), "{command:?} {errors}");
         assert!(!errors.contains("hunter2"));
     }
-    for command in [&["serve"][..], &["check"], &["check", "--live"], &["health"]] {
+    for command in [&["serve"][..], &["check"], &["check", "--live"]] {
         let (status, _, errors) = bad.run(command).await;
         assert_eq!(status, 2, "{command:?}");
         assert!(
@@ -318,6 +318,28 @@ async fn health_asks_the_running_gateway() {
     gateway.ended().await;
     let (status, _, errors) = same.run(&["health"]).await;
     assert_eq!((status, errors.contains("no answer from")), (1, true), "{errors}");
+}
+
+/// Else a container would be restarted for a typing mistake that its gateway has refused, and not come up again.
+#[actix_web::test]
+async fn health_is_that_of_the_gateway_and_not_of_its_settings() {
+    let upstream = Upstream::anthropic("a").await;
+    let gateway = Process::start(settings("", &[&upstream])).await;
+    let port = gateway.address.port();
+    let faulty = [
+        Settings::new(&format!("[server]\nport = {port}\nprot = 1\n[endpoints.a]\napi_key_env = \"UNSET\"\n")),
+        Settings::new("[endpoints").variable("QCC__SERVER__PORT", &port.to_string()),
+    ];
+    for settings in &faulty {
+        let (status, output, errors) = settings.run(&["health"]).await;
+        assert_eq!((status, output.contains("\"ready\"")), (0, true), "{errors}");
+    }
+    gateway.signal("TERM").await;
+    gateway.ended().await;
+    for (settings, expected, told) in [(&faulty[0], 1, "no answer from"), (&faulty[1], 2, "settings.toml line 1")] {
+        let (status, _, errors) = settings.run(&["health"]).await;
+        assert_eq!((status, errors.contains(told)), (expected, true), "{errors}");
+    }
 }
 
 #[actix_web::test]
