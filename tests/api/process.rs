@@ -360,6 +360,17 @@ async fn who_reads_no_further_is_no_failure_and_a_full_disk_is_one() {
     }
 }
 
+/// They are read again and again, by a watch and by health checks: the time must not grow with their square.
+#[actix_web::test]
+async fn ten_thousand_clients_are_soon_read() {
+    let mut clients = String::new();
+    for number in 0..10_000 {
+        writeln!(clients, "[clients.c{number}]\nkeys_sha256 = [\"{number:064x}\"]").unwrap();
+    }
+    let (status, output, errors) = settings(&clients, &[&Upstream::anthropic("a").await]).run(&["check"]).await;
+    assert_eq!((status, output.contains("c9999")), (0, true), "{errors}");
+}
+
 #[actix_web::test]
 async fn standard_output_stays_empty_while_it_serves() {
     let upstream = Upstream::anthropic("a").await;
