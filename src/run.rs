@@ -1,10 +1,11 @@
 //! The commands, each from the settings to its exit status. Only here does anything go to standard output and error.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the command line's own output")]
 
 mod watching;
 
 pub use watching::{status, top};
 
+use std::fmt::Display;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,18 +22,41 @@ use crate::domain::ids::ClientId;
 use crate::domain::secret::Secret;
 use crate::entropy::fresh_credential;
 use crate::live;
-use crate::settings::{self, Loaded, Source};
+use crate::settings::{self, Loaded, Reach, Source};
 use crate::telemetry;
 
 /// How long `health` waits for an answer.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Prints, and ends with this status; with a failure where it can't be printed. Whoever reads no further has seen enough.
+fn printed(text: &str, status: ExitCode) -> ExitCode {
+    match write(&[text.as_bytes()]) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            tell(format_args!("can't write: {error}"));
+            ExitCode::FAILURE
+        }
+        Ok(()) | Err(_) => status,
+    }
+}
+
+fn write(parts: &[&[u8]]) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    parts.iter().try_for_each(|part| output.write_all(part))?;
+    output.flush()
+}
+
+/// Writes a line to standard error.
+fn tell(text: impl Display) {
+    // Where nobody reads it there is nobody to tell.
+    let _ = writeln!(io::stderr(), "{text}");
+}
 
 /// Serves until SIGTERM or SIGINT.
 pub fn serve(source: &Source) -> ExitCode {
     let loaded = match settings::load(source) {
         Ok(loaded) => loaded,
         Err(faults) => {
-            eprintln!("{faults}");
+            tell(faults);
             return ExitCode::from(BAD_SETTINGS);
         }
     };
@@ -95,8 +119,8 @@ fn at_once() -> ExitCode {
 
 /// Shows a made admin token, which is to be seen here and nowhere else.
 fn show(link: &Secret) {
-    eprintln!("no admin token is set, so one was made for this run; it is shown here alone, in the dashboard's link:");
-    eprintln!("  {}", link.expose());
+    tell("no admin token is set, so one was made for this run; it is shown here alone, in the dashboard's link:");
+    tell(format_args!("  {}", link.expose()));
 }
 
 /// A file that can't be read to its end holds up no further signal.
@@ -131,22 +155,24 @@ fn failed(error: &str) -> ExitCode {
 pub fn check(source: &Source, options: &cli::Check) -> ExitCode {
     let loaded = settings::load(source);
     let checked = cli::check(&loaded);
-    print!("{}", checked.output);
-    eprint!("{}", checked.errors);
+    if !checked.errors.is_empty() {
+        tell(checked.errors.trim_end());
+    }
+    let ending = printed(&checked.output, ExitCode::from(checked.status));
     match loaded {
-        Ok(loaded) if options.live => check_live(&loaded),
-        Ok(_) | Err(_) => ExitCode::from(checked.status),
+        Ok(loaded) if options.live && ending == ExitCode::SUCCESS => check_live(&loaded),
+        Ok(_) | Err(_) => ending,
     }
 }
 
 fn check_live(loaded: &Loaded) -> ExitCode {
     match System::new().block_on(live::verify_all(loaded)) {
         Ok(verdicts) => {
-            print!("\n{}", verdicts.text);
-            if verdicts.all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let status = if verdicts.all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            printed(&format!("\n{}", verdicts.text), status)
         }
         Err(error) => {
-            eprintln!("{error}");
+            tell(error);
             ExitCode::FAILURE
         }
     }
@@ -155,12 +181,9 @@ fn check_live(loaded: &Loaded) -> ExitCode {
 /// Prints a fresh client key, and the settings lines by which it is known.
 pub fn new_key(name: &ClientId) -> ExitCode {
     match fresh_credential(cli::CLIENT_KEY_PREFIX) {
-        Ok(key) => {
-            print!("{}", cli::key_lines(name, &key));
-            ExitCode::SUCCESS
-        }
+        Ok(key) => printed(&cli::key_lines(name, &key), ExitCode::SUCCESS),
         Err(error) => {
-            eprintln!("{error}");
+            tell(error);
             ExitCode::FAILURE
         }
     }
@@ -168,26 +191,28 @@ pub fn new_key(name: &ClientId) -> ExitCode {
 
 /// Asks the running gateway whether it is ready.
 pub fn health(source: &Source) -> ExitCode {
-    let server = match settings::load(source) {
-        Ok(loaded) => loaded.settings.server,
+    let Reach { authority, doubts } = match settings::reach(source) {
+        Ok(reach) => reach,
         Err(faults) => {
-            eprintln!("{faults}");
+            tell(faults);
             return ExitCode::from(BAD_SETTINGS);
         }
     };
-    let url = format!("http://{}/__qcc__/health/ready", server.host.from_here().with_port(server.port));
+    let url = format!("http://{authority}/__qcc__/health/ready");
     System::new().block_on(async {
         // Plain HTTP to the gateway itself: without TLS there is no provider to set up.
         let client = awc::Client::builder().connector(awc::Connector::new()).timeout(HEALTH_TIMEOUT).finish();
         match client.get(&url).send().await {
             Ok(mut answer) => {
                 let body = answer.body().await.unwrap_or_default();
-                println!("{}", String::from_utf8_lossy(&body));
-                if answer.status().is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+                let status = if answer.status().is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+                printed(&format!("{}\n", String::from_utf8_lossy(&body)), status)
             }
             Err(error) => {
-                eprintln!("no answer from {url}: {error}; does the gateway run, with the same settings?");
-                ExitCode::FAILURE
+                tell(format_args!("no answer from {url}: {error}; does the gateway run, with the same settings?"));
+                let Some(faults) = doubts else { return ExitCode::FAILURE };
+                tell(faults);
+                ExitCode::from(BAD_SETTINGS)
             }
         }
     })
@@ -207,15 +232,15 @@ pub fn demo(options: &cli::Demo) -> ExitCode {
     match ending {
         Ok(Ending::Kept) => ExitCode::SUCCESS,
         Ok(Ending::Broken(promises)) => {
-            eprintln!("these promises did not hold, see the table above: {}", promises.join("; "));
+            tell(format_args!("these promises did not hold, see the table above: {}", promises.join("; ")));
             ExitCode::FAILURE
         }
         Ok(Ending::Interrupted) => {
-            eprintln!("stopped before the cycle was over, so nothing was shown");
+            tell("stopped before the cycle was over, so nothing was shown");
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("the demonstration can't go on: {error}");
+            tell(format_args!("the demonstration can't go on: {error}"));
             ExitCode::FAILURE
         }
     }

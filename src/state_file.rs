@@ -154,8 +154,11 @@ impl StateFile {
             Ok(()) | Err(_) => {}
         }
         // Where the file system knows no links a copy does.
-        fs::hard_link(&self.path, &link).or_else(|_| fs::copy(&self.path, &link).map(drop))?;
-        fs::rename(&link, &previous)
+        match fs::hard_link(&self.path, &link).or_else(|_| fs::copy(&self.path, &link).map(drop)) {
+            // Somebody has removed it: there is nothing to keep, and all the more to write.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            linked => linked.and_then(|()| fs::rename(&link, &previous)),
+        }
     }
 
     /// Finds out at the start, not at the first isolation, that nothing can be written.
@@ -314,6 +317,21 @@ mod tests {
         fs::write(beside(&path, ".new"), b"{\"format\":1,\"sha2").unwrap();
         fs::write(beside(&path, ".previous.new"), b"").unwrap();
         assert_eq!(found(&path), Memory::Kept(Box::new(image("a"))));
+    }
+
+    #[test]
+    fn a_file_that_somebody_removes_meanwhile_is_there_again_with_the_next_move() {
+        let (_folder, path) = folder();
+        let (mut file, _) = StateFile::open(&path, SALT).unwrap();
+        file.write(&image("a")).unwrap();
+        file.write(&image("b")).unwrap();
+        for removed in [path.clone(), beside(&path, ".previous")] {
+            fs::remove_file(removed).unwrap();
+        }
+        file.write(&image("c")).unwrap();
+        file.write(&image("d")).unwrap();
+        drop(file);
+        assert_eq!(found(&path), Memory::Kept(Box::new(image("d"))));
     }
 
     #[test]

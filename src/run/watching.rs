@@ -1,6 +1,6 @@
 //! `status` and `top`: the state of a running gateway on a terminal, once or again and again.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use actix_rt::System;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
-use super::either;
+use super::{either, write};
 use crate::cli::{self, BAD_SETTINGS};
 use crate::domain::endpoint::BaseUrl;
 use crate::domain::secret::Secret;
@@ -75,12 +75,11 @@ pub fn top(source: &Source, options: &cli::Look) -> ExitCode {
     }))
 }
 
-#[expect(clippy::print_stderr, reason = "the command line's own output")]
 fn ended(end: Result<(), Trouble>) -> ExitCode {
     let Err(trouble) = end else { return ExitCode::SUCCESS };
     let status = trouble.status();
     if status != ExitCode::SUCCESS {
-        eprintln!("{trouble}");
+        super::tell(trouble);
     }
     status
 }
@@ -173,10 +172,9 @@ impl Output {
     }
 
     /// Tells why there is nothing to show; what was shown stays.
-    #[expect(clippy::print_stderr, reason = "the command line's own output")]
     fn tell(&self, error: &str) -> io::Result<()> {
         let Some(screen) = &self.screen else {
-            eprintln!("{error}");
+            super::tell(error);
             return Ok(());
         };
         let latest = self.latest.as_deref().unwrap_or_default();
@@ -187,12 +185,6 @@ impl Output {
         let size = terminal_size::terminal_size_of(io::stdout());
         Look { colour: self.colour, width: size.map(|(width, _)| usize::from(width.0)) }
     }
-}
-
-fn write(parts: &[&[u8]]) -> io::Result<()> {
-    let mut output = io::stdout().lock();
-    parts.iter().try_for_each(|part| output.write_all(part))?;
-    output.flush()
 }
 
 /// The terminal's other screen, without a cursor. Dropped, it gives the terminal back as it was.

@@ -41,6 +41,33 @@ pub fn contact(source: &Source) -> Result<Contact, Faults> {
     Ok(Contact { authority: (port != 0).then(|| host.from_here().with_port(port)), token })
 }
 
+/// Where the running gateway says whether it is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Host and port as they stand in a URL.
+    pub authority: String,
+    /// Why something else may be meant: files that can't be read at all.
+    pub doubts: Option<Faults>,
+}
+
+/// Reads where the gateway listens, as far as that can be read. A faulty file leaves the running gateway as it is, so that
+/// whoever asks how it does must not go by it either.
+///
+/// # Errors
+///
+/// The faults that the address itself has.
+pub fn reach(source: &Source) -> Result<Reach, Faults> {
+    let mut faults = Vec::new();
+    let mut layers = layers::read_files(source, &mut faults);
+    let variables = environment::read(&source.variables, &layers.merged());
+    layers.add_variables(variables.table);
+    let mut reading = Reading::new(&layers, &source.variables);
+    let (host, port) = Server::read_address(&mut reading.section(&mut layers.merged(), "server"));
+    let doubts = Faults::none_or(faults).err();
+    Faults::none_or(reading.faults)?;
+    Ok(Reach { authority: host.from_here().with_port(port), doubts })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -91,6 +118,28 @@ mod tests {
             let found = of(text, variables).unwrap().token;
             assert_eq!(found.as_ref().map(Secret::expose), token, "{text} {variables:?}");
         }
+    }
+
+    #[test]
+    fn a_fault_elsewhere_leaves_the_gateway_within_reach() {
+        let reach_of = |text: &str, variables: &[(&str, &str)]| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            reach(&Source { place: Some(file.path().to_owned()), environment: None, variables: variables.collect() })
+        };
+        let port = [("QCC__SERVER__PORT", "8080")];
+        for (text, variables, authority, has_doubts) in [
+            ("[server]\nhost = \"0.0.0.0\"\nport = 1\nprot = 2", &[][..], "127.0.0.1:1", false),
+            ("[admin]\nlisten = \"here\"\n[endpoints.a]\napi_key_env = \"UNSET\"", &port, "127.0.0.1:8080", false),
+            ("[admin]\nlisten = \"10.0.0.1:7861\"", &[], "127.0.0.1:7860", false),
+            ("[endpoints", &port, "127.0.0.1:8080", true),
+        ] {
+            let Reach { authority: found, doubts } = reach_of(text, variables).unwrap();
+            assert_eq!((found.as_str(), doubts.is_some()), (authority, has_doubts), "{text}");
+        }
+        let faults = reach_of("[server]\nport = \"x\"", &[]).unwrap_err().to_string();
+        assert!(faults.contains("server.port"), "{faults}");
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl Table<'_, '_> {
             Form::File => match self.reading.seen.read_text(Path::new(text)) {
                 Ok(content) => self.checked(key, content.trim_end_matches(['\r', '\n']), "the file"),
                 Err(error) => {
-                    self.fault(key, format!("{}: {error}", quoted(text)), "a readable file that holds the secret");
+                    self.fault(key, format!("{}: {error}", shown_path(text)), "a readable file that holds the secret");
                     Credential::Unusable
                 }
             },
@@ -247,4 +247,10 @@ fn shown_name(name: &str) -> String {
     let looks_like_a_name =
         name.len() <= 64 && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
     if looks_like_a_name { format!("the variable {name}") } else { "a variable, its name not shown".to_owned() }
+}
+
+/// A file's path, if it looks like one: a key may have been pasted here, too. A bare file name is told by its key's place.
+fn shown_path(path: &str) -> String {
+    let looks_like_a_path = path.is_empty() || path.starts_with(['/', '.']);
+    if looks_like_a_path { quoted(path) } else { "a file, its name not shown".to_owned() }
 }

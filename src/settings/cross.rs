@@ -1,6 +1,6 @@
 //! What no key can tell alone: rules between endpoints, clients and the address.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use config::{Map, Value, ValueKind};
 
@@ -9,7 +9,7 @@ use super::environment::alike;
 use super::fault::Fault;
 use super::reading::Reading;
 use super::sections::{Server, Settings};
-use crate::domain::client::Client;
+use crate::domain::client::{Client, KeyDigest};
 use crate::domain::endpoint::{Auth, Endpoint};
 use crate::domain::ids::ProfileId;
 
@@ -62,11 +62,16 @@ fn check_passthrough(reading: &mut Reading<'_>, endpoints: &[Endpoint], clients:
 }
 
 fn check_keys(reading: &mut Reading<'_>, clients: &[Client]) {
-    for (index, client) in clients.iter().enumerate() {
-        let is_shared = |other: &&Client| client.keys.iter().any(|key| other.keys.contains(key));
-        if let Some(other) = clients.iter().take(index).find(is_shared) {
+    // Digests are compared in constant time and so in no order: their digits are.
+    let mut owners: HashMap<String, &Client> = HashMap::new();
+    for client in clients {
+        let digits: Vec<String> = client.keys.iter().map(KeyDigest::to_hex).collect();
+        if let Some(other) = digits.iter().find_map(|digits| owners.get(digits)) {
             let found = format!("a key that {} has too", other.id);
             reading.fault(&format!("clients.{}", client.id), found, "a key of its own for each client");
+        }
+        for digits in digits {
+            owners.entry(digits).or_insert(client);
         }
     }
 }

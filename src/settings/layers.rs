@@ -1,6 +1,7 @@
 //! The layers that settings come in, and what they amount to when the later ones win.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use config::{Config, Map, Value, ValueKind};
@@ -202,19 +203,27 @@ pub(super) fn read_files(source: &Source, faults: &mut Vec<Fault>) -> Layers {
     let mut layers = Layers::built_in(faults);
     let named_place = source.place.as_deref().filter(|place| !place.as_os_str().is_empty());
     let place = named_place.unwrap_or_else(|| Path::new(DEFAULT_PLACE));
-    // Anything but a directory is read as a file: it may be a pipe.
-    if place.exists() && !place.is_dir() {
-        layers.add_file("", place, &SECTIONS, faults);
-        return layers;
-    }
-    if named_place.is_some() && !place.is_dir() {
-        faults.push(Fault {
-            key: String::new(),
-            source: place.display().to_string(),
-            found: "no such directory or file".to_owned(),
-            wanted: "a directory with settings, or a single file (--settings, QCC_SETTINGS_DIR)".to_owned(),
-        });
-        return layers;
+    match place.metadata() {
+        Ok(found) if found.is_dir() => {}
+        // Anything but a directory is read as a file: it may be a pipe.
+        Ok(_) => {
+            layers.add_file("", place, &SECTIONS, faults);
+            return layers;
+        }
+        Err(error) if named_place.is_some() => {
+            faults.push(Fault {
+                key: String::new(),
+                source: place.display().to_string(),
+                found: match error.kind() {
+                    io::ErrorKind::NotFound => "no such directory or file".to_owned(),
+                    _ => error.to_string(),
+                },
+                wanted: "a directory with settings, or a single file (--settings, QCC_SETTINGS_DIR)".to_owned(),
+            });
+            return layers;
+        }
+        // What may be in it is asked for file by file.
+        Err(_) => {}
     }
     for path in files_in(place, source, faults) {
         layers.add_file("", &path, &SECTIONS, faults);
@@ -242,10 +251,11 @@ fn files_in(place: &Path, source: &Source, faults: &mut Vec<Fault>) -> Vec<PathB
     let mut paths = Vec::new();
     for name in names {
         let path = place.join(format!("{name}.toml"));
-        // What is there but can't be read is a fault, not an absence.
-        if path.symlink_metadata().is_ok() {
+        let is_absent = path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if !is_absent {
+            // What can't be read is a fault, not an absence; so is what may be there in a directory that can't be searched.
             paths.push(path);
-        } else if chosen == Some(name) && name != "local" {
+        } else if chosen == Some(name) {
             faults.push(Fault {
                 key: String::new(),
                 source: path.display().to_string(),

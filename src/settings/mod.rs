@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 
 use config::{Map, Value, ValueKind};
 
-pub use contact::{Contact, contact};
+pub use contact::{Contact, Reach, contact, reach};
 pub use effect::Note;
 pub use fault::{Fault, Faults};
 pub use reload::{ClientsDiff, Reread};

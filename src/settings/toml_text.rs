@@ -17,7 +17,7 @@ pub(super) struct SyntaxError {
 /// Reads the text of the layer with the number `layer`.
 pub(super) fn parse(text: &str, layer: usize) -> Result<Map<String, Value>, SyntaxError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let lines = Lines { text, layer };
+    let lines = Lines::of(text, layer);
     match DeTable::parse(text) {
         Ok(table) => Ok(lines.table(table.get_ref())),
         Err(error) => Err(SyntaxError {
@@ -27,15 +27,19 @@ pub(super) fn parse(text: &str, layer: usize) -> Result<Map<String, Value>, Synt
     }
 }
 
-struct Lines<'text> {
-    text: &'text str,
+struct Lines {
+    /// Where each line ends. Every value asks, so that a file of many clients must not be counted through for each.
+    ends: Vec<usize>,
     layer: usize,
 }
 
-impl Lines<'_> {
+impl Lines {
+    fn of(text: &str, layer: usize) -> Self {
+        Self { ends: memchr::memchr_iter(b'\n', text.as_bytes()).collect(), layer }
+    }
+
     fn line_at(&self, offset: usize) -> usize {
-        let before = self.text.as_bytes().get(..offset).unwrap_or_default();
-        before.split(|byte| *byte == b'\n').count()
+        self.ends.partition_point(|end| *end < offset) + 1
     }
 
     fn table(&self, table: &DeTable<'_>) -> Map<String, Value> {

@@ -266,12 +266,12 @@ async fn a_second_signal_ends_it_at_once() {
 #[actix_web::test]
 async fn bad_settings_end_with_status_two_and_every_fault() {
     let bad = Settings::new("[server]\nport = \"x\"\nprot = 1\n[endpoints.A]\nbase_url = \"ftp://user:hunter2@h\"\n");
-    for command in [&["status"][..], &["top"]] {
+    for command in [&["health"][..], &["status"], &["top"]] {
         let (status, _, errors) = bad.run(command).await;
         assert_eq!((status, errors.contains("server.port")), (2, true), "{command:?} {errors}");
         assert!(!errors.contains("hunter2"));
     }
-    for command in [&["serve"][..], &["check"], &["check", "--live"], &["health"]] {
+    for command in [&["serve"][..], &["check"], &["check", "--live"]] {
         let (status, _, errors) = bad.run(command).await;
         assert_eq!(status, 2, "{command:?}");
         assert!(
@@ -318,6 +318,57 @@ async fn health_asks_the_running_gateway() {
     gateway.ended().await;
     let (status, _, errors) = same.run(&["health"]).await;
     assert_eq!((status, errors.contains("no answer from")), (1, true), "{errors}");
+}
+
+/// Else a container would be restarted for a typing mistake that its gateway has refused, and not come up again.
+#[actix_web::test]
+async fn health_is_that_of_the_gateway_and_not_of_its_settings() {
+    let upstream = Upstream::anthropic("a").await;
+    let gateway = Process::start(settings("", &[&upstream])).await;
+    let port = gateway.address.port();
+    let faulty = [
+        Settings::new(&format!("[server]\nport = {port}\nprot = 1\n[endpoints.a]\napi_key_env = \"UNSET\"\n")),
+        Settings::new("[endpoints").variable("QCC__SERVER__PORT", &port.to_string()),
+    ];
+    for settings in &faulty {
+        let (status, output, errors) = settings.run(&["health"]).await;
+        assert_eq!((status, output.contains("\"ready\"")), (0, true), "{errors}");
+    }
+    gateway.signal("TERM").await;
+    gateway.ended().await;
+    for (settings, expected, told) in [(&faulty[0], 1, "no answer from"), (&faulty[1], 2, "settings.toml line 1")] {
+        let (status, _, errors) = settings.run(&["health"]).await;
+        assert_eq!((status, errors.contains(told)), (expected, true), "{errors}");
+    }
+}
+
+#[actix_web::test]
+async fn who_reads_no_further_is_no_failure_and_a_full_disk_is_one() {
+    let settings = settings("", &[&Upstream::anthropic("a").await]);
+    for command in [&["check"][..], &["key", "new", "alice"]] {
+        let run = async |output: Stdio| {
+            let child = settings.command(command).stdout(output).spawn().unwrap();
+            let ended = within("the command ends", child.wait_with_output()).await.unwrap();
+            (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+        };
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(run(writer.into()).await, (Some(0), String::new()), "{command:?}");
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let (status, told) = run(full.into()).await;
+        assert_eq!((status, told.starts_with("can't write: ")), (Some(1), true), "{command:?} {told}");
+    }
+}
+
+/// They are read again and again, by a watch and by health checks: the time must not grow with their square.
+#[actix_web::test]
+async fn ten_thousand_clients_are_soon_read() {
+    let mut clients = String::new();
+    for number in 0..10_000 {
+        writeln!(clients, "[clients.c{number}]\nkeys_sha256 = [\"{number:064x}\"]").unwrap();
+    }
+    let (status, output, errors) = settings(&clients, &[&Upstream::anthropic("a").await]).run(&["check"]).await;
+    assert_eq!((status, output.contains("c9999")), (0, true), "{errors}");
 }
 
 #[actix_web::test]

@@ -5,6 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
 use crate::domain::classify::Words;
 use crate::domain::client::KeyDigest;
 use crate::domain::notice::NoticeKind;
@@ -186,14 +190,12 @@ impl Upstream {
                         "a readable file of certificates (PEM)",
                     );
                 }
-                Ok(bytes) if !bytes.windows(PEM_START.len()).any(|window| window == PEM_START) => {
-                    table.fault(
-                        "ca_file",
-                        format!("{}, which holds no certificate", path.display()),
-                        "a file of certificates (PEM)",
-                    );
+                Ok(pem) => {
+                    if let Some(fault) = fault_of_authorities(&pem) {
+                        let found = format!("{}: {fault}", path.display());
+                        table.fault("ca_file", found, "a file of certificates of authorities (PEM)");
+                    }
                 }
-                Ok(_) => {}
             }
         }
         table.finish();
@@ -201,7 +203,20 @@ impl Upstream {
     }
 }
 
-const PEM_START: &[u8] = b"-----BEGIN CERTIFICATE-----";
+/// What is wrong with a file of authorities, each of which is to be trusted; none where nothing is.
+fn fault_of_authorities(pem: &[u8]) -> Option<String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let added = match certificate {
+            Ok(certificate) => roots.add(certificate).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(fault) = added {
+            return Some(fault);
+        }
+    }
+    roots.is_empty().then(|| "it holds no certificate".to_owned())
+}
 
 /// `[webhook]`
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -249,6 +249,22 @@ fn clients_are_known_by_keys_of_their_own() {
 }
 
 #[test]
+fn authorities_that_can_not_be_used_are_a_fault() {
+    for (pem, told) in [
+        ("", "it holds no certificate"),
+        ("not PEM", "it holds no certificate"),
+        ("-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n", "base64"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "BadEncoding"),
+        // As a copy that was cut short leaves it.
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n", "missing section end"),
+    ] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), pem).unwrap();
+        refused(&format!("[upstream]\nca_file = {:?}", file.path()), &["upstream.ca_file (", told]);
+    }
+}
+
+#[test]
 fn a_passthrough_endpoint_serves_no_profile_whose_clients_have_keys() {
     let text = |profile: &str| {
         format!(

@@ -25,7 +25,7 @@ fn later_layers_win_key_by_key() {
         (&all[..4], None, vec![("qcc__server__port", "6")], 6),
         (&all[..1], Some(""), vec![], 1),
         (&all[..1], Some("default"), vec![], 1),
-        (&all[..1], Some("local"), vec![], 1),
+        (&all[..4], Some("local"), vec![], 4),
     ] {
         let directory = Directory::new(files);
         let source = Source { environment: environment.map(ToOwned::to_owned), ..directory.source(&variables) };
@@ -54,8 +54,23 @@ fn a_place_may_be_a_single_file_and_must_exist_where_it_is_named() {
     assert_eq!(load(&source("mine.toml", None)).unwrap().topology.iter().len(), 1);
     let told = |source: Source| load(&source).unwrap_err().to_string();
     assert!(told(source("absent", None)).contains("no such directory or file"));
-    assert!(told(source("", Some("staging"))).contains("the file of the environment \"staging\""));
+    for name in ["staging", "default", "local"] {
+        assert!(told(source("", Some(name))).contains(&format!("the file of the environment {name:?}")), "{name}");
+    }
     assert!(told(source("", Some("../x"))).contains("--env or QCC_ENV"));
+}
+
+/// Root may search every directory, so that the name stands in for the right: neither says whether there is such a file.
+#[test]
+fn a_file_that_can_not_be_looked_for_is_not_taken_for_absent() {
+    let directory = Directory::new(&[("default.toml", ENDPOINT)]);
+    let impossible = "x".repeat(300);
+    let environment = Source { environment: Some(impossible.clone()), ..directory.source(&[]) };
+    let place = Source { place: Some(directory.path().join(&impossible)), ..directory.source(&[]) };
+    for source in [environment, place] {
+        let told = load(&source).unwrap_err().to_string();
+        assert!(told.contains("File name too long") && !told.contains("no such"), "{told}");
+    }
 }
 
 #[test]

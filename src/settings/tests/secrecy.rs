@@ -21,9 +21,10 @@ fn no_fault_shows_a_secret_whatever_is_wrong_with_it() {
         "\"hunter2\"\napi_key = \"hunter2\"\nkey = \"hunter2\"\ntoken = \"hunter2\"\nread_token = \"hunter2\"",
     ];
     let tables = [
-        ("endpoints.a", vec!["api_key", "api_key_env", "headers", "verify_headers", "api_kye"]),
-        ("clients.a", vec!["key", "key_env", "keys_sha256", "kye"]),
-        ("admin", vec!["token", "token_env", "token_sha256", "read_token", "read_token_env", "read_token_sha256"]),
+        ("endpoints.a", vec!["api_key", "api_key_env", "api_key_file", "headers", "verify_headers", "api_kye"]),
+        ("clients.a", vec!["key", "key_env", "key_file", "keys_sha256", "kye"]),
+        ("admin", vec!["token", "token_env", "token_file", "token_sha256"]),
+        ("admin", vec!["read_token", "read_token_env", "read_token_file", "read_token_sha256"]),
         ("webhook", vec!["url", "url_env", "secret_env", "secret"]),
         ("otel", vec!["endpoint"]),
         ("nothing", vec!["key"]),
