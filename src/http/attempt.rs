@@ -135,7 +135,7 @@ impl Task<'_> {
         scope.waits_for_endpoint(now);
         scope.answered(response.status.as_u16(), &response.headers);
         let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let limits = scope.limits(&response.headers, now);
+        let limits = scope.limits(&response.headers);
         let head = AnswerHead {
             status: response.status.as_u16(),
             content_type: content_type.as_deref(),

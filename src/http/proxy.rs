@@ -67,7 +67,7 @@ async fn begin<'a>(
     };
     let trace = shared.tracer.as_ref().and_then(|tracer| RequestTrace::begin(tracer, request.headers(), errand.llm));
     let mut scope = RequestScope::begin(Arc::clone(&shared.core), shared.clock, described, trace);
-    let caller = match config.clients.identify(request.headers(), shared.clock.since_1970_at(scope.began())) {
+    let caller = match config.clients.identify(request.headers(), shared.clock.since_1970()) {
         Ok(caller) => caller,
         Err(refusal) => return Err(closing(worker.refused(&refusal, errand.shape(), scope))),
     };

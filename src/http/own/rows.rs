@@ -2,7 +2,6 @@
 //! health is derived from it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use actix::MailboxError;
 use serde::Serialize;
@@ -188,7 +187,7 @@ impl<'a> Views<'a> {
             cost: counted.cost.map(rounded),
             isolated_at: view.isolation.as_ref().map(|isolation| self.clock.rfc3339(isolation.at)),
             isolated_reason: view.isolation.as_ref().map(|isolation| isolation.reason),
-            windows: windows(&counted.rate_limits, self.since_1970())
+            windows: windows(&counted.rate_limits, self.clock.since_1970())
                 .into_iter()
                 .map(|(name, own)| (name, own.into()))
                 .collect(),
@@ -202,11 +201,6 @@ impl<'a> Views<'a> {
             proven: view.proven,
             cooldowns: self.cooldowns(view),
         }
-    }
-
-    /// The present time of day as the time since 1970.
-    fn since_1970(&self) -> Duration {
-        self.clock.since_1970_at(self.now)
     }
 
     fn cooldowns(&self, view: &EndpointView) -> Vec<CooldownRow> {
