@@ -66,6 +66,13 @@ pub(super) struct EndpointRow {
     windows: BTreeMap<&'static str, WindowRow>,
 }
 
+impl EndpointRow {
+    /// How often it was verified since its isolation, if ever.
+    pub(super) fn verified(&self) -> Option<(EndpointId, u32)> {
+        (self.verify_count > 0).then(|| (self.id.clone(), self.verify_count))
+    }
+}
+
 /// What is left of a window, as it is shown.
 #[derive(Debug, Serialize)]
 struct WindowRow {
