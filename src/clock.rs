@@ -53,18 +53,34 @@ impl Clock {
         Almanac { zero: self.time_of_day(Moment::START).duration_since(UNIX_EPOCH).unwrap_or_default() }
     }
 
-    /// The present time of day as the time since 1970, for comparison with dates that others name.
+    /// The present time of day as the time since 1970, for comparison with dates that others name: by the machine's own clock,
+    /// for the monotonic one stands still while the machine sleeps, and knows nothing of a clock that was set right.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn since_1970(&self) -> Duration {
-        self.since_1970_at(self.now())
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
     /// The time of day of a moment as the time since 1970.
-    pub fn since_1970_at(&self, moment: Moment) -> Duration {
+    fn since_1970_at(&self, moment: Moment) -> Duration {
         self.time_of_day(moment).duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
     /// A moment as RFC 3339 in UTC, to the millisecond.
     pub fn rfc3339(&self, moment: Moment) -> String {
         to_the_millisecond(self.since_1970_at(moment)).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the clock is what is tested")]
+    fn others_dates_are_compared_with_the_time_that_it_is_and_not_with_what_it_would_be_without_sleep() {
+        let day = Duration::from_hours(24);
+        let slept = Clock { began: Instant::now(), began_at: SystemTime::now() - day };
+        let late = slept.since_1970().abs_diff(slept.since_1970_at(slept.now()));
+        assert!(late.abs_diff(day) < Duration::from_hours(1), "{late:?}");
     }
 }

@@ -318,7 +318,8 @@ impl Challenge {
                     (_, StreamEnd::Failed(Some(error))) => (no_answer("an error event"), Some(error.clone())),
                     (_, StreamEnd::Failed(None)) => (no_answer("an error event"), None),
                     (Manner::Whole, _) => (no_answer("an event stream that was not asked for"), None),
-                    (Manner::Streamed, StreamEnd::Closed) => (Ok(stream.text().to_owned()), None),
+                    // As for traffic: what tells why it ended is whole, be it without its closing event.
+                    (Manner::Streamed, StreamEnd::Closed | StreamEnd::Complete) => (Ok(stream.text().to_owned()), None),
                     (Manner::Streamed, StreamEnd::Open) => {
                         (Err(ErrorNote::new("the stream ended without its closing event")), None)
                     }

@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use super::alarm::{Alarm, Overdue};
 use super::body::{BodyKind, Passing, PassingBytes};
-use super::content::{Content, ContentError, Legibility};
 use super::event_body::{Manner, PassingEvents, StreamFacts};
 use super::gate::{AtGate, GateTimes, wait_at_gate};
 use super::names;
@@ -29,7 +28,7 @@ use crate::domain::rules::Rules;
 use crate::domain::sse::{Expected, Format, StreamError, as_events};
 use crate::domain::usage::{AnswerEnd, Usage};
 use crate::settings::OnBreak;
-use crate::upstream::{BodyError, Client, ClientRequest, SendError};
+use crate::upstream::{BodyError, Client, ClientRequest, Content, ContentError, Legibility, SendError};
 
 /// An answer up to this size is held whole and judged before anything of it is passed on.
 const HELD_WHOLE: usize = 4 << 20;
@@ -138,7 +137,7 @@ impl Task<'_> {
         scope.waits_for_endpoint(now);
         scope.answered(response.status.as_u16(), &response.headers);
         let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let limits = scope.limits(&response.headers, now);
+        let limits = scope.limits(&response.headers);
         let head = AnswerHead {
             status: response.status.as_u16(),
             content_type: content_type.as_deref(),

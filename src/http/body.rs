@@ -16,7 +16,6 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::time::Instant;
 
 use super::connection::ClientSide;
-use super::content::{Content, ContentError};
 use super::drain::DrainDeadline;
 use super::event_body::{EventBody, PassingEvents, Signature};
 use super::reply::OnlyLength;
@@ -30,7 +29,7 @@ use crate::domain::json_end::JsonEnd;
 use crate::domain::outcome_table::{Class, PathKind};
 use crate::domain::pieces::Pieces;
 use crate::domain::usage::AnswerEnd;
-use crate::upstream::BodyError;
+use crate::upstream::{BodyError, Content, ContentError};
 
 /// How long a client has to take what was passed on before its connection is broken off.
 pub(super) const TAKING: Duration = Duration::from_secs(30);

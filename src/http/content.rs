@@ -1,57 +1,10 @@
-//! Bodies as their content: on the LLM paths decompressed, an upstream's although nobody had asked for compression, a client's to be
-//! looked into.
+//! A request's body as its content: without the compression that its client has chosen, to be looked into.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
+use actix_web::http::header::HeaderMap;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
 
 use crate::domain::refusal::Refusal;
-use crate::upstream::{Body, BodyError, Coding, Decoder, Undecodable, decode_whole};
-
-/// Why an answer's content did not come whole.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ContentError {
-    #[error(transparent)]
-    Body(#[from] BodyError),
-    #[error(transparent)]
-    Undecodable(#[from] Undecodable),
-}
-
-/// Whether the gateway can look into an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Legibility {
-    Readable,
-    /// It is coded in a way that the gateway does not know.
-    Coded,
-}
-
-/// How a body is coded, by its headers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Coded {
-    Not,
-    By(Coding),
-    /// In a way, or in several, that the gateway does not undo.
-    Otherwise,
-}
-
-impl Coded {
-    fn of(headers: &HeaderMap) -> Self {
-        let codings: Vec<&str> = headers
-            .get_all(CONTENT_ENCODING)
-            .flat_map(|value| value.to_str().unwrap_or("?").split(','))
-            .map(str::trim)
-            .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
-            .collect();
-        match codings.as_slice() {
-            [] => Self::Not,
-            [only] => Coding::named(only).map_or(Self::Otherwise, Self::By),
-            [_, _, ..] => Self::Otherwise,
-        }
-    }
-}
+use crate::upstream::{Coded, decode_whole};
 
 /// A request's body without its compression; none where it has none that can be undone, so that it is the endpoint's to judge.
 /// `most`: so long may it be, in bytes.
@@ -61,84 +14,5 @@ pub(super) fn plain_request(headers: &HeaderMap, body: &Bytes, most: u64) -> Res
         Ok(Some(plain)) => Ok(Some(plain)),
         Ok(None) => Err(Refusal::BodyTooLarge { limit: most }),
         Err(_) => Ok(None),
-    }
-}
-
-/// The content of an answer, piece by piece. Pieces are never empty.
-#[derive(Debug)]
-pub(super) struct Content {
-    body: Body,
-    decoder: Option<Decoder>,
-    is_over: bool,
-}
-
-impl Content {
-    /// The body as it came.
-    pub(super) fn untouched(body: Body) -> Self {
-        Self { body, decoder: None, is_over: false }
-    }
-
-    /// The body decoded, if it has to be; the headers then no longer say that it is coded, nor how long it was.
-    pub(super) fn decoded(body: Body, headers: &mut HeaderMap) -> Result<(Self, Legibility), Undecodable> {
-        let coding = match Coded::of(headers) {
-            Coded::Not => return Ok((Self::untouched(body), Legibility::Readable)),
-            Coded::Otherwise => return Ok((Self::untouched(body), Legibility::Coded)),
-            Coded::By(coding) => coding,
-        };
-        headers.remove(CONTENT_ENCODING);
-        headers.remove(CONTENT_LENGTH);
-        Ok((Self { body, decoder: Some(Decoder::new(coding)?), is_over: false }, Legibility::Readable))
-    }
-
-    /// Whether the piece before was the last one. Where this is not known yet, the end of the stream shows it.
-    pub(super) fn is_finished(&self) -> bool {
-        self.decoder.is_none() && self.body.is_finished()
-    }
-
-    /// How many bytes are still to come, where that is known.
-    pub(super) fn remaining_length(&self) -> Option<u64> {
-        if self.decoder.is_some() { None } else { self.body.remaining_length() }
-    }
-
-    /// Whether neither its framing nor its coding tells where it ends.
-    pub(super) fn ends_with_connection(&self) -> bool {
-        self.decoder.is_none() && self.body.ends_with_connection()
-    }
-
-    fn finish(&mut self) -> Result<Option<Bytes>, ContentError> {
-        self.is_over = true;
-        Ok(self.decoder.as_mut().map(Decoder::finish).transpose()?.flatten())
-    }
-}
-
-impl Stream for Content {
-    type Item = Result<Bytes, ContentError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            if self.is_over {
-                return Poll::Ready(None);
-            }
-            match self.decoder.as_mut().map(Decoder::next_piece).transpose() {
-                Ok(Some(Some(piece))) => return Poll::Ready(Some(Ok(piece))),
-                Ok(Some(None) | None) => {}
-                Err(error) => {
-                    self.is_over = true;
-                    return Poll::Ready(Some(Err(error.into())));
-                }
-            }
-            match (ready!(self.body.poll_next_unpin(cx)), &mut self.decoder) {
-                (Some(Ok(piece)), Some(decoder)) => decoder.feed(piece),
-                // That a compressed body is whole is proved by its own end, where TLS was not closed as it should be.
-                (None, _) | (Some(Err(BodyError::Unclosed)), Some(_)) => {
-                    return Poll::Ready(self.finish().transpose());
-                }
-                (Some(Err(error)), _) => {
-                    self.is_over = true;
-                    return Poll::Ready(Some(Err(error.into())));
-                }
-                (Some(Ok(piece)), None) => return Poll::Ready(Some(Ok(piece))),
-            }
-        }
     }
 }

@@ -17,7 +17,6 @@ use tokio::time::Instant;
 
 use super::body::{BrokenOff, TAKING};
 use super::connection::ClientSide;
-use super::content::Content;
 use super::drain::DrainDeadline;
 use super::settling::{Settling, Verdict};
 use super::times::deadline;
@@ -28,6 +27,7 @@ use crate::domain::peek::Wanted;
 use crate::domain::rules::Rules;
 use crate::domain::sse::{Break, Ending, Failure, Format, Progress, Relay, StreamError, error_event};
 use crate::settings::OnBreak;
+use crate::upstream::Content;
 
 /// How long the end of the framing is waited for behind the closing event, so that the connection may be used again.
 const LINGER: Duration = Duration::from_secs(1);

@@ -8,11 +8,10 @@ use futures_util::StreamExt;
 use tokio::time::Instant;
 
 use super::alarm::{Alarm, Overdue};
-use super::content::{Content, ContentError};
 use super::scope::AttemptScope;
 use super::times::deadline;
 use crate::domain::sse::{Break, Expected, Failure, Progress, Relay};
-use crate::upstream::BodyError;
+use crate::upstream::{BodyError, Content, ContentError};
 
 /// The most that is held back of one stream, in bytes. What is longer is passed on as it is.
 const HELD_AT_MOST: usize = 256 << 10;

@@ -83,7 +83,7 @@ async fn begin<'a>(
 ) -> Result<Journey<'a>, HttpResponse> {
     let Serving { shared, config, .. } = worker;
     let mut scope = scope_of(worker, request, errand.llm);
-    let caller = match config.clients.identify(request.headers(), shared.clock.since_1970_at(scope.began())) {
+    let caller = match config.clients.identify(request.headers(), shared.clock.since_1970()) {
         Ok(caller) => caller,
         Err(refusal) => return Err(closing(worker.refused(&refusal, errand.shape(), scope))),
     };

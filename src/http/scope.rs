@@ -366,9 +366,9 @@ impl AttemptScope {
 
     /// What the headers of the attempt's answer say of limits. The stats are told at once: a stream may take minutes, and
     /// what its head said is old when it ends.
-    pub(super) fn limits(&self, headers: &HeaderMap, now: Moment) -> Limits {
+    pub(super) fn limits(&self, headers: &HeaderMap) -> Limits {
         let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        let limits = Limits::of(headers, self.clock.since_1970_at(now));
+        let limits = Limits::of(headers, self.clock.since_1970());
         let seen: Vec<(String, String)> =
             limits.allowances().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         if !seen.is_empty() {

@@ -13,7 +13,7 @@ use crate::cli::{self, BAD_SETTINGS};
 use crate::domain::endpoint::BaseUrl;
 use crate::domain::secret::Secret;
 use crate::settings::{Faults, Source, contact};
-use crate::status::{Colour, Gateway, Look, NoStats, Pace, View, draw, draw_error};
+use crate::status::{Colour, Gateway, Look, NoStats, Pace, View, draw, draw_error, fit};
 use crate::upstream::tls::{TlsConfigError, client_config};
 
 /// How often `top` looks.
@@ -162,7 +162,7 @@ impl Output {
         }
         let picture = draw(view, pace, self.look());
         match (&self.screen, &self.latest) {
-            (Some(screen), _) => screen.fill(&picture)?,
+            (Some(screen), _) => screen.fill(&picture, "")?,
             // What comes again is set apart.
             (None, Some(_)) => write(&[b"\n", picture.as_bytes()])?,
             (None, None) => write(&[picture.as_bytes()])?,
@@ -178,7 +178,7 @@ impl Output {
             return Ok(());
         };
         let latest = self.latest.as_deref().unwrap_or_default();
-        screen.fill(&format!("{latest}\n{}", draw_error(error, self.look())))
+        screen.fill(latest, &draw_error(error, self.look()))
     }
 
     fn look(&self) -> Look {
@@ -199,10 +199,9 @@ impl Screen {
 
     /// Fills the screen with as many lines as it has, over what was there, so that nothing flickers.
     #[expect(clippy::unused_self, reason = "only who has the screen may fill it")]
-    fn fill(&self, picture: &str) -> io::Result<()> {
+    fn fill(&self, picture: &str, note: &str) -> io::Result<()> {
         let height = terminal_size::terminal_size_of(io::stdout()).map(|(_, height)| usize::from(height.0));
-        let lines: Vec<&str> = picture.lines().take(height.unwrap_or(usize::MAX)).collect();
-        write(&[b"\x1b[H", lines.join("\x1b[K\n").as_bytes(), b"\x1b[K\x1b[J"])
+        write(&[b"\x1b[H", fit(picture, note, height).join("\x1b[K\n").as_bytes(), b"\x1b[K\x1b[J"])
     }
 }
 

@@ -8,6 +8,7 @@ use actix_web::http::{Method, StatusCode};
 use bytes::Bytes;
 use serde::Deserialize;
 
+use super::paint::harmless;
 use super::view::View;
 use crate::domain::endpoint::BaseUrl;
 use crate::domain::secret::Secret;
@@ -115,7 +116,7 @@ impl Gateway {
 
     fn read(&self, Fetched { status, body }: Fetched) -> Result<(Bytes, View), NoStats> {
         let url = self.url.to_string();
-        let refusal = || serde_json::from_slice(&body).map(|Refusal { error }| error);
+        let refusal = || serde_json::from_slice(&body).map(|Refusal { error }| harmless(&error));
         match (status, refusal()) {
             (StatusCode::OK, _) => match View::read(&body) {
                 Ok(view) => Ok((body, view)),
@@ -126,5 +127,20 @@ impl Gateway {
             (StatusCode::FORBIDDEN, Ok(error)) => Err(NoStats::Forbidden { url, error }),
             _ => Err(NoStats::NoGateway { url, status }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::tls::client_config;
+
+    #[test]
+    fn what_somebody_else_says_moves_no_cursor() {
+        let url = BaseUrl::parse("http://localhost:7860").unwrap();
+        let gateway = Gateway::new(url, None, client_config(None).unwrap());
+        let body = Bytes::from_static(br#"{"error":"no\u001b[2J\r\nyes\u009b"}"#);
+        let refused = gateway.read(Fetched { status: StatusCode::FORBIDDEN, body }).unwrap_err().to_string();
+        assert_eq!(refused, "the gateway at http://localhost:7860 refuses: no\u{fffd}[2J\u{fffd}\u{fffd}yes\u{fffd}");
     }
 }

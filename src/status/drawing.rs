@@ -77,6 +77,21 @@ pub fn draw_error(error: &str, look: Look) -> String {
     picture
 }
 
+/// As many lines of a picture as there is room for. A note stands below them and is never what is left out: without it an old
+/// picture would pass for a new one.
+#[must_use]
+pub fn fit<'a>(picture: &'a str, note: &'a str, height: Option<usize>) -> Vec<&'a str> {
+    let height = height.unwrap_or(usize::MAX);
+    let note: Vec<&str> = note.lines().take(height).collect();
+    let room = height - note.len();
+    let mut lines: Vec<&str> = picture.lines().take(room).collect();
+    if !note.is_empty() && lines.len() < room {
+        lines.push("");
+    }
+    lines.extend(note);
+    lines
+}
+
 fn totals(view: &View, pace: Option<Pace>) -> Vec<Piece> {
     let mut pieces = vec![Piece::new(&format!("requests {}", view.total_requests), PLAIN)];
     if let Some(Pace { requests_per_second }) = pace {
@@ -283,6 +298,22 @@ off     disabled   disabled   closed           0        -      -     -     -    
         for width in [1, 20, 80, 120] {
             let picture = draw(&view, None, Look { colour: Colour::Plain, width: Some(width) });
             assert!(picture.lines().all(|line| line.chars().count() <= width), "{picture}");
+        }
+    }
+
+    #[test]
+    fn a_note_is_seen_however_little_room_there_is() {
+        for (note, height, lines) in [
+            ("", None, &["1", "2", "3"][..]),
+            ("", Some(2), &["1", "2"]),
+            ("lost\n", None, &["1", "2", "3", "", "lost"]),
+            ("lost\n", Some(5), &["1", "2", "3", "", "lost"]),
+            ("lost\n", Some(4), &["1", "2", "3", "lost"]),
+            ("lost\n", Some(2), &["1", "lost"]),
+            ("lost\n", Some(1), &["lost"]),
+            ("lost\n", Some(0), &[]),
+        ] {
+            assert_eq!(fit("1\n2\n3\n", note, height), lines, "{note:?} {height:?}");
         }
     }
 

@@ -6,6 +6,6 @@ mod paint;
 mod view;
 
 pub use asking::{Gateway, NoStats};
-pub use drawing::{draw, draw_error};
+pub use drawing::{draw, draw_error, fit};
 pub use paint::{Colour, Look};
 pub use view::{Pace, View};

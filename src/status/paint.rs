@@ -23,7 +23,12 @@ pub struct Look {
     pub width: Option<usize>,
 }
 
-/// A piece of text in one style. What came from elsewhere can't move the cursor: it has no control characters.
+/// A text that came from elsewhere without its control characters: so it can't move the cursor.
+pub(super) fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// A piece of text in one style.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
     text: String,
@@ -32,8 +37,7 @@ pub(super) struct Piece {
 
 impl Piece {
     pub(super) fn new(text: &str, style: Style) -> Self {
-        let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-        Self { text: text.chars().map(shown).collect(), style }
+        Self { text: harmless(text), style }
     }
 
     pub(super) fn width(&self) -> usize {

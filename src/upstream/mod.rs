@@ -7,6 +7,7 @@ mod body;
 mod chunked;
 mod client;
 mod connect;
+mod content;
 mod courier;
 mod decoding;
 mod error;
@@ -29,6 +30,7 @@ mod tests;
 
 pub use body::Body;
 pub use client::{Client, Limits, Request, Response, Withdrawn, WritePermit};
+pub use content::{Coded, Content, ContentError, Legibility};
 pub use courier::{Courier, NoReceipt, Receipt};
 pub use decoding::{Coding, Decoder, Undecodable, decode_whole};
 pub use error::{BodyError, MalformedHead, SendError};

@@ -6,14 +6,12 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use actix_web::http::Method;
-use actix_web::http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT,
-};
+use actix_web::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
-use super::body::Body;
 use super::client::{AGENT, Always, Client, Request};
+use super::content::{Content, ContentError, Legibility};
 use super::error::{BodyError, SendError};
 use super::lines::HeaderLines;
 use super::request::dress;
@@ -26,7 +24,7 @@ use crate::domain::outcome::ErrorNote;
 use crate::domain::schedule::VerifyJob;
 use crate::domain::time::Moment;
 
-/// The longest answer to a verification that is read, in bytes.
+/// The longest answer to a verification that is read, in bytes, without its compression.
 const MAX_ANSWER: usize = 1 << 20;
 
 /// How conversations are held.
@@ -140,13 +138,13 @@ enum NoAnswer {
     #[error(transparent)]
     Send(#[from] SendError),
     #[error(transparent)]
-    Body(#[from] BodyError),
+    Content(#[from] ContentError),
     #[error("no answer within the verifier's time-out")]
     TimedOut,
     #[error("the answer is longer than {MAX_ANSWER} bytes")]
     TooLong,
-    #[error("the answer is compressed though identity was asked")]
-    Compressed,
+    #[error("the answer is compressed, though identity was asked, in a way that the gateway does not know")]
+    Coded,
 }
 
 impl Probe {
@@ -260,24 +258,28 @@ impl Probe {
             resend_stale: true,
         };
         // Nobody's permission is needed: the registry has named the endpoint.
-        let response = deadline.bound(self.client.send(request, &Always, self.settings.connect_timeout)).await??;
-        let status = response.status.as_u16();
-        match (is_compressed(&response.headers), response.status.is_success()) {
-            (true, true) => return Err(NoAnswer::Compressed),
-            // The status says what is the matter; the words are out of reach.
-            (true, false) => return Ok(Answer { status, body: AnswerBody::Whole(Bytes::new()) }),
-            (false, _) => {}
-        }
+        let mut response = deadline.bound(self.client.send(request, &Always, self.settings.connect_timeout)).await??;
+        let (status, is_success) = (response.status.as_u16(), response.status.is_success());
+        let content = Content::decoded(response.body, &mut response.headers).map_err(ContentError::from)?;
+        // Of a failure the status says what is the matter, also where the words are out of reach.
+        let content = match content {
+            (content, Legibility::Readable) => content,
+            (_, Legibility::Coded) if is_success => return Err(NoAnswer::Coded),
+            (_, Legibility::Coded) => return Ok(Answer { status, body: AnswerBody::Whole(Bytes::new()) }),
+        };
         let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let is_stream = response.status.is_success() && is_event_stream(content_type);
+        let is_stream = is_success && is_event_stream(content_type);
         let body = if is_stream {
             let mut stream = StreamedAnswer::new(endpoint.protocol);
-            let end = read_stream(response.body, &mut stream, deadline).await;
+            let end = read_stream(content, &mut stream, deadline).await;
             bill.add(stream.tokens());
             end?;
             AnswerBody::Streamed(stream)
         } else {
-            AnswerBody::Whole(read_whole(response.body, deadline).await?)
+            AnswerBody::Whole(match read_whole(content, deadline).await {
+                Err(NoAnswer::Content(ContentError::Undecodable(_))) if !is_success => Bytes::new(),
+                read => read?,
+            })
         };
         let answer = Answer { status, body };
         if !is_stream {
@@ -287,18 +289,13 @@ impl Probe {
     }
 }
 
-fn is_compressed(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(CONTENT_ENCODING).map(HeaderValue::as_bytes);
-    codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
-}
-
-async fn read_whole(mut body: Body, deadline: Deadline) -> Result<Bytes, NoAnswer> {
+async fn read_whole(mut body: Content, deadline: Deadline) -> Result<Bytes, NoAnswer> {
     let mut received = BytesMut::new();
     while let Some(piece) = deadline.bound(body.next()).await? {
         match piece {
             Ok(piece) => received.extend_from_slice(&piece),
             // That it is whole is proved by its JSON alone, where TLS was not closed as it should be.
-            Err(BodyError::Unclosed) => break,
+            Err(ContentError::Body(BodyError::Unclosed)) => break,
             Err(error) => return Err(error.into()),
         }
         if received.len() > MAX_ANSWER {
@@ -308,18 +305,25 @@ async fn read_whole(mut body: Body, deadline: Deadline) -> Result<Bytes, NoAnswe
     Ok(received.freeze())
 }
 
-/// Reads a stream to its closing event or its error event; what the upstream does after that is no matter.
-async fn read_stream(mut body: Body, stream: &mut StreamedAnswer, deadline: Deadline) -> Result<(), NoAnswer> {
+/// Reads a stream to its closing event or its error event; what the upstream does after that is no matter. Nor is how it ends
+/// behind a complete answer that lacks only the closing event: as for traffic.
+async fn read_stream(mut body: Content, stream: &mut StreamedAnswer, deadline: Deadline) -> Result<(), NoAnswer> {
     let mut received = 0_usize;
-    while let Some(piece) = deadline.bound(body.next()).await? {
-        let piece = piece?;
+    loop {
+        let piece = match deadline.bound(body.next()).await {
+            Ok(Some(Ok(piece))) => piece,
+            Ok(None) => break,
+            Ok(Some(Err(_))) | Err(_) if *stream.end() == StreamEnd::Complete => return Ok(()),
+            Ok(Some(Err(error))) => return Err(error.into()),
+            Err(timed_out) => return Err(timed_out),
+        };
         received = received.saturating_add(piece.len());
         if received > MAX_ANSWER {
             return Err(NoAnswer::TooLong);
         }
         stream.push(&piece);
         match stream.end() {
-            StreamEnd::Open => {}
+            StreamEnd::Open | StreamEnd::Complete => {}
             StreamEnd::Closed | StreamEnd::Failed(_) | StreamEnd::Garbled => return Ok(()),
         }
     }

@@ -214,6 +214,9 @@ async fn counters_never_shrink_whatever_the_settings_become() {
     for _ in 0..4 {
         ask(&app, &alice, "m").await;
     }
+    app.admin("b", "isolate").await;
+    app.admin("b", "verify").await;
+    assert_eq!(app.stats().await["endpoint_verify_counts"], json!({ "b": 1 }));
     let before = Scrape::of(&app).await;
     let next = Setup::new().endpoint("a", &a.base_url(), "models = [\"m\"]").section("clients.bob", "key = \"bob\"");
     assert_eq!(app.reload(next).await.status, 200);
@@ -225,7 +228,10 @@ async fn counters_never_shrink_whatever_the_settings_become() {
         assert!(after.value(series) >= *value, "{series} was {value} and is {}", after.value(series));
     }
     after.has("qcc_tokens_total{endpoint=\"a\",client=\"bob\",model=\"m\",kind=\"output\"}", 3.0);
-    assert!(after.samples.keys().all(|series| !series.starts_with("qcc_in_flight{endpoint=\"b\"")), "b is gone");
+    let gauges = |series: &&String| series.contains("endpoint=\"b\"") && !is_counter(series);
+    assert!(before.samples.keys().filter(gauges).count() > 5);
+    assert_eq!(after.samples.keys().find(gauges), None, "b is gone");
+    assert_eq!(app.stats().await["endpoint_verify_counts"], json!({}));
     app.finish().await;
 }
 

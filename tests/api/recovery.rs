@@ -227,3 +227,28 @@ async fn an_endpoint_that_cuts_streams_comes_back_only_by_a_stream_that_it_does_
     assert!(spent > upstream.verifications() as u64, "what was cut has cost something too: {row}");
     app.finish().await;
 }
+
+/// In traffic what is missing is supplied, and the stream counts as whole; so it must in a verification.
+#[actix_web::test]
+async fn an_endpoint_that_never_sends_the_closing_event_comes_back_all_the_same() {
+    for (upstream, protocol, path) in [
+        (Upstream::anthropic("a").await, "anthropic", "/v1/messages"),
+        (Upstream::openai("a").await, "openai", "/v1/chat/completions"),
+    ] {
+        upstream.behave(Behaviour::always(sse(3).finished().then_cut()));
+        upstream.script_traffic([sse(3).then_close()]);
+        let app = Setup::new()
+            .isolated_by_one_failure()
+            .endpoint("a", &upstream.base_url(), &format!("protocol = \"{protocol}\""))
+            .verified_every(20)
+            .start()
+            .await;
+        app.client().await.post(path, &[TRAFFIC], body(true)).await;
+        eventually("the recovery", async || app.events().await.iter().any(|event| event["kind"] == "recovered")).await;
+        let isolated = app.events().await.into_iter().find(|event| event["kind"] == "isolated").unwrap();
+        assert_eq!(isolated["reason"], "stream");
+        let answer = app.client().await.post(path, &[TRAFFIC], body(true)).await;
+        assert_eq!((answer.status, &app.row("a").await["successes"]), (200, &json!(1)));
+        app.finish().await;
+    }
+}

@@ -16,6 +16,8 @@ pub enum StreamEnd {
     /// Not by anything that it said itself.
     #[default]
     Open,
+    /// Its answer is complete: why it ended was named. But for that the closing event may still come, and what it cost.
+    Complete,
     /// By the protocol's closing event.
     Closed,
     /// By an error event. The error is none where its shape is not known.
@@ -140,7 +142,7 @@ impl StreamedAnswer {
         let event = mem::take(&mut self.event);
         let Some(data) = self.data.take().filter(|data| !data.is_empty()) else { return };
         match self.end {
-            StreamEnd::Open => self.take_in(&event, &data),
+            StreamEnd::Open | StreamEnd::Complete => self.take_in(&event, &data),
             StreamEnd::Closed | StreamEnd::Failed(_) | StreamEnd::Garbled => {}
         }
     }
@@ -155,7 +157,10 @@ impl StreamedAnswer {
             return;
         }
         let Ok(value) = serde_json::from_slice::<Value>(data) else {
-            self.end = StreamEnd::Garbled;
+            // Behind a complete answer it is the closing event that is torn, and that may be missing as well.
+            if self.end == StreamEnd::Open {
+                self.end = StreamEnd::Garbled;
+            }
             return;
         };
         let kind = value.get("type").and_then(Value::as_str);
@@ -172,15 +177,25 @@ impl StreamedAnswer {
                 self.text.push_str(anthropic_text(&value));
                 if event == b"message_stop" || kind == Some("message_stop") {
                     self.end = StreamEnd::Closed;
+                } else if names(value.pointer("/delta/stop_reason")) {
+                    self.end = StreamEnd::Complete;
                 }
             }
             Protocol::OpenAi => {
-                let choices = value.get("choices").and_then(Value::as_array).into_iter().flatten();
-                let texts = choices.filter_map(|choice| choice.pointer("/delta/content")?.as_str());
-                self.text.extend(texts);
+                for choice in value.get("choices").and_then(Value::as_array).into_iter().flatten() {
+                    self.text.push_str(choice.pointer("/delta/content").and_then(Value::as_str).unwrap_or_default());
+                    if names(choice.get("finish_reason")) {
+                        self.end = StreamEnd::Complete;
+                    }
+                }
             }
         }
     }
+}
+
+/// Whether a reason for the end is named. Some relays write an empty one into every event.
+fn names(reason: Option<&Value>) -> bool {
+    reason.and_then(Value::as_str).is_some_and(|reason| !reason.is_empty())
 }
 
 /// The text that an event brings: in a delta, or, with some relays, in the block that it opens.

@@ -2,7 +2,6 @@
 //! health is derived from it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use actix::MailboxError;
 use serde::Serialize;
@@ -65,6 +64,13 @@ pub(super) struct EndpointRow {
     cooldowns: Vec<CooldownRow>,
     rate_limits: BTreeMap<String, String>,
     windows: BTreeMap<&'static str, WindowRow>,
+}
+
+impl EndpointRow {
+    /// How often it was verified since its isolation, if ever.
+    pub(super) fn verified(&self) -> Option<(EndpointId, u32)> {
+        (self.verify_count > 0).then(|| (self.id.clone(), self.verify_count))
+    }
 }
 
 /// What is left of a window, as it is shown.
@@ -188,7 +194,7 @@ impl<'a> Views<'a> {
             cost: counted.cost.map(rounded),
             isolated_at: view.isolation.as_ref().map(|isolation| self.clock.rfc3339(isolation.at)),
             isolated_reason: view.isolation.as_ref().map(|isolation| isolation.reason),
-            windows: windows(&counted.rate_limits, self.since_1970())
+            windows: windows(&counted.rate_limits, self.clock.since_1970())
                 .into_iter()
                 .map(|(name, own)| (name, own.into()))
                 .collect(),
@@ -202,11 +208,6 @@ impl<'a> Views<'a> {
             proven: view.proven,
             cooldowns: self.cooldowns(view),
         }
-    }
-
-    /// The present time of day as the time since 1970.
-    fn since_1970(&self) -> Duration {
-        self.clock.since_1970_at(self.now)
     }
 
     fn cooldowns(&self, view: &EndpointView) -> Vec<CooldownRow> {

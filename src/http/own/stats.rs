@@ -114,13 +114,8 @@ impl Views<'_> {
             healthy_endpoints: queues.primary.len() + queues.secondary.len(),
             failed_endpoints: queues.failure.clone(),
             failure_queue_size: queues.failure.len(),
-            endpoint_verify_counts: self
-                .verifier
-                .counts
-                .iter()
-                .filter(|(_, count)| **count > 0)
-                .map(|(id, count)| (id.clone(), *count))
-                .collect(),
+            // Of those that are there, as everything else of endpoints.
+            endpoint_verify_counts: endpoints.iter().filter_map(EndpointRow::verified).collect(),
             leaks: self.registry.leaks,
             queues,
             endpoints,

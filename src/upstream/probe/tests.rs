@@ -1,5 +1,6 @@
 //! Streamed conversations with upstreams that say what a test says.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use super::super::testing::{Peer, Received, Upstream, client, within};
@@ -54,6 +55,13 @@ fn anthropic(text: &str) -> String {
     ]
     .map(|data| format!("data: {data}\n\n"))
     .concat()
+}
+
+/// The same up to the event of this type.
+fn without_end(text: &str, kind: &str) -> String {
+    let events = anthropic(text);
+    let (before, _) = events.split_once(&format!("data: {{\"type\":\"{kind}\"")).unwrap();
+    before.to_owned()
 }
 
 fn openai(text: &str) -> String {
@@ -139,6 +147,35 @@ async fn any_other_reason_is_asked_for_an_answer_in_one_piece() {
     assert_eq!(body_of(&held.asked[0]).get("stream"), None);
 }
 
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// As in traffic: an endpoint that always compresses would otherwise never come back.
+#[actix_web::test]
+async fn an_answer_that_is_compressed_all_the_same_is_decoded() {
+    let head = |kind: &str| {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-encoding: gzip\r\n");
+        format!("{head}transfer-encoding: chunked\r\n\r\n").into_bytes()
+    };
+    let last = || b"0\r\n\r\n".to_vec();
+    let whole = |code: &str| {
+        let body = format!(r#"{{"content":[{{"type":"text","text":"{code}"}}]}}"#);
+        vec![head("application/json"), chunk(&gzip(&body)), last()]
+    };
+    let events = |code: &str| vec![head("text/event-stream"), chunk(&gzip(&anthropic(code))), last()];
+    assert_eq!(held(Protocol::Anthropic, Reason::Timeout, &[&whole]).await.error(), None);
+    assert_eq!(held(Protocol::Anthropic, Reason::Stream, &[&events]).await.error(), None);
+
+    let bomb = gzip(&" ".repeat(2 * MAX_ANSWER));
+    assert!(bomb.len() < MAX_ANSWER / 100);
+    let bomb = |_: &str| vec![head("application/json"), chunk(&bomb), last()];
+    let held = held(Protocol::Anthropic, Reason::Timeout, &[&bomb]).await;
+    assert_eq!(held.error(), Some("the answer is longer than 1048576 bytes"));
+}
+
 #[actix_web::test]
 async fn a_stream_may_be_split_anywhere_and_have_any_line_ends() {
     for line_end in ["\n", "\r\n", "\r"] {
@@ -156,9 +193,9 @@ async fn a_stream_may_be_split_anywhere_and_have_any_line_ends() {
 #[actix_web::test]
 async fn what_is_no_whole_stream_proves_nothing_even_with_the_code_in_it() {
     let last = || b"0\r\n\r\n".to_vec();
-    let cut = |code: &str| anthropic(code).replace("data: {\"type\":\"message_stop\"}\n\n", "");
+    let cut = |code: &str| without_end(code, "message_delta");
     let json = |code: &str| format!(r#"{{"content":[{{"type":"text","text":"{code}"}}]}}"#);
-    let cases: [(&str, Say<'_>); 9] = [
+    let cases: [(&str, Say<'_>); 11] = [
         ("the stream ended without its closing event", &|code| {
             vec![EVENT_STREAM.into(), chunk(cut(code).as_bytes()), last()]
         }),
@@ -182,14 +219,38 @@ async fn what_is_no_whole_stream_proves_nothing_even_with_the_code_in_it() {
             vec![format!("{head} {}\r\n\r\n{body}", body.len()).into_bytes()]
         }),
         ("the code is missing", &|_| vec![EVENT_STREAM.into(), chunk(anthropic("ZZZZZZ").as_bytes()), last()]),
-        ("the answer is compressed though identity was asked", &|_| {
+        ("the answer is compressed, though identity was asked, in a way that the gateway does not know", &|_| {
+            vec![b"HTTP/1.1 200 OK\r\ncontent-encoding: compress\r\ncontent-length: 1\r\n\r\n?".to_vec()]
+        }),
+        ("the upstream's answer can't be decompressed", &|_| {
             vec![b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 1\r\n\r\n?".to_vec()]
         }),
-        ("HTTP 401", &|_| vec![b"HTTP/1.1 401 No\r\ncontent-encoding: br\r\ncontent-length: 1\r\n\r\n?".to_vec()]),
+        ("HTTP 401", &|_| vec![b"HTTP/1.1 401 No\r\ncontent-encoding: gzip\r\ncontent-length: 1\r\n\r\n?".to_vec()]),
+        ("HTTP 402", &|_| {
+            vec![b"HTTP/1.1 402 No\r\ncontent-encoding: compress\r\ncontent-length: 1\r\n\r\n?".to_vec()]
+        }),
     ];
     for (error, say) in cases {
         let held = held(Protocol::Anthropic, Reason::Stream, &[say]).await;
         assert_eq!(held.error(), Some(error));
+    }
+}
+
+/// As in traffic: an endpoint that always leaves it out would otherwise never come back.
+#[actix_web::test]
+async fn a_complete_answer_passes_without_its_closing_event_however_the_stream_ends() {
+    let complete = |code: &str| without_end(code, "message_stop");
+    let ends: [Say<'_>; 3] = [
+        &|code| vec![EVENT_STREAM.into(), chunk(complete(code).as_bytes()), b"0\r\n\r\n".to_vec()],
+        &|code| vec![EVENT_STREAM.into(), chunk(complete(code).as_bytes())],
+        &|code| {
+            let torn = format!("{}data: {{\"type\":\"mess", complete(code));
+            vec![EVENT_STREAM.into(), chunk(torn.as_bytes()), b"0\r\n\r\n".to_vec()]
+        },
+    ];
+    for say in ends {
+        let held = held(Protocol::Anthropic, Reason::Stream, &[say]).await;
+        assert_eq!((held.error(), held.cost), (None, Tokens { input: 40, output: 3 }));
     }
 }
 

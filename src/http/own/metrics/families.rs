@@ -223,7 +223,11 @@ impl Snapshot {
             ("qcc_verification_tokens", "Tokens that the verifier's conversations with an endpoint have cost."),
             tokens,
         )?;
-        let last = self.verifier.last.iter().map(|(id, last)| (vec![("endpoint", id.as_str())], self.seconds(last.at)));
+        // Of one that is gone it would only grow older.
+        let last = self.registry.endpoints.iter().filter_map(|view| {
+            let id = &view.endpoint.id;
+            Some((vec![("endpoint", id.as_str())], self.seconds(self.verifier.last.get(id)?.at)))
+        });
         sheet.gauges(
             (
                 "qcc_endpoint_last_verification_timestamp_seconds",

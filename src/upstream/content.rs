@@ -1,0 +1,143 @@
+//! An answer's body as its content: without the compression that nobody had asked for.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+
+use super::body::Body;
+use super::decoding::{Coding, Decoder, Undecodable};
+use super::error::BodyError;
+
+/// Why an answer's content did not come whole.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError {
+    /// The body did not.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// It is not what its coding says.
+    #[error(transparent)]
+    Undecodable(#[from] Undecodable),
+}
+
+/// Whether the gateway can look into an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Legibility {
+    /// It can.
+    Readable,
+    /// It is coded in a way that the gateway does not know.
+    Coded,
+}
+
+/// How a body is coded, by its headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coded {
+    /// It is not.
+    Not,
+    /// In this way.
+    By(Coding),
+    /// In a way, or in several, that the gateway does not undo.
+    Otherwise,
+}
+
+impl Coded {
+    /// The coding, or the codings, that the headers name.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let codings: Vec<&str> = headers
+            .get_all(CONTENT_ENCODING)
+            .flat_map(|value| value.to_str().unwrap_or("?").split(','))
+            .map(str::trim)
+            .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
+            .collect();
+        match codings.as_slice() {
+            [] => Self::Not,
+            [only] => Coding::named(only).map_or(Self::Otherwise, Self::By),
+            [_, _, ..] => Self::Otherwise,
+        }
+    }
+}
+
+/// The content of an answer, piece by piece. Pieces are never empty.
+#[derive(Debug)]
+pub struct Content {
+    body: Body,
+    decoder: Option<Decoder>,
+    is_over: bool,
+}
+
+impl Content {
+    /// The body as it came.
+    pub fn untouched(body: Body) -> Self {
+        Self { body, decoder: None, is_over: false }
+    }
+
+    /// The body decoded, if it has to be; the headers then no longer say that it is coded, nor how long it was.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no memory for that.
+    pub fn decoded(body: Body, headers: &mut HeaderMap) -> Result<(Self, Legibility), Undecodable> {
+        let coding = match Coded::of(headers) {
+            Coded::Not => return Ok((Self::untouched(body), Legibility::Readable)),
+            Coded::Otherwise => return Ok((Self::untouched(body), Legibility::Coded)),
+            Coded::By(coding) => coding,
+        };
+        headers.remove(CONTENT_ENCODING);
+        headers.remove(CONTENT_LENGTH);
+        Ok((Self { body, decoder: Some(Decoder::new(coding)?), is_over: false }, Legibility::Readable))
+    }
+
+    /// Whether the piece before was the last one. Where this is not known yet, the end of the stream shows it.
+    pub fn is_finished(&self) -> bool {
+        self.decoder.is_none() && self.body.is_finished()
+    }
+
+    /// How many bytes are still to come, where that is known.
+    pub fn remaining_length(&self) -> Option<u64> {
+        if self.decoder.is_some() { None } else { self.body.remaining_length() }
+    }
+
+    /// Whether neither its framing nor its coding tells where it ends.
+    pub fn ends_with_connection(&self) -> bool {
+        self.decoder.is_none() && self.body.ends_with_connection()
+    }
+
+    fn finish(&mut self) -> Result<Option<Bytes>, ContentError> {
+        self.is_over = true;
+        Ok(self.decoder.as_mut().map(Decoder::finish).transpose()?.flatten())
+    }
+}
+
+impl Stream for Content {
+    type Item = Result<Bytes, ContentError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if self.is_over {
+                return Poll::Ready(None);
+            }
+            match self.decoder.as_mut().map(Decoder::next_piece).transpose() {
+                Ok(Some(Some(piece))) => return Poll::Ready(Some(Ok(piece))),
+                Ok(Some(None) | None) => {}
+                Err(error) => {
+                    self.is_over = true;
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+            }
+            match (ready!(self.body.poll_next_unpin(cx)), &mut self.decoder) {
+                (Some(Ok(piece)), Some(decoder)) => decoder.feed(piece),
+                // That a compressed body is whole is proved by its own end, where TLS was not closed as it should be.
+                (None, _) | (Some(Err(BodyError::Unclosed)), Some(_)) => {
+                    return Poll::Ready(self.finish().transpose());
+                }
+                (Some(Err(error)), _) => {
+                    self.is_over = true;
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                (Some(Ok(piece)), None) => return Poll::Ready(Some(Ok(piece))),
+            }
+        }
+    }
+}
