@@ -10,6 +10,7 @@ use super::super::slots::Slot;
 use super::super::time::Moment;
 use super::dearth::{Dearth, is_spent};
 use super::pick::{Hosts, Pick};
+use super::pool::Pool;
 use super::{Ask, Reach, RegistryCore, Service};
 
 /// The endpoint that was chosen.
@@ -60,22 +61,9 @@ pub(super) enum Bond {
 }
 
 impl RegistryCore {
-    /// An endpoint that the request has not tried, of whatever rank; else one that has failed it, where its reach goes so far.
-    /// `since` is when the request began to wait.
+    /// The session's own endpoint first; else one that the request has not tried; else one that has failed it, where its reach
+    /// goes so far. `since` is when the request began to wait.
     pub(super) fn search(&self, ask: &Ask, since: Moment, now: Moment, patient: bool) -> Search {
-        if !ask.tried.is_empty() && ask.reach != Reach::Fresh {
-            let fresh = Ask { reach: Reach::Fresh, ..ask.clone() };
-            match self.search_in_reach(&fresh, since, now, patient) {
-                Search::Nothing(_) => {}
-                untried => return untried,
-            }
-        }
-        self.search_in_reach(ask, since, now, patient)
-    }
-
-    /// The session's own endpoint first; else the ranks from the best to the last. A held endpoint is waited for before a
-    /// lower rank is used, so that a single failure never spills traffic to the secondaries.
-    fn search_in_reach(&self, ask: &Ask, since: Moment, now: Moment, patient: bool) -> Search {
         if now >= ask.deadline {
             return Search::TooLate;
         }
@@ -99,8 +87,30 @@ impl RegistryCore {
                 Availability::Cooling(_) | Availability::Isolated | Availability::Disabled | Availability::Tried => {}
             }
         }
+        let untried = if ask.tried.is_empty() || ask.reach == Reach::Fresh {
+            None
+        } else {
+            self.pick(pool, &Ask { reach: Reach::Fresh, ..ask.clone() }, now)
+        };
+        match untried.or_else(|| self.pick(pool, ask, now)) {
+            Some(Pick { choice: Some(choice), .. }) => {
+                // Who is always the first takes no turns: it would owe them to requests that do.
+                let next_turn = match ask.service {
+                    Service::Llm(_) => Some(choice.next_turn),
+                    Service::Other => None,
+                };
+                Search::Found(Found { endpoint: choice.key, next_turn, binds })
+            }
+            Some(Pick { choice: None, .. }) => Search::Held,
+            None => Search::Nothing(self.dearth(ask, now)),
+        }
+    }
+
+    /// One of the best rank that has any, down to the last. A held endpoint is waited for before a lower rank is used, so that a
+    /// single failure never spills traffic to the secondaries.
+    fn pick(&self, pool: &Pool, ask: &Ask, now: Moment) -> Option<Pick> {
         let host_in_doubt = ask.tried.iter().any(|tried| tried.host_in_doubt);
-        let found = match ask.service {
+        match ask.service {
             Service::Llm(_) if !host_in_doubt => {
                 let served = pool.served(ask.model.as_deref());
                 decided(served.map(|(rank, served)| self.pick_by_lanes(rank, served, ask, now)))
@@ -112,18 +122,6 @@ impl RegistryCore {
                 let order = Self::order(&pool.ranks, ask).into_iter();
                 decided(order.map(|(rank, hosts)| self.pick_by_looking(rank, hosts, ask, now)))
             }
-        };
-        match found {
-            Some(Pick { choice: Some(choice), .. }) => {
-                // Who is always the first takes no turns: it would owe them to requests that do.
-                let next_turn = match ask.service {
-                    Service::Llm(_) => Some(choice.next_turn),
-                    Service::Other => None,
-                };
-                Search::Found(Found { endpoint: choice.key, next_turn, binds })
-            }
-            Some(Pick { choice: None, .. }) => Search::Held,
-            None => Search::Nothing(self.dearth(ask, now)),
         }
     }
 

@@ -149,13 +149,17 @@ impl Shadow {
                 State::Rests(_) | State::Isolated | State::Off | State::Tried => {}
             }
         }
-        let mut usable: Vec<(&Plain, State)> = self
-            .endpoints
-            .values()
-            .filter(|plain| fits(&plain.definition, ask))
-            .map(|plain| (plain, self.state(plain, ask, false, now)))
-            .filter(|(_, state)| matches!(state, State::Held | State::Free))
-            .collect();
+        let usable = |ask: &Ask| -> Vec<(&Plain, State)> {
+            self.endpoints
+                .values()
+                .filter(|plain| fits(&plain.definition, ask))
+                .map(|plain| (plain, self.state(plain, ask, false, now)))
+                .filter(|(_, state)| matches!(state, State::Held | State::Free))
+                .collect()
+        };
+        // Who was not tried, of whatever rank; else whoever may be tried again.
+        let untried = usable(&Ask { reach: Reach::Fresh, ..ask.clone() });
+        let mut usable = if untried.is_empty() { usable(ask) } else { untried };
         usable.sort_by_key(|(plain, _)| self.rank(plain, ask));
         let Some((best, _)) = usable.first().copied() else { return Finding::Nothing(self.nothing(ask, now)) };
         let best = self.rank(best, ask);
