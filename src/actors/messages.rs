@@ -172,6 +172,16 @@ pub struct Unfit {
     pub error: ErrorNote,
 }
 
+/// Verifier to registry: the second opinion on an endpoint in its home queue can't be had.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Undecided {
+    /// Which endpoint.
+    pub endpoint: EndpointId,
+    /// Its epoch when it was asked.
+    pub epoch: Epoch,
+}
+
 /// Verifier to registry: an endpoint has passed a conversation that an admin wanted and nothing else waits for. It restores nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]

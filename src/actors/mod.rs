@@ -142,7 +142,8 @@ impl Core {
                 still_failing: me.clone().recipient(),
                 fit: me.clone().recipient(),
                 proved: me.clone().recipient(),
-                unfit: me.recipient(),
+                unfit: me.clone().recipient(),
+                undecided: me.recipient(),
                 stats: notes.clone().recipient(),
                 notices: notices.clone().recipient(),
             };

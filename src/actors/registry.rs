@@ -18,7 +18,7 @@ use super::lifeline::Lifeline;
 use super::messages::{
     Acquire, Acquired, Apply, Converse, Doubt, Drain, FailureList, Fit, Hasten, IsKept, Isolate, Judged, KeepImage,
     Note, Notify, Observe, Proved, Recovered, ResetBreaker, Retract, SetBreakerPolicy, SetEnabled, SetVerifierPolicy,
-    Settle, StillFailing, StopParking, Tick, Unfit, Verdict, VerifyNow, ViewJournal, ViewRegistry,
+    Settle, StillFailing, StopParking, Tick, Undecided, Unfit, Verdict, VerifyNow, ViewJournal, ViewRegistry,
 };
 use crate::clock::Clock;
 use crate::domain::events::{Event, EventKind};
@@ -364,6 +364,14 @@ impl Handler<Unfit> for Registry {
 
     fn handle(&mut self, Unfit { endpoint, epoch, error }: Unfit, ctx: &mut Self::Context) {
         self.step(ctx, |core, now, out| core.unfit(&endpoint, epoch, error, now, out));
+    }
+}
+
+impl Handler<Undecided> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Undecided { endpoint, epoch }: Undecided, ctx: &mut Self::Context) {
+        self.step(ctx, |core, _, out| core.undecided(&endpoint, epoch, out));
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::lifeline::Lifeline;
 use super::messages::{
     Converse, Drain, FailureList, Fit, Hasten, Note, Notify, Proved, Recovered, SetVerifierPolicy, StillFailing, Tick,
-    Unfit, ViewVerifier,
+    Undecided, Unfit, ViewVerifier,
 };
 use crate::clock::Clock;
 use crate::domain::challenge::{Code, RecoveryProof, Unproven, Verdict};
@@ -46,6 +46,8 @@ pub struct Peers {
     pub proved: Recipient<Proved>,
     /// The registry, for endpoints in their home queues that failed their second opinion.
     pub unfit: Recipient<Unfit>,
+    /// The registry, for second opinions that can't be had.
+    pub undecided: Recipient<Undecided>,
     /// The stats collector.
     pub stats: Recipient<Note>,
     /// The notifier.
@@ -163,7 +165,7 @@ impl Verifier {
             Verdict::Unproven(unproven) => {
                 let failed = self.schedule.failed(id, *epoch, now, fastrand::f64());
                 self.note((&job, by), failed.map(|failed| failed.purpose()), &result, now);
-                self.report_failed(conversation, unproven, failed);
+                self.report_failed(&job, unproven, failed);
             }
         }
         self.last.insert(id.clone(), LastVerification { at: now, result: result.clone() });
@@ -190,8 +192,9 @@ impl Verifier {
         }
     }
 
-    fn report_failed(&self, (id, epoch): &Conversation, unproven: Unproven, failed: Option<Failed>) {
-        let (endpoint, epoch, error) = (id.clone(), *epoch, unproven.error);
+    fn report_failed(&self, job: &VerifyJob, unproven: Unproven, failed: Option<Failed>) {
+        let (id, decides_nothing) = (&job.endpoint.id, unproven.decides_nothing(&job.endpoint.auth));
+        let (endpoint, epoch, error) = (id.clone(), job.epoch, unproven.error);
         match failed {
             Some(Failed::StillFailing(finished)) => {
                 let (verifications, shown) = (finished.verifications, show_delay(finished.next_in));
@@ -203,7 +206,11 @@ impl Verifier {
             }
             Some(Failed::Unfit) => {
                 info!("endpoint {id} {} failed error={:?}", spoken(Purpose::Opinion), error.as_str());
-                self.peers.unfit.do_send(Unfit { endpoint, epoch, error });
+                if decides_nothing {
+                    self.peers.undecided.do_send(Undecided { endpoint, epoch });
+                } else {
+                    self.peers.unfit.do_send(Unfit { endpoint, epoch, error });
+                }
             }
             Some(Failed::StillExhausted { next_in }) => {
                 let (what, shown) = (spoken(Purpose::EarlyReturn), show_delay(next_in));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::classify::{Words, note};
 use super::conversation::{Answer, Manner, StreamEnd, StreamedAnswer, Tokens};
-use super::endpoint::Protocol;
+use super::endpoint::{Auth, Protocol};
 use super::error_object::ErrorObject;
 use super::ids::{EndpointId, Epoch};
 use super::outcome::ErrorNote;
@@ -123,6 +123,13 @@ impl Unproven {
     #[must_use]
     pub fn without_answer(error: ErrorNote, elapsed: Duration) -> Self {
         Self { status: None, error_type: None, error, elapsed, tokens: Tokens::default(), lacks_model: false }
+    }
+
+    /// Whether it says nothing of the endpoint: asked with no credential but a client's, of which the verifier has none, it
+    /// wants one.
+    #[must_use]
+    pub const fn decides_nothing(&self, auth: &Auth) -> bool {
+        matches!((auth, self.status), (Auth::Passthrough, Some(401 | 403)))
     }
 }
 

@@ -293,3 +293,23 @@ async fn an_endpoint_that_is_slow_to_count_is_not_suspected() {
     assert!(!app.events().await.iter().any(|event| event["kind"] == "second_opinion"));
     app.finish().await;
 }
+
+/// Found from outside: one request that failed twice had the endpoint asked without a credential, and isolated for good by its 401.
+#[actix_web::test]
+async fn an_endpoint_that_wants_the_clients_own_credential_is_not_isolated_for_want_of_it() {
+    for refused in [401, 403] {
+        let upstream = sound(&["a"]).await.remove(0);
+        upstream.behave(Behaviour::honest().verifications(status(refused)));
+        let setup = Setup::new().section("retry", "backoff = \"1ms\"");
+        let app =
+            setup.endpoint("a", &upstream.base_url(), "auth = \"passthrough\"").verified_on_demand().start().await;
+        assert_eq!(send_poison(&app).await, 500);
+        eventually("both conversations are over", async || {
+            app.events().await.iter().filter(|event| event["kind"] == "second_opinion").count() == 2
+        })
+        .await;
+        assert_eq!(app.message().await.status, 200);
+        assert_eq!(isolated(&app).await, json!([]));
+        app.finish().await;
+    }
+}

@@ -24,6 +24,7 @@ enum Told {
     Fit(Epoch, Purpose),
     Proved(Epoch),
     Unfit(Epoch, String),
+    Undecided(Epoch),
     Event(EventKind, Option<Reason>),
 }
 
@@ -70,6 +71,13 @@ impl Handler<Unfit> for Silent {
     }
 }
 
+impl Handler<Undecided> for Silent {
+    type Result = ();
+    fn handle(&mut self, Undecided { epoch, .. }: Undecided, _: &mut Self::Context) {
+        self.0.borrow_mut().push(Told::Undecided(epoch));
+    }
+}
+
 impl Handler<Notify> for Silent {
     type Result = ();
     fn handle(&mut self, _: Notify, _: &mut Self::Context) {}
@@ -104,6 +112,7 @@ impl World {
             fit: silent.clone().recipient(),
             proved: silent.clone().recipient(),
             unfit: silent.clone().recipient(),
+            undecided: silent.clone().recipient(),
             stats: silent.clone().recipient(),
             notices: silent.recipient(),
         };

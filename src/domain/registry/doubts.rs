@@ -105,6 +105,14 @@ impl RegistryCore {
         self.check_invariants();
     }
 
+    /// The second opinion on an endpoint can't be had. It stays where it is, and what was taken back is forgotten.
+    pub fn undecided(&mut self, id: &EndpointId, epoch: Epoch, out: &mut Outputs) {
+        if self.opinions.failed(id, epoch).is_some() {
+            out.push(Effect::PublishFailures);
+        }
+        self.check_invariants();
+    }
+
     /// A conversation with an endpoint in its home queue has ended: should it be isolated now, its verification is not hastened
     /// to within the first delay of that either.
     fn has_conversed(&mut self, id: &EndpointId, epoch: Epoch, now: Moment) {
