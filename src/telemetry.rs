@@ -2,6 +2,7 @@
 //! kept out by the types, not here.
 
 mod fields;
+mod filter;
 mod ring;
 mod scribe;
 
@@ -10,19 +11,19 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use env_logger::{Builder, Logger};
-use log::{Level, Log as _, Metadata, Record};
+use log::{Level, Metadata, Record};
 
 pub use ring::{Line, MOST_LINES, Query};
 
 use crate::settings::{Log, LogFormat};
+use filter::Filter;
 use scribe::{Entry, Scribe};
 
 /// The process's log, whose filter can be replaced while it runs.
 struct Running {
     format: LogFormat,
     /// Says which records are wanted; the scribe writes them.
-    filter: ArcSwap<Logger>,
+    filter: ArcSwap<Filter>,
     scribe: Scribe,
 }
 
@@ -34,8 +35,8 @@ impl log::Log for Running {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.filter.load().matches(record) {
-            self.scribe.leave(entry(self.format, record));
+        if let Some(record) = self.filter.load().wanted(record) {
+            self.scribe.leave(entry(self.format, &record));
         }
     }
 
@@ -98,11 +99,11 @@ pub enum LevelError {
 pub fn start(settings: &Log, rust_log: Option<&str>) {
     let filters = rust_log.filter(|filters| !filters.is_empty()).unwrap_or(&settings.level);
     let running = RUNNING.get_or_init(|| {
-        let filter = ArcSwap::from_pointee(filter(filters));
+        let filter = ArcSwap::from_pointee(Filter::read(filters));
         Running { format: settings.format, filter, scribe: Scribe::start() }
     });
     match log::set_logger(running) {
-        Ok(()) => log::set_max_level(running.filter.load().filter()),
+        Ok(()) => log::set_max_level(running.filter.load().most()),
         Err(_) => log::debug!("the log was running already"),
     }
 }
@@ -117,8 +118,8 @@ pub fn set_level(filters: &str, by: &str) -> Result<(), LevelError> {
         return Err(LevelError::NoFilter { found });
     }
     let running = RUNNING.get().ok_or(NotRunning)?;
-    let filter = filter(filters);
-    let most = filter.filter();
+    let filter = Filter::read(filters);
+    let most = filter.most();
     let own_warning = Metadata::builder().level(Level::Warn).target(module_path!()).build();
     let is_heard = filter.enabled(&own_warning);
     let replace = move || {
@@ -145,10 +146,4 @@ pub fn set_level(filters: &str, by: &str) -> Result<(), LevelError> {
 pub async fn latest(query: Query) -> Result<Vec<Line>, NoLines> {
     let running = RUNNING.get().ok_or(NotRunning)?;
     running.scribe.find(query).await
-}
-
-fn filter(filters: &str) -> Logger {
-    let mut builder = Builder::new();
-    builder.parse_filters(filters);
-    builder.build()
 }

@@ -11,6 +11,8 @@ use lru::LruCache;
 use super::client::KeyDigest;
 use super::time::Moment;
 
+/// The cookie by which a browser shows its session: the gateway's own, and nobody else's business.
+pub const SESSION_COOKIE: &str = "qcc_session";
 /// How long a session lasts.
 pub const SESSION_LIFETIME: Duration = Duration::from_hours(12);
 /// How many wrong tokens an address may show within [`PERIOD`].

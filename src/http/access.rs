@@ -18,6 +18,7 @@ use super::names;
 use super::state::Serving;
 use crate::actors::messages::TokenOfSession;
 use crate::domain::client::KeyDigest;
+use crate::domain::logins::SESSION_COOKIE;
 use crate::settings::Settings;
 
 /// What a route asks of whoever uses it.
@@ -140,9 +141,6 @@ pub(super) async fn recognise(worker: &Serving<'_>, request: &Request) -> Result
         (Some(_), false) => Err(Denied::WrongToken),
     }
 }
-
-/// The cookie of a login.
-pub(super) const SESSION_COOKIE: &str = "qcc_session";
 
 /// The value of the login's cookie (RFC 6265, section 4.2.1).
 pub(super) fn session_of(headers: &HeaderMap) -> Option<&str> {

@@ -9,6 +9,7 @@ mod closing;
 mod sharing;
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,7 +27,9 @@ use crate::settings::Server;
 
 pub(super) use calm::calmly;
 pub(super) use client_side::{Answering, ClientSide};
-use sharing::{Ending, Handle, Head, State};
+use closing::Left;
+pub(super) use sharing::Handle;
+use sharing::{Ending, Head, State};
 
 /// So much of a head that is not there whole is free, in bytes. What is beyond it counts as buffered: idle connections cost
 /// nothing, and where bodies fill the buffer, whoever asks for health is still heard.
@@ -73,12 +76,19 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(stream: TcpStream, patience: Patience) -> Self {
+        // Each event is to leave at once; a socket that refuses this still works.
+        stream.set_nodelay(true).ok();
         let state = Rc::new(State::new(&patience));
         Self { stream: Some(stream), state, patience, client_has_left: false }
     }
 
     pub(super) fn handle(&self) -> Handle {
         Handle(Rc::clone(&self.state))
+    }
+
+    /// Whom it leads to.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.stream.as_ref()?.peer_addr().ok()
     }
 
     fn poll_stream<T>(&mut self, poll: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -212,7 +222,11 @@ impl Drop for Connection {
         let Some(stream) = self.stream.take() else { return };
         match self.state.ending.get() {
             Ending::Reset => closing::reset(stream),
-            Ending::Close if !self.client_has_left => closing::close(stream),
+            // Whoever has it served closes it: it counts as open until then.
+            Ending::Close if !self.client_has_left => {
+                let is_sending = self.state.is_being_sent_to();
+                *self.state.left.borrow_mut() = Some(Left { stream, is_sending });
+            }
             Ending::Close => {}
         }
     }

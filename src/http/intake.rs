@@ -1,8 +1,9 @@
 //! Takes in a request's body: bounded in size, in time, and over all requests together.
 
-use std::pin::pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use actix_http::Payload;
@@ -11,7 +12,8 @@ use actix_web::http::header::{CONTENT_LENGTH, HeaderMap};
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, StreamExt};
 
-use super::alarm::{Alarm, Overdue};
+use super::connection::ClientSide;
+use super::drain::DrainDeadline;
 use super::times::deadline;
 use crate::domain::refusal::Refusal;
 use crate::settings::Server;
@@ -98,13 +100,14 @@ impl From<Refusal> for NoBody {
     }
 }
 
-/// Reads a body whole.
+/// Reads a body whole. One that has not come when a drain's time is up is not waited for any longer.
 pub(super) async fn read_body(
     payload: &mut Payload,
     headers: &HeaderMap,
     limits: BodyLimits,
     budget: &BodyBudget,
-    alarm: &Alarm,
+    client: &ClientSide,
+    drain: &DrainDeadline,
 ) -> Result<(Bytes, Held), NoBody> {
     let too_large = Refusal::BodyTooLarge { limit: limits.size };
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -118,15 +121,14 @@ pub(super) async fn read_body(
     let (mut first, mut body) = (Bytes::new(), BytesMut::new());
     loop {
         let next = match payload.next().now_or_never() {
-            Some(next) => Ok(next),
-            None => alarm.within(deadline(limits.pause), pin!(payload.next())).await,
+            Some(next) => next,
+            None => next_piece(payload, limits.pause, client, drain).await?,
         };
         let piece = match next {
-            Ok(Some(Ok(piece))) => piece,
-            Ok(Some(Err(PayloadError::Incomplete(_) | PayloadError::Io(_)))) => return Err(NoBody::ClientGone),
-            Ok(Some(Err(_))) => return Err(Refusal::Malformed { what: "body" }.into()),
-            Ok(None) => return Ok((if body.is_empty() { first } else { body.freeze() }, held)),
-            Err(Overdue) => return Err(Refusal::BodyTooSlow.into()),
+            Some(Ok(piece)) => piece,
+            Some(Err(PayloadError::Incomplete(_) | PayloadError::Io(_))) => return Err(NoBody::ClientGone),
+            Some(Err(_)) => return Err(Refusal::Malformed { what: "body" }.into()),
+            None => return Ok((if body.is_empty() { first } else { body.freeze() }, held)),
         };
         let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
         held.grow(length)?;
@@ -145,6 +147,22 @@ pub(super) async fn read_body(
     }
 }
 
+/// Waits for what comes next of a body.
+async fn next_piece(
+    payload: &mut Payload,
+    pause: Duration,
+    client: &ClientSide,
+    drain: &DrainDeadline,
+) -> Result<Option<Result<Bytes, PayloadError>>, Refusal> {
+    let due = deadline(pause);
+    poll_fn(|cx| match payload.poll_next_unpin(cx) {
+        Poll::Ready(next) => Poll::Ready(Ok(next)),
+        Poll::Pending if client.alarm().has_passed(due, cx) => Poll::Ready(Err(Refusal::BodyTooSlow)),
+        Poll::Pending => client.poll_drained(drain, cx).map(|()| Err(Refusal::Stopping)),
+    })
+    .await
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -158,7 +176,8 @@ mod tests {
         let pieces = pieces.into_iter().enumerate();
         let pieces = pieces.map(|(number, length)| Ok(vec![u8::try_from(number).unwrap(); length].into()));
         let stream: BoxedPayloadStream = Box::pin(futures_util::stream::iter(pieces.collect::<Vec<_>>()));
-        read_body(&mut Payload::from(stream), &HeaderMap::new(), limits, budget, &Alarm::default()).await
+        let (client, drain) = (ClientSide::of(&actix_http::Request::new()), DrainDeadline::default());
+        read_body(&mut Payload::from(stream), &HeaderMap::new(), limits, budget, &client, &drain).await
     }
 
     proptest! {

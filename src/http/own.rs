@@ -167,7 +167,8 @@ const LARGEST_BODY: u64 = 8 << 10;
 async fn small_body(worker: &Serving<'_>, request: &Request, mut payload: Payload) -> Result<Bytes, HttpResponse> {
     let shared = &worker.shared;
     let limits = BodyLimits { size: LARGEST_BODY, ..BodyLimits::of(&worker.config.settings.server) };
-    match read_body(&mut payload, request.headers(), limits, &shared.buffered, ClientSide::of(request).alarm()).await {
+    let client = ClientSide::of(request);
+    match read_body(&mut payload, request.headers(), limits, &shared.buffered, &client, &shared.drain).await {
         Ok((body, _)) => Ok(body),
         Err(NoBody::ClientGone) => Err(closing(HttpResponse::BadRequest().finish())),
         Err(NoBody::Refused(refusal)) => {

@@ -98,7 +98,7 @@ async fn begin<'a>(
     }
     let limits = BodyLimits::of(&config.settings.server);
     let client = ClientSide::of(request);
-    let read = read_body(&mut payload, request.headers(), limits, &shared.buffered, client.alarm()).await;
+    let read = read_body(&mut payload, request.headers(), limits, &shared.buffered, &client, &shared.drain).await;
     let (body, mut held) = match read {
         Ok(read) => read,
         Err(NoBody::Refused(refusal)) => return Err(closing(worker.refused(&refusal, errand.shape(), scope))),

@@ -1,5 +1,6 @@
 //! From a client's request to the one that an endpoint gets: credential, headers, model.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use actix_web::http::Method;
@@ -14,6 +15,7 @@ use percent_encoding::percent_decode_str;
 use super::client::Request;
 use super::lines::HeaderLines;
 use crate::domain::endpoint::{Auth, AuthStyle, Endpoint, ExtraHeader, Protocol};
+use crate::domain::logins::SESSION_COOKIE;
 use crate::domain::peek::{Peek, rewrite_model};
 use crate::domain::secret::Secret;
 
@@ -34,6 +36,8 @@ enum Business {
     Credential,
     /// The gateway's own: the header for its key alone, which never goes upstream.
     Gateway,
+    /// The final recipient's, but for the gateway's own cookie, which may be among the others.
+    Cookies,
     /// The final recipient's.
     Recipient,
 }
@@ -45,6 +49,7 @@ impl Business {
             "host" | "content-length" | "expect" => Self::Exchange,
             "authorization" | "x-api-key" | "x-goog-api-key" | "api-key" => Self::Credential,
             "x-qcc-key" => Self::Gateway,
+            "cookie" => Self::Cookies,
             name if name.starts_with("proxy-") => Self::Connection,
             _ => Self::Recipient,
         }
@@ -108,13 +113,18 @@ impl ClientRequest<'_> {
         // With room for what is added.
         let mut headers = HeaderLines::with_capacity(self.headers.len() + 4);
         for (name, value) in self.headers {
-            let goes_upstream = match Business::of(name) {
-                Business::Recipient => true,
-                Business::Credential => keeps_credentials,
-                Business::Connection | Business::Exchange | Business::Gateway => false,
-            };
-            if goes_upstream && !named.contain(name) && !(goes_plain && name == CONTENT_ENCODING) {
-                headers.append_lent(name, value);
+            if named.contain(name) || goes_plain && name == CONTENT_ENCODING {
+                continue;
+            }
+            match Business::of(name) {
+                Business::Recipient => headers.append_lent(name, value),
+                Business::Credential if keeps_credentials => headers.append_lent(name, value),
+                Business::Cookies => match without_own(value) {
+                    Some(Cow::Borrowed(all)) => headers.append_lent(name, all),
+                    Some(Cow::Owned(others)) => headers.append(name.clone(), others),
+                    None => {}
+                },
+                Business::Connection | Business::Exchange | Business::Credential | Business::Gateway => {}
             }
         }
         if self.look_into_answer {
@@ -188,6 +198,21 @@ pub fn leave_end_to_end(headers: &mut HeaderMap, is_left_out: impl Fn(&HeaderNam
     }
 }
 
+/// A line of cookies (RFC 6265, section 4.2.1) without the gateway's own: the others to the byte, or nothing where there are none.
+fn without_own(line: &HeaderValue) -> Option<Cow<'_, HeaderValue>> {
+    let is_own = |pair: &&[u8]| {
+        let name = pair.iter().position(|byte| *byte == b'=').map(|end| pair[..end].trim_ascii());
+        name == Some(SESSION_COOKIE.as_bytes())
+    };
+    let pairs = || line.as_bytes().split(|byte| *byte == b';');
+    if !pairs().any(|pair| is_own(&pair)) {
+        return Some(Cow::Borrowed(line));
+    }
+    let others = pairs().filter(|pair| !is_own(pair)).collect::<Vec<_>>().join(&b';');
+    let others = others.trim_ascii();
+    if others.is_empty() { None } else { HeaderValue::from_bytes(others).ok().map(Cow::Owned) }
+}
+
 /// Headers of which `connection` says that they concern one connection only.
 struct NamedByConnection<'a>(Vec<&'a str>);
 
@@ -202,5 +227,35 @@ impl<'a> NamedByConnection<'a> {
 
     fn contain(&self, name: &HeaderName) -> bool {
         self.0.iter().any(|named| named.eq_ignore_ascii_case(name.as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateways_own_cookie_is_taken_from_among_the_others() {
+        for (line, left) in [
+            ("a=b", Some("a=b")),
+            ("a=b;  c ; d=\"e\"", Some("a=b;  c ; d=\"e\"")),
+            ("qcc_session=v", None),
+            ("qcc_session=v;", None),
+            ("qcc_session=v; qcc_session=w", None),
+            ("qcc_session=; a=b", Some("a=b")),
+            ("a=b; qcc_session=v", Some("a=b")),
+            ("a=b;qcc_session=v;c=d==;  e", Some("a=b;c=d==;  e")),
+            ("a=b; qcc_session =v", Some("a=b")),
+            (
+                "xqcc_session=v; qcc_sessions=w; QCC_SESSION=x; a=qcc_session",
+                Some("xqcc_session=v; qcc_sessions=w; QCC_SESSION=x; a=qcc_session"),
+            ),
+        ] {
+            let value = HeaderValue::from_static(line);
+            let found = without_own(&value);
+            assert_eq!(found.as_deref().map(HeaderValue::as_bytes), left.map(str::as_bytes), "{line}");
+        }
+        let foreign = HeaderValue::from_bytes(b"a=\xe4; qcc_session=v").unwrap();
+        assert_eq!(without_own(&foreign).as_deref().map(HeaderValue::as_bytes), Some(b"a=\xe4".as_slice()));
     }
 }

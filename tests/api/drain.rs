@@ -77,3 +77,34 @@ async fn a_request_that_was_accepted_is_answered_within_the_grace_or_told_to_com
     assert_eq!((slow.status, slow.header("retry-after")), (503, Some("1")));
     assert!(slow.text().contains("stopping"), "{}", slow.text());
 }
+
+/// Found with half a body: its connection was closed when the grace was over, without a word.
+#[actix_web::test]
+async fn a_request_whose_body_has_not_come_by_the_end_of_the_grace_is_told_to_come_again() {
+    let upstream = Upstream::anthropic("a").await;
+    let app = with_grace("1s").primary(&upstream).start().await;
+    let mut clients = Vec::new();
+    for (target, framing) in [
+        ("/v1/messages", "content-length: 100\r\n\r\n{\"model\":"),
+        ("/v1/messages", "transfer-encoding: chunked\r\n\r\n9\r\n{\"model\":\r\n"),
+        ("/v1/messages", "content-length: 100\r\n\r\n"),
+        ("/__qcc__/login", "content-length: 100\r\n\r\ntoken="),
+    ] {
+        let mut client = app.client().await;
+        client.send(format!("POST {target} HTTP/1.1\r\nhost: {}\r\n{framing}", app.address()).as_bytes()).await;
+        clients.push(client);
+    }
+    let answers = futures_util::future::join_all(clients.into_iter().map(async |mut client| {
+        let answer = client.answer().await;
+        (answer, client.ended().await)
+    }));
+    // One that connects later is served later, so by then their heads have been looked at.
+    assert_eq!(app.client().await.get("/__qcc__/health/ready", &[]).await.status, 200);
+    let (answers, _) = tokio::join!(answers, app.finish());
+    for (answer, ended) in answers {
+        assert_eq!((answer.status, answer.ended, ended), (503, Ended::Whole, Ended::Truncated));
+        assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("1"), Some("close")));
+        assert!(answer.text().contains("stopping"), "{}", answer.text());
+    }
+    assert_eq!(upstream.total(), 0);
+}

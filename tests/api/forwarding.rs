@@ -160,6 +160,29 @@ async fn a_client_s_own_credential_passes_through_where_that_is_wanted() {
     app.finish().await;
 }
 
+/// Found from outside: whoever had logged in to the dashboard could have sent the session to an endpoint.
+#[actix_web::test]
+async fn the_dashboards_cookie_goes_to_no_endpoint_and_others_go_to_the_byte() {
+    for auth in ["auth = \"x-api-key\"", "auth = \"bearer\"", "auth = \"both\"", "auth = \"passthrough\""] {
+        let upstream = Upstream::anthropic("a").await;
+        let app = Setup::new().endpoint("a", &upstream.base_url(), auth).start().await;
+        let mut client = app.client().await;
+        let cookies = [
+            ("cookie", "a=1; qcc_session=secret;  b=\"2\""),
+            ("cookie", "qcc_session=secret"),
+            ("cookie", "xqcc_session=3"),
+            TRAFFIC,
+        ];
+        assert_eq!(client.post("/v1/messages", &cookies, body(false)).await.status, 200, "{auth}");
+        assert_eq!(client.get("/v1/models", &cookies).await.status, 200, "{auth}");
+        for request in upstream.requests() {
+            assert_eq!(request.headers.all("cookie"), ["a=1;  b=\"2\"", "xqcc_session=3"], "{auth} {}", request.target);
+        }
+        assert_eq!(upstream.total(), 2);
+        app.finish().await;
+    }
+}
+
 /// An interim answer that is taken for the final one leaves the final one behind, for whoever comes next on that connection.
 #[actix_web::test]
 async fn after_an_interim_answer_each_of_two_clients_gets_its_own() {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::process::{Process, settings};
 use crate::support::app::{TRAFFIC, body};
-use crate::support::raw_client::{Answer, RawClient};
+use crate::support::raw_client::{Answer, Ended, RawClient};
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{ok, sse, status, status_and};
 
@@ -99,6 +99,40 @@ async fn a_request_is_no_warning() {
     assert_eq!(messages(&gateway, "?grep=request%20id").await.len(), 5);
     assert_eq!(messages(&gateway, "?level=warn").await, [""; 0]);
     stopped(gateway).await;
+}
+
+/// Found with a NUL in a header, which no client of good will sends: the parser below logged it as an error.
+#[actix_web::test]
+async fn nothing_that_a_client_sends_or_an_endpoint_breaks_off_is_an_error_unless_it_is_asked_for_by_name() {
+    let upstream = Upstream::anthropic("a").await;
+    let unreadable = [
+        "GET /v1/models HTTP/1.1\r\nhost: x\r\nx-a: 1\0\r\n\r\n",
+        "\x16\x03\x01\x02\r\n\r\n",
+        "POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n",
+        "POST /v1/messages HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+    ];
+    for (level, shown_as) in [("info", None), ("debug", Some(" DEBUG ")), ("info,actix_http=error", Some(" ERROR "))] {
+        upstream.script_traffic([sse(2).then_reset()]);
+        let lines = format!("[log]\nlevel = \"{level}\"\n[stream]\non_break = \"abort\"");
+        let gateway = Process::start(settings(&lines, &[&upstream])).await;
+        for request in unreadable {
+            let mut client = RawClient::connect(gateway.address).await;
+            client.send(request.as_bytes()).await;
+            assert_eq!(client.answer().await.status, 400, "{request:?}");
+            client.ended().await;
+        }
+        let mut client = RawClient::connect(gateway.address).await;
+        let broken = client.post("/v1/messages", &[TRAFFIC], body(true)).await;
+        assert_eq!((broken.status, broken.ended), (200, Ended::Truncated));
+        let log = stopped(gateway).await;
+        for wanted in [" DEBUG ", " ERROR "] {
+            let of_heads = log.iter().filter(|line| line.contains(wanted) && line.contains("stream error")).count();
+            assert_eq!(of_heads > 0, shown_as == Some(wanted), "{level}: {log:#?}");
+        }
+        if shown_as != Some(" ERROR ") {
+            assert!(!log.iter().any(|line| line.contains(" ERROR ")), "{level}: {log:#?}");
+        }
+    }
 }
 
 #[actix_web::test]

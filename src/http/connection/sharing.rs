@@ -12,6 +12,7 @@ use super::super::drain::Ear;
 use super::super::intake::Held;
 use super::super::times::deadline;
 use super::Patience;
+use super::closing::Left;
 
 /// What is known of the next request's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ pub(super) struct State {
     pub(super) in_flight: Cell<usize>,
     /// Whether bytes have come that can't belong to the request under way.
     pub(super) has_read_beyond: Cell<bool>,
-    /// Whether the body of the request under way has come.
+    /// Whether the body of the latest request has come.
     pub(super) has_body: Cell<bool>,
     /// How often there was a look for what has come.
     pub(super) reads: Cell<u64>,
@@ -66,6 +67,8 @@ pub(super) struct State {
     /// Who reads, to be told when that changes.
     pub(super) reader: RefCell<Option<Waker>>,
     pub(super) ending: Cell<Ending>,
+    /// The connection itself, once it is served no more and only has to be closed.
+    pub(super) left: RefCell<Option<Left>>,
     /// How often everything that was to be sent had been handed to the system.
     pub(super) flushes: Cell<u64>,
     pub(super) flushed: RefCell<Option<Waker>>,
@@ -85,13 +88,14 @@ impl State {
             head_held: RefCell::new(patience.buffered.hold_nothing(patience.together)),
             in_flight: Cell::new(0),
             has_read_beyond: Cell::new(false),
-            has_body: Cell::new(false),
+            has_body: Cell::new(true),
             reads: Cell::new(0),
             is_read_out: Cell::new(false),
             has_surplus: Cell::new(false),
             is_last: Cell::new(false),
             reader: RefCell::new(None),
             ending: Cell::new(Ending::Close),
+            left: RefCell::new(None),
             flushes: Cell::new(0),
             flushed: RefCell::new(None),
         }
@@ -106,6 +110,12 @@ impl State {
     /// Whether the last request is answered.
     pub(super) fn is_over(&self) -> bool {
         self.is_last.get() && self.in_flight.get() == 0
+    }
+
+    /// Whether something has come, or is to come, that belongs to no request that was taken in whole.
+    pub(super) fn is_being_sent_to(&self) -> bool {
+        let has_more = self.has_read_beyond.get() || self.head_length.get() > 0;
+        has_more || self.has_surplus.get() || !self.has_body.get()
     }
 
     pub(super) fn wake_reader(&self) {
@@ -134,6 +144,11 @@ impl Handle {
         state.has_read_beyond.set(false);
         state.has_body.set(false);
         UnderWay(Rc::clone(state))
+    }
+
+    /// What is left of the connection once it is served no more, unless it was closed with that. All that it held is given up.
+    pub(in crate::http) fn left(self) -> Option<Left> {
+        self.0.left.borrow_mut().take()
     }
 
     pub(super) fn reads(&self) -> u64 {

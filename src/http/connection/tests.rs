@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::super::times::present;
+use super::closing::HearingOut;
 use super::sharing::UnderWay;
 use super::*;
 
@@ -196,4 +197,66 @@ fn a_reset_is_one_also_where_its_worker_ends_first() {
     drop(runtime);
     let read = std::io::Read::read(&mut client, &mut [0; 16]);
     assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+}
+
+/// A connection of which nothing is read any more, and its client.
+async fn being_closed() -> (TcpStream, TcpStream) {
+    let (mut connection, client) = connection().await;
+    (connection.stream.take().unwrap(), client)
+}
+
+#[actix_web::test]
+async fn a_client_is_heard_out_until_it_closes_pauses_or_its_time_is_up() {
+    let (long, short) = (Duration::from_hours(1), Duration::from_millis(50));
+    let patient = HearingOut { time: long, pause: long, most: usize::MAX };
+
+    let (stream, mut client) = being_closed().await;
+    let closing = actix_rt::spawn(closing::close(stream, patient));
+    client.write_all(&vec![0; 8 << 20]).await.unwrap();
+    assert_eq!(client.read(&mut [0; 16]).await.unwrap(), 0, "it is told that no more comes");
+    drop(client);
+    closing.await.unwrap();
+
+    let (stream, _client) = being_closed().await;
+    closing::close(stream, HearingOut { pause: short, ..patient }).await;
+
+    for (bounds, goes_on) in [
+        (HearingOut { time: short, ..patient }, Duration::from_millis(1)),
+        (HearingOut { most: 1 << 20, ..patient }, Duration::ZERO),
+    ] {
+        let (stream, mut client) = being_closed().await;
+        let sending = actix_rt::spawn(async move {
+            while client.write_all(&[0; 4096]).await.is_ok() {
+                tokio::time::sleep(goes_on).await;
+            }
+        });
+        closing::close(stream, bounds).await;
+        sending.await.unwrap();
+    }
+}
+
+/// A stop waits for clients that are sending, and for no other.
+#[actix_web::test]
+async fn a_client_is_sending_where_it_has_begun_what_is_not_taken_in_whole() {
+    const HEAD: &[u8] = b"POST / HTTP/1.1\r\n\r\n";
+    async fn is_sending(sent: &[u8], is_request: bool, body_comes: bool, behind: &[u8]) -> bool {
+        let (mut connection, mut client) = connection_with(Duration::from_hours(1), Duration::from_hours(1)).await;
+        let handle = connection.handle();
+        client.write_all(sent).await.unwrap();
+        connection.read_exact(&mut vec![0; sent.len()]).await.unwrap();
+        let under_way = is_request.then(|| handle.begin());
+        if body_comes {
+            ClientSide::new(Some(handle.clone()), Version::HTTP_11).body_has_come();
+        }
+        client.write_all(behind).await.unwrap();
+        connection.read_exact(&mut vec![0; behind.len()]).await.unwrap();
+        drop(under_way);
+        drop(connection);
+        handle.left().unwrap().is_sending()
+    }
+    assert!(!is_sending(b"", false, false, b"").await, "nothing yet");
+    assert!(is_sending(b"GET", false, false, b"").await, "half a head");
+    assert!(is_sending(HEAD, true, false, b"").await, "a body that has not come");
+    assert!(!is_sending(HEAD, true, true, b"").await, "a whole request");
+    assert!(is_sending(HEAD, true, true, b"GET").await, "half a head behind it");
 }

@@ -6,12 +6,12 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
 use serde_json::json;
 
-use super::super::access::{SESSION_COOKIE, session_of};
+use super::super::access::session_of;
 use super::super::state::Serving;
 use super::{peer_of, small_body};
 use crate::actors::messages::{LogIn, LogOut};
 use crate::domain::client::KeyDigest;
-use crate::domain::logins::{LoginRefused, SESSION_LIFETIME};
+use crate::domain::logins::{LoginRefused, SESSION_COOKIE, SESSION_LIFETIME};
 use crate::domain::refusal::retry_after_seconds;
 use crate::entropy::fresh_credential;
 

@@ -13,7 +13,7 @@ use actix_http::error::DispatchError;
 use actix_http::{HttpService, KeepAlive, Protocol, Request, Response};
 use actix_rt::ArbiterHandle;
 use actix_rt::net::TcpStream;
-use actix_service::{Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_service};
+use actix_service::{Service, ServiceFactory, fn_service};
 use actix_web::body::BoxBody;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -23,8 +23,11 @@ use super::super::serve;
 use super::super::state::{Door, Shared, Worker};
 use super::{Phase, Stops};
 
-/// How long a connection that is being closed goes on reading what the client had begun to send.
+/// How long actix goes on reading what the client had begun to send, before it closes a connection.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How long a stop waits for clients that are still sending what nobody reads, so that they get what they were answered.
+const LINGER_AT_A_STOP: Duration = Duration::from_secs(1);
 
 /// Where a thread's connections are handed in.
 #[derive(Clone, Debug)]
@@ -106,12 +109,13 @@ impl Thread {
         arbiter.spawn_fn(move || {
             let worker = Rc::new(worker());
             let [common, clients, admin] = [Door::Common, Door::Clients, Door::Admin]
-                .map(|door| connections(door, Rc::clone(&worker), Arc::clone(&shared), phase.clone()).new_service(()));
+                .map(|door| routes(door, Rc::clone(&worker), phase.clone()).new_service(()));
             actix_rt::spawn(async move {
                 // The routes have nothing to set up that could fail.
                 let (Ok(common), Ok(clients), Ok(admin)) = tokio::join!(common, clients, admin) else { return };
                 let _ = tell.send(());
-                serve_connections([common, clients, admin].map(Rc::new), arriving, being_cut).await;
+                let reception = Reception { common, clients, admin, shared, phase };
+                Rc::new(reception).serve_connections(arriving, being_cut).await;
                 drop(end);
             });
         });
@@ -129,82 +133,114 @@ impl Thread {
     }
 }
 
-/// Serves what arrives until nothing more can, and all has ended or is cut off.
-async fn serve_connections<S>(
-    services: [Rc<S>; 3],
-    mut arriving: mpsc::UnboundedReceiver<Arrival>,
-    mut cut: oneshot::Receiver<()>,
-) where
-    S: Service<TcpStream, Response = (), Error = DispatchError> + 'static,
-{
-    let mut open = JoinSet::new();
-    let [common, clients, admin] = services;
-    let all_served = async {
-        let mut may_arrive = true;
-        while may_arrive || !open.is_empty() {
-            tokio::select! {
-                arrival = arriving.recv(), if may_arrive => match arrival {
-                    Some(arrival) => {
-                        let service = match arrival.door {
-                            Door::Common => &common,
-                            Door::Clients => &clients,
-                            Door::Admin => &admin,
-                        };
-                        open.spawn_local(serve_connection(Rc::clone(service), arrival));
-                    }
-                    None => may_arrive = false,
-                },
-                // A handler that panics ends its connection alone.
-                Some(_) = open.join_next() => {}
-            }
-        }
-    };
-    tokio::select! {
-        () = all_served => {}
-        _ = &mut cut => {}
-    }
-    // Whoever is cut off is accounted for before the thread is said to have ended.
-    open.shutdown().await;
-}
-
-async fn serve_connection<S>(service: Rc<S>, arrival: Arrival)
-where
-    S: Service<TcpStream, Response = (), Error = DispatchError>,
-{
-    let Arrival { stream, place, .. } = arrival;
-    let served = async {
-        let stream = TcpStream::from_std(stream).map_err(DispatchError::Io)?;
-        poll_fn(|cx| service.poll_ready(cx)).await?;
-        service.call(stream).await
-    };
-    if let Err(error) = served.await {
-        log::debug!("a client's connection has ended: {error}");
-    }
-    drop(place);
-}
-
-/// Serves connections that have come to this door.
-fn connections(
-    door: Door,
-    worker: Rc<Worker>,
+/// What a thread's connections are served by.
+#[derive(Debug)]
+struct Reception<S> {
+    common: S,
+    clients: S,
+    admin: S,
     shared: Arc<Shared>,
     phase: watch::Receiver<Phase>,
+}
+
+impl<S> Reception<S>
+where
+    S: Service<Arrived, Response = (), Error = DispatchError> + 'static,
+{
+    /// Serves what arrives until nothing more can, and all has ended or is cut off.
+    async fn serve_connections(
+        self: Rc<Self>,
+        mut arriving: mpsc::UnboundedReceiver<Arrival>,
+        mut cut: oneshot::Receiver<()>,
+    ) {
+        let mut open = JoinSet::new();
+        let all_served = async {
+            let mut may_arrive = true;
+            while may_arrive || !open.is_empty() {
+                tokio::select! {
+                    arrival = arriving.recv(), if may_arrive => match arrival {
+                        Some(arrival) => {
+                            open.spawn_local(Rc::clone(&self).serve_connection(arrival));
+                        }
+                        None => may_arrive = false,
+                    },
+                    // A handler that panics ends its connection alone.
+                    Some(_) = open.join_next() => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = all_served => {}
+            _ = &mut cut => {}
+        }
+        // Whoever is cut off is accounted for before the thread is said to have ended.
+        open.shutdown().await;
+    }
+
+    /// Serves a connection, and closes it. It keeps its place until it is closed.
+    async fn serve_connection(self: Rc<Self>, arrival: Arrival) {
+        let Arrival { stream, door, place } = arrival;
+        let connection = match TcpStream::from_std(stream) {
+            Ok(stream) => {
+                Connection::new(stream, Patience::of(&self.shared.config().settings.server, &self.shared.buffered))
+            }
+            Err(error) => return log::debug!("a client's connection can't be served: {error}"),
+        };
+        let handle = connection.handle();
+        if let Err(error) = self.serve(connection, door).await {
+            log::debug!("a client's connection has ended: {error}");
+        }
+        match handle.left() {
+            Some(left) if left.is_sending() => tokio::select! {
+                () = left.close() => {}
+                () = self.lingered_at_a_stop() => {}
+            },
+            // No stop has to wait for it.
+            Some(left) => drop(actix_rt::spawn(async move {
+                left.close().await;
+                drop(place);
+            })),
+            None => {}
+        }
+    }
+
+    async fn serve(&self, connection: Connection, door: Door) -> Result<(), DispatchError> {
+        let service = match door {
+            Door::Common => &self.common,
+            Door::Clients => &self.clients,
+            Door::Admin => &self.admin,
+        };
+        poll_fn(|cx| service.poll_ready(cx)).await?;
+        let (handle, peer) = (connection.handle(), connection.peer());
+        calmly(service.call((connection, Protocol::Http1, peer)), handle).await
+    }
+
+    async fn lingered_at_a_stop(&self) {
+        Stops::new(self.phase.clone()).await;
+        tokio::time::sleep(LINGER_AT_A_STOP).await;
+    }
+}
+
+/// What serves connections that have come to this door.
+fn routes(
+    door: Door,
+    worker: Rc<Worker>,
+    phase: watch::Receiver<Phase>,
 ) -> impl ServiceFactory<
-    TcpStream,
+    Arrived,
     Config = (),
     Response = (),
     Error = DispatchError,
     InitError = (),
-    Service = impl Service<TcpStream, Response = (), Error = DispatchError>,
+    Service = impl Service<Arrived, Response = (), Error = DispatchError>,
 > {
-    let patience = move || Patience::of(&shared.config().settings.server, &shared.buffered);
     // There is one way in, which finds its own way on: actix-web's, by patterns, would be gone for nothing.
     let routes = fn_service(move |request: Request| {
         let worker = Rc::clone(&worker);
         // An idle connection is not to have the room that a request needs.
         Box::pin(async move { Ok::<Response<BoxBody>, Infallible>(serve(request, worker, door).await.into()) })
     });
-    let http = HttpService::build()
+    HttpService::build()
         .graceful_shutdown_signal(move || Stops::new(phase.clone()))
         // The connection itself looks after heads that do not come, of which actix covers the first one only, and after pauses,
         // for which actix would set a timer anew with each request.
@@ -216,23 +252,5 @@ fn connections(
         .on_connect_ext(|connection: &Connection, data| {
             data.insert(connection.handle());
         })
-        .finish(routes);
-    let connect = fn_service(move |stream: TcpStream| {
-        let patience = patience();
-        async move {
-            // Each event is to leave at once; a socket that refuses this still works.
-            stream.set_nodelay(true).ok();
-            let peer = stream.peer_addr().ok();
-            Ok::<Arrived, DispatchError>((Connection::new(stream, patience), Protocol::Http1, peer))
-        }
-    });
-    connect.and_then(apply_fn_factory(http, serve_calmly))
-}
-
-fn serve_calmly<S>(arrived: Arrived, service: &S) -> impl Future<Output = Result<(), DispatchError>> + use<S>
-where
-    S: Service<Arrived, Response = (), Error = DispatchError>,
-{
-    let connection = arrived.0.handle();
-    calmly(service.call(arrived), connection)
+        .finish(routes)
 }

@@ -27,6 +27,9 @@ Not in the tables, because they are about time:
   A connection on which nothing has begun stays open for 75 s. Half a head in the very packet that ends another request has
   its time from the next byte on, or those 75 s.
 - A body has `server.body_timeout` between two pieces, then 408.
+- Where a request is answered before all of it has come, what still comes is read and thrown away until the client closes: for 5 s,
+  up to 64 MiB, and no longer than 1 s in which nothing comes. Clients that send all of a request before they read get their
+  answer so.
 - Answers that break off: HTTP/1.1 shows it by a missing last chunk or length, and the connection is closed in order; to
   HTTP/1.0 it is reset once what was passed on before has left.
 - 400 and 431 for heads that can't be read have no body. All other refusals have the protocol's error body.

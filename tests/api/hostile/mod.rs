@@ -12,6 +12,7 @@ mod injection;
 mod json;
 mod limits;
 mod paths;
+mod unread;
 mod upstreams;
 
 use std::fmt::Write;
