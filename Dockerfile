@@ -4,8 +4,8 @@
 FROM rust:1-slim-bookworm AS build
 WORKDIR /build
 
-# With --build-arg TRAINED=yes the gateway is optimised by a profile of itself under load: ten minutes to build instead of three, and
-# a sixth less CPU from then on.
+# With --build-arg TRAINED=yes the gateway is optimised by a profile of itself under load: it takes longer to build, and less CPU
+# from then on. README.md says how much.
 ARG TRAINED=no
 RUN if [ "$TRAINED" = yes ]; then \
         apt-get update \

@@ -22,6 +22,9 @@ use crate::settings::{Faults, Loaded, Otel, Source};
 /// The exit status of bad settings or options; clap's own is the same.
 pub const BAD_SETTINGS: u8 = 2;
 
+/// The place in a command's help of the options that all commands have: behind its own, among which clap would put them.
+const BEHIND_OWN: usize = 100;
+
 /// An LLM gateway that never sends a request to an endpoint which has failed until it has passed a test conversation.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "qcc-gateway", version)]
@@ -38,10 +41,10 @@ pub struct Arguments {
 pub struct Options {
     /// A directory of settings files, or a single one [default: settings]
     // As bare text, because an empty variable is to mean the default, and clap takes an empty path for a missing one.
-    #[arg(long, global = true, value_name = "PATH", env = "QCC_SETTINGS_DIR")]
+    #[arg(long, global = true, value_name = "PATH", env = "QCC_SETTINGS_DIR", display_order = BEHIND_OWN)]
     pub settings: Option<OsString>,
     /// The environment: NAME.toml in the settings directory [default: development]
-    #[arg(long = "env", global = true, value_name = "NAME", env = "QCC_ENV")]
+    #[arg(long = "env", global = true, value_name = "NAME", env = "QCC_ENV", display_order = BEHIND_OWN + 1)]
     pub environment: Option<String>,
 }
 
@@ -318,6 +321,16 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn a_commands_own_options_come_first_in_its_help() {
+        for command in ["check", "status", "top", "demo"] {
+            let help = Arguments::try_parse_from(["qcc-gateway", command, "--help"]).unwrap_err().to_string();
+            let options = help.lines().filter_map(|line| line.trim_start().split(' ').next()?.strip_prefix("--"));
+            let options: Vec<&str> = options.collect();
+            assert!(options.len() > 2 && options.ends_with(&["settings", "env"]), "{command}: {options:?}");
+        }
     }
 
     #[test]

@@ -172,8 +172,14 @@ impl EventBody {
     fn settle_if_closed(&mut self) {
         self.settling.costs(self.passing.relay.usage());
         if self.has_closed() {
-            self.settling.whole(&self.passing.judgement);
+            self.settle_whole();
         }
+    }
+
+    /// The stream is whole. What settles it may have come together with its first content, which is then still to go out.
+    fn settle_whole(&mut self) {
+        self.settling.content_goes_out();
+        self.settling.whole(&self.passing.judgement);
     }
 
     /// Waits for the upstream, or goes on to the next state.
@@ -231,11 +237,11 @@ impl EventBody {
         self.settling.costs(self.passing.relay.usage());
         match ending {
             Ending::Whole => {
-                self.settling.whole(&self.passing.judgement);
+                self.settle_whole();
                 self.state = State::Over;
             }
             Ending::Supplied(last) => {
-                self.settling.whole(&self.passing.judgement);
+                self.settle_whole();
                 let verdict: Verdict = Box::pin(std::future::ready(()));
                 self.state = State::Judging { verdict, last: Some(last), then: Then::End };
             }

@@ -127,12 +127,12 @@ fn cells(row: &Row, view: &View) -> Vec<Piece> {
         "half_open" => UNEASY,
         _ => BAD,
     };
-    let served = row.requests > 0;
-    let took = |spread: Option<Spread>, of: fn(Spread) -> f64| match spread.filter(|_| served) {
+    // Without an answer nothing was timed, and without a stream no first token.
+    let took = |spread: Option<Spread>, of: fn(Spread) -> f64| match spread.filter(|spread| spread.p50 > 0.0) {
         Some(spread) => millis(of(spread)),
         None => "-".to_owned(),
     };
-    let success = if served { percent(row.success_rate) } else { "-".to_owned() };
+    let success = if row.requests > 0 { percent(row.success_rate) } else { "-".to_owned() };
     vec![
         Piece::new(&row.id, STRONG),
         Piece::new(&row.standing, mood),
@@ -142,8 +142,7 @@ fn cells(row: &Row, view: &View) -> Vec<Piece> {
         Piece::new(&success, PLAIN),
         Piece::new(&took(Some(row.latency_ms), |spread| spread.p50), PLAIN),
         Piece::new(&took(Some(row.latency_ms), |spread| spread.p95), PLAIN),
-        // Without a stream there has been no first token.
-        Piece::new(&took(row.ttft_ms.filter(|spread| spread.p50 > 0.0), |spread| spread.p50), PLAIN),
+        Piece::new(&took(row.ttft_ms, |spread| spread.p50), PLAIN),
         Piece::new(&next(row, view), PLAIN),
         Piece::new(&why(row, view), mood),
     ]
@@ -237,6 +236,8 @@ mod tests {
             ),
             endpoint("spare", "secondary", "healthy", &json!({})),
             endpoint("off", "disabled", "disabled", &json!({ "last_error": "HTTP 500" })),
+            // Requests were sent there, and none was answered.
+            endpoint("gone", "failure", "unhealthy", &json!({ "breaker": "open", "requests": 3, "success_rate": 0.0 })),
             endpoint(
                 "main",
                 "primary",
@@ -259,6 +260,7 @@ id      queue      status     breaker  in flight  success    p50   p95  ttft  ne
 main    primary    degraded   closed          12   99.9 %  210ms  1.9s  35ms     -  rests for 5s
 spare   secondary  healthy    closed           0        -      -     -     -     -
 broken  failure    unhealthy  open             0    0.0 %    4ms   5ms     -   12s  upstream_status: HTTP 500 api_error
+gone    failure    unhealthy  open             0    0.0 %      -     -     -     -
 off     disabled   disabled   closed           0        -      -     -     -     -
 ";
         assert_eq!(picture, expected);

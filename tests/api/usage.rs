@@ -300,6 +300,21 @@ async fn the_time_to_the_first_token_is_that_of_streams() {
     app.finish().await;
 }
 
+/// A short answer's stream may be read whole before any of it goes out, and is settled then.
+#[actix_web::test]
+async fn a_stream_that_comes_all_at_once_has_a_time_to_its_first_token_too() {
+    let a = Upstream::anthropic("a").await;
+    let app = Setup::new().primary(&a).start().await;
+    a.script([stream(&format!("{MESSAGE}{MESSAGE_END}"), WHOLE)]);
+    let mut client = app.client().await;
+    client.send_request("POST", "/v1/messages", &[TRAFFIC], body(true).as_bytes()).await;
+    client.answer().await;
+    let row = app.row("a").await;
+    assert_eq!(row["successes"], 1);
+    assert!(row["ttft_ms"]["p50"].as_f64().unwrap() > 0.0, "{row}");
+    app.finish().await;
+}
+
 #[actix_web::test]
 async fn what_is_left_of_a_subscriptions_windows_is_shown() {
     let a = Upstream::anthropic("a").await;

@@ -103,7 +103,7 @@ fn a_receiver_is_left_alone_for_as_long_as_it_asks_within_bounds() {
 }
 
 #[test]
-fn a_notice_is_given_up_after_an_hour_or_thirty_tries() {
+fn a_notice_is_given_up_after_an_hour_or_two_hundred_tries() {
     let mut outbox = holding(1);
     begin(&mut outbox, at(3599));
     assert!(matches!(outbox.ended(status(500), at(3599), 0.0), Some(Fate::Again { .. })));

@@ -24,7 +24,7 @@ neither side is out of step.
 Not in the tables, because they are about time:
 
 - The first head on a connection has `server.header_timeout`, then 408; a later one too, but there the connection is closed.
-  A connection on which nothing has begun stays open for 75 s. Half a head in the very packet that ends another request has
+  Behind an answer a connection stays open for 75 s. Half a head in the very packet that ends another request has
   its time from the next byte on, or those 75 s.
 - A body has `server.body_timeout` between two pieces, then 408.
 - Where a request is answered before all of it has come, what still comes is read and thrown away until the client closes: for 5 s,
