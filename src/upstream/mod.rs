@@ -19,6 +19,7 @@ mod lines;
 mod pool;
 mod probe;
 mod request;
+mod room;
 pub mod tls;
 mod transport;
 mod wire;

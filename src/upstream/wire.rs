@@ -14,11 +14,12 @@ use tokio::time::Instant;
 use super::client::{Limits, Request, WritePermit};
 use super::error::{MalformedHead, SendError};
 use super::head::{AnswerHead, request_head, take_answer_head};
+use super::room;
 use super::transport::{LastUse, Transport};
 use crate::domain::endpoint::Origin;
 
 /// Room for the first read of an exchange, in bytes.
-const FIRST_READ: usize = 8 * 1024;
+const FIRST_READ: usize = room::SIZE;
 /// Room for a read once reads have filled smaller ones.
 const LARGEST_READ: usize = 128 * 1024;
 /// Bodies up to this size are copied behind their head, so that they leave with it in one piece, in TLS too.
@@ -54,10 +55,10 @@ impl Connection {
         }
     }
 
-    /// Gives the buffer back, for the connection waits for its next use.
+    /// Gives the room back, for the connection waits for its next use.
     pub(super) fn become_idle(&mut self) {
-        self.received = BytesMut::new();
         self.read_size = FIRST_READ;
+        room::give_back(std::mem::take(&mut self.received));
     }
 
     /// Whether nothing has arrived that no exchange asked for, and the connection is open.
@@ -71,13 +72,16 @@ impl Connection {
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let read = self.poll_read(cx);
         if read.is_pending() && self.received.is_empty() {
-            self.received = BytesMut::new();
+            room::give_back(std::mem::take(&mut self.received));
         }
         read
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         ready!(self.transport.poll_readable(cx))?;
+        if self.received.capacity() == 0 && self.read_size == FIRST_READ {
+            self.received = room::take();
+        }
         if self.received.capacity() - self.received.len() < self.read_size / 4 {
             self.received.reserve(self.read_size);
         }
