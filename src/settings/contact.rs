@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 
 use super::environment;
-use super::fault::Faults;
-use super::layers;
+use super::fault::{Fault, Faults};
+use super::layers::{self, Layers};
 use super::reading::Reading;
 use super::{Admin, Host, Server, Source};
 use crate::domain::secret::Secret;
@@ -26,9 +26,7 @@ pub struct Contact {
 /// The faults that these have.
 pub fn contact(source: &Source) -> Result<Contact, Faults> {
     let mut faults = Vec::new();
-    let mut layers = layers::read_files(source, &mut faults);
-    let variables = environment::read(&source.variables, &layers.merged());
-    layers.add_variables(variables.table);
+    let layers = all_layers(source, &mut faults);
     let mut tree = layers.merged();
     let mut reading = Reading::new(&layers, &source.variables);
     let (host, port) = Server::read_address(&mut reading.section(&mut tree, "server"));
@@ -58,14 +56,20 @@ pub struct Reach {
 /// The faults that the address itself has.
 pub fn reach(source: &Source) -> Result<Reach, Faults> {
     let mut faults = Vec::new();
-    let mut layers = layers::read_files(source, &mut faults);
-    let variables = environment::read(&source.variables, &layers.merged());
-    layers.add_variables(variables.table);
+    let layers = all_layers(source, &mut faults);
     let mut reading = Reading::new(&layers, &source.variables);
     let (host, port) = Server::read_address(&mut reading.section(&mut layers.merged(), "server"));
     let doubts = Faults::none_or(faults).err();
     Faults::none_or(reading.faults)?;
     Ok(Reach { authority: host.from_here().with_port(port), doubts })
+}
+
+/// Files and variables. What is wrong with the variables concerns nobody here who does not read it.
+fn all_layers(source: &Source, faults: &mut Vec<Fault>) -> Layers {
+    let mut layers = layers::read_files(source, faults);
+    let variables = environment::read(&source.variables, &layers.merged());
+    layers.add_variables(variables.table);
+    layers
 }
 
 #[cfg(test)]
