@@ -39,8 +39,12 @@ pub(super) fn check(reading: &mut Reading<'_>, settings: &Settings, endpoints: &
 
 fn check_profiles(reading: &mut Reading<'_>, known: &BTreeSet<ProfileId>, clients: &[Client]) {
     let is_list_of_profiles = |key: &str| key.starts_with("endpoints.") && key.ends_with(".profiles");
-    // With no endpoint at all, or a list of profiles that is at fault itself, nobody can say which profiles are meant.
-    if known.is_empty() || reading.faults.iter().any(|fault| is_list_of_profiles(&fault.key)) {
+    // With no endpoint at all, a list of profiles that is at fault itself, or a file that can't be read, nobody can say which
+    // profiles are meant.
+    if known.is_empty()
+        || reading.layers.have_gaps
+        || reading.faults.iter().any(|fault| is_list_of_profiles(&fault.key))
+    {
         return;
     }
     for client in clients.iter().filter(|client| !known.contains(&client.profile)) {
@@ -83,10 +87,12 @@ pub(super) fn is_open_to_everybody(server: &Server, clients: &[Client]) -> bool 
 
 fn check_exposure(reading: &mut Reading<'_>, settings: &Settings, clients: &[Client]) {
     let host = &settings.server.host;
-    // A faulty host is a fault of its own, and a faulty key of a client too.
-    let is_faulty =
-        |fault: &Fault| fault.key == "server" || fault.key == "server.host" || fault.key.starts_with("clients");
-    if !reading.faults.iter().any(is_faulty) && is_open_to_everybody(&settings.server, clients) {
+    // A faulty host is a fault of its own, and so is a faulty key of a client, and a file that may hold one and can't be read.
+    let is_faulty = |fault: &Fault| fault.key == "server.host" || fault.key.starts_with("clients");
+    if !reading.layers.have_gaps
+        && !reading.faults.iter().any(is_faulty)
+        && is_open_to_everybody(&settings.server, clients)
+    {
         let found = format!("{:?}, which others can reach, and no client with a key", host.as_str());
         let wanted = "a loopback address, or tables [clients.NAME] with keys, or server.allow_anonymous = true";
         reading.fault("server.host", found, wanted);

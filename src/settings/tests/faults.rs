@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{Directory, ENDPOINT, faults_of, load, load_text, one_fault, sound};
+use super::{Directory, ENDPOINT, Source, faults_of, load, load_text, one_fault, sound};
 use crate::domain::client::KeyDigest;
 
 /// A fault of an otherwise sound file: the text, and what the fault's line says.
@@ -89,6 +89,7 @@ fn a_value_of_the_wrong_type_is_a_fault_with_its_line() {
             "from 100",
         ),
         ("[rules]\nstatus = 403", "rules", "a list of tables"),
+        ("rules = [\"client\"]", "rules.1", "a table: [[rules]]"),
     ] {
         refused(text, &[key, wanted, "local.toml line "]);
     }
@@ -290,8 +291,49 @@ fn an_address_that_others_reach_needs_clients_with_keys() {
 }
 
 #[test]
+fn what_is_no_table_takes_nothing_away_from_the_layers_below() {
+    for (lower, higher, told) in [
+        ("server = 5\n", "[server]\nport = 1\n", "server (%default.toml line 1): found an integer"),
+        ("clients = 1\n", "[clients.a]\nkey = \"k\"\n", "clients (%default.toml line 1): found an integer"),
+        (
+            "[rules]\nas = 1\n",
+            "[[rules]]\nstatus = 402\nas = \"client\"\n",
+            "rules (%default.toml line 1): found a table",
+        ),
+    ] {
+        let directory = Directory::new(&[("default.toml", lower), ("local.toml", &format!("{higher}{ENDPOINT}"))]);
+        let told = told.replace('%', &format!("{}/", directory.path().display()));
+        let found = load(&directory.source(&[])).unwrap_err().to_string();
+        assert!(found.starts_with(&told) && found.ends_with("\n1 fault in the settings"), "{found}");
+    }
+}
+
+#[test]
 fn without_any_endpoint_the_demonstration_is_named() {
     one_fault("", &[], &["endpoints", "qcc-gateway demo"]);
+    one_fault("endpoints = 1", &[], &["endpoints (", "wanted: tables"]);
+    one_fault("endpoints.a = 1", &[], &["endpoints.a (", "wanted: a table"]);
+}
+
+#[test]
+fn what_a_file_may_say_that_can_not_be_read_is_not_missed() {
+    let others = [("QCC__SERVER__HOST", "0.0.0.0"), ("QCC__ENDPOINTS__A__WEIGHT", "1"), ("QCC__CLIENTS__B__TEAM", "t")];
+    one_fault("[endpoints", &others, &["local.toml line 1", "not TOML"]);
+    let client = "[clients.c]\nkey = \"c\"\nprofile = \"far\"\n[prices.a]\ninput = 1\n";
+    let directory = Directory::new(&[("default.toml", "\0"), ("local.toml", &format!("{ENDPOINT}{client}"))]);
+    let told = |source: &Source| load(source).unwrap_err().to_string();
+    let broken = told(&directory.source(&others));
+    assert!(broken.contains("default.toml line 1") && broken.ends_with("\n1 fault in the settings"), "{broken}");
+    let (empty, nowhere) = (Directory::new(&[]), directory.path().join("nowhere"));
+    for (source, file) in [
+        (Source { place: Some(nowhere.clone()), ..directory.source(&others) }, "nowhere"),
+        (Source { environment: Some("prod".to_owned()), ..empty.source(&others) }, "prod.toml"),
+    ] {
+        let told = told(&source);
+        assert!(told.contains(file) && told.ends_with("\n1 fault in the settings"), "{told}");
+    }
+    let clients = format!("[server]\nhost = \"0.0.0.0\"\nclients_file = {nowhere:?}\n{ENDPOINT}");
+    one_fault(&clients, &[], &["server.clients_file (", "local.toml line 3", "nowhere: No such file"]);
 }
 
 #[test]
