@@ -12,7 +12,7 @@ use crate::domain::notice::NoticeKind;
 use crate::domain::secret::Secret;
 use crate::domain::tracing::Collector;
 use crate::domain::webhook::{self, Receiver};
-use crate::settings::credential::{ADMIN_TOKEN, READ_TOKEN, Unset, WEBHOOK_SECRET, WEBHOOK_URL};
+use crate::settings::credential::{ADMIN_TOKEN, Kind, READ_TOKEN, Unset, WEBHOOK_SECRET, WEBHOOK_URL};
 use crate::settings::fault::quoted;
 use crate::settings::reading::{Shown, Table};
 
@@ -196,6 +196,9 @@ impl Upstream {
     }
 }
 
+/// What the receiver of notices is.
+const URL: Kind = Kind { name: "URL", wanted: "an http or https URL", fits: |text| Receiver::parse(text).is_ok() };
+
 /// `[webhook]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
@@ -216,15 +219,8 @@ impl Webhook {
     }
 
     pub(super) fn read(mut table: Table<'_, '_>) -> Self {
-        let url = table.credential(&WEBHOOK_URL, Unset::None).secret();
-        let receiver = url.as_ref().and_then(|url| Receiver::parse(url.expose()).ok());
-        if url.is_some() && receiver.is_none() {
-            table.fault(
-                "url",
-                "a text, not shown, that is no URL",
-                "an http or https URL (in url, or in the variable that url_env names)",
-            );
-        }
+        let url = table.credential_of_kind(&WEBHOOK_URL, Unset::None, &URL);
+        let receiver = url.secret().and_then(|url| Receiver::parse(url.expose()).ok());
         let secret = table.credential(&WEBHOOK_SECRET, Unset::None).secret();
         let words: Vec<&str> = NoticeKind::all().map(NoticeKind::as_str).collect();
         let events =

@@ -65,7 +65,7 @@ fn a_value_of_the_wrong_type_is_a_fault_with_its_line() {
         ("[admin]\ntoken_sha256 = \"abc\"", "admin.token_sha256", "64 hexadecimal digits"),
         ("[upstream]\nca_file = \"/nowhere/at/all\"", "upstream.ca_file", "a readable file"),
         ("[webhook]\nevents = [\"isolatd\"]", "webhook.events", "\"isolatd\"; wanted: some of isolated"),
-        ("[webhook]\nurl = \"ftp://a\"", "webhook.url", "http or https"),
+        ("[webhook]\nurl = \"ftp://a\"", "webhook.url", "that is no URL; wanted: an http or https URL"),
         ("[otel]\nendpoint = \"collector:4317\"", "otel.endpoint", "http or https"),
         ("[otel]\nendpoint = \"http://collector:4318?key=x\"", "otel.endpoint", "without a query"),
         ("[prices.\"a[\"]\ninput = 1\noutput = 1", "prices.\"a[\"", "a glob"),
@@ -211,8 +211,20 @@ fn a_secret_that_can_not_be_read_is_a_fault_but_for_disabled_endpoints() {
     one_fault(
         &endpoint("api_key_env = \"MY_KEY\""),
         &[("MY_KEY", "line\n")],
-        &["endpoints.a.api_key_env", "no header"],
+        &["endpoints.a.api_key_env", "the variable MY_KEY, not shown", "no header"],
     );
+}
+
+#[test]
+fn a_variable_that_only_the_defaults_name_is_named_where_its_text_is_at_fault() {
+    for (name, text, key, told) in [
+        ("QCC_ADMIN_TOKEN", "a ", "admin.token_env (", "no header can hold"),
+        ("QCC_READ_TOKEN", "a\n", "admin.read_token_env (", "no header can hold"),
+        ("QCC_WEBHOOK_URL", "hooks.example", "webhook.url_env (", "that is no URL"),
+        ("QCC_WEBHOOK_SECRET", "é", "webhook.secret_env (", "no header can hold"),
+    ] {
+        one_fault(ENDPOINT, &[(name, text)], &[key, &format!("the variable {name}, not shown"), told]);
+    }
 }
 
 #[test]
