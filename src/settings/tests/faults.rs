@@ -303,6 +303,46 @@ fn an_address_that_others_reach_needs_clients_with_keys() {
 }
 
 #[test]
+fn the_gateways_own_routes_have_an_address_that_no_client_is_served_at() {
+    let text = |host: &str, listen: &str| {
+        format!("[server]\nhost = \"{host}\"\nport = 7860\n[admin]\nlisten = \"{listen}\"\n{ENDPOINT}")
+    };
+    one_fault(&text("127.0.0.1", "127.0.0.1:7860"), &[], &["admin.listen (", "line 5", "another port"]);
+    one_fault(&text("::1", "[::1]:7860"), &[], &["admin.listen (", "[::1]:7860"]);
+    sound(&text("127.0.0.1", "127.0.0.1:7861"), &[]);
+    sound(&text("127.0.0.1", "[::1]:7860"), &[]);
+    sound(&text("localhost", "127.0.0.1:7861"), &[]);
+    sound(&text("127.0.0.1", "127.0.0.1:0"), &[("QCC__SERVER__PORT", "0")]);
+}
+
+#[test]
+fn no_endpoint_is_the_gateway_itself() {
+    let text = |host: &str, url: &str| {
+        format!(
+            "[server]\nhost = \"{host}\"\nallow_anonymous = true\n[endpoints.a]\nbase_url = \"{url}\"\napi_key = \"k\"\n"
+        )
+    };
+    for (host, url) in [
+        ("127.0.0.1", "http://127.0.0.1:7860"),
+        ("127.0.0.1", "http://localhost:7860/v1"),
+        ("localhost", "http://[::1]:7860"),
+        ("::1", "http://[::1]:7860"),
+        ("0.0.0.0", "http://127.0.0.1:7860"),
+        ("gateway.internal", "http://gateway.internal:7860"),
+    ] {
+        one_fault(&text(host, url), &[], &["endpoints.a.base_url (", "line 5", "the gateway's own address"]);
+    }
+    for (host, url) in [
+        ("127.0.0.1", "http://127.0.0.1:7861"),
+        ("127.0.0.1", "http://127.0.0.2:7860"),
+        ("127.0.0.1", "https://localhost:7860"),
+        ("127.0.0.1", "http://gateway.internal:7860"),
+    ] {
+        sound(&text(host, url), &[]);
+    }
+}
+
+#[test]
 fn what_is_no_table_takes_nothing_away_from_the_layers_below() {
     for (lower, higher, told) in [
         ("server = 5\n", "[server]\nport = 1\n", "server (%default.toml line 1): found an integer"),
