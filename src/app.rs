@@ -51,8 +51,8 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// The certificate authorities can't be used.
-    #[error("TLS can't be set up: {0}")]
+    /// TLS can't be set up.
+    #[error(transparent)]
     Tls(#[from] tls::TlsConfigError),
     /// The actors can't be started.
     #[error(transparent)]
@@ -126,7 +126,7 @@ impl App {
         let made_token = token::made_if_needed(&settings)?;
         let made_digest = made_token.as_ref().map(|token| KeyDigest::of(token.expose()));
         let settings = token::with_made(settings, made_digest);
-        let trust: Trust = tls::client_config(settings.upstream.ca_file.as_deref())?.into();
+        let trust: Trust = tls::client_config(&settings.upstream.authorities)?.into();
         let listener = listen(&settings.server)?;
         let address = listener.local_addr().map_err(StartError::Server)?;
         let admin = settings.admin.listen.map(listen_for_admin).transpose()?;

@@ -158,7 +158,7 @@ impl Arguments {
 impl Options {
     /// Where the settings come from, with the process's variables.
     ///
-    /// What is not UTF-8 in a variable becomes a replacement character, which no key accepts.
+    /// What is not UTF-8 in a variable becomes a replacement character, which no key accepts but one of free text.
     #[must_use]
     pub fn source(&self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Source {
         let text = |text: OsString| text.to_string_lossy().into_owned();

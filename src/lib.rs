@@ -2,6 +2,7 @@
 
 pub mod domain;
 
+pub mod authorities;
 pub mod clock;
 pub mod entropy;
 pub mod state_file;

@@ -31,9 +31,9 @@ pub struct Verdicts {
 ///
 /// # Errors
 ///
-/// [`TlsConfigError`] where the certificate authorities can't be used.
+/// [`TlsConfigError`] where TLS can't be set up.
 pub async fn verify_all(loaded: &Loaded) -> Result<Verdicts, TlsConfigError> {
-    let tls = client_config(loaded.settings.upstream.ca_file.as_deref())?;
+    let tls = client_config(&loaded.settings.upstream.authorities)?;
     let probe = Probe::new(Client::new(tls, Limits::default()), probe_settings(&loaded.settings));
     let clock = Clock::start();
     let converse = async |endpoint: &SharedEndpoint| {

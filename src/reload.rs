@@ -91,7 +91,7 @@ impl Reloader {
     fn examine(&self, found: Result<Loaded, Faults>) -> Result<Sound, Faults> {
         let reread = Reread::against(&self.running, found?)?;
         let settings = &reread.loaded.settings;
-        let trusted = tls::client_config(settings.upstream.ca_file.as_deref()).map_err(|error| {
+        let trusted = tls::client_config(&settings.upstream.authorities).map_err(|error| {
             fault("upstream.ca_file", error.to_string(), "certificates of authorities that can be used")
         })?;
         let made = match self.made_token {

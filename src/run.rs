@@ -22,7 +22,7 @@ use crate::domain::ids::ClientId;
 use crate::domain::secret::Secret;
 use crate::entropy::fresh_credential;
 use crate::live;
-use crate::settings::{self, Loaded, Reach, Source};
+use crate::settings::{self, Loaded, Log, Reach, Source};
 use crate::telemetry;
 
 /// How long `health` waits for an answer.
@@ -60,7 +60,9 @@ pub fn serve(source: &Source) -> ExitCode {
             return ExitCode::from(BAD_SETTINGS);
         }
     };
-    telemetry::start(&loaded.settings.log, source.variables.get("RUST_LOG").map(String::as_str));
+    let rust_log = source.variables.get("RUST_LOG").map(String::as_str);
+    telemetry::start(&loaded.settings.log, rust_log);
+    doubt_the_filter(rust_log);
     for note in &loaded.notes {
         log::warn!("{} {}", note.key, note.text);
     }
@@ -148,7 +150,20 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
 
 fn failed(error: &str) -> ExitCode {
     log::error!("{error}");
+    // A log without errors must not keep back why there is no gateway.
+    if !log::log_enabled!(log::Level::Error) {
+        tell(error);
+    }
     ExitCode::FAILURE
+}
+
+/// Tells of a `RUST_LOG` by which nothing of the gateway is logged, where that was hardly meant: a misspelt level is taken for a
+/// part of the program, the log of which alone is wanted.
+fn doubt_the_filter(rust_log: Option<&str>) {
+    let is_meant = |filter: &str| filter.is_empty() || filter.contains("off");
+    if let Some(filter) = rust_log.filter(|filter| !is_meant(filter) && !log::log_enabled!(log::Level::Error)) {
+        tell(format_args!("RUST_LOG={filter:?}: with this the gateway logs nothing; wanted: {}", Log::FILTER));
+    }
 }
 
 /// Prints what would run, and if wanted what each endpoint says to a verification.

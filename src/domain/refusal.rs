@@ -119,7 +119,10 @@ pub enum Refusal {
     /// No endpoint of the client's profile serves the path.
     NoEndpointForPath,
     /// The path is neither a model's nor one of `server.other_paths`.
-    PathNotServed,
+    PathNotServed {
+        /// The model's path that a better base URL would make of it.
+        meant: Option<LlmPath>,
+    },
     /// The path resembles the gateway's own, but is none.
     NoSuchRoute,
     /// The path is served by another method.
@@ -178,7 +181,7 @@ impl Refusal {
         match self {
             Self::NoClientKey | Self::WrongClientKey | Self::ExpiredClientKey => 401,
             Self::ForeignPage => 403,
-            Self::UnknownModel { .. } | Self::NoEndpointForPath | Self::PathNotServed | Self::NoSuchRoute => 404,
+            Self::UnknownModel { .. } | Self::NoEndpointForPath | Self::PathNotServed { .. } | Self::NoSuchRoute => 404,
             Self::WrongMethod { .. } => 405,
             Self::Malformed { .. } => 400,
             Self::HeadTooSlow | Self::BodyTooSlow => 408,
@@ -217,7 +220,7 @@ impl Refusal {
             | Self::Stopping => "api_error",
             Self::RateLimited { .. } | Self::Exhausted { .. } | Self::ClientBusy { .. } => "rate_limit_error",
             Self::EveryAttemptTimedOut { .. } | Self::HeadTooSlow | Self::BodyTooSlow => "timeout_error",
-            Self::UnknownModel { .. } | Self::NoEndpointForPath | Self::PathNotServed | Self::NoSuchRoute => {
+            Self::UnknownModel { .. } | Self::NoEndpointForPath | Self::PathNotServed { .. } | Self::NoSuchRoute => {
                 "not_found_error"
             }
             Self::WrongMethod { .. } | Self::Upgrade | Self::Malformed { .. } => "invalid_request_error",
@@ -241,7 +244,7 @@ impl Refusal {
             | Self::Overloaded { .. }
             | Self::EveryEndpointFull { .. }
             | Self::NoEndpointForPath
-            | Self::PathNotServed
+            | Self::PathNotServed { .. }
             | Self::NoSuchRoute
             | Self::WrongMethod { .. }
             | Self::HeadTooSlow
@@ -276,7 +279,7 @@ impl Refusal {
             | Self::EveryAttemptTimedOut { .. }
             | Self::UnknownModel { .. }
             | Self::NoEndpointForPath
-            | Self::PathNotServed
+            | Self::PathNotServed { .. }
             | Self::NoSuchRoute
             | Self::WrongMethod { .. }
             | Self::HeadTooSlow

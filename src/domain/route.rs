@@ -74,6 +74,15 @@ impl LlmPath {
     fn of(path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|llm| llm.as_str() == path)
     }
+
+    /// The path that is meant by one to which a base URL has added slashes, or no `/v1`, or too many of them.
+    #[must_use]
+    pub fn meant_by(path: &str) -> Option<Self> {
+        fn told(path: &str) -> impl Iterator<Item = &str> {
+            path.split('/').filter(|segment| !segment.is_empty()).skip_while(|segment| *segment == "v1")
+        }
+        Self::ALL.into_iter().find(|llm| told(llm.as_str()).eq(told(path)))
+    }
 }
 
 /// What is proxied besides the LLM paths: the globs of `server.other_paths`.

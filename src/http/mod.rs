@@ -42,7 +42,7 @@ pub use server::Server;
 pub use state::{Config, ConfigCell, Readiness, Shared, Worker};
 
 use crate::domain::refusal::{ErrorShape, Refusal};
-use crate::domain::route::{Destination, route};
+use crate::domain::route::{Destination, LlmPath, route};
 use connection::{Answering, ClientSide};
 use identity::request_id;
 use journey::Errand;
@@ -104,10 +104,12 @@ async fn answer(request: &Request, payload: Payload, worker: &Serving<'_>, door:
         Destination::Disguised => own::not_found(worker, request),
         Destination::Warmup => HttpResponse::Ok().finish(),
         Destination::Root => {
-            HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; charset=utf-8")).body(WHAT_THIS_IS)
+            let own = if worker.config.settings.admin.listen.is_some() { HEALTH_ALONE } else { OWN_ROUTES };
+            let text = format!("{WHAT_THIS_IS}{own}");
+            HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; charset=utf-8")).body(text)
         }
         Destination::WrongMethod { path } => refused(&Refusal::WrongMethod { allowed: "POST" }, Some(path)),
-        Destination::Unknown => refused(&Refusal::PathNotServed, None),
+        Destination::Unknown => refused(&Refusal::PathNotServed { meant: LlmPath::meant_by(request.path()) }, None),
         Destination::Llm { path, target } => proxy(worker, request, payload, Errand { llm: Some(path), target }).await,
         Destination::Other { target } => proxy(worker, request, payload, Errand { llm: None, target }).await,
     }
@@ -125,5 +127,8 @@ const WHAT_THIS_IS: &str = concat!(
     "qcc-gateway ",
     env!("CARGO_PKG_VERSION"),
     ": an LLM gateway. It speaks the Anthropic API (/v1/messages) and the OpenAI API (/v1/chat/completions and others).\n",
-    "Dashboard: /__qcc__/, state: /__qcc__/stats, health: /__qcc__/health/ready\n",
 );
+/// What stands there of its own routes, where they are at this address.
+const OWN_ROUTES: &str = "Dashboard: /__qcc__/, state: /__qcc__/stats, health: /__qcc__/health/ready\n";
+/// The same where they are at one of their own.
+const HEALTH_ALONE: &str = "Health: /__qcc__/health/ready\n";

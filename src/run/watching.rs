@@ -14,7 +14,7 @@ use crate::domain::endpoint::BaseUrl;
 use crate::domain::secret::Secret;
 use crate::settings::{Faults, Source, contact};
 use crate::status::{Colour, Gateway, Look, NoStats, Pace, View, draw, draw_error, fit};
-use crate::upstream::tls::{TlsConfigError, client_config};
+use crate::upstream::tls::{Authorities, TlsConfigError, client_config};
 
 /// How often `top` looks.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -115,7 +115,7 @@ fn gateway(source: &Source, options: &cli::Look) -> Result<Gateway, Trouble> {
         Some(name) => Some(variable(name).ok_or_else(|| Trouble::NoToken { name: name.clone() })?),
     };
     let usual = || TOKEN_VARIABLES.iter().find_map(|name| variable(name));
-    let tls = client_config(None)?;
+    let tls = client_config(&Authorities::default())?;
     if let Some(url) = &options.url {
         return Ok(Gateway::new(url.clone(), named.or_else(usual), tls));
     }

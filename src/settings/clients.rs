@@ -26,7 +26,11 @@ fn read_one(reading: &mut Reading<'_>, id: &str, value: Value) -> Option<Client>
     let enabled = table.flag("enabled").unwrap_or(true);
     let credential = table.credential(&CLIENT_KEY, Unset::Fault);
     if let Credential::Absent = credential {
-        table.fault("key_env", "no key", format!("one of {}: a client is known by its key", CLIENT_KEY.names()));
+        table.fault_of_absence(
+            "key_env",
+            "no key",
+            format!("one of {}: a client is known by its key", CLIENT_KEY.names()),
+        );
     }
     let mut keys = Vec::new();
     for digest in credential.digests() {

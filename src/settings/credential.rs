@@ -70,6 +70,21 @@ pub(super) enum Unset {
     Ignored,
 }
 
+/// How one secret is read.
+#[derive(Clone, Copy)]
+struct Terms<'a> {
+    unset: Unset,
+    kind: Option<&'a Kind>,
+}
+
+/// What a secret must be beside a text that fits a header.
+pub(super) struct Kind {
+    /// What a fault says that it is not.
+    pub(super) name: &'static str,
+    pub(super) wanted: &'static str,
+    pub(super) fits: fn(&str) -> bool,
+}
+
 /// What the forms of one secret amount to.
 pub(super) enum Credential {
     /// None is given.
@@ -109,6 +124,15 @@ impl Credential {
 impl Table<'_, '_> {
     /// Reads one secret. Of its forms that of the latest layer wins; two in one layer are a fault.
     pub(super) fn credential(&mut self, forms: &Forms, unset: Unset) -> Credential {
+        self.credential_by(forms, Terms { unset, kind: None })
+    }
+
+    /// The same for one that must also be of this kind.
+    pub(super) fn credential_of_kind(&mut self, forms: &Forms, unset: Unset, kind: &Kind) -> Credential {
+        self.credential_by(forms, Terms { unset, kind: Some(kind) })
+    }
+
+    fn credential_by(&mut self, forms: &Forms, terms: Terms<'_>) -> Credential {
         let mut given: Vec<(&'static str, Form, Value)> = Vec::new();
         for (key, form) in forms.0 {
             if let Some(value) = self.take(key) {
@@ -121,7 +145,7 @@ impl Table<'_, '_> {
         match given.as_slice() {
             [] => Credential::Absent,
             [(key, form, value)] => {
-                let credential = self.resolve(key, *form, value, unset);
+                let credential = self.resolve(key, *form, value, terms);
                 match credential {
                     Credential::Text(_) | Credential::Digests(_) => {
                         let name = Given::new(value).text().filter(|_| *form == Form::Variable);
@@ -140,7 +164,7 @@ impl Table<'_, '_> {
         }
     }
 
-    fn resolve(&mut self, key: &'static str, form: Form, value: &Value, unset: Unset) -> Credential {
+    fn resolve(&mut self, key: &'static str, form: Form, value: &Value, terms: Terms<'_>) -> Credential {
         let given = Given::new(value);
         if form == Form::Digests {
             return self.digests(key, &given);
@@ -150,14 +174,14 @@ impl Table<'_, '_> {
             return Credential::Unusable;
         };
         match form {
-            Form::Plain => self.checked(key, text, "it"),
-            Form::Variable => self.variable(key, text, unset),
-            Form::File if unset == Unset::Ignored => match self.reading.seen.read_text(Path::new(text)) {
-                Ok(content) => self.checked(key, content.trim_end_matches(['\r', '\n']), "the file"),
+            Form::Plain => self.checked(key, text, "it", terms),
+            Form::Variable => self.variable(key, text, terms),
+            Form::File if terms.unset == Unset::Ignored => match self.reading.seen.read_text(Path::new(text)) {
+                Ok(content) => self.checked(key, content.trim_end_matches(['\r', '\n']), "the file", terms),
                 Err(_) => Credential::Unusable,
             },
             Form::File => match self.reading.seen.read_text(Path::new(text)) {
-                Ok(content) => self.checked(key, content.trim_end_matches(['\r', '\n']), "the file"),
+                Ok(content) => self.checked(key, content.trim_end_matches(['\r', '\n']), "the file", terms),
                 Err(error) => {
                     self.fault(key, format!("{}: {error}", shown_path(text)), "a readable file that holds the secret");
                     Credential::Unusable
@@ -192,8 +216,8 @@ impl Table<'_, '_> {
         Credential::Digests(digests)
     }
 
-    fn variable(&mut self, key: &'static str, name: &str, unset: Unset) -> Credential {
-        if name.is_empty() && unset == Unset::None {
+    fn variable(&mut self, key: &'static str, name: &str, terms: Terms<'_>) -> Credential {
+        if name.is_empty() && terms.unset == Unset::None {
             return Credential::Absent;
         }
         if !is_variable_name(name) {
@@ -204,9 +228,10 @@ impl Table<'_, '_> {
         match self.reading.variables.get(name).filter(|text| !text.is_empty()).cloned() {
             Some(text) => {
                 self.reading.variables_taken.insert(name.to_owned());
-                self.checked(key, &text, "the variable")
+                let place = if looks_like_a_name(name) { shown_name(name) } else { "the variable".to_owned() };
+                self.checked(key, &text, &place, terms)
             }
-            None => match unset {
+            None => match terms.unset {
                 Unset::None => Credential::Absent,
                 Unset::Ignored => Credential::Unusable,
                 Unset::Fault => {
@@ -222,7 +247,7 @@ impl Table<'_, '_> {
     }
 
     /// A secret that can stand in a header (RFC 9110, section 5.5), where all of ours end up.
-    fn checked(&mut self, key: &'static str, text: &str, place: &str) -> Credential {
+    fn checked(&mut self, key: &'static str, text: &str, place: &str, terms: Terms<'_>) -> Credential {
         let fits = text.bytes().all(|b| (b' '..=b'~').contains(&b)) && text.trim() == text;
         if text.is_empty() {
             self.fault(key, format!("nothing: {place} is empty"), "a secret that is not empty");
@@ -231,6 +256,10 @@ impl Table<'_, '_> {
         if !fits {
             let found = format!("{place}, not shown, with characters that no header can hold");
             self.fault(key, found, "visible ASCII characters, without space, line break or the like at either end");
+            return Credential::Unusable;
+        }
+        if let Some(kind) = terms.kind.filter(|kind| !(kind.fits)(text)) {
+            self.fault(key, format!("{place}, not shown, that is no {}", kind.name), kind.wanted);
             return Credential::Unusable;
         }
         Credential::Text(Secret::new(text))
@@ -244,9 +273,11 @@ fn is_variable_name(name: &str) -> bool {
 
 /// A variable's name, if it looks like one: a key that was pasted here by mistake may be a name by its letters alone.
 fn shown_name(name: &str) -> String {
-    let looks_like_a_name =
-        name.len() <= 64 && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
-    if looks_like_a_name { format!("the variable {name}") } else { "a variable, its name not shown".to_owned() }
+    if looks_like_a_name(name) { format!("the variable {name}") } else { "a variable, its name not shown".to_owned() }
+}
+
+fn looks_like_a_name(name: &str) -> bool {
+    name.len() <= 64 && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
 /// A file's path, if it looks like one: a key may have been pasted here, too. A bare file name is told by its key's place.

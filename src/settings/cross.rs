@@ -1,6 +1,7 @@
 //! What no key can tell alone: rules between endpoints, clients and the address.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
 
 use config::{Map, Value, ValueKind};
 
@@ -8,9 +9,9 @@ use super::endpoints::Endpoints;
 use super::environment::alike;
 use super::fault::Fault;
 use super::reading::Reading;
-use super::sections::{Server, Settings};
+use super::sections::{Host, Server, Settings};
 use crate::domain::client::{Client, KeyDigest};
-use crate::domain::endpoint::{Auth, Endpoint};
+use crate::domain::endpoint::{Auth, Endpoint, Origin, Scheme};
 use crate::domain::ids::ProfileId;
 
 /// Ids that variables can't tell apart.
@@ -35,12 +36,18 @@ pub(super) fn check(reading: &mut Reading<'_>, settings: &Settings, endpoints: &
     check_passthrough(reading, &endpoints.sound, clients);
     check_keys(reading, clients);
     check_exposure(reading, settings, clients);
+    check_addresses(reading, settings);
+    check_loops(reading, settings, &endpoints.sound);
 }
 
 fn check_profiles(reading: &mut Reading<'_>, known: &BTreeSet<ProfileId>, clients: &[Client]) {
     let is_list_of_profiles = |key: &str| key.starts_with("endpoints.") && key.ends_with(".profiles");
-    // With no endpoint at all, or a list of profiles that is at fault itself, nobody can say which profiles are meant.
-    if known.is_empty() || reading.faults.iter().any(|fault| is_list_of_profiles(&fault.key)) {
+    // With no endpoint at all, a list of profiles that is at fault itself, or a file that can't be read, nobody can say which
+    // profiles are meant.
+    if known.is_empty()
+        || reading.layers.have_gaps
+        || reading.faults.iter().any(|fault| is_list_of_profiles(&fault.key))
+    {
         return;
     }
     for client in clients.iter().filter(|client| !known.contains(&client.profile)) {
@@ -83,12 +90,41 @@ pub(super) fn is_open_to_everybody(server: &Server, clients: &[Client]) -> bool 
 
 fn check_exposure(reading: &mut Reading<'_>, settings: &Settings, clients: &[Client]) {
     let host = &settings.server.host;
-    // A faulty host is a fault of its own, and a faulty key of a client too.
-    let is_faulty =
-        |fault: &Fault| fault.key == "server" || fault.key == "server.host" || fault.key.starts_with("clients");
-    if !reading.faults.iter().any(is_faulty) && is_open_to_everybody(&settings.server, clients) {
+    // A faulty host is a fault of its own, and so is a faulty key of a client, and a file that may hold one and can't be read.
+    let is_faulty = |fault: &Fault| fault.key == "server.host" || fault.key.starts_with("clients");
+    if !reading.layers.have_gaps
+        && !reading.faults.iter().any(is_faulty)
+        && is_open_to_everybody(&settings.server, clients)
+    {
         let found = format!("{:?}, which others can reach, and no client with a key", host.as_str());
         let wanted = "a loopback address, or tables [clients.NAME] with keys, or server.allow_anonymous = true";
         reading.fault("server.host", found, wanted);
+    }
+}
+
+/// One address for the clients and for the gateway's own routes would be in use when the second listens.
+fn check_addresses(reading: &mut Reading<'_>, settings: &Settings) {
+    let Settings { server, admin, .. } = settings;
+    let host: Option<IpAddr> = server.host.as_str().parse().ok();
+    let clients = host.map(|host| SocketAddr::new(host, server.port)).filter(|address| address.port() != 0);
+    if let Some(listen) = admin.listen.filter(|listen| Some(*listen) == clients) {
+        let found = format!("\"{listen}\", where server.host and server.port have clients served");
+        reading.fault("admin.listen", found, "another port, or \"\" for the same address");
+    }
+}
+
+/// An endpoint that is the gateway itself would have each request asked again until there is no connection left.
+fn check_loops(reading: &mut Reading<'_>, settings: &Settings, endpoints: &[Endpoint]) {
+    let own = settings.server.host.from_here();
+    let is_name = |host: &Host| host.as_str().parse::<IpAddr>().is_err();
+    // `localhost` is any of loopback's addresses, but of these one is not another.
+    let is_own =
+        |host: Host| host == own || (host.is_loopback() && own.is_loopback() && (is_name(&host) || is_name(&own)));
+    for endpoint in endpoints {
+        let Origin { scheme, host, port } = endpoint.base_url.origin();
+        if (*scheme, *port) == (Scheme::Http, settings.server.port) && Host::parse(host).is_some_and(is_own) {
+            let key = format!("endpoints.{}.base_url", endpoint.id);
+            reading.fault(&key, "the gateway's own address (server.host, server.port)", "the URL of an upstream");
+        }
     }
 }

@@ -41,8 +41,9 @@ pub(super) struct Endpoints {
 
 /// Reads all endpoints.
 pub(super) fn read(reading: &mut Reading<'_>, tree: &mut Map<String, Value>) -> Endpoints {
+    let before = reading.faults.len();
     let entries = reading.entries(tree, "endpoints");
-    if entries.is_empty() {
+    if entries.is_empty() && reading.faults.len() == before && !reading.layers.have_gaps {
         let wanted = "at least one table [endpoints.NAME] with base_url and api_key_env; `qcc-gateway demo` shows the gateway at work without any";
         reading.fault("endpoints", "no endpoint at all", wanted);
     }
@@ -120,7 +121,7 @@ fn read_table(
 fn read_base_url(table: &mut Table<'_, '_>) -> Option<BaseUrl> {
     let wanted = "an http or https URL such as \"https://api.anthropic.com\"";
     let Some(value) = table.take("base_url") else {
-        table.fault("base_url", "nothing", wanted);
+        table.fault_of_absence("base_url", "nothing", wanted);
         return None;
     };
     let given = Given::new(&value);
@@ -176,7 +177,7 @@ fn read_auth(table: &mut Table<'_, '_>, protocol: Protocol, enabled: bool, base_
         (AuthWord::Own(_), Credential::Absent) => {
             if is_readable {
                 let wanted = format!("one of {}, or auth = \"passthrough\"", API_KEY.names());
-                table.fault("api_key_env", "no key", wanted);
+                table.fault_of_absence("api_key_env", "no key", wanted);
             }
             Auth::Missing
         }

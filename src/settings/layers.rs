@@ -1,5 +1,6 @@
 //! The layers that settings come in, and what they amount to when the later ones win.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use config::{Config, Map, Value, ValueKind};
 
 use super::Source;
 use super::fault::{Fault, key_part};
+use super::given::Given;
 use super::origin::Origin;
 use super::seen::FilesSeen;
 use super::toml_text;
@@ -40,8 +42,15 @@ pub(super) const SECTIONS: [&str; 21] = [
     "prices",
 ];
 
+/// The one of them that is a list.
+const RULES: &str = "rules";
+/// Those without which nothing can be said of the whole.
+const ENTRIES: [&str; 2] = ["endpoints", "clients"];
+
 /// The directory that is looked into where none is named.
 const DEFAULT_PLACE: &str = "settings";
+/// What a file of settings has to be.
+const READABLE: &str = "a readable file in UTF-8";
 /// The environment where none is named.
 const DEFAULT_ENVIRONMENT: &str = "development";
 
@@ -72,9 +81,12 @@ impl config::Source for Layer {
 /// All layers, lowest first.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
-    layers: Vec<Layer>,
+    stack: Vec<Layer>,
     /// What they were read from.
     pub(super) seen: FilesSeen,
+    /// Whether not all is known of what was meant: a file can't be read, or its endpoints or clients. Then it is no fault that a
+    /// key stands nowhere.
+    pub(super) have_gaps: bool,
 }
 
 impl Layers {
@@ -85,22 +97,40 @@ impl Layers {
         layers
     }
 
-    /// Reads a further file, which `key` names where it is not empty, over the others. One that can't be read leaves an empty layer and a fault.
-    pub(super) fn add_file(&mut self, key: &str, path: &Path, tables: &[&str], faults: &mut Vec<Fault>) {
-        let name = path.display().to_string();
-        match self.seen.read_text(path) {
-            Ok(text) => self.add_text(name, &text, tables, faults),
-            Err(error) => {
-                let wanted = "a readable file in UTF-8".to_owned();
-                faults.push(Fault { key: key.to_owned(), source: name, found: error.to_string(), wanted });
-            }
+    /// Reads a further file over the others. One that can't be read leaves a fault.
+    fn add_file(&mut self, path: &Path, faults: &mut Vec<Fault>) {
+        if let Err(error) = self.try_to_add_file(path, &SECTIONS, faults) {
+            let (source, found) = (path.display().to_string(), error.to_string());
+            faults.push(Fault { key: String::new(), source, found, wanted: READABLE.to_owned() });
         }
     }
 
+    /// The same for a file of these tables alone, which `key` names in this place.
+    pub(super) fn add_named_file(
+        &mut self,
+        key: &str,
+        place: String,
+        path: &Path,
+        tables: &[&str],
+        faults: &mut Vec<Fault>,
+    ) {
+        if let Err(error) = self.try_to_add_file(path, tables, faults) {
+            let found = format!("{}: {error}", path.display());
+            faults.push(Fault { key: key.to_owned(), source: place, found, wanted: READABLE.to_owned() });
+        }
+    }
+
+    fn try_to_add_file(&mut self, path: &Path, tables: &[&str], faults: &mut Vec<Fault>) -> io::Result<()> {
+        let text = self.seen.read_text(path).inspect_err(|_| self.have_gaps = true)?;
+        self.add_text(path.display().to_string(), &text, tables, faults);
+        Ok(())
+    }
+
     fn add_text(&mut self, name: String, text: &str, tables: &[&str], faults: &mut Vec<Fault>) {
-        let mut table = match toml_text::parse(text, self.layers.len()) {
+        let mut table = match toml_text::parse(text, self.stack.len()) {
             Ok(table) => table,
             Err(error) => {
+                self.have_gaps = true;
                 let source = error.line.map_or_else(|| name.clone(), |line| format!("{name} line {line}"));
                 let found = format!("a text that is not TOML ({})", error.message);
                 faults.push(Fault { key: String::new(), source, found, wanted: "valid TOML".to_owned() });
@@ -110,33 +140,45 @@ impl Layers {
         // The merging library takes a key at the top for a path, so that an unknown one must not reach it.
         let is_known = |key: &str| tables.contains(&key);
         let (known, unknown): (Map<_, _>, Map<_, _>) = table.drain().partition(|(key, _)| is_known(key));
-        self.layers.push(Layer { name, table: known });
-        let mut unknown: Vec<_> = unknown.into_iter().collect();
-        unknown.sort_by(|(a, _), (b, _)| a.cmp(b));
-        for (key, value) in unknown {
-            faults.push(Fault {
-                key: key_part(&key),
-                source: self.place_of_value(&value),
-                found: "a table or key that does not exist".to_owned(),
-                wanted: format!("one of the tables {}", tables.join(", ")),
-            });
+        // Nor must what is no table where one has to be: it would take away all that the lower layers say there.
+        let is_sound = |key: &str, value: &Value| match value.kind {
+            ValueKind::Array(_) => key == RULES,
+            ValueKind::Table(_) => key != RULES,
+            _ => false,
+        };
+        let (sound, others): (Map<_, _>, Map<_, _>) = known.into_iter().partition(|(key, value)| is_sound(key, value));
+        self.stack.push(Layer { name, table: sound });
+        self.have_gaps |= ENTRIES.iter().any(|key| others.contains_key(*key));
+        for (key, value) in in_order(unknown) {
+            let found = "a table or key that does not exist".to_owned();
+            let wanted = format!("one of the tables {}", tables.join(", "));
+            faults.push(Fault { key: key_part(&key), source: self.place_of_value(&value), found, wanted });
+        }
+        for (key, value) in in_order(others) {
+            let found = Given::Typed(&value.kind).kind().to_owned();
+            let wanted = match key.as_str() {
+                RULES => format!("a list of tables: [[{key}]]"),
+                "endpoints" | "clients" | "prices" => format!("tables: [{key}.NAME]"),
+                _ => format!("a table: [{key}]"),
+            };
+            faults.push(Fault { source: self.place_of_value(&value), key, found, wanted });
         }
     }
 
     /// Puts the variables over the files.
     pub(super) fn add_variables(&mut self, table: Map<String, Value>) {
-        self.layers.push(Layer { name: "variables".to_owned(), table });
+        self.stack.push(Layer { name: "variables".to_owned(), table });
     }
 
     /// Takes the highest layer off again.
     pub(super) fn remove_highest(&mut self) {
-        self.layers.pop();
+        self.stack.pop();
     }
 
     /// What the layers amount to: later ones win, key by key; each value keeps its origin.
     pub(super) fn merged(&self) -> Map<String, Value> {
         let mut builder = Config::builder();
-        for layer in self.layers.iter().cloned() {
+        for layer in self.stack.iter().cloned() {
             builder = builder.add_source(layer);
         }
         // A layer never fails to give what it holds, so there is always a table.
@@ -148,12 +190,12 @@ impl Layers {
 
     /// The names of the files that were read.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.layers.iter().map(|layer| layer.name.as_str())
+        self.stack.iter().map(|layer| layer.name.as_str())
     }
 
     /// The table of this name in the highest layer.
     pub(super) fn in_highest(&self, table: &str) -> Option<&Value> {
-        self.layers.last()?.table.get(table)
+        self.stack.last()?.table.get(table)
     }
 
     /// A file with a line, or a variable's name.
@@ -166,7 +208,7 @@ impl Layers {
         match origin {
             Origin::Variable { name } => format!("variable {name}"),
             Origin::Line { layer, line } => {
-                let name = self.layers.get(*layer).map_or("", |layer| layer.name.as_str());
+                let name = self.stack.get(*layer).map_or("", |layer| layer.name.as_str());
                 format!("{name} line {line}")
             }
         }
@@ -183,8 +225,12 @@ impl Layers {
             }
             origin_of(value)
         };
-        self.layers.iter().rev().find_map(find).map_or_else(String::new, |origin| self.place(&origin))
+        self.stack.iter().rev().find_map(find).map_or_else(String::new, |origin| self.place(&origin))
     }
+}
+
+fn in_order(table: Map<String, Value>) -> BTreeMap<String, Value> {
+    table.into_iter().collect()
 }
 
 /// Where a value came from; for a table that was merged, where one of its values did.
@@ -207,10 +253,11 @@ pub(super) fn read_files(source: &Source, faults: &mut Vec<Fault>) -> Layers {
         Ok(found) if found.is_dir() => {}
         // Anything but a directory is read as a file: it may be a pipe.
         Ok(_) => {
-            layers.add_file("", place, &SECTIONS, faults);
+            layers.add_file(place, faults);
             return layers;
         }
         Err(error) if named_place.is_some() => {
+            layers.have_gaps = true;
             faults.push(Fault {
                 key: String::new(),
                 source: place.display().to_string(),
@@ -225,8 +272,11 @@ pub(super) fn read_files(source: &Source, faults: &mut Vec<Fault>) -> Layers {
         // What may be in it is asked for file by file.
         Err(_) => {}
     }
-    for path in files_in(place, source, faults) {
-        layers.add_file("", &path, &SECTIONS, faults);
+    let before = faults.len();
+    let paths = files_in(place, source, faults);
+    layers.have_gaps = faults.len() > before;
+    for path in paths {
+        layers.add_file(&path, faults);
     }
     layers
 }

@@ -150,10 +150,10 @@ fn read(source: &Source, files: &mut FilesSeen) -> Result<Loaded, Faults> {
 fn add_clients_file(layers: &mut Layers, source: &Source, faults: &mut Vec<Fault>) {
     let files = layers.merged();
     layers.add_variables(environment::read(&source.variables, &files).table);
-    let path = clients_file(layers.merged());
+    let named = clients_file(layers.merged()).map(|(path, value)| (path, layers.place_of_value(&value)));
     layers.remove_highest();
-    let Some(path) = path else { return };
-    layers.add_file("server.clients_file", &path, &["clients"], faults);
+    let Some((path, place)) = named else { return };
+    layers.add_named_file("server.clients_file", place, &path, &["clients"], faults);
     let ids = |value: Option<&Value>| match value.map(|value| &value.kind) {
         Some(ValueKind::Table(entries)) => entries.clone(),
         Some(_) | None => Map::new(),
@@ -172,8 +172,10 @@ fn add_clients_file(layers: &mut Layers, source: &Source, faults: &mut Vec<Fault
     }
 }
 
-fn clients_file(mut tree: Map<String, Value>) -> Option<PathBuf> {
+/// Its path, and the value by which it is named.
+fn clients_file(mut tree: Map<String, Value>) -> Option<(PathBuf, Value)> {
     let ValueKind::Table(mut server) = tree.remove("server")?.kind else { return None };
-    let ValueKind::String(path) = server.remove("clients_file")?.kind else { return None };
-    (!path.is_empty()).then(|| Path::new(&path).to_owned())
+    let value = server.remove("clients_file")?;
+    let ValueKind::String(path) = &value.kind else { return None };
+    (!path.is_empty()).then(|| (Path::new(path).to_owned(), value.clone()))
 }

@@ -91,18 +91,13 @@ impl<'a> Reading<'a> {
 
     /// Takes out a table of named tables, in the order of their names.
     pub(super) fn entries(&mut self, tree: &mut Map<String, Value>, name: &str) -> BTreeMap<String, Value> {
-        let Some(value) = tree.remove(name) else { return BTreeMap::new() };
-        let place = self.layers.place_of_value(&value);
-        match value.kind {
-            ValueKind::Table(entries) => {
-                let entries: BTreeMap<String, Value> = entries.into_iter().collect();
-                entries.into_iter().filter(|(id, value)| self.is_table(name, id, value)).collect()
-            }
-            kind => {
-                self.fault_at(place, name, Given::Typed(&kind).kind(), format!("tables: [{name}.NAME]"));
-                BTreeMap::new()
-            }
-        }
+        let entries = match tree.remove(name).map(|value| value.kind) {
+            Some(ValueKind::Table(entries)) => entries,
+            // The layers hold no other kind.
+            Some(_) | None => Map::new(),
+        };
+        let entries: BTreeMap<String, Value> = entries.into_iter().collect();
+        entries.into_iter().filter(|(id, value)| self.is_table(name, id, value)).collect()
     }
 }
 
@@ -150,6 +145,13 @@ impl<'r, 'a> Table<'r, 'a> {
             self.reading.places.insert(path.clone(), place);
         }
         self.reading.fault(&path, found, wanted);
+    }
+
+    /// The same where what is at fault is that a key stands nowhere, which a file that can't be read may hold.
+    pub(super) fn fault_of_absence(&mut self, key: &str, found: &str, wanted: impl Into<String>) {
+        if !self.reading.layers.have_gaps {
+            self.fault(key, found, wanted);
+        }
     }
 
     /// Takes a key out, and remembers that it is known and where it stands.

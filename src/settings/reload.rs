@@ -132,15 +132,16 @@ fn changed_keys(old: &Loaded, new: &Loaded) -> Vec<String> {
     let (before, after) = (own(&old.values), own(&new.values));
     let mut changed: Vec<String> =
         before.keys().chain(after.keys()).filter(|key| before.get(*key) != after.get(*key)).cloned().collect();
-    // A secret's value is not recorded: that it is another one shows in what it was read into.
-    let secrets = [
+    // The value of a secret is not recorded, nor what is in a file: that it is another one shows in what it was read into.
+    let others = [
         ("admin.token", old.settings.admin.token != new.settings.admin.token),
         ("admin.read_token", old.settings.admin.read_token != new.settings.admin.read_token),
         ("webhook.url", old.settings.webhook.receiver != new.settings.webhook.receiver),
         ("webhook.secret", old.settings.webhook.secret != new.settings.webhook.secret),
         ("otel.endpoint", old.settings.otel.endpoint != new.settings.otel.endpoint),
+        ("upstream.ca_file", old.settings.upstream.authorities != new.settings.upstream.authorities),
     ];
-    for (key, is_another) in secrets {
+    for (key, is_another) in others {
         let is_told = || changed.iter().any(|told| told.starts_with(key));
         if is_another && !is_told() {
             changed.push(key.to_owned());

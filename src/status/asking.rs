@@ -133,12 +133,12 @@ impl Gateway {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::tls::client_config;
+    use crate::upstream::tls::{Authorities, client_config};
 
     #[test]
     fn what_somebody_else_says_moves_no_cursor() {
         let url = BaseUrl::parse("http://localhost:7860").unwrap();
-        let gateway = Gateway::new(url, None, client_config(None).unwrap());
+        let gateway = Gateway::new(url, None, client_config(&Authorities::default()).unwrap());
         let body = Bytes::from_static(br#"{"error":"no\u001b[2J\r\nyes\u009b"}"#);
         let refused = gateway.read(Fetched { status: StatusCode::FORBIDDEN, body }).unwrap_err().to_string();
         assert_eq!(refused, "the gateway at http://localhost:7860 refuses: no\u{fffd}[2J\u{fffd}\u{fffd}yes\u{fffd}");

@@ -1,39 +1,18 @@
 //! Whom the gateway trusts when it speaks TLS to an upstream.
 
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::{self, PemObject};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
-/// Why there is no TLS configuration.
+pub use crate::authorities::Authorities;
+
+/// Why there is no TLS configuration: the library refused it.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsConfigError {
-    /// The file of further authorities can't be read.
-    #[error("{path}: cannot be read: {source}", path = path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file of further authorities is no PEM text, or has no certificate that can be used.
-    #[error("{path}: {fault}; it must hold certificates of authorities as PEM", path = path.display())]
-    NoCertificates {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        fault: String,
-    },
-    /// The library refused the configuration.
-    #[error("TLS cannot be set up: {0}")]
-    Setup(#[from] rustls::Error),
-}
+#[error("TLS can't be set up: {0}")]
+pub struct TlsConfigError(#[from] rustls::Error);
 
 /// Whom clients trust, as it can be replaced while they run: connections that are opened afterwards go by the new one. A clone
 /// is the same trust.
@@ -65,20 +44,14 @@ impl Trust {
 }
 
 /// The configuration of a client: the system's certificate authorities, Mozilla's where the system has none, and beside them
-/// those of `ca_file`.
+/// these.
 ///
 /// # Errors
 ///
-/// [`TlsConfigError`] where `ca_file` is of no use; nothing is trusted silently less than asked for.
-pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsConfigError> {
+/// [`TlsConfigError`] where the library has no use for that.
+pub fn client_config(authorities: &Authorities) -> Result<Arc<ClientConfig>, TlsConfigError> {
     let mut roots = system_roots();
-    if let Some(path) = ca_file {
-        add_file(&mut roots, path)?;
-    }
-    with_roots(roots)
-}
-
-fn with_roots(roots: RootCertStore) -> Result<Arc<ClientConfig>, TlsConfigError> {
+    authorities.add_to(&mut roots);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
@@ -104,54 +77,13 @@ fn system_roots() -> RootCertStore {
     roots
 }
 
-fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), TlsConfigError> {
-    let useless = |fault: String| TlsConfigError::NoCertificates { path: path.to_owned(), fault };
-    let unreadable = |source| TlsConfigError::Unreadable { path: path.to_owned(), source };
-    let refuse = |error| match error {
-        pem::Error::Io(source) => unreadable(source),
-        error => useless(error.to_string()),
-    };
-    let before = roots.len();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(refuse)? {
-        roots.add(certificate.map_err(refuse)?).map_err(|error| useless(error.to_string()))?;
-    }
-    if roots.len() == before { Err(useless("it has no certificate".to_owned())) } else { Ok(()) }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
-
-    fn file(text: &str) -> tempfile::NamedTempFile {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(text.as_bytes()).unwrap();
-        file
-    }
 
     #[test]
     fn there_are_always_roots() {
         assert!(!system_roots().is_empty());
-        assert_eq!(client_config(None).unwrap().alpn_protocols, [b"http/1.1"]);
-    }
-
-    #[test]
-    fn a_file_that_adds_no_authority_is_a_fault_and_not_ignored() {
-        for text in [
-            "",
-            "not PEM",
-            "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n",
-            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-        ] {
-            let file = file(text);
-            let refused = client_config(Some(file.path()));
-            assert!(matches!(refused, Err(TlsConfigError::NoCertificates { .. })), "{text:?}: {refused:?}");
-        }
-        let directory = tempfile::tempdir().unwrap();
-        let missing = directory.path().join("missing.pem");
-        let refused = client_config(Some(&missing)).unwrap_err();
-        assert!(matches!(refused, TlsConfigError::Unreadable { .. }));
-        assert!(refused.to_string().contains("missing.pem"));
+        assert_eq!(client_config(&Authorities::default()).unwrap().alpn_protocols, [b"http/1.1"]);
     }
 }

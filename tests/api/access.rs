@@ -237,6 +237,8 @@ async fn the_own_routes_may_have_an_address_of_their_own_and_health_is_on_both()
         assert_eq!(app.client().await.get(path, &[]).await.status, common, "{path}");
         assert_eq!(RawClient::connect(admin).await.get(path, &[]).await.status, own, "{path}");
     }
+    let page = app.client().await.get("/", &[]).await.text();
+    assert!(page.contains("/__qcc__/health/ready") && !page.contains("/__qcc__/stats"), "{page}");
     assert_eq!(asked(&app, DISABLE, &[]).await.status, 404);
     for (address, status) in [(app.address(), 200), (admin, 404)] {
         let answer = RawClient::connect(address).await.post("/v1/messages", &[TRAFFIC], body(false)).await;

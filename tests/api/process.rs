@@ -297,6 +297,19 @@ async fn an_address_in_use_ends_with_status_one() {
 }
 
 #[actix_web::test]
+async fn a_log_that_says_nothing_hides_no_failure_to_start() {
+    let upstream = Upstream::anthropic("a").await;
+    let taken = upstream.address().port();
+    let text = format!("[server]\nport = {taken}\n[endpoints.a]\nbase_url = \"http://127.0.0.1:1\"\napi_key = \"k\"\n");
+    for (filter, is_doubted) in [("off", false), ("inof", true), ("qcc-gateway=info", true), ("info", false)] {
+        let (status, _, errors) = Settings::new(&text).variable("RUST_LOG", filter).run(&[]).await;
+        assert_eq!(status, 1);
+        assert_eq!(errors.matches("can't listen on").count(), 1, "{filter}: {errors}");
+        assert_eq!(errors.contains(&format!("RUST_LOG={filter:?}: with this")), is_doubted, "{filter}: {errors}");
+    }
+}
+
+#[actix_web::test]
 async fn check_prints_what_would_run_without_a_secret() {
     let (status, output, _) = settings("", &[&Upstream::anthropic("main").await]).run(&["check"]).await;
     assert_eq!(status, 0);

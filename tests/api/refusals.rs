@@ -73,6 +73,7 @@ async fn what_is_not_served_is_not_found() {
         ("/v1/messages", gpt.as_str(), "gpt-4o"),
         ("/v1/chat/completions", gpt.as_str(), "serves this path"),
         ("/v1/nothing", "{}", "server.other_paths"),
+        ("/chat/completions?a=b", "{}", "serves /v1/chat/completions, not this path"),
     ] {
         let answer = client.post(path, &[TRAFFIC, key], body).await;
         assert_eq!((answer.status, answer.json()["error"]["type"].as_str()), (404, Some("not_found_error")), "{path}");

@@ -6,14 +6,15 @@ use crate::code::{Source, paths, sources, text};
 
 /// Each module with those that it may use, lowest first. Whoever stands further up may never be used by whoever stands
 /// further down; among the lower ones not everybody may use everybody either.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("domain", &[]),
+    ("authorities", &[]),
     ("clock", &["domain"]),
     ("entropy", &["domain"]),
     ("state_file", &["domain"]),
-    ("upstream", &["domain", "clock"]),
+    ("upstream", &["domain", "authorities", "clock"]),
     ("actors", &["domain", "clock", "state_file", "upstream"]),
-    ("settings", &["domain"]),
+    ("settings", &["domain", "authorities"]),
     ("telemetry", &["settings"]),
     ("status", &["domain", "upstream"]),
     ("http", &["domain", "clock", "entropy", "upstream", "actors", "settings", "telemetry"]),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Counts, Refusal, retry_after_seconds};
+use super::{Counts, LlmPath, Refusal, retry_after_seconds};
 
 /// The longest model name that a message repeats, in characters.
 const MAX_MODEL_SHOWN: usize = 100;
@@ -15,6 +15,9 @@ const EXPIRED_CLIENT_KEY: &str =
 
 const FOREIGN_PAGE: &str = "A page in a browser sent this, and without a client key pages are not served: it may be anybody's. Trying \
                             again does not help; give the gateway client keys and show one.";
+
+const PATH_NOT_SERVED: &str = "The gateway does not serve this path. Trying again does not help; its operator can open it with \
+                               server.other_paths.";
 
 impl Refusal {
     /// What is the matter, and whether trying again helps.
@@ -86,11 +89,8 @@ impl Refusal {
             Self::NoEndpointForPath => {
                 "No endpoint of this gateway serves this path for you. Trying again does not help.".to_owned()
             }
-            Self::PathNotServed => {
-                "The gateway does not serve this path. Trying again does not help; its operator can open it with \
-                 server.other_paths."
-                    .to_owned()
-            }
+            Self::PathNotServed { meant: Some(path) } => spoilt_path(*path),
+            Self::PathNotServed { meant: None } => PATH_NOT_SERVED.to_owned(),
             Self::NoSuchRoute => "The gateway has no such route of its own. Trying again does not help.".to_owned(),
             Self::WrongMethod { allowed } => {
                 format!("This path wants the method {allowed}. Trying again with another one does not help.")
@@ -119,6 +119,14 @@ impl Refusal {
             }
         }
     }
+}
+
+fn spoilt_path(meant: LlmPath) -> String {
+    format!(
+        "The gateway serves {}, not this path: mend your client's base URL. Trying again does not help; further paths are opened \
+         by the gateway's operator with server.other_paths.",
+        meant.as_str()
+    )
 }
 
 fn outage(counts: Counts) -> String {

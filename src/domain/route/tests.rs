@@ -10,6 +10,24 @@ fn everything() -> OtherPaths {
 }
 
 #[test]
+fn a_path_that_a_base_url_has_spoilt_is_known_for_what_was_meant() {
+    for (path, meant) in [
+        ("/v1/messages/", Some(LlmPath::Messages)),
+        ("//v1//messages", Some(LlmPath::Messages)),
+        ("/messages/count_tokens", Some(LlmPath::CountTokens)),
+        ("/v1/v1/v1/messages", Some(LlmPath::Messages)),
+        ("/chat/completions", Some(LlmPath::ChatCompletions)),
+        ("/responses", Some(LlmPath::Responses)),
+        ("/v2/messages", None),
+        ("/v1/messages/batches", None),
+        ("/v1", None),
+        ("/", None),
+    ] {
+        assert_eq!(LlmPath::meant_by(path), meant, "{path}");
+    }
+}
+
+#[test]
 fn a_request_goes_where_its_method_and_path_say() {
     use Destination as D;
     let llm = |path, target| D::Llm { path, target };

@@ -2,20 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-
+use crate::authorities::Authorities;
 use crate::domain::classify::Words;
 use crate::domain::client::KeyDigest;
 use crate::domain::notice::NoticeKind;
 use crate::domain::secret::Secret;
 use crate::domain::tracing::Collector;
 use crate::domain::webhook::{self, Receiver};
-use crate::settings::credential::{ADMIN_TOKEN, READ_TOKEN, Unset, WEBHOOK_SECRET, WEBHOOK_URL};
+use crate::settings::credential::{ADMIN_TOKEN, Kind, READ_TOKEN, Unset, WEBHOOK_SECRET, WEBHOOK_URL};
 use crate::settings::fault::quoted;
 use crate::settings::reading::{Shown, Table};
 
@@ -174,49 +171,33 @@ impl Admin {
 /// `[upstream]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    /// Certificate authorities (PEM) to trust beside the system's.
-    pub ca_file: Option<PathBuf>,
+    /// The certificate authorities of `ca_file`, to be trusted beside the system's.
+    pub authorities: Authorities,
 }
 
 impl Upstream {
     pub(super) fn read(mut table: Table<'_, '_>) -> Self {
-        let upstream = Self { ca_file: table.optional_path("ca_file") };
-        if let Some(path) = &upstream.ca_file {
-            match table.reading.seen.read(path) {
-                Err(error) => {
-                    table.fault(
-                        "ca_file",
-                        format!("{}: {error}", path.display()),
-                        "a readable file of certificates (PEM)",
-                    );
-                }
-                Ok(pem) => {
-                    if let Some(fault) = fault_of_authorities(&pem) {
-                        let found = format!("{}: {fault}", path.display());
-                        table.fault("ca_file", found, "a file of certificates of authorities (PEM)");
-                    }
-                }
-            }
-        }
+        let path = table.optional_path("ca_file");
+        let authorities = path.and_then(|path| Self::read_authorities(&mut table, &path));
         table.finish();
-        upstream
+        Self { authorities: authorities.unwrap_or_default() }
+    }
+
+    fn read_authorities(table: &mut Table<'_, '_>, path: &Path) -> Option<Authorities> {
+        let (fault, wanted) = match table.reading.seen.read(path) {
+            Ok(pem) => match Authorities::read(&pem) {
+                Ok(authorities) => return Some(authorities),
+                Err(error) => (error.to_string(), "a file of certificates of authorities (PEM)"),
+            },
+            Err(error) => (error.to_string(), "a readable file of certificates (PEM)"),
+        };
+        table.fault("ca_file", format!("{}: {fault}", path.display()), wanted);
+        None
     }
 }
 
-/// What is wrong with a file of authorities, each of which is to be trusted; none where nothing is.
-fn fault_of_authorities(pem: &[u8]) -> Option<String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let added = match certificate {
-            Ok(certificate) => roots.add(certificate).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(fault) = added {
-            return Some(fault);
-        }
-    }
-    roots.is_empty().then(|| "it holds no certificate".to_owned())
-}
+/// What the receiver of notices is.
+const URL: Kind = Kind { name: "URL", wanted: "an http or https URL", fits: |text| Receiver::parse(text).is_ok() };
 
 /// `[webhook]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -238,15 +219,8 @@ impl Webhook {
     }
 
     pub(super) fn read(mut table: Table<'_, '_>) -> Self {
-        let url = table.credential(&WEBHOOK_URL, Unset::None).secret();
-        let receiver = url.as_ref().and_then(|url| Receiver::parse(url.expose()).ok());
-        if url.is_some() && receiver.is_none() {
-            table.fault(
-                "url",
-                "a text, not shown, that is no URL",
-                "an http or https URL (in url, or in the variable that url_env names)",
-            );
-        }
+        let url = table.credential_of_kind(&WEBHOOK_URL, Unset::None, &URL);
+        let receiver = url.secret().and_then(|url| Receiver::parse(url.expose()).ok());
         let secret = table.credential(&WEBHOOK_SECRET, Unset::None).secret();
         let words: Vec<&str> = NoticeKind::all().map(NoticeKind::as_str).collect();
         let events =

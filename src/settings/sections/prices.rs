@@ -17,7 +17,7 @@ pub(super) fn read_prices(reading: &mut Reading<'_>, tree: &mut Map<String, Valu
         for (key, value) in [("input", input), ("output", output)] {
             let is_noted = table.reading.faults.iter().any(|fault| fault.key == table.key(key));
             if value.is_none() && !is_noted {
-                table.fault(key, "nothing", "dollars per million tokens");
+                table.fault_of_absence(key, "nothing", "dollars per million tokens");
             }
         }
         table.finish();

@@ -7,19 +7,21 @@ use crate::settings::given::Given;
 use crate::settings::reading::{Reading, Shown, Table};
 
 pub(super) fn read(reading: &mut Reading<'_>, tree: &mut Map<String, Value>) -> Rules {
-    let Some(value) = tree.remove("rules") else { return Rules::none() };
-    let place = reading.layers.place_of_value(&value);
-    match value.kind {
-        ValueKind::Array(items) => {
-            let read =
-                |(index, item): (usize, Value)| read_rule(reading.entry(&["rules", &(index + 1).to_string()], item));
-            Rules::new(items.into_iter().enumerate().filter_map(read))
+    let items = match tree.remove("rules").map(|value| value.kind) {
+        Some(ValueKind::Array(items)) => items,
+        // The layers hold no other kind.
+        Some(_) | None => Vec::new(),
+    };
+    let read = |(index, item): (usize, Value)| {
+        let number = (index + 1).to_string();
+        if matches!(item.kind, ValueKind::Table(_)) {
+            return read_rule(reading.entry(&["rules", &number], item));
         }
-        kind => {
-            reading.fault_at(place, "rules", Given::Typed(&kind).kind(), "a list of tables: [[rules]]");
-            Rules::none()
-        }
-    }
+        let (place, found) = (reading.layers.place_of_value(&item), Given::Typed(&item.kind).kind());
+        reading.fault_at(place, &format!("rules.{number}"), found, "a table: [[rules]]");
+        None
+    };
+    Rules::new(items.into_iter().enumerate().filter_map(read))
 }
 
 /// None where it has a fault.

@@ -70,9 +70,10 @@ impl Server {
     }
 
     pub(in crate::settings) fn read_address(table: &mut Table<'_, '_>) -> (Host, u16) {
-        let host = table.read("host", Shown::Always, "an IP address or a host name, without port", |given| {
-            Host::parse(given.text()?)
-        });
+        let host =
+            table.read("host", Shown::Always, "an IP address or a host name, without port or brackets", |given| {
+                Host::parse(given.text()?)
+            });
         (host.unwrap_or_default(), table.integer("port", 0..=65_535).unwrap_or_default())
     }
 }

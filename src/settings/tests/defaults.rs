@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::layers::BUILT_IN;
 use super::super::{LogFormat, OnBreak};
 use super::{ENDPOINT, sound};
+use crate::authorities::Authorities;
 use crate::domain::endpoint::{Auth, AuthStyle, Home, Protocol};
 use crate::domain::ids::ProfileId;
 use crate::domain::rules::Rules;
@@ -66,7 +67,7 @@ fn the_built_in_text_amounts_to_the_documented_defaults() {
     assert_eq!((&settings.state.file, settings.reload.watch), (&None, None));
     let admin = &settings.admin;
     assert_eq!((admin.token, admin.read_token, admin.public_stats, admin.listen), (None, None, false, None));
-    assert_eq!(settings.upstream.ca_file, None);
+    assert_eq!(settings.upstream.authorities, Authorities::default());
     assert_eq!((&settings.webhook.receiver, &settings.webhook.secret), (&None, &None));
     assert_eq!(settings.webhook.hook(), None);
     let mut told: Vec<&str> = settings.webhook.events.iter().map(|kind| kind.as_str()).collect();

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{Directory, ENDPOINT, faults_of, load, load_text, one_fault, sound};
+use super::{Directory, ENDPOINT, Source, faults_of, load, load_text, one_fault, sound};
 use crate::domain::client::KeyDigest;
 
 /// A fault of an otherwise sound file: the text, and what the fault's line says.
@@ -65,7 +65,7 @@ fn a_value_of_the_wrong_type_is_a_fault_with_its_line() {
         ("[admin]\ntoken_sha256 = \"abc\"", "admin.token_sha256", "64 hexadecimal digits"),
         ("[upstream]\nca_file = \"/nowhere/at/all\"", "upstream.ca_file", "a readable file"),
         ("[webhook]\nevents = [\"isolatd\"]", "webhook.events", "\"isolatd\"; wanted: some of isolated"),
-        ("[webhook]\nurl = \"ftp://a\"", "webhook.url", "http or https"),
+        ("[webhook]\nurl = \"ftp://a\"", "webhook.url", "that is no URL; wanted: an http or https URL"),
         ("[otel]\nendpoint = \"collector:4317\"", "otel.endpoint", "http or https"),
         ("[otel]\nendpoint = \"http://collector:4318?key=x\"", "otel.endpoint", "without a query"),
         ("[prices.\"a[\"]\ninput = 1\noutput = 1", "prices.\"a[\"", "a glob"),
@@ -89,6 +89,7 @@ fn a_value_of_the_wrong_type_is_a_fault_with_its_line() {
             "from 100",
         ),
         ("[rules]\nstatus = 403", "rules", "a list of tables"),
+        ("rules = [\"client\"]", "rules.1", "a table: [[rules]]"),
     ] {
         refused(text, &[key, wanted, "local.toml line "]);
     }
@@ -210,8 +211,20 @@ fn a_secret_that_can_not_be_read_is_a_fault_but_for_disabled_endpoints() {
     one_fault(
         &endpoint("api_key_env = \"MY_KEY\""),
         &[("MY_KEY", "line\n")],
-        &["endpoints.a.api_key_env", "no header"],
+        &["endpoints.a.api_key_env", "the variable MY_KEY, not shown", "no header"],
     );
+}
+
+#[test]
+fn a_variable_that_only_the_defaults_name_is_named_where_its_text_is_at_fault() {
+    for (name, text, key, told) in [
+        ("QCC_ADMIN_TOKEN", "a ", "admin.token_env (", "no header can hold"),
+        ("QCC_READ_TOKEN", "a\n", "admin.read_token_env (", "no header can hold"),
+        ("QCC_WEBHOOK_URL", "hooks.example", "webhook.url_env (", "that is no URL"),
+        ("QCC_WEBHOOK_SECRET", "é", "webhook.secret_env (", "no header can hold"),
+    ] {
+        one_fault(ENDPOINT, &[(name, text)], &[key, &format!("the variable {name}, not shown"), told]);
+    }
 }
 
 #[test]
@@ -290,8 +303,89 @@ fn an_address_that_others_reach_needs_clients_with_keys() {
 }
 
 #[test]
+fn the_gateways_own_routes_have_an_address_that_no_client_is_served_at() {
+    let text = |host: &str, listen: &str| {
+        format!("[server]\nhost = \"{host}\"\nport = 7860\n[admin]\nlisten = \"{listen}\"\n{ENDPOINT}")
+    };
+    one_fault(&text("127.0.0.1", "127.0.0.1:7860"), &[], &["admin.listen (", "line 5", "another port"]);
+    one_fault(&text("::1", "[::1]:7860"), &[], &["admin.listen (", "[::1]:7860"]);
+    sound(&text("127.0.0.1", "127.0.0.1:7861"), &[]);
+    sound(&text("127.0.0.1", "[::1]:7860"), &[]);
+    sound(&text("localhost", "127.0.0.1:7861"), &[]);
+    sound(&text("127.0.0.1", "127.0.0.1:0"), &[("QCC__SERVER__PORT", "0")]);
+}
+
+#[test]
+fn no_endpoint_is_the_gateway_itself() {
+    let text = |host: &str, url: &str| {
+        format!(
+            "[server]\nhost = \"{host}\"\nallow_anonymous = true\n[endpoints.a]\nbase_url = \"{url}\"\napi_key = \"k\"\n"
+        )
+    };
+    for (host, url) in [
+        ("127.0.0.1", "http://127.0.0.1:7860"),
+        ("127.0.0.1", "http://localhost:7860/v1"),
+        ("localhost", "http://[::1]:7860"),
+        ("::1", "http://[::1]:7860"),
+        ("0.0.0.0", "http://127.0.0.1:7860"),
+        ("gateway.internal", "http://gateway.internal:7860"),
+    ] {
+        one_fault(&text(host, url), &[], &["endpoints.a.base_url (", "line 5", "the gateway's own address"]);
+    }
+    for (host, url) in [
+        ("127.0.0.1", "http://127.0.0.1:7861"),
+        ("127.0.0.1", "http://127.0.0.2:7860"),
+        ("127.0.0.1", "https://localhost:7860"),
+        ("127.0.0.1", "http://gateway.internal:7860"),
+    ] {
+        sound(&text(host, url), &[]);
+    }
+}
+
+#[test]
+fn what_is_no_table_takes_nothing_away_from_the_layers_below() {
+    for (lower, higher, told) in [
+        ("server = 5\n", "[server]\nport = 1\n", "server (%default.toml line 1): found an integer"),
+        ("clients = 1\n", "[clients.a]\nkey = \"k\"\n", "clients (%default.toml line 1): found an integer"),
+        (
+            "[rules]\nas = 1\n",
+            "[[rules]]\nstatus = 402\nas = \"client\"\n",
+            "rules (%default.toml line 1): found a table",
+        ),
+    ] {
+        let directory = Directory::new(&[("default.toml", lower), ("local.toml", &format!("{higher}{ENDPOINT}"))]);
+        let told = told.replace('%', &format!("{}/", directory.path().display()));
+        let found = load(&directory.source(&[])).unwrap_err().to_string();
+        assert!(found.starts_with(&told) && found.ends_with("\n1 fault in the settings"), "{found}");
+    }
+}
+
+#[test]
 fn without_any_endpoint_the_demonstration_is_named() {
     one_fault("", &[], &["endpoints", "qcc-gateway demo"]);
+    one_fault("endpoints = 1", &[], &["endpoints (", "wanted: tables"]);
+    one_fault("endpoints.a = 1", &[], &["endpoints.a (", "wanted: a table"]);
+}
+
+#[test]
+fn what_a_file_may_say_that_can_not_be_read_is_not_missed() {
+    let others = [("QCC__SERVER__HOST", "0.0.0.0"), ("QCC__ENDPOINTS__A__WEIGHT", "1"), ("QCC__CLIENTS__B__TEAM", "t")];
+    one_fault("[endpoints", &others, &["local.toml line 1", "not TOML"]);
+    let client = "[clients.c]\nkey = \"c\"\nprofile = \"far\"\n[prices.a]\ninput = 1\n";
+    let directory = Directory::new(&[("default.toml", "\0"), ("local.toml", &format!("{ENDPOINT}{client}"))]);
+    let told = |source: &Source| load(source).unwrap_err().to_string();
+    let broken = told(&directory.source(&others));
+    assert!(broken.contains("default.toml line 1") && broken.ends_with("\n1 fault in the settings"), "{broken}");
+    let (empty, nowhere) = (Directory::new(&[]), directory.path().join("nowhere"));
+    for (source, file) in [
+        (Source { place: Some(nowhere.clone()), ..directory.source(&others) }, "nowhere"),
+        (Source { environment: Some("prod".to_owned()), ..empty.source(&others) }, "prod.toml"),
+    ] {
+        let told = told(&source);
+        assert!(told.contains(file) && told.ends_with("\n1 fault in the settings"), "{told}");
+    }
+    let clients = format!("[server]\nhost = \"0.0.0.0\"\nclients_file = {nowhere:?}\n{ENDPOINT}");
+    one_fault(&clients, &[], &["server.clients_file (", "local.toml line 3", "nowhere: No such file"]);
 }
 
 #[test]

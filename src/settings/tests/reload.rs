@@ -1,6 +1,19 @@
 use super::{Directory, ENDPOINT, sound};
 use crate::settings::{Reread, look};
 
+/// A certificate that vouches for nobody.
+const AUTHORITY: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBbjCCARWgAwIBAgIUSVx4x04NdW+RWworyIiJNsXdxiIwCgYIKoZIzj0EAwIw
+DDEKMAgGA1UEAwwBYTAgFw0yNjExMjkwOTQxNDlaGA8yMTI2MTEwNTA5NDE0OVow
+DDEKMAgGA1UEAwwBYTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABJmxIIGDe9Wt
+W2zWZDb0AthdklRKZfGZSRIVm7CbwhZ0KsZcYpwooVYGpx6G9pP0GeFY8IDVEG/X
+5XIsihSYQiejUzBRMB0GA1UdDgQWBBQn4iF2AkQCF76lQ0MpOx9Wf5YsvDAfBgNV
+HSMEGDAWgBQn4iF2AkQCF76lQ0MpOx9Wf5YsvDAPBgNVHRMBAf8EBTADAQH/MAoG
+CCqGSM49BAMCA0cAMEQCID3yvTi+cn6ZTlMWY7E0dT4IdQQPhbtS27TJAWZ1pwGG
+AiBaZ5Z7sNygczV12rXohvN1a0oAnI+e0Vm1dECJxcxL5Q==
+-----END CERTIFICATE-----
+";
 const ALICE: &str = "[clients.alice]\nkey = \"a\"\n";
 
 #[test]
@@ -31,6 +44,21 @@ fn another_secret_of_the_same_form_is_a_change() {
         (["a", "b", "x"], vec!["webhook.url"]),
     ] {
         assert_eq!(Reread::against(&running, with(secrets)).unwrap().settings, changed, "{secrets:?}");
+    }
+}
+
+#[test]
+fn other_authorities_in_the_same_file_are_a_change() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let with = |pem: &str| {
+        std::fs::write(file.path(), pem).unwrap();
+        sound(&format!("[upstream]\nca_file = {:?}\n{ENDPOINT}", file.path()), &[])
+    };
+    let running = with(AUTHORITY);
+    for (pem, changed) in
+        [(format!("# the same\n{AUTHORITY}"), vec![]), (format!("{AUTHORITY}{AUTHORITY}"), vec!["upstream.ca_file"])]
+    {
+        assert_eq!(Reread::against(&running, with(&pem)).unwrap().settings, changed, "{pem}");
     }
 }
 

@@ -1,6 +1,5 @@
 //! TLS: whom the client trusts, and what differs from plain connections.
 
-use std::io::Write as _;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -10,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::super::tls::Trust;
+use super::super::tls::{Authorities, Trust};
 use super::*;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -19,7 +18,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 struct Encrypted {
     upstream: Upstream,
     acceptor: TlsAcceptor,
-    authority: tempfile::NamedTempFile,
+    authority: Authorities,
 }
 
 impl Encrypted {
@@ -29,8 +28,7 @@ impl Encrypted {
         upstream.origin.host = host.to_owned();
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let made = rcgen::generate_simple_self_signed(names).unwrap();
-        let mut authority = tempfile::NamedTempFile::new().unwrap();
-        authority.write_all(pem(made.cert.der()).as_bytes()).unwrap();
+        let authority = Authorities::read(pem(made.cert.der()).as_bytes()).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
@@ -39,7 +37,7 @@ impl Encrypted {
     }
 
     fn trusting_client(&self) -> Client {
-        Client::new(tls::client_config(Some(self.authority.path())).unwrap(), Limits::default())
+        Client::new(tls::client_config(&self.authority).unwrap(), Limits::default())
     }
 
     async fn accept(&self) -> std::io::Result<Peer<TlsStream<TcpStream>>> {
@@ -94,7 +92,7 @@ async fn an_authority_from_the_file_is_trusted_for_names_and_for_addresses() {
 async fn a_certificate_that_nobody_vouches_for_is_refused() {
     within(async {
         let upstream = Encrypted::bind("localhost").await;
-        let client = Client::new(tls::client_config(None).unwrap(), Limits::default());
+        let client = Client::new(tls::client_config(&Authorities::default()).unwrap(), Limits::default());
         let (answer, accepted) = join!(send(&client, post(&upstream.upstream.origin)), upstream.accept());
         assert!(matches!(&answer, Err(error @ SendError::Tls(_)) if !error.written()), "{answer:?}");
         assert!(accepted.is_err());
@@ -106,11 +104,11 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
 async fn an_authority_that_is_trusted_later_is_trusted_by_the_clients_that_run() {
     within(async {
         let upstream = Encrypted::bind("localhost").await;
-        let trust = Trust::from(tls::client_config(None).unwrap());
+        let trust = Trust::from(tls::client_config(&Authorities::default()).unwrap());
         let client = Client::new(trust.clone(), Limits::default());
         let (answer, _) = join!(send(&client, post(&upstream.upstream.origin)), upstream.accept());
         assert!(matches!(&answer, Err(SendError::Tls(_))), "{answer:?}");
-        trust.replace(tls::client_config(Some(upstream.authority.path())).unwrap());
+        trust.replace(tls::client_config(&upstream.authority).unwrap());
         let serve = async { upstream.accept().await.unwrap().answer(OK).await };
         let (answer, _) = join!(fetch(&client, post(&upstream.upstream.origin)), serve);
         assert_eq!(answer, (200, "ok".to_owned()));
