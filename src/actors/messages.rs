@@ -264,6 +264,11 @@ pub struct VerifyNow {
     pub by: IpAddr,
 }
 
+/// Admin to registry: answered once the latest move is on the disk, if anything is kept there.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct AwaitKept;
+
 /// Anyone to stats: something to count or to remember. Never part of control.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]

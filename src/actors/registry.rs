@@ -16,9 +16,10 @@ use super::Policies;
 use super::lease::Lease;
 use super::lifeline::Lifeline;
 use super::messages::{
-    Acquire, Acquired, Apply, Converse, Doubt, Drain, FailureList, Fit, Hasten, IsKept, Isolate, Judged, KeepImage,
-    Note, Notify, Observe, Proved, Recovered, ResetBreaker, Retract, SetBreakerPolicy, SetEnabled, SetVerifierPolicy,
-    Settle, StillFailing, StopParking, Tick, Undecided, Unfit, Verdict, VerifyNow, ViewJournal, ViewRegistry,
+    Acquire, Acquired, Apply, AwaitKept, Converse, Doubt, Drain, FailureList, Fit, Hasten, IsKept, Isolate, Judged,
+    KeepImage, Note, Notify, Observe, Proved, Recovered, ResetBreaker, Retract, SetBreakerPolicy, SetEnabled,
+    SetVerifierPolicy, Settle, StillFailing, StopParking, Tick, Undecided, Unfit, Verdict, VerifyNow, ViewJournal,
+    ViewRegistry,
 };
 use crate::clock::Clock;
 use crate::domain::events::{Event, EventKind};
@@ -459,6 +460,14 @@ impl Handler<VerifyNow> for Registry {
         let (reply, answer) = oneshot::channel();
         self.peers.converse.do_send(Converse { job, by, reply });
         Response::fut(async move { Ok(answer.await.unwrap_or_else(|_| Verification::interrupted())) })
+    }
+}
+
+impl Handler<AwaitKept> for Registry {
+    type Result = Response<()>;
+
+    fn handle(&mut self, _: AwaitKept, _: &mut Self::Context) -> Self::Result {
+        self.when_kept(())
     }
 }
 

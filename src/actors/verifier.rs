@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
@@ -55,7 +56,7 @@ pub struct Peers {
 }
 
 /// The verifier's state as routes and tests see it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct VerifierView {
     /// How far the conversations with each named endpoint are.
     pub progress: BTreeMap<EndpointId, Progress>,
@@ -168,7 +169,8 @@ impl Verifier {
                 self.report_failed(&job, unproven, failed);
             }
         }
-        self.last.insert(id.clone(), LastVerification { at: now, result: result.clone() });
+        let last = LastVerification { service: Arc::clone(&job.endpoint), at: now, result: result.clone() };
+        self.last.insert(id.clone(), last);
         for reply in replies {
             drop(reply.send(result.clone()));
         }

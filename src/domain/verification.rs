@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::challenge::Verdict;
 use super::conversation::Tokens;
+use super::endpoint::{Endpoint, SharedEndpoint};
 use super::time::Moment;
 
 /// What a conversation came to, as admins and logs are told.
@@ -65,10 +66,20 @@ impl Verification {
 }
 
 /// The latest verification of an endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LastVerification {
+    /// Which service was asked. It says nothing of another one that comes to bear the same name.
+    pub service: SharedEndpoint,
     /// When it ended.
     pub at: Moment,
     /// What it came to.
     pub result: Verification,
+}
+
+impl LastVerification {
+    /// The same, if it is one of this service.
+    #[must_use]
+    pub fn about(&self, service: &Endpoint) -> Option<&Self> {
+        self.service.same_service(service).then_some(self)
+    }
 }

@@ -20,6 +20,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use actix_web::HttpResponse;
 use actix_web::http::Method;
+use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
 
 use bytes::Bytes;
 
@@ -139,7 +140,7 @@ pub(super) async fn serve(
     if let Err(denied) = may(worker, request, route.need()).await {
         return denied.into();
     }
-    match route {
+    let mut response = match route {
         Route::Page => page::page(worker, request).await,
         Route::Asset(asset) => asset.answer(request),
         Route::Login => login::login(worker, request, payload).await,
@@ -157,7 +158,13 @@ pub(super) async fn serve(
         },
         Route::Reload => reload::reload(worker, request).await,
         Route::Endpoint(id, act) => admin::act(worker, request, id, act).await,
+    };
+    // What it is like now is nothing that a browser or a proxy may show again later, or to somebody else. Assets say it otherwise.
+    let headers = response.headers_mut();
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
+    response
 }
 
 /// The longest body that one of the gateway's own routes takes, in bytes.

@@ -372,7 +372,7 @@ impl AttemptScope {
         let seen: Vec<(String, String)> =
             limits.allowances().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         if !seen.is_empty() {
-            self.core.stats.do_send(Note::Allowances(AllowancesRecord { endpoint: self.endpoint.id.clone(), seen }));
+            self.core.stats.do_send(Note::Allowances(AllowancesRecord { endpoint: Arc::clone(&self.endpoint), seen }));
         }
         limits
     }

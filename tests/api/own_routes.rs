@@ -189,3 +189,18 @@ async fn warm_ups_and_the_root_are_answered_by_the_gateway_and_count_nowhere() {
     assert_eq!((upstream.total(), &app.stats().await["total_requests"]), (0, &json!(0)));
     app.finish().await;
 }
+
+#[actix_web::test]
+async fn what_the_own_routes_tell_is_kept_by_no_cache() {
+    let upstream = Upstream::anthropic("a").await;
+    let app = Setup::new().primary(&upstream).verified_on_demand().start().await;
+    let mut client = app.client().await;
+    for path in ["health/live", "health/ready", "", "stats", "metrics", "usage", "usage?format=csv", "events", "logs"] {
+        let answer = client.get(&format!("/__qcc__/{path}"), &LOCAL).await;
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
+    }
+    assert_eq!(app.admin("a", "verify").await.header("cache-control"), Some("no-store"));
+    let asset = client.get("/__qcc__/assets/main.js", &LOCAL).await;
+    assert_eq!(asset.header("cache-control"), Some("no-cache"), "a browser asks each time, and may keep it");
+    app.finish().await;
+}

@@ -6,7 +6,7 @@ use crate::support::app::{LOCAL, Setup, TRAFFIC, TestApp, body, message};
 use crate::support::eventually::eventually;
 use crate::support::raw_client::Answer;
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{Behaviour, hold, ok, status};
+use crate::support::upstream::step::{Behaviour, hold, ok, status, status_and};
 
 /// What every test here begins with: one failure isolates, and only an admin's word verifies.
 fn setup() -> Setup {
@@ -248,6 +248,31 @@ async fn a_key_file_is_read_again() {
     assert_eq!(app.reload(setup()).await.json()["changed"], json!(["a"]));
     app.message().await;
     assert_eq!(a.requests().iter().map(|request| request.keys()).collect::<Vec<_>>(), [["first"], ["second"]]);
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn what_was_seen_with_an_old_key_is_not_told_of_the_new_one() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    let told = [("x-ratelimit-remaining-tokens", "0"), ("anthropic-ratelimit-unified-5h-utilization", "0.99")];
+    a.script_traffic([status_and(500, &told)]);
+    let with = |lines: &str| Setup::new().verified_on_demand().endpoint("a", &a.base_url(), lines).secondary(&b);
+    let app = with("api_key = \"old\"").start().await;
+    app.message().await;
+    assert_eq!(app.admin("a", "verify").await.status, 200);
+    let scraped = async || app.client().await.get("/__qcc__/metrics", &LOCAL).await.text();
+    let gauges = ["qcc_ratelimit_remaining{endpoint=\"a\"", "qcc_endpoint_last_verification_timestamp_seconds{"];
+    for (lines, is_the_same) in [("api_key = \"old\"\nweight = 7", true), ("api_key = \"new\"", false)] {
+        app.reload(with(lines)).await;
+        let row = app.row("a").await;
+        assert_eq!(row["rate_limits"] != json!({}), is_the_same, "{lines}: {row}");
+        assert_eq!(row["windows"] != json!({}), is_the_same, "{lines}: {row}");
+        assert_eq!(row["last_error"].is_string(), is_the_same, "{lines}: {row}");
+        assert_eq!(row["last_verification"].is_object(), is_the_same, "{lines}: {row}");
+        assert_eq!(row["requests"], 1, "what is counted goes on");
+        let text = scraped().await;
+        assert!(gauges.iter().all(|gauge| text.contains(gauge) == is_the_same), "{lines}: {text}");
+    }
     app.finish().await;
 }
 

@@ -251,6 +251,22 @@ async fn an_admins_word_that_was_answered_outlives_a_kill() {
 }
 
 #[actix_web::test]
+async fn a_recovery_that_an_admin_was_told_of_outlives_a_kill() {
+    let a = Upstream::anthropic("a").await;
+    let text = of_process(&[&a]);
+    let mut gateway = Process::start(Settings::new(&text)).await;
+    // A write may happen to be quicker than the kill.
+    for round in 0..3 {
+        let mut client = RawClient::connect(gateway.address).await;
+        assert_eq!(client.post("/__qcc__/endpoints/a/isolate", &LOCAL, "").await.status, 200);
+        let verdict = client.post("/__qcc__/endpoints/a/verify", &LOCAL, "").await.json();
+        assert_eq!(verdict["endpoint"]["standing"], "primary", "{verdict}");
+        gateway = Process::start(Settings::within(gateway.killed().await, &text)).await;
+        assert_eq!(standing(&gateway, "a").await, "primary", "round {round}");
+    }
+}
+
+#[actix_web::test]
 async fn a_second_gateway_with_the_same_state_file_does_not_start() {
     let a = Upstream::anthropic("a").await;
     let text = of_process(&[&a]);

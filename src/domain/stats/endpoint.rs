@@ -1,12 +1,14 @@
 //! What is counted for one endpoint.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::super::endpoint::{Endpoint, SharedEndpoint};
 use super::super::outcome::{ErrorNote, Outcome, Reason};
 use super::super::prices::{Cost, add_cost};
 use super::super::usage::Usage;
 use super::latencies::{Latencies, LatencySummary};
-use super::records::{AttemptRecord, VerificationRecord};
+use super::records::{AllowancesRecord, AttemptRecord, VerificationRecord};
 
 /// How many headers that tell of rate limits are kept for an endpoint. Providers have about thirty.
 const MOST_ALLOWANCES: usize = 64;
@@ -24,6 +26,26 @@ pub struct VerificationStats {
     pub cost: Cost,
 }
 
+/// What was last seen of a service. It says nothing of another one that comes to bear the same name.
+#[derive(Clone, Debug, Default)]
+pub struct Impression {
+    /// Of its latest failure.
+    pub last_error: Option<ErrorNote>,
+    /// The latest values of the headers that tell of rate limits, by name.
+    pub rate_limits: BTreeMap<String, String>,
+}
+
+impl Impression {
+    /// Keeps the latest value of each name, and no more names than [`MOST_ALLOWANCES`].
+    fn allow(&mut self, seen: Vec<(String, String)>) {
+        for (name, value) in seen {
+            if self.rate_limits.len() < MOST_ALLOWANCES || self.rate_limits.contains_key(&name) {
+                self.rate_limits.insert(name, value);
+            }
+        }
+    }
+}
+
 /// What is counted for one endpoint.
 #[derive(Clone, Debug, Default)]
 pub struct EndpointStats {
@@ -35,10 +57,6 @@ pub struct EndpointStats {
     pub failures: u64,
     /// Attempts whose client went away.
     pub cancelled: u64,
-    /// What was seen of the latest failure.
-    pub last_error: Option<ErrorNote>,
-    /// The latest values of the headers that tell of rate limits, by name.
-    pub rate_limits: BTreeMap<String, String>,
     /// What its answers have cost, in tokens.
     pub usage: Usage,
     /// The same in dollars.
@@ -54,6 +72,8 @@ pub struct EndpointStats {
     /// The times to streams' first content.
     pub first_contents: Latencies,
     attempts: BTreeMap<(&'static str, Option<u16>), u64>,
+    /// What was last seen, and of which service.
+    seen: Option<(SharedEndpoint, Impression)>,
 }
 
 impl EndpointStats {
@@ -72,13 +92,23 @@ impl EndpointStats {
         self.attempts.iter().map(|((word, status), count)| (*word, *status, *count))
     }
 
-    /// Keeps the latest value of each name, and no more names than [`MOST_ALLOWANCES`].
-    pub(super) fn allow(&mut self, seen: Vec<(String, String)>) {
-        for (name, value) in seen {
-            if self.rate_limits.len() < MOST_ALLOWANCES || self.rate_limits.contains_key(&name) {
-                self.rate_limits.insert(name, value);
-            }
-        }
+    /// What was last seen of this service, if it is the one of which that was.
+    pub fn impression(&self, service: &Endpoint) -> Option<&Impression> {
+        let (of, impression) = self.seen.as_ref()?;
+        of.same_service(service).then_some(impression)
+    }
+
+    /// The same, to be added to: anew where it was of another service.
+    fn impression_of(&mut self, service: &SharedEndpoint) -> &mut Impression {
+        let is_of_it = |(of, _): &(SharedEndpoint, Impression)| Arc::ptr_eq(of, service) || of.same_service(service);
+        let before = self.seen.take().filter(is_of_it).map(|(_, impression)| impression).unwrap_or_default();
+        let (_, impression) = self.seen.insert((Arc::clone(service), before));
+        impression
+    }
+
+    /// Takes in what a service tells of its limits.
+    pub(super) fn allow(&mut self, AllowancesRecord { endpoint, seen }: AllowancesRecord) {
+        self.impression_of(&endpoint).allow(seen);
     }
 
     pub(super) fn take_in(&mut self, attempt: AttemptRecord, cost: Cost) {
@@ -91,7 +121,7 @@ impl EndpointStats {
             }
             Outcome::Failure(_) | Outcome::Fatal(_) => {
                 self.failures += 1;
-                self.last_error = attempt.error;
+                self.impression_of(&attempt.endpoint).last_error = attempt.error;
             }
             Outcome::Cancelled => self.cancelled += 1,
             Outcome::Neutral => {}

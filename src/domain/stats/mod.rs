@@ -15,7 +15,7 @@ use super::ids::{ClientId, EndpointId, ProfileId};
 use super::prices::{Catalog, Quotes};
 use super::time::Moment;
 
-pub use endpoint::{EndpointStats, VerificationStats};
+pub use endpoint::{EndpointStats, Impression, VerificationStats};
 pub use latencies::{Latencies, LatencySummary};
 pub use ledger::{Ledger, OTHER, Row, Used};
 pub use records::{AllowancesRecord, AttemptRecord, ReloadRecord, RequestEnd, RequestRecord, VerificationRecord};
@@ -178,7 +178,7 @@ impl Stats {
 
     /// Takes in what an answer told of rate limits.
     pub fn allowances(&mut self, record: AllowancesRecord) {
-        self.of(record.endpoint).allow(record.seen);
+        self.of(record.endpoint.id.clone()).allow(record);
     }
 
     /// Takes in how a reading of the settings went.

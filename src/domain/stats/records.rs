@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::endpoint::SharedEndpoint;
-use super::super::ids::{ClientId, EndpointId, ProfileId};
+use super::super::ids::{ClientId, ProfileId};
 use super::super::outcome::{ErrorNote, Outcome};
 use super::super::outcome_table::Class;
 use super::super::time::Moment;
@@ -66,10 +66,10 @@ pub struct AttemptRecord {
 }
 
 /// What an answer's head told of an endpoint's rate limits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AllowancesRecord {
     /// Whose they are.
-    pub endpoint: EndpointId,
+    pub endpoint: SharedEndpoint,
     /// Names and values, as the headers have them.
     pub seen: Vec<(String, String)>,
 }

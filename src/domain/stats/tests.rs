@@ -1,9 +1,10 @@
 use globset::Glob;
 
-use super::super::endpoint::{Home, ModelFilter};
+use super::super::endpoint::{Auth, AuthStyle, Endpoint, Home, ModelFilter};
 use super::super::outcome::{ErrorNote, FailureKind, Outcome, Reason};
 use super::super::outcome_table::Class;
 use super::super::prices::Price;
+use super::super::secret::Secret;
 use super::super::testing::{at, endpoint, id};
 use super::super::topology::Topology;
 use super::super::usage::Usage;
@@ -90,7 +91,8 @@ fn an_endpoints_counts_and_percentiles_are_its_own() {
     stats.attempt(attempt(Class::Cancelled, Outcome::Cancelled, 9000));
     let a = stats.endpoint(&id("a")).unwrap();
     assert_eq!((a.requests, a.successes, a.failures, a.cancelled), (103, 100, 1, 1));
-    assert_eq!(a.last_error.as_ref().unwrap().as_str(), "HTTP 500");
+    let seen = a.impression(&endpoint("a", Home::Primary)).unwrap();
+    assert_eq!(seen.last_error.as_ref().unwrap().as_str(), "HTTP 500");
     let attempts: Vec<_> = a.attempts().collect();
     assert_eq!(
         attempts,
@@ -182,13 +184,15 @@ fn a_copy_stays_as_it_was() {
 fn the_latest_value_of_each_allowance_is_kept_and_not_too_many_names() {
     let mut stats = Stats::new(at(0));
     let seen = |name: &str, value: &str| AllowancesRecord {
-        endpoint: id("a"),
+        endpoint: Arc::new(endpoint("a", Home::Primary)),
         seen: vec![(name.to_owned(), value.to_owned())],
     };
     stats.allowances(seen("x-ratelimit-limit-tokens", "9"));
     stats.allowances(seen("x-ratelimit-remaining-tokens", "5"));
     stats.allowances(seen("x-ratelimit-remaining-tokens", "4"));
-    let kept = |stats: &Stats| stats.endpoint(&id("a")).unwrap().rate_limits.clone();
+    let kept = |stats: &Stats| {
+        stats.endpoint(&id("a")).unwrap().impression(&endpoint("a", Home::Primary)).unwrap().rate_limits.clone()
+    };
     assert_eq!(kept(&stats).into_values().collect::<Vec<_>>(), ["9", "4"]);
     assert_eq!(stats.endpoint(&id("a")).unwrap().requests, 0);
     for number in 0..1000 {
@@ -197,4 +201,32 @@ fn the_latest_value_of_each_allowance_is_kept_and_not_too_many_names() {
     stats.allowances(seen("x-ratelimit-remaining-tokens", "3"));
     assert_eq!(kept(&stats).len(), 64);
     assert_eq!(kept(&stats)["x-ratelimit-remaining-tokens"], "3");
+}
+
+#[test]
+fn what_was_seen_of_a_service_is_not_told_of_another_one_of_the_same_name() {
+    let mut stats = Stats::new(at(0));
+    let first = Arc::new(endpoint("a", Home::Primary));
+    let weighed = Arc::new(Endpoint { weight: 7, ..(*first).clone() });
+    let key = Auth::Own { style: AuthStyle::XApiKey, key: Secret::new("another") };
+    let second = Arc::new(Endpoint { auth: key, ..(*first).clone() });
+    let left = |service: &Arc<Endpoint>, value: &str| AllowancesRecord {
+        endpoint: Arc::clone(service),
+        seen: vec![("x-ratelimit-remaining-tokens".to_owned(), value.to_owned())],
+    };
+    let told = |stats: &Stats, service: &Endpoint| {
+        let seen = stats.endpoint(&id("a")).unwrap().impression(service)?;
+        Some((seen.last_error.is_some(), seen.rate_limits.values().cloned().collect::<Vec<_>>()))
+    };
+    let failed = attempt(Class::UpstreamStatus, Outcome::Failure(FailureKind::UpstreamStatus), 1);
+    stats.attempt(AttemptRecord { endpoint: Arc::clone(&first), error: Some(ErrorNote::new("HTTP 500")), ..failed });
+    stats.allowances(left(&first, "0"));
+    for same in [&first, &weighed] {
+        assert_eq!(told(&stats, same), Some((true, vec!["0".to_owned()])));
+    }
+    assert_eq!(told(&stats, &second), None);
+    stats.allowances(left(&second, "9"));
+    assert_eq!(told(&stats, &second), Some((false, vec!["9".to_owned()])));
+    assert_eq!(told(&stats, &first), None);
+    assert_eq!(stats.endpoint(&id("a")).unwrap().failures, 1, "what is counted is the name's");
 }

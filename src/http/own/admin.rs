@@ -11,7 +11,7 @@ use serde_json::json;
 use super::super::state::Serving;
 use super::rows::{EndpointRow, endpoint_row};
 use super::{Act, peer_of};
-use crate::actors::messages::{Isolate, SetEnabled, VerifyNow};
+use crate::actors::messages::{AwaitKept, Isolate, SetEnabled, VerifyNow};
 use crate::domain::conversation::Tokens;
 use crate::domain::ids::EndpointId;
 use crate::domain::queues::SwitchError;
@@ -65,6 +65,10 @@ async fn verify(worker: &Serving<'_>, id: EndpointId, by: IpAddr) -> HttpRespons
         Ok(Err(error)) => return refused(error),
         Err(_) => return super::stopping(),
     };
+    // A recovery is told, as all that an admin brings about, when the next process would know of it.
+    if verification.ok && worker.shared.core.registry.send(AwaitKept).await.is_err() {
+        return super::stopping();
+    }
     // Looked at afterwards, so that a recovery shows.
     match endpoint_row(worker, &id).await {
         Ok(row) => HttpResponse::Ok().json(Verdict::new(verification, row)),

@@ -152,12 +152,13 @@ impl<'a> Views<'a> {
         let endpoint = &view.endpoint;
         let id = &endpoint.id;
         let counted = self.stats.endpoint(id).unwrap_or(&self.nothing);
+        let seen = counted.impression(endpoint).cloned().unwrap_or_default();
         let failures_now = self.consecutive_failures(view);
         let progress = self.verifier.progress.get(id).filter(|progress| progress.epoch == view.epoch);
         let serves = matches!(view.standing, Standing::Primary | Standing::Secondary);
         let served_latest = serves && self.registry.last_served.as_ref() == Some(id);
         let isolated_error = view.isolation.as_ref().and_then(|isolation| isolation.error.clone());
-        let last = self.verifier.last.get(id).map(|last| LastVerificationRow {
+        let last = self.verifier.last.get(id).and_then(|last| last.about(endpoint)).map(|last| LastVerificationRow {
             at: self.clock.rfc3339(last.at),
             ok: last.result.ok,
             ms: u64::try_from(last.result.elapsed.as_millis()).unwrap_or(u64::MAX),
@@ -194,12 +195,12 @@ impl<'a> Views<'a> {
             cost: counted.cost.map(rounded),
             isolated_at: view.isolation.as_ref().map(|isolation| self.clock.rfc3339(isolation.at)),
             isolated_reason: view.isolation.as_ref().map(|isolation| isolation.reason),
-            windows: windows(&counted.rate_limits, self.clock.since_1970())
+            windows: windows(&seen.rate_limits, self.clock.since_1970())
                 .into_iter()
                 .map(|(name, own)| (name, own.into()))
                 .collect(),
-            rate_limits: counted.rate_limits.clone(),
-            last_error: isolated_error.or_else(|| counted.last_error.clone()),
+            rate_limits: seen.rate_limits,
+            last_error: isolated_error.or(seen.last_error),
             verify_count: self.verifier.counts.get(id).copied().unwrap_or_default(),
             verification_tokens: self.verifier.spent.get(id).copied().unwrap_or_default(),
             verification_cost: counted.verifications.cost.map(rounded),

@@ -159,11 +159,11 @@ impl Snapshot {
             (labels, 1_i64)
         });
         sheet.gauges(("qcc_endpoint_info", "1, with what an endpoint is."), info)?;
-        let remaining: Vec<(&str, BTreeMap<String, f64>)> = self
-            .stats
-            .endpoints()
-            .filter(|(id, _)| views().any(|view| view.endpoint.id == **id))
-            .map(|(id, stats)| (id.as_str(), remaining(&stats.rate_limits, self.now)))
+        let remaining: Vec<(&str, BTreeMap<String, f64>)> = views()
+            .filter_map(|view| {
+                let seen = self.stats.endpoint(&view.endpoint.id)?.impression(&view.endpoint)?;
+                Some((view.endpoint.id.as_str(), remaining(&seen.rate_limits, self.now)))
+            })
             .collect();
         let remaining = remaining.iter().flat_map(|(id, kinds)| {
             kinds.iter().map(move |(kind, left)| (vec![("endpoint", *id), ("kind", kind.as_str())], *left))
@@ -223,10 +223,11 @@ impl Snapshot {
             ("qcc_verification_tokens", "Tokens that the verifier's conversations with an endpoint have cost."),
             tokens,
         )?;
-        // Of one that is gone it would only grow older.
+        // Of one that is gone, or another one now, it would only grow older.
         let last = self.registry.endpoints.iter().filter_map(|view| {
             let id = &view.endpoint.id;
-            Some((vec![("endpoint", id.as_str())], self.seconds(self.verifier.last.get(id)?.at)))
+            let last = self.verifier.last.get(id)?.about(&view.endpoint)?;
+            Some((vec![("endpoint", id.as_str())], self.seconds(last.at)))
         });
         sheet.gauges(
             (
