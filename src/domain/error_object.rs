@@ -29,6 +29,31 @@ const ACCOUNT_CODES: [&str; 5] = [
     "billing_not_active",
 ];
 
+/// The types and codes that name a fault of the request itself. Most are of the Responses API, whose errors come in a 200.
+const REQUEST_WORDS: [&str; 21] = [
+    "invalid_request_error",
+    "context_length_exceeded",
+    "invalid_prompt",
+    "content_policy_violation",
+    "content_filter",
+    "bio_policy",
+    "cyber_policy",
+    "invalid_image",
+    "invalid_image_format",
+    "invalid_image_mode",
+    "invalid_image_url",
+    "invalid_base64_image",
+    "image_too_large",
+    "image_too_small",
+    "image_file_too_large",
+    "image_file_not_found",
+    "image_parse_error",
+    "image_content_policy_violation",
+    "empty_image_file",
+    "failed_to_download_image",
+    "unsupported_image_media_type",
+];
+
 /// How new-api and one-api begin the message that says that the key is unknown.
 const CREDENTIAL_PHRASE: &str = "无效的令牌";
 
@@ -95,7 +120,9 @@ impl ErrorObject {
         let fields: Fields<'_> = serde_json::from_str(envelope.error.get()).ok()?;
         let kind = text(fields.kind);
         let code = text(fields.code);
-        let numeric_code = fields.code.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        let as_number = || fields.code.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        // Azure writes its numbers as texts.
+        let numeric_code = as_number().or_else(|| code.as_deref().and_then(|code| code.parse().ok()));
         let message = text(fields.message);
         if kind.is_none() && message.is_none() {
             return None;
@@ -204,7 +231,7 @@ fn is_word(text: &str) -> bool {
 /// The statuses with which the providers document these types and codes.
 fn status_of(word: &str) -> Option<u16> {
     Some(match word {
-        "invalid_request_error" | "context_length_exceeded" | "invalid_prompt" | "content_policy_violation" => 400,
+        _ if REQUEST_WORDS.contains(&word) => 400,
         "authentication_error" | "invalid_api_key" => 401,
         "billing_error" => 402,
         "permission_error" => 403,
@@ -336,6 +363,12 @@ mod tests {
             (r#""type":"overloaded_error""#, 529),
             (r#""message":"m","code":503"#, 503),
             (r#""message":"m","code":200"#, 500),
+            (r#""message":"m","code":"429""#, 429),
+            (r#""message":"m","code":"0429x""#, 500),
+            (r#""message":"m","code":"content_filter""#, 400),
+            (r#""message":"m","code":"image_too_large""#, 400),
+            (r#""message":"m","code":"failed_to_download_image""#, 400),
+            (r#""message":"m","code":"vector_store_timeout""#, 500),
             (r#""type":"never_heard_of""#, 500),
         ] {
             assert_eq!(read(&format!(r#"{{"error":{{{fields}}}}}"#)).unwrap().stands_for(), status, "{fields}");

@@ -6,22 +6,49 @@ use std::time::Duration;
 use super::ids::Serial;
 use super::time::Moment;
 
-/// Into how many slices a window is cut. A success is forgotten up to a slice early, a failure to the instant.
+/// Into how many slices a window is cut. What is counted by slices is forgotten up to a slice early, all else to the instant.
 const SLICES: u32 = 20;
-/// The most failures that are kept one by one; beyond it the oldest are forgotten.
+/// The most failures that are kept one by one; beyond it the oldest are only counted.
 const MAX_FAILURES: usize = 4096;
 
-/// Successes and failures over a sliding window. Failures are known one by one, so that they can be taken back.
+/// Successes and failures over a sliding window. The latest failures are known one by one, so that they can be taken back.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
-    successes: VecDeque<Slice>,
+    successes: Counts,
     failures: VecDeque<(Moment, Serial)>,
+    /// The failures before these.
+    earlier_failures: Counts,
 }
+
+/// How much of something happened, by slices.
+#[derive(Clone, Debug, Default)]
+struct Counts(VecDeque<Slice>);
 
 #[derive(Clone, Copy, Debug)]
 struct Slice {
     from: Moment,
     count: u32,
+}
+
+impl Counts {
+    /// Counts one more, in the order of time.
+    fn add(&mut self, at: Moment, length: Duration) {
+        let slice_length = length / SLICES;
+        match self.0.back_mut() {
+            Some(slice) if at.since(slice.from) < slice_length => slice.count = slice.count.saturating_add(1),
+            Some(_) | None => self.0.push_back(Slice { from: at, count: 1 }),
+        }
+    }
+
+    fn forget(&mut self, now: Moment, length: Duration) {
+        while self.0.front().is_some_and(|slice| now.since(slice.from) >= length) {
+            self.0.pop_front();
+        }
+    }
+
+    fn sum(&self) -> u32 {
+        self.0.iter().fold(0_u32, |sum, slice| sum.saturating_add(slice.count))
+    }
 }
 
 /// What a window holds.
@@ -48,19 +75,17 @@ impl Tally {
 impl Window {
     /// Counts a success.
     pub fn success(&mut self, at: Moment, length: Duration) {
-        let slice_length = length / SLICES;
-        match self.successes.back_mut() {
-            Some(slice) if at.since(slice.from) < slice_length => slice.count = slice.count.saturating_add(1),
-            Some(_) | None => self.successes.push_back(Slice { from: at, count: 1 }),
-        }
+        self.successes.add(at, length);
         self.forget(at, length);
     }
 
     /// Counts a failure.
     pub fn failure(&mut self, serial: Serial, at: Moment, length: Duration) {
         self.failures.push_back((at, serial));
-        if self.failures.len() > MAX_FAILURES {
-            self.failures.pop_front();
+        if self.failures.len() > MAX_FAILURES
+            && let Some((earliest, _)) = self.failures.pop_front()
+        {
+            self.earlier_failures.add(earliest, length);
         }
         self.forget(at, length);
     }
@@ -73,14 +98,13 @@ impl Window {
     /// What the window held at `now`.
     pub fn tally(&mut self, now: Moment, length: Duration) -> Tally {
         self.forget(now, length);
-        let successes = self.successes.iter().fold(0_u32, |sum, slice| sum.saturating_add(slice.count));
-        Tally { successes, failures: u32::try_from(self.failures.len()).unwrap_or(u32::MAX) }
+        let latest = u32::try_from(self.failures.len()).unwrap_or(u32::MAX);
+        Tally { successes: self.successes.sum(), failures: self.earlier_failures.sum().saturating_add(latest) }
     }
 
     fn forget(&mut self, now: Moment, length: Duration) {
-        while self.successes.front().is_some_and(|slice| now.since(slice.from) >= length) {
-            self.successes.pop_front();
-        }
+        self.successes.forget(now, length);
+        self.earlier_failures.forget(now, length);
         while self.failures.front().is_some_and(|(at, _)| now.since(*at) >= length) {
             self.failures.pop_front();
         }
@@ -123,6 +147,27 @@ mod tests {
         window.retract(Serial::from_raw(1));
         window.retract(Serial::from_raw(9));
         assert_eq!(window.tally(at(0), LENGTH).failures, 1);
+    }
+
+    /// At more than a hundred failures a second the oldest lose their names, but not their weight.
+    #[test]
+    fn a_flood_of_failures_counts_in_full() {
+        let mut window = Window::default();
+        for serial in 0..30_000 {
+            let now = at(serial * 2);
+            if serial % 3 == 0 {
+                window.success(now, LENGTH);
+            } else {
+                window.failure(Serial::from_raw(serial), now, LENGTH);
+            }
+        }
+        let tally = window.tally(at(59_998), LENGTH);
+        assert_eq!(tally, Tally { successes: 10_000, failures: 20_000 });
+        window.retract(Serial::from_raw(29_999));
+        assert_eq!(window.tally(at(59_998), LENGTH).failures, 19_999, "the latest can still be taken back");
+        let half_gone = window.tally(at(90_000), LENGTH).failures;
+        assert!((9_000..=10_000).contains(&half_gone), "{half_gone}");
+        assert_eq!(window.tally(at(119_999), LENGTH), Tally::default());
     }
 
     proptest! {

@@ -119,6 +119,10 @@ impl Task<'_> {
         let Some(lease) = scope.lease() else { return AttemptEnd::Withdrawn };
         let endpoint = scope.endpoint();
         let limit = self.limit(scope.began());
+        if limit.whose == Patience::Client && limit.at <= present() {
+            // Nobody would wait for the answer, but somebody would pay for it.
+            return limit.passed();
+        }
         let mut request = self.request.for_endpoint(endpoint);
         scope.mark(&mut request.headers);
         let sent = {

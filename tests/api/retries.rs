@@ -168,3 +168,28 @@ async fn a_client_whose_time_is_up_gets_the_best_answer_in_hand() {
     assert_eq!(send().await.status, 504);
     app.finish().await;
 }
+
+/// A request was sent on to the next endpoint when the client's time was up, and broken off in the same moment: for the provider's
+/// bill it had been made.
+#[actix_web::test]
+async fn nothing_is_asked_for_when_the_clients_time_is_up() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    let app = Setup::new()
+        .primary(&a)
+        .secondary(&b)
+        .section("timeouts", "response = \"300ms\"")
+        .section("breaker", "failure_threshold = 100")
+        .verified_on_demand()
+        .start()
+        .await;
+    // So that there is a connection to b, on which a request can be written at once.
+    a.script_traffic([status(500), never_answer()]);
+    assert_eq!(app.message().await.status, 200);
+    assert_eq!(b.traffic(), 1);
+    // It gives up 10 ms before the gateway would: that is the endpoint's fault, and then the client's time is up.
+    let headers = [TRAFFIC, ("x-stainless-timeout", "0.58")];
+    let answer = app.client().await.post("/v1/messages", &headers, body(false)).await;
+    assert_eq!(answer.status, 504, "{}", answer.text());
+    assert_eq!((a.traffic(), b.traffic()), (2, 1), "{:?}", answer.header("x-qcc-trail"));
+    app.finish().await;
+}

@@ -46,7 +46,7 @@ use keeping::{Kept, VerificationProgress};
 use lanes::Lanes;
 use pool::Pool;
 use search::Found;
-use waiters::Waiters;
+use waiters::{LeaseEnd, Waiters};
 
 /// A lease's end, as reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,7 +184,7 @@ impl RegistryCore {
         let Settlement { ticket, report, model, written_at } = settlement;
         let Some(lease) = self.leases.close(ticket.serial) else { return };
         let member = self.queues.at(lease.slot);
-        let has_bound = member.is_some_and(|member| member.endpoint().max_in_flight.is_some());
+        let bound = member.and_then(|member| member.endpoint().max_in_flight);
         let is_current = member.is_some_and(|member| member.epoch() == ticket.epoch);
         let rests = report.throttle.is_some();
         self.check_for_leak(&ticket, &lease, written_at, out);
@@ -197,8 +197,14 @@ impl RegistryCore {
         self.reseat(lease.slot, now);
         // The lease's end may have made room, or its endpoint rests now. Nothing else is of use to who waits, and whoever comes
         // next must not be served before those who do.
-        if (has_bound || rests) && !self.waiters.is_empty() {
-            self.look_at_waiters(now, out);
+        if !self.waiters.is_empty() {
+            if rests {
+                self.look_at_waiters(now, out);
+            } else if let Some(most) = bound {
+                let had_room = self.leases.in_flight(lease.slot).saturating_add(1) < most.get();
+                let ended = LeaseEnd { slot: lease.slot, origin: lease.origin, had_room };
+                self.look_at_waiters_for_room(&ended, now, out);
+            }
         }
         self.check_invariants();
     }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::ids::{ClientId, EndpointId, Epoch};
+use super::super::sessions::Origin;
+use super::super::slots::Slot;
 use super::super::time::Moment;
 use super::dearth::Dearth;
 use super::search::Search;
@@ -23,6 +25,8 @@ struct Waiter {
     ask: Ask,
     since: Moment,
     why: Why,
+    /// Whether the latest look has found nobody for it who is free or held.
+    finds_nobody: bool,
     /// When it has to be looked at even if nothing happens.
     wake: Moment,
 }
@@ -32,6 +36,9 @@ struct Waiter {
 pub(super) struct Waiters {
     queue: VecDeque<Waiter>,
     newest: u64,
+    /// How often one of them was looked at again.
+    #[cfg(test)]
+    looks: usize,
 }
 
 impl Waiters {
@@ -48,12 +55,26 @@ impl Waiters {
         self.queue.iter().filter(theirs).count()
     }
 
-    fn push(&mut self, ask: Ask, since: Moment, why: Why, wake: Moment) -> WaiterId {
+    #[cfg(test)]
+    pub(super) fn looks(&self) -> usize {
+        self.looks
+    }
+
+    fn push(&mut self, ask: Ask, since: Moment, Wait { why, finds_nobody, wake }: Wait) -> WaiterId {
         self.newest += 1;
         let id = WaiterId(self.newest);
-        self.queue.push_back(Waiter { id, ask, since, why, wake });
+        self.queue.push_back(Waiter { id, ask, since, why, finds_nobody, wake });
         id
     }
+}
+
+/// A lease on an endpoint of bounded room has ended.
+pub(super) struct LeaseEnd {
+    pub(super) slot: Slot,
+    /// For whom it was.
+    pub(super) origin: Origin,
+    /// Whether the endpoint had room before.
+    pub(super) had_room: bool,
 }
 
 /// Whether there is a place to park at.
@@ -64,10 +85,17 @@ enum Place {
     None,
 }
 
+/// How a request waits.
+struct Wait {
+    why: Why,
+    finds_nobody: bool,
+    wake: Moment,
+}
+
 /// What becomes of a request that was looked at.
 enum Look {
     Granted(super::Grant),
-    Waits(Why, Moment),
+    Waits(Wait),
     Refused(NoEndpoint),
 }
 
@@ -83,7 +111,7 @@ impl RegistryCore {
         match self.look(&ask, now, None, now, out) {
             Look::Granted(grant) => Acquired::Granted(grant),
             Look::Refused(why) => Acquired::Refused(why),
-            Look::Waits(why, wake) => Acquired::Waiting(self.waiters.push(ask, now, why, wake)),
+            Look::Waits(wait) => Acquired::Waiting(self.waiters.push(ask, now, wait)),
         }
     }
 
@@ -96,19 +124,20 @@ impl RegistryCore {
         {
             search = self.search(ask, since, now, false);
         }
+        let waits_for = |why, wake| Look::Waits(Wait { why, finds_nobody: false, wake });
         match search {
             Search::Found(found) => match self.grant(ask, &found, now) {
                 Ok(grant) => Look::Granted(grant),
                 Err(why) => Look::Refused(why),
             },
-            Search::Held => Look::Waits(waits.unwrap_or(Why::Verdict), ask.deadline),
-            Search::Patience { until } => Look::Waits(Why::Parked, until.min(ask.deadline)),
+            Search::Held => waits_for(waits.unwrap_or(Why::Verdict), ask.deadline),
+            Search::Patience { until } => waits_for(Why::Parked, until.min(ask.deadline)),
             Search::Nothing(dearth) => {
                 self.hasten(&dearth, now, out);
                 match dearth.wake(ask, now) {
                     Some(_) if self.stopping => Look::Refused(NoEndpoint::Stopping),
                     Some(wake) if waits == Some(Why::Parked) || self.takes_place(ask, now, out) => {
-                        Look::Waits(Why::Parked, wake)
+                        Look::Waits(Wait { why: Why::Parked, finds_nobody: true, wake })
                     }
                     Some(_) | None => Look::Refused(dearth.verdict()),
                 }
@@ -216,19 +245,50 @@ impl RegistryCore {
         }
     }
 
-    /// Looks at all waiters again, first come first served. Each goes from the front of the queue to its back, so that all
-    /// others are counted while one takes a place.
+    /// Looks at all waiters again, first come first served.
     pub(super) fn look_at_waiters(&mut self, now: Moment, out: &mut Outputs) {
+        self.look_at_each(now, out, |_, _, _| true);
+    }
+
+    /// The same where nothing has happened but a lease's end. Where its endpoint had room before, and once the room that it
+    /// leaves is taken, who has found nobody would find nobody again.
+    pub(super) fn look_at_waiters_for_room(&mut self, ended: &LeaseEnd, now: Moment, out: &mut Outputs) {
+        self.look_at_each(now, out, |core, waiter, served| {
+            let is_taken = core.queues.at(ended.slot).is_some_and(|member| !member.is_held() && core.is_full(member));
+            let is_as_before = waiter.finds_nobody && waiter.wake > now && (ended.had_room || is_taken);
+            let origin = waiter.ask.origin;
+            let is_of_a_session_in_use = || origin == ended.origin || served.contains(&origin);
+            // One that takes no new sessions is not for those whose session has gone idle.
+            let may_be_left = || core.own_endpoint(&waiter.ask, now).is_some_and(|(own, _)| own.endpoint().weight == 0);
+            !is_as_before || is_of_a_session_in_use() || may_be_left()
+        });
+    }
+
+    /// Each that is worth a look goes from the front of the queue to its back, as do the others, so that all others are counted
+    /// while one takes a place. Whether it is, is asked with those who have been served on the way.
+    fn look_at_each(&mut self, now: Moment, out: &mut Outputs, is_worth: impl Fn(&Self, &Waiter, &[Origin]) -> bool) {
         let mut latest = None;
+        let mut served = Vec::new();
         while self.waiters.queue.front().is_some_and(|waiter| Some(waiter.id) > latest)
             && let Some(mut waiter) = self.waiters.queue.pop_front()
         {
             latest = Some(waiter.id);
+            if !is_worth(self, &waiter, &served) {
+                self.waiters.queue.push_back(waiter);
+                continue;
+            }
+            #[cfg(test)]
+            {
+                self.waiters.looks += 1;
+            }
             match self.look(&waiter.ask, waiter.since, Some(waiter.why), now, out) {
-                Look::Granted(grant) => out.push(Effect::Granted(waiter.id, grant)),
+                Look::Granted(grant) => {
+                    served.push(waiter.ask.origin);
+                    out.push(Effect::Granted(waiter.id, grant));
+                }
                 Look::Refused(why) => out.push(Effect::Refused(waiter.id, why)),
-                Look::Waits(why, wake) => {
-                    (waiter.why, waiter.wake) = (why, wake);
+                Look::Waits(Wait { why, finds_nobody, wake }) => {
+                    (waiter.why, waiter.finds_nobody, waiter.wake) = (why, finds_nobody, wake);
                     self.waiters.queue.push_back(waiter);
                 }
             }

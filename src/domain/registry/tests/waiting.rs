@@ -2,6 +2,7 @@
 
 use super::super::super::ids::ClientId;
 use super::super::super::opinions::Failed;
+use super::super::super::sessions::Origin;
 use super::*;
 use crate::domain::schedule::Finished;
 
@@ -238,6 +239,36 @@ fn room_in_a_full_endpoint_goes_to_who_has_waited_longest() {
     assert_eq!(refusals(&mut desk), [NoEndpoint::Full { usable: 1 }]);
 }
 
+/// Who has found nobody is not looked at again once the room is taken: but its time may be up.
+#[test]
+fn who_gets_nothing_of_the_room_is_refused_where_its_time_is_up() {
+    let mut desk = Desk::new([Endpoint { max_in_flight: NonZeroU32::new(1), ..primary("a") }]);
+    let first = desk.lease();
+    for (number, until) in [(10, 20), (11, 10), (12, 20)] {
+        assert!(is_waiting(&desk.ask(Ask { origin: Origin::Request(number), ..parked(until) })));
+    }
+    desk.now = 10;
+    desk.settle(&first, Outcome::Success);
+    assert_eq!(desk.granted_to_waiters(), ["a"]);
+    let view = desk.core.view(at(10));
+    assert_eq!((view.waiting, view.parked), (1, 1), "the second one's time is up, and the third one waits");
+}
+
+/// In a full pool each ended attempt had every waiter looked at, and each look was at every endpoint.
+#[test]
+fn an_attempts_end_costs_a_full_pool_no_look_at_each_endpoint_for_each_waiter() {
+    let full = |name: &str| Endpoint { max_in_flight: NonZeroU32::new(1), ..primary(name) };
+    let mut desk = Desk::new(["a", "b", "c"].map(full));
+    let leases = [desk.lease(), desk.lease(), desk.lease()];
+    for number in 10..15 {
+        assert!(is_waiting(&desk.ask(Ask { origin: Origin::Request(number), ..parked(10) })));
+    }
+    let before = desk.core.waiters.looks();
+    desk.settle(&leases[0], Outcome::Success);
+    assert_eq!(desk.granted_to_waiters(), ["a"]);
+    assert_eq!(desk.core.waiters.looks() - before, 1, "the others would find what they have found before");
+}
+
 #[test]
 fn there_are_so_many_places_and_a_client_has_a_quarter_of_them_while_others_wait() {
     let mut desk = Desk::with(RegistryPolicy { park_max: 8, ..registry_policy() }, [primary("a")]);
@@ -378,7 +409,7 @@ fn who_waits_for_a_verdict_is_parked_only_where_there_is_a_place() {
 /// it was refused, though an endpoint was free.
 #[test]
 fn who_gives_up_its_place_is_served_by_another_endpoint_where_one_is_free() {
-    use super::super::super::sessions::{Origin, SessionKey};
+    use super::super::super::sessions::SessionKey;
     let policy = RegistryPolicy { park_max: 4, ..registry_policy() };
     let elsewhere = Endpoint { profiles: vec![other_profile()], ..primary("c") };
     let mut desk = Desk::with(policy, [primary("a"), secondary("b"), elsewhere]);
