@@ -1,0 +1,127 @@
+"""Claude Code itself, in print mode, before the gateway: its user notices no outage while an endpoint is sound, and is told the truth
+when none is."""
+
+import os
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from gateway import CLIENT_KEY, GUARD
+from text import TEXT
+from upstream import BROKEN_500, CLOSES, CLOSES_AFTER, CUTS_STREAMS, ENDS_AFTER, REFUSES_KEY, SOUND
+
+PACKAGES = Path(__file__).resolve().parent / "node_modules" / "@anthropic-ai"
+
+#: Whatever it asks elsewhere ends here.
+NOWHERE = "http://127.0.0.1:9"
+#: Seconds. Its back-off from one try to the next is at most half a minute.
+PATIENCE = 90
+#: It has its own repeats, which would take minutes.
+AT_ONCE = 15
+
+
+@pytest.fixture
+def sdk():
+    """What it speaks."""
+    return "anthropic"
+
+
+@pytest.fixture
+def ask(gateway, tmp_path):
+    """Asks it something, and has its exit status and what it prints."""
+    [binary] = PACKAGES.glob("claude-code-*/claude")
+    home, work = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    work.mkdir()
+
+    def ask(*options, key=CLIENT_KEY, within=PATIENCE):
+        # Nothing of the surroundings may reach into it, and nothing of it may reach out.
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "TERM": "dumb",
+            "ANTHROPIC_BASE_URL": gateway.url,
+            "ANTHROPIC_AUTH_TOKEN": key,
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "HTTP_PROXY": NOWHERE,
+            "HTTPS_PROXY": NOWHERE,
+            "NO_PROXY": "127.0.0.1",
+        }
+        ended = subprocess.run(
+            [*GUARD, binary, "--print", *(options or ("--tools", "")), "--", "Say hello."],
+            cwd=work,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=within,
+            check=False,
+        )
+        return ended.returncode, ended.stdout.strip()
+
+    return ask
+
+
+def are_streamed(upstream):
+    return [bool(request["body"].get("stream")) for request in upstream.requests]
+
+
+@pytest.mark.parametrize("behaviour", [SOUND, BROKEN_500, REFUSES_KEY, CLOSES, f"{CLOSES_AFTER}1", f"{ENDS_AFTER}2"])
+def test_a_failure_before_the_answer_is_not_noticed(gateway, ask, first, second, behaviour):
+    first.behaviour = behaviour
+    assert ask() == (0, TEXT)
+    assert are_streamed(first) == [True]
+    assert are_streamed(second) == ([] if behaviour == SOUND else [True])
+    stats = gateway.settled()
+    assert (stats["total_requests"], stats["successful_requests"], stats["leaks"]) == (1, 1, 0)
+
+
+def test_a_stream_that_is_cut_is_asked_for_once_more_and_streamed(gateway, ask, first, second):
+    first.behaviour = CUTS_STREAMS
+    assert ask() == (0, TEXT)
+    # Three failures isolate, and from then on the other endpoint serves.
+    assert are_streamed(first) == [True] * 3
+    assert are_streamed(second) == [True]
+    assert gateway.endpoint("first")["standing"] == "failure"
+    assert gateway.settled()["leaks"] == 0
+
+
+def test_a_conversation_with_tools_goes_on_elsewhere_when_its_endpoint_fails(gateway, ask, first, second):
+    asked = threading.Thread(target=lambda: first.was_asked(1, PATIENCE) and setattr(first, "behaviour", REFUSES_KEY))
+    asked.start()
+    first.behaviour = SOUND
+    assert ask("--tools", "Bash") == (0, TEXT)
+    asked.join()
+    assert [len(first.requests), len(second.requests)] == [2, 1]
+    results = [block for block in second.requests[0]["body"]["messages"] if block["role"] == "user"][-1]["content"]
+    assert results[0]["type"] == "tool_result"
+    assert gateway.settled()["leaks"] == 0
+
+
+def test_what_only_the_operator_can_mend_is_told_at_once(gateway, ask, first, second):
+    first.behaviour = second.behaviour = REFUSES_KEY
+    status, told = ask(within=AT_ONCE)
+    assert status != 0
+    assert "the gateway's operator must act" in told
+    assert gateway.settled()["leaks"] == 0
+
+
+def test_a_wrong_key_is_told_at_once_and_asks_nobody(gateway, ask, first, second):
+    status, told = ask(key="qcc-client-key-of-nobody", within=AT_ONCE)
+    assert status != 0
+    assert "key" in told
+    assert first.requests == second.requests == []
+
+
+def test_an_outage_of_all_is_not_noticed_where_one_recovers_in_time(gateway, ask, first, second):
+    first.behaviour = BROKEN_500
+    for id in ("first", "second"):
+        gateway.own(f"/endpoints/{id}/isolate", "POST")
+    # That somebody waits hastens the verifications.
+    assert ask() == (0, TEXT)
+    assert [gateway.endpoint(id)["standing"] for id in ("first", "second")] == ["failure", "secondary"]
+    assert len(second.requests) == 2, "the verification, and what waited for it"
+    stats = gateway.settled()
+    assert (stats["rejected_requests"], stats["leaks"]) == (0, 0)
