@@ -50,6 +50,8 @@ class Upstream:
     def __init__(self, name):
         self.name = name
         self.behaviour = SOUND
+        #: Whether it calls a tool where it is offered some.
+        self.calls_tools = True
         self.key = f"sk-upstream-{name}-0123456789"
         self._changed = threading.Condition()
         self._requests = []
@@ -133,7 +135,7 @@ class Answer:
         self.upstream = upstream
         self.behaviour = upstream.behaviour
         self.note = note
-        self.body = note["body"]
+        self.body = note["body"] if upstream.calls_tools else {**note["body"], "tools": []}
         self.path = note["path"].split("?")[0]
         self.is_stream = bool(self.body.get("stream"))
         self.protocol = "anthropic" if self.path.startswith("/v1/messages") else "openai"

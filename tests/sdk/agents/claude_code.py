@@ -1,24 +1,16 @@
 """Claude Code itself, in print mode, before the gateway: its user notices no outage while an endpoint is sound, and is told the truth
 when none is."""
 
-import os
-import subprocess
 import threading
-from pathlib import Path
 
 import pytest
 
-from gateway import CLIENT_KEY, GUARD
+from agent import PACKAGES, PATIENCE, run
+from gateway import CLIENT_KEY
 from text import TEXT
 from upstream import BROKEN_500, CLOSES, CLOSES_AFTER, CUTS_STREAMS, ENDS_AFTER, REFUSES_KEY, SOUND
 
-PACKAGES = Path(__file__).resolve().parent / "node_modules" / "@anthropic-ai"
-
-#: Whatever it asks elsewhere ends here.
-NOWHERE = "http://127.0.0.1:9"
-#: Seconds. Its back-off from one try to the next is at most half a minute.
-PATIENCE = 90
-#: It has its own repeats, which would take minutes.
+#: Seconds. It has repeats of its own, which would take minutes.
 AT_ONCE = 15
 
 
@@ -31,35 +23,17 @@ def sdk():
 @pytest.fixture
 def ask(gateway, tmp_path):
     """Asks it something, and has its exit status and what it prints."""
-    [binary] = PACKAGES.glob("claude-code-*/claude")
-    home, work = tmp_path / "home", tmp_path / "work"
-    home.mkdir()
-    work.mkdir()
+    [binary] = PACKAGES.glob("@anthropic-ai/claude-code-*/claude")
 
-    def ask(*options, key=CLIENT_KEY, within=PATIENCE):
-        # Nothing of the surroundings may reach into it, and nothing of it may reach out.
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(home),
-            "TERM": "dumb",
+    def ask(tools="", key=CLIENT_KEY, within=PATIENCE):
+        variables = {
             "ANTHROPIC_BASE_URL": gateway.url,
             "ANTHROPIC_AUTH_TOKEN": key,
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-            "HTTP_PROXY": NOWHERE,
-            "HTTPS_PROXY": NOWHERE,
-            "NO_PROXY": "127.0.0.1",
         }
-        ended = subprocess.run(
-            [*GUARD, binary, "--print", *(options or ("--tools", "")), "--", "Say hello."],
-            cwd=work,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=within,
-            check=False,
-        )
-        return ended.returncode, ended.stdout.strip()
+        command = [binary, "--print", "--tools", tools, "--", "Say hello."]
+        status, told, _ = run(command, tmp_path, variables, within)
+        return status, told
 
     return ask
 
@@ -92,7 +66,7 @@ def test_a_conversation_with_tools_goes_on_elsewhere_when_its_endpoint_fails(gat
     asked = threading.Thread(target=lambda: first.was_asked(1, PATIENCE) and setattr(first, "behaviour", REFUSES_KEY))
     asked.start()
     first.behaviour = SOUND
-    assert ask("--tools", "Bash") == (0, TEXT)
+    assert ask(tools="Bash") == (0, TEXT)
     asked.join()
     assert [len(first.requests), len(second.requests)] == [2, 1]
     results = [block for block in second.requests[0]["body"]["messages"] if block["role"] == "user"][-1]["content"]
