@@ -60,8 +60,7 @@ impl Usage {
     /// What a whole answer says.
     #[must_use]
     pub fn of_answer(body: &[u8]) -> Self {
-        let end = body.get(body.len().saturating_sub(END)..).unwrap_or_default();
-        Self::of_end(end).unwrap_or_else(|| {
+        Self::of_end(latest(body)).unwrap_or_else(|| {
             let mut tally = Tally::default();
             tally.event(body);
             tally.usage()
@@ -141,6 +140,20 @@ impl Tally {
         }
     }
 
+    /// Looks at the end of an event's data, where the event is too long to be held: its own members, or those of the response
+    /// that it holds, from one of them on.
+    pub fn event_end(&mut self, end: &[u8]) {
+        let names: Vec<usize> = NAME.find_iter(end).collect();
+        for at in names.into_iter().rev().take(TRIES) {
+            let members = end.get(at..).unwrap_or_default();
+            let openings: [&[u8]; 2] = [b"{", b"{\"response\":{"];
+            let wholes = openings.map(|opening| [opening, members].concat());
+            if let Some(whole) = wholes.iter().find(|whole| Told::of(whole).is_some()) {
+                return self.read(whole);
+            }
+        }
+    }
+
     /// What was counted.
     #[must_use]
     pub fn usage(&self) -> Usage {
@@ -216,7 +229,7 @@ fn cached(details: &[u8]) -> u64 {
     value_of(details, b"cached_tokens").map_or(0, count)
 }
 
-/// The end of an answer that is too large to be held, while it is passed on.
+/// The end of an answer, or of an event of it, that is too large to be held, while it is passed on.
 #[derive(Clone, Default)]
 pub struct AnswerEnd(Vec<u8>);
 
@@ -230,17 +243,30 @@ impl fmt::Debug for AnswerEnd {
 impl AnswerEnd {
     /// Takes the next piece in.
     pub fn push(&mut self, piece: &[u8]) {
-        let piece = piece.get(piece.len().saturating_sub(END)..).unwrap_or_default();
-        let surplus = (self.0.len() + piece.len()).saturating_sub(END);
-        self.0.drain(..surplus.min(self.0.len()));
+        let piece = latest(piece);
+        let length = self.0.len() + piece.len();
+        // Not with each piece, which may be a byte: what is kept is moved then.
+        if length > 2 * END {
+            self.0.drain(..(length - END).min(self.0.len()));
+        }
         self.0.extend_from_slice(piece);
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        latest(&self.0)
     }
 
     /// What it says.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        Usage::of_end(&self.0).unwrap_or_default()
+        Usage::of_end(self.bytes()).unwrap_or_default()
     }
+}
+
+fn latest(bytes: &[u8]) -> &[u8] {
+    bytes.get(bytes.len().saturating_sub(END)..).unwrap_or_default()
 }
 
 #[cfg(test)]

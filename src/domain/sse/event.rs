@@ -33,6 +33,13 @@ impl<'a> Event<'a> {
         event
     }
 
+    /// The last line of the data of an event whose bytes before these are not there any more, so that the first line may be a
+    /// part of one.
+    pub(super) fn last_data(end: &'a [u8]) -> &'a [u8] {
+        let first = lines(end).next().unwrap_or_default();
+        lines(end).filter_map(|line| field(line, b"data")).last().unwrap_or(first)
+    }
+
     /// The data, empty where there is none.
     pub(super) fn text(&self) -> &[u8] {
         self.data.as_deref().unwrap_or_default()

@@ -3,9 +3,9 @@
 use super::event::Event;
 use super::kind::{Choices, Kind, look, look_at_name, sequence_number};
 use super::{Expected, Format};
-use crate::domain::usage::{Tally, Usage};
+use crate::domain::usage::{AnswerEnd, Tally, Usage};
 
-/// The longest event that is looked into, in bytes. Of a longer one the name is all that counts.
+/// The longest event that is looked into, in bytes. Of a longer one the name is all that counts, and what its end says of usage.
 pub(super) const LONGEST_LOOKED_INTO: usize = 256 << 10;
 
 /// How far a stream has come.
@@ -43,6 +43,8 @@ pub struct Scanner {
     next_number: u64,
     /// The beginning of the event that is torn between two pieces, as far as it is looked into.
     torn: Vec<u8>,
+    /// The end so far of an event that is longer.
+    end: AnswerEnd,
     /// How long the event under way is so far.
     length: usize,
     is_at_line_start: bool,
@@ -62,6 +64,7 @@ impl Scanner {
             tally: Tally::default(),
             next_number: 0,
             torn: Vec::new(),
+            end: AnswerEnd::default(),
             length: 0,
             is_at_line_start: true,
             is_after_return: false,
@@ -151,11 +154,16 @@ impl Scanner {
 
     fn hold(&mut self, part: &[u8]) {
         let room = LONGEST_LOOKED_INTO.saturating_sub(self.torn.len());
-        self.torn.extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
+        let (looked_into, beyond) = part.split_at(room.min(part.len()));
+        self.torn.extend_from_slice(looked_into);
         let was_looked_into = self.length <= LONGEST_LOOKED_INTO;
         self.length = self.length.saturating_add(part.len());
         // Once: what comes behind the longest that is looked into changes nothing of its name.
         let outgrows = was_looked_into && self.length > LONGEST_LOOKED_INTO;
+        if outgrows {
+            self.end.push(&self.torn);
+        }
+        self.end.push(beyond);
         if outgrows
             && self.progress == Progress::Preamble
             && look_at_name(&Event::read(&self.torn), self.format()) == Kind::Content
@@ -166,11 +174,20 @@ impl Scanner {
 
     /// An event ends with these bytes.
     fn end_event(&mut self, last_part: &[u8]) -> Kind {
-        let length = std::mem::take(&mut self.length).saturating_add(last_part.len());
+        let before = std::mem::take(&mut self.length);
+        let length = before.saturating_add(last_part.len());
         if length == 0 {
             return Kind::Preamble;
         }
         let mut torn = std::mem::take(&mut self.torn);
+        if length > LONGEST_LOOKED_INTO {
+            let mut end = std::mem::take(&mut self.end);
+            if before <= LONGEST_LOOKED_INTO {
+                end.push(&torn);
+            }
+            end.push(last_part);
+            self.tally.event_end(Event::last_data(end.bytes()));
+        }
         let whole = if torn.is_empty() {
             last_part
         } else {

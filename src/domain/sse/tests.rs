@@ -302,6 +302,33 @@ fn of_an_event_that_is_too_long_the_name_alone_counts() {
     assert_eq!(word(Format::Chat, &bare), Word::Content);
 }
 
+/// A response that is complete repeats all that was asked and answered, and tells its usage behind that.
+#[test]
+fn of_an_event_that_is_too_long_its_end_tells_the_usage() {
+    let usage = "\"usage\":{\"input_tokens\":7,\"output_tokens\":9}";
+    let counted = |format, event: String, piece: usize| {
+        let pieces: Vec<&[u8]> = event.as_bytes().chunks(piece).collect();
+        let usage = scanned(format, &pieces).1.usage();
+        (usage.input, usage.output)
+    };
+    for length in [LONGEST_LOOKED_INTO - 100, LONGEST_LOOKED_INTO, 3 * LONGEST_LOOKED_INTO] {
+        // With quotation marks, as in what a model has written.
+        let long = "\\\"usage\\\":{}".repeat(length / 13);
+        let response = format!("{{\"output\":[{{\"text\":\"{long}\",\"usage\":{{}}}}],{usage},\"user\":null}}");
+        let data = format!("{{\"response\":{response},\"sequence_number\":3}}");
+        for piece in [usize::MAX, 4096, 1000] {
+            for ending in ["", "\nid: 3"] {
+                let event = format!("event: response.completed\ndata: {data}{ending}\n\n");
+                assert_eq!(counted(Format::Responses, event, piece), (7, 9), "{length} {piece} {ending:?}");
+            }
+            let chunk = format!("data: {{\"choices\":[\"{long}\"],{usage}}}\n\n");
+            assert_eq!(counted(Format::Chat, chunk, piece), (7, 9), "{length} {piece}");
+            let deeper = format!("data: {{\"choices\":[{{\"a\":\"{long}\",\"b\":{{{usage}}}}}]}}\n\n");
+            assert_eq!(counted(Format::Chat, deeper, piece), (0, 0), "{length} {piece}");
+        }
+    }
+}
+
 #[test]
 fn no_more_than_one_event_is_held() {
     let mut scanner = Scanner::new(Expected::one(Format::Messages));
