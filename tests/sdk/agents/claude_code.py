@@ -1,7 +1,11 @@
 """Claude Code itself, in print mode, before the gateway: its user notices no outage while an endpoint is sound, and is told the truth
 when none is."""
 
+import os
+import random
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,6 +16,11 @@ from upstream import BROKEN_500, CLOSES, CLOSES_AFTER, CUTS_STREAMS, ENDS_AFTER,
 
 #: Seconds. It has repeats of its own, which would take minutes.
 AT_ONCE = 15
+#: For how long trouble goes on, in seconds, and how long it stays of one kind.
+TROUBLE = float(os.environ.get("QCC_AGENTS_SECONDS", "15"))
+TURN = 0.4
+#: What it is.
+KINDS = [SOUND, BROKEN_500, REFUSES_KEY, CLOSES, CUTS_STREAMS, f"{CLOSES_AFTER}1", f"{ENDS_AFTER}2", f"{ENDS_AFTER}5"]
 
 
 @pytest.fixture
@@ -25,14 +34,14 @@ def ask(gateway, tmp_path):
     """Asks it something, and has its exit status and what it prints."""
     [binary] = PACKAGES.glob("@anthropic-ai/claude-code-*/claude")
 
-    def ask(tools="", key=CLIENT_KEY, within=PATIENCE):
+    def ask(tools="", key=CLIENT_KEY, within=PATIENCE, folder=tmp_path):
         variables = {
             "ANTHROPIC_BASE_URL": gateway.url,
             "ANTHROPIC_AUTH_TOKEN": key,
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         }
         command = [binary, "--print", "--tools", tools, "--", "Say hello."]
-        status, told, _ = run(command, tmp_path, variables, within)
+        status, told, _ = run(command, folder, variables, within)
         return status, told
 
     return ask
@@ -99,3 +108,38 @@ def test_an_outage_of_all_is_not_noticed_where_one_recovers_in_time(gateway, ask
     assert len(second.requests) == 2, "the verification, and what waited for it"
     stats = gateway.settled()
     assert (stats["rejected_requests"], stats["leaks"]) == (0, 0)
+
+
+def trouble(gateway, upstreams, until):
+    """Now one endpoint fails and then the other, in ways of chance; one that is in the pool is sound at any moment."""
+    dice = random.Random(3)
+    while time.monotonic() < until:
+        id, other = dice.sample(sorted(upstreams), 2)
+        upstreams[other].behaviour = SOUND
+        for isolated in [id for id in upstreams if gateway.endpoint(id)["standing"] == "failure"]:
+            if upstreams[isolated].behaviour == SOUND:
+                gateway.own(f"/endpoints/{isolated}/verify", "POST")
+        if gateway.endpoint(other)["standing"] != "failure":
+            upstreams[id].behaviour = dice.choice(KINDS)
+        time.sleep(TURN)
+
+
+def test_many_at_a_time_notice_nothing_of_trouble_that_goes_round(gateway, ask, first, second, tmp_path):
+    until = time.monotonic() + TROUBLE
+
+    def user(number):
+        folder = tmp_path / f"user-{number}"
+        folder.mkdir()
+        told = []
+        while time.monotonic() < until:
+            told.append(ask(tools=random.choice(["", "Bash"]), folder=folder))
+        return told
+
+    with ThreadPoolExecutor() as threads:
+        users = [threads.submit(user, number) for number in range(4)]
+        trouble(gateway, {"first": first, "second": second}, until)
+    told = [answer for user in users for answer in user.result()]
+    assert len(told) >= len(users)
+    assert set(told) == {(0, TEXT)}
+    assert gateway.settled()["leaks"] == 0
+    assert [line for line in gateway.log if "attempts=2" in line], "there was trouble"
