@@ -202,7 +202,7 @@ impl RegistryCore {
                 self.look_at_waiters(now, out);
             } else if let Some(most) = bound {
                 let had_room = self.leases.in_flight(lease.slot).saturating_add(1) < most.get();
-                let ended = LeaseEnd { slot: lease.slot, origin: lease.origin, had_room };
+                let ended = LeaseEnd { slot: lease.slot, had_room };
                 self.look_at_waiters_for_room(&ended, now, out);
             }
         }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::ids::{ClientId, EndpointId, Epoch};
-use super::super::sessions::Origin;
 use super::super::slots::Slot;
 use super::super::time::Moment;
 use super::dearth::Dearth;
@@ -71,8 +70,6 @@ impl Waiters {
 /// A lease on an endpoint of bounded room has ended.
 pub(super) struct LeaseEnd {
     pub(super) slot: Slot,
-    /// For whom it was.
-    pub(super) origin: Origin,
     /// Whether the endpoint had room before.
     pub(super) had_room: bool,
 }
@@ -247,33 +244,31 @@ impl RegistryCore {
 
     /// Looks at all waiters again, first come first served.
     pub(super) fn look_at_waiters(&mut self, now: Moment, out: &mut Outputs) {
-        self.look_at_each(now, out, |_, _, _| true);
+        self.look_at_each(now, out, |_, _| true);
     }
 
     /// The same where nothing has happened but a lease's end. Where its endpoint had room before, and once the room that it
     /// leaves is taken, who has found nobody would find nobody again.
     pub(super) fn look_at_waiters_for_room(&mut self, ended: &LeaseEnd, now: Moment, out: &mut Outputs) {
-        self.look_at_each(now, out, |core, waiter, served| {
+        self.look_at_each(now, out, |core, waiter| {
             let is_taken = core.queues.at(ended.slot).is_some_and(|member| !member.is_held() && core.is_full(member));
             let is_as_before = waiter.finds_nobody && waiter.wake > now && (ended.had_room || is_taken);
-            let origin = waiter.ask.origin;
-            let is_of_a_session_in_use = || origin == ended.origin || served.contains(&origin);
-            // One that takes no new sessions is not for those whose session has gone idle.
-            let may_be_left = || core.own_endpoint(&waiter.ask, now).is_some_and(|(own, _)| own.endpoint().weight == 0);
-            !is_as_before || is_of_a_session_in_use() || may_be_left()
+            // One that takes no new sessions is for its own alone, and an attempt's end keeps its session from going idle.
+            let own_is_drained =
+                || core.own_endpoint(&waiter.ask, now).is_some_and(|(own, _)| own.endpoint().weight == 0);
+            !is_as_before || own_is_drained()
         });
     }
 
     /// Each that is worth a look goes from the front of the queue to its back, as do the others, so that all others are counted
-    /// while one takes a place. Whether it is, is asked with those who have been served on the way.
-    fn look_at_each(&mut self, now: Moment, out: &mut Outputs, is_worth: impl Fn(&Self, &Waiter, &[Origin]) -> bool) {
+    /// while one takes a place.
+    fn look_at_each(&mut self, now: Moment, out: &mut Outputs, is_worth: impl Fn(&Self, &Waiter) -> bool) {
         let mut latest = None;
-        let mut served = Vec::new();
         while self.waiters.queue.front().is_some_and(|waiter| Some(waiter.id) > latest)
             && let Some(mut waiter) = self.waiters.queue.pop_front()
         {
             latest = Some(waiter.id);
-            if !is_worth(self, &waiter, &served) {
+            if !is_worth(self, &waiter) {
                 self.waiters.queue.push_back(waiter);
                 continue;
             }
@@ -282,10 +277,7 @@ impl RegistryCore {
                 self.waiters.looks += 1;
             }
             match self.look(&waiter.ask, waiter.since, Some(waiter.why), now, out) {
-                Look::Granted(grant) => {
-                    served.push(waiter.ask.origin);
-                    out.push(Effect::Granted(waiter.id, grant));
-                }
+                Look::Granted(grant) => out.push(Effect::Granted(waiter.id, grant)),
                 Look::Refused(why) => out.push(Effect::Refused(waiter.id, why)),
                 Look::Waits(Wait { why, finds_nobody, wake }) => {
                     (waiter.why, waiter.finds_nobody, waiter.wake) = (why, finds_nobody, wake);

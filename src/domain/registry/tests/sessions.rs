@@ -214,3 +214,19 @@ fn a_session_waits_for_room_in_an_endpoint_that_takes_no_new_ones() {
     desk.settle(&grant, Outcome::Success);
     assert_eq!(desk.granted_to_waiters(), ["a"]);
 }
+
+/// Its session had gone idle while an attempt of it was under way, so that a drained endpoint was not for it any more.
+#[test]
+fn who_waits_finds_its_sessions_drained_endpoint_again_when_an_attempt_of_it_ends() {
+    let full = Endpoint { max_in_flight: NonZeroU32::new(1), ..secondary("b") };
+    let own = Endpoint { max_in_flight: NonZeroU32::new(2), ..primary("a") };
+    let mut desk = Desk::new([own.clone(), full.clone()]);
+    let Acquired::Granted(long) = desk.ask(of_session("s")) else { panic!("not granted") };
+    desk.apply([Endpoint { weight: 0, ..own }, full]);
+    let _kept = desk.lease();
+    desk.now = 3600;
+    let waits = desk.ask(Ask { reach: Reach::Parked { until: at(3610) }, ..of_session("s") });
+    assert!(matches!(waits, Acquired::Waiting(_)), "{waits:?}");
+    desk.settle(&long, Outcome::Success);
+    assert_eq!(desk.granted_to_waiters(), ["a"]);
+}
