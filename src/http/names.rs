@@ -22,6 +22,8 @@ pub(super) const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("requ
 /// The names of a session, the first one before the second.
 pub(super) const SESSIONS: [HeaderName; 2] =
     [HeaderName::from_static("x-claude-code-session-id"), HeaderName::from_static("x-conversation-id")];
+/// The name of a session where neither these nor the body give one. `OpenCode` sends it.
+pub(super) const AFFINITY: HeaderName = HeaderName::from_static("x-session-affinity");
 
 /// What browsers say of a request (Fetch Metadata).
 pub(super) const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
