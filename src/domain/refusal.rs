@@ -81,6 +81,8 @@ pub enum Refusal {
     EveryAttemptFailed {
         /// How many there were.
         attempts: u32,
+        /// Whether no endpoint is left that anyone but the gateway's operator could bring back.
+        needs_operator: bool,
     },
     /// Every attempt timed out.
     EveryAttemptTimedOut {

@@ -1,6 +1,6 @@
 //! By which names a request goes: the gateway's, the upstream's, the session's.
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderName};
 
 use super::names;
 
@@ -28,12 +28,21 @@ pub(super) fn fresh_request_id() -> String {
 
 /// The session as the client names it in its headers, for the log.
 pub(super) fn session(headers: &HeaderMap) -> Option<String> {
-    names::SESSIONS.iter().find_map(|name| Some(headers.get(name)?.to_str().ok()?.to_owned()))
+    names::SESSIONS.iter().find_map(|name| text_of(headers, name))
+}
+
+/// The session as a further header names it, where nothing else does.
+pub(super) fn session_of_last_resort(headers: &HeaderMap) -> Option<String> {
+    text_of(headers, &names::AFFINITY)
+}
+
+fn text_of(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{HeaderName, HeaderValue};
+    use actix_web::http::header::HeaderValue;
 
     use super::*;
 

@@ -271,7 +271,10 @@ impl Journey<'_> {
                 Refusal::Overloaded { message: message.filter(|message| !message.is_empty()) }
             }
             Ending::TimedOut { attempts } => Refusal::EveryAttemptTimedOut { attempts },
-            Ending::Failed { attempts } => Refusal::EveryAttemptFailed { attempts },
+            Ending::Failed { attempts } => {
+                let needs_operator = matches!(none, Some(NoEndpoint::Isolated { needs_operator: true, .. }));
+                Refusal::EveryAttemptFailed { attempts, needs_operator }
+            }
             Ending::NoAttempt => self.none_usable(none.unwrap_or(&NoEndpoint::TooLate)),
         };
         self.refuse(&refusal)

@@ -14,14 +14,18 @@ pub(super) const TRAIL: HeaderName = HeaderName::from_static("x-qcc-trail");
 /// Has proxies between here and the client pass events on at once.
 pub(super) const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 pub(super) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// How long an SDK waits.
-pub(super) const CLIENT_TIMEOUT: HeaderName = HeaderName::from_static("x-stainless-timeout");
+/// How long an SDK waits, by the name that it has in most of them, and by the one in `OpenAI`'s for Python: for the next piece,
+/// of which an answer that is not streamed has one.
+pub(super) const CLIENT_TIMEOUTS: [HeaderName; 2] =
+    [HeaderName::from_static("x-stainless-timeout"), HeaderName::from_static("x-stainless-read-timeout")];
 /// A request's id, from clients and from upstreams.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// The names of a session, the first one before the second.
 pub(super) const SESSIONS: [HeaderName; 2] =
     [HeaderName::from_static("x-claude-code-session-id"), HeaderName::from_static("x-conversation-id")];
+/// The name of a session where neither these nor the body give one. `OpenCode` sends it.
+pub(super) const AFFINITY: HeaderName = HeaderName::from_static("x-session-affinity");
 
 /// What browsers say of a request (Fetch Metadata).
 pub(super) const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");

@@ -11,7 +11,7 @@ use super::access::is_from_a_foreign_page;
 use super::attempt::Task;
 use super::connection::ClientSide;
 use super::content::plain_request;
-use super::identity::{request_id, session};
+use super::identity::{request_id, session, session_of_last_resort};
 use super::intake::{BodyLimits, Held, NoBody, read_body};
 use super::journey::{Errand, Journey, JourneyEnd};
 use super::reply::closing;
@@ -115,6 +115,9 @@ async fn begin<'a>(
         return Err(worker.refused(&Refusal::Malformed { what: "body" }, errand.shape(), scope));
     }
     scope.described.model.clone_from(&peek.model);
+    if scope.described.session.is_none() && peek.session.is_none() {
+        scope.described.session = session_of_last_resort(request.headers());
+    }
     let now = shared.clock.now();
     let model = peek.model_name().cloned();
     let task = Task {

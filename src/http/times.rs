@@ -28,10 +28,8 @@ pub(super) struct AttemptTimes {
 impl AttemptTimes {
     /// The time-outs of a request whose head came at this moment.
     pub(super) fn of(timeouts: &Timeouts, headers: &HeaderMap, came: Instant) -> Self {
-        let header = headers.get(names::CLIENT_TIMEOUT).and_then(|value| value.to_str().ok());
-        let client_leaves = header.and_then(time_of_client).map(|time| after(came, time));
         Self {
-            client_leaves,
+            client_leaves: time_told(headers).map(|time| after(came, time)),
             connect: timeouts.connect,
             first_event: timeouts.first_event,
             first_content: timeouts.first_content,
@@ -39,6 +37,11 @@ impl AttemptTimes {
             stream_idle: timeouts.stream_idle,
         }
     }
+}
+
+/// How long the gateway has for a client that says how long it waits: by the first of its headers that tells a time.
+fn time_told(headers: &HeaderMap) -> Option<Duration> {
+    names::CLIENT_TIMEOUTS.iter().find_map(|name| time_of_client(headers.get(name)?.to_str().ok()?))
 }
 
 /// How long the gateway has for a client that waits so many seconds: 5 s less, so that it can still tell the client; of a
@@ -68,7 +71,25 @@ pub(super) fn after(moment: Instant, limit: Duration) -> Instant {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
     use super::*;
+
+    #[test]
+    fn either_header_tells_how_long_a_client_waits_and_the_second_where_the_first_does_not() {
+        for (headers, seconds) in [
+            (&[("x-stainless-timeout", "30"), ("x-stainless-read-timeout", "60")][..], Some(25)),
+            (&[("x-stainless-timeout", "NOT_GIVEN"), ("x-stainless-read-timeout", "60.0")], Some(55)),
+            (&[("x-stainless-read-timeout", "60")], Some(55)),
+            (&[("x-stainless-timeout", "NOT_GIVEN")], None),
+        ] {
+            let named = headers
+                .iter()
+                .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .collect::<HeaderMap>();
+            assert_eq!(time_told(&named), seconds.map(Duration::from_secs), "{headers:?}");
+        }
+    }
 
     #[test]
     fn a_client_is_told_before_it_gives_up() {

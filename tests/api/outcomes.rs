@@ -127,9 +127,8 @@ async fn a_clients_short_time_out_counts_against_nobody() {
         upstream.behave(Behaviour::always(never_answer()));
     }
     let app = Setup::new().isolated_by_one_failure().primary(&a).primary(&b).verified_on_demand().start().await;
-    for _ in 0..3 {
-        let answer =
-            app.client().await.post("/v1/messages", &[TRAFFIC, ("x-stainless-timeout", "0.2")], body(false)).await;
+    for name in ["x-stainless-timeout", "x-stainless-read-timeout", "x-stainless-timeout"] {
+        let answer = app.client().await.post("/v1/messages", &[TRAFFIC, (name, "0.2")], body(false)).await;
         assert_eq!(
             (answer.status, answer.header("x-qcc-attempts")),
             (504, Some("1")),

@@ -29,12 +29,13 @@ async fn a_session_is_named_by_header_or_body_and_stays_with_its_endpoint() {
         setup = setup.primary(upstream);
     }
     let app = setup.start().await;
-    let named: [(&[(&str, &str)], String); 5] = [
+    let named: [(&[(&str, &str)], String); 6] = [
         (&[("x-claude-code-session-id", "s1")], body(false)),
         (&[("x-conversation-id", "s2")], body(false)),
         (&[], with("metadata", json!({"user_id": "s3"}))),
         (&[], with("prompt_cache_key", json!("s4"))),
         (&[], with("conversation_id", json!("s5"))),
+        (&[("x-session-affinity", "s6")], body(false)),
     ];
     for (headers, body) in named {
         let mut seen = BTreeSet::new();
@@ -48,6 +49,27 @@ async fn a_session_is_named_by_header_or_body_and_stays_with_its_endpoint() {
         without.insert(served_by(&app, &[], body(false)).await);
     }
     assert_eq!(without.len(), 3, "without a session each takes its turn");
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn the_header_for_affinity_names_a_session_only_where_nothing_else_does() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    let app = Setup::new().primary(&a).primary(&b).start().await;
+    let affinity = |name| ("x-session-affinity", name);
+    let bound = [
+        (vec![("x-conversation-id", "s1")], body(false)),
+        (vec![], with("metadata", json!({"user_id": "s2"}))),
+        (vec![], with("prompt_cache_key", json!("s3"))),
+    ];
+    for (headers, body) in bound {
+        let mut seen = BTreeSet::new();
+        for other in ["t1", "t2", "t3", "t4", "t5", "t6"] {
+            let headers: Vec<_> = headers.iter().copied().chain([affinity(other)]).collect();
+            seen.insert(served_by(&app, &headers, body.clone()).await);
+        }
+        assert_eq!(seen.len(), 1, "{headers:?} {body}");
+    }
     app.finish().await;
 }
 

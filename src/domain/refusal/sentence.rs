@@ -46,10 +46,7 @@ impl Refusal {
                  again does not help; the gateway's operator must act. Your own key is fine.",
                 outage(*counts)
             ),
-            Self::EveryAttemptFailed { attempts } => format!(
-                "The gateway got no usable answer from upstream: {}. Trying again may help.",
-                tries(*attempts, "failed")
-            ),
+            Self::EveryAttemptFailed { attempts, needs_operator } => every_attempt_failed(*attempts, *needs_operator),
             Self::EveryAttemptTimedOut { attempts } => format!(
                 "The gateway got no answer from upstream in time: {}. Trying again may help.",
                 tries(*attempts, "timed out")
@@ -162,6 +159,16 @@ fn long_time(time: Duration) -> String {
         (0, hours, minutes) => format!("{hours} h {minutes} min"),
         (days, hours, _) => format!("{days} d {hours} h"),
     }
+}
+
+fn every_attempt_failed(attempts: u32, needs_operator: bool) -> String {
+    let what_helps = if needs_operator {
+        ", and the endpoints' credentials or accounts are why. Trying again does not help; the gateway's operator must act. Your \
+         own key is fine."
+    } else {
+        ". Trying again may help."
+    };
+    format!("The gateway got no usable answer from upstream: {}{what_helps}", tries(attempts, "failed"))
 }
 
 fn tries(attempts: u32, how: &str) -> String {

@@ -18,7 +18,8 @@ fn every_refusal() -> Vec<Row> {
         (Refusal::BodyTooLarge { limit: 32 << 20 }, 413, "request_too_large", vec![]),
         (Refusal::NoUsableEndpoint { counts: HALF_OUT, next_verification }, 503, "api_error", retry("12")),
         (Refusal::OperatorNeeded { counts: HALF_OUT }, 503, "api_error", never()),
-        (Refusal::EveryAttemptFailed { attempts: 3 }, 502, "api_error", vec![]),
+        (Refusal::EveryAttemptFailed { attempts: 3, needs_operator: false }, 502, "api_error", vec![]),
+        (Refusal::EveryAttemptFailed { attempts: 2, needs_operator: true }, 502, "api_error", vec![]),
         (Refusal::EveryAttemptTimedOut { attempts: 1 }, 504, "timeout_error", vec![]),
         (Refusal::Overloaded { message: Some("Overloaded".to_owned()) }, 503, "api_error", retry("10")),
         (Refusal::RateLimited { total: 3, soonest: next_verification }, 429, "rate_limit_error", retry("12")),
@@ -108,7 +109,14 @@ fn a_message_gives_the_numbers() {
         ),
         (Refusal::BodyTooLarge { limit: 32 << 20 }, "(32 MiB)"),
         (Refusal::BodyTooLarge { limit: 1000 }, "(1000 bytes)"),
-        (Refusal::EveryAttemptFailed { attempts: 3 }, "all 3 attempts failed"),
+        (
+            Refusal::EveryAttemptFailed { attempts: 3, needs_operator: false },
+            "all 3 attempts failed. Trying again may help.",
+        ),
+        (
+            Refusal::EveryAttemptFailed { attempts: 2, needs_operator: true },
+            "Trying again does not help; the gateway's operator",
+        ),
         (Refusal::EveryAttemptTimedOut { attempts: 1 }, "the one attempt timed out"),
         (Refusal::EveryEndpointFull { usable: 1 }, "the one usable endpoint has"),
         (

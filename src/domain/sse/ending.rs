@@ -1,7 +1,7 @@
 //! What is said at the end of a stream that has not come to its own.
 
 use super::Format;
-use super::json::{ObjectText, quoted};
+use super::json::ObjectText;
 
 /// Why a stream ends before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -93,9 +93,24 @@ pub fn error_event(format: Format, message: &str, number: u64) -> String {
                 .finish();
             format!("data: {}\n\n", ObjectText::default().member("error", &error).finish())
         }
-        Format::Responses => format!(
-            "event: error\ndata: {{\"type\":\"error\",\"code\":\"server_error\",\"message\":{},\"param\":null,\"sequence_number\":{number}}}\n\n",
-            quoted(message)
-        ),
+        // The API's reference has its members in the event itself, its servers send them in an `error`. Only by that do the
+        // SDKs raise it; without, they hand it on, and libraries that pass over what they don't know take the answer for whole.
+        Format::Responses => {
+            let error = ObjectText::default()
+                .text("type", "server_error")
+                .text("code", "server_error")
+                .text("message", message)
+                .member("param", "null")
+                .finish();
+            let data = ObjectText::default()
+                .text("type", "error")
+                .text("code", "server_error")
+                .text("message", message)
+                .member("param", "null")
+                .member("sequence_number", &number.to_string())
+                .member("error", &error)
+                .finish();
+            format!("event: error\ndata: {data}\n\n")
+        }
     }
 }

@@ -214,7 +214,8 @@ fn error_events_are_exact_to_the_byte() {
         ),
         (
             Format::Responses,
-            "event: error\ndata: {\"type\":\"error\",\"code\":\"server_error\",\"message\":\"a \\\"b\\\"\",\"param\":null,\"sequence_number\":7}\n\n",
+            "event: error\ndata: {\"type\":\"error\",\"code\":\"server_error\",\"message\":\"a \\\"b\\\"\",\"param\":null,\"sequence_number\":7,\
+             \"error\":{\"type\":\"server_error\",\"code\":\"server_error\",\"message\":\"a \\\"b\\\"\",\"param\":null}}\n\n",
         ),
     ] {
         assert_eq!(error_event(format, "a \"b\"", 7), event);
