@@ -197,9 +197,25 @@ impl<W: Write> Desk<W> {
     fn write(&mut self) {
         if !self.text.is_empty() {
             // There is nobody who could be told that the log can't be written.
-            let _ = self.out.write_all(&self.text).and_then(|()| self.out.flush());
+            let _ = self.write_all().and_then(|()| self.out.flush());
             self.text.clear();
         }
+    }
+
+    /// Also where there is no room at the moment: another process that has the same standard error may have set it so that
+    /// nobody waits there.
+    fn write_all(&mut self) -> io::Result<()> {
+        let mut written = 0;
+        while let Some(rest) = self.text.get(written..).filter(|rest| !rest.is_empty()) {
+            match self.out.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(length) => written += length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::park_timeout(REST),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -320,6 +336,38 @@ mod tests {
         assert_eq!(after[3], "five");
         drop(scribe);
         assert!(desk.join().unwrap().contains("2 log line(s) are missing"));
+    }
+
+    /// Takes three bytes, then says that there is no room, and so on.
+    #[derive(Default)]
+    struct Narrow {
+        taken: Vec<u8>,
+        is_full: bool,
+    }
+
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.is_full = !self.is_full;
+            if !self.is_full {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let taken = bytes.len().min(3);
+            self.taken.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_is_written_whole_where_there_is_no_room_at_the_moment() {
+        let (_scribe, words) = Scribe::with_room_for(1);
+        let (ring, stamp) = (Ring::default(), Stamp::default());
+        let mut desk = Desk { words, ring, stamp, text: b"one line\n".to_vec(), out: Narrow::default() };
+        desk.write();
+        assert_eq!((desk.out.taken, desk.text), (b"one line\n".to_vec(), Vec::new()));
     }
 
     #[actix_web::test]
