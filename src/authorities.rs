@@ -51,20 +51,24 @@ impl Authorities {
     }
 }
 
+/// Texts that name no authorities, each with what is told of it.
+#[cfg(test)]
+pub(crate) const USELESS: [(&str, &str); 5] = [
+    ("", "it holds no certificate"),
+    ("not PEM", "it holds no certificate"),
+    ("-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n", "base64"),
+    ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "BadEncoding"),
+    // As a copy that was cut short leaves it.
+    ("-----BEGIN CERTIFICATE-----\nAAAA\n", "missing section end"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_is_no_authority_is_a_fault_and_not_ignored() {
-        for (pem, told) in [
-            ("", "it holds no certificate"),
-            ("not PEM", "it holds no certificate"),
-            ("-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n", "base64"),
-            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "BadEncoding"),
-            // As a copy that was cut short leaves it.
-            ("-----BEGIN CERTIFICATE-----\nAAAA\n", "missing section end"),
-        ] {
+        for (pem, told) in USELESS {
             let fault = Authorities::read(pem.as_bytes()).unwrap_err().to_string();
             assert!(fault.contains(told), "{pem:?}: {fault}");
         }

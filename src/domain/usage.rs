@@ -70,10 +70,7 @@ impl Usage {
     /// What the end of an answer says. Behind the answer's own usage nothing comes but further members of the answer, and the
     /// bracket that closes it: a member of the same name that lies deeper is not taken for it.
     fn of_end(end: &[u8]) -> Option<Self> {
-        // Forwards the name is found several times as fast as backwards.
-        let names: Vec<usize> = NAME.find_iter(end).collect();
-        names.into_iter().rev().take(TRIES).find_map(|at| {
-            let rest = end.get(at..)?;
+        latest_from_name(end).find_map(|rest| {
             let usage = Told::read(rest, Members::from_one_on(rest))?.usage?;
             Some(Tally::of_usage(usage).unwrap_or_default().usage())
         })
@@ -143,9 +140,7 @@ impl Tally {
     /// Looks at the end of an event's data, where the event is too long to be held: its own members, or those of the response
     /// that it holds, from one of them on.
     pub fn event_end(&mut self, end: &[u8]) {
-        let names: Vec<usize> = NAME.find_iter(end).collect();
-        for at in names.into_iter().rev().take(TRIES) {
-            let members = end.get(at..).unwrap_or_default();
+        for members in latest_from_name(end) {
             let openings: [&[u8]; 2] = [b"{", b"{\"response\":{"];
             let wholes = openings.map(|opening| [opening, members].concat());
             if let Some(whole) = wholes.iter().find(|whole| Told::of(whole).is_some()) {
@@ -263,6 +258,13 @@ impl AnswerEnd {
     pub fn usage(&self) -> Usage {
         Usage::of_end(self.bytes()).unwrap_or_default()
     }
+}
+
+/// What comes from each of the last members of the name on, the last of them first.
+fn latest_from_name(end: &[u8]) -> impl Iterator<Item = &[u8]> {
+    // Forwards the name is found several times as fast as backwards.
+    let names: Vec<usize> = NAME.find_iter(end).collect();
+    names.into_iter().rev().take(TRIES).filter_map(|at| end.get(at..))
 }
 
 fn latest(bytes: &[u8]) -> &[u8] {

@@ -176,12 +176,9 @@ impl Table<'_, '_> {
         match form {
             Form::Plain => self.checked(key, text, "it", terms),
             Form::Variable => self.variable(key, text, terms),
-            Form::File if terms.unset == Unset::Ignored => match self.reading.seen.read_text(Path::new(text)) {
-                Ok(content) => self.checked(key, content.trim_end_matches(['\r', '\n']), "the file", terms),
-                Err(_) => Credential::Unusable,
-            },
             Form::File => match self.reading.seen.read_text(Path::new(text)) {
                 Ok(content) => self.checked(key, content.trim_end_matches(['\r', '\n']), "the file", terms),
+                Err(_) if terms.unset == Unset::Ignored => Credential::Unusable,
                 Err(error) => {
                     self.fault(key, format!("{}: {error}", shown_path(text)), "a readable file that holds the secret");
                     Credential::Unusable
@@ -228,7 +225,7 @@ impl Table<'_, '_> {
         match self.reading.variables.get(name).filter(|text| !text.is_empty()).cloned() {
             Some(text) => {
                 self.reading.variables_taken.insert(name.to_owned());
-                let place = if looks_like_a_name(name) { shown_name(name) } else { "the variable".to_owned() };
+                let place = named(name).unwrap_or_else(|| "the variable".to_owned());
                 self.checked(key, &text, &place, terms)
             }
             None => match terms.unset {
@@ -273,11 +270,13 @@ fn is_variable_name(name: &str) -> bool {
 
 /// A variable's name, if it looks like one: a key that was pasted here by mistake may be a name by its letters alone.
 fn shown_name(name: &str) -> String {
-    if looks_like_a_name(name) { format!("the variable {name}") } else { "a variable, its name not shown".to_owned() }
+    named(name).unwrap_or_else(|| "a variable, its name not shown".to_owned())
 }
 
-fn looks_like_a_name(name: &str) -> bool {
-    name.len() <= 64 && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+fn named(name: &str) -> Option<String> {
+    let looks_like_a_name =
+        name.len() <= 64 && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    looks_like_a_name.then(|| format!("the variable {name}"))
 }
 
 /// A file's path, if it looks like one: a key may have been pasted here, too. A bare file name is told by its key's place.

@@ -72,8 +72,10 @@ class Upstream:
                     "body": json.loads(raw),
                     "answer": None,
                 }
+                # It answers as it was to when it was asked, whatever somebody who learns of that has it do next.
+                answer = Answer(self, upstream, note)
                 upstream._note(note)
-                Answer(self, upstream, note).send()
+                answer.send()
 
             def log_message(self, *_):
                 pass

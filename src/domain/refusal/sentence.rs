@@ -19,6 +19,8 @@ const FOREIGN_PAGE: &str = "A page in a browser sent this, and without a client 
 const PATH_NOT_SERVED: &str = "The gateway does not serve this path. Trying again does not help; its operator can open it with \
                                server.other_paths.";
 
+const OPERATOR_MUST_ACT: &str = "credentials or accounts are why. Trying again does not help; the gateway's operator must act. Your own key is fine.";
+
 impl Refusal {
     /// What is the matter, and whether trying again helps.
     pub(super) fn sentence(&self) -> String {
@@ -42,8 +44,7 @@ impl Refusal {
                 until(*next_verification)
             ),
             Self::OperatorNeeded { counts } => format!(
-                "The gateway has no usable endpoint for this request: {}, and their credentials or accounts are why. Trying \
-                 again does not help; the gateway's operator must act. Your own key is fine.",
+                "The gateway has no usable endpoint for this request: {}, and their {OPERATOR_MUST_ACT}",
                 outage(*counts)
             ),
             Self::EveryAttemptFailed { attempts, needs_operator } => every_attempt_failed(*attempts, *needs_operator),
@@ -162,13 +163,13 @@ fn long_time(time: Duration) -> String {
 }
 
 fn every_attempt_failed(attempts: u32, needs_operator: bool) -> String {
+    let tries = tries(attempts, "failed");
     let what_helps = if needs_operator {
-        ", and the endpoints' credentials or accounts are why. Trying again does not help; the gateway's operator must act. Your \
-         own key is fine."
+        format!(", and the endpoints' {OPERATOR_MUST_ACT}")
     } else {
-        ". Trying again may help."
+        ". Trying again may help.".to_owned()
     };
-    format!("The gateway got no usable answer from upstream: {}{what_helps}", tries(attempts, "failed"))
+    format!("The gateway got no usable answer from upstream: {tries}{what_helps}")
 }
 
 fn tries(attempts: u32, how: &str) -> String {

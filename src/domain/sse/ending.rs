@@ -96,20 +96,13 @@ pub fn error_event(format: Format, message: &str, number: u64) -> String {
         // The API's reference has its members in the event itself, its servers send them in an `error`. Only by that do the
         // SDKs raise it; without, they hand it on, and libraries that pass over what they don't know take the answer for whole.
         Format::Responses => {
-            let error = ObjectText::default()
-                .text("type", "server_error")
-                .text("code", "server_error")
-                .text("message", message)
-                .member("param", "null")
-                .finish();
-            let data = ObjectText::default()
-                .text("type", "error")
-                .text("code", "server_error")
-                .text("message", message)
-                .member("param", "null")
-                .member("sequence_number", &number.to_string())
-                .member("error", &error)
-                .finish();
+            let of_type = |word| {
+                let told = ObjectText::default().text("type", word).text("code", "server_error");
+                told.text("message", message).member("param", "null")
+            };
+            let error = of_type("server_error").finish();
+            let event = of_type("error").member("sequence_number", &number.to_string());
+            let data = event.member("error", &error).finish();
             format!("event: error\ndata: {data}\n\n")
         }
     }

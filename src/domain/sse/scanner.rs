@@ -174,28 +174,17 @@ impl Scanner {
 
     /// An event ends with these bytes.
     fn end_event(&mut self, last_part: &[u8]) -> Kind {
-        let before = std::mem::take(&mut self.length);
-        let length = before.saturating_add(last_part.len());
-        if length == 0 {
-            return Kind::Preamble;
+        if self.length == 0 && last_part.len() <= LONGEST_LOOKED_INTO {
+            return if last_part.is_empty() { Kind::Preamble } else { self.judge(last_part, last_part.len()) };
         }
-        let mut torn = std::mem::take(&mut self.torn);
+        self.hold(last_part);
+        let length = std::mem::take(&mut self.length);
         if length > LONGEST_LOOKED_INTO {
-            let mut end = std::mem::take(&mut self.end);
-            if before <= LONGEST_LOOKED_INTO {
-                end.push(&torn);
-            }
-            end.push(last_part);
+            let end = std::mem::take(&mut self.end);
             self.tally.event_end(Event::last_data(end.bytes()));
         }
-        let whole = if torn.is_empty() {
-            last_part
-        } else {
-            let room = LONGEST_LOOKED_INTO.saturating_sub(torn.len());
-            torn.extend_from_slice(last_part.get(..room.min(last_part.len())).unwrap_or_default());
-            &torn
-        };
-        let kind = self.judge(whole.get(..LONGEST_LOOKED_INTO.min(whole.len())).unwrap_or_default(), length);
+        let mut torn = std::mem::take(&mut self.torn);
+        let kind = self.judge(&torn, length);
         // The room is kept for the next torn event.
         torn.clear();
         self.torn = torn;

@@ -5,7 +5,7 @@ mod stream;
 use actix_http::{HttpMessage as _, Request};
 use actix_web::HttpResponse;
 use actix_web::http::Method;
-use actix_web::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use actix_web::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use serde::Serialize;
 use serde_json::json;
 
@@ -67,7 +67,6 @@ async fn live(worker: &Serving<'_>, request: &Request, after: u64) -> HttpRespon
     let mut response = HttpResponse::Ok();
     response
         .insert_header((CONTENT_TYPE, "text/event-stream"))
-        .insert_header((CACHE_CONTROL, "no-store"))
         // Proxies that gather answers would hold events back.
         .insert_header(("x-accel-buffering", "no"));
     if request.method() == Method::HEAD {

@@ -4,7 +4,7 @@
 use actix_http::Request;
 use actix_web::HttpResponse;
 use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 
 use super::super::access::{Denied, Known, recognise};
@@ -68,7 +68,6 @@ pub(super) async fn page(worker: &Serving<'_>, request: &Request) -> HttpRespons
         .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
         // With no referrer at all a browser would send its posts' origin as `null`.
         .insert_header((REFERRER_POLICY, "same-origin"))
-        .insert_header((CACHE_CONTROL, "no-store"))
         .body(body)
 }
 

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{Directory, ENDPOINT, Source, faults_of, load, load_text, one_fault, sound};
+use crate::authorities::USELESS;
 use crate::domain::client::KeyDigest;
 
 /// A fault of an otherwise sound file: the text, and what the fault's line says.
@@ -263,14 +264,7 @@ fn clients_are_known_by_keys_of_their_own() {
 
 #[test]
 fn authorities_that_can_not_be_used_are_a_fault() {
-    for (pem, told) in [
-        ("", "it holds no certificate"),
-        ("not PEM", "it holds no certificate"),
-        ("-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n", "base64"),
-        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "BadEncoding"),
-        // As a copy that was cut short leaves it.
-        ("-----BEGIN CERTIFICATE-----\nAAAA\n", "missing section end"),
-    ] {
+    for (pem, told) in USELESS {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), pem).unwrap();
         refused(&format!("[upstream]\nca_file = {:?}", file.path()), &["upstream.ca_file (", told]);

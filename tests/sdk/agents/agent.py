@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from gateway import GUARD
+from upstream import BROKEN_500, CLOSES, CLOSES_AFTER, ENDS_AFTER, REFUSES_KEY, SOUND
 
 PACKAGES = Path(__file__).resolve().parent / "node_modules"
 
@@ -12,6 +13,9 @@ PACKAGES = Path(__file__).resolve().parent / "node_modules"
 NOWHERE = "http://127.0.0.1:9"
 #: Seconds. Their back-off from one try to the next is at most half a minute.
 PATIENCE = 90
+
+#: How an endpoint behaves that is sound, or fails before its answer's first content.
+BEFORE_THE_ANSWER = [SOUND, BROKEN_500, REFUSES_KEY, CLOSES, f"{CLOSES_AFTER}1", f"{ENDS_AFTER}2"]
 
 
 def run(command, folder, variables, within=PATIENCE):

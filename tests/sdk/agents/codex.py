@@ -2,10 +2,10 @@
 
 import pytest
 
-from agent import PACKAGES, run
+from agent import BEFORE_THE_ANSWER, PACKAGES, run
 from gateway import CLIENT_KEY
 from text import TEXT
-from upstream import BROKEN_500, CLOSES, CLOSES_AFTER, CUTS_STREAMS, ENDS_AFTER, REFUSES_KEY, SOUND
+from upstream import CUTS_STREAMS, REFUSES_KEY, SOUND
 
 CONFIGURATION = """
 model = "gpt-5"
@@ -38,7 +38,7 @@ def ask(gateway, first, second, tmp_path):
     return lambda key=CLIENT_KEY: run(command, tmp_path, {"GATEWAY_KEY": key})
 
 
-@pytest.mark.parametrize("behaviour", [SOUND, BROKEN_500, REFUSES_KEY, CLOSES, f"{CLOSES_AFTER}1", f"{ENDS_AFTER}2"])
+@pytest.mark.parametrize("behaviour", BEFORE_THE_ANSWER)
 def test_a_failure_before_the_answer_is_not_noticed(gateway, ask, first, second, behaviour):
     first.behaviour = behaviour
     status, told, complaints = ask()
