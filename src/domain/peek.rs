@@ -3,11 +3,13 @@
 //! Nothing is validated: what can't be read is left to the endpoint, which knows its API better.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use memchr::memchr;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::members::{Member, Members, plain_name, value_of};
@@ -54,6 +56,8 @@ pub struct Peek {
     pub include_usage: bool,
     /// How many choices are asked for (`n`), where more than one.
     pub choices: Option<u32>,
+    /// How many prompts a completion has, where it has more than one: each is answered by choices of its own.
+    pub prompts: Option<u32>,
     /// Where the values of all top-level `model` stand, quotation marks included, in the order of the body.
     pub model_spans: Vec<Range<usize>>,
 }
@@ -114,6 +118,7 @@ impl Peek {
                     peek.include_usage = value_of(value, b"include_usage") == Some(b"true");
                 }
                 Name::Choices => peek.choices = serde_json::from_slice(value).ok().filter(|choices| *choices > 1),
+                Name::Prompt => peek.prompts = prompts(value).filter(|prompts| *prompts > 1),
                 Name::Other => {}
             }
         }
@@ -152,6 +157,7 @@ enum Name {
     ConversationId,
     StreamOptions,
     Choices,
+    Prompt,
     Other,
 }
 
@@ -165,6 +171,7 @@ impl Name {
             b"conversation_id" => Self::ConversationId,
             b"stream_options" => Self::StreamOptions,
             b"n" => Self::Choices,
+            b"prompt" => Self::Prompt,
             _ => Self::Other,
         }
     }
@@ -185,6 +192,31 @@ fn read(value: &[u8]) -> Option<Cow<'_, str>> {
 /// A text that is not empty.
 fn text(value: &[u8]) -> Option<Cow<'_, str>> {
     read(value).filter(|text| !text.is_empty())
+}
+
+/// How many prompts there are in a list of them. A text is one prompt, and so is a list of tokens.
+fn prompts(value: &[u8]) -> Option<u32> {
+    struct Counted;
+    impl<'de> Visitor<'de> for Counted {
+        type Value = u32;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut count = 0_u32;
+            while list.next_element::<IgnoredAny>()?.is_some() {
+                count = count.saturating_add(1);
+            }
+            Ok(count)
+        }
+    }
+    let first = value.strip_prefix(b"[")?.trim_ascii_start().first()?;
+    if !matches!(first, b'"' | b'[') {
+        return None;
+    }
+    serde_json::Deserializer::from_slice(value).deserialize_seq(Counted).ok()
 }
 
 fn user_of(metadata: &[u8]) -> Option<Cow<'_, str>> {
@@ -255,6 +287,25 @@ mod tests {
         ] {
             let peek = Peek::into_body(body.as_bytes());
             assert_eq!((peek.include_usage, peek.choices), (include_usage, choices), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_prompts_of_a_completion_are_counted_where_it_has_several() {
+        let deep = format!("[{}1{}, []]", "[".repeat(100_000), "]".repeat(100_000));
+        for (prompt, prompts) in [
+            (r#""a, b""#, None),
+            (r#"["a"]"#, None),
+            (r#"[ "a,\"]", "b" ]"#, Some(2)),
+            ("[1,2,3]", None),
+            ("[[1,2],[3],[]]", Some(3)),
+            ("[]", None),
+            ("null", None),
+            (r#"{"id":"x","variables":{"a":["b","c"]}}"#, None),
+            (&deep, Some(2)),
+        ] {
+            let peek = Peek::into_body(format!(r#"{{"prompt":{prompt},"model":"m"}}"#).as_bytes());
+            assert_eq!((peek.prompts, peek.model.as_deref()), (prompts, Some("m")), "{prompt:.20}");
         }
     }
 

@@ -21,7 +21,7 @@ use crate::domain::classify::{
 use crate::domain::endpoint::Auth;
 use crate::domain::json_end::JsonEnd;
 use crate::domain::outcome_table::{Class, LastResort, Next, PathKind};
-use crate::domain::peek::Wanted;
+use crate::domain::peek::{Peek, Wanted};
 use crate::domain::pieces::Pieces;
 use crate::domain::route::LlmPath;
 use crate::domain::rules::Rules;
@@ -204,7 +204,7 @@ impl Task<'_> {
             return fault(Class::Body, "an event stream in a coding that was not asked for");
         }
         let format = Format::of(path);
-        let expected = Expected { format, choices: self.request.peek.choices.unwrap_or(1) };
+        let expected = Expected { format, choices: self.choices(format) };
         let times = GateTimes { first_event: flow.limit.at, first_content: self.times.first_content };
         let facts = StreamFacts {
             path: self.path(),
@@ -232,6 +232,16 @@ impl Task<'_> {
                 let judgement = facts.judge(&failure.error);
                 self.conclude(judgement, error_answer(flow, failure.error))
             }
+    /// How many choices the answer is to have.
+    fn choices(&self, format: Format) -> u32 {
+        let Peek { choices, prompts, .. } = &self.request.peek;
+        let of_each = choices.unwrap_or(1);
+        match format {
+            Format::Completions => of_each.saturating_mul(prompts.unwrap_or(1)),
+            Format::Messages | Format::Chat | Format::Responses => of_each,
+        }
+    }
+
             AtGate::Broken(note) => fault(Class::Stream, &note),
             AtGate::TooSlow => flow.limit.passed(),
         }

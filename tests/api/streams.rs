@@ -357,6 +357,26 @@ async fn an_answer_of_which_a_choice_is_unfinished_is_not_completed() {
     app.finish().await;
 }
 
+/// Found by reading: one that was cut between the answers to two prompts was closed as whole.
+#[actix_web::test]
+async fn completions_of_which_a_prompt_is_unanswered_are_not_completed() {
+    let finish = "data: {\"choices\":[{\"index\":0,\"text\":\"\",\"finish_reason\":\"stop\"}]}\n\n";
+    for (prompts, is_whole) in
+        [(r#"["a","b"]"#, false), ("[[1,2],[3]]", false), (r#"["a"]"#, true), ("[1,2]", true), (r#""a""#, true)]
+    {
+        let pair = Pair::serving("/v1/completions").await;
+        pair.a.script_traffic([sse(1).bytes(finish).then_cut()]);
+        let app = pair.strict().start().await;
+        let request = format!(r#"{{"model":"m","stream":true,"prompt":{prompts}}}"#);
+        let answer = app.client().await.post(pair.path, &[TRAFFIC], request).await;
+        assert_eq!(answer.text().ends_with("data: [DONE]\n\n"), is_whole, "{prompts}: {}", answer.text());
+        if !is_whole {
+            assert!(answer.text().ends_with(&error_event(pair.path, &answer, UNFINISHED, 0, "")), "{}", answer.text());
+        }
+        app.finish().await;
+    }
+}
+
 #[actix_web::test]
 async fn a_response_has_no_state_in_which_it_could_be_completed() {
     let pair = Pair::serving("/v1/responses").await;

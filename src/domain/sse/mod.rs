@@ -51,7 +51,7 @@ impl Format {
 pub struct Expected {
     /// How it is written.
     pub format: Format,
-    /// How many choices were asked for (`n`): each has to be finished before the answer is.
+    /// How many choices were asked for (`n`, for each prompt): each has to be finished before the answer is.
     pub choices: u32,
 }
 
