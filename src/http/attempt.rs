@@ -14,7 +14,7 @@ use super::event_body::{Manner, PassingEvents, StreamFacts};
 use super::gate::{AtGate, GateTimes, wait_at_gate};
 use super::names;
 use super::scope::AttemptScope;
-use super::times::{AttemptTimes, after, present};
+use super::times::{AttemptTimes, Patience, after, present};
 use crate::domain::classify::{
     AnswerHead, Judgement, WhoseCredential, Words, classify_answer, classify_stream_head, is_event_stream,
 };
@@ -75,15 +75,6 @@ pub(super) enum AttemptEnd {
     ClientOutOfTime,
     /// The request can't be written as it is.
     Unsendable,
-}
-
-/// Whose patience ends first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Patience {
-    /// The operator's: what takes longer is at fault.
-    Gateway,
-    /// The client's.
-    Client,
 }
 
 impl Task<'_> {
@@ -322,7 +313,8 @@ impl Task<'_> {
                         proof.push(piece);
                     }
                 }
-                let passing = Passing::Bytes(PassingBytes { held, kind, judgement, time_left, end, proof });
+                let whose = flow.limit.whose;
+                let passing = Passing::Bytes(PassingBytes { held, kind, judgement, time_left, whose, end, proof });
                 let Flow { status, headers, .. } = flow;
                 AttemptEnd::Flowing(Box::new(Flowing { status, headers, content, passing }))
             }

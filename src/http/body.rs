@@ -21,7 +21,7 @@ use super::event_body::{EventBody, PassingEvents, Signature};
 use super::reply::OnlyLength;
 use super::scope::{AttemptScope, RequestScope};
 use super::settling::Settling;
-use super::times::{deadline, present};
+use super::times::{Patience, deadline, present};
 use crate::actors::Core;
 use crate::actors::messages::Doubt;
 use crate::domain::classify::Judgement;
@@ -68,6 +68,8 @@ pub(super) struct PassingBytes {
     pub(super) judgement: Judgement,
     /// From now to the first piece of a stream, or to the end of anything else.
     pub(super) time_left: Duration,
+    /// Whose patience ends then.
+    pub(super) whose: Patience,
     /// The end of a model's answer so far, which says what it has cost.
     pub(super) end: Option<AnswerEnd>,
     /// How far its JSON has come, where nothing else proves it whole.
@@ -153,6 +155,8 @@ pub(super) struct LeasedBody {
     client: ClientSide,
     /// When the first piece of a stream, its next one, or the end of anything else is overdue.
     due: Instant,
+    /// Whose patience ends then.
+    whose: Patience,
     has_begun: bool,
     is_waiting: bool,
     /// Since when it is the client that is waited for, with a piece that it was given.
@@ -168,7 +172,7 @@ impl fmt::Debug for LeasedBody {
 
 impl LeasedBody {
     fn new(passing: PassingBytes, content: Content, settling: Settling, client: ClientSide) -> Self {
-        let PassingBytes { held, kind, judgement, time_left, end, proof } = passing;
+        let PassingBytes { held, kind, judgement, time_left, whose, end, proof } = passing;
         let mut leased = Self {
             has_begun: !held.is_empty(),
             is_waiting: false,
@@ -182,6 +186,7 @@ impl LeasedBody {
             settling,
             client,
             due: deadline(time_left),
+            whose,
             state: State::Flowing,
         };
         if leased.content.is_finished() {
@@ -205,6 +210,17 @@ impl LeasedBody {
             verdict.await;
             client.break_off(TAKING).await;
         }));
+    }
+
+    /// It has not come whole in time.
+    fn run_out_of_time(&mut self) {
+        match self.whose {
+            Patience::Gateway => self.break_off(self.class_of_silence(), "the upstream fell silent"),
+            Patience::Client => {
+                self.settling.client_is_out_of_time();
+                self.state = State::Breaking(Box::pin(self.client.clone().break_off(TAKING)));
+            }
+        }
     }
 
     /// What its breaking counts as. On other paths, where alone streams come here, neither of them counts.
@@ -232,7 +248,9 @@ impl LeasedBody {
         self.settling.waits_for_endpoint();
         let taken = self.handed_out.take().map(|since| since.elapsed()).unwrap_or_default();
         match self.kind {
-            BodyKind::EventStream { idle } if self.has_begun => self.due = deadline(idle),
+            BodyKind::EventStream { idle } if self.has_begun => {
+                (self.due, self.whose) = (deadline(idle), Patience::Gateway);
+            }
             BodyKind::EventStream { .. } | BodyKind::Plain => {
                 self.due = self.due.checked_add(taken).unwrap_or(self.due);
             }
@@ -248,7 +266,7 @@ impl LeasedBody {
         self.begin_to_wait();
         let next = match self.content.poll_next_unpin(cx) {
             Poll::Pending if self.client.alarm().has_passed(self.due, cx) => {
-                self.break_off(self.class_of_silence(), "the upstream fell silent");
+                self.run_out_of_time();
                 return Poll::Ready(None);
             }
             Poll::Pending => return Poll::Pending,

@@ -83,6 +83,21 @@ impl Settling {
     }
 
     /// The answer has failed in its midst.
+    /// The client would be gone before more could come, which says nothing about the endpoint.
+    pub(super) fn client_is_out_of_time(&mut self) {
+        if let Some((attempt, mut request)) = self.open.take() {
+            let now = request.now();
+            // Settled as cancelled by its drop.
+            drop(attempt);
+            request.cuts_short(now);
+            request.end_broken(now);
+            // The request's earlier failures may be its own all the same.
+            if let Some(doubt) = self.doubt.take() {
+                self.core.registry.do_send(doubt);
+            }
+        }
+    }
+
     pub(super) fn failed(&mut self, judgement: &Judgement) -> Verdict {
         let Some((attempt, mut request)) = self.open.take() else { return Box::pin(std::future::ready(())) };
         let ticket = attempt.lease().map(|lease| lease.ticket().clone());

@@ -8,6 +8,15 @@ use tokio::time::Instant;
 use super::names;
 use crate::settings::Timeouts;
 
+/// Whose patience ends first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// The operator's: what takes longer is at fault.
+    Gateway,
+    /// The client's.
+    Client,
+}
+
 /// How long an attempt may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AttemptTimes {

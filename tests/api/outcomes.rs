@@ -10,9 +10,10 @@ mod tokens;
 use serde_json::json;
 
 use crate::support::app::{Setup, TRAFFIC, body};
+use crate::support::raw_client::Ended;
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{
-    Behaviour, accept_and_close, error, never_answer, status, status_and, status_with,
+    Behaviour, accept_and_close, error, hold, never_answer, raw, status, status_and, status_with,
 };
 
 /// One turn for each endpoint, and no waiting for what may become usable later.
@@ -142,6 +143,28 @@ async fn a_clients_short_time_out_counts_against_nobody() {
     assert_eq!(stats["queues"]["failure"], json!([]));
     assert_eq!((app.row("a").await["failures"].as_u64(), app.row("b").await["failures"].as_u64()), (Some(0), Some(0)));
     app.finish().await;
+}
+
+/// Once wrong: what was passed on as it came, and took longer than its client waits, was a time-out of the endpoint's.
+#[actix_web::test]
+async fn a_clients_short_time_out_in_the_midst_of_an_answer_counts_against_nobody() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9000000\r\n\r\n";
+    let too_long_to_be_held = format!("{head}{}", " ".repeat(5 << 20));
+    for (method, path, begun, failures) in
+        [("POST", "/v1/messages", too_long_to_be_held.clone(), 0), ("GET", "/v1/models", format!("{head}["), 0)]
+    {
+        let a = Upstream::anthropic("a").await;
+        a.script_traffic([raw(begun).then(hold("the rest"))]);
+        let app = Setup::new().isolated_by_one_failure().primary(&a).verified_on_demand().start().await;
+        let mut client = app.client().await;
+        let request = if method == "POST" { body(false) } else { String::new() };
+        client.send_request(method, path, &[TRAFFIC, ("x-stainless-timeout", "0.6")], request.as_bytes()).await;
+        assert_eq!(client.answer().await.ended, Ended::Truncated, "{path}");
+        let row = app.row("a").await;
+        assert_eq!((&row["failures"], &row["cancelled"]), (&json!(failures), &json!(1)), "{path}");
+        assert_eq!(app.stats().await["failed_requests"], 1);
+        app.finish().await;
+    }
 }
 
 #[actix_web::test]
