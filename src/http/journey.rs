@@ -5,7 +5,6 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Addr;
 use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -20,10 +19,10 @@ use super::intake::Held;
 use super::names;
 use super::reply::{OnlyLength, mark, passed_on, refuse, respond};
 use super::scope::{Asked, AttemptScope, RequestScope};
+use super::settling::Doubts;
 use super::state::Serving;
 use crate::actors::lease::Lease;
 use crate::actors::messages::{Acquire, Doubt, Judged};
-use crate::actors::registry::Registry;
 use crate::domain::error_object::ErrorObject;
 use crate::domain::estimate::estimate_tokens;
 use crate::domain::opinions::Fingerprint;
@@ -91,7 +90,7 @@ impl Journey<'_> {
             PathKind::Llm => self.worker.config.settings.timeouts.suspect,
             PathKind::CountTokens | PathKind::Other => Duration::MAX,
         };
-        let mut doubts = Doubts { registry: &shared.core.registry, held: None };
+        let mut doubts = Doubts { core: &*shared.core, held: None };
         while self.plan.may_try(now) {
             let (lease, granted_at) = match self.acquire(now).await {
                 Ok(granted) => granted,
@@ -138,9 +137,10 @@ impl Journey<'_> {
                     let was_written = attempt.lease().is_some_and(Lease::was_written);
                     self.plan.failed(&ticket, &judgement, self.task.path(), answer, now);
                     attempt.end(&judgement, self.task.path(), now);
+                    // It is of this failure too should the client leave before the verdict.
+                    doubts.held = self.doubt();
                     // The isolation that this failure may cause takes effect before the request goes on or is answered.
                     let _ = shared.core.registry.send(Judged(ticket.serial)).await;
-                    doubts.held = self.doubt();
                     if was_written && !self.may_be_sent_again() {
                         return JourneyEnd::Spent(None);
                     }
@@ -354,21 +354,6 @@ impl Journey<'_> {
             drain: shared.drain.clone(),
         };
         respond(status, headers, passing.into_body(content, recipient, only_length))
-    }
-}
-
-/// The doubt about a request's failures so far. It is told when the request is over without a success, before its answer,
-/// whatever that is, or when its client leaves.
-struct Doubts<'a> {
-    registry: &'a Addr<Registry>,
-    held: Option<Doubt>,
-}
-
-impl Drop for Doubts<'_> {
-    fn drop(&mut self) {
-        if let Some(doubt) = self.held.take() {
-            self.registry.do_send(doubt);
-        }
     }
 }
 

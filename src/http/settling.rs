@@ -1,6 +1,7 @@
 //! The books of an answer that is being passed on: closed once, at its end, at its breaking, or when the client leaves.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -82,7 +83,6 @@ impl Settling {
         }
     }
 
-    /// The answer has failed in its midst.
     /// The client would be gone before more could come, which says nothing about the endpoint.
     pub(super) fn client_is_out_of_time(&mut self) {
         if let Some((attempt, mut request)) = self.open.take() {
@@ -98,6 +98,7 @@ impl Settling {
         }
     }
 
+    /// The answer has failed in its midst.
     pub(super) fn failed(&mut self, judgement: &Judgement) -> Verdict {
         let Some((attempt, mut request)) = self.open.take() else { return Box::pin(std::future::ready(())) };
         let ticket = attempt.lease().map(|lease| lease.ticket().clone());
@@ -110,15 +111,30 @@ impl Settling {
         request.tried(judgement, attempt.elapsed(now));
         attempt.end(judgement, self.path, now);
         request.end_broken(now);
-        let core = Arc::clone(&self.core);
+        // Told behind the verdict, or as soon as its client does not wait for that.
+        let doubts = Doubts { core: Arc::clone(&self.core), held: doubt };
         Box::pin(async move {
+            let core = &doubts.core;
             if let Some(ticket) = ticket {
                 // Should the registry be gone, the process is ending anyway.
                 let _ = core.registry.send(Judged(ticket.serial)).await;
             }
-            if let Some(doubt) = doubt {
-                core.registry.do_send(doubt);
-            }
+            drop(doubts);
         })
+    }
+}
+
+/// The doubt about a request's failures so far. It is told when the request is over without a success, before its answer or the
+/// end of that, or when its client leaves.
+pub(super) struct Doubts<C: Deref<Target = Core>> {
+    pub(super) core: C,
+    pub(super) held: Option<Doubt>,
+}
+
+impl<C: Deref<Target = Core>> Drop for Doubts<C> {
+    fn drop(&mut self) {
+        if let Some(doubt) = self.held.take() {
+            self.core.registry.do_send(doubt);
+        }
     }
 }

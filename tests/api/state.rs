@@ -397,6 +397,27 @@ async fn a_stream_that_breaks_tells_its_end_when_the_isolation_behind_it_is_on_t
     app.finish().await;
 }
 
+/// Once wrong: a client that left before the verdict was in took the doubt about that failure with it.
+#[actix_web::test]
+async fn a_request_whose_client_leaves_while_its_isolation_is_written_is_doubted() {
+    for (is_stream, failing) in [(false, status(500)), (true, sse(3).then_cut())] {
+        let a = Upstream::anthropic("a").await;
+        a.script_traffic([failing]);
+        let folder = folder();
+        let path = folder.path().to_owned();
+        let app = kept_in(&path).primary(&a).start_in(folder).await;
+        hang(&path).await;
+        let mut client = app.client().await;
+        client.send_request("POST", "/v1/messages", &[TRAFFIC], body(is_stream).as_bytes()).await;
+        eventually("the isolation", async || app.row("a").await["standing"] == "failure").await;
+        client.hang_up();
+        // An hour before its time.
+        eventually("its verification", async || app.row("a").await["standing"] == "primary").await;
+        go_on(&path);
+        app.finish().await;
+    }
+}
+
 #[actix_web::test]
 async fn an_endpoint_whose_new_key_is_refused_as_well_is_not_asked_at_each_restart() {
     let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
