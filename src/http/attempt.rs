@@ -169,7 +169,11 @@ impl Task<'_> {
             (_, None) => {
                 let mut pieces = Pieces::default();
                 match read_whole(&mut content, &mut pieces, flow.limit, scope, &self.alarm).await {
-                    Reading::Whole => self.judge_whole(flow, &head, pieces.into_one(), scope),
+                    // What can't be looked into proves nothing.
+                    Reading::Unclosed if flow.status.is_success() && flow.legibility == Legibility::Coded => {
+                        fault(Class::Body, &BodyError::Unclosed.to_string())
+                    }
+                    Reading::Whole | Reading::Unclosed => self.judge_whole(flow, &head, pieces.into_one(), scope),
                     Reading::TooLarge => {
                         let judgement = classify_answer(self.path(), &head, None, self.words);
                         self.pass_or_fail(flow, pieces, content, judgement)
@@ -223,6 +227,11 @@ impl Task<'_> {
                 let judgement = facts.judge(&failure.error);
                 self.conclude(judgement, error_answer(flow, failure.error))
             }
+            AtGate::Broken(note) => fault(Class::Stream, &note),
+            AtGate::TooSlow => flow.limit.passed(),
+        }
+    }
+
     /// How many choices the answer is to have.
     fn choices(&self, format: Format) -> u32 {
         let Peek { choices, prompts, .. } = &self.request.peek;
@@ -230,11 +239,6 @@ impl Task<'_> {
         match format {
             Format::Completions => of_each.saturating_mul(prompts.unwrap_or(1)),
             Format::Messages | Format::Chat | Format::Responses => of_each,
-        }
-    }
-
-            AtGate::Broken(note) => fault(Class::Stream, &note),
-            AtGate::TooSlow => flow.limit.passed(),
         }
     }
 
@@ -326,6 +330,8 @@ impl Task<'_> {
 enum Reading {
     /// At the answer's end.
     Whole,
+    /// That it is whole is proved by its JSON alone, for TLS was not closed as it should be.
+    Unclosed,
     /// With more of it than is held.
     TooLarge,
     /// It took too long.
@@ -345,8 +351,8 @@ async fn read_whole(
     loop {
         match alarm.within(limit.at, pin!(content.next())).await {
             Err(Overdue) => return Reading::Late,
-            // That it is whole is proved by its JSON alone, where TLS was not closed as it should be.
-            Ok(None | Some(Err(ContentError::Body(BodyError::Unclosed)))) => return Reading::Whole,
+            Ok(None) => return Reading::Whole,
+            Ok(Some(Err(ContentError::Body(BodyError::Unclosed)))) => return Reading::Unclosed,
             Ok(Some(Err(error))) => return Reading::Broken(error),
             Ok(Some(Ok(piece))) => {
                 pieces.push(piece);

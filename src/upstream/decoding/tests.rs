@@ -54,7 +54,9 @@ fn every_coding_is_undone_and_a_torn_one_is_found_out() {
     for coding in CODINGS {
         let compressed = deflated(coding, &text);
         assert_eq!(decoded(coding, &[&compressed]).as_deref(), Some(&*text), "{coding:?}");
-        assert_eq!(decoded(coding, &[&compressed[..compressed.len() / 2]]), None, "{coding:?}");
+        for cut in 1..compressed.len() {
+            assert_eq!(decoded(coding, &[&compressed[..cut]]), None, "{coding:?}, cut at {cut}");
+        }
         assert_eq!(decoded(coding, &[b"{\"type\":\"error\"}"]), None, "{coding:?}");
         assert_eq!(decoded(coding, &[]), Some(Vec::new()), "{coding:?}");
     }
@@ -105,7 +107,9 @@ fn a_small_piece_keeps_no_large_room() {
 fn deflate_without_its_frame_and_gzip_of_two_members_are_read_too() {
     let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(b"bare").unwrap();
-    assert_eq!(decoded(Coding::Deflate, &[&encoder.finish().unwrap()]).unwrap(), b"bare");
+    let bare = encoder.finish().unwrap();
+    assert_eq!(decoded(Coding::Deflate, &[&bare]).unwrap(), b"bare");
+    assert!((1..bare.len()).all(|cut| decoded(Coding::Deflate, &[&bare[..cut]]).is_none()));
     let twice = [deflated(Coding::Gzip, b"one "), deflated(Coding::Gzip, b"two")].concat();
     assert_eq!(decoded(Coding::Gzip, &[&twice]).unwrap(), b"one two");
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::app::{Setup, TRAFFIC};
+use crate::support::app::{Setup, TRAFFIC, body};
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{Behaviour, Step, close, hold, never_answer, ok, reset, status};
 
@@ -138,16 +139,76 @@ async fn a_name_that_does_not_resolve_is_a_counted_failure() {
     check_connect_fault(&format!("http://{name}.invalid:1"), "could not be resolved").await;
 }
 
-#[actix_web::test]
-async fn a_certificate_that_nobody_vouches_for_is_a_counted_failure() {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let base_url = format!("https://{}", listener.local_addr().unwrap());
+/// Who speaks TLS for 127.0.0.1 by a certificate that was made for it, and the certificate.
+fn encrypted() -> (TlsAcceptor, Vec<u8>) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let config = builder.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    (TlsAcceptor::from(Arc::new(config)), made.cert.der().to_vec())
+}
+
+/// A certificate as PEM (RFC 7468).
+fn pem(der: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = der.chunks(3).flat_map(|group| {
+        let bits = group.iter().chain(&[0, 0]).take(3).fold(0_usize, |bits, &byte| bits << 8 | usize::from(byte));
+        let told = group.len() + 1;
+        (0..4).map(move |digit| if digit < told { char::from(ALPHABET[bits >> (18 - 6 * digit) & 63]) } else { '=' })
+    });
+    let text: Vec<char> = digits.collect();
+    let lines: Vec<String> = text.chunks(64).map(|line| line.iter().collect()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+}
+
+/// Found by reading: one that could not be looked into was taken for whole.
+#[actix_web::test]
+async fn an_answer_behind_which_tls_is_not_closed_is_whole_only_where_its_json_says_so() {
+    let whole = json!({ "type": "message", "content": [] }).to_string();
+    let (torn, coded) = (&whole[..whole.len() - 1], "content-encoding: compress\r\n");
+    for (headers, said, trail) in
+        [("", &*whole, "a=ok@"), ("", torn, "a=body@"), (coded, &*whole, "a=body@"), (coded, torn, "a=body@")]
+    {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let base_url = format!("https://{}", listener.local_addr().unwrap());
+        let (acceptor, certificate) = encrypted();
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{headers}\r\n{said}");
+        let serving = tokio::task::spawn_local(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"}") {
+                assert!(stream.read_buf(&mut request).await.unwrap() > 0);
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            // Beneath TLS, which says nothing of it.
+            stream.get_mut().0.shutdown().await.unwrap();
+            stream
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let ca_file = folder.path().join("ca.pem");
+        std::fs::write(&ca_file, pem(&certificate)).unwrap();
+        let app = Setup::new()
+            .section("upstream", &format!("ca_file = {ca_file:?}"))
+            .section("retry", "max_attempts = 1")
+            .endpoint("a", &base_url, "")
+            .verified_on_demand()
+            .start_in(folder)
+            .await;
+        let answer = app.client().await.post("/v1/messages", &[TRAFFIC], body(false)).await;
+        assert!(answer.header("x-qcc-trail").unwrap().starts_with(trail), "{headers}{said}: {}", answer.text());
+        drop(serving.await.unwrap());
+        app.finish().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_certificate_that_nobody_vouches_for_is_a_counted_failure() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let base_url = format!("https://{}", listener.local_addr().unwrap());
+    let (acceptor, _) = encrypted();
     let serving = tokio::task::spawn_local(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
