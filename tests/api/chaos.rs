@@ -242,6 +242,7 @@ async fn traffic(app: &TestApp, seed: u64, trouble: &RefCell<Trouble>, witness: 
     let mut rng = Rng::with_seed(seed);
     let session = format!("session-{seed}");
     let mut kept: Option<RawClient> = None;
+    let mut number = 0;
     while !trouble.borrow().is_over {
         let streamed = rng.bool();
         let mut headers = vec![TRAFFIC];
@@ -253,7 +254,10 @@ async fn traffic(app: &TestApp, seed: u64, trouble: &RefCell<Trouble>, witness: 
             Some(client) if rng.u32(..ON_ITS_OWN) > 0 => client,
             Some(_) | None => app.client().await,
         };
-        let answer = client.try_post("/v1/messages", &headers, body(streamed)).await;
+        // Each is another conversation: one that is found to be the cause of its failures gets a single attempt.
+        number += 1;
+        let asked = body(streamed).replace("hello", &format!("hello, {session} {number}"));
+        let answer = client.try_post("/v1/messages", &headers, asked).await;
         let span = Span { from, until: now() };
         match answer {
             Ok(answer) => {
