@@ -419,8 +419,8 @@ impl AttemptScope {
     ) -> Option<AttemptRecord> {
         let lease = self.lease.take()?;
         let (outcome, error) = (report.outcome, report.error.clone());
-        if path == PathKind::Other && outcome == Outcome::Success {
-            // A list of models shows nothing of how the models are: it clears no failure.
+        if path != PathKind::Llm && outcome == Outcome::Success {
+            // A list of models, or a count of tokens, shows nothing of how the models are: it clears no failure.
             report.outcome = Outcome::Neutral;
         }
         lease.settle(report);

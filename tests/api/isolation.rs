@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::app::{Setup, TRAFFIC, TestApp, message};
+use crate::support::app::{Setup, TRAFFIC, TestApp, body, message};
 use crate::support::eventually::eventually;
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{Behaviour, Step, html, ok, reset, status, status_with};
@@ -167,18 +167,25 @@ async fn an_isolated_endpoint_is_not_knocked_at_before_its_time() {
     app.finish().await;
 }
 
-/// Once wrong: a list of models that could be had cleared the failures of the models themselves.
+/// Once wrong: a list of models that could be had, or a count of tokens, cleared the failures of the models themselves.
 #[actix_web::test]
-async fn a_success_on_another_path_clears_no_failure() {
-    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
-    a.script_traffic([status(500), ok(), status(500), ok(), status(500)]);
-    let app = Setup::new().primary(&a).secondary(&b).verified_on_demand().start().await;
-    for failures in 1..=3 {
-        assert_eq!(app.message().await.header("x-qcc-endpoint"), Some("b"));
-        assert_eq!(app.row("a").await["consecutive_failures"], failures);
-        let models = app.client().await.get("/v1/models", &[TRAFFIC]).await;
-        assert_eq!((models.status, models.header("x-qcc-endpoint")), (200, Some(if failures < 3 { "a" } else { "b" })));
+async fn a_success_that_no_model_has_a_part_in_clears_no_failure() {
+    for (method, path) in [("GET", "/v1/models"), ("POST", "/v1/messages/count_tokens")] {
+        let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+        a.script_traffic([status(500), ok(), status(500), ok(), status(500)]);
+        let app = Setup::new().primary(&a).secondary(&b).verified_on_demand().start().await;
+        for failures in 1..=3 {
+            assert_eq!(app.message().await.header("x-qcc-endpoint"), Some("b"));
+            assert_eq!(app.row("a").await["consecutive_failures"], failures, "{path}");
+            let mut client = app.client().await;
+            let request = if method == "POST" { body(false) } else { String::new() };
+            client.send_request(method, path, &[TRAFFIC], request.as_bytes()).await;
+            let answer = client.answer().await;
+            let served_by = Some(if failures < 3 { "a" } else { "b" });
+            assert_eq!((answer.status, answer.header("x-qcc-endpoint")), (200, served_by), "{path}");
+        }
+        let row = app.row("a").await;
+        assert_eq!((&row["standing"], &row["successes"]), (&json!("failure"), &json!(2)), "{path}");
+        app.finish().await;
     }
-    assert_eq!(app.row("a").await["standing"], "failure");
-    app.finish().await;
 }

@@ -31,7 +31,7 @@ impl World {
         assert_eq!(is_fault, means == Means::Counts, "whether {class:?} counts against an endpoint on {path:?}");
         let is_retried = matches!(rule.next, Next::Elsewhere(_));
         assert_eq!(is_retried, matches!(means, Means::Counts | Means::Elsewhere), "whether {class:?} is retried");
-        let is_of_no_model = path == PathKind::Other && rule.outcome == Outcome::Success;
+        let is_of_no_model = path != PathKind::Llm && rule.outcome == Outcome::Success;
         let is_suspect = class == Class::Cancelled && one_in(&mut self.rng, 4);
         let report = Report {
             outcome: if is_of_no_model { Outcome::Neutral } else { rule.outcome },
