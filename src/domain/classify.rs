@@ -273,6 +273,7 @@ fn class_of_error(
     }
     match status {
         404 if is_about_model => Class::ModelMissing,
+        400 | 404 if says(ErrorObject::is_about_another_account) => Class::ModelMissing,
         503 if is_about_model || says(ErrorObject::is_about_channel) => Class::RelayModelMissing,
         404 | 405 | 501 if path == PathKind::CountTokens => Class::Unsupported,
         408 => Class::RequestTimeout,

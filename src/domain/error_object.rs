@@ -29,6 +29,13 @@ const ACCOUNT_CODES: [&str; 5] = [
     "billing_not_active",
 ];
 
+/// The codes by which the Responses API says that it can't go on with a conversation which another account has begun: only that
+/// one can read what its model thought, and finds what is kept there.
+const OTHER_ACCOUNT_CODES: [&str; 2] = ["invalid_encrypted_content", "previous_response_not_found"];
+
+/// How it says so of a part of the conversation that is kept. There is no code.
+const OTHER_ACCOUNT_PHRASE: &str = "Item with id '";
+
 /// The types and codes that name a fault of the request itself. Most are of the Responses API, whose errors come in a 200.
 const REQUEST_WORDS: [&str; 21] = [
     "invalid_request_error",
@@ -186,6 +193,12 @@ impl ErrorObject {
         self.says("model_not_found") || (self.says("not_found_error") && names_model())
     }
 
+    /// Whether it says that the request refers to what only another account can read or find.
+    #[must_use]
+    pub fn is_about_another_account(&self) -> bool {
+        OTHER_ACCOUNT_CODES.iter().any(|code| self.says(code)) || self.message.starts_with(OTHER_ACCOUNT_PHRASE)
+    }
+
     /// Whether a relay says that no channel of its own has the model.
     #[must_use]
     pub fn is_about_channel(&self) -> bool {
@@ -231,7 +244,7 @@ fn is_word(text: &str) -> bool {
 /// The statuses with which the providers document these types and codes.
 fn status_of(word: &str) -> Option<u16> {
     Some(match word {
-        _ if REQUEST_WORDS.contains(&word) => 400,
+        _ if REQUEST_WORDS.contains(&word) || OTHER_ACCOUNT_CODES.contains(&word) => 400,
         "authentication_error" | "invalid_api_key" => 401,
         "billing_error" => 402,
         "permission_error" => 403,

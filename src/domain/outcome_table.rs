@@ -28,7 +28,7 @@ pub enum Class {
     Credential,
     /// 403 with the gateway's credential: a key, a region, a firewall or a model.
     Forbidden,
-    /// 404: the endpoint lacks the model.
+    /// 404: the endpoint lacks the model. Or 400 and 404: it lacks what another account has of the conversation.
     ModelMissing,
     /// 503 by which a relay says that it lacks the model.
     RelayModelMissing,

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::support::app::{Setup, TRAFFIC, TestApp, body};
+use crate::support::streaming::Pair;
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{Behaviour, status};
+use crate::support::upstream::step::{Behaviour, status, status_with};
 
 async fn served_by(app: &TestApp, headers: &[(&str, &str)], body: String) -> String {
     let headers: Vec<_> = headers.iter().copied().chain([TRAFFIC]).collect();
@@ -85,6 +86,29 @@ async fn a_bound_session_leaves_an_isolated_endpoint_and_stays_away_when_it_reco
     assert_eq!(app.row("a").await["standing"], "primary");
     assert_eq!(served_by(&app, &session, body(false)).await, "b", "its prompt cache is there");
     assert_eq!(served_by(&app, &[("x-claude-code-session-id", "new")], body(false)).await, "a");
+    app.finish().await;
+}
+
+/// Found with Codex: its conversation stayed with the account that could not read it, though the one that could was back.
+#[actix_web::test]
+async fn a_session_that_another_account_can_not_go_on_with_returns_to_its_own() {
+    let pair = Pair::serving("/v1/responses").await;
+    let refusal = r#"{"error":{"message":"The encrypted content could not be verified.","type":"invalid_request_error","param":null,"code":"invalid_encrypted_content"}}"#;
+    pair.b.behave(Behaviour::honest().traffic(status_with(400, &[("content-type", "application/json")], refusal)));
+    let app = pair.setup(Setup::new().verified_on_demand()).start().await;
+    let body = json!({"model": "gpt-5", "input": "x", "prompt_cache_key": "s"}).to_string();
+    let ask = async || app.client().await.post(pair.path, &[TRAFFIC], body.clone()).await;
+    assert_eq!(ask().await.header("x-qcc-endpoint"), Some("a"));
+    app.admin("a", "isolate").await;
+    let refused = ask().await;
+    assert_eq!((refused.status, refused.text().as_str()), (400, refusal));
+    assert_eq!(app.admin("a", "verify").await.json()["ok"], true);
+    for attempts in ["2", "1"] {
+        let answer = ask().await;
+        assert_eq!((answer.status, answer.header("x-qcc-endpoint")), (200, Some("a")), "{}", answer.text());
+        assert_eq!(answer.header("x-qcc-attempts"), Some(attempts));
+    }
+    assert_eq!(app.row("b").await["failures"], 0);
     app.finish().await;
 }
 

@@ -42,7 +42,7 @@ fn judge(path: PathKind, head: &AnswerHead<'_>, body: &str) -> Judgement {
 #[test]
 fn every_row_of_the_table_holds_for_both_protocols() {
     use Class as C;
-    let rows: [(u16, Option<&str>, String, Class); 48] = [
+    let rows: [(u16, Option<&str>, String, Class); 52] = [
         (200, JSON, MESSAGE.into(), C::Success),
         (200, JSON, COMPLETION.into(), C::Success),
         (201, Some("text/plain"), MESSAGE.into(), C::Success),
@@ -67,6 +67,10 @@ fn every_row_of_the_table_holds_for_both_protocols() {
         (404, JSON, anthropic("not_found_error", "model: claude-x"), C::ModelMissing),
         (404, JSON, anthropic("not_found_error", "there is no claude-x here"), C::ModelMissing),
         (404, JSON, openai("invalid_request_error", "model_not_found", "The model does not exist"), C::ModelMissing),
+        (400, JSON, openai("invalid_request_error", "invalid_encrypted_content", "The encrypted"), C::ModelMissing),
+        (400, JSON, openai("invalid_request_error", "previous_response_not_found", "Previous"), C::ModelMissing),
+        (404, JSON, openai("invalid_request_error", "", "Item with id 'rs_1' not found."), C::ModelMissing),
+        (400, JSON, openai("invalid_request_error", "x", "he said Item with id 'rs_1' not found."), C::ClientError),
         (404, JSON, anthropic("not_found_error", "Not found"), C::ClientError),
         (404, HTML, PAGE.into(), C::NotTheApi),
         (404, JSON, r#"{"detail":"Not Found"}"#.into(), C::NotTheApi),

@@ -204,6 +204,9 @@ fn rows_of_openai() -> Vec<Row> {
         row("inactive account", said(429, "x", "billing_not_active", "x"), Isolates, Next, 502),
         row("lacks the model", said(404, invalid, "model_not_found", "The model does not exist"), Nothing, Next, 404),
         row("not found, whatever it may be", said(404, invalid, "", "No such thing"), Nothing, PassedOn(404), 404),
+        row("thoughts of another account", said(400, invalid, "invalid_encrypted_content", "x"), Nothing, Next, 400),
+        row("an answer kept elsewhere", said(400, invalid, "previous_response_not_found", "x"), Nothing, Next, 400),
+        row("an item kept elsewhere", said(404, invalid, "", "Item with id 'rs_1' not found."), Nothing, Next, 404),
         row("too long", said(400, invalid, "context_length_exceeded", "too long"), Nothing, PassedOn(400), 400),
         row(
             "a relay's quota",
@@ -219,6 +222,13 @@ fn rows_of_openai() -> Vec<Row> {
         row("quota in a 200", said(200, "insufficient_quota", "insufficient_quota", "x"), Isolates, Next, 502),
         row("lacks the model in a 200", said(200, invalid, "model_not_found", "x"), Nothing, Next, 404),
         row("client's error in a 200", said(200, invalid, "", "x"), Nothing, PassedOn(400), 400),
+        row(
+            "thoughts of another account in a 200",
+            said(200, "", "invalid_encrypted_content", "x"),
+            Nothing,
+            Next,
+            400,
+        ),
         row("wrong key in a 200", said(200, invalid, "invalid_api_key", "x"), Isolates, Next, 502),
     ]
 }
