@@ -309,6 +309,22 @@ async fn an_error_that_clients_would_not_know_for_one_is_told_in_the_protocols_w
     app.finish().await;
 }
 
+/// By that form of the API's reference the SDKs hand it on as one event more, and programs take the answer for whole.
+#[actix_web::test]
+async fn an_error_of_the_responses_api_without_an_error_in_it_gets_one() {
+    let pair = Pair::serving("/v1/responses").await;
+    let error = "event: error\ndata: {\"type\":\"error\",\"code\":\"server_error\",\"message\":\"m\",\"param\":null,\"sequence_number\":7}\n\n";
+    pair.a.script_traffic([sse(3).bytes(error).then_end()]);
+    let app = pair.strict().start().await;
+    let answer = pair.ask(&mut app.client().await).await;
+    let nested =
+        ",\"error\":{\"type\":\"server_error\",\"code\":\"server_error\",\"message\":\"m\",\"param\":null}}\n\n";
+    let told = format!("\n\n{}{nested}", error.trim_end().trim_end_matches('}'));
+    assert!(answer.text().ends_with(&told), "{}", answer.text());
+    assert_eq!(app.row("a").await["isolated_reason"], "upstream_status");
+    app.finish().await;
+}
+
 #[actix_web::test]
 async fn an_answer_that_lacks_nothing_but_its_closing_event_is_completed() {
     for path in ["/v1/messages", "/v1/chat/completions", "/v1/completions"] {

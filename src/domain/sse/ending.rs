@@ -1,7 +1,7 @@
 //! What is said at the end of a stream that has not come to its own.
 
 use super::Format;
-use super::json::ObjectText;
+use super::json::{Members, ObjectText, quoted};
 
 /// Why a stream ends before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,13 +65,20 @@ pub const fn closing(format: Format) -> Option<&'static str> {
     }
 }
 
-/// An upstream's error as an event that the protocol's clients hear of, where it came without the name by which they know it.
+/// An upstream's error as an event that the protocol's clients hear of, where it came in a form that they would pass over.
+/// `number` is the event's, where events are numbered.
 #[must_use]
-pub(super) fn named_error(format: Format, body: &str) -> Option<String> {
+pub(super) fn named_error(format: Format, body: &str, number: u64) -> Option<String> {
     match format {
         // In JSON a line's end is a blank, but an event's data would end with it.
         Format::Messages => Some(format!("event: error\ndata: {}\n\n", body.replace(['\r', '\n'], " "))),
-        Format::Chat | Format::Completions | Format::Responses => None,
+        Format::Responses => {
+            let answer = Members::read(body.as_bytes())?;
+            let error = Members::of(answer.get("error")?)?;
+            let json = |name| error.get(name).map_or("null", |value| value.get());
+            Some(response_error(json("type"), json("code"), json("message"), number))
+        }
+        Format::Chat | Format::Completions => None,
     }
 }
 
@@ -93,17 +100,22 @@ pub fn error_event(format: Format, message: &str, number: u64) -> String {
                 .finish();
             format!("data: {}\n\n", ObjectText::default().member("error", &error).finish())
         }
-        // The API's reference has its members in the event itself, its servers send them in an `error`. Only by that do the
-        // SDKs raise it; without, they hand it on, and libraries that pass over what they don't know take the answer for whole.
         Format::Responses => {
-            let of_type = |word| {
-                let told = ObjectText::default().text("type", word).text("code", "server_error");
-                told.text("message", message).member("param", "null")
-            };
-            let error = of_type("server_error").finish();
-            let event = of_type("error").member("sequence_number", &number.to_string());
-            let data = event.member("error", &error).finish();
-            format!("event: error\ndata: {data}\n\n")
+            let word = "\"server_error\"";
+            response_error(word, word, &quoted(message), number)
         }
     }
+}
+
+/// An error event of the Responses API, of values in JSON. The API's reference has its members in the event itself, its
+/// servers send them in an `error`. Only by that do the SDKs raise it; without, they hand it on, and programs that pass over
+/// what they don't know take the answer for whole.
+fn response_error(kind: &str, code: &str, message: &str, number: u64) -> String {
+    let of_type = |kind| {
+        let told = ObjectText::default().member("type", kind).member("code", code);
+        told.member("message", message).member("param", "null")
+    };
+    let event = of_type("\"error\"").member("sequence_number", &number.to_string());
+    let data = event.member("error", &of_type(kind).finish());
+    format!("event: error\ndata: {}\n\n", data.finish())
 }

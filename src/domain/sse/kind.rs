@@ -184,8 +184,10 @@ fn response(event: &Event<'_>, has_begun: bool) -> Kind {
             Kind::Error(flat_error(&failed.get("error").and_then(Members::of).unwrap_or_default(), true))
         }
         "error" => {
+            // As the API's reference has it, without an `error`, the SDKs hand it on as one event more.
             let inner = data.get("error").and_then(Members::of);
-            Kind::Error(flat_error(&inner.unwrap_or(data), true))
+            let is_known = inner.is_some();
+            Kind::Error(flat_error(&inner.unwrap_or(data), is_known))
         }
         "response.output_item.added" => content_if(has_begun || holds("item", &["type", "id", "status", "role"])),
         "response.content_part.added" | "response.reasoning_summary_part.added" => {

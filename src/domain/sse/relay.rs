@@ -219,7 +219,9 @@ impl Relay {
         let event = std::mem::take(&mut self.tail).into_one();
         // Of one that is withheld the beginning may have gone out: then nothing can be said behind it.
         self.has_spilled &= !known;
-        let event = match named_error(self.scanner.format(), &error.body) {
+        // It takes the place of the one that came, and its number.
+        let number = self.next_number().saturating_sub(1);
+        let event = match named_error(self.scanner.format(), &error.body, number) {
             _ if known => Some(event),
             Some(named) if !self.has_spilled => Some(self.behind(&named)),
             _ => None,

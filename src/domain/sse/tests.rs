@@ -203,7 +203,7 @@ fn the_error_of_an_event_reads_like_the_body_of_an_answer() {
             Format::Responses,
             "event: error\ndata: {\"type\":\"error\",\"code\":null,\"message\":\"m\"}",
             r#"{"error":{"message":"m","type":"server_error","param":null,"code":null}}"#,
-            true,
+            false,
         ),
         (
             Format::Responses,
@@ -215,7 +215,7 @@ fn the_error_of_an_event_reads_like_the_body_of_an_answer() {
             Format::Responses,
             "event: error\ndata: {\"type\":\"error\",\"code\":429,\"message\":\"slow down\"}",
             r#"{"error":{"message":"slow down","type":"error","param":null,"code":429}}"#,
-            true,
+            false,
         ),
     ] {
         let (kinds, _) = kinds_of(format, &[event.as_bytes(), b"\n\n"]);

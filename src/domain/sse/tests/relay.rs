@@ -155,9 +155,35 @@ fn an_error_that_clients_would_pass_over_gets_the_name_by_which_they_know_it() {
         assert_eq!(out(&mut relay), CONTENT);
         assert_eq!(relay.take_failure().unwrap().event.as_deref(), Some(named.as_bytes()));
     }
-    let error = "event: oops\ndata: {\"error\":{\"message\":\"m\"}}\n\n";
-    let mut relay = relay(Format::Responses, &[error.as_bytes()]);
+    let error = "event: error\ndata: {\"message\":\"m\"}\n\n";
+    let mut relay = relay(Format::Chat, &[error.as_bytes()]);
     assert_eq!(relay.take_failure().unwrap().event, None, "the gateway says it in its own words");
+}
+
+/// Found with a program that uses OpenAI's SDK: it took what had come before such an error for the whole answer.
+#[test]
+fn an_error_of_the_responses_api_without_an_error_in_it_gets_one() {
+    const DELTA: &str = "event: response.output_text.delta\ndata: {\"delta\":\"a\",\"sequence_number\":7}\n\n";
+    let nested = |kind: &str, code: &str, number: u64| {
+        format!(
+            "event: error\ndata: {{\"type\":\"error\",\"code\":{code},\"message\":\"m\",\"param\":null,\"sequence_number\":{number},\
+             \"error\":{{\"type\":\"{kind}\",\"code\":{code},\"message\":\"m\",\"param\":null}}}}\n\n"
+        )
+    };
+    let documented =
+        "{\"type\":\"error\",\"code\":\"server_error\",\"message\":\"m\",\"param\":null,\"sequence_number\":9}";
+    for (error, named) in [
+        (format!("event: error\ndata: {documented}\n\n"), nested("server_error", "\"server_error\"", 9)),
+        (format!("data: {documented}\n\n"), nested("server_error", "\"server_error\"", 9)),
+        ("event: error\ndata: {\"code\":502,\"message\":\"m\"}\n\n".to_owned(), nested("error", "502", 8)),
+        ("event: oops\ndata: {\"error\":{\"message\":\"m\"}}\n\n".to_owned(), nested("server_error", "null", 8)),
+    ] {
+        let mut relay = relay(Format::Responses, &[DELTA.as_bytes(), error.as_bytes()]);
+        assert_eq!(relay.take_failure().unwrap().event.as_deref(), Some(named.as_bytes()), "{error}");
+    }
+    let known = "event: error\ndata: {\"type\":\"error\",\"error\":{\"message\":\"m\"}}\n\n";
+    let mut relay = relay(Format::Responses, &[DELTA.as_bytes(), known.as_bytes()]);
+    assert_eq!(relay.take_failure().unwrap().event.as_deref(), Some(known.as_bytes()));
 }
 
 /// Found with one that had been let out in part: its rest was the last of a clean end, and clients took that for the whole.
