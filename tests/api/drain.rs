@@ -50,7 +50,7 @@ async fn open_streams_end_whole_or_in_the_error_event() {
             assert_eq!(last.name.as_deref(), Some("message_stop"));
         } else {
             assert_eq!(last.name.as_deref(), Some("error"));
-            assert!(last.data.contains("The gateway is stopping"), "{}", last.data);
+            assert!(last.data.contains("the gateway is stopping"), "{}", last.data);
         }
     }
 }

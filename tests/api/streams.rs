@@ -126,9 +126,9 @@ fn error_event(path: &str, answer: &Answer, sentence: &str, number: usize, help:
     }
 }
 
-const BROKE: &str = "The answer broke off upstream before its end.";
-const UNFINISHED: &str = "The answer ended upstream without its closing event, so it is not whole.";
-const SILENT: &str = "The answer fell silent upstream before its end.";
+const BROKE: &str = "Server error upstream: the answer broke off before its end.";
+const UNFINISHED: &str = "Server error upstream: the answer ended without its closing event, so it is not whole.";
+const SILENT: &str = "Server error upstream: the answer fell silent before its end.";
 
 /// Every way in which a stream breaks behind its first content, and what is said of it.
 fn breaks() -> [(Step, &'static str); 4] {

@@ -19,17 +19,18 @@ pub enum Break {
 }
 
 impl Break {
-    /// What is the matter, and whether trying again helps.
+    /// What is the matter, and whether trying again helps. Programs decide by an error's words whether they ask once more of
+    /// their own accord, and these first two are among those that they know.
     const fn sentence(self) -> &'static str {
         match self {
-            Self::Torn => "The answer broke off upstream before its end. Trying again may help.",
+            Self::Torn => "Server error upstream: the answer broke off before its end. Trying again may help.",
             Self::Unfinished => {
-                "The answer ended upstream without its closing event, so it is not whole. Trying again may help."
+                "Server error upstream: the answer ended without its closing event, so it is not whole. Trying again may help."
             }
-            Self::Silent => "The answer fell silent upstream before its end. Trying again may help.",
-            Self::Failed => "The provider reported an error in the midst of the answer. Trying again may help.",
+            Self::Silent => "Server error upstream: the answer fell silent before its end. Trying again may help.",
+            Self::Failed => "Server error upstream in the midst of the answer. Trying again may help.",
             Self::Stopping => {
-                "The gateway is stopping, before the answer's end. Trying again helps, on a new connection."
+                "Service unavailable: the gateway is stopping, before the answer's end. Trying again helps, on a new connection."
             }
         }
     }
