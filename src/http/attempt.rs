@@ -266,11 +266,10 @@ impl Task<'_> {
     /// How the stream was to be written in which a whole answer can be passed on all the same.
     fn stream_that_was_wanted(&self) -> Option<Format> {
         match (self.wanted(), self.llm?) {
-            (Wanted::Stream, path @ (LlmPath::Messages | LlmPath::ChatCompletions)) => Some(Format::of(path)),
-            (
-                Wanted::Stream,
-                LlmPath::CountTokens | LlmPath::Completions | LlmPath::Responses | LlmPath::Embeddings,
-            )
+            (Wanted::Stream, path @ (LlmPath::Messages | LlmPath::ChatCompletions | LlmPath::Responses)) => {
+                Some(Format::of(path))
+            }
+            (Wanted::Stream, LlmPath::CountTokens | LlmPath::Completions | LlmPath::Embeddings)
             | (Wanted::Whole | Wanted::Unknown, _) => None,
         }
     }
@@ -278,6 +277,10 @@ impl Task<'_> {
     /// A whole answer, where a stream was asked for: as the events that it stands for.
     fn as_stream(&self, format: Format, mut answer: WholeAnswer, judgement: Judgement) -> AttemptEnd {
         let Some(events) = as_events(format, &answer.body, self.request.peek.include_usage) else {
+            // A response may also be one that has only been begun.
+            if format == Format::Responses {
+                return AttemptEnd::Whole(answer, judgement);
+            }
             return fault(Class::Body, "a JSON object that is no answer, where an event stream was asked for");
         };
         answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));

@@ -73,11 +73,32 @@ async fn a_chat_completion_is_passed_on_as_its_chunks() {
     }
 }
 
+/// Found with pi: it took JSON for an answer with nothing in it, and its task for done.
+#[actix_web::test]
+async fn a_response_is_passed_on_as_its_events() {
+    let response = json!({
+        "id": "resp_1", "object": "response", "status": "completed", "error": null, "model": "m",
+        "output": [{"type": "function_call", "id": "fc", "call_id": "c", "name": "f", "arguments": "{}", "status": "completed"}],
+        "usage": {"input_tokens": 4, "output_tokens": 2, "total_tokens": 6},
+    });
+    let request = json!({"model": "m", "stream": true, "input": "x"});
+    let answer = answered("/v1/responses", &request, &response).await;
+    assert_eq!(answer.header("content-type"), Some("text/event-stream; charset=utf-8"));
+    let events = answer.events();
+    let names: Vec<_> =
+        events.iter().map(|event| event.name.as_deref().unwrap().trim_start_matches("response.")).collect();
+    let item =
+        ["output_item.added", "function_call_arguments.delta", "function_call_arguments.done", "output_item.done"];
+    assert_eq!(names, [&["created"], &item[..], &["completed"]].concat());
+    let last: Value = serde_json::from_str(&events.last().unwrap().data).unwrap();
+    assert_eq!((&last["sequence_number"], &last["response"]), (&json!(5), &response));
+}
+
 #[actix_web::test]
 async fn where_there_are_no_such_events_the_answer_is_passed_on_as_it_is() {
     let request = json!({"model": "m", "stream": true, "input": "x"});
     for path in ["/v1/responses", "/v1/completions", "/v1/embeddings"] {
-        let body = json!({"id": "x", "output": [], "choices": []});
+        let body = json!({"id": "x", "status": "queued", "output": [], "choices": []});
         let answer = answered(path, &request, &body).await;
         assert_eq!((answer.json(), answer.header("content-type")), (body, Some("application/json")), "{path}");
     }

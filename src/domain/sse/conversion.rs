@@ -1,5 +1,7 @@
 //! A whole answer in JSON as the events that it stands for, where a client has asked for a stream and got none.
 
+mod responses;
+
 use serde_json::value::RawValue;
 
 use super::Format;
@@ -20,9 +22,11 @@ pub fn as_events(format: Format, body: &[u8], include_usage: bool) -> Option<Str
     match format {
         Format::Messages => message_events(&mut events, &answer)?,
         Format::Chat => Chunks { answer: &answer, events: &mut events }.add_all(include_usage)?,
-        Format::Completions | Format::Responses => return None,
+        Format::Responses => responses::add_all(&mut events, &answer)?,
+        Format::Completions => return None,
     }
-    events.text.push_str(closing(format)?);
+    // The last event of a response is its closing one.
+    events.text.push_str(closing(format).unwrap_or_default());
     Some(events.text)
 }
 

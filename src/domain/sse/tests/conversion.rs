@@ -143,6 +143,50 @@ fn a_chat_completion_becomes_its_chunks() {
 }
 
 #[test]
+fn a_response_becomes_its_numbered_events() {
+    let text = json!({"type": "output_text", "text": "a\"b", "annotations": []});
+    let items = json!([
+        {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "x"},
+        {"type": "message", "id": "msg", "role": "assistant", "status": "completed", "content": [text, {"type": "refusal", "refusal": "no"}]},
+        {"type": "function_call", "id": "fc", "call_id": "c", "name": "f", "arguments": "{\"a\":1}"},
+        {"type": "custom_tool_call", "id": "ct", "call_id": "d", "name": "g", "input": "i"},
+    ]);
+    for (status, last) in [("completed", "response.completed"), ("incomplete", "response.incomplete")] {
+        let body =
+            json!({"id": "resp", "status": status, "error": null, "output": items, "usage": {"input_tokens": 3}});
+        let events = events(Format::Responses, &body, false);
+        for (number, (name, data)) in events.iter().enumerate() {
+            assert_eq!((name.as_deref(), &data["sequence_number"]), (data["type"].as_str(), &json!(number)));
+        }
+        assert_eq!(
+            events[0].1["response"],
+            json!({"id": "resp", "status": "in_progress", "error": null, "output": [], "usage": null})
+        );
+        let (name, data) = events.last().unwrap();
+        assert_eq!((name.as_deref(), &data["response"]), (Some(last), &body));
+        let named = |name: &str| -> Vec<&Value> {
+            events.iter().filter(|(event, _)| event.as_deref() == Some(name)).map(|(_, data)| data).collect()
+        };
+        let done: Vec<&Value> = named("response.output_item.done").into_iter().map(|data| &data["item"]).collect();
+        assert_eq!(json!(done), items);
+        assert_eq!(named("response.output_item.added")[1]["item"]["content"], json!([]));
+        let delta = |kind: &str| named(&format!("response.{kind}.delta"))[0];
+        for (kind, at, id, said) in [
+            ("output_text", 1, "msg", "a\"b"),
+            ("refusal", 1, "msg", "no"),
+            ("function_call_arguments", 2, "fc", "{\"a\":1}"),
+            ("custom_tool_call_input", 3, "ct", "i"),
+        ] {
+            let delta = delta(kind);
+            assert_eq!(
+                (&delta["output_index"], &delta["item_id"], &delta["delta"]),
+                (&json!(at), &json!(id), &json!(said))
+            );
+        }
+    }
+}
+
+#[test]
 fn what_is_no_answer_becomes_no_events() {
     for (format, body) in [
         (Format::Messages, "{}"),
@@ -153,6 +197,7 @@ fn what_is_no_answer_becomes_no_events() {
         (Format::Chat, r#"{"choices":[{"text":"x"}]}"#),
         (Format::Completions, r#"{"choices":[{"text":"x"}]}"#),
         (Format::Responses, r#"{"output":[]}"#),
+        (Format::Responses, r#"{"output":[],"status":"queued"}"#),
     ] {
         assert_eq!(as_events(format, body.as_bytes(), false), None, "{body}");
     }
