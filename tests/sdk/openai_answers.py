@@ -9,6 +9,9 @@ from text import TOWNS, pieces_of
 CREATED = 1_700_000_000
 #: Numbers that 32 bits hold exactly.
 VECTOR = [0.5, -0.25, 1.0, 0.0]
+#: By what Codex runs commands, and where those that it is told to run leave a line.
+SHELL = "exec_command"
+TRACE = "towns.txt"
 
 
 def whole(path, body):
@@ -152,21 +155,30 @@ def response_frame(body):
 
 
 def outputs(body):
-    if body.get("tools"):
-        name = body["tools"][0]["name"]
+    if body.get("tools") and not has_result(body):
         return [
             {
                 "type": "function_call",
                 "id": f"fc_{index}",
                 "call_id": f"call_{index}",
-                "name": name,
-                "arguments": arguments_of(town),
                 "status": "completed",
+                **call_of(body["tools"], town),
             }
             for index, town in enumerate(TOWNS)
         ]
     part = {"type": "output_text", "text": "".join(pieces_of(body)), "annotations": []}
     return [{"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}]
+
+
+def has_result(body):
+    return isinstance(body["input"], list) and body["input"][-1].get("type") == "function_call_output"
+
+
+def call_of(tools, town):
+    """Codex is to leave a trace of each call."""
+    if any(tool.get("name") == SHELL for tool in tools):
+        return {"name": SHELL, "arguments": json.dumps({"cmd": f"echo {town} >> {TRACE}"}, ensure_ascii=False)}
+    return {"name": tools[0]["name"], "arguments": arguments_of(town)}
 
 
 def response_events(body):

@@ -1,11 +1,14 @@
 """Codex itself, where it asks without being asked, before the gateway: its user notices no outage while an endpoint is sound."""
 
+import threading
+
 import pytest
 
-from agent import BEFORE_THE_ANSWER, PACKAGES, run
+from agent import BEFORE_THE_ANSWER, PACKAGES, PATIENCE, run
 from gateway import CLIENT_KEY
-from text import TEXT
-from upstream import CUTS_STREAMS, REFUSES_KEY, SOUND
+from openai_answers import TRACE
+from text import TEXT, TOWNS
+from upstream import CLOSES_AFTER, CUTS_STREAMS, REFUSES_KEY, SOUND
 
 CONFIGURATION = """
 model = "gpt-5"
@@ -28,14 +31,19 @@ def sdk():
 @pytest.fixture
 def ask(gateway, first, second, tmp_path):
     """Asks it something, and has its exit status, what it prints, and what it complains of."""
-    # It always offers tools.
-    first.calls_tools = second.calls_tools = False
+    # It always offers tools, so whether they are called is up to the test.
     folder = tmp_path / "home" / ".codex"
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text(CONFIGURATION.format(url=gateway.url))
     [binary] = PACKAGES.glob("@openai/codex-*/vendor/*/bin/codex")
     command = [binary, "exec", "--skip-git-repo-check", "--color", "never", "Say hello."]
-    return lambda key=CLIENT_KEY: run(command, tmp_path, {"GATEWAY_KEY": key})
+
+    def ask(key=CLIENT_KEY, tools=False):
+        first.calls_tools = second.calls_tools = tools
+        freely = ["--dangerously-bypass-approvals-and-sandbox"] if tools else []
+        return run([*command, *freely], tmp_path, {"GATEWAY_KEY": key})
+
+    return ask
 
 
 @pytest.mark.parametrize("behaviour", BEFORE_THE_ANSWER)
@@ -57,6 +65,32 @@ def test_a_stream_that_is_cut_is_asked_for_once_more(gateway, ask, first, second
     # Three failures isolate, and from then on the other endpoint serves.
     assert (len(first.requests), len(second.requests)) == (3, 1)
     assert gateway.endpoint("first")["standing"] == "failure"
+    assert gateway.settled()["leaks"] == 0
+
+
+def traces(tmp_path):
+    """What its calls have done, in whatever order: it makes them at a time."""
+    return sorted((tmp_path / "work" / TRACE).read_text().split())
+
+
+def test_a_conversation_with_tools_goes_on_elsewhere_when_its_endpoint_fails(gateway, ask, first, second, tmp_path):
+    asked = threading.Thread(target=lambda: first.was_asked(1, PATIENCE) and setattr(first, "behaviour", REFUSES_KEY))
+    asked.start()
+    status, told, _ = ask(tools=True)
+    asked.join()
+    assert (status, told, traces(tmp_path)) == (0, TEXT, sorted(TOWNS))
+    assert [len(first.requests), len(second.requests)] == [2, 1]
+    kinds = [item.get("type") for item in second.requests[0]["body"]["input"]]
+    assert (kinds.count("function_call"), kinds.count("function_call_output")) == (2, 2)
+    assert gateway.settled()["leaks"] == 0
+
+
+def test_a_call_that_is_cut_within_its_arguments_is_made_once(gateway, ask, first, second, tmp_path):
+    first.behaviour = f"{CLOSES_AFTER}6"
+    status, told, _ = ask(tools=True)
+    assert (status, told, traces(tmp_path)) == (0, TEXT, sorted(TOWNS))
+    # Three failures isolate, and from then on the other endpoint serves.
+    assert (len(first.requests), len(second.requests)) == (3, 2)
     assert gateway.settled()["leaks"] == 0
 
 
