@@ -67,12 +67,12 @@ fn message_events(events: &mut Events, message: &Members<'_>) -> Option<()> {
         .member("stop_reason", message.get("stop_reason").map_or("null", |reason| reason.get()))
         .member("stop_sequence", message.get("stop_sequence").map_or("null", |sequence| sequence.get()));
     // Clients take these from the end of a stream alone.
-    let ending = ending.filled(message, &["stop_details", "container"]);
+    let ending = ending.filled(message, &["stop_details", "container", "safeguard_results"]);
     let delta = ObjectText::default()
         .text("type", "message_delta")
         .member("delta", &ending.finish())
         .member("usage", message.get("usage").map_or("{\"output_tokens\":0}", |usage| usage.get()))
-        .filled(message, &["context_management"]);
+        .filled(message, &["context_management", "input_transformations"]);
     events.add(Some("message_delta"), delta)
 }
 

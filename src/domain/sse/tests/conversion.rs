@@ -87,15 +87,18 @@ fn what_clients_take_from_the_end_of_a_stream_stands_there() {
     let body = json!({
         "role": "assistant", "content": [], "stop_reason": "refusal", "stop_sequence": null,
         "stop_details": {"category": "x"}, "container": {"id": "c1"}, "context_management": {"applied_edits": [{"n": 1}]},
+        "safeguard_results": [{"type": "dangerous_tool_use", "status": {"type": "available", "tool_uses": {}}}],
+        "input_transformations": [{"n": 2}],
     });
     let events = events(Format::Messages, &body, false);
     let (_, end) = &events[events.len() - 2];
     assert_eq!(end["type"], "message_delta");
-    assert_eq!(
-        (&end["delta"]["stop_details"], &end["delta"]["container"]),
-        (&body["stop_details"], &body["container"])
-    );
-    assert_eq!(end["context_management"], body["context_management"]);
+    for name in ["stop_details", "container", "safeguard_results"] {
+        assert_eq!(end["delta"][name], body[name], "{name}");
+    }
+    for name in ["context_management", "input_transformations"] {
+        assert_eq!(end[name], body[name], "{name}");
+    }
 }
 
 #[test]
