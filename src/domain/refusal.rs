@@ -266,6 +266,7 @@ impl Refusal {
             | Self::ExpiredClientKey
             | Self::ForeignPage
             | Self::OperatorNeeded { .. }
+            | Self::EveryAttemptFailed { needs_operator: true, .. }
             | Self::Exhausted { .. }
             | Self::SwitchedOff { .. } => Again::Never,
             Self::RateLimited { soonest, .. } => Again::After(retry_after_seconds(*soonest)),
@@ -277,7 +278,7 @@ impl Refusal {
             | Self::WaitedTooLong
             | Self::Stopping => Again::After(1),
             Self::BodyTooLarge { .. }
-            | Self::EveryAttemptFailed { .. }
+            | Self::EveryAttemptFailed { needs_operator: false, .. }
             | Self::EveryAttemptTimedOut { .. }
             | Self::UnknownModel { .. }
             | Self::NoEndpointForPath

@@ -262,7 +262,12 @@ impl Journey<'_> {
             return self.answer_estimated();
         }
         let refusal = match self.plan.take_ending() {
-            Ending::PassOn(answer) => {
+            Ending::PassOn(mut answer) => {
+                // Where nobody will be back soon, a client would wait for the minute that the answer's own time becomes.
+                let is_exhausted = matches!(none, Some(NoEndpoint::Cooling { exhausted: true, overloaded: false, .. }));
+                if is_exhausted && answer.status == StatusCode::TOO_MANY_REQUESTS && !answer.headers.contains_key(names::SHOULD_RETRY) {
+                    answer.headers.insert(names::SHOULD_RETRY, HeaderValue::from_static("false"));
+                }
                 let now = self.scope.now();
                 return self.answer_whole(answer, None, now);
             }

@@ -27,6 +27,9 @@ pub(super) const SESSIONS: [HeaderName; 2] =
 /// The name of a session where neither these nor the body give one. `OpenCode` sends it.
 pub(super) const AFFINITY: HeaderName = HeaderName::from_static("x-session-affinity");
 
+/// Whether a client's library may try again by itself. Anthropic's API sends it, and its SDKs and `OpenAI`'s heed it.
+pub(super) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
 /// What browsers say of a request (Fetch Metadata).
 pub(super) const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 pub(super) const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

@@ -75,7 +75,9 @@ async fn a_used_up_window_is_told_so_and_ends_early_when_a_verification_passes()
         .start()
         .await;
     let mut client = app.client().await;
-    message(&mut client, 0).await;
+    // Who finds it out is not to wait either.
+    let passed_on = message(&mut client, 0).await;
+    assert_eq!((passed_on.header("x-qcc-endpoint"), passed_on.header("x-should-retry")), (Some("a"), Some("false")));
     let refused = message(&mut client, 1).await;
     assert_eq!((refused.status, refused.header("x-should-retry")), (429, Some("false")));
     assert!(refused.header("retry-after").is_none());

@@ -33,7 +33,7 @@ async fn where_only_the_operator_can_help_clients_are_told_not_to_try_again() {
     a.behave(Behaviour::always(status(401)));
     let app = Setup::new().primary(&a).verified_on_demand().start().await;
     let first = app.message().await;
-    assert_eq!(first.status, 502);
+    assert_eq!((first.status, first.header("x-should-retry")), (502, Some("false")));
     let refused = app.message().await;
     assert_eq!(
         (refused.status, refused.header("x-should-retry"), refused.header("retry-after")),

@@ -19,7 +19,7 @@ fn every_refusal() -> Vec<Row> {
         (Refusal::NoUsableEndpoint { counts: HALF_OUT, next_verification }, 503, "api_error", retry("12")),
         (Refusal::OperatorNeeded { counts: HALF_OUT }, 503, "api_error", never()),
         (Refusal::EveryAttemptFailed { attempts: 3, needs_operator: false }, 502, "api_error", vec![]),
-        (Refusal::EveryAttemptFailed { attempts: 2, needs_operator: true }, 502, "api_error", vec![]),
+        (Refusal::EveryAttemptFailed { attempts: 2, needs_operator: true }, 502, "api_error", never()),
         (Refusal::EveryAttemptTimedOut { attempts: 1 }, 504, "timeout_error", vec![]),
         (Refusal::Overloaded { message: Some("Overloaded".to_owned()) }, 503, "api_error", retry("10")),
         (Refusal::RateLimited { total: 3, soonest: next_verification }, 429, "rate_limit_error", retry("12")),
