@@ -89,6 +89,74 @@ staged(held, "where no stream can be had the page looks every few seconds", {}, 
   });
 });
 
+staged(held, "what a stream holds back is told all the same", {}, async (stage) => {
+  await stage.open({}, async (page) => {
+    // As by a proxy that gathers answers, or after a sleep in which the connection was lost.
+    await page.addInitScript(() => {
+      globalThis.EventSource = class {
+        static OPEN = 1;
+        readyState = 1;
+        close() {}
+      };
+    });
+    await page.reload();
+    await isLive(page);
+    await stage.gateway.own("/endpoints/main/isolate", { method: "POST" });
+    await page.locator("#timeline li", { hasText: "main isolated" }).waitFor();
+  });
+});
+
+staged(held, "whatever a proxy says while the gateway is away, the page waits for it", {}, async (stage) => {
+  await stage.open({}, async (page) => {
+    await isLive(page);
+    for (const status of [404, 403, 502]) {
+      await page.route("**/__qcc__/stats", (route) => route.fulfill({ status, body: "no such service" }));
+      await page.locator('#link[data-state="lost"]').waitFor();
+      await page.waitForResponse("**/__qcc__/stats");
+      assert.match(await page.locator("#banner").innerText(), status === 403 ? /HTTP 403/ : /Connection lost since/);
+      await page.unroute("**/__qcc__/stats");
+      await isLive(page);
+      await page.locator("#banner").waitFor({ state: "hidden" });
+    }
+  });
+});
+
+/** Changes the stats on their way to the page. */
+function altered(page, change) {
+  return page.route("**/__qcc__/stats", async (route) => {
+    const answer = await route.fetch();
+    const json = await answer.json();
+    change(json);
+    await route.fulfill({ response: answer, json });
+  });
+}
+
+staged(held, "stats that the page can't read are told, and waited out", {}, async (stage) => {
+  const { page, watched, context } = await open(held.browser, stage.gateway.page);
+  try {
+    await isLive(page);
+    await altered(page, ({ endpoints }) => endpoints.forEach((row) => delete row.windows));
+    await page.getByText("Connection lost since").waitFor();
+    assert(watched.faults.length > 0);
+    await page.unroute("**/__qcc__/stats");
+    await isLive(page);
+  } finally {
+    await context.close();
+  }
+});
+
+staged(held, "when the gateway comes back as another version, so does the page", {}, async (stage) => {
+  await stage.open({}, async (page) => {
+    await isLive(page);
+    const loaded = page.waitForEvent("load");
+    await altered(page, (stats) => {
+      stats.version = "99.0.0";
+    });
+    await loaded;
+    await page.getByText("qcc-gateway 99.0.0").waitFor();
+  });
+});
+
 staged(held, "the page's policy lets no script, style or address of others in", {}, async (stage) => {
   const { page, watched, context } = await open(held.browser, stage.gateway.page);
   try {

@@ -115,7 +115,10 @@ staged(
 staged(held, "whoever may not look is told why, and shown nothing", {}, async (stage) => {
   // As from another machine, by way of a proxy.
   await stage.open({ extraHTTPHeaders: { "x-forwarded-for": "192.0.2.1" } }, async (page) => {
-    await page.getByRole("status").getByText("only for requests from the gateway's own machine").waitFor();
+    const why = page.getByRole("status").getByText("only for requests from the gateway's own machine");
+    await why.waitFor();
     assert.equal(await page.locator("main").isVisible(), false);
+    await page.waitForResponse("**/__qcc__/stats");
+    assert.equal(await why.isVisible(), true, "it stays, also when the page has asked again");
   });
 });

@@ -16,9 +16,12 @@ const LONGEST_PAUSE = 15_000;
 const LONGEST_DEAF = 60_000;
 
 export class Live {
-  /** `shown` takes the stats, `told` events and tells whether any was new, `changed` what becomes of the connection. */
-  constructor({ shown, told, last, changed, refused }) {
-    Object.assign(this, { shown, told, last, changed, refused });
+  /**
+   * `shown` takes the stats, `told` events and tells whether any was new, `changed` what becomes of the connection; `unknown`
+   * is called where the gateway no longer knows whoever looks.
+   */
+  constructor({ shown, told, last, changed, unknown }) {
+    Object.assign(this, { shown, told, last, changed, unknown });
     this.pause = FIRST_PAUSE;
     this.lostSince = null;
     this.calledAt = -LEAST;
@@ -69,8 +72,11 @@ export class Live {
     let next = SLOW;
     try {
       this.shown(await stats());
-      if (this.source?.readyState !== EventSource.OPEN) this.told(await eventsAfter(this.last()));
+      // Also while the stream is open: one that was cut off in the sleep of this machine, or is held back by a proxy, looks so too.
+      const isNew = this.told(await eventsAfter(this.last()));
       this.found();
+      // What has happened since the stats were taken is in none that were shown.
+      if (isNew) this.call();
     } catch (error) {
       next = this.failed(error);
     } finally {
@@ -91,14 +97,16 @@ export class Live {
     this.tell();
   }
 
-  /** When to try again, in milliseconds; null for never. */
+  /** When to try again, in milliseconds; null for never. What a proxy says while the gateway is away may be any status. */
   failed(error) {
-    if (error instanceof Refused && error.status < 500) {
+    if (error instanceof Refused && error.status === 401) {
       this.close();
-      this.refused(error);
+      this.unknown();
       return null;
     }
-    if (!(error instanceof Lost || error instanceof Refused)) throw error;
+    // Such as stats that this page can't read: it must neither stand still nor pass for one that is up to date.
+    if (!(error instanceof Lost || error instanceof Refused)) reportError(error);
+    this.refusal = error instanceof Refused && error.status === 403 ? error.message : null;
     this.lostSince ??= Date.now();
     this.source?.close();
     this.source = undefined;
@@ -141,6 +149,7 @@ export class Live {
   tell() {
     const isOpen = this.source?.readyState === EventSource.OPEN;
     const state = this.lostSince !== null ? "lost" : isOpen ? "live" : "polling";
-    this.changed(state, this.lostSince, this.next);
+    const lost = this.lostSince === null ? null : { since: this.lostSince, next: this.next, refusal: this.refusal };
+    this.changed(state, lost);
   }
 }

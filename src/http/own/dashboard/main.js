@@ -37,6 +37,8 @@ let toSay = [];
 const now = () => Date.now() + ahead;
 
 function shown(next) {
+  // The page's own files are of the version before.
+  if (stats !== null && stats.version !== next.version) location.reload();
   if (stats !== null && stats.start_time !== next.start_time) timeline.clear();
   ahead = Date.parse(next.start_time) + next.uptime * 1000 - Date.now();
   // Until there is something to see, an empty queue would say what nobody knows.
@@ -74,14 +76,14 @@ function say(words) {
 
 let lost = null;
 
-function changed(state, since, next) {
+function changed(state, next) {
   clearTimeout(changed.waiting);
   if (state === "polling" && ["live", "connecting"].includes(byId("link").dataset.state)) {
     changed.waiting = setTimeout(() => link("polling"), PATIENCE);
   } else {
     link(state);
   }
-  lost = since === null ? null : { since, next };
+  lost = next;
   banner();
 }
 
@@ -94,21 +96,9 @@ function banner() {
   show(byId("banner"), lost !== null);
   if (lost === null) return;
   // Without the countdown, which would be read out every second.
-  setText(byId("banner"), t("lost.since", { time: clock(lost.since) }));
+  setText(byId("banner"), lost.refusal ?? t("lost.since", { time: clock(lost.since) }));
   const left = (lost.next - Date.now()) / 1000;
   setAttribute(byId("banner"), "data-next", left > 0.5 ? t("lost.next", { time: span(left) }) : t("lost.now"));
-}
-
-/** The gateway no longer shows its state to whoever looks. */
-function refused(error) {
-  if (error.status === 401) {
-    location.reload();
-    return;
-  }
-  link("lost");
-  show(byId("banner"), true);
-  setAttribute(byId("banner"), "data-next", null);
-  setText(byId("banner"), error.message);
 }
 
 const live = new Live({
@@ -116,7 +106,7 @@ const live = new Live({
   told: (events) => timeline.take(events),
   last: () => timeline.last,
   changed,
-  refused,
+  unknown: () => location.reload(),
 });
 
 setInterval(() => {
