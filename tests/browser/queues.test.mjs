@@ -1,6 +1,8 @@
 // The queues as somebody sees them: who is where, why, and what an admin does about it.
 
 import assert from "node:assert/strict";
+import { readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
 
 import { badge, card, isLive } from "./browser.mjs";
 import { eventually } from "./gateway.mjs";
@@ -144,6 +146,19 @@ staged(held, "isolate, disable and enable ask first, and the card moves", {}, as
     }
     await page.locator("#timeline li", { hasText: /backup isolated.*by admin 127\.0\.0\.1/ }).waitFor();
     assert.match(await card(page, "backup").locator(".reason").innerText(), /An admin isolated it\./);
+  });
+});
+
+staged(held, "what is refused is told in the gateway's own words", {}, async (stage) => {
+  const { gateway } = stage;
+  const file = path.join(gateway.folder, "gateway.toml");
+  await stage.open({}, async (page) => {
+    await card(page, "backup").getByRole("button", { name: "Isolate: backup" }).click();
+    const settings = await readFile(file, "utf8");
+    await writeFile(file, settings.slice(0, settings.indexOf("[endpoints.backup]")));
+    await gateway.own("/reload", { method: "POST" });
+    await page.getByRole("dialog").getByRole("button", { name: "Isolate" }).click();
+    await page.locator("#toast.shown", { hasText: "Refused: no endpoint has this id" }).waitFor();
   });
 });
 

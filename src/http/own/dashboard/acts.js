@@ -70,7 +70,5 @@ export class Acts {
 
 function refusal(error) {
   if (error instanceof Lost) return t("act.lost");
-  if (error.status === 403) return t("act.readonly");
-  if (error.status === 404) return t("act.unknown");
   return t("act.refused", { error: error.message });
 }

@@ -155,8 +155,6 @@ export default {
   "done.failed": "{id} 未通过：{error}",
   "act.running": "正在验证 {id}……",
   "act.refused": "被拒绝：{error}",
-  "act.readonly": "只有管理员可以这样做。",
-  "act.unknown": "这个网关做不到。",
   "act.lost": "网关没有响应。",
 
   "say.isolated": "{id} 已被隔离。{why}",

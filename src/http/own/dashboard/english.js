@@ -155,8 +155,6 @@ export default {
   "done.failed": "{id} has failed: {error}",
   "act.running": "{id} is being verified …",
   "act.refused": "Refused: {error}",
-  "act.readonly": "Only an admin may do that.",
-  "act.unknown": "This gateway can't do that.",
   "act.lost": "The gateway does not answer.",
 
   "say.isolated": "{id} was isolated. {why}",
