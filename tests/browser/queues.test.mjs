@@ -231,6 +231,12 @@ staged(held, "the log can be searched and filtered", {}, async (stage) => {
     await page.getByText("No line fits.").waitFor();
     await page.getByLabel("Search").fill("isolated");
     await lines.filter({ hasText: "endpoint main isolated" }).first().waitFor();
+
+    const error = "the log can't be written: nobody reads it";
+    await page.route("**/__qcc__/logs?*", (route) => route.fulfill({ status: 409, json: { error } }));
+    await page.getByText(error).waitFor();
+    await page.unroute("**/__qcc__/logs?*");
+    await lines.filter({ hasText: "endpoint main isolated" }).first().waitFor();
   });
 });
 

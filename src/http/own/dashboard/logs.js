@@ -3,6 +3,7 @@
 import { Refused, logs } from "./api.js";
 import { byId, el, setText, show } from "./dom.js";
 import { clock } from "./format.js";
+import { t } from "./words.js";
 
 const LINES = 100;
 /** How long after the last key the search begins. */
@@ -56,21 +57,30 @@ export class Logs {
     try {
       lines = await logs(this.level.value, this.search.value.trim(), LINES);
     } catch (error) {
-      // Where everybody may read the stats the log still wants a token; without that there is no panel.
-      if (error instanceof Refused && error.status < 500) {
-        this.isThere = false;
-        show(this.panel, false);
-      }
+      if (error instanceof Refused) this.refused(error);
       return;
     }
     // An answer that was overtaken by a later question is not what is asked for now.
     if (asked === this.asked) this.update(lines);
   }
 
-  update(lines) {
+  refused({ status, message }) {
+    // Where everybody may read the stats the log still wants a token; without that there is no panel.
+    if (status === 401 || status === 403) {
+      this.isThere = false;
+      show(this.panel, false);
+    } else if (status < 500) {
+      // Such as a log that can't be written at the moment.
+      this.update([], message);
+    }
+  }
+
+  /** Shows these lines; where there are none, these words. */
+  update(lines, words = t("logs.empty")) {
     show(this.panel, true);
     show(this.list, lines.length > 0);
     show(byId("logs-empty"), lines.length === 0);
+    setText(byId("logs-empty"), words);
     const digest = JSON.stringify(lines);
     if (digest === this.shown) return;
     this.shown = digest;
