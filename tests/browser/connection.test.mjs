@@ -157,6 +157,21 @@ staged(held, "when the gateway comes back as another version, so does the page",
   });
 });
 
+staged(held, "what was told yesterday has its date", {}, async (stage) => {
+  await stage.open({}, async (page) => {
+    await page.clock.install();
+    await page.reload();
+    const times = page.locator("#timeline time").or(page.locator("#logs-lines time"));
+    const all = (form) => eventually(`times like ${form}`, async () => {
+      const told = await times.allInnerTexts();
+      return told.length > 3 && told.every((time) => form.test(time));
+    });
+    await all(/^\d\d:\d\d:\d\d$/);
+    await page.clock.fastForward("26:00:00");
+    await all(/^[A-Z][a-z]{2} \d+, \d\d:\d\d:\d\d$/);
+  });
+});
+
 staged(held, "the page's policy lets no script, style or address of others in", {}, async (stage) => {
   const { page, watched, context } = await open(held.browser, stage.gateway.page);
   try {

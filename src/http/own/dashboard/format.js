@@ -7,7 +7,15 @@ const tenths = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
 const short = new Intl.NumberFormat(language, { notation: "compact", maximumSignificantDigits: 3 });
 const dollars = new Intl.NumberFormat(language, { style: "currency", currency: "USD", minimumFractionDigits: 2 });
 const timeOfDay = new Intl.DateTimeFormat(language, { timeStyle: "medium", hourCycle: "h23" });
-const dateAndTime = new Intl.DateTimeFormat(language, { dateStyle: "short", timeStyle: "medium", hourCycle: "h23" });
+// The month by its name: by number, people read it as they do at home.
+const dateAndTime = new Intl.DateTimeFormat(language, {
+  month: "short",
+  day: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hourCycle: "h23",
+});
 
 const DAY = 24 * 60 * 60 * 1000;
 

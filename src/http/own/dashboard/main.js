@@ -109,9 +109,20 @@ const live = new Live({
   unknown: () => location.reload(),
 });
 
+/** The day whose times are shown without a date. */
+let today = new Date().toDateString();
+
+/** Lists keep the times that they were given; the next day these need a date. */
+function dates() {
+  if (today === new Date().toDateString()) return;
+  today = new Date().toDateString();
+  for (const time of document.querySelectorAll("time")) setText(time, clock(time.dateTime));
+}
+
 setInterval(() => {
   if (document.hidden) return;
   banner();
+  dates();
   if (stats === null) return;
   board.tick(now());
   about();
