@@ -84,6 +84,32 @@ staged(held, "verify works by keyboard alone, and the focus stays where it was",
   });
 });
 
+staged(held, "the focus goes on where its own button is gone", {}, async (stage) => {
+  await stage.open({}, async (page) => {
+    await card(page, "main", "primary").getByRole("button", { name: "Disable: main" }).focus();
+    for (const key of ["Enter", "Tab", "Enter"]) await page.keyboard.press(key);
+    await card(page, "main", "disabled").waitFor();
+    assert.equal(await page.evaluate(() => document.activeElement.getAttribute("aria-label")), "Enable: main");
+  });
+});
+
+staged(held, "a double click asks, and does not answer by itself", {}, async (stage) => {
+  await stage.open({}, async (page) => {
+    const button = card(page, "main").getByRole("button", { name: "Isolate: main" });
+    const yes = page.getByRole("dialog").getByRole("button", { name: "Isolate" });
+    await button.click();
+    const { x, y, width, height } = await yes.boundingBox();
+    await page.keyboard.press("Escape");
+    // The button lies where the answer will be.
+    await button.evaluate((node, [left, top]) => Object.assign(node.style, { position: "fixed", left, top }), [`${x}px`, `${y}px`]);
+    await page.mouse.dblclick(x + width / 3, y + height / 2);
+    assert.equal(await yes.isVisible(), true);
+    await page.keyboard.press("Escape");
+    await page.waitForResponse("**/__qcc__/stats");
+    assert.equal((await stage.gateway.endpoint("main")).standing, "primary");
+  });
+});
+
 staged(held, "a screen reader hears of moves, and of nothing while nothing moves", {}, async (stage) => {
   await stage.open({}, async (page) => {
     await isLive(page);

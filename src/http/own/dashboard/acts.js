@@ -16,9 +16,11 @@ export class Acts {
     byId("reload").hidden = false;
     byId("reload").addEventListener("click", () => this.ask("reload", null));
     this.dialog.addEventListener("close", () => this.answered());
-    // A click beside the dialog closes it: what lies within is its form.
     this.dialog.addEventListener("click", (event) => {
-      if (event.target === this.dialog) this.dialog.close("no");
+      // The second click of a double one was meant for what lies beneath, and is no answer.
+      if (event.detail > 1) event.preventDefault();
+      // A click beside the dialog closes it: what lies within is its form.
+      else if (event.target === this.dialog) this.dialog.close("no");
     });
   }
 

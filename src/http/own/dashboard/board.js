@@ -41,9 +41,10 @@ export class Board {
         else if (before === "failure" && row.standing === row.home) said.push(t("say.recovered", { id }));
       }
     }
+    const focused = document.activeElement;
     for (const queue of this.queues) {
       const ids = (stats.queues[queue.name] ?? []).filter((id) => this.cards.has(id));
-      // Before a card comes, for what can't be seen can't have the focus. Where nobody is switched off there is no such queue.
+      // Where nobody is switched off there is no such queue.
       if (queue.name === "disabled") show(queue.section, ids.length > 0);
       show(queue.list, ids.length > 0);
       if (queue.empty) show(queue.empty, ids.length === 0);
@@ -51,6 +52,8 @@ export class Board {
       setText(queue.count, count(ids.length));
       arrange(queue.list, ids.map((id) => this.cards.get(id).node));
     }
+    // It goes with its card from one queue to the other.
+    if (document.activeElement !== focused && focused.isConnected) focused.focus({ preventScroll: true });
     return said;
   }
 

@@ -236,7 +236,9 @@ export class Card {
     if (nodes.length !== before.length || nodes.some((node, index) => node !== before[index])) {
       const focused = this.buttons.contains(document.activeElement) ? document.activeElement : null;
       this.buttons.replaceChildren(...nodes);
-      if (focused?.isConnected) focused.focus({ preventScroll: true });
+      // Of one that is gone, such as `Disable` once it is disabled, the focus goes to what stands there now.
+      const heir = focused?.isConnected ? focused : focused && nodes[0];
+      heir?.focus({ preventScroll: true });
     }
     show(this.buttons, offered.length > 0);
   }

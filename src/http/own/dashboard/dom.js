@@ -46,15 +46,11 @@ export function show(node, visible) {
   }
 }
 
-/** Puts these nodes into a list in this order; moves only what is out of place, and leaves the focus where it was. */
+/** Puts these nodes into a list in this order; moves only what is out of place. What is moved loses the focus. */
 export function arrange(list, nodes) {
   nodes.forEach((node, index) => {
     const there = list.children[index] ?? null;
-    if (there !== node) {
-      const focused = node.contains(document.activeElement) ? document.activeElement : null;
-      list.insertBefore(node, there);
-      focused?.focus({ preventScroll: true });
-    }
+    if (there !== node) list.insertBefore(node, there);
   });
   while (list.children.length > nodes.length) {
     list.lastElementChild.remove();
