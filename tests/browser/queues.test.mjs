@@ -162,6 +162,20 @@ staged(held, "what is refused is told in the gateway's own words", {}, async (st
   });
 });
 
+staged(
+  held,
+  "a profile that nobody serves is told, though others are served",
+  { main: 'profiles = ["default", "research"]' },
+  async (stage) => {
+    await stage.gateway.own("/endpoints/main/isolate", { method: "POST" });
+    await stage.open({}, async (page) => {
+      await page.getByText("No endpoint is usable for research (anthropic)", { exact: true }).waitFor();
+      await stage.gateway.own("/endpoints/main/disable", { method: "POST" });
+      await page.locator("#verdict", { hasText: "secondaries serve" }).waitFor();
+    });
+  },
+);
+
 staged(held, "a rest is shown with its model and its countdown, and is no isolation", {}, async (stage) => {
   stage.main.behave(429, { headers: { "retry-after": "90" } });
   await stage.gateway.message();

@@ -29,6 +29,7 @@ export default {
   "verdict.mixed": "主端点正在服务，{n} 个已隔离",
   "verdict.secondary": "没有可用的主端点，由备用端点服务",
   "verdict.none": "没有可用的端点",
+  "verdict.unserved": "{list} 没有可用的端点",
   "verdict.resting": "可用的端点都在冷却",
 
   "tile.rate": "请求",
@@ -171,7 +172,7 @@ export default {
   "clients.rejected": "拒绝",
   "clients.tokens": "Token 数",
   "clients.cost": "费用",
-  "clients.nobody": "无密钥",
+  "clients.nobody": "无有效密钥",
 
   timeline: "最近的移动和验证",
   "timeline.empty": "还没有发生任何事。",

@@ -29,6 +29,7 @@ export default {
   "verdict.mixed": "Primaries serve, {n} isolated",
   "verdict.secondary": "No primary is usable: secondaries serve",
   "verdict.none": "No endpoint is usable",
+  "verdict.unserved": "No endpoint is usable for {list}",
   "verdict.resting": "All usable endpoints rest",
 
   "tile.rate": "Requests",
@@ -171,7 +172,7 @@ export default {
   "clients.rejected": "Rejected",
   "clients.tokens": "Tokens",
   "clients.cost": "Cost",
-  "clients.nobody": "without a key",
+  "clients.nobody": "without a valid key",
 
   timeline: "Latest moves and verifications",
   "timeline.empty": "Nothing has happened yet.",

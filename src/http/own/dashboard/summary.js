@@ -74,6 +74,18 @@ export class Summary {
   }
 }
 
+/** Whose clients no endpoint can serve, for all that are switched on are isolated: by profile and protocol. */
+function unserved(rows) {
+  const served = new Map();
+  for (const { profiles, protocol, standing } of rows.filter((row) => row.standing !== "disabled")) {
+    for (const profile of profiles) {
+      const whose = `${profile} (${protocol})`;
+      served.set(whose, served.get(whose) || standing !== "failure");
+    }
+  }
+  return [...served.keys()].filter((whose) => !served.get(whose));
+}
+
 /** What the whole comes to, in one line. */
 export function verdict(stats) {
   const rows = stats.endpoints;
@@ -84,6 +96,8 @@ export function verdict(stats) {
   const serve = (queue) => queue.some((row) => !rests(row) && row.status !== "exhausted");
   const isolated = stats.failure_queue_size;
   if (primaries.length + secondaries.length === 0) return { tone: "bad", words: t("verdict.none") };
+  const nobodys = unserved(rows);
+  if (nobodys.length > 0) return { tone: "bad", words: t("verdict.unserved", { list: nobodys.join(", ") }) };
   if (serve(primaries)) {
     const words = isolated > 0 ? t("verdict.mixed", { n: isolated }) : t("verdict.primary");
     return { tone: isolated > 0 ? "warn" : "ok", words };
