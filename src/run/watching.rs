@@ -162,7 +162,7 @@ impl Output {
         }
         let picture = draw(view, pace, self.look());
         match (&self.screen, &self.latest) {
-            (Some(screen), _) => screen.fill(&picture, "")?,
+            (Some(screen), _) => screen.fill(&picture, "", self.look())?,
             // What comes again is set apart.
             (None, Some(_)) => write(&[b"\n", picture.as_bytes()])?,
             (None, None) => write(&[picture.as_bytes()])?,
@@ -178,7 +178,8 @@ impl Output {
             return Ok(());
         };
         let latest = self.latest.as_deref().unwrap_or_default();
-        screen.fill(latest, &draw_error(error, self.look()))
+        let look = self.look();
+        screen.fill(latest, &draw_error(error, look), look)
     }
 
     fn look(&self) -> Look {
@@ -199,9 +200,9 @@ impl Screen {
 
     /// Fills the screen with as many lines as it has, over what was there, so that nothing flickers.
     #[expect(clippy::unused_self, reason = "only who has the screen may fill it")]
-    fn fill(&self, picture: &str, note: &str) -> io::Result<()> {
+    fn fill(&self, picture: &str, note: &str, look: Look) -> io::Result<()> {
         let height = terminal_size::terminal_size_of(io::stdout()).map(|(_, height)| usize::from(height.0));
-        write(&[b"\x1b[H", fit(picture, note, height).join("\x1b[K\n").as_bytes(), b"\x1b[K\x1b[J"])
+        write(&[b"\x1b[H", fit(picture, note, height, look).join("\x1b[K\n").as_bytes(), b"\x1b[K\x1b[J"])
     }
 }
 

@@ -1,5 +1,6 @@
 //! The picture: what the whole gateway does, and a row for each endpoint, queue by queue.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -77,18 +78,24 @@ pub fn draw_error(error: &str, look: Look) -> String {
     picture
 }
 
-/// As many lines of a picture as there is room for. A note stands below them and is never what is left out: without it an old
-/// picture would pass for a new one.
+/// As many lines of a picture as there is room for, and how many more there are: what has failed stands at its end. A note stands
+/// below them and is never what is left out: without it an old picture would pass for a new one.
 #[must_use]
-pub fn fit<'a>(picture: &'a str, note: &'a str, height: Option<usize>) -> Vec<&'a str> {
+pub fn fit<'a>(picture: &'a str, note: &'a str, height: Option<usize>, look: Look) -> Vec<Cow<'a, str>> {
     let height = height.unwrap_or(usize::MAX);
     let note: Vec<&str> = note.lines().take(height).collect();
     let room = height - note.len();
-    let mut lines: Vec<&str> = picture.lines().take(room).collect();
-    if !note.is_empty() && lines.len() < room {
-        lines.push("");
+    let mut lines: Vec<Cow<'_, str>> = picture.lines().take(room).map(Cow::from).collect();
+    let missing = picture.lines().count() - lines.len();
+    if let Some(last) = lines.last_mut().filter(|_| missing > 0) {
+        let mut mark = String::new();
+        write_line(&mut mark, &[Piece::new(&format!("… {} more", missing + 1), FAINT)], look);
+        *last = mark.trim_end().to_owned().into();
     }
-    lines.extend(note);
+    if !note.is_empty() && lines.len() < room {
+        lines.push("".into());
+    }
+    lines.extend(note.into_iter().map(Cow::from));
     lines
 }
 
@@ -132,7 +139,8 @@ fn cells(row: &Row, view: &View) -> Vec<Piece> {
         Some(spread) => millis(of(spread)),
         None => "-".to_owned(),
     };
-    let success = if row.requests > 0 { percent(row.success_rate) } else { "-".to_owned() };
+    // Of attempts that count as neither there is no rate, such as one that has met a rate limit.
+    let success = if row.successes + row.failures > 0 { percent(row.success_rate) } else { "-".to_owned() };
     vec![
         Piece::new(&row.id, STRONG),
         Piece::new(&row.standing, mood),
@@ -196,7 +204,7 @@ mod tests {
 
     fn endpoint(id: &str, standing: &str, status: &str, more: &Value) -> Value {
         let mut row = json!({
-            "id": id, "standing": standing, "status": status, "breaker": "closed", "in_flight": 0, "requests": 0,
+            "id": id, "standing": standing, "status": status, "breaker": "closed", "in_flight": 0, "successes": 0, "failures": 0,
             "success_rate": 100.0, "latency_ms": { "avg": 0.0, "p50": 0.0, "p95": 0.0, "p99": 0.0 },
             "isolated_reason": null, "last_error": null, "next_verification": null, "cooldowns": [],
         });
@@ -228,22 +236,23 @@ mod tests {
                 "failure",
                 "unhealthy",
                 &json!({
-                    "breaker": "open", "requests": 3, "success_rate": 0.0, "latency_ms": { "p50": 4.0, "p95": 5.0 },
+                    "breaker": "open", "failures": 3, "success_rate": 0.0, "latency_ms": { "p50": 4.0, "p95": 5.0 },
                     "ttft_ms": { "p50": 0.0, "p95": 0.0 },
                     "isolated_reason": "upstream_status", "last_error": "HTTP 500 api_error",
                     "next_verification": "2026-01-01T01:02:17.700Z",
                 }),
             ),
-            endpoint("spare", "secondary", "healthy", &json!({})),
+            // Each time it met a rate limit, which is neither.
+            endpoint("spare", "secondary", "healthy", &json!({ "requests": 5 })),
             endpoint("off", "disabled", "disabled", &json!({ "last_error": "HTTP 500" })),
             // Requests were sent there, and none was answered.
-            endpoint("gone", "failure", "unhealthy", &json!({ "breaker": "open", "requests": 3, "success_rate": 0.0 })),
+            endpoint("gone", "failure", "unhealthy", &json!({ "breaker": "open", "failures": 3, "success_rate": 0.0 })),
             endpoint(
                 "main",
                 "primary",
                 "degraded",
                 &json!({
-                    "in_flight": 12, "requests": 900, "success_rate": 99.99, "latency_ms": latency,
+                    "in_flight": 12, "successes": 9999, "failures": 1, "success_rate": 99.99, "latency_ms": latency,
                     "ttft_ms": { "p50": 35.2, "p95": 80.0 }, "cooldowns": [
                         { "model": "b", "until": "2026-01-01T02:00:00Z", "reason": "rate_limit" },
                         { "model": "a", "until": "2026-01-01T01:02:10.500Z", "reason": "rate_limit" },
@@ -304,19 +313,24 @@ off     disabled   disabled   closed           0        -      -     -     -    
     }
 
     #[test]
-    fn a_note_is_seen_however_little_room_there_is() {
+    fn what_is_left_out_is_told_and_never_the_note() {
         for (note, height, lines) in [
             ("", None, &["1", "2", "3"][..]),
-            ("", Some(2), &["1", "2"]),
+            ("", Some(3), &["1", "2", "3"]),
+            ("", Some(2), &["1", "… 2 more"]),
+            ("", Some(1), &["… 3 more"]),
             ("lost\n", None, &["1", "2", "3", "", "lost"]),
             ("lost\n", Some(5), &["1", "2", "3", "", "lost"]),
             ("lost\n", Some(4), &["1", "2", "3", "lost"]),
-            ("lost\n", Some(2), &["1", "lost"]),
+            ("lost\n", Some(3), &["1", "… 2 more", "lost"]),
+            ("lost\n", Some(2), &["… 3 more", "lost"]),
             ("lost\n", Some(1), &["lost"]),
             ("lost\n", Some(0), &[]),
         ] {
-            assert_eq!(fit("1\n2\n3\n", note, height), lines, "{note:?} {height:?}");
+            assert_eq!(fit("1\n2\n3\n", note, height, WIDE), lines, "{note:?} {height:?}");
         }
+        let narrow = Look { colour: Colour::Plain, width: Some(4) };
+        assert_eq!(fit("1\n2\n3\n", "", Some(2), narrow), ["1", "… 2…"]);
     }
 
     #[test]
