@@ -21,7 +21,7 @@ use super::event_body::{EventBody, PassingEvents, Signature};
 use super::reply::OnlyLength;
 use super::scope::{AttemptScope, RequestScope};
 use super::settling::Settling;
-use super::times::{Patience, deadline, present};
+use super::times::{Patience, deadline};
 use crate::actors::Core;
 use crate::actors::messages::Doubt;
 use crate::domain::classify::Judgement;
@@ -159,8 +159,6 @@ pub(super) struct LeasedBody {
     whose: Patience,
     has_begun: bool,
     is_waiting: bool,
-    /// Since when it is the client that is waited for, with a piece that it was given.
-    handed_out: Option<Instant>,
     state: State,
 }
 
@@ -176,7 +174,6 @@ impl LeasedBody {
         let mut leased = Self {
             has_begun: !held.is_empty(),
             is_waiting: false,
-            handed_out: None,
             held,
             content,
             kind,
@@ -204,7 +201,7 @@ impl LeasedBody {
     }
 
     fn break_off(&mut self, class: Class, error: &str) {
-        let verdict = self.settling.failed(&Judgement::of_fault(class, error));
+        let verdict = self.settling.failed(&self.settling.judge_break(class, error));
         let client = self.client.clone();
         self.state = State::Breaking(Box::pin(async move {
             verdict.await;
@@ -245,8 +242,7 @@ impl LeasedBody {
         if std::mem::replace(&mut self.is_waiting, true) {
             return;
         }
-        self.settling.waits_for_endpoint();
-        let taken = self.handed_out.take().map(|since| since.elapsed()).unwrap_or_default();
+        let taken = self.settling.waits_for_endpoint();
         match self.kind {
             BodyKind::EventStream { idle } if self.has_begun => {
                 (self.due, self.whose) = (deadline(idle), Patience::Gateway);
@@ -259,7 +255,6 @@ impl LeasedBody {
 
     fn poll_flow(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if let Some(piece) = self.held.pop() {
-            self.handed_out.get_or_insert_with(present);
             self.settling.piece_goes_out();
             return Poll::Ready(Some(piece));
         }
@@ -277,7 +272,6 @@ impl LeasedBody {
         match next {
             Some(Ok(piece)) => {
                 self.has_begun = true;
-                self.handed_out = Some(present());
                 self.settling.piece_goes_out();
                 // As soon as the last piece is at hand, before it goes out: whoever has the whole answer can rely on the stats.
                 if let Some(end) = &mut self.end {

@@ -265,7 +265,10 @@ impl Journey<'_> {
             Ending::PassOn(mut answer) => {
                 // Where nobody will be back soon, a client would wait for the minute that the answer's own time becomes.
                 let is_exhausted = matches!(none, Some(NoEndpoint::Cooling { exhausted: true, overloaded: false, .. }));
-                if is_exhausted && answer.status == StatusCode::TOO_MANY_REQUESTS && !answer.headers.contains_key(names::SHOULD_RETRY) {
+                if is_exhausted
+                    && answer.status == StatusCode::TOO_MANY_REQUESTS
+                    && !answer.headers.contains_key(names::SHOULD_RETRY)
+                {
                     answer.headers.insert(names::SHOULD_RETRY, HeaderValue::from_static("false"));
                 }
                 let now = self.scope.now();

@@ -4,14 +4,19 @@ use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::scope::{AttemptScope, RequestScope};
 use crate::actors::Core;
 use crate::actors::messages::{Doubt, Judged};
 use crate::domain::classify::Judgement;
 use crate::domain::opinions::Failed;
-use crate::domain::outcome_table::PathKind;
+use crate::domain::outcome_table::{Class, PathKind};
+use crate::domain::time::Moment;
 use crate::domain::usage::Usage;
+
+/// A client that takes nothing for so long may have its endpoint give up writing.
+const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// Comes when what a failure brings about has taken effect: whoever sees the end after that can rely on it.
 pub(super) type Verdict = Pin<Box<dyn Future<Output = ()>>>;
@@ -23,6 +28,10 @@ pub(super) struct Settling {
     doubt: Option<Doubt>,
     path: PathKind,
     core: Arc<Core>,
+    /// Since when it is the client that is waited for.
+    handed_out: Option<Moment>,
+    /// The longest time that the client took.
+    longest_pause: Duration,
 }
 
 impl Settling {
@@ -34,7 +43,8 @@ impl Settling {
         path: PathKind,
         core: Arc<Core>,
     ) -> Self {
-        Self { open: Some((attempt, request)), doubt, path, core }
+        let (handed_out, longest_pause) = (Some(attempt.now()), Duration::ZERO);
+        Self { open: Some((attempt, request)), doubt, path, core, handed_out, longest_pause }
     }
 
     /// A piece that counts as the beginning of the answer goes out; the first one is noted.
@@ -60,18 +70,29 @@ impl Settling {
         }
     }
 
-    /// The endpoint is waited for from now on.
-    pub(super) fn waits_for_endpoint(&self) {
-        if let Some((attempt, _)) = &self.open {
-            attempt.waits_for_endpoint(attempt.now());
-        }
+    /// The endpoint is waited for from now on. Returns how long the client took until then.
+    pub(super) fn waits_for_endpoint(&mut self) -> Duration {
+        let Some((attempt, _)) = &self.open else { return Duration::ZERO };
+        let now = attempt.now();
+        attempt.waits_for_endpoint(now);
+        let taken = self.handed_out.take().map(|since| now.since(since)).unwrap_or_default();
+        self.longest_pause = self.longest_pause.max(taken);
+        taken
     }
 
     /// The endpoint has sent something.
-    pub(super) fn waits_for_client(&self) {
+    pub(super) fn waits_for_client(&mut self) {
         if let Some((attempt, _)) = &self.open {
             attempt.waits_for_client();
+            self.handed_out = Some(attempt.now());
         }
+    }
+
+    /// What it counts as that the answer has broken off. Who can write nothing for long gives up, and then it is the client that
+    /// has brought it about: its faults are its own.
+    pub(super) fn judge_break(&self, class: Class, note: &str) -> Judgement {
+        let class = if self.longest_pause < LONG_PAUSE { class } else { Class::Cancelled };
+        Judgement::of_fault(class, note)
     }
 
     /// The answer is whole. Said before its end goes out: whoever has the whole answer can rely on the stats.

@@ -91,6 +91,26 @@ async fn a_slow_client_is_no_silence_of_the_upstream() {
     app.finish().await;
 }
 
+/// Whoever can write nothing for long gives up. It was the client that brought it about.
+#[actix_web::test]
+async fn an_upstream_that_gives_up_on_a_client_that_does_not_read_has_not_failed() {
+    let upstream = Upstream::anthropic("a").await;
+    upstream.script([sse(1).flood("flood", 200, PIECE).then_reset()]);
+    upstream.gates().open("flood");
+    let app = crate::support::app::Setup::new().primary(&upstream).start().await;
+    let mut client = RawClient::connect_narrow(app.address()).await;
+    client.send_request("POST", "/v1/messages", &[TRAFFIC], body(true).as_bytes()).await;
+    client.answer_head().await;
+    // The pause itself is what is tested.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let answer = client.rest().await;
+    assert!(!answer.text().contains("message_stop"), "nobody takes it for whole");
+    let row = app.row("a").await;
+    assert_eq!((&row["cancelled"], &row["failures"]), (&serde_json::json!(1), &serde_json::json!(0)));
+    assert_eq!(app.stats().await["failed_requests"], 1);
+    app.finish().await;
+}
+
 /// The time that a client takes to read is not the endpoint's: it neither ends a long answer nor counts against anybody.
 #[actix_web::test]
 async fn a_slow_client_is_no_time_out_of_the_upstream() {
