@@ -116,20 +116,36 @@ pub struct Unproven {
     pub tokens: Tokens,
     /// Whether it only lacks the model that was asked, so that the next one may be tried.
     pub lacks_model: bool,
+    /// Whether nobody was asked, for the gateway could not even open a connection.
+    pub is_unasked: bool,
 }
 
 impl Unproven {
     /// A conversation to which no whole answer came.
     #[must_use]
     pub fn without_answer(error: ErrorNote, elapsed: Duration) -> Self {
-        Self { status: None, error_type: None, error, elapsed, tokens: Tokens::default(), lacks_model: false }
+        Self {
+            status: None,
+            error_type: None,
+            error,
+            elapsed,
+            tokens: Tokens::default(),
+            lacks_model: false,
+            is_unasked: false,
+        }
     }
 
-    /// Whether it says nothing of the endpoint: asked with no credential but a client's, of which the verifier has none, it
-    /// wants one.
+    /// One that could not begin, by no fault of the endpoint's.
+    #[must_use]
+    pub fn unasked(error: ErrorNote, elapsed: Duration) -> Self {
+        Self { is_unasked: true, ..Self::without_answer(error, elapsed) }
+    }
+
+    /// Whether it says nothing of the endpoint: it was not asked, or, asked with no credential but a client's, of which the
+    /// verifier has none, it wants one.
     #[must_use]
     pub const fn decides_nothing(&self, auth: &Auth) -> bool {
-        matches!((auth, self.status), (Auth::Passthrough, Some(401 | 403)))
+        self.is_unasked || matches!((auth, self.status), (Auth::Passthrough, Some(401 | 403)))
     }
 }
 
@@ -290,6 +306,7 @@ impl Challenge {
                 elapsed,
                 tokens,
                 lacks_model: status == 404 || error.as_ref().is_some_and(lacks_model),
+                is_unasked: false,
             })
         };
         if !(200..300).contains(&status) || error.is_some() {

@@ -202,6 +202,7 @@ fn throttle(path: PathKind, head: &AnswerHead<'_>, class: Class) -> Option<Throt
         | Class::UpstreamStatus
         | Class::Body
         | Class::Connect
+        | Class::OutOfFiles
         | Class::Timeout
         | Class::Stream
         | Class::Cancelled => None,

@@ -52,6 +52,8 @@ pub enum Class {
     Body,
     /// No answer could begin: refused, DNS, TLS, reset before the head, a head that can't be read.
     Connect,
+    /// The gateway had no file left for a connection: its own want, and no endpoint's fault.
+    OutOfFiles,
     /// Nothing came within a time-out.
     Timeout,
     /// An event stream that broke off, ended without its closing event or fell silent.
@@ -101,7 +103,7 @@ const fn rule(outcome: Outcome, next: Next) -> Rule {
 
 impl Class {
     /// Every class, in the order of the table.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Success,
         Self::ClientCredential,
         Self::Account,
@@ -119,6 +121,7 @@ impl Class {
         Self::UpstreamStatus,
         Self::Body,
         Self::Connect,
+        Self::OutOfFiles,
         Self::Timeout,
         Self::Stream,
         Self::Cancelled,
@@ -154,6 +157,7 @@ impl Class {
             Self::UpstreamStatus => rule(Failure(FailureKind::UpstreamStatus), Elsewhere(LastResort::ServerError)),
             Self::Body => rule(Failure(FailureKind::Body), Elsewhere(LastResort::Never)),
             Self::Connect => rule(Failure(FailureKind::Connect), Elsewhere(LastResort::Never)),
+            Self::OutOfFiles => rule(Neutral, Elsewhere(LastResort::Never)),
             Self::Timeout => rule(Failure(FailureKind::Timeout), Elsewhere(LastResort::Never)),
             Self::Stream => rule(Failure(FailureKind::Stream), Elsewhere(LastResort::Never)),
             Self::Cancelled => rule(Cancelled, Stop),
@@ -188,6 +192,7 @@ impl Class {
             Self::NotTheApi | Self::Redirected | Self::UpstreamStatus => "upstream_status",
             Self::Body => "body",
             Self::Connect => "connect",
+            Self::OutOfFiles => "out_of_files",
             Self::Stream => "stream",
             Self::Cancelled => "cancelled",
         }
@@ -196,7 +201,13 @@ impl Class {
     /// Whether the status tells more than the word does: not for a success, nor where the fault lies elsewhere.
     pub(super) const fn is_told_by_status(self) -> bool {
         match self {
-            Self::Success | Self::Body | Self::Connect | Self::Timeout | Self::Stream | Self::Cancelled => false,
+            Self::Success
+            | Self::Body
+            | Self::Connect
+            | Self::OutOfFiles
+            | Self::Timeout
+            | Self::Stream
+            | Self::Cancelled => false,
             Self::ClientCredential
             | Self::Account
             | Self::Credential

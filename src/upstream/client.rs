@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::body::Body;
 use super::connect::connect;
 use super::error::SendError;
+use super::files;
 use super::framing::{Reuse, framing};
 use super::head::AnswerHead;
 use super::lines::HeaderLines;
@@ -143,6 +144,8 @@ struct Shared {
     trust: Trust,
     limits: Limits,
     pool: Rc<Pool>,
+    /// Of the want of files.
+    told: files::Told,
 }
 
 /// An HTTP/1.1 client with its own pool. A clone is the same client.
@@ -162,7 +165,7 @@ impl Client {
     #[must_use]
     pub fn new(trust: impl Into<Trust>, limits: Limits) -> Self {
         let pool = Rc::new(Pool::new(limits.clone(), now()));
-        Self { shared: Rc::new(Shared { trust: trust.into(), limits, pool }) }
+        Self { shared: Rc::new(Shared { trust: trust.into(), limits, pool, told: files::Told::default() }) }
     }
 
     /// How many connections are kept for later requests.
@@ -196,7 +199,11 @@ impl Client {
             }
         }
         // In a place of its own: TLS needs so much room that every request would be the larger for it.
-        let transport = Box::pin(connect(request.origin, &self.shared.trust, connect_timeout)).await?;
+        let transport = Box::pin(connect(request.origin, &self.shared.trust, connect_timeout)).await;
+        if matches!(transport, Err(SendError::OutOfFiles)) {
+            self.shared.told.tell(now());
+        }
+        let transport = transport?;
         let connection = Connection::new(transport, Rc::new(request.origin.clone()), now());
         let answer = self.exchange(connection, outgoing, &request.method, permit).await;
         answer.map_err(|failure| failure.error)

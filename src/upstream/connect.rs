@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::error::SendError;
+use super::files;
 use super::pool::now;
 use super::tls::Trust;
 use super::transport::Transport;
@@ -32,7 +33,7 @@ async fn open(origin: &Origin, trust: &Trust, limit: Duration) -> Result<Transpo
         Scheme::Https => Some(ServerName::try_from(origin.host.clone()).map_err(|_| SendError::InvalidHost)?),
     };
     let begun = now();
-    let found = tokio::net::lookup_host((origin.host.as_str(), origin.port)).await.map_err(SendError::Dns)?;
+    let found = tokio::net::lookup_host((origin.host.as_str(), origin.port)).await.map_err(unresolved)?;
     let addresses: Vec<SocketAddr> = found.collect();
     let left = limit.saturating_sub(now().saturating_duration_since(begun));
     let stream = first_reachable(&addresses, left, TcpStream::connect).await?;
@@ -44,6 +45,11 @@ async fn open(origin: &Origin, trust: &Trust, limit: Duration) -> Result<Transpo
             Ok(Transport::Tls(Box::new(stream)))
         }
     }
+}
+
+/// A resolver that can't open its files says that there is no such name.
+fn unresolved(error: io::Error) -> SendError {
+    if files::are_used_up() { SendError::OutOfFiles } else { SendError::Dns(error) }
 }
 
 /// Tries one address after the other. Each gets an equal share of the time that is left, so that one which swallows packets
@@ -60,6 +66,7 @@ async fn first_reachable<S>(
         let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         last = match timeout(left / untried, connect(*address)).await {
             Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) if files::is_want_of(&error) => return Err(SendError::OutOfFiles),
             Ok(Err(error)) => SendError::Connect(error),
             Err(_) => SendError::ConnectTimeout,
         };
@@ -87,12 +94,13 @@ mod tests {
         ports.iter().map(|&port| SocketAddr::from(([127, 0, 0, 1], port))).collect()
     }
 
-    /// 1 refuses, 2 swallows, 3 accepts.
+    /// 1 refuses, 2 swallows, 3 accepts; at 4 the gateway has no file left.
     async fn scripted(address: SocketAddr, tried: &RefCell<Vec<u16>>) -> io::Result<u16> {
         tried.borrow_mut().push(address.port());
         match address.port() {
             1 => Err(io::ErrorKind::ConnectionRefused.into()),
             2 => pending().await,
+            4 => Err(io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error())),
             port => Ok(port),
         }
     }
@@ -103,6 +111,7 @@ mod tests {
         let result = first_reachable(&addresses(ports), limit, async |address| scripted(address, &tried).await).await;
         let result = match result {
             Ok(port) => port.to_string(),
+            Err(SendError::OutOfFiles) => "out of files".to_owned(),
             Err(SendError::Connect(error)) => format!("{:?}", error.kind()),
             Err(SendError::ConnectTimeout) => "time-out".to_owned(),
             Err(error) => error.to_string(),
@@ -113,10 +122,11 @@ mod tests {
     #[tokio::test]
     async fn addresses_are_tried_in_turn_within_one_time_out() {
         check(&[3], &[3], "3").await;
-        check(&[1, 3, 4], &[1, 3], "3").await;
+        check(&[1, 3, 5], &[1, 3], "3").await;
         check(&[2, 3], &[2, 3], "3").await;
         check(&[2, 1], &[2, 1], "ConnectionRefused").await;
         check(&[1, 2], &[1, 2], "time-out").await;
+        check(&[1, 4, 3], &[1, 4], "out of files").await;
         check(&[], &[], "the host's name could not be resolved: the name has no address").await;
     }
 

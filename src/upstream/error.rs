@@ -16,6 +16,9 @@ pub enum SendError {
     /// The name could not be resolved.
     #[error("the host's name could not be resolved: {0}")]
     Dns(#[source] io::Error),
+    /// The gateway itself has as many files open as the system allows it, so nobody was asked.
+    #[error("no connection could be opened: the gateway has too many files open (ulimit -n)")]
+    OutOfFiles,
     /// No address accepted the connection; the error is that of the last one.
     #[error("no connection: {0}")]
     Connect(#[source] io::Error),
@@ -61,6 +64,7 @@ impl SendError {
             Self::InvalidTarget
             | Self::InvalidHost
             | Self::Dns(_)
+            | Self::OutOfFiles
             | Self::Connect(_)
             | Self::ConnectTimeout
             | Self::Tls(_)
@@ -127,6 +131,7 @@ mod tests {
         let io = || io::Error::from(io::ErrorKind::ConnectionReset);
         for (error, written) in [
             (SendError::Dns(io()), false),
+            (SendError::OutOfFiles, false),
             (SendError::Connect(io()), false),
             (SendError::ConnectTimeout, false),
             (SendError::Tls(io()), false),

@@ -13,6 +13,7 @@ mod decoding;
 mod error;
 mod exporter;
 mod fetch;
+mod files;
 mod framing;
 mod head;
 mod lines;

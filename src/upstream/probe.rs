@@ -169,6 +169,10 @@ impl Probe {
         }
         match self.talk(job, code, deadline, bill).await {
             Ok(verdict) => verdict,
+            Err(error @ NoAnswer::Send(SendError::OutOfFiles)) => {
+                let note = ErrorNote::new(error.to_string());
+                Verdict::Unproven(Unproven::unasked(note, deadline.elapsed()))
+            }
             Err(error) => failed(&error.to_string()),
         }
     }

@@ -46,6 +46,8 @@ mod metrics;
 #[cfg(test)]
 mod models;
 #[cfg(test)]
+mod open_files;
+#[cfg(test)]
 mod opinions;
 #[cfg(test)]
 mod outcomes;

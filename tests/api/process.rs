@@ -20,6 +20,7 @@ use crate::support::upstream::step::{Behaviour, hold, ok, status};
 pub(crate) struct Settings {
     folder: TempDir,
     variables: Vec<(String, String)>,
+    open_files: Option<u32>,
 }
 
 impl Settings {
@@ -30,7 +31,7 @@ impl Settings {
     /// The same in a folder that may hold something already.
     pub(crate) fn within(folder: TempDir, text: &str) -> Self {
         std::fs::write(folder.path().join("settings.toml"), text).unwrap();
-        Self { folder, variables: Vec::new() }
+        Self { folder, variables: Vec::new(), open_files: None }
     }
 
     /// With a variable of the process.
@@ -39,12 +40,26 @@ impl Settings {
         self
     }
 
+    /// With so many open files at most.
+    pub(crate) fn open_files(mut self, most: u32) -> Self {
+        self.open_files = Some(most);
+        self
+    }
+
     fn file(&self) -> PathBuf {
         self.folder.path().join("settings.toml")
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_qcc-gateway"));
+        let binary = env!("CARGO_BIN_EXE_qcc-gateway");
+        let mut command = match self.open_files {
+            None => Command::new(binary),
+            Some(most) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\""), binary]);
+                shell
+            }
+        };
         command.arg("--settings").arg(self.file()).args(arguments).env_clear().current_dir(self.folder.path());
         command.envs(self.variables.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);

@@ -33,7 +33,8 @@ pub(crate) fn meaning(class: Class, path: PathKind) -> Means {
         | Class::RelayModelMissing
         | Class::Unsupported
         | Class::RateLimited
-        | Class::Overloaded => return Means::Elsewhere,
+        | Class::Overloaded
+        | Class::OutOfFiles => return Means::Elsewhere,
         Class::Account | Class::Credential | Class::Body | Class::Stream => path == PathKind::Llm,
         Class::RequestTimeout
         | Class::NotTheApi
