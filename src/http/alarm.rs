@@ -1,24 +1,44 @@
 //! A timer that is set seldom.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::times::present;
 use super::waking::Wakes;
+
+/// A timer that is heard so much later than it rang tells that the process itself was held up.
+const HELD_UP: Duration = Duration::from_millis(500);
+/// The longest that is waited anew for that.
+const LONGEST_RESPITE: Duration = Duration::from_secs(5);
 
 /// Has a connection's task look again when something is overdue; clones are the same one.
 ///
 /// It may ring before that, and is set anew then. Nearly all that is waited for comes long before its time, and to set and
 /// take away a timer for each wait would cost more than to look once too often.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Alarm(Rc<RefCell<Option<Set>>>);
+pub(super) struct Alarm(Rc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    set: RefCell<Option<Set>>,
+    respite: Cell<Option<Respite>>,
+}
 
 /// An alarm that is set.
 type Set = Wakes<Sleep>;
+
+/// More time for what is waited for, by a process that was held up.
+#[derive(Clone, Copy, Debug)]
+struct Respite {
+    due: Instant,
+    until: Instant,
+}
 
 impl Set {
     /// Whether it will ring for this task, and no later than at this moment.
@@ -34,7 +54,7 @@ pub(super) struct Overdue;
 impl Alarm {
     /// Whether this moment has passed; if not, the alarm sees to it that this is asked again.
     pub(super) fn has_passed(&self, due: Instant, cx: &mut Context<'_>) -> bool {
-        let mut set = self.0.borrow_mut();
+        let mut set = self.0.set.borrow_mut();
         let set = set.get_or_insert_with(|| Set::new(Box::pin(sleep_until(due))));
         if set.rings_for(due, cx) {
             return false;
@@ -51,7 +71,25 @@ impl Alarm {
         false
     }
 
-    /// Waits for something, but not beyond this moment.
+    /// Whether something is overdue that an endpoint was asked for and whose coming wakes this task; if not, the alarm sees to it
+    /// that this is asked again. A process that was paused, moved to another machine or starved for a while finds its time
+    /// up before it has looked at what came meanwhile: that time is not the endpoint's, so it is waited for once more.
+    pub(super) fn is_overdue(&self, due: Instant, cx: &mut Context<'_>) -> bool {
+        let until = self.0.respite.get().filter(|respite| respite.due == due).map_or(due, |respite| respite.until);
+        if !self.has_passed(until, cx) {
+            return false;
+        }
+        let now = present();
+        let late = now.saturating_duration_since(until);
+        if late < HELD_UP {
+            return true;
+        }
+        let until = now + late.min(LONGEST_RESPITE);
+        self.0.respite.set(Some(Respite { due, until }));
+        self.has_passed(until, cx)
+    }
+
+    /// Waits for what an endpoint was asked for, but not beyond this moment.
     ///
     /// # Errors
     ///
@@ -59,7 +97,7 @@ impl Alarm {
     pub(super) async fn within<F: Future>(&self, due: Instant, mut future: Pin<&mut F>) -> Result<F::Output, Overdue> {
         poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
-            Poll::Pending if self.has_passed(due, cx) => Poll::Ready(Err(Overdue)),
+            Poll::Pending if self.is_overdue(due, cx) => Poll::Ready(Err(Overdue)),
             Poll::Pending => Poll::Pending,
         })
         .await
@@ -67,12 +105,12 @@ impl Alarm {
 
     /// Whether it will ring, whenever that is.
     pub(super) fn will_ring(&self) -> bool {
-        self.0.borrow().as_ref().is_some_and(|set| !set.get().is_elapsed())
+        self.0.set.borrow().as_ref().is_some_and(|set| !set.get().is_elapsed())
     }
 
     /// Takes it back.
     pub(super) fn clear(&self) {
-        self.0.take();
+        self.0.set.take();
     }
 }
 
@@ -80,9 +118,7 @@ impl Alarm {
 mod tests {
     use std::future::pending;
     use std::pin::pin;
-    use std::time::Duration;
 
-    use super::super::times::present;
     use super::super::waking::use_turn_up;
     use super::*;
 

@@ -260,7 +260,7 @@ impl LeasedBody {
         }
         self.begin_to_wait();
         let next = match self.content.poll_next_unpin(cx) {
-            Poll::Pending if self.client.alarm().has_passed(self.due, cx) => {
+            Poll::Pending if self.client.alarm().is_overdue(self.due, cx) => {
                 self.run_out_of_time();
                 return Poll::Ready(None);
             }

@@ -212,7 +212,7 @@ impl EventBody {
         };
         match content.poll_next_unpin(cx) {
             Poll::Pending if self.client.poll_drained(&self.drain, cx).is_ready() => self.stop(),
-            Poll::Pending if !self.client.alarm().has_passed(self.due, cx) => return Poll::Pending,
+            Poll::Pending if !self.client.alarm().is_overdue(self.due, cx) => return Poll::Pending,
             Poll::Pending => self.end(false, Break::Silent, Break::Silent.note()),
             Poll::Ready(next) => {
                 self.is_waiting = false;

@@ -264,6 +264,30 @@ async fn a_client_that_leaves_a_silent_endpoint_leaves_its_name_in_the_log() {
     assert_eq!(gateway.ended().await.0.code(), Some(0), "a hang-up did not end it");
 }
 
+/// As by a pause of its container, or a move to another machine.
+#[actix_web::test]
+async fn a_process_that_was_held_up_looks_at_what_came_before_it_calls_an_endpoint_late() {
+    let upstream = Upstream::anthropic("a").await;
+    upstream.script([hold("answer").then(ok()), hold("answer").then(ok())]);
+    let gateway = Process::start(settings("[timeouts]\nresponse = \"1s\"\nfirst_event = \"1s\"", &[&upstream])).await;
+    let mut clients = Vec::new();
+    for is_stream in [false, true] {
+        let mut client = RawClient::connect(gateway.address).await;
+        client.send_request("POST", "/v1/messages", &[TRAFFIC], body(is_stream).as_bytes()).await;
+        clients.push(client);
+    }
+    upstream.received(2).await;
+    gateway.signal("STOP").await;
+    upstream.gates().open("answer");
+    // The pause itself is what is tested.
+    tokio::time::sleep(std::time::Duration::from_millis(1800)).await;
+    gateway.signal("CONT").await;
+    for client in &mut clients {
+        let answer = client.answer().await;
+        assert_eq!((answer.status, answer.header("x-qcc-attempts")), (200, Some("1")));
+    }
+}
+
 #[actix_web::test]
 async fn a_second_signal_ends_it_at_once() {
     let upstream = Upstream::anthropic("a").await;
