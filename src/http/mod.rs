@@ -63,7 +63,10 @@ async fn serve(mut request: Request, worker: Rc<Worker>, door: Door) -> HttpResp
     if matches!(payload, Payload::None) {
         client.body_has_come();
     }
-    let response = answer(&request, payload, &worker.serving(), door).await;
+    let serving = worker.serving();
+    let response = answer(&request, payload, &serving, door).await;
+    // Who asks again is to come elsewhere, before it finds its connection closed.
+    let response = if serving.shared.readiness.get() { response } else { closing(response) };
     let response = if request.version() == Version::HTTP_10 { for_http_10(response) } else { response };
     // Of answers the header alone tells: actix reuses their heads and leaves the version of an earlier one in them.
     let is_refused = response.headers().contains_key(CONNECTION);

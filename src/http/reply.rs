@@ -71,7 +71,7 @@ pub(super) fn respond(status: StatusCode, headers: HeaderMap, body: BoxBody) -> 
     response
 }
 
-/// Has the connection closed after this answer, because of what is left unread on it.
+/// Has the connection closed after this answer, such as for what is left unread on it.
 pub(super) fn closing(mut response: HttpResponse) -> HttpResponse {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);

@@ -552,6 +552,21 @@ async fn a_settings_file_that_never_ends_holds_up_no_signal() {
 }
 
 #[actix_web::test]
+async fn connections_end_with_their_next_answer_before_the_gateway_stops_listening() {
+    let a = Upstream::anthropic("a").await;
+    let mut gateway = Process::start(settings("shutdown_delay = \"2s\"", &[&a])).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    assert_eq!(message(&mut client, 0).await.header("connection"), None);
+    gateway.signal("TERM").await;
+    gateway.logs("stopping").await;
+    let last = message(&mut client, 1).await;
+    assert_eq!((last.status, last.header("connection")), (200, Some("close")));
+    assert!(!client.is_reusable());
+    assert_eq!(message(&mut RawClient::connect(gateway.address).await, 2).await.status, 200, "all else goes on");
+    assert_eq!(gateway.ended().await.0.code(), Some(0));
+}
+
+#[actix_web::test]
 async fn a_reload_is_done_also_while_the_gateway_still_listens_before_it_stops() {
     let a = Upstream::anthropic("a").await;
     let mut gateway = Process::start(settings("shutdown_delay = \"2s\"", &[&a])).await;
