@@ -38,6 +38,19 @@ impl Moment {
     }
 }
 
+/// A time-out that is noticed so much later than it was up tells that the process itself was held up.
+const HELD_UP: Duration = Duration::from_millis(500);
+/// The longest that is waited anew for that.
+const LONGEST_RESPITE: Duration = Duration::from_secs(5);
+
+/// How much longer somebody else is waited for whose time was up so long ago, where that is noticed too late. A process that was
+/// paused, moved to another machine or starved for a while finds time-outs over before it has looked at what came meanwhile:
+/// that time is not the other one's.
+#[must_use]
+pub fn respite(late: Duration) -> Option<Duration> {
+    (late >= HELD_UP).then(|| late.min(LONGEST_RESPITE))
+}
+
 impl Add<Duration> for Moment {
     type Output = Self;
 

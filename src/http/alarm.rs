@@ -5,17 +5,12 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::times::present;
 use super::waking::Wakes;
-
-/// A timer that is heard so much later than it rang tells that the process itself was held up.
-const HELD_UP: Duration = Duration::from_millis(500);
-/// The longest that is waited anew for that.
-const LONGEST_RESPITE: Duration = Duration::from_secs(5);
+use crate::domain::time::respite;
 
 /// Has a connection's task look again when something is overdue; clones are the same one.
 ///
@@ -27,18 +22,12 @@ pub(super) struct Alarm(Rc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     set: RefCell<Option<Set>>,
-    respite: Cell<Option<Respite>>,
+    /// No endpoint is late before this moment, for the process was held up.
+    respite: Cell<Option<Instant>>,
 }
 
 /// An alarm that is set.
 type Set = Wakes<Sleep>;
-
-/// More time for what is waited for, by a process that was held up.
-#[derive(Clone, Copy, Debug)]
-struct Respite {
-    due: Instant,
-    until: Instant,
-}
 
 impl Set {
     /// Whether it will ring for this task, and no later than at this moment.
@@ -72,21 +61,16 @@ impl Alarm {
     }
 
     /// Whether something is overdue that an endpoint was asked for and whose coming wakes this task; if not, the alarm sees to it
-    /// that this is asked again. A process that was paused, moved to another machine or starved for a while finds its time
-    /// up before it has looked at what came meanwhile: that time is not the endpoint's, so it is waited for once more.
+    /// that this is asked again. A process that was held up waits for it once more.
     pub(super) fn is_overdue(&self, due: Instant, cx: &mut Context<'_>) -> bool {
-        let until = self.0.respite.get().filter(|respite| respite.due == due).map_or(due, |respite| respite.until);
-        if !self.has_passed(until, cx) {
+        let due = self.0.respite.get().map_or(due, |until| until.max(due));
+        if !self.has_passed(due, cx) {
             return false;
         }
         let now = present();
-        let late = now.saturating_duration_since(until);
-        if late < HELD_UP {
-            return true;
-        }
-        let until = now + late.min(LONGEST_RESPITE);
-        self.0.respite.set(Some(Respite { due, until }));
-        self.has_passed(until, cx)
+        let Some(more) = respite(now.saturating_duration_since(due)) else { return true };
+        self.0.respite.set(Some(now + more));
+        self.has_passed(now + more, cx)
     }
 
     /// Waits for what an endpoint was asked for, but not beyond this moment.
@@ -118,6 +102,7 @@ impl Alarm {
 mod tests {
     use std::future::pending;
     use std::pin::pin;
+    use std::time::Duration;
 
     use super::super::waking::use_turn_up;
     use super::*;
@@ -171,6 +156,21 @@ mod tests {
             if alarm.has_passed(due, cx) { Poll::Ready(()) } else { Poll::Pending }
         });
         tokio::time::timeout(LONG_ENOUGH, rung).await.expect("it rings");
+    }
+
+    /// An answer whose time its client prolongs again and again once had a respite with each of its pieces, and no end.
+    #[actix_web::test]
+    async fn who_was_held_up_waits_once_more_also_where_the_time_moves_on() {
+        const LATE: Duration = Duration::from_millis(600);
+        let alarm = Alarm::default();
+        let begun = present();
+        let mut due = begun - LATE;
+        let overdue = poll_fn(|cx| {
+            due += Duration::from_nanos(1);
+            if alarm.is_overdue(due, cx) { Poll::Ready(()) } else { Poll::Pending }
+        });
+        tokio::time::timeout(LONG_ENOUGH, overdue).await.expect("it is overdue");
+        assert!(begun.elapsed() >= LATE);
     }
 
     #[actix_web::test]
