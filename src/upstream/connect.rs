@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 use super::error::SendError;
 use super::files;
@@ -15,6 +16,7 @@ use super::pool::now;
 use super::tls::Trust;
 use super::transport::Transport;
 use crate::domain::endpoint::{Origin, Scheme};
+use crate::domain::time::respite;
 
 /// A connection that is silent for so long is probed by the system: some answers are thought over for minutes, and what stands
 /// between would forget the connection. It is also how the loss of the other host is noticed.
@@ -24,7 +26,25 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Connects to an origin.
 pub(super) async fn connect(origin: &Origin, trust: &Trust, limit: Duration) -> Result<Transport, SendError> {
-    timeout(limit, open(origin, trust, limit)).await.unwrap_or(Err(SendError::ConnectTimeout))
+    within(limit, open(origin, trust, limit)).await.unwrap_or(Err(SendError::ConnectTimeout))
+}
+
+/// The time was up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct TimedOut;
+
+/// Waits for something, but not for longer than this; a process that was held up does so once more.
+async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, TimedOut> {
+    let mut future = pin!(future);
+    // A limit beyond what the clock can tell is none.
+    let Some(mut due) = now().checked_add(limit) else { return Ok(future.await) };
+    loop {
+        if let Ok(output) = timeout_at(due, future.as_mut()).await {
+            return Ok(output);
+        }
+        let now = now();
+        due = now + respite(now.saturating_duration_since(due)).ok_or(TimedOut)?;
+    }
 }
 
 async fn open(origin: &Origin, trust: &Trust, limit: Duration) -> Result<Transport, SendError> {
@@ -32,11 +52,9 @@ async fn open(origin: &Origin, trust: &Trust, limit: Duration) -> Result<Transpo
         Scheme::Http => None,
         Scheme::Https => Some(ServerName::try_from(origin.host.clone()).map_err(|_| SendError::InvalidHost)?),
     };
-    let begun = now();
     let found = tokio::net::lookup_host((origin.host.as_str(), origin.port)).await.map_err(unresolved)?;
     let addresses: Vec<SocketAddr> = found.collect();
-    let left = limit.saturating_sub(now().saturating_duration_since(begun));
-    let stream = first_reachable(&addresses, left, TcpStream::connect).await?;
+    let stream = first_reachable(&addresses, limit, TcpStream::connect).await?;
     prepare(&stream);
     match name {
         None => Ok(Transport::Plain(stream)),
@@ -64,11 +82,11 @@ async fn first_reachable<S>(
     for (tried, address) in addresses.iter().enumerate() {
         let left = limit.saturating_sub(now().saturating_duration_since(begun));
         let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        last = match timeout(left / untried, connect(*address)).await {
+        last = match within(left / untried, connect(*address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) if files::is_want_of(&error) => return Err(SendError::OutOfFiles),
             Ok(Err(error)) => SendError::Connect(error),
-            Err(_) => SendError::ConnectTimeout,
+            Err(TimedOut) => SendError::ConnectTimeout,
         };
     }
     Err(last)
@@ -128,6 +146,18 @@ mod tests {
         check(&[1, 2], &[1, 2], "time-out").await;
         check(&[1, 4, 3], &[1, 4], "out of files").await;
         check(&[], &[], "the host's name could not be resolved: the name has no address").await;
+    }
+
+    #[tokio::test]
+    async fn who_was_held_up_looks_once_more_before_its_time_is_up() {
+        const SHORT: Duration = Duration::from_millis(10);
+        let held_up = async {
+            std::thread::park_timeout(Duration::from_millis(600));
+            // What came meanwhile, the runtime has yet to hear of.
+            tokio::time::sleep(SHORT).await;
+        };
+        assert_eq!(within(SHORT, held_up).await, Ok(()));
+        assert_eq!(within(SHORT, pending::<()>()).await, Err(TimedOut));
     }
 
     #[tokio::test]
