@@ -200,8 +200,8 @@ impl LeasedBody {
         self.settling.whole(&self.judgement);
     }
 
-    fn break_off(&mut self, class: Class, error: &str) {
-        let verdict = self.settling.failed(&self.settling.judge_break(class, error));
+    fn break_off(&mut self, judgement: &Judgement) {
+        let verdict = self.settling.failed(judgement);
         let client = self.client.clone();
         self.state = State::Breaking(Box::pin(async move {
             verdict.await;
@@ -212,7 +212,9 @@ impl LeasedBody {
     /// It has not come whole in time.
     fn run_out_of_time(&mut self) {
         match self.whose {
-            Patience::Gateway => self.break_off(self.class_of_silence(), "the upstream fell silent"),
+            Patience::Gateway => {
+                self.break_off(&Judgement::of_fault(self.class_of_silence(), "the upstream fell silent"));
+            }
             Patience::Client => {
                 self.settling.client_is_out_of_time();
                 self.state = State::Breaking(Box::pin(self.client.clone().break_off(TAKING)));
@@ -291,11 +293,11 @@ impl LeasedBody {
                 Poll::Ready(None)
             }
             Some(Err(error)) => {
-                self.break_off(self.class_of_break(), &error.to_string());
+                self.break_off(&self.settling.judge_break(self.class_of_break(), &error.to_string()));
                 Poll::Ready(None)
             }
             None if self.proof.is_some_and(|proof| !proof.is_whole()) => {
-                self.break_off(self.class_of_break(), &BodyError::Truncated.to_string());
+                self.break_off(&self.settling.judge_break(self.class_of_break(), &BodyError::Truncated.to_string()));
                 Poll::Ready(None)
             }
             None => {

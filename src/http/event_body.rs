@@ -247,6 +247,7 @@ impl EventBody {
             }
             Ending::Broken => match self.passing.relay.take_failure() {
                 Some(failure) => self.fail(failure),
+                None if why == Break::Silent => self.break_off(why, &Judgement::of_fault(Class::Stream, note)),
                 None => self.break_off(why, &self.settling.judge_break(Class::Stream, note)),
             },
         }

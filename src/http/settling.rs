@@ -89,7 +89,7 @@ impl Settling {
     }
 
     /// What it counts as that the answer has broken off. Who can write nothing for long gives up, and then it is the client that
-    /// has brought it about: its faults are its own.
+    /// has brought it about: its faults are its own. It is no reason to fall silent, though, once the client reads on.
     pub(super) fn judge_break(&self, class: Class, note: &str) -> Judgement {
         let class = if self.longest_pause < LONG_PAUSE { class } else { Class::Cancelled };
         Judgement::of_fault(class, note)

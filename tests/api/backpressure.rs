@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use futures_util::future::join;
+use serde_json::{Value, json};
+
 use crate::process::{Process, settings};
 use crate::support::app::{TRAFFIC, body};
 use crate::support::eventually::{LIMIT, eventually};
 use crate::support::raw_client::{Ended, RawClient};
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{hold, raw, sse};
+use crate::support::upstream::step::{Step, hold, raw, sse};
 
 /// A piece's content, in bytes, and how many there are: 500 MB in all.
 const PIECE: usize = 50_000;
@@ -31,6 +34,19 @@ fn memory(process: u32, which: &str) -> usize {
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
+/// Waits until an upstream can send no more of its flood. Returns how many pieces it has sent.
+async fn comes_to_a_stand(upstream: &Upstream) -> usize {
+    let (mut sent, mut looks_alike) = (0, 0);
+    eventually("the upstream to be stopped", async || {
+        let now = upstream.gates().arrived("flood");
+        looks_alike = if now == sent && now > 0 { looks_alike + 1 } else { 0 };
+        sent = now;
+        looks_alike > 50
+    })
+    .await;
+    sent
+}
+
 #[cfg(target_os = "linux")]
 #[actix_web::test]
 async fn half_a_gigabyte_to_a_slow_client_leaves_the_memory_flat() {
@@ -43,15 +59,8 @@ async fn half_a_gigabyte_to_a_slow_client_leaves_the_memory_flat() {
     let before = resident(process);
     client.send_request("POST", "/v1/messages", &[TRAFFIC], body(true).as_bytes()).await;
     client.answer_head().await;
-    // Nobody reads: the upstream has to come to a stand, with hardly anything sent.
-    let (mut sent, mut looks_alike) = (0, 0);
-    eventually("the upstream to be stopped", async || {
-        let now = upstream.gates().arrived("flood");
-        looks_alike = if now == sent && now > 0 { looks_alike + 1 } else { 0 };
-        sent = now;
-        looks_alike > 50
-    })
-    .await;
+    // Nobody reads.
+    let sent = comes_to_a_stand(&upstream).await;
     assert!(sent * PIECE < GROWTH, "{sent} pieces were sent to a client that reads nothing");
     let mut most = resident(process);
     let mut received = 0;
@@ -91,24 +100,36 @@ async fn a_slow_client_is_no_silence_of_the_upstream() {
     app.finish().await;
 }
 
-/// Whoever can write nothing for long gives up. It was the client that brought it about.
-#[actix_web::test]
-async fn an_upstream_that_gives_up_on_a_client_that_does_not_read_has_not_failed() {
+/// How an endpoint stands in the stats after a stream in whose midst the client took nothing for a while.
+async fn after_a_pause(stream: Step) -> Value {
     let upstream = Upstream::anthropic("a").await;
-    upstream.script([sse(1).flood("flood", 200, PIECE).then_reset()]);
+    upstream.script([stream]);
     upstream.gates().open("flood");
-    let app = crate::support::app::Setup::new().primary(&upstream).start().await;
+    let setup = crate::support::app::Setup::new().section("timeouts", "stream_idle = \"200ms\"");
+    let app = setup.primary(&upstream).start().await;
     let mut client = RawClient::connect_narrow(app.address()).await;
     client.send_request("POST", "/v1/messages", &[TRAFFIC], body(true).as_bytes()).await;
     client.answer_head().await;
+    comes_to_a_stand(&upstream).await;
     // The pause itself is what is tested.
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let answer = client.rest().await;
     assert!(!answer.text().contains("message_stop"), "nobody takes it for whole");
-    let row = app.row("a").await;
-    assert_eq!((&row["cancelled"], &row["failures"]), (&serde_json::json!(1), &serde_json::json!(0)));
     assert_eq!(app.stats().await["failed_requests"], 1);
+    let row = app.row("a").await;
     app.finish().await;
+    row
+}
+
+/// Whoever can write nothing for long gives up. It was the client that brought it about.
+#[actix_web::test]
+async fn an_upstream_that_gives_up_on_a_client_that_does_not_read_has_not_failed() {
+    let flood = || sse(1).flood("flood", 200, PIECE);
+    let given_up = Box::pin(after_a_pause(flood().then_reset()));
+    let silent = Box::pin(after_a_pause(flood().then_stall()));
+    let (given_up, silent) = join(given_up, silent).await;
+    assert_eq!((&given_up["cancelled"], &given_up["failures"]), (&json!(1), &json!(0)));
+    assert_eq!((&silent["cancelled"], &silent["failures"]), (&json!(0), &json!(1)), "the client had read on");
 }
 
 /// The time that a client takes to read is not the endpoint's: it neither ends a long answer nor counts against anybody.
@@ -134,6 +155,6 @@ async fn a_slow_client_is_no_time_out_of_the_upstream() {
     let rest = client.rest().await;
     assert_eq!((rest.ended, rest.text().as_str()), (Ended::Whole, "{}"));
     let row = app.row("a").await;
-    assert_eq!((&row["successes"], &row["failures"]), (&serde_json::json!(1), &serde_json::json!(0)));
+    assert_eq!((&row["successes"], &row["failures"]), (&json!(1), &json!(0)));
     app.finish().await;
 }
