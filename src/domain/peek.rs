@@ -56,7 +56,7 @@ pub struct Peek {
     pub include_usage: bool,
     /// How many choices are asked for (`n`), where more than one.
     pub choices: Option<u32>,
-    /// How many prompts a completion has, where it has more than one: each is answered by choices of its own.
+    /// How many prompts a completion has that may be streamed, where it has more than one: each is answered by choices of its own.
     pub prompts: Option<u32>,
     /// Where the values of all top-level `model` stand, quotation marks included, in the order of the body.
     pub model_spans: Vec<Range<usize>>,
@@ -94,7 +94,7 @@ impl Peek {
     fn read(body: &[u8]) -> Option<Self> {
         let mut members = Members::of(body).ok()?;
         let mut peek = Self { wanted: Wanted::Whole, ..Self::default() };
-        let (mut user, mut cache_key, mut conversation) = (None, None, None);
+        let (mut user, mut cache_key, mut conversation, mut prompt) = (None, None, None, None);
         while let Some(Member { name, value: span }) = members.next_member().ok()? {
             let name = Name::of(&plain_name(body.get(name)?));
             if matches!(name, Name::Other) {
@@ -118,9 +118,13 @@ impl Peek {
                     peek.include_usage = value_of(value, b"include_usage") == Some(b"true");
                 }
                 Name::Choices => peek.choices = serde_json::from_slice(value).ok().filter(|choices| *choices > 1),
-                Name::Prompt => peek.prompts = prompts(value).filter(|prompts| *prompts > 1),
+                Name::Prompt => prompt = Some(value),
                 Name::Other => {}
             }
+        }
+        if peek.wanted != Wanted::Whole {
+            // A list is read as slowly as by a parser, and only the end of a stream depends on how long it is.
+            peek.prompts = prompt.and_then(prompts).filter(|prompts| *prompts > 1);
         }
         peek.session = user.or(cache_key).or(conversation).map(Cow::into_owned);
         Some(peek)
@@ -304,8 +308,11 @@ mod tests {
             (r#"{"id":"x","variables":{"a":["b","c"]}}"#, None),
             (&deep, Some(2)),
         ] {
-            let peek = Peek::into_body(format!(r#"{{"prompt":{prompt},"model":"m"}}"#).as_bytes());
-            assert_eq!((peek.prompts, peek.model.as_deref()), (prompts, Some("m")), "{prompt:.20}");
+            let peek = |stream: bool| {
+                Peek::into_body(format!(r#"{{"prompt":{prompt},"model":"m","stream":{stream}}}"#).as_bytes())
+            };
+            assert_eq!((peek(true).prompts, peek(true).model.as_deref()), (prompts, Some("m")), "{prompt:.20}");
+            assert_eq!(peek(false).prompts, None, "{prompt:.20}");
         }
     }
 
