@@ -9,9 +9,10 @@ use super::ending::closing;
 use super::json::{Members, ObjectText, elements, is_empty, quoted};
 
 /// So many bytes of events a whole answer of nothing may become, and for each of its bytes so many more. A good answer becomes
-/// about as much as it was; one that is made for it could become a million times that.
+/// about as much as it was, a response five times that, for its text stands in so many of its events; one that is made for it
+/// could become a million times that.
 const MOST_OF_NOTHING: usize = 1 << 20;
-const MOST_FOR_A_BYTE: usize = 4;
+const MOST_FOR_A_BYTE: usize = 6;
 
 /// The events of a whole answer, `None` where the body is no answer of this format, would become far more than it is, or the
 /// format has no such events here. `include_usage`: a chat's request has asked for a last chunk with the usage.

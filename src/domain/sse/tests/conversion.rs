@@ -250,4 +250,7 @@ fn a_small_answer_stands_for_no_gigabyte() {
     }
     let many = format!("{{\"id\":\"c\",\"choices\":[{}]}}", vec!["{\"message\":{\"content\":\"a\"}}"; 128].join(","));
     assert!(as_events(Format::Chat, many.as_bytes(), false).is_some(), "as many choices as may be asked for");
+    let long = json!({"type": "message", "content": [{"type": "output_text", "text": "x".repeat(2 << 20)}]});
+    let long = json!({"status": "completed", "output": [long]}).to_string();
+    assert!(as_events(Format::Responses, long.as_bytes(), false).is_some(), "a long text stands in five events");
 }
