@@ -18,6 +18,7 @@ use super::framing::{Reuse, framing};
 use super::head::AnswerHead;
 use super::lines::HeaderLines;
 use super::pool::{Pool, now};
+use super::resolving::Names;
 use super::tls::Trust;
 use super::wire::{Connection, Exchange, Failure, Outgoing, Unwritten};
 use crate::domain::endpoint::Origin;
@@ -144,6 +145,7 @@ struct Shared {
     trust: Trust,
     limits: Limits,
     pool: Rc<Pool>,
+    names: Names,
     /// Of the want of files.
     told: files::Told,
 }
@@ -165,7 +167,8 @@ impl Client {
     #[must_use]
     pub fn new(trust: impl Into<Trust>, limits: Limits) -> Self {
         let pool = Rc::new(Pool::new(limits.clone(), now()));
-        Self { shared: Rc::new(Shared { trust: trust.into(), limits, pool, told: files::Told::default() }) }
+        let (names, told) = (Names::default(), files::Told::default());
+        Self { shared: Rc::new(Shared { trust: trust.into(), limits, pool, names, told }) }
     }
 
     /// How many connections are kept for later requests.
@@ -198,8 +201,9 @@ impl Client {
                 answer => return answer.map_err(|failure| failure.error),
             }
         }
+        let shared = &self.shared;
         // In a place of its own: TLS needs so much room that every request would be the larger for it.
-        let transport = Box::pin(connect(request.origin, &self.shared.trust, connect_timeout)).await;
+        let transport = Box::pin(connect(request.origin, &shared.names, &shared.trust, connect_timeout)).await;
         if matches!(transport, Err(SendError::OutOfFiles)) {
             self.shared.told.tell(now());
         }

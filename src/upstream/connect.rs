@@ -13,6 +13,7 @@ use tokio::time::timeout_at;
 use super::error::SendError;
 use super::files;
 use super::pool::now;
+use super::resolving::Names;
 use super::tls::Trust;
 use super::transport::Transport;
 use crate::domain::endpoint::{Origin, Scheme};
@@ -25,8 +26,13 @@ const PROBE_AFTER: Duration = Duration::from_secs(30);
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Connects to an origin.
-pub(super) async fn connect(origin: &Origin, trust: &Trust, limit: Duration) -> Result<Transport, SendError> {
-    within(limit, open(origin, trust, limit)).await.unwrap_or(Err(SendError::ConnectTimeout))
+pub(super) async fn connect(
+    origin: &Origin,
+    names: &Names,
+    trust: &Trust,
+    limit: Duration,
+) -> Result<Transport, SendError> {
+    within(limit, open(origin, names, trust, limit)).await.unwrap_or(Err(SendError::ConnectTimeout))
 }
 
 /// The time was up.
@@ -47,14 +53,17 @@ async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Time
     }
 }
 
-async fn open(origin: &Origin, trust: &Trust, limit: Duration) -> Result<Transport, SendError> {
+async fn open(origin: &Origin, names: &Names, trust: &Trust, limit: Duration) -> Result<Transport, SendError> {
     let name = match origin.scheme {
         Scheme::Http => None,
         Scheme::Https => Some(ServerName::try_from(origin.host.clone()).map_err(|_| SendError::InvalidHost)?),
     };
-    let found = tokio::net::lookup_host((origin.host.as_str(), origin.port)).await.map_err(unresolved)?;
-    let addresses: Vec<SocketAddr> = found.collect();
-    let stream = first_reachable(&addresses, limit, TcpStream::connect).await?;
+    let begun = now();
+    let addresses = names.addresses(origin).await.map_err(unresolved)?;
+    // Nothing is left where the process was held up meanwhile: then who asks for all of this sees to it that it ends.
+    let left = limit.saturating_sub(now().saturating_duration_since(begun));
+    let left = if left.is_zero() { limit } else { left };
+    let stream = first_reachable(&addresses, left, TcpStream::connect).await?;
     prepare(&stream);
     match name {
         None => Ok(Transport::Plain(stream)),

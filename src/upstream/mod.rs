@@ -20,6 +20,7 @@ mod lines;
 mod pool;
 mod probe;
 mod request;
+mod resolving;
 mod room;
 pub mod tls;
 mod transport;
