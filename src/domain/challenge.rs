@@ -114,7 +114,8 @@ pub struct Unproven {
     pub elapsed: Duration,
     /// What it cost, as far as the answer says.
     pub tokens: Tokens,
-    /// Whether it only lacks the model that was asked, so that the next one may be tried.
+    /// Whether it may only lack the model that was asked, so that the next one is tried. A 403 may say so of a key that has no
+    /// access to this model: whoever asks for one such must not take the endpoint from all others.
     pub lacks_model: bool,
     /// Whether nobody was asked, for the gateway could not even open a connection.
     pub is_unasked: bool,
@@ -305,7 +306,7 @@ impl Challenge {
                 error: note,
                 elapsed,
                 tokens,
-                lacks_model: status == 404 || error.as_ref().is_some_and(lacks_model),
+                lacks_model: matches!(status, 403 | 404) || error.as_ref().is_some_and(lacks_model),
                 is_unasked: false,
             })
         };

@@ -167,6 +167,18 @@ async fn a_relay_that_refuses_one_clients_script_stays_for_the_others() {
 }
 
 #[actix_web::test]
+async fn a_model_that_the_key_may_not_use_takes_the_endpoint_from_nobody_else() {
+    let a = Upstream::anthropic("a").await;
+    a.answers_to("claude-secret", error(403, "permission_error", "Your API key may not use this."));
+    let app = Setup::new().primary(&a).verified_on_demand().start().await;
+    let secret = body(false).replace("claude-haiku-4-5", "claude-secret");
+    assert_eq!(app.client().await.post("/v1/messages", &[TRAFFIC], secret).await.status, 403);
+    eventually("the opinion", async || app.row("a").await["last_verification"]["ok"] == true).await;
+    assert_eq!((app.row("a").await["standing"].as_str(), app.message().await.status), (Some("primary"), 200));
+    app.finish().await;
+}
+
+#[actix_web::test]
 async fn a_key_that_is_forbidden_everything_is_isolated() {
     let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
     a.behave(Behaviour::always(status(403)));

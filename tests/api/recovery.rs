@@ -140,7 +140,8 @@ async fn a_verification_goes_the_way_of_real_traffic() {
 #[actix_web::test]
 async fn after_a_model_that_it_lacks_the_next_is_tried() {
     let upstream = Upstream::anthropic("a").await;
-    upstream.script_verifications([error(404, "not_found_error", "model: nonesuch")]);
+    let forbidden = error(403, "permission_error", "no access");
+    upstream.script_verifications([error(404, "not_found_error", "model: nonesuch"), ok(), forbidden]);
     let app = Setup::new()
         .endpoint("a", &upstream.base_url(), "verify_model = \"nonesuch\"")
         .verified_on_demand()
@@ -149,6 +150,9 @@ async fn after_a_model_that_it_lacks_the_next_is_tried() {
     assert_eq!(app.admin("a", "verify").await.json()["ok"], true);
     let models: Vec<_> = upstream.verification_requests().iter().map(|asked| asked.json()["model"].clone()).collect();
     assert_eq!(models, ["nonesuch", "claude-haiku-4-5"]);
+    // A 403 may be about the model too.
+    assert_eq!(app.admin("a", "verify").await.json()["ok"], true);
+    assert_eq!(upstream.verifications(), 4);
     app.finish().await;
 }
 

@@ -199,12 +199,15 @@ fn a_failure_says_what_was_seen() {
 
 /// Only then the next model is asked: what fails otherwise would fail with any.
 #[test]
-fn an_endpoint_that_lacks_the_model_says_so_in_several_ways() {
+fn an_endpoint_that_may_only_lack_the_model_says_so_in_several_ways() {
     let error = |kind: &str, code: &str| json!({"error": {"type": kind, "code": code, "message": "m"}}).to_string();
     for (status, body, lacks_model) in [
         (404, String::new(), true),
         (503, error("new_api_error", "model_not_found"), true),
         (400, error("not_found_error", ""), true),
+        (403, error("permission_error", ""), true),
+        (403, String::new(), true),
+        (401, error("authentication_error", ""), false),
         (400, error("invalid_request_error", ""), false),
         (500, error("server_error", ""), false),
         (500, String::new(), false),
