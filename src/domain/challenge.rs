@@ -299,7 +299,9 @@ impl Challenge {
         let Heard { text, tokens, error } = self.hear(reply);
         let Reply { status, elapsed, .. } = *reply;
         let unproven = |note: ErrorNote| {
-            let lacks_model = |error: &ErrorObject| error.is_about_channel() || error.stands_for() == 404;
+            let lacks_model = |error: &ErrorObject| {
+                error.is_about_channel() || error.is_relay_without_model() || error.stands_for() == 404
+            };
             Verdict::Unproven(Unproven {
                 status: Some(status),
                 error_type: error.as_ref().and_then(ErrorObject::type_word).map(str::to_owned),

@@ -267,6 +267,8 @@ fn class_of_error(
         }
         (WhoseCredential::Gateway, _) if says(ErrorObject::is_about_account) => return Class::Account,
         (WhoseCredential::Gateway, _) if is_about_credential => return Class::Credential,
+        // Before the statuses: a relay may say so with the status of a refused key.
+        (_, 400..=499) if says(ErrorObject::is_relay_without_model) => return Class::ModelMissing,
         (WhoseCredential::Gateway, 401) if in_shape => return Class::Credential,
         (WhoseCredential::Gateway, 402) if in_shape => return Class::Account,
         (WhoseCredential::Gateway, 403) => return Class::Forbidden,

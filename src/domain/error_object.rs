@@ -2,6 +2,8 @@
 //!
 //! Relays mix the two shapes, so both are taken from every endpoint.
 
+mod relays;
+
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -61,8 +63,8 @@ const REQUEST_WORDS: [&str; 21] = [
     "unsupported_image_media_type",
 ];
 
-/// How new-api and one-api begin the message that says that the key is unknown.
-const CREDENTIAL_PHRASE: &str = "无效的令牌";
+/// How OpenAI begins the message that says that there is no such model, for where a relay has left its code out.
+const NO_MODEL_PHRASE: &str = "The model `";
 
 /// What new-api and one-api say where no channel of theirs has the model. It stands behind the group's and model's names.
 const NO_CHANNEL_PHRASE: &str = "无可用渠道";
@@ -74,6 +76,8 @@ pub struct ErrorObject {
     code: Option<String>,
     numeric_code: Option<u64>,
     message: String,
+    /// What a relay's own words are around.
+    wrapped: Option<Box<Self>>,
 }
 
 #[derive(Deserialize)]
@@ -120,6 +124,12 @@ impl ErrorObject {
     /// `{"error":{"message":…,"type":…,"code":…}}`. `None` where it is neither.
     #[must_use]
     pub fn read(body: &[u8]) -> Option<Self> {
+        let mut error = Self::read_plain(body)?;
+        error.wrapped = relays::unwrapped(&error.message).map(Box::new);
+        Some(error)
+    }
+
+    fn read_plain(body: &[u8]) -> Option<Self> {
         if !may_hold_error(body) {
             return None;
         }
@@ -134,7 +144,11 @@ impl ErrorObject {
         if kind.is_none() && message.is_none() {
             return None;
         }
-        Some(Self { kind, code, numeric_code, message: message.unwrap_or_default() })
+        Some(Self { kind, code, numeric_code, message: message.unwrap_or_default(), wrapped: None })
+    }
+
+    fn of_message(message: &str) -> Self {
+        Self { kind: None, code: None, numeric_code: None, message: message.to_owned(), wrapped: None }
     }
 
     /// The endpoint's own words. They may go to the client whose request it was; in logs, events and stats they have a
@@ -171,18 +185,20 @@ impl ErrorObject {
     pub fn is_about_account(&self) -> bool {
         ACCOUNT_CODES.iter().any(|code| self.says(code))
             || ACCOUNT_PHRASES.iter().any(|phrase| self.message.starts_with(phrase))
+            || relays::has_spent_budget(self)
+            || self.wrapped.as_ref().is_some_and(|wrapped| wrapped.is_about_account())
     }
 
     /// Whether it says, in a relay's own words, that the credential is unknown.
     #[must_use]
     pub fn is_about_credential(&self) -> bool {
-        self.message.starts_with(CREDENTIAL_PHRASE)
+        relays::refuses_key(self)
     }
 
     /// Whether it says that the endpoint is overloaded.
     #[must_use]
     pub fn is_overload(&self) -> bool {
-        self.says("overloaded_error")
+        self.says("overloaded_error") || self.wrapped.as_ref().is_some_and(|wrapped| wrapped.is_overload())
     }
 
     /// Whether it says that the model is not to be had here: by its code, or as a not-found error that names `model`.
@@ -190,7 +206,17 @@ impl ErrorObject {
     pub fn is_about_model(&self, model: Option<&str>) -> bool {
         let names_model =
             || self.message.starts_with("model:") || model.is_some_and(|model| names(&self.message, model));
-        self.says("model_not_found") || (self.says("not_found_error") && names_model())
+        let is_provider =
+            |wrapped: &Self| wrapped.message.starts_with(NO_MODEL_PHRASE) || wrapped.is_about_model(model);
+        self.says("model_not_found")
+            || (self.says("not_found_error") && names_model())
+            || self.wrapped.as_deref().is_some_and(is_provider)
+    }
+
+    /// Whether a relay says, in words of its own, that the model is not to be had with this key.
+    #[must_use]
+    pub fn is_relay_without_model(&self) -> bool {
+        relays::refuses_model(self)
     }
 
     /// Whether it says that the request refers to what only another account can read or find.

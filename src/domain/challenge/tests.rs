@@ -207,6 +207,7 @@ fn an_endpoint_that_may_only_lack_the_model_says_so_in_several_ways() {
         (400, error("not_found_error", ""), true),
         (403, error("permission_error", ""), true),
         (403, String::new(), true),
+        (401, error("key_model_access_denied", "401"), true),
         (401, error("authentication_error", ""), false),
         (400, error("invalid_request_error", ""), false),
         (500, error("server_error", ""), false),

@@ -42,7 +42,7 @@ fn judge(path: PathKind, head: &AnswerHead<'_>, body: &str) -> Judgement {
 #[test]
 fn every_row_of_the_table_holds_for_both_protocols() {
     use Class as C;
-    let rows: [(u16, Option<&str>, String, Class); 52] = [
+    let rows: [(u16, Option<&str>, String, Class); 63] = [
         (200, JSON, MESSAGE.into(), C::Success),
         (200, JSON, COMPLETION.into(), C::Success),
         (201, Some("text/plain"), MESSAGE.into(), C::Success),
@@ -50,6 +50,8 @@ fn every_row_of_the_table_holds_for_both_protocols() {
         (401, JSON, openai("invalid_request_error", "invalid_api_key", "Incorrect API key"), C::Credential),
         (401, JSON, openai("new_api_error", "", "无效的令牌 (request id: 1)"), C::Credential),
         (403, JSON, openai("new_api_error", "", "无效的令牌"), C::Credential),
+        (400, JSON, openai("no_db_connection", "400", "No connected db."), C::Credential),
+        (503, JSON, openai("no_db_connection", "503", "Service Unavailable"), C::UpstreamStatus),
         (402, JSON, anthropic("billing_error", "pay"), C::Account),
         (402, JSON, openai("x", "y", "z"), C::Account),
         (400, JSON, anthropic("invalid_request_error", "Your credit balance is too low to go on"), C::Account),
@@ -61,11 +63,25 @@ fn every_row_of_the_table_holds_for_both_protocols() {
         ),
         (429, JSON, openai("insufficient_quota", "insufficient_quota", "You exceeded"), C::Account),
         (403, JSON, openai("new_api_error", "insufficient_user_quota", "用户额度不足"), C::Account),
+        (422, JSON, openai("budget_exceeded", "422", "Budget has been exceeded! Key=k"), C::Account),
+        (422, JSON, openai("budget_exceeded", "422", "ExceededBudget: End User=u over budget."), C::ClientError),
+        (400, JSON, openai("x", "", "anthropic error: Your credit balance is too low"), C::Account),
         (400, JSON, anthropic("invalid_request_error", "he said Your credit balance is too low"), C::ClientError),
         (403, JSON, anthropic("permission_error", "no"), C::Forbidden),
         (403, HTML, PAGE.into(), C::Forbidden),
         (404, JSON, anthropic("not_found_error", "model: claude-x"), C::ModelMissing),
         (404, JSON, anthropic("not_found_error", "there is no claude-x here"), C::ModelMissing),
+        (
+            404,
+            JSON,
+            openai("x", "404", "litellm.NotFoundError: OpenAIException - The model `x` is not"),
+            C::ModelMissing,
+        ),
+        (400, JSON, anthropic("x", "/chat/completions: Invalid model name passed in model=claude-x."), C::ModelMissing),
+        (400, JSON, anthropic("x", "he said /x: Invalid model name passed in model=claude-x."), C::ClientError),
+        (401, JSON, openai("team_model_access_denied", "401", "Team not allowed to access model"), C::ModelMissing),
+        (403, JSON, openai("key_model_access_denied", "403", "The requested model 'x' is not"), C::ModelMissing),
+        (403, JSON, openai("new_api_error", "", "该令牌无权访问模型 claude-x"), C::ModelMissing),
         (404, JSON, openai("invalid_request_error", "model_not_found", "The model does not exist"), C::ModelMissing),
         (400, JSON, openai("invalid_request_error", "invalid_encrypted_content", "The encrypted"), C::ModelMissing),
         (400, JSON, openai("invalid_request_error", "previous_response_not_found", "Previous"), C::ModelMissing),
