@@ -83,7 +83,20 @@ pub struct ErrorObject {
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]
-    error: &'a RawValue,
+    error: Option<&'a RawValue>,
+}
+
+/// The shape without an object of its own for the error.
+#[derive(Deserialize)]
+struct Flat<'a> {
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+impl Flat<'_> {
+    fn is_error(body: &[u8]) -> bool {
+        serde_json::from_slice(body).is_ok_and(|flat: Flat<'_>| text(Some(flat.object)).as_deref() == Some("error"))
+    }
 }
 
 #[derive(Deserialize)]
@@ -121,7 +134,8 @@ fn text(raw: Option<&RawValue>) -> Option<String> {
 
 impl ErrorObject {
     /// Reads a body that is an error object: `{"type":"error","error":{"type":…,"message":…}}` or
-    /// `{"error":{"message":…,"type":…,"code":…}}`. `None` where it is neither.
+    /// `{"error":{"message":…,"type":…,"code":…}}`; or `{"object":"error","message":…,"type":…,"code":…}`, as Mistral, vLLM
+    /// and `SGLang` have it. `None` where it is none of them.
     #[must_use]
     pub fn read(body: &[u8]) -> Option<Self> {
         let mut error = Self::read_plain(body)?;
@@ -134,7 +148,11 @@ impl ErrorObject {
             return None;
         }
         let envelope: Envelope<'_> = serde_json::from_slice(body).ok()?;
-        let fields: Fields<'_> = serde_json::from_str(envelope.error.get()).ok()?;
+        let fields: Fields<'_> = match envelope.error {
+            Some(error) => serde_json::from_str(error.get()).ok()?,
+            None if Flat::is_error(body) => serde_json::from_slice(body).ok()?,
+            None => return None,
+        };
         let kind = text(fields.kind);
         let code = text(fields.code);
         let as_number = || fields.code.and_then(|raw| serde_json::from_str(raw.get()).ok());
@@ -303,6 +321,7 @@ mod tests {
             r#"{"error":{"type":"new_api_error"}}"#,
             r#"{"\u0065rror":{"message":"m"}}"#,
             r#"{"a":"\u00e9","er\u0072\u006Fr":{"message":"m"}}"#,
+            r#"{"object":"error","message":"m","type":"BadRequestError","param":null,"code":400}"#,
         ] {
             assert!(read(shape).is_some(), "{shape}");
         }
@@ -318,6 +337,9 @@ mod tests {
             r#"{"error":{"type":"","message":"","code":null},"choices":[]}"#,
             r#"{"error":{"code":"x"}}"#,
             r#"{"detail":"Not Found"}"#,
+            r#"{"message":"error","code":404}"#,
+            r#"{"object":"error","code":404}"#,
+            r#"{"object":"list","message":"error"}"#,
             r#"{"error":{"message":"m"}"#,
         ] {
             assert!(read(other).is_none(), "{other}");

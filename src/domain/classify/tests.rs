@@ -42,7 +42,7 @@ fn judge(path: PathKind, head: &AnswerHead<'_>, body: &str) -> Judgement {
 #[test]
 fn every_row_of_the_table_holds_for_both_protocols() {
     use Class as C;
-    let rows: [(u16, Option<&str>, String, Class); 63] = [
+    let rows: [(u16, Option<&str>, String, Class); 65] = [
         (200, JSON, MESSAGE.into(), C::Success),
         (200, JSON, COMPLETION.into(), C::Success),
         (201, Some("text/plain"), MESSAGE.into(), C::Success),
@@ -108,6 +108,13 @@ fn every_row_of_the_table_holds_for_both_protocols() {
         (400, JSON, anthropic("invalid_request_error", "prompt is too long"), C::ClientError),
         (400, JSON, openai("invalid_request_error", "context_length_exceeded", "too long"), C::ClientError),
         (422, JSON, openai("invalid_request_error", "x", "no"), C::ClientError),
+        (
+            400,
+            JSON,
+            r#"{"object":"error","message":"too long","type":"BadRequestError","code":400}"#.into(),
+            C::ClientError,
+        ),
+        (401, JSON, r#"{"object":"error","message":"no","type":"x","code":401}"#.into(), C::Credential),
         (413, HTML, PAGE.into(), C::ClientError),
         (414, HTML, String::new(), C::ClientError),
         (431, None, String::new(), C::ClientError),

@@ -42,6 +42,8 @@ fn row(name: &'static str, step: Step, counts: Counts, then: Then, alone: u16) -
     Row { name, step, counts, then, alone }
 }
 
+/// An error as Mistral, vLLM and `SGLang` word it.
+const FLAT: &str = r#"{"object":"error","message":"too long","type":"BadRequestError","param":null,"code":400}"#;
 const JSON: (&str, &str) = ("content-type", "application/json");
 const HTML: (&str, &str) = ("content-type", "text/html");
 
@@ -207,6 +209,7 @@ fn rows_of_openai() -> Vec<Row> {
         row("thoughts of another account", said(400, invalid, "invalid_encrypted_content", "x"), Nothing, Next, 400),
         row("an answer kept elsewhere", said(400, invalid, "previous_response_not_found", "x"), Nothing, Next, 400),
         row("an item kept elsewhere", said(404, invalid, "", "Item with id 'rs_1' not found."), Nothing, Next, 404),
+        row("too long, in flat words", json(400, FLAT), Nothing, PassedOn(400), 400),
         row("too long", said(400, invalid, "context_length_exceeded", "too long"), Nothing, PassedOn(400), 400),
         row(
             "a relay's quota",
