@@ -73,7 +73,7 @@ export class Live {
     try {
       this.shown(await stats());
       // Also while the stream is open: one that was cut off in the sleep of this machine, or is held back by a proxy, looks so too.
-      const isNew = this.told(await eventsAfter(this.last()));
+      const isNew = !document.hidden && this.told(await eventsAfter(this.last()));
       this.found();
       // What has happened since the stats were taken is in none that were shown.
       if (isNew) this.call();
