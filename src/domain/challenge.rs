@@ -305,11 +305,9 @@ impl Challenge {
             Verdict::Unproven(Unproven {
                 status: Some(status),
                 error_type: error.as_ref().and_then(ErrorObject::type_word).map(str::to_owned),
-                error: note,
-                elapsed,
                 tokens,
                 lacks_model: matches!(status, 403 | 404) || error.as_ref().is_some_and(lacks_model),
-                is_unasked: false,
+                ..Unproven::without_answer(note, elapsed)
             })
         };
         if !(200..300).contains(&status) || error.is_some() {

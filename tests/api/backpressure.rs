@@ -81,27 +81,8 @@ async fn half_a_gigabyte_to_a_slow_client_leaves_the_memory_flat() {
     assert!(growth < GROWTH, "the gateway grew by {growth} bytes");
 }
 
-/// A client that does not read for long says nothing about its upstream.
-#[actix_web::test]
-async fn a_slow_client_is_no_silence_of_the_upstream() {
-    let upstream = Upstream::anthropic("a").await;
-    upstream.script([sse(1).flood("flood", 200, PIECE).then_end()]);
-    upstream.gates().open("flood");
-    let setup = crate::support::app::Setup::new().section("timeouts", "stream_idle = \"200ms\"");
-    let app = setup.primary(&upstream).start().await;
-    let mut client = RawClient::connect_narrow(app.address()).await;
-    client.send_request("POST", "/v1/messages", &[TRAFFIC], body(true).as_bytes()).await;
-    client.answer_head().await;
-    // The pause itself is what is tested.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let answer = client.rest().await;
-    assert!(answer.text().ends_with("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"));
-    assert_eq!(app.row("a").await["successes"], 1);
-    app.finish().await;
-}
-
-/// How an endpoint stands in the stats after a stream in whose midst the client took nothing for a while.
-async fn after_a_pause(stream: Step) -> Value {
+/// What a client gets of a stream in whose midst it takes nothing for so long, and the stats behind it.
+async fn after_a_pause(stream: Step, pause: Duration) -> (String, Value) {
     let upstream = Upstream::anthropic("a").await;
     upstream.script([stream]);
     upstream.gates().open("flood");
@@ -112,22 +93,33 @@ async fn after_a_pause(stream: Step) -> Value {
     client.answer_head().await;
     comes_to_a_stand(&upstream).await;
     // The pause itself is what is tested.
-    tokio::time::sleep(Duration::from_millis(1100)).await;
-    let answer = client.rest().await;
-    assert!(!answer.text().contains("message_stop"), "nobody takes it for whole");
-    assert_eq!(app.stats().await["failed_requests"], 1);
-    let row = app.row("a").await;
+    tokio::time::sleep(pause).await;
+    let answer = client.rest().await.text();
+    let stats = app.stats().await;
     app.finish().await;
-    row
+    (answer, stats)
+}
+
+/// A client that does not read for long says nothing about its upstream.
+#[actix_web::test]
+async fn a_slow_client_is_no_silence_of_the_upstream() {
+    let whole = sse(1).flood("flood", 200, PIECE).then_end();
+    let (answer, stats) = Box::pin(after_a_pause(whole, Duration::from_millis(500))).await;
+    assert!(answer.ends_with("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"));
+    assert_eq!(stats["endpoints"][0]["successes"], 1);
 }
 
 /// Whoever can write nothing for long gives up. It was the client that brought it about.
 #[actix_web::test]
 async fn an_upstream_that_gives_up_on_a_client_that_does_not_read_has_not_failed() {
+    let broken = async |stream: Step| {
+        let (answer, stats) = Box::pin(after_a_pause(stream, Duration::from_millis(1100))).await;
+        assert!(!answer.contains("message_stop"), "nobody takes it for whole");
+        assert_eq!(stats["failed_requests"], 1);
+        stats["endpoints"][0].clone()
+    };
     let flood = || sse(1).flood("flood", 200, PIECE);
-    let given_up = Box::pin(after_a_pause(flood().then_reset()));
-    let silent = Box::pin(after_a_pause(flood().then_stall()));
-    let (given_up, silent) = join(given_up, silent).await;
+    let (given_up, silent) = join(broken(flood().then_reset()), broken(flood().then_stall())).await;
     assert_eq!((&given_up["cancelled"], &given_up["failures"]), (&json!(1), &json!(0)));
     assert_eq!((&silent["cancelled"], &silent["failures"]), (&json!(0), &json!(1)), "the client had read on");
 }

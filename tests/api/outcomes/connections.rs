@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
@@ -149,17 +151,9 @@ fn encrypted() -> (TlsAcceptor, Vec<u8>) {
     (TlsAcceptor::from(Arc::new(config)), made.cert.der().to_vec())
 }
 
-/// A certificate as PEM (RFC 7468).
+/// A certificate as PEM (RFC 7468), but for the length of its line.
 fn pem(der: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digits = der.chunks(3).flat_map(|group| {
-        let bits = group.iter().chain(&[0, 0]).take(3).fold(0_usize, |bits, &byte| bits << 8 | usize::from(byte));
-        let told = group.len() + 1;
-        (0..4).map(move |digit| if digit < told { char::from(ALPHABET[bits >> (18 - 6 * digit) & 63]) } else { '=' })
-    });
-    let text: Vec<char> = digits.collect();
-    let lines: Vec<String> = text.chunks(64).map(|line| line.iter().collect()).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der))
 }
 
 /// Found by reading: one that could not be looked into was taken for whole.
