@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use crate::clock::Clock;
 use crate::domain::advice::next_step;
 use crate::domain::challenge::{Code, Verdict};
+use crate::domain::conversation::Manner;
 use crate::domain::endpoint::SharedEndpoint;
 use crate::domain::ids::Epoch;
 use crate::domain::outcome::Reason;
@@ -76,6 +77,7 @@ fn job(endpoint: &SharedEndpoint) -> VerifyJob {
         purpose: Purpose::Recovery,
         epoch: Epoch::NONE,
         reason: Reason::Admin,
+        manner: Manner::Whole,
         model: None,
         isolated_at: Moment::START,
         relapse: false,

@@ -272,7 +272,7 @@ impl Challenge {
     /// Begins the conversation that a job asks for: where that is a streamed one, only a stream can prove anything.
     #[must_use]
     pub fn of(job: &VerifyJob, code: Code) -> Self {
-        Self { endpoint: job.endpoint.id.clone(), epoch: job.epoch, code, manner: job.manner() }
+        Self { endpoint: job.endpoint.id.clone(), epoch: job.epoch, code, manner: job.manner }
     }
 
     /// How the answer is to be asked for.

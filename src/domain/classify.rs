@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use super::conversation::Manner;
 use super::error_object::ErrorObject;
 use super::limits::Limits;
 use super::outcome::ErrorNote;
@@ -59,6 +60,12 @@ impl Judgement {
     #[must_use]
     pub fn of_fault(class: Class, error: impl AsRef<str>) -> Self {
         Self { class, status: None, error: Some(ErrorNote::new(error)), throttle: None }
+    }
+
+    /// The same, seen in an answer of this manner.
+    #[must_use]
+    pub fn seen_in(self, manner: Manner) -> Self {
+        Self { error: self.error.map(|error| error.seen_in(manner)), ..self }
     }
 
     /// What follows from it for a request of this kind.

@@ -13,13 +13,23 @@ use super::usage::MOST;
 
 pub use streamed::{StreamEnd, StreamedAnswer};
 
-/// How an answer is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// How an answer is asked for, and comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Manner {
     /// In one piece.
+    #[default]
     Whole,
     /// As an event stream.
     Streamed,
+}
+
+impl Manner {
+    /// Whether it is the one that is taken where nothing is said.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How a request is worded. Endpoints differ in what they know, so one that is refused is worded otherwise.

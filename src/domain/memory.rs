@@ -9,10 +9,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::calendar::to_the_millisecond;
+use super::conversation::Manner;
 use super::cooling::CooldownReason;
 use super::endpoint::{Auth, AuthStyle, Endpoint};
 use super::ids::EndpointId;
-use super::outcome::{ErrorNote, Reason};
+use super::outcome::Reason;
 use super::secret::Secret;
 use super::time::Moment;
 
@@ -126,7 +127,10 @@ pub struct KeptIsolation {
     /// How many counted failures in a row led to it.
     pub failures: u32,
     /// What was seen of the last failure.
-    pub error: Option<ErrorNote>,
+    pub error: Option<String>,
+    /// How the answer came in which that was seen.
+    #[serde(default, skip_serializing_if = "Manner::is_default")]
+    pub manner: Manner,
     /// The model whose failure it was.
     pub model: Option<String>,
     /// Whether it was isolated again while it was still in slow start.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::classify::Judgement;
+use super::conversation::Manner;
 use super::ids::{EndpointId, Epoch, Ticket};
 use super::outcome::{ErrorNote, FailureKind, Outcome, Reason};
 use super::outcome_table::PathKind;
@@ -102,6 +103,13 @@ pub struct Asked {
     about: Vec<Fingerprint>,
 }
 
+impl Asked {
+    /// How the conversation is held.
+    fn manner(&self) -> Manner {
+        self.reason.manner_of_proof(self.error.as_ref())
+    }
+}
+
 /// The opinions that are asked for, and what is remembered of those that were given.
 #[derive(Clone, Debug, Default)]
 pub struct Opinions {
@@ -125,9 +133,9 @@ impl Opinions {
         }
         if let Some(asked) = self.asked.get_mut(endpoint).filter(|asked| asked.epoch == epoch) {
             remember(&mut asked.about, about);
-            // A cut stream is the harder question: whoever passes that also passes the other.
-            if reason == Reason::Stream {
-                asked.reason = reason;
+            // A stream is the harder question: whoever passes that also passes the other.
+            if asked.manner() == Manner::Whole && reason.manner_of_proof(error.as_ref()) == Manner::Streamed {
+                (asked.reason, asked.error) = (reason, error);
             }
             return false;
         }
@@ -212,6 +220,7 @@ impl Opinions {
             purpose: Purpose::Opinion,
             epoch,
             reason: asked.reason,
+            manner: asked.manner(),
             model: asked.model.clone(),
             isolated_at: asked.since,
             relapse: false,
@@ -378,16 +387,20 @@ mod tests {
 
     #[test]
     fn a_doubt_about_streams_is_asked_in_place_of_another_and_by_no_other() {
-        let mut opinions = Opinions::default();
-        for (reason, expected) in [
-            (Reason::UpstreamStatus, Reason::UpstreamStatus),
-            (Reason::Timeout, Reason::UpstreamStatus),
-            (Reason::Stream, Reason::Stream),
-            (Reason::Timeout, Reason::Stream),
+        use Manner::{Streamed, Whole};
+        use Reason::{Body, Stream, Timeout, UpstreamStatus};
+        for doubts in [
+            [(UpstreamStatus, Whole, UpstreamStatus), (Timeout, Whole, UpstreamStatus), (Stream, Whole, Stream)],
+            [(UpstreamStatus, Whole, UpstreamStatus), (Timeout, Streamed, Timeout), (Body, Streamed, Timeout)],
+            [(Stream, Streamed, Stream), (Timeout, Whole, Stream), (Timeout, Streamed, Stream)],
         ] {
-            let asked = NewlyAsked { epoch: Epoch::from_raw(1), reason, model: None, error: None, about: None };
-            opinions.ask(&id("a"), asked, REST, at(0));
-            assert_eq!(opinions.asked[&id("a")].reason, expected);
+            let mut opinions = Opinions::default();
+            for (reason, manner, expected) in doubts {
+                let error = Some(ErrorNote::new("x").seen_in(manner));
+                let asked = NewlyAsked { epoch: Epoch::from_raw(1), reason, model: None, error, about: None };
+                opinions.ask(&id("a"), asked, REST, at(0));
+                assert_eq!(opinions.asked[&id("a")].reason, expected, "{doubts:?}");
+            }
         }
     }
 

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
+use super::conversation::Manner;
 use super::throttle::Throttle;
 
 /// The class of a failure that the breaker counts.
@@ -72,6 +73,23 @@ impl Reason {
             Self::Account => "account",
             Self::Overloaded => "overloaded",
             Self::Admin => "admin",
+        }
+    }
+
+    /// How an endpoint has to prove itself that is isolated for this, of which so much was seen: one that has failed in a
+    /// stream can do so by a streamed answer alone.
+    #[must_use]
+    pub fn manner_of_proof(self, error: Option<&ErrorNote>) -> Manner {
+        match self {
+            Self::Stream => Manner::Streamed,
+            Self::UpstreamStatus
+            | Self::Connect
+            | Self::Timeout
+            | Self::Body
+            | Self::Credential
+            | Self::Account
+            | Self::Overloaded
+            | Self::Admin => error.map(ErrorNote::manner).unwrap_or_default(),
         }
     }
 
@@ -155,10 +173,12 @@ impl Report {
 }
 
 /// What was seen of an error, fit for logs, events and stats: a status or a fault of ours, never an upstream's words
-/// unless the operator asked for them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(transparent)]
-pub struct ErrorNote(String);
+/// unless the operator asked for them. It is written as its text alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ErrorNote {
+    text: String,
+    manner: Manner,
+}
 
 impl ErrorNote {
     /// The longest note that is kept, in bytes.
@@ -175,25 +195,37 @@ impl ErrorNote {
             }
             kept.push(c);
         }
-        Self(kept)
+        Self { text: kept, manner: Manner::Whole }
+    }
+
+    /// The same, seen in an answer of this manner.
+    #[must_use]
+    pub fn seen_in(self, manner: Manner) -> Self {
+        Self { manner, ..self }
+    }
+
+    /// How the answer came in which it was seen: the same may go well where an answer comes otherwise.
+    #[must_use]
+    pub const fn manner(&self) -> Manner {
+        self.manner
     }
 
     /// The note as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
-impl<'de> Deserialize<'de> for ErrorNote {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self::new)
+impl Serialize for ErrorNote {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
     }
 }
 
 impl fmt::Display for ErrorNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -207,6 +239,18 @@ mod tests {
         let long = ErrorNote::new("é".repeat(1000));
         assert!(long.as_str().len() <= ErrorNote::MAX_LENGTH + '…'.len_utf8());
         assert!(long.as_str().ends_with('…'));
+    }
+
+    #[test]
+    fn what_has_failed_in_a_stream_proves_itself_by_a_stream() {
+        use Manner::{Streamed, Whole};
+        let note = |manner| ErrorNote::new("HTTP 500").seen_in(manner);
+        for reason in Reason::ALL {
+            let otherwise = if reason == Reason::Stream { Streamed } else { Whole };
+            assert_eq!(reason.manner_of_proof(Some(&note(Streamed))), Streamed, "{reason}");
+            assert_eq!(reason.manner_of_proof(Some(&note(Whole))), otherwise, "{reason}");
+            assert_eq!(reason.manner_of_proof(None), otherwise, "{reason}");
+        }
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Schedule {
             Purpose::EarlyReturn => (0, job.isolated_at + self.policy.early_return(chance())),
         };
         // A conversation that an admin wanted before the list came with the same task is this entry's first one.
-        let counts = |under_way: &VerifyJob| under_way.is_same_task(job) && under_way.manner() == job.manner();
+        let counts = |under_way: &VerifyJob| under_way.is_same_task(job) && under_way.manner == job.manner;
         let running = self.unlisted.get(id).is_some_and(counts);
         if running {
             self.unlisted.remove(id);
@@ -332,7 +332,7 @@ impl Entry {
     fn refresh(&mut self, job: &VerifyJob, now: Moment) -> Option<Conversation> {
         let is_now_urgent = job.at_once && !self.job.at_once;
         // A whole answer says nothing of streams, so it can't prove what is doubted now.
-        let must_stream_now = self.job.manner() == Manner::Whole && job.manner() == Manner::Streamed;
+        let must_stream_now = self.job.manner == Manner::Whole && job.manner == Manner::Streamed;
         let void = if must_stream_now { self.conversation() } else { None };
         self.job = job.clone();
         if void.is_some() {

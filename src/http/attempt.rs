@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::alarm::{Alarm, Overdue};
 use super::body::{BodyKind, Passing, PassingBytes};
-use super::event_body::{Manner, PassingEvents, StreamFacts};
+use super::event_body::{BreakAs, PassingEvents, StreamFacts};
 use super::gate::{AtGate, GateTimes, wait_at_gate};
 use super::names;
 use super::scope::AttemptScope;
@@ -18,6 +18,7 @@ use super::times::{AttemptTimes, Patience, after, present};
 use crate::domain::classify::{
     AnswerHead, Judgement, WhoseCredential, Words, classify_answer, classify_stream_head, is_event_stream,
 };
+use crate::domain::conversation::Manner;
 use crate::domain::endpoint::Auth;
 use crate::domain::json_end::JsonEnd;
 use crate::domain::outcome_table::{Class, LastResort, Next, PathKind};
@@ -75,6 +76,20 @@ pub(super) enum AttemptEnd {
     ClientOutOfTime,
     /// The request can't be written as it is.
     Unsendable,
+}
+
+impl AttemptEnd {
+    /// The same, where it is a failure, seen in an answer of this manner.
+    fn seen_in(self, manner: Manner) -> Self {
+        match self {
+            Self::Failed(judgement, answer) => Self::Failed(judgement.seen_in(manner), answer),
+            other @ (Self::Whole(..)
+            | Self::Flowing(_)
+            | Self::Withdrawn
+            | Self::ClientOutOfTime
+            | Self::Unsendable) => other,
+        }
+    }
 }
 
 impl Task<'_> {
@@ -197,7 +212,7 @@ impl Task<'_> {
         scope: &AttemptScope,
     ) -> AttemptEnd {
         if flow.legibility == Legibility::Coded {
-            return fault(Class::Body, "an event stream in a coding that was not asked for");
+            return fault(Class::Body, "an event stream in a coding that was not asked for").seen_in(Manner::Streamed);
         }
         let format = Format::of(path);
         let expected = Expected { format, choices: self.choices(format) };
@@ -218,7 +233,7 @@ impl Task<'_> {
                     format,
                     facts,
                     judgement: success,
-                    manner: Manner::of(self.on_break, self.request.headers),
+                    break_as: BreakAs::of(self.on_break, self.request.headers),
                     idle: self.times.stream_idle,
                 });
                 let Flow { status, headers, .. } = flow;
@@ -229,7 +244,7 @@ impl Task<'_> {
                 self.conclude(judgement, error_answer(flow, failure.error))
             }
             AtGate::Broken(note) => fault(Class::Stream, &note),
-            AtGate::TooSlow => flow.limit.passed(),
+            AtGate::TooSlow => flow.limit.passed().seen_in(Manner::Streamed),
         }
     }
 

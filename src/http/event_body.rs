@@ -21,6 +21,7 @@ use super::drain::DrainDeadline;
 use super::settling::{Settling, Verdict};
 use super::times::deadline;
 use crate::domain::classify::{AnswerHead, Judgement, WhoseCredential, Words, classify_answer};
+use crate::domain::conversation::Manner;
 use crate::domain::limits::Limits;
 use crate::domain::outcome_table::{Class, PathKind};
 use crate::domain::peek::Wanted;
@@ -34,14 +35,14 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// How a client learns that its stream broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(super) enum BreakAs {
     /// By the protocol's error event.
     Event,
     /// By a broken connection.
     Abort,
 }
 
-impl Manner {
+impl BreakAs {
     /// As the operator wants it for this client. Claude Code streams again after a broken connection, with back-off; after an
     /// event it asks once more without streaming.
     pub(super) fn of(on_break: OnBreak, headers: &HeaderMap) -> Self {
@@ -80,7 +81,7 @@ impl StreamFacts {
             limits: &self.limits,
             rules: &self.rules,
         };
-        classify_answer(self.path, &head, Some(error.body.as_bytes()), self.words)
+        classify_answer(self.path, &head, Some(error.body.as_bytes()), self.words).seen_in(Manner::Streamed)
     }
 }
 
@@ -91,7 +92,7 @@ pub(super) struct PassingEvents {
     pub(super) facts: StreamFacts,
     /// What it is if it ends well.
     pub(super) judgement: Judgement,
-    pub(super) manner: Manner,
+    pub(super) break_as: BreakAs,
     /// The longest silence between two pieces.
     pub(super) idle: Duration,
 }
@@ -261,7 +262,7 @@ impl EventBody {
             self.end(true, Break::Stopping, Break::Stopping.note());
             return;
         }
-        self.passing.manner = Manner::Event;
+        self.passing.break_as = BreakAs::Event;
         self.break_off(Break::Stopping, &Judgement::of_fault(Class::Cancelled, Break::Stopping.note()));
     }
 
@@ -275,12 +276,12 @@ impl EventBody {
     }
 
     fn break_off(&mut self, why: Break, judgement: &Judgement) {
-        let PassingEvents { relay, format, manner, .. } = &self.passing;
-        let event = match manner {
-            Manner::Abort => None,
+        let PassingEvents { relay, format, break_as, .. } = &self.passing;
+        let event = match break_as {
+            BreakAs::Abort => None,
             // A part of an event has gone out: whatever comes behind it would belong to that.
-            Manner::Event if relay.is_within_event() => None,
-            Manner::Event => {
+            BreakAs::Event if relay.is_within_event() => None,
+            BreakAs::Event => {
                 let message = why.message(&self.signature.request_id, &self.signature.help);
                 Some(relay.behind(&error_event(*format, &message, relay.next_number())))
             }

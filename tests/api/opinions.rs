@@ -218,6 +218,20 @@ async fn a_stream_cut_where_there_is_no_other_endpoint_is_looked_into_by_a_strea
     app.finish().await;
 }
 
+/// Found with a single relay that tells of broken streams by an event: the opinion was asked as a whole answer, which it could
+/// give, and each conversation was taken for the cause in its turn.
+#[actix_web::test]
+async fn a_stream_that_ends_in_an_error_where_there_is_no_other_endpoint_is_looked_into_by_a_stream() {
+    let a = Upstream::anthropic("a").await;
+    a.behave(Behaviour::always(sse(0).then_error("api_error")));
+    let app = Setup::new().primary(&a).verified_on_demand().start().await;
+    app.client().await.post("/v1/messages", &[TRAFFIC], body(true)).await;
+    eventually("the isolation", async || app.row("a").await["standing"] == "failure").await;
+    assert_eq!(app.row("a").await["isolated_reason"], "upstream_status");
+    assert!(a.verification_requests().iter().all(|asked| asked.json()["stream"] == true));
+    app.finish().await;
+}
+
 #[actix_web::test]
 async fn an_endpoint_that_hangs_until_its_clients_leave_is_found() {
     let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::app::{Setup, TRAFFIC, body, message};
 use crate::support::eventually::eventually;
-use crate::support::upstream::step::{Behaviour, echo, error, hold, ok, sse, status, wrong_code};
+use crate::support::upstream::step::{Behaviour, echo, error, hold, never_answer, ok, raw, sse, status, wrong_code};
 use crate::support::upstream::{Protocol, Upstream};
 
 #[actix_web::test]
@@ -229,6 +229,49 @@ async fn an_endpoint_that_cuts_streams_comes_back_only_by_a_stream_that_it_does_
     let row = app.row("a").await;
     let spent = row["verification_tokens"]["output"].as_u64().unwrap();
     assert!(spent > upstream.verifications() as u64, "what was cut has cost something too: {row}");
+    app.finish().await;
+}
+
+/// Found behind a relay that tells of a broken stream by an event: the reason was the event's, a whole answer brought the
+/// endpoint back, and its streams failed anew.
+#[actix_web::test]
+async fn an_endpoint_whose_streams_end_in_an_error_comes_back_only_by_a_stream() {
+    for (kind, reason) in [("api_error", "upstream_status"), ("authentication_error", "credential")] {
+        let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+        let fails = || sse(0).then_error(kind);
+        a.behave(Behaviour::always(fails()));
+        let app = Setup::new().primary(&a).secondary(&b).isolated_by_one_failure().verified_every(20).start().await;
+        let answer = app.client().await.post("/v1/messages", &[TRAFFIC], body(true)).await;
+        assert_eq!(answer.header("x-qcc-endpoint"), Some("b"));
+        eventually("several verifications", async || a.verifications() >= 3).await;
+        let row = app.row("a").await;
+        assert_eq!((&row["standing"], &row["isolated_reason"]), (&json!("failure"), &json!(reason)));
+        assert!(a.verification_requests().iter().all(|asked| asked.json()["stream"] == true));
+        a.mend();
+        eventually("the recovery", async || app.row("a").await["standing"] == "primary").await;
+        app.finish().await;
+    }
+}
+
+#[actix_web::test]
+async fn an_endpoint_whose_streams_never_get_to_their_first_event_is_verified_by_a_stream() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    a.script_traffic([raw(head).then(never_answer())]);
+    let app = Setup::new()
+        .section("timeouts", "first_event = \"100ms\"")
+        .primary(&a)
+        .secondary(&b)
+        .isolated_by_one_failure()
+        .verified_every(20)
+        .start()
+        .await;
+    let answer = app.client().await.post("/v1/messages", &[TRAFFIC], body(true)).await;
+    assert_eq!(answer.header("x-qcc-endpoint"), Some("b"));
+    eventually("the recovery", async || app.events().await.iter().any(|event| event["kind"] == "recovered")).await;
+    let isolated = app.events().await.into_iter().find(|event| event["kind"] == "isolated").unwrap();
+    assert_eq!(isolated["reason"], "timeout");
+    assert_eq!(a.verification_requests()[0].json()["stream"], true);
     app.finish().await;
 }
 

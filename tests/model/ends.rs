@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use qcc_gateway::domain::classify::Judgement;
+use qcc_gateway::domain::conversation::Manner;
 use qcc_gateway::domain::ids::Ticket;
 use qcc_gateway::domain::opinions::Failed;
 use qcc_gateway::domain::outcome::{ErrorNote, FailureKind, Fatal, Outcome, Reason, Report};
@@ -25,7 +26,9 @@ pub(crate) fn report(rng: &mut Rng, Weather { faults, overloads }: Weather) -> R
         let throttle = Some(if one_in(rng, 4) { throttle(rng) } else { Throttle::Overload(None) });
         return Report { throttle, ..Report::of(Outcome::Neutral) };
     }
-    let mut report = Report { error: Some(ErrorNote::new("HTTP 500")), ..Report::of(outcome(rng, faults)) };
+    let outcome = outcome(rng, faults);
+    let is_of_stream = matches!(outcome, Outcome::Failure(FailureKind::Timeout));
+    let mut report = Report { error: Some(note(is_of_stream)), ..Report::of(outcome) };
     if report.outcome == Outcome::Neutral {
         report.throttle = (!one_in(rng, 4)).then(|| throttle(rng));
         report.opinion = one_in(rng, 4).then_some(Reason::Credential);
@@ -119,8 +122,13 @@ pub(crate) fn judgement(rng: &mut Rng, Weather { faults, overloads }: Weather, i
         Overloaded => Some(Throttle::Overload(one_in(rng, 4).then(|| named(rng)))),
         _ => None,
     };
-    let error = (class != Success).then(|| ErrorNote::new("said so"));
+    let error = (class != Success).then(|| note(class == Timeout));
     Judgement { class, status, error, throttle }
+}
+
+/// What was seen of an end, in a stream or elsewhere.
+fn note(is_of_stream: bool) -> ErrorNote {
+    ErrorNote::new("said so").seen_in(if is_of_stream { Manner::Streamed } else { Manner::Whole })
 }
 
 /// How some attempt ends; `faults` of a hundred are the endpoint's.
@@ -151,7 +159,7 @@ pub(crate) fn failures(rng: &mut Rng, of: &[(Ticket, FailureKind)]) -> Vec<Faile
             let kind = if !are_alike && one_in(rng, 3) { kind } else { FailureKind::UpstreamStatus };
             let is_other = !are_alike && one_in(rng, 4);
             let status = (kind == FailureKind::UpstreamStatus).then_some(if is_other { 502 } else { 500 });
-            failures.push(Failed { ticket, kind, status, error: None });
+            failures.push(Failed { ticket, kind, status, error: Some(note(is_other)) });
         }
     }
     failures

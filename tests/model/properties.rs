@@ -10,6 +10,7 @@ use qcc_gateway::domain::audit::Audit;
 use qcc_gateway::domain::breaker::{BreakerBank, BreakerPolicy};
 use qcc_gateway::domain::challenge::{Challenge, Code, RecoveryProof, Reply, ReplyBody, Verdict};
 use qcc_gateway::domain::classify::{Judgement, Words};
+use qcc_gateway::domain::conversation::Manner;
 use qcc_gateway::domain::endpoint::Protocol;
 use qcc_gateway::domain::ids::{EndpointId, Epoch, Serial, Ticket};
 use qcc_gateway::domain::outcome::{FailureKind, Fatal, Outcome, Reason};
@@ -99,6 +100,7 @@ fn job(name: usize, epoch: u64, purpose: Purpose, relapse: bool, isolated_at: Mo
         purpose,
         epoch: Epoch::from_raw(epoch),
         reason: Reason::Connect,
+        manner: Manner::Whole,
         model: None,
         isolated_at,
         relapse,

@@ -248,7 +248,7 @@ impl World {
         let mut effects = Outputs::new();
         self.core.doubt(ask, failures, self.now, &mut effects);
         let retracted: Vec<_> = expected.into_iter().map(|failed| failed.ticket).collect();
-        if retracted.iter().any(|ticket| self.shadow.asked_for(&ticket.endpoint).is_some()) {
+        if retracted.iter().any(|ticket| self.shadow.is_asked(&ticket.endpoint)) {
             self.trace.met("a second opinion asked for");
         }
         assert_eq!(self.carry_out(effects, 0), Followed { retracted, ..Followed::default() });

@@ -15,14 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use qcc_gateway::domain::breaker::Judgement;
 use qcc_gateway::domain::endpoint::Endpoint;
 use qcc_gateway::domain::ids::{EndpointId, Epoch, ProfileId, Serial, Ticket};
-use qcc_gateway::domain::outcome::{Outcome, Reason, Report};
+use qcc_gateway::domain::outcome::{ErrorNote, Outcome, Reason, Report};
 use qcc_gateway::domain::queues::SwitchError;
 use qcc_gateway::domain::registry::RegistryPolicy;
 use qcc_gateway::domain::sessions::{Origin, SessionKey};
 use qcc_gateway::domain::time::Moment;
 
 use opinions::Opinions;
-use plain::{Place, Plain, Quarantine};
+use plain::{Cause, Place, Plain, Quarantine};
 pub(crate) use rests::Announced;
 use rests::{Leads, Rests};
 pub(crate) use search::Finding;
@@ -71,7 +71,8 @@ pub(crate) struct Shadow {
     /// What an admin has switched on although the settings have it off.
     switched_on: BTreeSet<EndpointId>,
     open: BTreeMap<Serial, Open>,
-    awaited: BTreeSet<Serial>,
+    /// The failures whose verdict is not in, and what was seen of each.
+    awaited: BTreeMap<Serial, Option<ErrorNote>>,
     newest_epoch: Epoch,
     rests: BTreeMap<EndpointId, Rests>,
     opinions: Opinions,
@@ -97,7 +98,7 @@ impl Shadow {
             switched_off: BTreeSet::new(),
             switched_on: BTreeSet::new(),
             open: BTreeMap::new(),
-            awaited: BTreeSet::new(),
+            awaited: BTreeMap::new(),
             newest_epoch: Epoch::NONE,
             rests: BTreeMap::new(),
             opinions: Opinions::default(),
@@ -117,14 +118,14 @@ impl Shadow {
         self.hastened.remove(id);
     }
 
-    fn isolate(&mut self, id: &EndpointId, reason: Reason, now: Moment) {
+    fn isolate(&mut self, id: &EndpointId, cause: Cause, now: Moment) {
         let plain = self.endpoints.get_mut(id).expect("an endpoint that is isolated exists");
         assert!(plain.place == Place::Home, "{id} is isolated from where it is not");
         let in_slow_start = plain.recovered.is_some_and(|(at, _)| now.since(at) < self.policy.slow_start);
-        let relapse = in_slow_start && reason != Reason::Admin;
+        let relapse = in_slow_start && cause.reason != Reason::Admin;
         let ended = plain.epoch;
         plain.recovered = None;
-        plain.go(Place::Isolated(Quarantine { reason, since: now, ended, relapse, redefined: false, doubted: false }));
+        plain.go(Place::Isolated(Quarantine { cause, since: now, ended, relapse, redefined: false, doubted: false }));
         self.moved(id);
     }
 
@@ -133,7 +134,7 @@ impl Shadow {
             Place::Off { .. } => Err(SwitchError::Disabled),
             Place::Isolated(_) => Ok(false),
             Place::Home => {
-                self.isolate(id, Reason::Admin, now);
+                self.isolate(id, Cause::of(Reason::Admin, None), now);
                 Ok(true)
             }
         }
@@ -165,11 +166,12 @@ impl Shadow {
             Outcome::Failure(_) | Outcome::Fatal(_) => {
                 settled.observed = true;
                 self.endpoints.get_mut(&ticket.endpoint).unwrap().holds.insert(ticket.serial);
-                self.awaited.insert(ticket.serial);
+                self.awaited.insert(ticket.serial, report.error.clone());
             }
             Outcome::Neutral | Outcome::Cancelled => {
                 if let Some(reason) = report.opinion {
-                    self.ask_for_opinion(&ticket.endpoint, ticket.epoch, reason, None, now);
+                    let cause = Cause::of(reason, report.error.as_ref());
+                    self.ask_for_opinion(&ticket.endpoint, ticket.epoch, cause, None, now);
                 }
                 let Some(throttle) = report.throttle else { return settled };
                 let rests = self.rests.entry(ticket.endpoint.clone()).or_default();
@@ -178,7 +180,8 @@ impl Shadow {
                     Leads::Nowhere => {}
                     Leads::Rests(announced) => settled.announced = announced,
                     Leads::Isolates => {
-                        self.isolate(&ticket.endpoint, Reason::Overloaded, now);
+                        let cause = Cause::of(Reason::Overloaded, report.error.as_ref());
+                        self.isolate(&ticket.endpoint, cause, now);
                         settled.isolated = true;
                         settled.looks = 2;
                     }
@@ -190,21 +193,22 @@ impl Shadow {
 
     /// A verdict comes in. Tells whether it must isolate.
     pub(crate) fn judge(&mut self, ticket: &Ticket, judgement: Judgement, now: Moment) -> bool {
-        if !self.awaited.remove(&ticket.serial) || !self.is_in_service(ticket) {
+        let Some(error) = self.awaited.remove(&ticket.serial) else { return false };
+        if !self.is_in_service(ticket) {
             return false;
         }
         self.endpoints.get_mut(&ticket.endpoint).unwrap().holds.remove(&ticket.serial);
         match judgement {
             Judgement::Keep => false,
             Judgement::Trip { reason, .. } => {
-                self.isolate(&ticket.endpoint, reason, now);
+                self.isolate(&ticket.endpoint, Cause::of(reason, error.as_ref()), now);
                 true
             }
         }
     }
 
     pub(crate) fn awaits(&self, serial: Serial) -> bool {
-        self.awaited.contains(&serial)
+        self.awaited.contains_key(&serial)
     }
 
     /// A code has come back after so long. Tells whether it must restore.

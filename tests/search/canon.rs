@@ -123,10 +123,14 @@ fn shared(world: &World) -> String {
 }
 
 fn of_job(job: &VerifyJob, text: &mut String) {
-    let VerifyJob { endpoint, purpose, epoch, reason, model, isolated_at: _, relapse, resume, at_once } = job;
+    let VerifyJob { endpoint, purpose, epoch, reason, manner, model, isolated_at: _, relapse, resume, at_once } = job;
     let url = &endpoint.base_url;
-    write!(text, "{}={url} {purpose:?} {epoch:?} {reason:?} {model:?} {relapse} {resume:?} {at_once};", endpoint.id)
-        .unwrap();
+    write!(
+        text,
+        "{}={url} {purpose:?} {epoch:?} {reason:?} {manner:?} {model:?} {relapse} {resume:?} {at_once};",
+        endpoint.id
+    )
+    .unwrap();
 }
 
 /// How far the turns of endpoints of one rank are apart. Alone in its rank, none has to wait for its turn.

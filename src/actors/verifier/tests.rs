@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::domain::classify::Words;
+use crate::domain::conversation::Manner;
 use crate::domain::endpoint::{BaseUrl, Home};
 use crate::domain::ids::Epoch;
 use crate::domain::outcome::Reason;
@@ -152,6 +153,7 @@ impl World {
             purpose,
             epoch: Epoch::from_raw(epoch),
             reason: Reason::Timeout,
+            manner: Manner::Whole,
             model: None,
             isolated_at: Clock::BEGAN,
             relapse: false,

@@ -135,6 +135,7 @@ fn streamed_challenge() -> Challenge {
         purpose: super::super::schedule::Purpose::Recovery,
         epoch: Epoch::from_raw(4),
         reason: super::super::outcome::Reason::Stream,
+        manner: super::super::conversation::Manner::Streamed,
         model: None,
         isolated_at: super::super::time::Moment::START,
         relapse: false,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::conversation::Manner;
 use super::super::ids::{EndpointId, Epoch, Ticket};
 use super::super::opinions::{Failed, Fingerprint, NewlyAsked, Others, in_doubt};
 use super::super::outcome::{ErrorNote, Reason};
@@ -159,6 +160,7 @@ impl RegistryCore {
             purpose: Purpose::EarlyReturn,
             epoch: member.epoch(),
             reason: Reason::Account,
+            manner: Manner::Whole,
             model: model.cloned(),
             isolated_at: cooldown.since,
             relapse: false,

@@ -188,7 +188,8 @@ fn kept_isolation(isolation: &Isolation, almanac: &Almanac) -> KeptIsolation {
         reason: isolation.reason,
         at: almanac.time_of(isolation.at),
         failures: isolation.failures,
-        error: isolation.error.clone(),
+        error: isolation.error.as_ref().map(ToString::to_string),
+        manner: isolation.error.as_ref().map(ErrorNote::manner).unwrap_or_default(),
         model: isolation.model.as_deref().map(str::to_owned),
         relapse: isolation.relapse,
         at_once: isolation.redefined || isolation.doubted,
@@ -196,7 +197,8 @@ fn kept_isolation(isolation: &Isolation, almanac: &Almanac) -> KeptIsolation {
 }
 
 fn revived(kept: KeptIsolation, almanac: &Almanac, now: Moment) -> Isolation {
-    let KeptIsolation { reason, at, failures, error, model, relapse, at_once } = kept;
+    let KeptIsolation { reason, at, failures, error, manner, model, relapse, at_once } = kept;
+    let error = error.map(|error| ErrorNote::new(error).seen_in(manner));
     let model = model.map(Arc::from);
     Isolation {
         failures,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::conversation::Manner;
 use super::super::cooling::{Cooldown, is_exhausted};
 use super::super::endpoint::SharedEndpoint;
 use super::super::health::Ease;
@@ -110,6 +111,7 @@ impl RegistryCore {
                 purpose: Purpose::Recovery,
                 epoch: member.epoch(),
                 reason: super::super::outcome::Reason::Admin,
+                manner: Manner::Whole,
                 model: None,
                 isolated_at: now,
                 relapse: false,
@@ -126,6 +128,7 @@ impl RegistryCore {
             purpose: Purpose::Recovery,
             epoch: member.epoch(),
             reason: isolation.reason,
+            manner: isolation.reason.manner_of_proof(isolation.error.as_ref()),
             model: isolation.model.clone(),
             isolated_at: isolation.at,
             relapse: isolation.relapse,

@@ -41,6 +41,8 @@ pub struct VerifyJob {
     pub epoch: Epoch,
     /// Why it was isolated, or would be.
     pub reason: Reason,
+    /// How the conversation is held.
+    pub manner: Manner,
     /// The model whose failure isolated it.
     pub model: Option<Arc<str>>,
     /// Since when; for an early return: since when it rests.
@@ -72,22 +74,6 @@ pub struct Verified {
 }
 
 impl VerifyJob {
-    /// How the conversation is held: an endpoint that has failed in a stream can prove itself by a streamed answer alone.
-    #[must_use]
-    pub const fn manner(&self) -> Manner {
-        match self.reason {
-            Reason::Stream => Manner::Streamed,
-            Reason::UpstreamStatus
-            | Reason::Connect
-            | Reason::Timeout
-            | Reason::Body
-            | Reason::Credential
-            | Reason::Account
-            | Reason::Overloaded
-            | Reason::Admin => Manner::Whole,
-        }
-    }
-
     /// Whether both are the same task, so that what has come of the one counts for the other.
     pub(super) fn is_same_task(&self, other: &Self) -> bool {
         self.endpoint.id == other.endpoint.id && self.epoch == other.epoch && self.purpose == other.purpose

@@ -21,6 +21,7 @@ fn job(name: &str, epoch: u64, isolated_at: u64) -> VerifyJob {
         purpose: Purpose::Recovery,
         epoch: Epoch::from_raw(epoch),
         reason: Reason::UpstreamStatus,
+        manner: Manner::Whole,
         model: None,
         isolated_at: at(isolated_at),
         relapse: false,
@@ -157,7 +158,7 @@ fn one_that_comes_to_be_in_doubt_is_verified_at_once() {
 #[test]
 fn one_can_be_started_out_of_turn_but_not_twice() {
     let mut schedule = Schedule::new(POLICY);
-    let listed = VerifyJob { reason: Reason::Stream, ..job("a", 3, 0) };
+    let listed = VerifyJob { manner: Manner::Streamed, ..job("a", 3, 0) };
     schedule.update(&one(&listed), at(0), steady);
     assert_eq!(schedule.start_now(&wanted("a", 2), at(0)), AtOnce::Stale);
     assert_eq!(schedule.start_now(&wanted("a", 3), at(0)), AtOnce::Begin { job: listed, void: None });
@@ -314,7 +315,7 @@ fn another_purpose_is_another_task_and_the_more_urgent_one_goes_first() {
 fn a_doubt_about_streams_voids_the_conversation_that_is_not_streamed() {
     let mut schedule = Schedule::new(POLICY);
     let opinion = VerifyJob { purpose: Purpose::Opinion, ..job("a", 1, 0) };
-    let about_streams = VerifyJob { reason: Reason::Stream, ..opinion.clone() };
+    let about_streams = VerifyJob { manner: Manner::Streamed, ..opinion.clone() };
     schedule.update(&one(&opinion), at(0), steady);
     assert_eq!(started(&mut schedule, 0), ["a"]);
     assert_eq!(schedule.update(&one(&about_streams), at(1), steady), [conversation("a", 1)]);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::testing::{Peer, Received, Upstream, client, within};
 use super::*;
+use crate::domain::conversation::Manner;
 use crate::domain::endpoint::{BaseUrl, Home};
 use crate::domain::ids::Epoch;
 use crate::domain::outcome::Reason;
@@ -25,7 +26,7 @@ fn settings(timeout: Duration) -> ProbeSettings {
     }
 }
 
-fn job(upstream: &Upstream, protocol: Protocol, reason: Reason) -> VerifyJob {
+fn job(upstream: &Upstream, protocol: Protocol, manner: Manner) -> VerifyJob {
     let mut endpoint = endpoint("main", Home::Primary);
     endpoint.base_url = BaseUrl::parse(&format!("http://127.0.0.1:{}", upstream.origin.port)).unwrap();
     endpoint.protocol = protocol;
@@ -33,7 +34,8 @@ fn job(upstream: &Upstream, protocol: Protocol, reason: Reason) -> VerifyJob {
         endpoint: Arc::new(endpoint),
         purpose: Purpose::Recovery,
         epoch: Epoch::from_raw(1),
-        reason,
+        reason: Reason::Stream,
+        manner,
         model: Some("failed".into()),
         isolated_at: Moment::START,
         relapse: false,
@@ -89,11 +91,11 @@ impl Held {
 
 /// Holds a conversation in which each request gets the next of the answers, made of the code, piece by piece; then the
 /// upstream closes.
-async fn held(protocol: Protocol, reason: Reason, answers: &[Say<'_>]) -> Held {
+async fn held(protocol: Protocol, manner: Manner, answers: &[Say<'_>]) -> Held {
     within(async {
         let upstream = Upstream::bind().await;
         let probe = Probe::new(client(), settings(Duration::from_secs(20)));
-        let (job, code, bill) = (job(&upstream, protocol, reason), Code::from_random(7), Bill::default());
+        let (job, code, bill) = (job(&upstream, protocol, manner), Code::from_random(7), Bill::default());
         let serve = async {
             let mut asked = Vec::new();
             for answer in answers {
@@ -114,7 +116,7 @@ async fn held(protocol: Protocol, reason: Reason, answers: &[Say<'_>]) -> Held {
 }
 
 async fn streamed(protocol: Protocol, answer: impl Fn(&str) -> Vec<Vec<u8>>) -> Held {
-    held(protocol, Reason::Stream, &[&answer]).await
+    held(protocol, Manner::Streamed, &[&answer]).await
 }
 
 fn body_of(asked: &Received) -> serde_json::Value {
@@ -142,7 +144,7 @@ async fn any_other_reason_is_asked_for_an_answer_in_one_piece() {
         );
         vec![format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()]
     };
-    let held = held(Protocol::Anthropic, Reason::Timeout, &[&message]).await;
+    let held = held(Protocol::Anthropic, Manner::Whole, &[&message]).await;
     assert_eq!((held.error(), held.cost), (None, Tokens { input: 9, output: 2 }));
     assert_eq!(body_of(&held.asked[0]).get("stream"), None);
 }
@@ -166,13 +168,13 @@ async fn an_answer_that_is_compressed_all_the_same_is_decoded() {
         vec![head("application/json"), chunk(&gzip(&body)), last()]
     };
     let events = |code: &str| vec![head("text/event-stream"), chunk(&gzip(&anthropic(code))), last()];
-    assert_eq!(held(Protocol::Anthropic, Reason::Timeout, &[&whole]).await.error(), None);
-    assert_eq!(held(Protocol::Anthropic, Reason::Stream, &[&events]).await.error(), None);
+    assert_eq!(held(Protocol::Anthropic, Manner::Whole, &[&whole]).await.error(), None);
+    assert_eq!(held(Protocol::Anthropic, Manner::Streamed, &[&events]).await.error(), None);
 
     let bomb = gzip(&" ".repeat(2 * MAX_ANSWER));
     assert!(bomb.len() < MAX_ANSWER / 100);
     let bomb = |_: &str| vec![head("application/json"), chunk(&bomb), last()];
-    let held = held(Protocol::Anthropic, Reason::Timeout, &[&bomb]).await;
+    let held = held(Protocol::Anthropic, Manner::Whole, &[&bomb]).await;
     assert_eq!(held.error(), Some("the answer is longer than 1048576 bytes"));
 }
 
@@ -231,7 +233,7 @@ async fn what_is_no_whole_stream_proves_nothing_even_with_the_code_in_it() {
         }),
     ];
     for (error, say) in cases {
-        let held = held(Protocol::Anthropic, Reason::Stream, &[say]).await;
+        let held = held(Protocol::Anthropic, Manner::Streamed, &[say]).await;
         assert_eq!(held.error(), Some(error));
     }
 }
@@ -249,7 +251,7 @@ async fn a_complete_answer_passes_without_its_closing_event_however_the_stream_e
         },
     ];
     for say in ends {
-        let held = held(Protocol::Anthropic, Reason::Stream, &[say]).await;
+        let held = held(Protocol::Anthropic, Manner::Streamed, &[say]).await;
         assert_eq!((held.error(), held.cost), (None, Tokens { input: 40, output: 3 }));
     }
 }
@@ -259,7 +261,7 @@ async fn a_stream_is_read_to_its_closing_event_and_no_further() {
     within(async {
         let upstream = Upstream::bind().await;
         let probe = Probe::new(client(), settings(Duration::from_secs(20)));
-        let (job, code) = (job(&upstream, Protocol::Anthropic, Reason::Stream), Code::from_random(7));
+        let (job, code) = (job(&upstream, Protocol::Anthropic, Manner::Streamed), Code::from_random(7));
         let serve = async {
             let mut peer = upstream.accept().await;
             peer.request().await;
@@ -279,7 +281,7 @@ async fn a_stream_that_falls_silent_costs_what_it_said_and_fails() {
     within(async {
         let upstream = Upstream::bind().await;
         let probe = Probe::new(client(), settings(Duration::from_millis(100)));
-        let (job, bill) = (job(&upstream, Protocol::Anthropic, Reason::Stream), Bill::default());
+        let (job, bill) = (job(&upstream, Protocol::Anthropic, Manner::Streamed), Bill::default());
         let serve = async {
             let mut peer = upstream.accept().await;
             peer.request().await;
@@ -309,7 +311,7 @@ async fn every_exchange_of_a_conversation_is_on_the_bill() {
         let said = format!(r#""content":[{{"type":"text","text":"{code}"}}]"#);
         whole("200 OK", format!(r#"{{{said},"usage":{{"input_tokens":40,"output_tokens":3}}}}"#))
     };
-    let held = held(Protocol::Anthropic, Reason::Timeout, &[&lacking, &good]).await;
+    let held = held(Protocol::Anthropic, Manner::Whole, &[&lacking, &good]).await;
     assert_eq!((held.error(), held.cost), (None, Tokens { input: 45, output: 4 }));
     assert_eq!((&body_of(&held.asked[0])["model"], &body_of(&held.asked[1])["model"]), (&"failed".into(), &"a".into()));
 }

@@ -1,13 +1,13 @@
 //! The shadow held against what can be seen of the real state.
 
+use qcc_gateway::domain::conversation::Manner;
 use qcc_gateway::domain::ids::{EndpointId, Epoch};
-use qcc_gateway::domain::outcome::Reason;
 use qcc_gateway::domain::registry::{EndpointView, RegistryView};
 use qcc_gateway::domain::schedule::{Purpose, VerifyJob};
 use qcc_gateway::domain::time::Moment;
 
 use super::Shadow;
-use super::plain::{Place, Quarantine};
+use super::plain::{Cause, Place, Quarantine};
 
 impl Shadow {
     /// Holds the real state against this one, and takes over the epochs: fresh where something moved, else the same.
@@ -36,7 +36,7 @@ impl Shadow {
         assert_eq!(view.held, !plain.holds.is_empty(), "hold of {id}");
         assert_eq!(view.in_flight, open, "in flight of {id}");
         let isolation = view.isolation.as_ref().map(|isolation| Quarantine {
-            reason: isolation.reason,
+            cause: Cause::of(isolation.reason, isolation.error.as_ref()),
             since: isolation.at,
             ended: isolation.ended,
             relapse: isolation.relapse,
@@ -71,25 +71,26 @@ impl Shadow {
     /// Each isolated endpoint is to be verified, exactly once; of the others those that are asked for their opinion, and
     /// those with a used-up window.
     pub(crate) fn compare_conversations(&self, jobs: &[VerifyJob], now: Moment) {
-        let expected: Vec<(EndpointId, Purpose, Epoch, Option<Reason>)> = self
+        let expected: Vec<(EndpointId, Purpose, Epoch, Option<Cause>)> = self
             .endpoints
             .iter()
             .filter_map(|(id, plain)| {
-                let (purpose, reason) = match plain.place {
-                    Place::Isolated(quarantine) => (Purpose::Recovery, Some(quarantine.reason)),
+                let (purpose, cause) = match plain.place {
+                    Place::Isolated(quarantine) => (Purpose::Recovery, Some(quarantine.cause)),
                     Place::Off { .. } => return None,
                     Place::Home => match self.asked_for(id) {
-                        Some(reason) => (Purpose::Opinion, Some(reason)),
+                        Some(cause) => (Purpose::Opinion, Some(cause)),
                         None if self.has_exhausted(id, now) => (Purpose::EarlyReturn, None),
                         None => return None,
                     },
                 };
-                Some((id.clone(), purpose, plain.epoch, reason))
+                Some((id.clone(), purpose, plain.epoch, cause))
             })
             .collect();
         let named = jobs.iter().map(|job| {
-            let reason = (job.purpose != Purpose::EarlyReturn).then_some(job.reason);
-            (job.endpoint.id.clone(), job.purpose, job.epoch, reason)
+            let cause = Cause { reason: job.reason, is_of_stream: job.manner == Manner::Streamed };
+            let cause = (job.purpose != Purpose::EarlyReturn).then_some(cause);
+            (job.endpoint.id.clone(), job.purpose, job.epoch, cause)
         });
         assert_eq!(named.collect::<Vec<_>>(), expected, "who is to be talked to, and what for");
         for job in jobs.iter().filter(|job| job.purpose == Purpose::Recovery) {

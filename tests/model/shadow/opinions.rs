@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use qcc_gateway::domain::ids::{EndpointId, Epoch};
 use qcc_gateway::domain::opinions::{Failed, Fingerprint};
-use qcc_gateway::domain::outcome::{FailureKind, Reason};
+use qcc_gateway::domain::outcome::FailureKind;
 use qcc_gateway::domain::registry::Ask;
 use qcc_gateway::domain::time::Moment;
 
-use super::plain::Place;
+use super::plain::{Cause, Place};
 use super::{Shadow, Told};
 
 /// For how long a request that was found to be the cause gets a single attempt.
@@ -17,7 +17,7 @@ const POISON: Duration = Duration::from_mins(1);
 
 pub(super) struct Asked {
     epoch: Epoch,
-    pub(super) reason: Reason,
+    pub(super) cause: Cause,
     about: BTreeSet<Fingerprint>,
 }
 
@@ -77,7 +77,8 @@ impl Shadow {
             .collect();
         for failed in &doubted {
             let ticket = &failed.ticket;
-            self.ask_for_opinion(&ticket.endpoint, ticket.epoch, failed.kind.into(), ask.fingerprint, now);
+            let cause = Cause::of(failed.kind.into(), failed.error.as_ref());
+            self.ask_for_opinion(&ticket.endpoint, ticket.epoch, cause, ask.fingerprint, now);
             let Some(plain) = self.endpoints.get_mut(&ticket.endpoint) else { continue };
             match &mut plain.place {
                 Place::Isolated(quarantine) if quarantine.is_for_failures_of(ticket.epoch) => {
@@ -108,7 +109,7 @@ impl Shadow {
         &mut self,
         id: &EndpointId,
         epoch: Epoch,
-        reason: Reason,
+        cause: Cause,
         about: Option<Fingerprint>,
         now: Moment,
     ) {
@@ -123,11 +124,13 @@ impl Shadow {
         }
         if let Some(asked) = self.opinions.asked.get_mut(id).filter(|asked| asked.epoch == epoch) {
             asked.about.extend(about);
-            asked.reason = if reason == Reason::Stream { reason } else { asked.reason };
+            if cause.is_of_stream && !asked.cause.is_of_stream {
+                asked.cause = cause;
+            }
             return;
         }
         let about = about.into_iter().collect();
-        self.opinions.asked.insert(id.clone(), Asked { epoch, reason, about });
+        self.opinions.asked.insert(id.clone(), Asked { epoch, cause, about });
     }
 
     /// An endpoint has passed where it stands: nobody moves. Tells whether a used-up window has ended by it.
@@ -144,19 +147,23 @@ impl Shadow {
     /// An endpoint has failed its second opinion. Tells whether it must be isolated: not where nobody has asked in this epoch.
     pub(crate) fn unfit(&mut self, id: &EndpointId, epoch: Epoch, now: Moment) -> bool {
         let asked = self.opinions.asked.get(id).filter(|asked| asked.epoch == epoch);
-        let Some(reason) = asked.map(|asked| asked.reason) else { return false };
+        let Some(cause) = asked.map(|asked| asked.cause) else { return false };
         self.opinions.asked.remove(id);
         if !self.is_home_in(id, epoch) {
             return false;
         }
         self.told.insert(id.clone(), Told { epoch, began: now, next: now });
-        self.isolate(id, reason, now);
+        self.isolate(id, cause, now);
         true
     }
 
-    /// Why an endpoint's opinion is asked for, if it is.
-    pub(crate) fn asked_for(&self, id: &EndpointId) -> Option<Reason> {
+    pub(crate) fn is_asked(&self, id: &EndpointId) -> bool {
+        self.asked_for(id).is_some()
+    }
+
+    /// What for an endpoint's opinion is asked for, if it is.
+    pub(super) fn asked_for(&self, id: &EndpointId) -> Option<Cause> {
         let asked = self.opinions.asked.get(id).filter(|asked| self.is_home_in(id, asked.epoch))?;
-        Some(asked.reason)
+        Some(asked.cause)
     }
 }

@@ -2,16 +2,32 @@
 
 use std::collections::BTreeSet;
 
+use qcc_gateway::domain::conversation::Manner;
 use qcc_gateway::domain::endpoint::{Endpoint, Home};
 use qcc_gateway::domain::ids::{Epoch, Serial};
-use qcc_gateway::domain::outcome::Reason;
+use qcc_gateway::domain::outcome::{ErrorNote, Reason};
 use qcc_gateway::domain::queues::Standing;
 use qcc_gateway::domain::time::Moment;
+
+/// What an endpoint is isolated or doubted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cause {
+    pub(super) reason: Reason,
+    /// Whether it was seen in a stream: by a whole answer it can't be disproved.
+    pub(super) is_of_stream: bool,
+}
+
+impl Cause {
+    pub(super) fn of(reason: Reason, error: Option<&ErrorNote>) -> Self {
+        let was_streamed = error.is_some_and(|error| error.manner() == Manner::Streamed);
+        Self { reason, is_of_stream: reason == Reason::Stream || was_streamed }
+    }
+}
 
 /// Why an endpoint is out, and what was said of it since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Quarantine {
-    pub(super) reason: Reason,
+    pub(super) cause: Cause,
     pub(super) since: Moment,
     /// The epoch that it ended; doubts of its failures carry that.
     pub(super) ended: Epoch,
@@ -23,7 +39,7 @@ pub(super) struct Quarantine {
 impl Quarantine {
     /// Whether it is for failures of this epoch that their requests may have caused.
     pub(super) fn is_for_failures_of(&self, epoch: Epoch) -> bool {
-        let may_be_the_requests = match self.reason {
+        let may_be_the_requests = match self.cause.reason {
             Reason::UpstreamStatus | Reason::Timeout | Reason::Body | Reason::Stream => true,
             Reason::Connect | Reason::Credential | Reason::Account | Reason::Overloaded | Reason::Admin => false,
         };

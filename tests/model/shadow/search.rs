@@ -211,7 +211,7 @@ impl Shadow {
         let isolated: Vec<&Plain> =
             states.iter().filter(|(_, state)| *state == State::Isolated).map(|(plain, _)| *plain).collect();
         let mendable: Vec<&Plain> =
-            isolated.iter().copied().filter(|plain| !plain.isolated().unwrap().reason.needs_operator()).collect();
+            isolated.iter().copied().filter(|plain| !plain.isolated().unwrap().cause.reason.needs_operator()).collect();
         let comes = |plain: &Plain| {
             let scheduled = self.scheduled(plain);
             if any_usable { scheduled } else { scheduled.min(self.soonest(&plain.definition.id, now)) }

@@ -1,5 +1,6 @@
 //! A clock that was set back between two runs: nothing lasts longer for it.
 
+use super::super::super::conversation::Manner;
 use super::super::super::cooling::CooldownReason;
 use super::super::super::memory::{
     Almanac, Image, KeptCooldown, KeptEndpoint, KeptIsolation, KeptProgress, Memory, Salt, ServiceDigest, TimeOfDay,
@@ -42,6 +43,7 @@ fn an_isolated_endpoint_that_was_not_verified_yet_is_verified_soon_though_the_cl
         at: time(1000 + AHEAD),
         failures: 3,
         error: None,
+        manner: Manner::Whole,
         model: None,
         relapse: false,
         at_once: false,
@@ -68,6 +70,7 @@ fn a_verification_that_was_planned_comes_as_soon_as_planned() {
         at: time(900 + AHEAD),
         failures: 1,
         error: None,
+        manner: Manner::Whole,
         model: None,
         relapse: false,
         at_once: false,

@@ -1,5 +1,6 @@
 //! What one run leaves to the next.
 
+use super::super::super::conversation::Manner;
 use super::super::super::endpoint::Auth;
 use super::super::super::memory::{Almanac, Image, KeptProgress, Memory, Salt};
 use super::super::super::opinions::Failed;
@@ -103,6 +104,21 @@ fn what_an_admin_has_switched_stays_switched() {
     assert_eq!((&kept.switched_off[..], &kept.switched_on[..]), (&[id("a")][..], &[id("b")][..]));
     let after = begun(Memory::Kept(Box::new(kept)), [primary("a"), off()]);
     assert_eq!((after.standing("a"), after.standing("b")), (Standing::Disabled, Standing::Secondary));
+}
+
+#[test]
+fn an_endpoint_that_has_failed_in_a_stream_has_to_stream_in_the_next_run_too() {
+    for manner in [Manner::Whole, Manner::Streamed] {
+        let mut before = begun(Memory::Fresh(SALT), [primary("a")]);
+        let grant = before.lease();
+        let error = Some(ErrorNote::new("HTTP 500").seen_in(manner));
+        before.report(&grant, Report { error, ..Report::of(FAILED) }, None);
+        before.judge(&grant, TRIP);
+        assert_eq!(before.core.failures()[0].manner, manner);
+        let written = serde_json::to_string(&image(&before)).unwrap();
+        let after = begun(Memory::Kept(Box::new(serde_json::from_str(&written).unwrap())), [primary("a")]);
+        assert_eq!(after.core.failures()[0].manner, manner);
+    }
 }
 
 #[test]
