@@ -332,8 +332,8 @@ impl Challenge {
                 let answer = Answer::read(reply.protocol, body);
                 let tokens = answer.as_ref().map(|answer| answer.tokens).unwrap_or_default();
                 let text = match (self.manner, answer) {
-                    (Manner::Whole, Some(answer)) => Ok(answer.text),
-                    (Manner::Whole, None) => no_answer("a body that is no answer of the protocol"),
+                    (Manner::Whole | Manner::Either, Some(answer)) => Ok(answer.text),
+                    (Manner::Whole | Manner::Either, None) => no_answer("a body that is no answer of the protocol"),
                     (Manner::Streamed, _) => no_answer("no event stream, though one was asked for"),
                 };
                 Heard { text, tokens, error: ErrorObject::read(body) }
@@ -344,11 +344,13 @@ impl Challenge {
                     (_, StreamEnd::Failed(None)) => (no_answer("an error event"), None),
                     (Manner::Whole, _) => (no_answer("an event stream that was not asked for"), None),
                     // As for traffic: what tells why it ended is whole, be it without its closing event.
-                    (Manner::Streamed, StreamEnd::Closed | StreamEnd::Complete) => (Ok(stream.text().to_owned()), None),
-                    (Manner::Streamed, StreamEnd::Open) => {
+                    (Manner::Either | Manner::Streamed, StreamEnd::Closed | StreamEnd::Complete) => {
+                        (Ok(stream.text().to_owned()), None)
+                    }
+                    (Manner::Either | Manner::Streamed, StreamEnd::Open) => {
                         (Err(ErrorNote::new("the stream ended without its closing event")), None)
                     }
-                    (Manner::Streamed, StreamEnd::Garbled) => {
+                    (Manner::Either | Manner::Streamed, StreamEnd::Garbled) => {
                         (Err(ErrorNote::new("an event of the stream is no JSON")), None)
                     }
                 };

@@ -62,10 +62,9 @@ impl Judgement {
         Self { class, status: None, error: Some(ErrorNote::new(error)), throttle: None }
     }
 
-    /// The same, seen in an answer of this manner.
-    #[must_use]
-    pub fn seen_in(self, manner: Manner) -> Self {
-        Self { error: self.error.map(|error| error.seen_in(manner)), ..self }
+    /// Notes that its error was seen in an answer of this manner at least.
+    pub fn is_seen_in(&mut self, manner: Manner) {
+        self.error = self.error.take().map(|error| error.seen_in(manner));
     }
 
     /// What follows from it for a request of this kind.

@@ -14,12 +14,14 @@ use super::usage::MOST;
 pub use streamed::{StreamEnd, StreamedAnswer};
 
 /// How an answer is asked for, and comes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Manner {
     /// In one piece.
     #[default]
     Whole,
+    /// A stream is asked for, and what comes is none, or none that has begun. For traffic a whole answer is as good.
+    Either,
     /// As an event stream.
     Streamed,
 }
@@ -116,7 +118,7 @@ impl Question<'_> {
         };
         let stream = match manner {
             Manner::Whole => None,
-            Manner::Streamed => Some(true),
+            Manner::Either | Manner::Streamed => Some(true),
         };
         let further = [("system", own_system.map(Value::from)), ("stream", stream.map(Value::from))];
         if let Some(members) = body.as_object_mut() {

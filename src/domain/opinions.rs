@@ -106,8 +106,12 @@ pub struct Asked {
 impl Asked {
     /// How the conversation is held.
     fn manner(&self) -> Manner {
-        self.reason.manner_of_proof(self.error.as_ref())
+        manner_of_opinion(self.reason, self.error.as_ref())
     }
+}
+
+fn manner_of_opinion(reason: Reason, error: Option<&ErrorNote>) -> Manner {
+    reason.manner_of_proof(error, false)
 }
 
 /// The opinions that are asked for, and what is remembered of those that were given.
@@ -134,7 +138,7 @@ impl Opinions {
         if let Some(asked) = self.asked.get_mut(endpoint).filter(|asked| asked.epoch == epoch) {
             remember(&mut asked.about, about);
             // A stream is the harder question: whoever passes that also passes the other.
-            if asked.manner() == Manner::Whole && reason.manner_of_proof(error.as_ref()) == Manner::Streamed {
+            if asked.manner() < manner_of_opinion(reason, error.as_ref()) {
                 (asked.reason, asked.error) = (reason, error);
             }
             return false;

@@ -77,19 +77,15 @@ impl Reason {
     }
 
     /// How an endpoint has to prove itself that is isolated for this, of which so much was seen: one that has failed in a
-    /// stream can do so by a streamed answer alone.
+    /// stream can do so by a streamed answer alone. Where a stream was asked for and none had begun, a whole answer is to
+    /// do; but in a relapse that has just been shown to prove too little.
     #[must_use]
-    pub fn manner_of_proof(self, error: Option<&ErrorNote>) -> Manner {
-        match self {
-            Self::Stream => Manner::Streamed,
-            Self::UpstreamStatus
-            | Self::Connect
-            | Self::Timeout
-            | Self::Body
-            | Self::Credential
-            | Self::Account
-            | Self::Overloaded
-            | Self::Admin => error.map(ErrorNote::manner).unwrap_or_default(),
+    pub fn manner_of_proof(self, error: Option<&ErrorNote>, relapse: bool) -> Manner {
+        let seen_in = error.map(ErrorNote::manner).unwrap_or_default();
+        match (self, seen_in) {
+            (Self::Stream, _) | (_, Manner::Streamed) => Manner::Streamed,
+            (_, Manner::Either) if relapse => Manner::Either,
+            (_, Manner::Either | Manner::Whole) => Manner::Whole,
         }
     }
 
@@ -198,10 +194,10 @@ impl ErrorNote {
         Self { text: kept, manner: Manner::Whole }
     }
 
-    /// The same, seen in an answer of this manner.
+    /// The same, seen in an answer of this manner at least.
     #[must_use]
     pub fn seen_in(self, manner: Manner) -> Self {
-        Self { manner, ..self }
+        Self { manner: self.manner.max(manner), ..self }
     }
 
     /// How the answer came in which it was seen: the same may go well where an answer comes otherwise.
@@ -242,14 +238,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_seen_in_a_stream_was_seen_there_whatever_had_been_asked_for() {
+        let note = ErrorNote::new("x").seen_in(Manner::Streamed).seen_in(Manner::Either);
+        assert_eq!(
+            (note.manner(), ErrorNote::new("x").seen_in(Manner::Either).manner()),
+            (Manner::Streamed, Manner::Either)
+        );
+    }
+
+    #[test]
     fn what_has_failed_in_a_stream_proves_itself_by_a_stream() {
-        use Manner::{Streamed, Whole};
+        use Manner::{Either, Streamed, Whole};
         let note = |manner| ErrorNote::new("HTTP 500").seen_in(manner);
         for reason in Reason::ALL {
-            let otherwise = if reason == Reason::Stream { Streamed } else { Whole };
-            assert_eq!(reason.manner_of_proof(Some(&note(Streamed))), Streamed, "{reason}");
-            assert_eq!(reason.manner_of_proof(Some(&note(Whole))), otherwise, "{reason}");
-            assert_eq!(reason.manner_of_proof(None), otherwise, "{reason}");
+            let or_streamed = |otherwise| if reason == Reason::Stream { Streamed } else { otherwise };
+            for relapse in [false, true] {
+                assert_eq!(reason.manner_of_proof(Some(&note(Streamed)), relapse), Streamed, "{reason}");
+                assert_eq!(reason.manner_of_proof(Some(&note(Whole)), relapse), or_streamed(Whole), "{reason}");
+                assert_eq!(reason.manner_of_proof(None, relapse), or_streamed(Whole), "{reason}");
+            }
+            assert_eq!(reason.manner_of_proof(Some(&note(Either)), false), or_streamed(Whole), "{reason}");
+            assert_eq!(reason.manner_of_proof(Some(&note(Either)), true), or_streamed(Either), "{reason}");
         }
     }
 

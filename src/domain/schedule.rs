@@ -7,7 +7,6 @@ mod results;
 
 use std::collections::BTreeMap;
 
-use super::conversation::Manner;
 use super::ids::{EndpointId, Epoch};
 use super::time::Moment;
 
@@ -332,7 +331,7 @@ impl Entry {
     fn refresh(&mut self, job: &VerifyJob, now: Moment) -> Option<Conversation> {
         let is_now_urgent = job.at_once && !self.job.at_once;
         // A whole answer says nothing of streams, so it can't prove what is doubted now.
-        let must_stream_now = self.job.manner == Manner::Whole && job.manner == Manner::Streamed;
+        let must_stream_now = self.job.manner < job.manner;
         let void = if must_stream_now { self.conversation() } else { None };
         self.job = job.clone();
         if void.is_some() {

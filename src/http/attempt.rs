@@ -79,15 +79,16 @@ pub(super) enum AttemptEnd {
 }
 
 impl AttemptEnd {
-    /// The same, where it is a failure, seen in an answer of this manner.
-    fn seen_in(self, manner: Manner) -> Self {
+    /// The same, where it is a failure, seen in an answer of this manner at least.
+    fn seen_in(mut self, manner: Manner) -> Self {
+        self.is_seen_in(manner);
+        self
+    }
+
+    fn is_seen_in(&mut self, manner: Manner) {
         match self {
-            Self::Failed(judgement, answer) => Self::Failed(judgement.seen_in(manner), answer),
-            other @ (Self::Whole(..)
-            | Self::Flowing(_)
-            | Self::Withdrawn
-            | Self::ClientOutOfTime
-            | Self::Unsendable) => other,
+            Self::Failed(judgement, _) | Self::Whole(_, judgement) => judgement.is_seen_in(manner),
+            Self::Flowing(_) | Self::Withdrawn | Self::ClientOutOfTime | Self::Unsendable => {}
         }
     }
 }
@@ -122,6 +123,15 @@ impl Task<'_> {
 
     /// Sends the request to the attempt's endpoint and judges what comes back.
     pub(super) async fn attempt(&self, client: &Client, scope: &AttemptScope) -> AttemptEnd {
+        let mut end = self.exchange(client, scope).await;
+        match self.wanted() {
+            Wanted::Stream => end.is_seen_in(Manner::Either),
+            Wanted::Whole | Wanted::Unknown => {}
+        }
+        end
+    }
+
+    async fn exchange(&self, client: &Client, scope: &AttemptScope) -> AttemptEnd {
         let Some(lease) = scope.lease() else { return AttemptEnd::Withdrawn };
         let endpoint = scope.endpoint();
         let limit = self.limit(scope.began());

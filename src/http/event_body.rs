@@ -81,7 +81,9 @@ impl StreamFacts {
             limits: &self.limits,
             rules: &self.rules,
         };
-        classify_answer(self.path, &head, Some(error.body.as_bytes()), self.words).seen_in(Manner::Streamed)
+        let mut judgement = classify_answer(self.path, &head, Some(error.body.as_bytes()), self.words);
+        judgement.is_seen_in(Manner::Streamed);
+        judgement
     }
 }
 

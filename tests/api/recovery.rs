@@ -275,6 +275,29 @@ async fn an_endpoint_whose_streams_never_get_to_their_first_event_is_verified_by
     app.finish().await;
 }
 
+/// Found with LiteLLM: where a stream fails behind it before its first piece, its answer is a plain 500; a whole answer it can give.
+#[actix_web::test]
+async fn an_endpoint_that_relapses_over_streams_that_it_refuses_comes_back_only_once_it_gives_an_answer_to_one() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.behave(Behaviour::always(status(500)));
+    a.script_verifications([ok()]);
+    let app = Setup::new().primary(&a).secondary(&b).isolated_by_one_failure().verified_every(20).start().await;
+    let ask = async || {
+        let answer = app.client().await.post("/v1/messages", &[TRAFFIC], body(true)).await;
+        assert_eq!(answer.header("x-qcc-endpoint"), Some("b"));
+    };
+    ask().await;
+    eventually("the recovery", async || app.row("a").await["standing"] == "primary").await;
+    ask().await;
+    eventually("several verifications", async || a.verifications() >= 4).await;
+    assert_eq!(app.row("a").await["standing"], "failure");
+    let streams: Vec<_> = a.verification_requests().iter().map(|asked| asked.json()["stream"] == true).collect();
+    assert!(!streams[0] && streams[1..].iter().all(|stream| *stream), "{streams:?}");
+    a.mend();
+    eventually("the second recovery", async || app.row("a").await["standing"] == "primary").await;
+    app.finish().await;
+}
+
 /// In traffic what is missing is supplied, and the stream counts as whole; so it must in a verification.
 #[actix_web::test]
 async fn an_endpoint_that_never_sends_the_closing_event_comes_back_all_the_same() {

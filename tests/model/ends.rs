@@ -27,8 +27,12 @@ pub(crate) fn report(rng: &mut Rng, Weather { faults, overloads }: Weather) -> R
         return Report { throttle, ..Report::of(Outcome::Neutral) };
     }
     let outcome = outcome(rng, faults);
-    let is_of_stream = matches!(outcome, Outcome::Failure(FailureKind::Timeout));
-    let mut report = Report { error: Some(note(is_of_stream)), ..Report::of(outcome) };
+    let manner = match outcome {
+        Outcome::Failure(FailureKind::Timeout) => Manner::Streamed,
+        Outcome::Failure(FailureKind::Body) => Manner::Either,
+        _ => Manner::Whole,
+    };
+    let mut report = Report { error: Some(note(manner)), ..Report::of(outcome) };
     if report.outcome == Outcome::Neutral {
         report.throttle = (!one_in(rng, 4)).then(|| throttle(rng));
         report.opinion = one_in(rng, 4).then_some(Reason::Credential);
@@ -122,13 +126,18 @@ pub(crate) fn judgement(rng: &mut Rng, Weather { faults, overloads }: Weather, i
         Overloaded => Some(Throttle::Overload(one_in(rng, 4).then(|| named(rng)))),
         _ => None,
     };
-    let error = (class != Success).then(|| note(class == Timeout));
+    let manner = match class {
+        Timeout => Manner::Streamed,
+        Body => Manner::Either,
+        _ => Manner::Whole,
+    };
+    let error = (class != Success).then(|| note(manner));
     Judgement { class, status, error, throttle }
 }
 
-/// What was seen of an end, in a stream or elsewhere.
-fn note(is_of_stream: bool) -> ErrorNote {
-    ErrorNote::new("said so").seen_in(if is_of_stream { Manner::Streamed } else { Manner::Whole })
+/// What was seen of an end.
+fn note(manner: Manner) -> ErrorNote {
+    ErrorNote::new("said so").seen_in(manner)
 }
 
 /// How some attempt ends; `faults` of a hundred are the endpoint's.
@@ -159,7 +168,12 @@ pub(crate) fn failures(rng: &mut Rng, of: &[(Ticket, FailureKind)]) -> Vec<Faile
             let kind = if !are_alike && one_in(rng, 3) { kind } else { FailureKind::UpstreamStatus };
             let is_other = !are_alike && one_in(rng, 4);
             let status = (kind == FailureKind::UpstreamStatus).then_some(if is_other { 502 } else { 500 });
-            failures.push(Failed { ticket, kind, status, error: Some(note(is_other)) });
+            failures.push(Failed {
+                ticket,
+                kind,
+                status,
+                error: Some(note(if is_other { Manner::Streamed } else { Manner::Either })),
+            });
         }
     }
     failures

@@ -1,3 +1,4 @@
+use super::super::conversation::Manner;
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;
@@ -128,14 +129,14 @@ fn an_answer_that_is_none_fails_even_with_the_code_in_it() {
 }
 
 /// An endpoint that was isolated for its streams.
-fn streamed_challenge() -> Challenge {
+fn streamed_challenge(manner: Manner) -> Challenge {
     let endpoint = super::super::testing::endpoint("main", super::super::endpoint::Home::Primary);
     let job = VerifyJob {
         endpoint: std::sync::Arc::new(endpoint),
         purpose: super::super::schedule::Purpose::Recovery,
         epoch: Epoch::from_raw(4),
         reason: super::super::outcome::Reason::Stream,
-        manner: super::super::conversation::Manner::Streamed,
+        manner,
         model: None,
         isolated_at: super::super::time::Moment::START,
         relapse: false,
@@ -169,18 +170,22 @@ fn only_a_stream_with_a_complete_answer_proves_an_endpoint_whose_streams_failed(
         let stream = streamed(Protocol::OpenAi, &events);
         let reply =
             Reply { protocol: Protocol::OpenAi, status, body: ReplyBody::Streamed(&stream), elapsed: Duration::ZERO };
-        let verdict = streamed_challenge().judge(&reply, Words::Left);
-        match wrong {
-            None => assert!(matches!(verdict, Verdict::Proven(_)), "{events}"),
-            Some(wrong) => assert_eq!(error_of(verdict), wrong, "{events}"),
+        for manner in [Manner::Either, Manner::Streamed] {
+            let verdict = streamed_challenge(manner).judge(&reply, Words::Left);
+            match wrong {
+                None => assert!(matches!(verdict, Verdict::Proven(_)), "{events}"),
+                Some(wrong) => assert_eq!(error_of(verdict), wrong, "{events}"),
+            }
         }
         let unasked = error_of(challenge(99).judge(&reply, Words::Left));
         assert!(unasked.starts_with("HTTP "), "a stream that nobody asked for proves nothing: {unasked}");
     }
     for (protocol, body) in self::said(&code()) {
         let reply = Reply { protocol, status: 200, body: ReplyBody::Whole(body.as_bytes()), elapsed: Duration::ZERO };
-        let error = error_of(streamed_challenge().judge(&reply, Words::Left));
+        let error = error_of(streamed_challenge(Manner::Streamed).judge(&reply, Words::Left));
         assert_eq!(error, "HTTP 200 with no event stream, though one was asked for");
+        let verdict = streamed_challenge(Manner::Either).judge(&reply, Words::Left);
+        assert!(matches!(verdict, Verdict::Proven(_)), "no stream has broken, so a whole answer is one too");
     }
 }
 

@@ -128,7 +128,7 @@ impl RegistryCore {
             purpose: Purpose::Recovery,
             epoch: member.epoch(),
             reason: isolation.reason,
-            manner: isolation.reason.manner_of_proof(isolation.error.as_ref()),
+            manner: isolation.reason.manner_of_proof(isolation.error.as_ref(), isolation.relapse),
             model: isolation.model.clone(),
             isolated_at: isolation.at,
             relapse: isolation.relapse,

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::conversation::Manner;
 use super::super::endpoint::Home;
 use super::super::outcome::Reason;
 use super::super::testing::{at, endpoint, id};

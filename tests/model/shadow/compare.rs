@@ -2,12 +2,16 @@
 
 use qcc_gateway::domain::conversation::Manner;
 use qcc_gateway::domain::ids::{EndpointId, Epoch};
+use qcc_gateway::domain::outcome::Reason;
 use qcc_gateway::domain::registry::{EndpointView, RegistryView};
 use qcc_gateway::domain::schedule::{Purpose, VerifyJob};
 use qcc_gateway::domain::time::Moment;
 
 use super::Shadow;
 use super::plain::{Cause, Place, Quarantine};
+
+/// With whom, what for, in which epoch; and for what, and how it has to be disproved.
+type Talk = (EndpointId, Purpose, Epoch, Option<(Reason, Manner)>);
 
 impl Shadow {
     /// Holds the real state against this one, and takes over the epochs: fresh where something moved, else the same.
@@ -71,15 +75,17 @@ impl Shadow {
     /// Each isolated endpoint is to be verified, exactly once; of the others those that are asked for their opinion, and
     /// those with a used-up window.
     pub(crate) fn compare_conversations(&self, jobs: &[VerifyJob], now: Moment) {
-        let expected: Vec<(EndpointId, Purpose, Epoch, Option<Cause>)> = self
+        let expected: Vec<Talk> = self
             .endpoints
             .iter()
             .filter_map(|(id, plain)| {
                 let (purpose, cause) = match plain.place {
-                    Place::Isolated(quarantine) => (Purpose::Recovery, Some(quarantine.cause)),
+                    Place::Isolated(quarantine) => {
+                        (Purpose::Recovery, Some((quarantine.cause.reason, quarantine.cause.proof(quarantine.relapse))))
+                    }
                     Place::Off { .. } => return None,
                     Place::Home => match self.asked_for(id) {
-                        Some(cause) => (Purpose::Opinion, Some(cause)),
+                        Some(cause) => (Purpose::Opinion, Some((cause.reason, cause.proof(false)))),
                         None if self.has_exhausted(id, now) => (Purpose::EarlyReturn, None),
                         None => return None,
                     },
@@ -88,8 +94,7 @@ impl Shadow {
             })
             .collect();
         let named = jobs.iter().map(|job| {
-            let cause = Cause { reason: job.reason, is_of_stream: job.manner == Manner::Streamed };
-            let cause = (job.purpose != Purpose::EarlyReturn).then_some(cause);
+            let cause = (job.purpose != Purpose::EarlyReturn).then_some((job.reason, job.manner));
             (job.endpoint.id.clone(), job.purpose, job.epoch, cause)
         });
         assert_eq!(named.collect::<Vec<_>>(), expected, "who is to be talked to, and what for");

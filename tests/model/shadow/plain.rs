@@ -15,12 +15,26 @@ pub(super) struct Cause {
     pub(super) reason: Reason,
     /// Whether it was seen in a stream: by a whole answer it can't be disproved.
     pub(super) is_of_stream: bool,
+    /// Whether a stream had been asked for.
+    pub(super) wanted_stream: bool,
 }
 
 impl Cause {
     pub(super) fn of(reason: Reason, error: Option<&ErrorNote>) -> Self {
-        let was_streamed = error.is_some_and(|error| error.manner() == Manner::Streamed);
-        Self { reason, is_of_stream: reason == Reason::Stream || was_streamed }
+        let is = |manner| error.is_some_and(|error| error.manner() == manner);
+        let is_of_stream = reason == Reason::Stream || is(Manner::Streamed);
+        Self { reason, is_of_stream, wanted_stream: is(Manner::Either) }
+    }
+
+    /// How the endpoint has to prove itself.
+    pub(super) fn proof(self, relapse: bool) -> Manner {
+        if self.is_of_stream {
+            Manner::Streamed
+        } else if relapse && self.wanted_stream {
+            Manner::Either
+        } else {
+            Manner::Whole
+        }
     }
 }
 

@@ -108,13 +108,19 @@ fn what_an_admin_has_switched_stays_switched() {
 
 #[test]
 fn an_endpoint_that_has_failed_in_a_stream_has_to_stream_in_the_next_run_too() {
-    for manner in [Manner::Whole, Manner::Streamed] {
+    for manner in [Manner::Whole, Manner::Either, Manner::Streamed] {
         let mut before = begun(Memory::Fresh(SALT), [primary("a")]);
-        let grant = before.lease();
-        let error = Some(ErrorNote::new("HTTP 500").seen_in(manner));
-        before.report(&grant, Report { error, ..Report::of(FAILED) }, None);
-        before.judge(&grant, TRIP);
-        assert_eq!(before.core.failures()[0].manner, manner);
+        let fail = |desk: &mut Desk| {
+            let grant = desk.lease();
+            let error = Some(ErrorNote::new("HTTP 500").seen_in(manner));
+            desk.report(&grant, Report { error, ..Report::of(FAILED) }, None);
+            desk.judge(&grant, TRIP);
+            desk.core.failures()[0].manner
+        };
+        let at_first = fail(&mut before);
+        assert_eq!(at_first, if manner == Manner::Either { Manner::Whole } else { manner });
+        assert!(before.recover("a"));
+        assert_eq!(fail(&mut before), manner, "in a relapse");
         let written = serde_json::to_string(&image(&before)).unwrap();
         let after = begun(Memory::Kept(Box::new(serde_json::from_str(&written).unwrap())), [primary("a")]);
         assert_eq!(after.core.failures()[0].manner, manner);
