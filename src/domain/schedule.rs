@@ -212,7 +212,11 @@ impl Schedule {
         match entry.job.purpose {
             Purpose::Recovery => {
                 entry.due = now + policy.initial_delay;
-                Some(Passed::Recovered { verifications: self.count(endpoint) })
+                let verifications = self.count(endpoint);
+                if verifications == 1 {
+                    self.wait_longer_after_a_relapse(endpoint);
+                }
+                Some(Passed::Recovered { verifications })
             }
             Purpose::Opinion => {
                 entry.due = now + policy.initial_delay;
@@ -303,6 +307,14 @@ impl Schedule {
         let entry = self.entries.get_mut(id).filter(|entry| entry.running && entry.job.epoch == epoch)?;
         entry.running = false;
         Some(entry)
+    }
+
+    /// It has passed at the first go. Should it relapse all the same, its conversations prove too little, and no failed one makes
+    /// their delay longer: so each such relapse does, lest it be given traffic again and again at the first delay.
+    fn wait_longer_after_a_relapse(&mut self, id: &EndpointId) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.step = entry.step.saturating_add(1);
+        }
     }
 
     fn count(&mut self, id: &EndpointId) -> u32 {

@@ -90,6 +90,7 @@ struct Note {
     due: Moment,
     running: bool,
     doubts: u32,
+    verifications: u32,
 }
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -169,7 +170,7 @@ impl Paper {
                 Purpose::EarlyReturn => due += SCHEDULE.interval_account,
             }
             let running = purpose == Purpose::Recovery && self.unlisted.remove(&name).is_some();
-            self.notes.insert(name, Note { epoch, purpose, step, due, running, doubts: 0 });
+            self.notes.insert(name, Note { epoch, purpose, step, due, running, doubts: 0, verifications: 0 });
         }
         void
     }
@@ -272,6 +273,10 @@ proptest! {
                         let is_early_return = note.purpose == Purpose::EarlyReturn;
                         let pause = if is_early_return { SCHEDULE.interval_account } else { SCHEDULE.initial_delay };
                         (note.due, note.doubts) = (now + pause, 0);
+                        note.verifications += 1;
+                        if note.purpose == Purpose::Recovery && note.verifications == 1 {
+                            note.step += 1;
+                        }
                     }
                 }
                 Move::Failed(name, epoch) => {
@@ -283,6 +288,7 @@ proptest! {
                         (None, _) | (_, None) => {}
                         (Some(Failed::StillFailing(finished)), Some(note)) => {
                             note.step += 1;
+                            note.verifications += 1;
                             note.due = now + plain_delay(note.step);
                             prop_assert_eq!((finished.next, Some(finished.began)), (note.due, began));
                             prop_assert_eq!(finished.next_in, plain_delay(note.step));

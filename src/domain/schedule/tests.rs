@@ -128,6 +128,28 @@ fn a_relapse_goes_on_with_the_delay_that_was_reached() {
     assert_eq!(schedule.next_due(), Some(at(1005)));
 }
 
+/// It passes each conversation at once, and fails whatever else is asked: it got traffic after each first delay.
+#[test]
+fn each_relapse_of_one_that_always_passes_makes_the_delay_longer() {
+    let mut schedule = Schedule::new(POLICY);
+    for (epoch, now, relapse, due_in) in [
+        (1, 0, false, 5),
+        (3, 100, true, 10),
+        (5, 200, true, 20),
+        (7, 300, true, 40),
+        (9, 400, true, 60),
+        (11, 500, true, 60),
+        (13, 600, false, 5),
+        (15, 700, true, 10),
+    ] {
+        schedule.update(&[VerifyJob { relapse, ..job("a", epoch, now) }], at(now), steady);
+        assert_eq!(due(&schedule), Some(now + due_in), "epoch {epoch}");
+        assert_eq!(started(&mut schedule, now + due_in), ["a"]);
+        assert!(passed(&mut schedule, "a", epoch, now + due_in).is_some());
+        schedule.update(&[], at(now + due_in), steady);
+    }
+}
+
 #[test]
 fn a_passed_one_that_stays_on_the_list_is_verified_again() {
     let mut schedule = Schedule::new(POLICY);
