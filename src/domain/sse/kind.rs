@@ -147,7 +147,7 @@ fn chunk(event: &Event<'_>, expected: Expected, choices: &mut Choices, has_begun
         return Kind::Closed;
     }
     let has_error = has_value(data, b"\"error\"") && is_error(data);
-    if has_error || event.name == Some(b"error") {
+    if has_error || is_flat_error(data) || event.name == Some(b"error") {
         return Kind::Error(nested_error(event, has_error));
     }
     // A completion has a choice for each prompt of its request. Once one is finished, another one may still begin.
@@ -206,6 +206,12 @@ fn is_error(data: &[u8]) -> bool {
     let Some(data_members) = Members::read(data) else { return false };
     let Some(error) = data_members.get("error").filter(|error| !is_empty(error)) else { return false };
     error.get().starts_with('"') || ErrorObject::read(data).is_some()
+}
+
+/// Whether data is an error that has no object of its own, as the builds of vLLM have it which end such a stream as if it were
+/// whole. The `OpenAI` API's clients pass over it.
+fn is_flat_error(data: &[u8]) -> bool {
+    memchr::memmem::find(data, b"\"error\"").is_some() && ErrorObject::read(data).is_some()
 }
 
 /// The error of an event whose data is, or should be, the body of an error answer.

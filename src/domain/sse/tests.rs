@@ -119,6 +119,18 @@ fn an_event_is_what_its_protocol_says() {
         ),
         (Chat, "data: {\"choices\":[{\"delta\":{\"content\":\"\\\"error\\\":{\\\"message\\\":1}\"}}]}", Content),
         (Chat, "event: error\ndata: {\"message\":\"m\"}", Error),
+        (Chat, ": OPENROUTER PROCESSING", Preamble),
+        (
+            Chat,
+            "data: {\"error\":{\"code\":502,\"message\":\"m\"},\"choices\":[{\"delta\":{},\"finish_reason\":\"error\"}]}",
+            Error,
+        ),
+        (Chat, "data: {\"object\":\"error\",\"message\":\"m\",\"type\":\"BadRequestError\",\"code\":400}", Error),
+        (
+            Chat,
+            "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"content_filter_results\":{\"error\":{\"code\":\"x\"}}}]}",
+            Content,
+        ),
         (Completions, "data: {\"choices\":[{\"text\":\"\",\"finish_reason\":null}]}", Preamble),
         (Completions, "data: {\"choices\":[{\"text\":\"a\",\"finish_reason\":null}]}", Content),
         (Completions, "data: {\"choices\":[{\"text\":\"\",\"finish_reason\":\"stop\"}]}", Complete),
@@ -192,6 +204,12 @@ fn the_error_of_an_event_reads_like_the_body_of_an_answer() {
             "data: {\"error\":\"words\"}",
             r#"{"type":"error","error":{"type":"api_error","message":"words"}}"#,
             true,
+        ),
+        (
+            Format::Chat,
+            "data: {\"object\":\"error\",\"message\":\"m\",\"type\":\"x\",\"code\":400}",
+            r#"{"object":"error","message":"m","type":"x","code":400}"#,
+            false,
         ),
         (
             Format::Responses,
