@@ -300,7 +300,7 @@ impl Challenge {
         let Reply { status, elapsed, .. } = *reply;
         let unproven = |note: ErrorNote| {
             let lacks_model = |error: &ErrorObject| {
-                error.is_about_channel() || error.is_relay_without_model() || error.stands_for() == 404
+                error.is_about_channel() || error.lacks_model_in_own_words() || error.stands_for() == 404
             };
             Verdict::Unproven(Unproven {
                 status: Some(status),
@@ -336,7 +336,7 @@ impl Challenge {
                     (Manner::Whole | Manner::Either, None) => no_answer("a body that is no answer of the protocol"),
                     (Manner::Streamed, _) => no_answer("no event stream, though one was asked for"),
                 };
-                Heard { text, tokens, error: ErrorObject::read(body) }
+                Heard { text, tokens, error: ErrorObject::of_answer(reply.status, body) }
             }
             ReplyBody::Streamed(stream) => {
                 let (text, error) = match (self.manner, stream.end()) {

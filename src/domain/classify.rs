@@ -137,7 +137,7 @@ pub fn classify_answer(path: PathKind, head: &AnswerHead<'_>, body: Option<&[u8]
     if path == PathKind::Other {
         return classify_elsewhere(head.status, body, words);
     }
-    let error = body.and_then(ErrorObject::read);
+    let error = body.and_then(|body| ErrorObject::of_answer(head.status, body));
     if !is_success(head.status) {
         let in_shape = error.is_some() || (body.is_none() && is_json_type(head.content_type));
         let meaning = head.rules.meaning(&[head.status], error.as_ref());
@@ -264,6 +264,7 @@ fn class_of_error(
 ) -> Class {
     let says = |what: fn(&ErrorObject) -> bool| error.is_some_and(what);
     let is_about_model = error.is_some_and(|error| error.is_about_model(head.model));
+    let names_model = error.is_some_and(|error| error.names_model(head.model));
     let is_about_credential = matches!(status, 400..=499) && says(ErrorObject::is_about_credential);
     match (head.credential, status) {
         // An account that is the client's own is the client's own affair, like its credential.
@@ -274,14 +275,15 @@ fn class_of_error(
         (WhoseCredential::Gateway, _) if says(ErrorObject::is_about_account) => return Class::Account,
         (WhoseCredential::Gateway, _) if is_about_credential => return Class::Credential,
         // Before the statuses: a relay may say so with the status of a refused key.
-        (_, 400..=499) if says(ErrorObject::is_relay_without_model) => return Class::ModelMissing,
+        (_, 400..=499) if says(ErrorObject::lacks_model_in_own_words) => return Class::ModelMissing,
         (WhoseCredential::Gateway, 401) if in_shape => return Class::Credential,
         (WhoseCredential::Gateway, 402) if in_shape => return Class::Account,
         (WhoseCredential::Gateway, 403) => return Class::Forbidden,
         (WhoseCredential::Gateway | WhoseCredential::Client, _) => {}
     }
     match status {
-        404 if is_about_model => Class::ModelMissing,
+        404 if is_about_model || names_model => Class::ModelMissing,
+        400 if says(|error| error.has_code("model_not_found")) => Class::ModelMissing,
         400 | 404 if says(ErrorObject::is_about_another_account) => Class::ModelMissing,
         503 if is_about_model || says(ErrorObject::is_about_channel) => Class::RelayModelMissing,
         404 | 405 | 501 if path == PathKind::CountTokens => Class::Unsupported,

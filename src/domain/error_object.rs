@@ -2,7 +2,9 @@
 //!
 //! Relays mix the two shapes, so both are taken from every endpoint.
 
+mod providers;
 mod relays;
+mod shapes;
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -86,6 +88,17 @@ struct Envelope<'a> {
     error: Option<&'a RawValue>,
 }
 
+impl<'a> Envelope<'a> {
+    /// An object, or a list that holds it alone. A list could also be read as the members themselves.
+    fn read(body: &'a [u8]) -> Option<Self> {
+        if body.trim_ascii_start().starts_with(b"[") {
+            let [object]: [&RawValue; 1] = serde_json::from_slice(body).ok()?;
+            return object.get().starts_with('{').then(|| serde_json::from_str(object.get()).ok()).flatten();
+        }
+        serde_json::from_slice(body).ok()
+    }
+}
+
 /// The shape without an object of its own for the error.
 #[derive(Deserialize)]
 struct Flat<'a> {
@@ -134,8 +147,8 @@ fn text(raw: Option<&RawValue>) -> Option<String> {
 
 impl ErrorObject {
     /// Reads a body that is an error object: `{"type":"error","error":{"type":…,"message":…}}` or
-    /// `{"error":{"message":…,"type":…,"code":…}}`; or `{"object":"error","message":…,"type":…,"code":…}`, as Mistral, vLLM
-    /// and `SGLang` have it. `None` where it is none of them.
+    /// `{"error":{"message":…,"type":…,"code":…}}`, alone or, as Google has it, in a list; or
+    /// `{"object":"error","message":…,"type":…,"code":…}`, as Mistral, vLLM and `SGLang` have it. `None` where it is none of them.
     #[must_use]
     pub fn read(body: &[u8]) -> Option<Self> {
         let mut error = Self::read_plain(body)?;
@@ -143,11 +156,17 @@ impl ErrorObject {
         Some(error)
     }
 
+    /// Reads the body of an answer with this status, also where it has a shape that is neither protocol's.
+    #[must_use]
+    pub fn of_answer(status: u16, body: &[u8]) -> Option<Self> {
+        Self::read(body).or_else(|| shapes::read(status, body))
+    }
+
     fn read_plain(body: &[u8]) -> Option<Self> {
         if !may_hold_error(body) {
             return None;
         }
-        let envelope: Envelope<'_> = serde_json::from_slice(body).ok()?;
+        let envelope = Envelope::read(body)?;
         let fields: Fields<'_> = match envelope.error {
             Some(error) => serde_json::from_str(error.get()).ok()?,
             None if Flat::is_error(body) => serde_json::from_slice(body).ok()?,
@@ -201,16 +220,18 @@ impl ErrorObject {
     /// Whether it says that the account behind the credential is used up.
     #[must_use]
     pub fn is_about_account(&self) -> bool {
+        let begins_so = || ACCOUNT_PHRASES.iter().any(|phrase| self.message.starts_with(phrase));
         ACCOUNT_CODES.iter().any(|code| self.says(code))
-            || ACCOUNT_PHRASES.iter().any(|phrase| self.message.starts_with(phrase))
+            || (begins_so() && !providers::is_about_rate(&self.message))
             || relays::has_spent_budget(self)
+            || providers::has_used_up_account(self)
             || self.wrapped.as_ref().is_some_and(|wrapped| wrapped.is_about_account())
     }
 
-    /// Whether it says, in a relay's own words, that the credential is unknown.
+    /// Whether it says, in a relay's or provider's own words, that the credential is unknown.
     #[must_use]
     pub fn is_about_credential(&self) -> bool {
-        relays::refuses_key(self)
+        relays::refuses_key(self) || providers::refuses_key(self)
     }
 
     /// Whether it says that the endpoint is overloaded.
@@ -222,8 +243,7 @@ impl ErrorObject {
     /// Whether it says that the model is not to be had here: by its code, or as a not-found error that names `model`.
     #[must_use]
     pub fn is_about_model(&self, model: Option<&str>) -> bool {
-        let names_model =
-            || self.message.starts_with("model:") || model.is_some_and(|model| names(&self.message, model));
+        let names_model = || self.message.starts_with("model:") || self.names_model(model);
         let is_provider =
             |wrapped: &Self| wrapped.message.starts_with(NO_MODEL_PHRASE) || wrapped.is_about_model(model);
         self.says("model_not_found")
@@ -231,10 +251,18 @@ impl ErrorObject {
             || self.wrapped.as_deref().is_some_and(is_provider)
     }
 
-    /// Whether a relay says, in words of its own, that the model is not to be had with this key.
+    /// Whether it names this model, whatever it says of it.
     #[must_use]
-    pub fn is_relay_without_model(&self) -> bool {
+    pub fn names_model(&self, model: Option<&str>) -> bool {
+        model.is_some_and(|model| names(&self.message, model))
+    }
+
+    /// Whether a relay or provider says, in words of its own, that the model is not to be had with this key.
+    #[must_use]
+    pub fn lacks_model_in_own_words(&self) -> bool {
         relays::refuses_model(self)
+            || providers::lacks_model(self)
+            || self.wrapped.as_deref().is_some_and(providers::lacks_model)
     }
 
     /// Whether it says that the request refers to what only another account can read or find.
@@ -289,10 +317,11 @@ fn is_word(text: &str) -> bool {
 fn status_of(word: &str) -> Option<u16> {
     Some(match word {
         _ if REQUEST_WORDS.contains(&word) || OTHER_ACCOUNT_CODES.contains(&word) => 400,
-        "authentication_error" | "invalid_api_key" => 401,
-        "billing_error" => 402,
+        _ if providers::RATE_WORDS.contains(&word) => 429,
+        "authentication_error" | "invalid_authentication_error" | "invalid_api_key" => 401,
+        "billing_error" | "insufficient_balance_error" => 402,
         "permission_error" => 403,
-        "not_found_error" | "model_not_found" => 404,
+        "not_found_error" | "resource_not_found_error" | "model_not_found" => 404,
         "conflict_error" => 409,
         "request_too_large" => 413,
         "rate_limit_error" | "rate_limit_exceeded" | "insufficient_quota" => 429,

@@ -1,3 +1,5 @@
+mod dialects;
+
 use std::time::Duration;
 
 use super::*;

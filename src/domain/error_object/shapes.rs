@@ -1,0 +1,159 @@
+//! Errors in shapes that are neither protocol's. What portals and wrong addresses answer as well is read only with a status
+//! that they do not have.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{ErrorObject, text};
+
+/// A good answer that is longer is not looked into for these shapes, in bytes.
+const LONGEST_IN_SUCCESS: usize = 16 << 10;
+
+/// The types that `MiniMax`'s numbers stand for; what is left out is its own fault.
+const MINIMAX: [(u64, &str); 11] = [
+    (1002, "rate_limit_error"),
+    (1004, "authentication_error"),
+    (1008, "insufficient_balance_error"),
+    (1026, "invalid_request_error"),
+    (1027, "invalid_request_error"),
+    (1039, "rate_limit_error"),
+    (1041, "rate_limit_error"),
+    (1042, "invalid_request_error"),
+    (2013, "invalid_request_error"),
+    (2049, "authentication_error"),
+    (2056, "rate_limit_error"),
+];
+
+/// The numbers by which Zhipu refuses a key.
+const ZHIPUS_KEY: std::ops::RangeInclusive<u64> = 1000..=1005;
+
+/// How Azure's messages about a key begin, where its API management answers.
+const AZURES_KEY: [&str; 2] = ["Access denied due to ", "Unauthorized. Access token is missing, invalid"];
+
+#[derive(Deserialize)]
+struct Flat<'a> {
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    code: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    msg: Option<&'a RawValue>,
+    #[serde(borrow)]
+    detail: Option<&'a RawValue>,
+    #[serde(borrow)]
+    request_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    success: Option<&'a RawValue>,
+    #[serde(borrow, rename = "statusCode")]
+    status_code: Option<&'a RawValue>,
+    #[serde(borrow)]
+    base_resp: Option<&'a RawValue>,
+    #[serde(borrow)]
+    choices: Option<&'a RawValue>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    output: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct BaseResp {
+    status_code: u64,
+    #[serde(default)]
+    status_msg: String,
+}
+
+#[derive(Deserialize)]
+struct Invalid {
+    msg: String,
+}
+
+/// Reads an answer with this status.
+pub(super) fn read(status: u16, body: &[u8]) -> Option<ErrorObject> {
+    let is_success = matches!(status, 200..=299);
+    if is_success && body.len() > LONGEST_IN_SUCCESS {
+        return None;
+    }
+    let flat: Flat<'_> = serde_json::from_slice(body).ok()?;
+    let answers = [flat.choices, flat.content, flat.output, flat.data];
+    if answers.into_iter().flatten().any(|answer| !matches!(answer.get(), "null" | "[]" | "\"\"")) {
+        return None;
+    }
+    let blames_request = matches!(status, 400 | 422);
+    let may_be_wrong_address = matches!(status, 404 | 405);
+    flat.of_minimax()
+        .or_else(|| is_success.then(|| flat.of_zhipu()).flatten())
+        .or_else(|| {
+            let error = flat.of_xai().or_else(|| flat.of_model_studio());
+            error.filter(|error| !may_be_wrong_address || is_about_model(error))
+        })
+        .or_else(|| flat.of_azure(status))
+        .or_else(|| is_success.then(|| flat.of_lm_studio()).flatten())
+        .or_else(|| blames_request.then(|| flat.of_others()).flatten())
+}
+
+impl Flat<'_> {
+    /// `{"base_resp":{"status_code":1008,"status_msg":"insufficient balance"}}`, with a 200.
+    fn of_minimax(&self) -> Option<ErrorObject> {
+        let base: BaseResp = serde_json::from_str(self.base_resp?.get()).ok()?;
+        let kind = MINIMAX.iter().find(|(code, _)| *code == base.status_code).map(|(_, kind)| (*kind).to_owned());
+        (base.status_code != 0).then(|| error(kind, None, Some(base.status_code), base.status_msg))
+    }
+
+    /// `{"code":401,"msg":"token expired or incorrect","success":false}`, with a 200.
+    fn of_zhipu(&self) -> Option<ErrorObject> {
+        let has_failed = self.success.is_some_and(|success| success.get() == "false");
+        let code: u64 = serde_json::from_str(self.code?.get()).ok()?;
+        let kind = ZHIPUS_KEY.contains(&code).then(|| "authentication_error".to_owned());
+        text(self.msg).filter(|_| has_failed).map(|message| error(kind, None, Some(code), message))
+    }
+
+    /// `{"code":"Client specified an invalid argument","error":"…"}`.
+    fn of_xai(&self) -> Option<ErrorObject> {
+        Some(error(None, Some(text(self.code)?), None, text(self.error)?))
+    }
+
+    /// `{"code":"Arrearage","message":"…","request_id":"…"}`, of Alibaba's Model Studio.
+    fn of_model_studio(&self) -> Option<ErrorObject> {
+        text(self.request_id)?;
+        Some(error(None, Some(text(self.code)?), None, text(self.message)?))
+    }
+
+    /// `{"statusCode":401,"message":"Access denied due to …"}`. With a 404 it is a wrong address.
+    fn of_azure(&self, status: u16) -> Option<ErrorObject> {
+        let named: u16 = serde_json::from_str(self.status_code?.get()).ok()?;
+        let message = text(self.message)?;
+        let is_about_key = status == 401 && AZURES_KEY.iter().any(|phrase| message.starts_with(phrase));
+        (named == status && is_about_key).then(|| error(None, None, Some(named.into()), message))
+    }
+
+    /// `{"error":"Unexpected endpoint or method. (POST /v1/messages)"}`, with a 200.
+    fn of_lm_studio(&self) -> Option<ErrorObject> {
+        text(self.error).map(|message| error(None, None, None, message))
+    }
+
+    /// What is wrong with a request, in whatever words: `error` with LM Studio and Text Generation Inference, `message` with
+    /// Cohere and Bedrock, `detail`, a text or a list, with whatever is built with `FastAPI`, such as AWS's gateway to Bedrock.
+    fn of_others(&self) -> Option<ErrorObject> {
+        let invalid = || {
+            let list: Vec<Invalid> = serde_json::from_str(self.detail?.get()).ok()?;
+            list.into_iter().next().map(|invalid| invalid.msg)
+        };
+        let message = text(self.error).or_else(|| text(self.message)).or_else(|| text(self.detail)).or_else(invalid)?;
+        Some(error(None, None, None, message))
+    }
+}
+
+/// Whether it is a model that is not found.
+fn is_about_model(error: &ErrorObject) -> bool {
+    let begins_so = |code: &String| code.starts_with("Model") || code.starts_with("model");
+    error.code.as_ref().is_some_and(begins_so) || error.message.starts_with("The model ")
+}
+
+fn error(kind: Option<String>, code: Option<String>, numeric_code: Option<u64>, message: String) -> ErrorObject {
+    ErrorObject { kind, code, numeric_code, message, wrapped: None }
+}
