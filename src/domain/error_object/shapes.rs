@@ -67,11 +67,6 @@ struct BaseResp {
     status_msg: String,
 }
 
-#[derive(Deserialize)]
-struct Invalid {
-    msg: String,
-}
-
 /// Reads an answer with this status.
 pub(super) fn read(status: u16, body: &[u8]) -> Option<ErrorObject> {
     let is_success = matches!(status, 200..=299);
@@ -83,7 +78,6 @@ pub(super) fn read(status: u16, body: &[u8]) -> Option<ErrorObject> {
     if answers.into_iter().flatten().any(|answer| !matches!(answer.get(), "null" | "[]" | "\"\"")) {
         return None;
     }
-    let blames_request = matches!(status, 400 | 422);
     let may_be_wrong_address = matches!(status, 404 | 405);
     flat.of_minimax()
         .or_else(|| is_success.then(|| flat.of_zhipu()).flatten())
@@ -93,7 +87,7 @@ pub(super) fn read(status: u16, body: &[u8]) -> Option<ErrorObject> {
         })
         .or_else(|| flat.of_azure(status))
         .or_else(|| is_success.then(|| flat.of_lm_studio()).flatten())
-        .or_else(|| blames_request.then(|| flat.of_others()).flatten())
+        .or_else(|| (status == 400).then(|| flat.of_others()).flatten())
 }
 
 impl Flat<'_> {
@@ -136,15 +130,11 @@ impl Flat<'_> {
         text(self.error).map(|message| error(None, None, None, message))
     }
 
-    /// What is wrong with a request, in whatever words: `error` with LM Studio and Text Generation Inference, `message` with
-    /// Cohere and Bedrock, `detail`, a text or a list, with whatever is built with `FastAPI`, such as AWS's gateway to Bedrock.
+    /// `{"detail":"Unsupported model x"}`, of AWS's gateway to Bedrock; as `message` of Bedrock itself, as `error` of LiteLLM. A text
+    /// that says anything else may be a portal's.
     fn of_others(&self) -> Option<ErrorObject> {
-        let invalid = || {
-            let list: Vec<Invalid> = serde_json::from_str(self.detail?.get()).ok()?;
-            list.into_iter().next().map(|invalid| invalid.msg)
-        };
-        let message = text(self.error).or_else(|| text(self.message)).or_else(|| text(self.detail)).or_else(invalid)?;
-        Some(error(None, None, None, message))
+        let message = text(self.error).or_else(|| text(self.message)).or_else(|| text(self.detail))?;
+        Some(error(None, None, None, message)).filter(ErrorObject::lacks_model_in_own_words)
     }
 }
 

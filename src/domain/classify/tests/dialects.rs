@@ -185,7 +185,7 @@ fn a_missing_model_is_known_by_its_providers_words_and_the_next_endpoint_is_aske
 }
 
 #[test]
-fn a_request_at_fault_is_passed_on_in_whatever_shape_its_error_comes() {
+fn a_request_at_fault_is_passed_on_where_its_error_can_be_no_portals() {
     use Class::{ClientError, NotTheApi};
     let too_long = "The input token count (1300000) exceeds the maximum number of tokens allowed (1048575).";
     let filtered = r#"{"error":{"message":"The response was filtered","type":null,"param":"prompt","code":"content_filter",
@@ -198,23 +198,18 @@ fn a_request_at_fault_is_passed_on_in_whatever_shape_its_error_comes() {
         said("Azure", 400, filtered, ClientError),
         said("xAI", 400, r#"{"code":"Client specified an invalid argument","error":"too long"}"#, ClientError),
         said("Model Studio", 400, inspected, ClientError),
-        said("Text Generation Inference", 422, tgi, ClientError),
-        said(
-            "LM Studio",
-            400,
-            r#"{"error":"The number of tokens to keep is greater than the context length."}"#,
-            ClientError,
-        ),
-        said("Bedrock's gateway", 400, r#"{"detail":"An error occurred (ValidationException)"}"#, ClientError),
-        said("FastAPI", 422, invalid, ClientError),
+        said("Text Generation Inference", 422, tgi, NotTheApi),
+        said("LM Studio", 400, r#"{"error":"The number of tokens to keep is greater than the length."}"#, NotTheApi),
+        said("Bedrock's gateway", 400, r#"{"detail":"An error occurred (ValidationException)"}"#, NotTheApi),
+        said("FastAPI", 422, invalid, NotTheApi),
         said(
             "llama.cpp",
             400,
             r#"{"error":{"code":400,"message":"x","type":"exceed_context_size_error"}}"#,
             ClientError,
         ),
-        said("Cohere", 422, r#"{"id":"1","message":"invalid type: parameter x is of type int"}"#, ClientError),
-        said("Bedrock", 400, r#"{"message":"Input is too long for requested model."}"#, ClientError),
+        said("Cohere", 422, r#"{"id":"1","message":"invalid type: parameter x is of type int"}"#, NotTheApi),
+        said("Bedrock", 400, r#"{"message":"Input is too long for requested model."}"#, NotTheApi),
         said("AWS, a wrong address", 404, r#"{"message":"Not Found"}"#, NotTheApi),
         said("FastAPI, a wrong address", 404, r#"{"detail":"Not Found"}"#, NotTheApi),
         said("FastAPI, a wrong address", 405, r#"{"detail":"Method Not Allowed"}"#, NotTheApi),
