@@ -133,6 +133,12 @@ impl Queues {
         Switched { off: self.switched_off.clone(), on: self.switched_on.clone() }
     }
 
+    /// The endpoints that have failed and not recovered, in the last run too while theirs are still to come.
+    pub fn quarantined(&self) -> BTreeSet<EndpointId> {
+        let now = self.iter().filter(|member| member.quarantine().is_some()).map(|member| &member.endpoint.id);
+        now.chain(self.before.isolated()).cloned().collect()
+    }
+
     /// The services that have left the settings while they were isolated.
     pub fn departed(&self) -> impl Iterator<Item = (&EndpointId, &Departed)> {
         self.departed.iter().flat_map(|(id, departed)| departed.iter().map(move |departed| (id, departed)))

@@ -264,6 +264,12 @@ impl Shadow {
         isolated.map(|(id, _)| id.clone()).collect()
     }
 
+    /// Those that have failed and not recovered, switched off or not.
+    pub(crate) fn quarantined(&self) -> Vec<EndpointId> {
+        let quarantined = self.endpoints.iter().filter(|(_, plain)| plain.quarantine().is_some());
+        quarantined.map(|(id, _)| id.clone()).collect()
+    }
+
     /// The epoch and the definition of one that exists.
     pub(crate) fn known(&self, id: &EndpointId) -> Option<(Epoch, &Endpoint)> {
         self.endpoints.get(id).map(|plain| (plain.epoch, &plain.definition))

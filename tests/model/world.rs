@@ -207,13 +207,15 @@ impl World {
     pub(crate) fn apply(&mut self) {
         let topology = Arc::new(Topology::new(self.settings.values().cloned()));
         let mut effects = Outputs::new();
+        let quarantined = self.shadow.quarantined();
         let remembered = self.shadow.apply(&self.settings);
         if remembered {
             self.trace.met("one that was isolated when it was removed");
         }
         self.core.apply(topology, self.now, &mut effects);
         self.outages.retain(|profile| self.shadow.summary(profile).0 > 0);
-        assert_eq!(self.carry_out(effects, 1), Followed::default());
+        let came_isolated = self.shadow.isolated().into_iter().filter(|id| !quarantined.contains(id)).collect();
+        assert_eq!(self.carry_out(effects, 1), Followed { isolated: came_isolated, ..Followed::default() });
         self.check();
     }
 

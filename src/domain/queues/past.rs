@@ -37,6 +37,17 @@ pub(super) enum Before {
     Lost(Isolation),
 }
 
+impl Before {
+    /// Those of which it is known that they were isolated.
+    pub(super) fn isolated(&self) -> impl Iterator<Item = &EndpointId> {
+        let known = match self {
+            Self::Known(places) => Some(places),
+            Self::Nothing | Self::Lost(_) => None,
+        };
+        known.into_iter().flatten().filter(|(_, (_, was))| matches!(was, Was::Isolated(_))).map(|(id, _)| id)
+    }
+}
+
 /// The isolation with which this service has left the settings, if it has.
 pub(super) fn take_departed(
     departed: &mut BTreeMap<EndpointId, Vec<Departed>>,

@@ -1,6 +1,6 @@
 //! The inputs that change an endpoint's standing, and what each leaves behind: an audit entry, events, a fresh failure list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -147,6 +147,7 @@ impl RegistryCore {
         // Who leaves has no epoch afterwards.
         let before: BTreeMap<EndpointId, Epoch> =
             self.queues.iter().map(|member| (member.endpoint().id.clone(), member.epoch())).collect();
+        let quarantined = self.queues.quarantined();
         let diff = self.queues.apply(topology);
         self.lanes = Lanes::new(&self.queues);
         self.pools = profiles
@@ -167,6 +168,7 @@ impl RegistryCore {
             out.push(Effect::Note(event, MoveNote::None));
             self.put_on_record(id);
         }
+        self.tell_who_came_isolated(&quarantined, now, out);
         for slot in diff.removed.iter().filter_map(|id| self.queues.slot(id)) {
             self.turns.remove(slot);
         }
@@ -178,6 +180,21 @@ impl RegistryCore {
         self.look_at_waiters(now, out);
         self.check_invariants();
         diff
+    }
+
+    /// Whom new settings have brought into the failure queue: services that had left while they were isolated, and where the past
+    /// is lost everybody. Of the others it was told when they failed.
+    fn tell_who_came_isolated(&self, before: &BTreeSet<EndpointId>, now: Moment, out: &mut Outputs) {
+        for member in self.queues.iter() {
+            let id = &member.endpoint().id;
+            let Some(isolation) = member.isolation().filter(|_| !before.contains(id)) else { continue };
+            let mut event = Event::new(EventKind::Isolated, now, id);
+            event.epoch = Some(member.epoch());
+            event.reason = Some(isolation.reason);
+            event.detail = isolation.error.as_ref().map(ToString::to_string);
+            event.model = isolation.model.as_deref().map(ToOwned::to_owned);
+            out.push(Effect::Note(event, MoveNote::Failures(isolation.failures)));
+        }
     }
 
     /// What was known of a service that is gone, or another one now: its limits, its sessions, its opinions.

@@ -2,6 +2,7 @@
 
 use super::super::super::conversation::Manner;
 use super::super::super::endpoint::Auth;
+use super::super::super::events::EventKind;
 use super::super::super::memory::{Almanac, Image, KeptProgress, Memory, Salt};
 use super::super::super::opinions::Failed;
 use super::super::super::schedule::{Finished, Resume, Verified};
@@ -48,6 +49,40 @@ fn where_the_past_is_lost_everybody_proves_itself_at_once() {
     assert!(desk.recover("a"));
     assert_eq!(desk.leased(), "a");
     assert_eq!(desk.standing("b"), Standing::Failure);
+}
+
+/// Whose isolation was told, and for what, since this was asked last.
+fn told_isolated(desk: &mut Desk) -> Vec<(String, Option<Reason>, MoveNote)> {
+    let told = |effect| match effect {
+        Effect::Note(event, note) if event.kind == EventKind::Isolated => {
+            Some((event.endpoint?.to_string(), event.reason, note))
+        }
+        _ => None,
+    };
+    desk.out.drain(..).filter_map(told).collect()
+}
+
+#[test]
+fn an_isolation_is_told_where_it_begins_and_where_settings_bring_it_back_but_not_again_at_each_start() {
+    let failed = |name: &str| (name.to_owned(), Some(Reason::UpstreamStatus), MoveNote::Failures(3));
+    let mut before = begun(Memory::Fresh(SALT), [primary("a"), secondary("b")]);
+    before.fail("a");
+    assert_eq!(told_isolated(&mut before), [failed("a")]);
+    before.apply([Endpoint { weight: 7, ..primary("a") }, secondary("b")]);
+    assert_eq!(told_isolated(&mut before), [], "it was isolated already");
+    let mut after = begun(Memory::Kept(Box::new(image(&before))), [primary("a"), secondary("b")]);
+    assert_eq!((after.standing("a"), told_isolated(&mut after)), (Standing::Failure, vec![]));
+    after.apply([secondary("b")]);
+    after.apply([primary("a"), secondary("b")]);
+    assert_eq!(told_isolated(&mut after), [failed("a")]);
+    after.apply([secondary("b")]);
+    after.apply([Endpoint { auth: Auth::Passthrough, ..primary("a") }, secondary("b")]);
+    assert_eq!((after.standing("a"), told_isolated(&mut after)), (Standing::Primary, vec![]));
+    after.apply([primary("a"), secondary("b")]);
+    assert_eq!((after.standing("a"), told_isolated(&mut after)), (Standing::Failure, vec![failed("a")]));
+    let mut lost = begun(Memory::Lost(SALT), [primary("a"), secondary("b")]);
+    let nobody_knows = |name: &str| (name.to_owned(), Some(Reason::Admin), MoveNote::Failures(0));
+    assert_eq!(told_isolated(&mut lost), [nobody_knows("a"), nobody_knows("b")]);
 }
 
 #[test]
