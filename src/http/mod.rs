@@ -41,13 +41,12 @@ pub use reload::{Reload, Reloaded};
 pub use server::Server;
 pub use state::{Config, ConfigCell, Readiness, Shared, Worker};
 
-use crate::domain::refusal::{ErrorShape, Refusal};
+use crate::domain::refusal::Refusal;
 use crate::domain::route::{Destination, LlmPath, route};
 use connection::{Answering, ClientSide};
-use identity::request_id;
 use journey::Errand;
 use proxy::{proxy, refuse_unserved};
-use reply::{closing, for_http_10, refuse};
+use reply::{closing, for_http_10};
 use state::{Door, Serving};
 
 /// Answers any request, in a way that its client's version of HTTP can read.
@@ -81,9 +80,7 @@ async fn answer(request: &Request, payload: Payload, worker: &Serving<'_>, door:
     let server = &worker.config.settings.server;
     let refused = |refusal: &Refusal, llm| refuse_unserved(worker, request, llm, refusal);
     if request.method() == Method::CONNECT || request.headers().contains_key(UPGRADE) {
-        // It is no request for an answer, so it is none that has failed.
-        let id = request_id(request.headers());
-        return closing(refuse(&Refusal::Upgrade, ErrorShape::Anthropic, &id, &server.help));
+        return refused(&Refusal::Upgrade, None);
     }
     // The forms of CONNECT and of `OPTIONS *` have no path (RFC 9112, section 3.2).
     let target = request.uri().path_and_query().map(PathAndQuery::as_str);

@@ -181,6 +181,8 @@ impl RequestScope {
             // A rate limit that reached the client is the gateway's failure to find room, not the client's fault.
             Some(429) => RequestEnd::Failed,
             Some(400..=499) => RequestEnd::Rejected,
+            // The gateway's own, to who asks for another protocol: nothing has failed.
+            Some(501) if self.attempts() == 0 => RequestEnd::Rejected,
             Some(_) | None => RequestEnd::Failed,
         };
         self.end(end, now, last);

@@ -35,17 +35,22 @@ async fn an_upstreams_error_is_passed_on_to_the_byte() {
 async fn what_goes_nowhere_is_rejected_and_its_id_leads_to_a_line_of_the_log() {
     let upstream = Upstream::anthropic("a").await;
     let app = Setup::new().primary(&upstream).start().await;
-    for (method, path, status) in [("GET", "/nope", 404), ("GET", "/v1/messages", 405), ("POST", "/v1/messages/", 404)]
-    {
+    let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
+    for (method, path, headers, status) in [
+        ("GET", "/nope", &[][..], 404),
+        ("GET", "/v1/messages", &[], 405),
+        ("POST", "/v1/messages/", &[], 404),
+        ("GET", "/v1/responses", &upgrade, 501),
+    ] {
         let mut client = app.client().await;
-        client.send_request(method, path, &[TRAFFIC], b"").await;
+        client.send_request(method, path, &[&[TRAFFIC], headers].concat(), b"").await;
         let answer = client.answer().await;
         assert_eq!(answer.status, status, "{method} {path}");
         let id = answer.header("x-qcc-request-id").unwrap();
         assert!(answer.json()["error"]["message"].as_str().unwrap().contains(id));
     }
     let stats = app.stats().await;
-    assert_eq!((&stats["total_requests"], &stats["rejected_requests"]), (&json!(3), &json!(3)));
+    assert_eq!((&stats["total_requests"], &stats["rejected_requests"]), (&json!(4), &json!(4)));
     app.finish().await;
 }
 
