@@ -11,8 +11,8 @@ use lru::LruCache;
 use super::client::KeyDigest;
 use super::time::Moment;
 
-/// The cookie by which a browser shows its session: the gateway's own, and nobody else's business.
-pub const SESSION_COOKIE: &str = "qcc_session";
+/// How the cookie's name begins by which a browser shows its session.
+const SESSION_COOKIE: &str = "qcc_session";
 /// How long a session lasts.
 pub const SESSION_LIFETIME: Duration = Duration::from_hours(12);
 /// How many wrong tokens an address may show within [`PERIOD`].
@@ -26,6 +26,22 @@ const MOST_ADDRESSES: NonZeroUsize = match NonZeroUsize::new(4096) {
     Some(number) => number,
     None => NonZeroUsize::MIN,
 };
+
+/// The name of the cookie by which a browser shows its session at this port. Browsers keep cookies for a host, whatever the port:
+/// with one name for all, a login to one gateway of a host would end that to another.
+pub fn session_cookie(port: Option<u16>) -> String {
+    port.map_or_else(|| SESSION_COOKIE.to_owned(), |port| format!("{SESSION_COOKIE}_{port}"))
+}
+
+/// Whether a cookie of this name is a gateway's own, be it this one's or that of another on its host, and nobody else's business.
+#[must_use]
+pub fn is_session_cookie(name: &[u8]) -> bool {
+    match name.strip_prefix(SESSION_COOKIE.as_bytes()) {
+        Some([]) => true,
+        Some([b'_', port @ ..]) => !port.is_empty() && port.iter().all(u8::is_ascii_digit),
+        Some(_) | None => false,
+    }
+}
 
 /// Why a login is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

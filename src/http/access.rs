@@ -18,7 +18,7 @@ use super::names;
 use super::state::Serving;
 use crate::actors::messages::TokenOfSession;
 use crate::domain::client::KeyDigest;
-use crate::domain::logins::SESSION_COOKIE;
+use crate::domain::logins::session_cookie;
 use crate::settings::Settings;
 
 /// What a route asks of whoever uses it.
@@ -142,11 +142,18 @@ pub(super) async fn recognise(worker: &Serving<'_>, request: &Request) -> Result
     }
 }
 
+/// The name of the login's cookie for whoever asks at this `host`.
+pub(super) fn cookie_name(headers: &HeaderMap) -> String {
+    let authority = headers.get(HOST).and_then(|value| value.to_str().ok());
+    session_cookie(authority.and_then(|authority| authority.rsplit_once(':')?.1.parse().ok()))
+}
+
 /// The value of the login's cookie (RFC 6265, section 4.2.1).
 pub(super) fn session_of(headers: &HeaderMap) -> Option<&str> {
+    let own = cookie_name(headers);
     let cookies = headers.get_all(COOKIE).filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
     let mut pairs = cookies.filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, value)| *name == SESSION_COOKIE && !value.is_empty()).map(|(_, value)| value)
+    pairs.find(|(name, value)| *name == own && !value.is_empty()).map(|(_, value)| value)
 }
 
 fn is_local(request: &Request) -> bool {
@@ -284,6 +291,10 @@ mod tests {
             (vec![("cookie", "a=b"), ("cookie", "qcc_session=v")], Some("v")),
             (vec![("cookie", "qcc_session=")], None),
             (vec![("cookie", "xqcc_session=v; qcc_session")], None),
+            (vec![("host", "a:1"), ("cookie", "qcc_session=v; qcc_session_2=w; qcc_session_1=x")], Some("x")),
+            (vec![("host", "[::1]:2"), ("cookie", "qcc_session=v; qcc_session_2=w; qcc_session_1=x")], Some("w")),
+            (vec![("host", "[::1]"), ("cookie", "qcc_session_1=x; qcc_session=v")], Some("v")),
+            (vec![("host", "a"), ("cookie", "qcc_session_1=x")], None),
             (vec![], None),
         ] {
             assert_eq!(session_of(&headers(&pairs)), value, "{pairs:?}");

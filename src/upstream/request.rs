@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 use super::client::Request;
 use super::lines::HeaderLines;
 use crate::domain::endpoint::{Auth, AuthStyle, Endpoint, ExtraHeader, Protocol};
-use crate::domain::logins::SESSION_COOKIE;
+use crate::domain::logins::is_session_cookie;
 use crate::domain::peek::{Peek, rewrite_model};
 use crate::domain::secret::Secret;
 
@@ -201,8 +201,7 @@ pub fn leave_end_to_end(headers: &mut HeaderMap, is_left_out: impl Fn(&HeaderNam
 /// A line of cookies (RFC 6265, section 4.2.1) without the gateway's own: the others to the byte, or nothing where there are none.
 fn without_own(line: &HeaderValue) -> Option<Cow<'_, HeaderValue>> {
     let is_own = |pair: &&[u8]| {
-        let name = pair.iter().position(|byte| *byte == b'=').map(|end| pair[..end].trim_ascii());
-        name == Some(SESSION_COOKIE.as_bytes())
+        pair.iter().position(|byte| *byte == b'=').is_some_and(|end| is_session_cookie(pair[..end].trim_ascii()))
     };
     let pairs = || line.as_bytes().split(|byte| *byte == b';');
     if !pairs().any(|pair| is_own(&pair)) {
@@ -246,9 +245,10 @@ mod tests {
             ("a=b; qcc_session=v", Some("a=b")),
             ("a=b;qcc_session=v;c=d==;  e", Some("a=b;c=d==;  e")),
             ("a=b; qcc_session =v", Some("a=b")),
+            ("qcc_session_7860=v; a=b; qcc_session_80=w", Some("a=b")),
             (
-                "xqcc_session=v; qcc_sessions=w; QCC_SESSION=x; a=qcc_session",
-                Some("xqcc_session=v; qcc_sessions=w; QCC_SESSION=x; a=qcc_session"),
+                "xqcc_session=v; qcc_sessions=w; QCC_SESSION=x; a=qcc_session; qcc_session_=y; qcc_session_x1=z",
+                Some("xqcc_session=v; qcc_sessions=w; QCC_SESSION=x; a=qcc_session; qcc_session_=y; qcc_session_x1=z"),
             ),
         ] {
             let value = HeaderValue::from_static(line);

@@ -1,5 +1,7 @@
 //! Who may use the gateway's own routes where there are tokens.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use crate::support::app::{Setup, TRAFFIC, TestApp, body};
@@ -168,8 +170,26 @@ async fn a_login_is_worth_as_much_as_its_token_until_the_logout() {
         assert_eq!(asked(&app, STATS, &[session]).await.status, 401, "a cookie that was copied is void too");
     }
     assert!(asked(&app, PAGE, &[]).await.text().contains("Log in"));
-    assert_eq!(asked(&app, STATS, &[("cookie", "qcc_session=admin-token")]).await.status, 401);
+    let token_itself = format!("qcc_session_{}=admin-token", app.address().port());
+    assert_eq!(asked(&app, STATS, &[("cookie", &token_itself)]).await.status, 401);
     app.finish().await;
+}
+
+/// Browsers keep cookies for a host, whatever the port.
+#[actix_web::test]
+async fn a_login_to_one_gateway_of_a_host_leaves_that_to_another_alone() {
+    let apps = [with_tokens("token = \"admin-token\"").await, with_tokens("token = \"admin-token\"").await];
+    let mut jar = BTreeMap::new();
+    for app in &apps {
+        let cookie = cookie(&log_in(app, "admin-token", &[]).await);
+        let (name, value) = cookie.split_once('=').unwrap();
+        jar.insert(name.to_owned(), value.to_owned());
+    }
+    let shown: Vec<String> = jar.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    for app in apps {
+        assert_eq!(asked(&app, STATS, &[("cookie", &shown.join("; "))]).await.status, 200, "{:?}", jar.keys());
+        app.finish().await;
+    }
 }
 
 #[actix_web::test]

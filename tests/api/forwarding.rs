@@ -168,7 +168,7 @@ async fn the_dashboards_cookie_goes_to_no_endpoint_and_others_go_to_the_byte() {
         let app = Setup::new().endpoint("a", &upstream.base_url(), auth).start().await;
         let mut client = app.client().await;
         let cookies = [
-            ("cookie", "a=1; qcc_session=secret;  b=\"2\""),
+            ("cookie", "a=1; qcc_session_80=secret;  b=\"2\""),
             ("cookie", "qcc_session=secret"),
             ("cookie", "xqcc_session=3"),
             TRAFFIC,

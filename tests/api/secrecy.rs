@@ -118,8 +118,9 @@ async fn everything_asked(address: SocketAddr) -> Vec<String> {
     for form in ["token=hunter2-admin", "token=hunter2-wrong", "hunter2=hunter2"] {
         ask("POST", "/__qcc__/login", &[], form).await;
     }
-    ask("POST", "/__qcc__/logout", &[("cookie", "qcc_session=hunter2-cookie")], "").await;
-    ask("GET", "/__qcc__/stats", &[("cookie", "qcc_session=hunter2-cookie")], "").await;
+    let session = format!("qcc_session_{}=hunter2-cookie", address.port());
+    ask("POST", "/__qcc__/logout", &[("cookie", &session)], "").await;
+    ask("GET", "/__qcc__/stats", &[("cookie", &session)], "").await;
     said
 }
 

@@ -6,12 +6,12 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
 use serde_json::json;
 
-use super::super::access::session_of;
+use super::super::access::{cookie_name, session_of};
 use super::super::state::Serving;
 use super::{peer_of, small_body};
 use crate::actors::messages::{LogIn, LogOut};
 use crate::domain::client::KeyDigest;
-use crate::domain::logins::{LoginRefused, SESSION_COOKIE, SESSION_LIFETIME};
+use crate::domain::logins::{LoginRefused, SESSION_LIFETIME};
 use crate::domain::refusal::retry_after_seconds;
 use crate::entropy::fresh_credential;
 
@@ -42,7 +42,7 @@ pub(super) async fn login(worker: &Serving<'_>, request: &Request, payload: Payl
     match shared.core.desk.send(log_in).await {
         Ok(Ok(())) => {
             log::info!("login by admin {peer}");
-            to_the_page(&cookie(value.expose(), SESSION_LIFETIME.as_secs()))
+            to_the_page(&cookie(request, value.expose(), SESSION_LIFETIME.as_secs()))
         }
         Ok(Err(refused)) => {
             // Anybody can cause this as often as they like.
@@ -67,13 +67,14 @@ pub(super) async fn logout(worker: &Serving<'_>, request: &Request) -> HttpRespo
     {
         return super::stopping();
     }
-    to_the_page(&cookie("", 0))
+    to_the_page(&cookie(request, "", 0))
 }
 
 /// The cookie (RFC 6265). Scripts can't read it and other sites' requests don't carry it. It is not `Secure`: the gateway
 /// speaks plain HTTP, and what a request says of TLS before it may be made up.
-fn cookie(value: &str, seconds: u64) -> String {
-    format!("{SESSION_COOKIE}={value}; Path=/__qcc__; Max-Age={seconds}; HttpOnly; SameSite=Strict")
+fn cookie(request: &Request, value: &str, seconds: u64) -> String {
+    let name = cookie_name(request.headers());
+    format!("{name}={value}; Path=/__qcc__; Max-Age={seconds}; HttpOnly; SameSite=Strict")
 }
 
 fn to_the_page(cookie: &str) -> HttpResponse {
