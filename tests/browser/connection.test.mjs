@@ -157,6 +157,28 @@ staged(held, "when the gateway comes back as another version, so does the page",
   });
 });
 
+staged(held, "behind an address with two versions the page does not load itself again and again", {}, async (stage) => {
+  await stage.open({}, async (page) => {
+    await isLive(page);
+    let [looks, loads] = [0, 0];
+    page.on("load", () => {
+      loads += 1;
+    });
+    await altered(page, (stats) => {
+      looks += 1;
+      stats.version = `99.0.${looks % 2}`;
+    });
+    // A page that comes into view looks at once. One that is being loaded has nobody to tell.
+    const look = () => page.evaluate(() => document.dispatchEvent(new Event("visibilitychange"))).catch(() => {});
+    await eventually("it has looked often", async () => {
+      await look();
+      return looks >= 8;
+    });
+    await isLive(page);
+    assert.equal(loads, 1);
+  });
+});
+
 staged(held, "what was told yesterday has its date", {}, async (stage) => {
   await stage.open({}, async (page) => {
     await page.clock.install();

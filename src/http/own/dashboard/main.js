@@ -16,6 +16,8 @@ import { t, translate } from "./words.js";
 const BETWEEN_WORDS = 3000;
 /** How long an open stream may be missing before that is shown: it ends now and then, and comes again at once. */
 const PATIENCE = 2500;
+/** The page loads itself anew no more often than this: behind one address there may be gateways of two versions. */
+const BETWEEN_LOADS = 600_000;
 
 translate();
 const role = document.documentElement.dataset.role;
@@ -30,6 +32,8 @@ const clients = new Clients();
 const timeline = new Timeline();
 const logs = new Logs();
 let stats = null;
+/** Of which version the gateway was when the page was loaded, and so the page's own files. */
+let version = null;
 /** How far the gateway's clock is ahead of this one, in milliseconds. */
 let ahead = 0;
 let toSay = [];
@@ -37,8 +41,8 @@ let toSay = [];
 const now = () => Date.now() + ahead;
 
 function shown(next) {
-  // The page's own files are of the version before.
-  if (stats !== null && stats.version !== next.version) location.reload();
+  version ??= next.version;
+  if (version !== next.version) loadAnew();
   if (stats !== null && stats.start_time !== next.start_time) timeline.clear();
   ahead = Date.parse(next.start_time) + next.uptime * 1000 - Date.now();
   // Until there is something to see, an empty queue would say what nobody knows.
@@ -54,6 +58,14 @@ function shown(next) {
   stats = next;
   about();
   logs.follow();
+}
+
+/** Gets the page's files of the present version. */
+function loadAnew() {
+  const last = Number(sessionStorage.getItem("loadedAnewAt"));
+  if (Date.now() - last < BETWEEN_LOADS) return;
+  sessionStorage.setItem("loadedAnewAt", Date.now());
+  location.reload();
 }
 
 function about() {
