@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -74,8 +74,8 @@ pub struct StateFile {
     path: PathBuf,
     /// Whether the file as it is now may take the place of the one before.
     is_sound: bool,
-    /// Held for as long as this lives.
-    _lock: File,
+    /// Held for as long as this lives, but while nothing can be written.
+    lock: Option<File>,
 }
 
 impl StateFile {
@@ -119,7 +119,7 @@ impl StateFile {
                 }
             }
         };
-        let state_file = Self { path: path.to_owned(), is_sound, _lock: lock };
+        let state_file = Self { path: path.to_owned(), is_sound, lock: Some(lock) };
         state_file.try_to_write()?;
         Ok((state_file, memory))
     }
@@ -128,8 +128,9 @@ impl StateFile {
     ///
     /// # Errors
     ///
-    /// What the system said; then the file is as it was.
+    /// What the system said, or that another gateway uses the file by now; then it is as it was.
     pub fn write(&mut self, image: &Image) -> io::Result<()> {
+        self.keep_lock()?;
         let state = to_raw_value(image)?;
         let sha256 = hex::encode(Sha256::digest(state.get()));
         let text = serde_json::to_vec(&Envelope { format: FORMAT, sha256, state })?;
@@ -144,6 +145,19 @@ impl StateFile {
         self.is_sound = true;
         // The rename itself lasts only once the directory is written.
         sync_directory(&self.path)
+    }
+
+    /// Takes the lock again where somebody has removed it, alone or with its directory: a next gateway would write here as well.
+    fn keep_lock(&mut self) -> io::Result<()> {
+        use std::os::unix::fs::MetadataExt;
+        let same_file = |one: Metadata, other: Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
+        let is_in_place =
+            |lock: &File| Ok::<_, io::Error>(same_file(lock.metadata()?, fs::metadata(lock_path(&self.path))?));
+        if !self.lock.as_ref().is_some_and(|lock| is_in_place(lock).unwrap_or(false)) {
+            self.lock = None;
+            self.lock = Some(lock(&self.path).map_err(io::Error::other)?);
+        }
+        Ok(())
     }
 
     /// Makes the present file the one before, while it stays in its place as well.
@@ -179,8 +193,12 @@ fn resolved(path: &Path) -> PathBuf {
     path
 }
 
+fn lock_path(path: &Path) -> PathBuf {
+    beside(path, ".lock")
+}
+
 fn lock(path: &Path) -> Result<File, StateFileError> {
-    let lock_path = beside(path, ".lock");
+    let lock_path = lock_path(path);
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
     let lock = lock.map_err(|source| failed(&lock_path, "can't be written", source))?;
     match lock.try_lock() {
@@ -341,6 +359,40 @@ mod tests {
         assert!(matches!(StateFile::open(&path, SALT), Err(StateFileError::InUse { .. })));
         drop(first);
         StateFile::open(&path, SALT).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_was_away_is_written_to_again_and_by_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("state");
+        let path = directory.join("state.json");
+        fs::create_dir(&directory).unwrap();
+        let (mut file, _) = StateFile::open(&path, SALT).unwrap();
+        file.write(&image("a")).unwrap();
+        fs::remove_dir_all(&directory).unwrap();
+        let fault = file.write(&image("b")).unwrap_err().to_string();
+        assert!(fault.contains(directory.to_str().unwrap()), "{fault}");
+        fs::create_dir(&directory).unwrap();
+        file.write(&image("c")).unwrap();
+        assert!(matches!(StateFile::open(&path, SALT), Err(StateFileError::InUse { .. })));
+        drop(file);
+        assert_eq!(found(&path), Memory::Kept(Box::new(image("c"))));
+    }
+
+    #[test]
+    fn who_has_lost_the_file_to_another_gateway_leaves_it_alone() {
+        let (_folder, path) = folder();
+        let (mut first, _) = StateFile::open(&path, SALT).unwrap();
+        fs::remove_file(lock_path(&path)).unwrap();
+        let (mut second, _) = StateFile::open(&path, SALT).unwrap();
+        second.write(&image("b")).unwrap();
+        let fault = first.write(&image("a")).unwrap_err().to_string();
+        assert!(fault.contains("another gateway uses this state file"), "{fault}");
+        second.write(&image("c")).unwrap();
+        drop(second);
+        first.write(&image("d")).unwrap();
+        drop(first);
+        assert_eq!(found(&path), Memory::Kept(Box::new(image("d"))));
     }
 
     #[test]
