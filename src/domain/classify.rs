@@ -209,6 +209,7 @@ fn throttle(path: PathKind, head: &AnswerHead<'_>, class: Class) -> Option<Throt
         | Class::Body
         | Class::Connect
         | Class::OutOfFiles
+        | Class::OutOfPorts
         | Class::Timeout
         | Class::Stream
         | Class::Cancelled => None,

@@ -54,6 +54,8 @@ pub enum Class {
     Connect,
     /// The gateway had no file left for a connection: its own want, and no endpoint's fault.
     OutOfFiles,
+    /// No connection could be opened, for the machine has no port left for one to this endpoint.
+    OutOfPorts,
     /// Nothing came within a time-out.
     Timeout,
     /// An event stream that broke off, ended without its closing event or fell silent.
@@ -103,7 +105,7 @@ const fn rule(outcome: Outcome, next: Next) -> Rule {
 
 impl Class {
     /// Every class, in the order of the table.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Success,
         Self::ClientCredential,
         Self::Account,
@@ -122,6 +124,7 @@ impl Class {
         Self::Body,
         Self::Connect,
         Self::OutOfFiles,
+        Self::OutOfPorts,
         Self::Timeout,
         Self::Stream,
         Self::Cancelled,
@@ -158,6 +161,7 @@ impl Class {
             Self::Body => rule(Failure(FailureKind::Body), Elsewhere(LastResort::Never)),
             Self::Connect => rule(Failure(FailureKind::Connect), Elsewhere(LastResort::Never)),
             Self::OutOfFiles => rule(Neutral, Elsewhere(LastResort::Never)),
+            Self::OutOfPorts => rule(Neutral, Elsewhere(LastResort::Never)),
             Self::Timeout => rule(Failure(FailureKind::Timeout), Elsewhere(LastResort::Never)),
             Self::Stream => rule(Failure(FailureKind::Stream), Elsewhere(LastResort::Never)),
             Self::Cancelled => rule(Cancelled, Stop),
@@ -193,6 +197,7 @@ impl Class {
             Self::Body => "body",
             Self::Connect => "connect",
             Self::OutOfFiles => "out_of_files",
+            Self::OutOfPorts => "out_of_ports",
             Self::Stream => "stream",
             Self::Cancelled => "cancelled",
         }
@@ -205,6 +210,7 @@ impl Class {
             | Self::Body
             | Self::Connect
             | Self::OutOfFiles
+            | Self::OutOfPorts
             | Self::Timeout
             | Self::Stream
             | Self::Cancelled => false,

@@ -150,6 +150,7 @@ impl Task<'_> {
             Ok(Err(SendError::Withdrawn)) => return AttemptEnd::Withdrawn,
             Ok(Err(SendError::InvalidTarget)) => return AttemptEnd::Unsendable,
             Ok(Err(error @ SendError::OutOfFiles)) => return fault(Class::OutOfFiles, &error.to_string()),
+            Ok(Err(error @ SendError::OutOfPorts)) => return fault(Class::OutOfPorts, &error.to_string()),
             Ok(Err(error @ SendError::ConnectTimeout)) => return fault(Class::Timeout, &error.to_string()),
             Ok(Err(error)) => return fault(Class::Connect, &error.to_string()),
             Ok(Ok(response)) => response,

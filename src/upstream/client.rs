@@ -204,8 +204,10 @@ impl Client {
         let shared = &self.shared;
         // In a place of its own: TLS needs so much room that every request would be the larger for it.
         let transport = Box::pin(connect(request.origin, &shared.names, &shared.trust, connect_timeout)).await;
-        if matches!(transport, Err(SendError::OutOfFiles)) {
-            self.shared.told.tell(now());
+        match transport {
+            Err(SendError::OutOfFiles) => self.shared.told.tell("the process has too few file descriptors", now()),
+            Err(SendError::OutOfPorts) => self.shared.told.tell("the machine has too few ports to begin at", now()),
+            Ok(_) | Err(_) => {}
         }
         let transport = transport?;
         let connection = Connection::new(transport, Rc::new(request.origin.clone()), now());

@@ -94,6 +94,8 @@ async fn first_reachable<S>(
         last = match within(left / untried, connect(*address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) if files::is_want_of(&error) => return Err(SendError::OutOfFiles),
+            // For another address of the name there may be one.
+            Ok(Err(error)) if files::are_ports_used_up(&error, *address) => SendError::OutOfPorts,
             Ok(Err(error)) => SendError::Connect(error),
             Err(TimedOut) => SendError::ConnectTimeout,
         };
@@ -115,19 +117,22 @@ mod tests {
     use std::cell::RefCell;
     use std::future::pending;
 
+    use rustix::io::Errno;
+
     use super::*;
 
     fn addresses(ports: &[u16]) -> Vec<SocketAddr> {
         ports.iter().map(|&port| SocketAddr::from(([127, 0, 0, 1], port))).collect()
     }
 
-    /// 1 refuses, 2 swallows, 3 accepts; at 4 the gateway has no file left.
+    /// 1 refuses, 2 swallows, 3 accepts; at 4 the gateway has no file left, and at 5 no port.
     async fn scripted(address: SocketAddr, tried: &RefCell<Vec<u16>>) -> io::Result<u16> {
         tried.borrow_mut().push(address.port());
         match address.port() {
             1 => Err(io::ErrorKind::ConnectionRefused.into()),
             2 => pending().await,
-            4 => Err(io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error())),
+            4 => Err(Errno::MFILE.into()),
+            5 => Err(Errno::ADDRNOTAVAIL.into()),
             port => Ok(port),
         }
     }
@@ -139,6 +144,7 @@ mod tests {
         let result = match result {
             Ok(port) => port.to_string(),
             Err(SendError::OutOfFiles) => "out of files".to_owned(),
+            Err(SendError::OutOfPorts) => "out of ports".to_owned(),
             Err(SendError::Connect(error)) => format!("{:?}", error.kind()),
             Err(SendError::ConnectTimeout) => "time-out".to_owned(),
             Err(error) => error.to_string(),
@@ -154,6 +160,8 @@ mod tests {
         check(&[2, 1], &[2, 1], "ConnectionRefused").await;
         check(&[1, 2], &[1, 2], "time-out").await;
         check(&[1, 4, 3], &[1, 4], "out of files").await;
+        check(&[1, 5], &[1, 5], "out of ports").await;
+        check(&[5, 3], &[5, 3], "3").await;
         check(&[], &[], "the host's name could not be resolved: the name has no address").await;
     }
 

@@ -19,6 +19,11 @@ pub enum SendError {
     /// The gateway itself has as many files open as the system allows it, so nobody was asked.
     #[error("no connection could be opened: the gateway has too many files open (ulimit -n)")]
     OutOfFiles,
+    /// Every port of the machine that a connection to this address could begin at is in use, so nobody was asked.
+    #[error(
+        "no connection could be opened: the machine has no port left for this address (net.ipv4.ip_local_port_range)"
+    )]
+    OutOfPorts,
     /// No address accepted the connection; the error is that of the last one.
     #[error("no connection: {0}")]
     Connect(#[source] io::Error),
@@ -65,6 +70,7 @@ impl SendError {
             | Self::InvalidHost
             | Self::Dns(_)
             | Self::OutOfFiles
+            | Self::OutOfPorts
             | Self::Connect(_)
             | Self::ConnectTimeout
             | Self::Tls(_)
@@ -132,6 +138,7 @@ mod tests {
         for (error, written) in [
             (SendError::Dns(io()), false),
             (SendError::OutOfFiles, false),
+            (SendError::OutOfPorts, false),
             (SendError::Connect(io()), false),
             (SendError::ConnectTimeout, false),
             (SendError::Tls(io()), false),

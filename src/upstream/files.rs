@@ -1,7 +1,8 @@
-//! Open files, of which the system gives a process only so many: each connection takes one.
+//! Open files and ports, of which there are only so many: each connection takes one of both.
 
 use std::cell::Cell;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -21,16 +22,42 @@ pub(super) fn are_used_up() -> bool {
     Socket::new(Domain::IPV4, Type::STREAM, None).is_err_and(|error| is_want_of(&error))
 }
 
+/// Whether it was for want of a port to begin at that no connection to this address came about. The same is said of an address
+/// that can't be reached from this machine at all, such as an IPv6 one without IPv6; so it is asked for by UDP, which has ports of
+/// its own and sends nothing.
+pub(super) fn are_ports_used_up(error: &io::Error, address: SocketAddr) -> bool {
+    let may_be = Errno::from_io_error(error) == Some(Errno::ADDRNOTAVAIL);
+    may_be
+        && Socket::new(Domain::for_address(address), Type::DGRAM, None)
+            .is_ok_and(|socket| socket.connect(&address.into()).is_ok())
+}
+
 /// Remembers when the operator was told last.
 #[derive(Debug, Default)]
 pub(super) struct Told(Cell<Option<Instant>>);
 
 impl Told {
     /// Tells the operator: it shows in many requests, and those log nothing graver than INFO.
-    pub(super) fn tell(&self, now: Instant) {
+    pub(super) fn tell(&self, what: &str, now: Instant) {
         if self.0.get().is_none_or(|told| now.saturating_duration_since(told) >= TOLD_EVERY) {
             self.0.set(Some(now));
-            log::error!("no connection to an endpoint can be opened: the process has too few file descriptors");
+            log::error!("no connection to an endpoint can be opened: {what}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_no_connection_can_begin_for_at_all_wants_no_port() {
+        let want = || io::Error::from(Errno::ADDRNOTAVAIL);
+        let here = SocketAddr::from(([127, 0, 0, 1], 9));
+        assert!(are_ports_used_up(&want(), here));
+        assert!(!are_ports_used_up(&io::Error::from(Errno::CONNREFUSED), here));
+        // The system lets nobody begin there who has not asked to speak to everybody.
+        let everybody = SocketAddr::from(([255, 255, 255, 255], 9));
+        assert!(!are_ports_used_up(&want(), everybody));
     }
 }

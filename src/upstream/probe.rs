@@ -169,7 +169,7 @@ impl Probe {
         }
         match self.talk(job, code, deadline, bill).await {
             Ok(verdict) => verdict,
-            Err(error @ NoAnswer::Send(SendError::OutOfFiles)) => {
+            Err(error @ NoAnswer::Send(SendError::OutOfFiles | SendError::OutOfPorts)) => {
                 let note = ErrorNote::new(error.to_string());
                 Verdict::Unproven(Unproven::unasked(note, deadline.elapsed()))
             }

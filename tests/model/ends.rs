@@ -65,11 +65,11 @@ pub(crate) fn throttle(rng: &mut Rng) -> Throttle {
 pub(crate) fn judgement(rng: &mut Rng, Weather { faults, overloads }: Weather, is_written: bool) -> Judgement {
     use Class::{
         Account, Body, Cancelled, ClientCredential, ClientError, Connect, Credential, Forbidden, ModelMissing,
-        NotTheApi, OutOfFiles, Overloaded, RateLimited, Redirected, RelayModelMissing, RequestTimeout, Stream, Success,
-        Timeout, Unsupported, UpstreamStatus,
+        NotTheApi, OutOfFiles, OutOfPorts, Overloaded, RateLimited, Redirected, RelayModelMissing, RequestTimeout,
+        Stream, Success, Timeout, Unsupported, UpstreamStatus,
     };
     let class = if !is_written {
-        [Connect, Connect, Connect, Timeout, OutOfFiles, Cancelled][rng.usize(..6)]
+        [Connect, Connect, Connect, Timeout, OutOfFiles, OutOfPorts, Cancelled][rng.usize(..7)]
     } else if rng.u32(..100) < overloads {
         Overloaded
     } else if rng.u32(..100) < faults {
@@ -118,7 +118,7 @@ pub(crate) fn judgement(rng: &mut Rng, Weather { faults, overloads }: Weather, i
         UpstreamStatus => Some(if one_in(rng, 4) { 502 } else { 500 }),
         RelayModelMissing => Some(503),
         Overloaded => Some(529),
-        Body | Connect | OutOfFiles | Timeout | Stream | Cancelled => None,
+        Body | Connect | OutOfFiles | OutOfPorts | Timeout | Stream | Cancelled => None,
     };
     let throttle = match class {
         RateLimited if one_in(rng, 3) => Some(Throttle::Unnamed),

@@ -34,7 +34,8 @@ pub(crate) fn meaning(class: Class, path: PathKind) -> Means {
         | Class::Unsupported
         | Class::RateLimited
         | Class::Overloaded
-        | Class::OutOfFiles => return Means::Elsewhere,
+        | Class::OutOfFiles
+        | Class::OutOfPorts => return Means::Elsewhere,
         Class::Account | Class::Credential | Class::Body | Class::Stream => path == PathKind::Llm,
         Class::RequestTimeout
         | Class::NotTheApi

@@ -163,6 +163,7 @@ fn every_class_has_the_contracts_consequences() {
         (Class::Body, Failure(FailureKind::Body), Elsewhere(L::Never)),
         (Class::Connect, Failure(FailureKind::Connect), Elsewhere(L::Never)),
         (Class::OutOfFiles, Neutral, Elsewhere(L::Never)),
+        (Class::OutOfPorts, Neutral, Elsewhere(L::Never)),
         (Class::Timeout, Failure(FailureKind::Timeout), Elsewhere(L::Never)),
         (Class::Stream, Failure(FailureKind::Stream), Elsewhere(L::Never)),
         (Class::Cancelled, Outcome::Cancelled, Next::Stop),
