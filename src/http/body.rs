@@ -21,7 +21,7 @@ use super::event_body::{EventBody, PassingEvents, Signature};
 use super::reply::OnlyLength;
 use super::scope::{AttemptScope, RequestScope};
 use super::settling::Settling;
-use super::times::{Patience, deadline};
+use super::times::{Patience, after, deadline};
 use crate::actors::Core;
 use crate::actors::messages::Doubt;
 use crate::domain::classify::Judgement;
@@ -244,10 +244,11 @@ impl LeasedBody {
         if std::mem::replace(&mut self.is_waiting, true) {
             return;
         }
-        let taken = self.settling.waits_for_endpoint();
+        let now = self.settling.now();
+        let taken = self.settling.waits_for_endpoint(now);
         match self.kind {
             BodyKind::EventStream { idle } if self.has_begun => {
-                (self.due, self.whose) = (deadline(idle), Patience::Gateway);
+                (self.due, self.whose) = (after(self.settling.instant(now), idle), Patience::Gateway);
             }
             BodyKind::EventStream { .. } | BodyKind::Plain => {
                 self.due = self.due.checked_add(taken).unwrap_or(self.due);

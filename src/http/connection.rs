@@ -168,7 +168,7 @@ impl AsyncRead for Connection {
                 self.give_up(&Refusal::HeadTooSlow);
                 return Poll::Ready(Ok(()));
             }
-            Poll::Pending => *self.state.reader.borrow_mut() = Some(cx.waker().clone()),
+            Poll::Pending => self.state.read_by(cx.waker()),
         }
         read
     }

@@ -19,7 +19,7 @@ use super::body::{BrokenOff, TAKING};
 use super::connection::ClientSide;
 use super::drain::DrainDeadline;
 use super::settling::{Settling, Verdict};
-use super::times::deadline;
+use super::times::{after, deadline};
 use crate::domain::classify::{AnswerHead, Judgement, WhoseCredential, Words, classify_answer};
 use crate::domain::conversation::Manner;
 use crate::domain::limits::Limits;
@@ -27,6 +27,7 @@ use crate::domain::outcome_table::{Class, PathKind};
 use crate::domain::peek::Wanted;
 use crate::domain::rules::Rules;
 use crate::domain::sse::{Break, Ending, Failure, Format, Progress, Relay, StreamError, error_event};
+use crate::domain::usage::Usage;
 use crate::settings::OnBreak;
 use crate::upstream::Content;
 
@@ -139,6 +140,10 @@ pub(super) struct EventBody {
     is_waiting: bool,
     /// Only the end of the framing is waited for.
     is_lingering: bool,
+    /// What the books know of the answer's cost.
+    told: Usage,
+    /// Content has gone out.
+    has_content_out: bool,
     state: State,
 }
 
@@ -160,9 +165,20 @@ impl EventBody {
         let due = deadline(passing.idle);
         let state = State::Flowing;
         let content = Some(content);
-        let (is_waiting, is_lingering) = (false, false);
-        let mut body =
-            Self { passing, content, signature, settling, client, due, drain, is_waiting, is_lingering, state };
+        let mut body = Self {
+            passing,
+            content,
+            signature,
+            settling,
+            client,
+            due,
+            drain,
+            is_waiting: false,
+            is_lingering: false,
+            told: Usage::default(),
+            has_content_out: false,
+            state,
+        };
         body.settle_if_closed();
         body
     }
@@ -173,15 +189,31 @@ impl EventBody {
 
     /// Behind the closing event nothing can go wrong any more.
     fn settle_if_closed(&mut self) {
-        self.settling.costs(self.passing.relay.usage());
+        self.tell_costs();
         if self.has_closed() {
             self.settle_whole();
         }
     }
 
+    /// Tells what the answer has cost where that is news, as it is with few events.
+    fn tell_costs(&mut self) {
+        let usage = self.passing.relay.usage();
+        if usage != self.told {
+            self.told = usage;
+            self.settling.costs(usage);
+        }
+    }
+
+    /// The first piece with content goes out: when it did is noted once.
+    fn content_goes_out(&mut self) {
+        if !std::mem::replace(&mut self.has_content_out, true) {
+            self.settling.content_goes_out();
+        }
+    }
+
     /// The stream is whole. What settles it may have come together with its first content, which is then still to go out.
     fn settle_whole(&mut self) {
-        self.settling.content_goes_out();
+        self.content_goes_out();
         self.settling.whole(&self.passing.judgement);
     }
 
@@ -194,12 +226,13 @@ impl EventBody {
         if !std::mem::replace(&mut self.is_waiting, true) {
             // Silence is counted from when the upstream is asked: until then the client had not taken what there was.
             // Behind the closing event the time runs on, whatever else comes.
+            let now = self.settling.now();
             if !self.is_lingering {
                 self.is_lingering = self.has_closed();
                 let patience = if self.is_lingering { LINGER } else { self.passing.idle };
-                self.due = deadline(patience);
+                self.due = after(self.settling.instant(now), patience);
             }
-            self.settling.waits_for_endpoint();
+            self.settling.waits_for_endpoint(now);
         }
         if self.is_lingering && self.client.alarm().has_passed(self.due, cx) {
             self.end(false, Break::Silent, Break::Silent.note());
@@ -237,7 +270,7 @@ impl EventBody {
     fn end(&mut self, in_order: bool, why: Break, note: &str) {
         self.content = None;
         let ending = self.passing.relay.end(in_order);
-        self.settling.costs(self.passing.relay.usage());
+        self.tell_costs();
         match ending {
             Ending::Whole => {
                 self.settle_whole();
@@ -311,7 +344,7 @@ impl Stream for EventBody {
         loop {
             if let Some(piece) = self.passing.relay.pop() {
                 if self.passing.relay.progress() > Progress::Preamble {
-                    self.settling.content_goes_out();
+                    self.content_goes_out();
                 }
                 return Poll::Ready(Some(Ok(piece)));
             }

@@ -334,6 +334,11 @@ impl AttemptScope {
         self.lease.as_ref()
     }
 
+    /// The clock that it goes by.
+    pub(super) fn clock(&self) -> Clock {
+        self.clock
+    }
+
     /// The present moment.
     pub(super) fn now(&self) -> Moment {
         self.clock.now()

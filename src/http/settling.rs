@@ -6,9 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::scope::{AttemptScope, RequestScope};
 use crate::actors::Core;
 use crate::actors::messages::{Doubt, Judged};
+use crate::clock::Clock;
 use crate::domain::classify::Judgement;
 use crate::domain::opinions::Failed;
 use crate::domain::outcome_table::{Class, PathKind};
@@ -28,6 +31,7 @@ pub(super) struct Settling {
     doubt: Option<Doubt>,
     path: PathKind,
     core: Arc<Core>,
+    clock: Clock,
     /// Since when it is the client that is waited for.
     handed_out: Option<Moment>,
     /// The longest time that the client took.
@@ -43,8 +47,19 @@ impl Settling {
         path: PathKind,
         core: Arc<Core>,
     ) -> Self {
-        let (handed_out, longest_pause) = (Some(attempt.now()), Duration::ZERO);
-        Self { open: Some((attempt, request)), doubt, path, core, handed_out, longest_pause }
+        let clock = attempt.clock();
+        let (handed_out, longest_pause) = (Some(clock.now()), Duration::ZERO);
+        Self { open: Some((attempt, request)), doubt, path, core, clock, handed_out, longest_pause }
+    }
+
+    /// The present moment.
+    pub(super) fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// A moment as the timers have it.
+    pub(super) fn instant(&self, moment: Moment) -> Instant {
+        self.clock.instant(moment).into()
     }
 
     /// A piece that counts as the beginning of the answer goes out; the first one is noted.
@@ -71,9 +86,8 @@ impl Settling {
     }
 
     /// The endpoint is waited for from now on. Returns how long the client took until then.
-    pub(super) fn waits_for_endpoint(&mut self) -> Duration {
+    pub(super) fn waits_for_endpoint(&mut self, now: Moment) -> Duration {
         let Some((attempt, _)) = &self.open else { return Duration::ZERO };
-        let now = attempt.now();
         attempt.waits_for_endpoint(now);
         let taken = self.handed_out.take().map(|since| now.since(since)).unwrap_or_default();
         self.longest_pause = self.longest_pause.max(taken);
@@ -84,7 +98,7 @@ impl Settling {
     pub(super) fn waits_for_client(&mut self) {
         if let Some((attempt, _)) = &self.open {
             attempt.waits_for_client();
-            self.handed_out = Some(attempt.now());
+            self.handed_out = Some(self.clock.now());
         }
     }
 

@@ -52,8 +52,10 @@ impl Decoder {
             Self::Chunked(decoder) => {
                 decoder.advance(received)?;
                 let piece = decoder.take_data(received);
-                // Looks ahead, so that the end is known with the last piece. A fault found here is found again after the piece.
-                decoder.advance(received).ok();
+                if piece.is_some() {
+                    // Looks ahead, so that the end is known with the last piece. A fault found here is found again after the piece.
+                    decoder.advance(received).ok();
+                }
                 Ok(piece)
             }
             Self::UntilClose => Ok((!received.is_empty()).then(|| received.split().freeze())),

@@ -6,6 +6,8 @@ use bytes::{Buf, Bytes, BytesMut};
 
 /// The longest line with a chunk's size and its extensions, in bytes.
 const MAX_SIZE_LINE: usize = 4 * 1024;
+/// The length of a CR LF, in bytes.
+const LINE_END: usize = 2;
 /// The longest trailer section, in bytes.
 const MAX_TRAILERS: usize = 32 * 1024;
 
@@ -71,13 +73,12 @@ impl ChunkedDecoder {
     fn try_advance(&mut self, received: &mut BytesMut) -> Result<(), InvalidChunk> {
         loop {
             self.state = match self.state {
-                State::Size => match take_line(received, MAX_SIZE_LINE)? {
-                    None => return Ok(()),
-                    Some(line) => match chunk_size(&line)? {
-                        0 => State::Trailers(0),
-                        size => State::Data(size),
-                    },
-                },
+                State::Size => {
+                    let Some(line) = first_line(received, MAX_SIZE_LINE)? else { return Ok(()) };
+                    let (size, length) = (chunk_size(line)?, line.len() + LINE_END);
+                    received.advance(length);
+                    if size == 0 { State::Trailers(0) } else { State::Data(size) }
+                }
                 State::DataEnd => match received.as_ref() {
                     [b'\r', b'\n', ..] => {
                         received.advance(2);
@@ -86,11 +87,12 @@ impl ChunkedDecoder {
                     [] | [b'\r'] => return Ok(()),
                     _ => return Err(InvalidChunk::DataEnd),
                 },
-                State::Trailers(dropped) => match take_line(received, MAX_TRAILERS.saturating_sub(dropped))? {
-                    None => return Ok(()),
-                    Some(line) if line.is_empty() => State::Finished,
-                    Some(line) => State::Trailers(dropped + line.len() + 2),
-                },
+                State::Trailers(dropped) => {
+                    let line = first_line(received, MAX_TRAILERS.saturating_sub(dropped))?;
+                    let Some(length) = line.map(<[u8]>::len) else { return Ok(()) };
+                    received.advance(length + LINE_END);
+                    if length == 0 { State::Finished } else { State::Trailers(dropped + length + LINE_END) }
+                }
                 State::Data(_) | State::Finished => return Ok(()),
                 State::Invalid(fault) => return Err(fault),
             }
@@ -112,19 +114,15 @@ impl ChunkedDecoder {
     }
 }
 
-/// Takes a line off the front; without its CR LF. `None`: it has not come whole.
-fn take_line(received: &mut BytesMut, limit: usize) -> Result<Option<BytesMut>, InvalidChunk> {
+/// The line at the front, without its CR LF. `None`: it has not come whole.
+fn first_line(received: &[u8], limit: usize) -> Result<Option<&[u8]>, InvalidChunk> {
     let Some(line_feed) = received.iter().take(limit).position(|&byte| byte == b'\n') else {
         return if received.len() < limit { Ok(None) } else { Err(InvalidChunk::TooLong) };
     };
-    let mut line = received.split_to(line_feed + 1);
-    let Some(content) = line.strip_suffix(b"\r\n") else { return Err(InvalidChunk::LineEnd) };
-    if content.contains(&b'\r') {
-        return Err(InvalidChunk::LineEnd);
+    match received.get(..line_feed).and_then(|line| line.strip_suffix(b"\r")) {
+        Some(line) if !line.contains(&b'\r') => Ok(Some(line)),
+        Some(_) | None => Err(InvalidChunk::LineEnd),
     }
-    let length = content.len();
-    line.truncate(length);
-    Ok(Some(line))
 }
 
 /// Reads `1A;name=value`; blanks after the number are borne, as servers exist that pad it.

@@ -118,6 +118,14 @@ impl State {
         has_more || self.has_surplus.get() || !self.has_body.get()
     }
 
+    /// Whoever is to look for more; nearly always it is who did before.
+    pub(super) fn read_by(&self, waker: &Waker) {
+        let mut reader = self.reader.borrow_mut();
+        if !reader.as_ref().is_some_and(|reader| reader.will_wake(waker)) {
+            *reader = Some(waker.clone());
+        }
+    }
+
     pub(super) fn wake_reader(&self) {
         let reader = self.reader.borrow_mut().take();
         if let Some(reader) = reader {
