@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +87,8 @@ fn ask(number: usize, has_session: bool) -> Ask {
     let client = ClientId::new("bench").ok();
     let number_of_its_own = u64::try_from(number).unwrap_or_default();
     let origin = if has_session {
-        Origin::Session(SessionKey::new(client.as_ref(), Protocol::Anthropic, &number.to_string()))
+        let hashes = BuildHasherDefault::<DefaultHasher>::default();
+        Origin::Session(SessionKey::new(&hashes, client.as_ref(), Protocol::Anthropic, &number.to_string()))
     } else {
         Origin::Request(number_of_its_own)
     };

@@ -188,9 +188,25 @@ fn read(value: &[u8]) -> Option<Cow<'_, str>> {
     }
     let written = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     match memchr(b'\\', written) {
-        Some(_) => serde_json::from_slice(value).ok().map(Cow::Owned),
+        Some(_) => unescaped(written).or_else(|| serde_json::from_slice(value).ok()).map(Cow::Owned),
         None => str::from_utf8(written).ok().map(Cow::Borrowed),
     }
+}
+
+/// A text in which nothing but quotation marks and backslashes are escaped, as in JSON within a text: `metadata.user_id` is
+/// mostly that. None where there is more to it, or less.
+fn unescaped(written: &[u8]) -> Option<String> {
+    let mut plain = Vec::with_capacity(written.len());
+    let mut bytes = written.iter();
+    while let Some(&byte) = bytes.next() {
+        match byte {
+            b'\\' => plain.push(*bytes.next().filter(|escaped| matches!(escaped, b'"' | b'\\'))?),
+            // Neither may stand in a text as it is.
+            0..b' ' | b'"' => return None,
+            _ => plain.push(byte),
+        }
+    }
+    String::from_utf8(plain).ok()
 }
 
 /// A text that is not empty.
@@ -313,6 +329,17 @@ mod tests {
             };
             assert_eq!((peek(true).prompts, peek(true).model.as_deref()), (prompts, Some("m")), "{prompt:.20}");
             assert_eq!(peek(false).prompts, None, "{prompt:.20}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_is_read_as_a_parser_reads_it(written in r#"([a-zä{}:, \x00-\x1f]|\\\\|\\"|"|\\|\\n|\\/|\\u00e4|\\ud800){0,8}"#) {
+            let value = format!("\"{written}\"");
+            let parsed: Option<String> = serde_json::from_str(&value).ok();
+            if written.contains('\\') {
+                prop_assert_eq!(read(value.as_bytes()).map(Cow::into_owned), parsed);
+            }
         }
     }
 

@@ -1,44 +1,35 @@
 //! Which endpoint a conversation is bound to. The provider's prompt cache is why it stays.
 
 use std::fmt;
+use std::hash::BuildHasher;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use lru::LruCache;
-use sha2::{Digest, Sha256};
 
 use super::endpoint::Protocol;
 use super::ids::ClientId;
 use super::slots::Slot;
 use super::time::Moment;
 
-/// A client's session. Only its digest is kept: the name may be anything that a client has put there.
+/// A client's session. Only a hash of it is kept: the name may be anything that a client has put there.
 ///
 /// The client is part of it, so that none can steer another's.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionKey([u8; 16]);
+pub struct SessionKey(u64);
 
 impl SessionKey {
-    /// The session of this name.
+    /// The session of this name. `hashes` are to be the same for all that is asked of one registry, and to have a key of
+    /// their own that nobody knows, so that nobody can find a name which is hashed as another's.
     #[must_use]
-    pub fn new(client: Option<&ClientId>, protocol: Protocol, name: &str) -> Self {
-        let mut digest = Sha256::new();
-        // An id holds no zero byte, so no two of these run together alike.
-        digest.update(client.map_or("", ClientId::as_str));
-        digest.update([0]);
-        digest.update(protocol.as_str());
-        digest.update([0]);
-        digest.update(name);
-        let digest = digest.finalize();
-        let mut key = [0; 16];
-        key.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
-        Self(key)
+    pub fn new(hashes: &impl BuildHasher, client: Option<&ClientId>, protocol: Protocol, name: &str) -> Self {
+        Self(hashes.hash_one((client.map(ClientId::as_str), protocol.as_str(), name)))
     }
 }
 
 impl fmt::Debug for SessionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [first, second, ..] = self.0;
+        let [first, second, ..] = self.0.to_be_bytes();
         write!(f, "SessionKey({first:02x}{second:02x}…)")
     }
 }
@@ -168,7 +159,7 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::at;
+    use super::super::testing::{at, session};
     use super::*;
 
     const A: Slot = Slot::from_raw(0);
@@ -185,7 +176,7 @@ mod tests {
     }
 
     fn key(name: &str) -> SessionKey {
-        SessionKey::new(None, Protocol::Anthropic, name)
+        session(None, Protocol::Anthropic, name)
     }
 
     #[test]
@@ -229,10 +220,11 @@ mod tests {
     fn a_session_is_its_clients_and_its_protocols_own() {
         let (alice, bob) = (ClientId::new("alice").unwrap(), ClientId::new("bob").unwrap());
         let keys = [
-            SessionKey::new(None, Protocol::Anthropic, "s"),
-            SessionKey::new(Some(&alice), Protocol::Anthropic, "s"),
-            SessionKey::new(Some(&bob), Protocol::Anthropic, "s"),
-            SessionKey::new(Some(&bob), Protocol::OpenAi, "s"),
+            session(None, Protocol::Anthropic, "s"),
+            session(Some(&alice), Protocol::Anthropic, "s"),
+            session(Some(&bob), Protocol::Anthropic, "s"),
+            session(Some(&bob), Protocol::OpenAi, "s"),
+            session(Some(&bob), Protocol::OpenAi, "t"),
         ];
         for (index, key) in keys.iter().enumerate() {
             assert!(keys.iter().skip(index + 1).all(|other| other != key), "{index}");

@@ -1,5 +1,6 @@
 //! Endpoints and moments for the tests of the cores.
 
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -8,14 +9,19 @@ use super::challenge::{Challenge, Code, RecoveryProof, Reply, ReplyBody, Verdict
 use super::classify::Words;
 use super::cooling::CoolingPolicy;
 use super::endpoint::{Auth, AuthStyle, BaseUrl, Endpoint, Home, ModelFilter, ModelMap, Protocol, VerifyOverrides};
-use super::ids::{EndpointId, Epoch, ProfileId};
+use super::ids::{ClientId, EndpointId, Epoch, ProfileId};
 use super::registry::{Ask, Reach, RegistryPolicy, Service, Tried, Turn};
 use super::secret::Secret;
-use super::sessions::{AffinityPolicy, Origin};
+use super::sessions::{AffinityPolicy, Origin, SessionKey};
 use super::time::Moment;
 
 pub(crate) fn id(name: &str) -> EndpointId {
     EndpointId::new(name).unwrap()
+}
+
+/// Sessions as the same key would hash them.
+pub(crate) fn session(client: Option<&ClientId>, protocol: Protocol, name: &str) -> SessionKey {
+    SessionKey::new(&BuildHasherDefault::<DefaultHasher>::default(), client, protocol, name)
 }
 
 pub(crate) fn at(seconds: u64) -> Moment {

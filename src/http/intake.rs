@@ -119,9 +119,15 @@ pub(super) async fn read_body(
     let expected = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or_default().min(LIKELY_BODY);
     // A small one comes in one piece, which is taken as it is.
     let (mut first, mut body) = (Bytes::new(), BytesMut::new());
+    let mut has_let_come = false;
     loop {
         let next = match payload.next().now_or_never() {
             Some(next) => next,
+            // What has come with the head is handed on behind it, so that no time need be taken for that.
+            None if !std::mem::replace(&mut has_let_come, true) => {
+                next_turn().await;
+                continue;
+            }
             None => next_piece(payload, limits.pause, client, drain).await?,
         };
         let piece = match next {
@@ -145,6 +151,19 @@ pub(super) async fn read_body(
         }
         body.extend_from_slice(&piece);
     }
+}
+
+/// Goes on when this is asked again, which it is at once.
+async fn next_turn() {
+    let mut is_next = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut is_next, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Waits for what comes next of a body.

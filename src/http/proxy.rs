@@ -147,7 +147,7 @@ async fn begin<'a>(
     // A count has no prompt cache to come back to, and where it is answered says nothing of the conversation.
     let session = errand.llm.filter(|path| path.kind() != PathKind::CountTokens).and_then(|path| {
         let name = scope.described.session.as_deref().or(task.request.peek.session.as_deref())?;
-        Some(SessionKey::new(caller.client.as_ref(), path.protocol(), name))
+        Some(SessionKey::new(&shared.sessions, caller.client.as_ref(), path.protocol(), name))
     });
     let ask = Ask {
         profile: caller.profile,

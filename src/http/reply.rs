@@ -53,7 +53,11 @@ pub(super) fn mark(headers: &mut HeaderMap, request: &RequestScope, with_trail: 
     if with_trail && request.attempts() > 0 {
         let endpoint = request.last_endpoint().map(EndpointId::as_str).unwrap_or_default();
         insert(headers, names::ENDPOINT, endpoint);
-        headers.insert(names::ATTEMPTS, request.attempts().into());
+        let attempts = match request.attempts() {
+            1 => HeaderValue::from_static("1"),
+            more => more.into(),
+        };
+        headers.insert(names::ATTEMPTS, attempts);
         insert(headers, names::TRAIL, request.trail());
     }
 }

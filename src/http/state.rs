@@ -94,6 +94,8 @@ pub struct Shared {
     pub(super) buffered: BodyBudget,
     /// Requests are told apart by these, and nobody outside can foresee them.
     pub(super) fingerprints: RandomState,
+    /// So are sessions by these.
+    pub(super) sessions: RandomState,
     pub(super) readiness: Readiness,
     pub(super) drain: DrainDeadline,
 }
@@ -108,6 +110,7 @@ impl Shared {
             readiness: Readiness::default(),
             drain: DrainDeadline::default(),
             fingerprints: RandomState::new(),
+            sessions: RandomState::new(),
             clock,
             core: Arc::new(core),
             tracer: None,

@@ -1,5 +1,6 @@
 //! What chance brings: definitions of endpoints, and requests.
 
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,11 @@ use qcc_gateway::domain::sessions::{Origin, SessionKey};
 use qcc_gateway::domain::time::Moment;
 
 use crate::endpoint;
+
+/// Sessions as the same key would hash them.
+fn session(client: Option<&ClientId>, protocol: Protocol, name: &str) -> SessionKey {
+    SessionKey::new(&BuildHasherDefault::<DefaultHasher>::default(), client, protocol, name)
+}
 
 /// The names of all endpoints that ever exist: few, so that they meet again.
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
@@ -106,7 +112,7 @@ pub(crate) fn ask(rng: &mut Rng, now: Moment, known: &[(EndpointId, Epoch)]) -> 
     let client = client.map(|name| ClientId::new(name).unwrap());
     let origin = match service {
         Service::Llm(protocol) if rng.bool() => {
-            Origin::Session(SessionKey::new(client.as_ref(), protocol, ["x", "y"][rng.usize(..2)]))
+            Origin::Session(session(client.as_ref(), protocol, ["x", "y"][rng.usize(..2)]))
         }
         Service::Llm(_) | Service::Other => Origin::Request(rng.u64(..4)),
     };
@@ -144,7 +150,7 @@ pub(crate) fn sessions_first(ask: &Ask, client: &str, now: Moment) -> Ask {
     Ask {
         profile: ProfileId::default(),
         service: Service::Llm(Protocol::Anthropic),
-        origin: Origin::Session(SessionKey::new(Some(&client), Protocol::Anthropic, "x")),
+        origin: Origin::Session(session(Some(&client), Protocol::Anthropic, "x")),
         client: Some(client),
         turn: Turn::First,
         reach: Reach::Parked { until: now + Duration::from_secs(10) },

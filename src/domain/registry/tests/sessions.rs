@@ -1,11 +1,12 @@
 //! Bound sessions.
 
 use super::super::super::ids::ClientId;
-use super::super::super::sessions::{Origin, SessionKey};
+use super::super::super::sessions::Origin;
+use super::super::super::testing::session;
 use super::*;
 
 fn of_session(name: &str) -> Ask {
-    let key = SessionKey::new(None, Protocol::Anthropic, name);
+    let key = session(None, Protocol::Anthropic, name);
     Ask { origin: Origin::Session(key), model: Some("m".into()), ..ask() }
 }
 
@@ -58,7 +59,7 @@ fn one_clients_session_does_not_steer_anothers() {
     let mut desk = Desk::new([primary("a"), primary("b")]);
     let (alice, bob) = (ClientId::new("alice").unwrap(), ClientId::new("bob").unwrap());
     let of = |client: &ClientId| {
-        let key = SessionKey::new(Some(client), Protocol::Anthropic, "s");
+        let key = session(Some(client), Protocol::Anthropic, "s");
         Ask { origin: Origin::Session(key), client: Some(client.clone()), ..ask() }
     };
     let first = served(&mut desk, of(&alice));

@@ -409,12 +409,12 @@ fn who_waits_for_a_verdict_is_parked_only_where_there_is_a_place() {
 /// it was refused, though an endpoint was free.
 #[test]
 fn who_gives_up_its_place_is_served_by_another_endpoint_where_one_is_free() {
-    use super::super::super::sessions::SessionKey;
+    use super::super::super::testing::session;
     let policy = RegistryPolicy { park_max: 4, ..registry_policy() };
     let elsewhere = Endpoint { profiles: vec![other_profile()], ..primary("c") };
     let mut desk = Desk::with(policy, [primary("a"), secondary("b"), elsewhere]);
     desk.core.isolate_by_admin(&id("c"), ADMIN, at(0), &mut desk.out).unwrap();
-    let origin = Origin::Session(SessionKey::new(None, Protocol::Anthropic, "s"));
+    let origin = Origin::Session(session(None, Protocol::Anthropic, "s"));
     let of_session = || Ask { origin, ..of("greedy", 10) };
     let Acquired::Granted(grant) = desk.ask(of_session()) else { panic!("not granted") };
     desk.settle(&grant, Outcome::Success);
