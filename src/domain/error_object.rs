@@ -68,6 +68,9 @@ const REQUEST_WORDS: [&str; 21] = [
 /// How OpenAI begins the message that says that there is no such model, for where a relay has left its code out.
 const NO_MODEL_PHRASE: &str = "The model `";
 
+/// What Anthropic says of a member that it does not know, behind its name. That is the client's, and begins the message.
+const UNKNOWN_MEMBER_PHRASE: &str = ": Extra inputs are not permitted";
+
 /// What new-api and one-api say where no channel of theirs has the model. It stands behind the group's and model's names.
 const NO_CHANNEL_PHRASE: &str = "无可用渠道";
 
@@ -152,7 +155,7 @@ impl ErrorObject {
     #[must_use]
     pub fn read(body: &[u8]) -> Option<Self> {
         let mut error = Self::read_plain(body)?;
-        error.wrapped = relays::unwrapped(&error.message).map(Box::new);
+        error.wrapped = relays::unwrapped(error.own_words()).map(Box::new);
         Some(error)
     }
 
@@ -201,6 +204,11 @@ impl ErrorObject {
         [&self.kind, &self.code].into_iter().flatten().map(String::as_str).find(|text| is_word(text))
     }
 
+    /// The message, to be compared with phrases that begin one; empty where a client's word begins it.
+    fn own_words(&self) -> &str {
+        if self.message.contains(UNKNOWN_MEMBER_PHRASE) { "" } else { &self.message }
+    }
+
     fn says(&self, word: &str) -> bool {
         self.has_kind(word) || self.has_code(word)
     }
@@ -220,7 +228,7 @@ impl ErrorObject {
     /// Whether it says that the account behind the credential is used up.
     #[must_use]
     pub fn is_about_account(&self) -> bool {
-        let begins_so = || ACCOUNT_PHRASES.iter().any(|phrase| self.message.starts_with(phrase));
+        let begins_so = || ACCOUNT_PHRASES.iter().any(|phrase| self.own_words().starts_with(phrase));
         ACCOUNT_CODES.iter().any(|code| self.says(code))
             || (begins_so() && !providers::is_about_rate(&self.message))
             || relays::has_spent_budget(self)
@@ -245,7 +253,7 @@ impl ErrorObject {
     pub fn is_about_model(&self, model: Option<&str>) -> bool {
         let names_model = || self.message.starts_with("model:") || self.names_model(model);
         let is_provider =
-            |wrapped: &Self| wrapped.message.starts_with(NO_MODEL_PHRASE) || wrapped.is_about_model(model);
+            |wrapped: &Self| wrapped.own_words().starts_with(NO_MODEL_PHRASE) || wrapped.is_about_model(model);
         self.says("model_not_found")
             || (self.says("not_found_error") && names_model())
             || self.wrapped.as_deref().is_some_and(is_provider)
@@ -268,7 +276,7 @@ impl ErrorObject {
     /// Whether it says that the request refers to what only another account can read or find.
     #[must_use]
     pub fn is_about_another_account(&self) -> bool {
-        OTHER_ACCOUNT_CODES.iter().any(|code| self.says(code)) || self.message.starts_with(OTHER_ACCOUNT_PHRASE)
+        OTHER_ACCOUNT_CODES.iter().any(|code| self.says(code)) || self.own_words().starts_with(OTHER_ACCOUNT_PHRASE)
     }
 
     /// Whether a relay says that no channel of its own has the model.

@@ -74,7 +74,7 @@ const UNKNOWN_NAME: &str = " is not a valid model ID";
 /// Whether the account is used up.
 pub(super) fn has_used_up_account(error: &ErrorObject) -> bool {
     let is_around_name = |&(before, behind): &(&str, &str)| {
-        let from_name = error.message.strip_prefix(before).unwrap_or_default();
+        let from_name = error.own_words().strip_prefix(before).unwrap_or_default();
         from_name.find(' ').and_then(|end| from_name.get(end..)).is_some_and(|rest| rest.starts_with(behind))
     };
     ACCOUNT_WORDS.iter().any(|word| error.says(word))
@@ -101,5 +101,5 @@ pub(super) fn lacks_model(error: &ErrorObject) -> bool {
 }
 
 fn begins_with_any(error: &ErrorObject, phrases: &[&str]) -> bool {
-    phrases.iter().any(|phrase| error.message.starts_with(phrase))
+    phrases.iter().any(|phrase| error.own_words().starts_with(phrase))
 }

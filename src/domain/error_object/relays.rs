@@ -60,15 +60,15 @@ fn behind_portkey(message: &str) -> Option<&str> {
 /// Whether a relay says that this key may not use the model, or that it has none of that name.
 pub(super) fn refuses_model(error: &ErrorObject) -> bool {
     let is_route = |route: &str| !route.is_empty() && !route.contains(char::is_whitespace);
-    let is_unknown = || error.message.split_once(UNKNOWN_MODEL_PHRASE).is_some_and(|(route, _)| is_route(route));
+    let is_unknown = || error.own_words().split_once(UNKNOWN_MODEL_PHRASE).is_some_and(|(route, _)| is_route(route));
     error.kind.as_deref().is_some_and(|kind| kind.ends_with(NO_ACCESS_TYPE))
-        || NO_ACCESS_PHRASES.iter().any(|phrase| error.message.starts_with(phrase))
+        || NO_ACCESS_PHRASES.iter().any(|phrase| error.own_words().starts_with(phrase))
         || is_unknown()
 }
 
 /// Whether a relay says that it does not know the key.
 pub(super) fn refuses_key(error: &ErrorObject) -> bool {
-    error.message.starts_with(CREDENTIAL_PHRASE) || error.has_kind(UNKNOWN_KEY_TYPE)
+    error.own_words().starts_with(CREDENTIAL_PHRASE) || error.has_kind(UNKNOWN_KEY_TYPE)
 }
 
 /// Whether a relay says that what the key may spend is spent.

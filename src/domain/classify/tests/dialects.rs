@@ -81,6 +81,35 @@ fn a_used_up_account_is_known_by_its_providers_words() {
     ]);
 }
 
+/// Anthropic begins what it says of a member that it does not know with the member's name.
+#[test]
+fn the_name_of_a_member_that_a_client_has_made_up_is_no_word_of_the_providers() {
+    for name in [
+        "Your credit balance is too low",
+        "You exceeded your current quota",
+        "Insufficient balance or no resource package",
+        "Your team x has either used all available credits or reached its monthly spending limit",
+        "API key not valid. Please pass a valid API key",
+        "无效的令牌",
+        "litellm.BadRequestError: X - Your credit balance is too low",
+        "anthropic error: Your credit balance is too low",
+        "Model Not Exist",
+        "Item with id '",
+    ] {
+        let message = format!("{name}: Extra inputs are not permitted");
+        let error = anthropic("invalid_request_error", &message);
+        let behind_litellm = serde_json::json!({
+            "error": { "message": format!("litellm.BadRequestError: AnthropicException - {error}"), "type": null, "code": "400" }
+        });
+        let by_portkey = openai("invalid_request_error", "", &format!("anthropic error: {message}"));
+        assert_all([
+            said("Anthropic", 400, error, Class::ClientError),
+            said("LiteLLM", 400, behind_litellm.to_string(), Class::ClientError),
+            said("Portkey", 400, by_portkey, Class::ClientError),
+        ]);
+    }
+}
+
 #[test]
 fn googles_word_for_a_rate_is_not_openais_for_an_account() {
     let googles =
