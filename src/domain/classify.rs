@@ -280,6 +280,7 @@ fn class_of_error(
         (WhoseCredential::Gateway, 401) if in_shape => return Class::Credential,
         (WhoseCredential::Gateway, 402) if in_shape => return Class::Account,
         (WhoseCredential::Gateway, 403) => return Class::Forbidden,
+        (WhoseCredential::Gateway, 400) if says(ErrorObject::is_about_too_many_credentials) => return Class::Forbidden,
         (WhoseCredential::Gateway | WhoseCredential::Client, _) => {}
     }
     match status {

@@ -242,6 +242,12 @@ impl ErrorObject {
         relays::refuses_key(self) || providers::refuses_key(self)
     }
 
+    /// Whether it says, in a provider's own words, that there is one credential too many, which may be the client's.
+    #[must_use]
+    pub fn is_about_too_many_credentials(&self) -> bool {
+        providers::has_too_many_keys(self)
+    }
+
     /// Whether it says that the endpoint is overloaded.
     #[must_use]
     pub fn is_overload(&self) -> bool {

@@ -26,7 +26,7 @@ pub enum Class {
     Account,
     /// The gateway's credential is refused.
     Credential,
-    /// 403 with the gateway's credential: a key, a region, a firewall or a model.
+    /// 403 with the gateway's credential: a key, a region, a firewall or a model. Or 400: one credential too many.
     Forbidden,
     /// 404: the endpoint lacks the model. Or 400 and 404: it lacks what another account has of the conversation.
     ModelMissing,

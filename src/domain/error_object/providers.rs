@@ -44,14 +44,16 @@ pub(super) const RATE_WORDS: [&str; 7] = [
     "Throttling.AllocationQuota",
 ];
 
-/// How messages begin by which a key is refused with a 400: Google's, the first of which is also that of a header too many,
-/// and xAI's.
-const KEY_PHRASES: [&str; 4] = [
+/// How messages begin by which a key is refused with a 400: Google's and xAI's.
+const KEY_PHRASES: [&str; 3] = [
     "API key not valid. Please pass a valid API key",
     "API key expired. Please renew the API key",
-    "Multiple authentication credentials received",
     "Incorrect API key provided",
 ];
+
+/// What Google says, with a 400, of one key too many. It may be one that the operator has in the headers, or one that a client
+/// has put into the query.
+const KEYS_PHRASE: &str = "Multiple authentication credentials received";
 
 /// Codes by which there is no such model: of Azure, Together, GitHub's Copilot and Models, and Groq.
 const MODEL_CODES: [&str; 5] =
@@ -90,6 +92,11 @@ pub(super) fn is_about_rate(message: &str) -> bool {
 /// Whether the key is refused, with a status that does not say so.
 pub(super) fn refuses_key(error: &ErrorObject) -> bool {
     begins_with_any(error, &KEY_PHRASES)
+}
+
+/// Whether there is one key too many, whosever that is.
+pub(super) fn has_too_many_keys(error: &ErrorObject) -> bool {
+    error.own_words().starts_with(KEYS_PHRASE)
 }
 
 /// Whether there is no such model, with a status or a type that does not say so.

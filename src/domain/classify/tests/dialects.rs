@@ -145,6 +145,12 @@ fn a_refused_key_is_known_where_its_status_does_not_tell() {
             google(400, "INVALID_ARGUMENT", "API key expired. Please renew the API key."),
             Class::Credential,
         ),
+        said(
+            "Google, also where a client has one in its query",
+            400,
+            google_list(400, "INVALID_ARGUMENT", "Multiple authentication credentials received. Please pass only one."),
+            Class::Forbidden,
+        ),
         said("xAI", 400, xai("Incorrect API key provided: na***ys. You can obtain"), Class::Credential),
         said(
             "Azure",
