@@ -298,6 +298,10 @@ impl Challenge {
     pub fn judge(self, reply: &Reply<'_>, words: Words) -> Verdict {
         let Heard { text, tokens, error } = self.hear(reply);
         let Reply { status, elapsed, .. } = *reply;
+        let refuses_stream = match reply.body {
+            ReplyBody::Whole(body) => self.manner.is_refused(status, body),
+            ReplyBody::Streamed(_) => false,
+        };
         let unproven = |note: ErrorNote| {
             let lacks_model = |error: &ErrorObject| {
                 error.is_about_channel() || error.lacks_model_in_own_words() || error.stands_for() == 404
@@ -306,7 +310,7 @@ impl Challenge {
                 status: Some(status),
                 error_type: error.as_ref().and_then(ErrorObject::type_word).map(str::to_owned),
                 tokens,
-                lacks_model: matches!(status, 403 | 404) || error.as_ref().is_some_and(lacks_model),
+                lacks_model: matches!(status, 403 | 404) || refuses_stream || error.as_ref().is_some_and(lacks_model),
                 ..Unproven::without_answer(note, elapsed)
             })
         };

@@ -32,6 +32,30 @@ impl Manner {
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
+
+    /// How to ask once more where a stream was refused. `None` where none was asked for, or nothing else will do: then it is a
+    /// matter of the model.
+    #[must_use]
+    pub fn after_refusal(self, status: u16, body: &[u8]) -> Option<Self> {
+        match self {
+            Self::Either => self.is_refused(status, body).then_some(Self::Whole),
+            Self::Whole | Self::Streamed => None,
+        }
+    }
+
+    /// Whether a stream was asked for, and refused: some keys get a model's answers in one piece only.
+    #[must_use]
+    pub fn is_refused(self, status: u16, body: &[u8]) -> bool {
+        match self {
+            Self::Whole => false,
+            Self::Either | Self::Streamed => is_refused("stream", status, body),
+        }
+    }
+}
+
+/// Whether a request is refused for a member of its: by a 400 whose error names it.
+fn is_refused(member: &str, status: u16, body: &[u8]) -> bool {
+    status == 400 && String::from_utf8_lossy(body).contains(member)
 }
 
 /// How a request is worded. Endpoints differ in what they know, so one that is refused is worded otherwise.
@@ -74,8 +98,7 @@ impl Dialect {
             Self::OpenAiMaxTokens => ("max_tokens", Self::OpenAiMaxCompletionTokens),
             Self::AnthropicPlain | Self::OpenAiMaxCompletionTokens => return None,
         };
-        let names_it = || String::from_utf8_lossy(body).contains(refused);
-        (status == 400 && names_it()).then_some(next)
+        is_refused(refused, status, body).then_some(next)
     }
 }
 
@@ -351,6 +374,23 @@ mod tests {
             (D::OpenAiMaxCompletionTokens, 400, max_tokens, None),
         ] {
             assert_eq!(dialect.after_refusal(status, body.as_bytes()), next, "{dialect:?} {status} {body}");
+        }
+    }
+
+    #[test]
+    fn a_refused_stream_is_followed_by_a_whole_answer_where_that_will_do() {
+        use Manner::{Either, Streamed, Whole};
+        let unverified =
+            r#"{"error":{"message":"Your organization must be verified to stream this model.","param":"stream"}}"#;
+        for (manner, status, body, next, is_refused) in [
+            (Either, 400, unverified, Some(Whole), true),
+            (Either, 500, unverified, None, false),
+            (Either, 400, r#"{"error":{"message":"x"}}"#, None, false),
+            (Streamed, 400, unverified, None, true),
+            (Whole, 400, unverified, None, false),
+        ] {
+            let found = (manner.after_refusal(status, body.as_bytes()), manner.is_refused(status, body.as_bytes()));
+            assert_eq!(found, (next, is_refused), "{manner:?} {status} {body}");
         }
     }
 

@@ -221,7 +221,7 @@ impl Probe {
         bill: &Bill,
     ) -> Result<Answer, NoAnswer> {
         let prompt = challenge.prompt();
-        let question = Question {
+        let mut question = Question {
             model: endpoint.model_map.sent(model).unwrap_or(model),
             max_tokens: endpoint.verify.max_tokens.map_or(self.settings.max_tokens, NonZeroU32::get),
             system: endpoint.verify.system.as_deref(),
@@ -232,9 +232,11 @@ impl Probe {
         let mut dialect = Dialect::first(endpoint.protocol);
         loop {
             let answer = self.exchange(endpoint, dialect, &question, deadline, bill).await?;
-            match dialect.after_refusal(answer.status, answer.bytes()) {
-                Some(next) => dialect = next,
-                None => return Ok(answer),
+            let (status, body) = (answer.status, answer.bytes());
+            match (dialect.after_refusal(status, body), question.manner.after_refusal(status, body)) {
+                (Some(next), _) => dialect = next,
+                (None, Some(next)) => question.manner = next,
+                (None, None) => return Ok(answer),
             }
         }
     }

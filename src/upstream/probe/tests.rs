@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::super::testing::{Peer, Received, Upstream, client, within};
 use super::*;
 use crate::domain::conversation::Manner;
@@ -296,6 +298,31 @@ async fn a_stream_that_falls_silent_costs_what_it_said_and_fails() {
         assert_eq!(bill.total(), Tokens { input: 40, output: 0 });
     })
     .await;
+}
+
+/// Found by reading: OpenAI streams some models only to organisations that it has verified. One that `verify_model` names kept an
+/// endpoint isolated for ever, whose clients get another model's streams.
+#[actix_web::test]
+async fn where_a_models_streams_are_refused_another_model_or_a_whole_answer_will_do() {
+    let whole = |status: &str, body: String| {
+        vec![format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into()]
+    };
+    let refused = |_: &str| {
+        let said = r#""message":"Your organization must be verified to stream this model.","param":"stream""#;
+        whole("400 Bad Request", format!(r#"{{"error":{{{said},"code":"unsupported_value"}}}}"#))
+    };
+    let in_one_piece = |code: &str| whole("200 OK", format!(r#"{{"choices":[{{"message":{{"content":"{code}"}}}}]}}"#));
+    let stream = |code: &str| vec![EVENT_STREAM.into(), chunk(openai(code).as_bytes()), b"0\r\n\r\n".to_vec()];
+    for (manner, second, model, streams) in [
+        (Manner::Streamed, &stream as Say<'_>, "o", json!(true)),
+        (Manner::Either, &in_one_piece, "failed", json!(null)),
+    ] {
+        let held = held(Protocol::OpenAi, manner, &[&refused, second]).await;
+        assert_eq!(held.error(), None, "{manner:?}");
+        let asked: Vec<_> = held.asked.iter().map(body_of).collect();
+        assert_eq!((&asked[0]["model"], &asked[0]["stream"]), (&json!("failed"), &json!(true)));
+        assert_eq!((&asked[1]["model"], &asked[1]["stream"]), (&json!(model), &streams));
+    }
 }
 
 #[actix_web::test]
