@@ -134,6 +134,8 @@ pub struct Recovered {
     pub proof: RecoveryProof,
     /// How many verifications it took.
     pub verifications: u32,
+    /// The step from which its delays go on, should it relapse.
+    pub step: u32,
 }
 
 /// Verifier to registry: an isolated endpoint has failed a verification.

@@ -409,9 +409,10 @@ impl Handler<Judged> for Registry {
 impl Handler<Recovered> for Registry {
     type Result = ();
 
-    fn handle(&mut self, Recovered { proof, verifications }: Recovered, ctx: &mut Self::Context) {
+    fn handle(&mut self, Recovered { proof, verifications, step }: Recovered, ctx: &mut Self::Context) {
         let (id, ms, score) = (proof.endpoint().clone(), proof.elapsed().as_millis(), proof.score());
         self.step(ctx, |core, now, out| {
+            core.has_passed(&id, proof.epoch(), step);
             if core.restore(proof, now, out).is_some() {
                 info!("endpoint {id} recovered ms={ms} score={score} verifications={verifications}");
             }

@@ -180,8 +180,8 @@ impl Verifier {
     fn report_passed(&self, proof: RecoveryProof, passed: Option<Passed>) {
         let (id, ms, score) = (proof.endpoint().clone(), proof.elapsed().as_millis(), proof.score());
         match passed {
-            Some(Passed::Recovered { verifications }) => {
-                self.peers.recovered.do_send(Recovered { proof, verifications });
+            Some(Passed::Recovered { verifications, step }) => {
+                self.peers.recovered.do_send(Recovered { proof, verifications, step });
             }
             Some(Passed::Fit(purpose)) => {
                 info!("endpoint {id} {} passed ms={ms} score={score}", spoken(purpose));

@@ -213,10 +213,8 @@ impl Schedule {
             Purpose::Recovery => {
                 entry.due = now + policy.initial_delay;
                 let verifications = self.count(endpoint);
-                if verifications == 1 {
-                    self.wait_longer_after_a_relapse(endpoint);
-                }
-                Some(Passed::Recovered { verifications })
+                let step = self.step_after_a_relapse(endpoint, verifications);
+                Some(Passed::Recovered { verifications, step })
             }
             Purpose::Opinion => {
                 entry.due = now + policy.initial_delay;
@@ -309,12 +307,15 @@ impl Schedule {
         Some(entry)
     }
 
-    /// It has passed at the first go. Should it relapse all the same, its conversations prove too little, and no failed one makes
-    /// their delay longer: so each such relapse does, lest it be given traffic again and again at the first delay.
-    fn wait_longer_after_a_relapse(&mut self, id: &EndpointId) {
-        if let Some(entry) = self.entries.get_mut(id) {
+    /// The step from which the delays of one that has passed go on, should it relapse. If it has passed at the first go, its
+    /// conversations prove too little then, and no failed one makes their delay longer: so each such relapse does, lest it be given
+    /// traffic again and again at the first delay.
+    fn step_after_a_relapse(&mut self, id: &EndpointId, verifications: u32) -> u32 {
+        let Some(entry) = self.entries.get_mut(id) else { return 0 };
+        if verifications == 1 {
             entry.step = entry.step.saturating_add(1);
         }
+        entry.step
     }
 
     fn count(&mut self, id: &EndpointId) -> u32 {

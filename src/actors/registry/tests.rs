@@ -341,7 +341,7 @@ async fn the_failure_list_is_told_at_each_change_and_each_tick() {
     heard.borrow_mut().lists.clear();
     registry.send(Tick).await.unwrap();
     registry.send(Tick).await.unwrap();
-    registry.send(Recovered { proof: proof(&id("a"), epoch), verifications: 1 }).await.unwrap();
+    registry.send(Recovered { proof: proof(&id("a"), epoch), verifications: 1, step: 1 }).await.unwrap();
     registry.send(ViewRegistry).await.unwrap();
     assert_eq!(heard.borrow().lists, [vec![id("a")], vec![id("a")], vec![]], "a lost list is made up for by the next");
     assert_eq!(heard.borrow().reset, [id("a")]);

@@ -38,7 +38,7 @@ impl Actor for Silent {
 
 impl Handler<Recovered> for Silent {
     type Result = ();
-    fn handle(&mut self, Recovered { proof, verifications }: Recovered, _: &mut Self::Context) {
+    fn handle(&mut self, Recovered { proof, verifications, step: _ }: Recovered, _: &mut Self::Context) {
         self.0.borrow_mut().push(Told::Recovered(proof.epoch(), verifications));
     }
 }

@@ -120,6 +120,15 @@ impl RegistryCore {
         self.expected.insert(id.clone(), Expected { epoch, began: now, next: now });
     }
 
+    /// An isolated endpoint has passed its verification and is about to be restored: should it relapse, its delays go on from this
+    /// step, also in the next run.
+    pub fn has_passed(&mut self, id: &EndpointId, epoch: Epoch, step: u32) {
+        let is_isolated = |member: &Member| member.epoch() == epoch && member.isolation().is_some();
+        if self.queues.get(id).is_some_and(is_isolated) {
+            self.progress.note_step(id, epoch, step);
+        }
+    }
+
     /// An isolated endpoint has failed a verification.
     pub fn still_failing(
         &mut self,

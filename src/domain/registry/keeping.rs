@@ -41,6 +41,11 @@ impl VerificationProgress {
         self.now.insert(id.clone(), (epoch, Resume { step: finished.step, since_isolation }));
     }
 
+    /// Notes the step from which the delays go on, should it relapse.
+    pub(super) fn note_step(&mut self, id: &EndpointId, epoch: Epoch, step: u32) {
+        self.now.insert(id.clone(), (epoch, Resume { step, since_isolation: None }));
+    }
+
     pub(super) fn forget(&mut self, id: &EndpointId) {
         self.now.remove(id);
         self.before.remove(id);

@@ -26,6 +26,8 @@ pub enum Passed {
     Recovered {
         /// How often it was verified since its isolation, this time included.
         verifications: u32,
+        /// The step from which its delays go on, should it relapse.
+        step: u32,
     },
     /// The endpoint, which is in its home queue, works.
     Fit(Purpose),

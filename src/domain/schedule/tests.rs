@@ -155,7 +155,7 @@ fn a_passed_one_that_stays_on_the_list_is_verified_again() {
     let mut schedule = Schedule::new(POLICY);
     schedule.update(&[job("a", 1, 0)], at(0), steady);
     assert_eq!(started(&mut schedule, 5), ["a"]);
-    assert_eq!(passed(&mut schedule, "a", 1, 6), Some(Passed::Recovered { verifications: 1 }));
+    assert_eq!(passed(&mut schedule, "a", 1, 6), Some(Passed::Recovered { verifications: 1, step: 1 }));
     schedule.update(&[job("a", 1, 0)], at(7), steady);
     assert_eq!(started(&mut schedule, 11), ["a"]);
 }

@@ -217,6 +217,34 @@ fn after_a_recovery_the_step_that_was_reached_is_kept_for_a_relapse() {
     assert_eq!(progress(&desk), KeptProgress::default(), "that is another outage");
 }
 
+/// One that passes each verification at the first go has no failed one whose step was noted.
+#[test]
+fn the_step_of_the_latest_verification_is_kept_though_it_passed() {
+    let mut desk = begun(Memory::Fresh(SALT), [primary("a")]);
+    let pass = |desk: &mut Desk, step| {
+        let epoch = desk.core.view_of_id("a").epoch;
+        desk.core.has_passed(&id("a"), epoch, step);
+        assert!(desk.recover("a"));
+        desk.core.has_passed(&id("a"), epoch, 9);
+    };
+    for step in [1, 2] {
+        desk.fail("a");
+        pass(&mut desk, step);
+        assert_eq!(image(&desk).endpoints[0].progress, KeptProgress { step, ..KeptProgress::default() });
+    }
+    let mut after = begun(Memory::Kept(Box::new(image(&desk))), [primary("a")]);
+    after.fail("a");
+    assert_eq!(after.core.failures()[0].resume, Some(Resume { step: 2, since_isolation: None }));
+    desk.now = 30;
+    desk.fail("a");
+    fail_verification(&mut desk, "a");
+    pass(&mut desk, 3);
+    desk.now = 60;
+    desk.fail("a");
+    pass(&mut desk, 1);
+    assert_eq!(image(&desk).endpoints[0].progress.step, 1, "what another outage had reached is no matter");
+}
+
 #[test]
 fn another_service_of_the_same_name_takes_over_no_step() {
     let mut desk = begun(Memory::Fresh(SALT), [primary("a")]);
