@@ -225,6 +225,7 @@ impl Task<'_> {
         if flow.legibility == Legibility::Coded {
             return fault(Class::Body, "an event stream in a coding that was not asked for").seen_in(Manner::Streamed);
         }
+        scope.comes_in(Manner::Streamed);
         let format = Format::of(path);
         let expected = Expected { format, choices: self.choices(format) };
         let times = GateTimes { first_event: flow.limit.at, first_content: self.times.first_content };

@@ -17,10 +17,11 @@ use crate::actors::lease::Lease;
 use crate::actors::messages::Note;
 use crate::clock::Clock;
 use crate::domain::classify::Judgement;
+use crate::domain::conversation::Manner;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{ClientId, EndpointId, ProfileId};
 use crate::domain::limits::Limits;
-use crate::domain::outcome::{Outcome, Reason, Report};
+use crate::domain::outcome::{ErrorNote, Outcome, Reason, Report};
 use crate::domain::outcome_table::{Class, PathKind};
 use crate::domain::stats::{AllowancesRecord, AttemptRecord, RequestEnd, RequestRecord};
 use crate::domain::time::Moment;
@@ -280,6 +281,8 @@ pub(super) struct AttemptScope {
     endpoint: Arc<Endpoint>,
     lease: Option<Lease>,
     silence: Silence,
+    /// How its answer comes, as far as that is known.
+    manner: Cell<Manner>,
     asked: Asked,
     usage: Cell<Usage>,
     first_content: Cell<Option<Duration>>,
@@ -292,8 +295,9 @@ impl AttemptScope {
         let (core, clock) = (Arc::clone(&request.core), request.clock);
         let endpoint = Arc::clone(lease.endpoint());
         let silence = Silence::new(suspect, began);
-        let (usage, first_content) = (Cell::default(), Cell::default());
-        Self { core, clock, began, endpoint, lease: Some(lease), silence, asked, usage, first_content, trace: None }
+        let (manner, usage, first_content) = (Cell::default(), Cell::default(), Cell::default());
+        let lease = Some(lease);
+        Self { core, clock, began, endpoint, lease, silence, manner, asked, usage, first_content, trace: None }
     }
 
     /// The same with a span, where its request has one.
@@ -314,6 +318,11 @@ impl AttemptScope {
         if let Some(trace) = &self.trace {
             trace.answered(status, headers);
         }
+    }
+
+    /// The answer comes in this manner.
+    pub(super) fn comes_in(&self, manner: Manner) {
+        self.manner.set(manner);
     }
 
     /// The endpoint is waited for from now on: it has just sent something, or only now it is looked at again.
@@ -467,7 +476,8 @@ impl Drop for AttemptScope {
         }
         let now = self.clock.now();
         let opinion = self.silence.is_suspect(now).then_some(Reason::Timeout);
-        let record = self.settle(Report { opinion, ..Report::of(Outcome::Cancelled) }, None, PathKind::Llm, now);
+        let error = opinion.map(|_| ErrorNote::new("silent until the client left").seen_in(self.manner.get()));
+        let record = self.settle(Report { opinion, error, ..Report::of(Outcome::Cancelled) }, None, PathKind::Llm, now);
         self.count(record);
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::app::{Setup, TRAFFIC, TestApp, body, message};
 use crate::support::eventually::eventually;
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{Behaviour, error, html, never_answer, ok, sse, status};
+use crate::support::upstream::step::{Behaviour, error, html, never_answer, ok, raw, sse, status};
 
 /// The message that every sound upstream answers 500 to: the gateway's upstreams here know it by its text.
 fn poison() -> String {
@@ -228,6 +228,28 @@ async fn a_stream_that_ends_in_an_error_where_there_is_no_other_endpoint_is_look
     app.client().await.post("/v1/messages", &[TRAFFIC], body(true)).await;
     eventually("the isolation", async || app.row("a").await["standing"] == "failure").await;
     assert_eq!(app.row("a").await["isolated_reason"], "upstream_status");
+    assert!(a.verification_requests().iter().all(|asked| asked.json()["stream"] == true));
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn an_endpoint_whose_stream_is_silent_until_its_client_leaves_is_looked_into_by_a_stream() {
+    let a = Upstream::anthropic("a").await;
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    a.behave(Behaviour::always(raw(head).then(never_answer())));
+    let app = Setup::new()
+        .section("timeouts", "suspect = \"150ms\"")
+        .section("verifier", "initial_delay = \"1h\"\ninterval = \"1h\"\ntimeout = \"200ms\"")
+        .primary(&a)
+        .start()
+        .await;
+    let mut client = app.client().await;
+    client.send_request("POST", "/v1/messages", &[TRAFFIC], body(true).as_bytes()).await;
+    a.received(1).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    client.hang_up();
+    eventually("the isolation", async || app.row("a").await["standing"] == "failure").await;
+    assert_eq!(app.row("a").await["isolated_reason"], "timeout");
     assert!(a.verification_requests().iter().all(|asked| asked.json()["stream"] == true));
     app.finish().await;
 }
