@@ -477,7 +477,7 @@ impl Drop for AttemptScope {
         let now = self.clock.now();
         let opinion = self.silence.is_suspect(now).then_some(Reason::Timeout);
         let error = opinion.map(|_| ErrorNote::new("silent until the client left").seen_in(self.manner.get()));
-        let record = self.settle(Report { opinion, error, ..Report::of(Outcome::Cancelled) }, None, PathKind::Llm, now);
+        let record = self.settle(Report { error, opinion, ..Report::of(Outcome::Cancelled) }, None, PathKind::Llm, now);
         self.count(record);
     }
 }
