@@ -1,6 +1,9 @@
 //! Errors in shapes that are neither protocol's. What portals and wrong addresses answer as well is read only with a status
 //! that they do not have.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -8,6 +11,10 @@ use super::{ErrorObject, text};
 
 /// A good answer that is longer is not looked into for these shapes, in bytes.
 const LONGEST_IN_SUCCESS: usize = 16 << 10;
+
+/// The members one of which each of these shapes has in a 200.
+static SIGNS_IN_SUCCESS: LazyLock<[Finder<'static>; 4]> =
+    LazyLock::new(|| [r#""base_resp""#, r#""success""#, r#""error""#, r#""request_id""#].map(Finder::new));
 
 /// The types that `MiniMax`'s numbers stand for; what is left out is its own fault.
 const MINIMAX: [(u64, &str); 11] = [
@@ -70,7 +77,9 @@ struct BaseResp {
 /// Reads an answer with this status.
 pub(super) fn read(status: u16, body: &[u8]) -> Option<ErrorObject> {
     let is_success = matches!(status, 200..=299);
-    if is_success && body.len() > LONGEST_IN_SUCCESS {
+    // A good answer is not to be parsed once more for these.
+    if is_success && (body.len() > LONGEST_IN_SUCCESS || !SIGNS_IN_SUCCESS.iter().any(|sign| sign.find(body).is_some()))
+    {
         return None;
     }
     let flat: Flat<'_> = serde_json::from_slice(body).ok()?;
@@ -79,10 +88,13 @@ pub(super) fn read(status: u16, body: &[u8]) -> Option<ErrorObject> {
         return None;
     }
     let may_be_wrong_address = matches!(status, 404 | 405);
+    // A portal's words about a credential isolate nobody; xAI refuses a key with a 400.
+    let may_be_portal = matches!(status, 401 | 402);
     flat.of_minimax()
         .or_else(|| is_success.then(|| flat.of_zhipu()).flatten())
         .or_else(|| {
-            let error = flat.of_xai().or_else(|| flat.of_model_studio());
+            let xai = (!may_be_portal).then(|| flat.of_xai()).flatten();
+            let error = xai.or_else(|| flat.of_model_studio());
             error.filter(|error| !may_be_wrong_address || is_about_model(error))
         })
         .or_else(|| flat.of_azure(status))

@@ -252,6 +252,8 @@ fn a_request_at_fault_is_passed_on_where_its_error_can_be_no_portals() {
         said("a wrong address", 404, r#"{"code":404,"msg":"NOT_FOUND","success":false}"#, NotTheApi),
         said("a portal", 400, r#"{"status":"bad"}"#, NotTheApi),
         said("a portal", 401, r#"{"error":"Unauthorized"}"#, NotTheApi),
+        said("a portal", 401, r#"{"code":"401","error":"Unauthorized"}"#, NotTheApi),
+        said("a portal", 402, r#"{"code":"402","error":"Payment Required"}"#, NotTheApi),
         said("a portal", 400, "[]", NotTheApi),
         said("a portal", 400, r#"[["x","y","message"]]"#, NotTheApi),
     ]);
