@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::app::{Setup, TRAFFIC, TestApp, body, message};
 use crate::support::eventually::eventually;
+use crate::support::streaming::STREAM_HEAD;
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{Behaviour, error, html, never_answer, ok, raw, sse, status};
 
@@ -235,8 +236,7 @@ async fn a_stream_that_ends_in_an_error_where_there_is_no_other_endpoint_is_look
 #[actix_web::test]
 async fn an_endpoint_whose_stream_is_silent_until_its_client_leaves_is_looked_into_by_a_stream() {
     let a = Upstream::anthropic("a").await;
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
-    a.behave(Behaviour::always(raw(head).then(never_answer())));
+    a.behave(Behaviour::always(raw(STREAM_HEAD).then(never_answer())));
     let app = Setup::new()
         .section("timeouts", "suspect = \"150ms\"")
         .section("verifier", "initial_delay = \"1h\"\ninterval = \"1h\"\ntimeout = \"200ms\"")

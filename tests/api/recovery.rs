@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::support::app::{Setup, TRAFFIC, body, message};
 use crate::support::eventually::eventually;
+use crate::support::streaming::STREAM_HEAD;
 use crate::support::upstream::step::{Behaviour, echo, error, hold, never_answer, ok, raw, sse, status, wrong_code};
 use crate::support::upstream::{Protocol, Upstream};
 
@@ -256,8 +257,7 @@ async fn an_endpoint_whose_streams_end_in_an_error_comes_back_only_by_a_stream()
 #[actix_web::test]
 async fn an_endpoint_whose_streams_never_get_to_their_first_event_is_verified_by_a_stream() {
     let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
-    a.script_traffic([raw(head).then(never_answer())]);
+    a.script_traffic([raw(STREAM_HEAD).then(never_answer())]);
     let app = Setup::new()
         .section("timeouts", "first_event = \"100ms\"")
         .primary(&a)
