@@ -62,9 +62,11 @@ impl Judgement {
         Self { class, status: None, error: Some(ErrorNote::new(error)), throttle: None }
     }
 
-    /// Notes that its error was seen in an answer of this manner at least.
-    pub fn is_seen_in(&mut self, manner: Manner) {
-        self.error = self.error.take().map(|error| error.seen_in(manner));
+    /// The same, its error seen in an answer of this manner at least.
+    #[must_use]
+    pub fn seen_in(mut self, manner: Manner) -> Self {
+        self.error = self.error.map(|error| error.seen_in(manner));
+        self
     }
 
     /// What follows from it for a request of this kind.

@@ -80,15 +80,11 @@ pub(super) enum AttemptEnd {
 
 impl AttemptEnd {
     /// The same, where it is a failure, seen in an answer of this manner at least.
-    fn seen_in(mut self, manner: Manner) -> Self {
-        self.is_seen_in(manner);
-        self
-    }
-
-    fn is_seen_in(&mut self, manner: Manner) {
+    fn seen_in(self, manner: Manner) -> Self {
         match self {
-            Self::Failed(judgement, _) | Self::Whole(_, judgement) => judgement.is_seen_in(manner),
-            Self::Flowing(_) | Self::Withdrawn | Self::ClientOutOfTime | Self::Unsendable => {}
+            Self::Failed(judgement, answer) => Self::Failed(judgement.seen_in(manner), answer),
+            Self::Whole(answer, judgement) => Self::Whole(answer, judgement.seen_in(manner)),
+            Self::Flowing(_) | Self::Withdrawn | Self::ClientOutOfTime | Self::Unsendable => self,
         }
     }
 }
@@ -123,12 +119,11 @@ impl Task<'_> {
 
     /// Sends the request to the attempt's endpoint and judges what comes back.
     pub(super) async fn attempt(&self, client: &Client, scope: &AttemptScope) -> AttemptEnd {
-        let mut end = self.exchange(client, scope).await;
         match self.wanted() {
-            Wanted::Stream => end.is_seen_in(Manner::Either),
+            Wanted::Stream => scope.comes_in(Manner::Either),
             Wanted::Whole | Wanted::Unknown => {}
         }
-        end
+        self.exchange(client, scope).await.seen_in(scope.manner())
     }
 
     async fn exchange(&self, client: &Client, scope: &AttemptScope) -> AttemptEnd {
@@ -222,10 +217,10 @@ impl Task<'_> {
         success: Judgement,
         scope: &AttemptScope,
     ) -> AttemptEnd {
-        if flow.legibility == Legibility::Coded {
-            return fault(Class::Body, "an event stream in a coding that was not asked for").seen_in(Manner::Streamed);
-        }
         scope.comes_in(Manner::Streamed);
+        if flow.legibility == Legibility::Coded {
+            return fault(Class::Body, "an event stream in a coding that was not asked for");
+        }
         let format = Format::of(path);
         let expected = Expected { format, choices: self.choices(format) };
         let times = GateTimes { first_event: flow.limit.at, first_content: self.times.first_content };
@@ -256,7 +251,7 @@ impl Task<'_> {
                 self.conclude(judgement, error_answer(flow, failure.error))
             }
             AtGate::Broken(note) => fault(Class::Stream, &note),
-            AtGate::TooSlow => flow.limit.passed().seen_in(Manner::Streamed),
+            AtGate::TooSlow => flow.limit.passed(),
         }
     }
 

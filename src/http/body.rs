@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::time::Instant;
 
-use super::connection::ClientSide;
+use super::connection::{ClientSide, TAKING};
 use super::drain::DrainDeadline;
 use super::event_body::{EventBody, PassingEvents, Signature};
 use super::reply::OnlyLength;
@@ -30,9 +30,6 @@ use crate::domain::outcome_table::{Class, PathKind};
 use crate::domain::pieces::Pieces;
 use crate::domain::usage::AnswerEnd;
 use crate::upstream::{BodyError, Content, ContentError};
-
-/// How long a client has to take what was passed on before its connection is broken off.
-pub(super) const TAKING: Duration = Duration::from_secs(30);
 
 /// The client's connection is to be broken off, because the upstream's answer was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -28,6 +28,7 @@ use crate::settings::Server;
 pub(super) use calm::calmly;
 pub(super) use client_side::{Answering, ClientSide};
 use closing::Left;
+pub(super) use closing::TAKING;
 pub(super) use sharing::Handle;
 use sharing::{Ending, Head, State};
 

@@ -15,13 +15,12 @@ use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::time::Instant;
 
-use super::body::{BrokenOff, TAKING};
-use super::connection::ClientSide;
+use super::body::BrokenOff;
+use super::connection::{ClientSide, TAKING};
 use super::drain::DrainDeadline;
 use super::settling::{Settling, Verdict};
 use super::times::{after, deadline};
 use crate::domain::classify::{AnswerHead, Judgement, WhoseCredential, Words, classify_answer};
-use crate::domain::conversation::Manner;
 use crate::domain::limits::Limits;
 use crate::domain::outcome_table::{Class, PathKind};
 use crate::domain::peek::Wanted;
@@ -82,9 +81,7 @@ impl StreamFacts {
             limits: &self.limits,
             rules: &self.rules,
         };
-        let mut judgement = classify_answer(self.path, &head, Some(error.body.as_bytes()), self.words);
-        judgement.is_seen_in(Manner::Streamed);
-        judgement
+        classify_answer(self.path, &head, Some(error.body.as_bytes()), self.words)
     }
 }
 

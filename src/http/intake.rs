@@ -153,7 +153,7 @@ pub(super) async fn read_body(
     }
 }
 
-/// Goes on when this is asked again, which it is at once.
+/// Goes on when this is asked again, which it is at once: tokio's `yield_now` would have the runtime look at all sockets first.
 async fn next_turn() {
     let mut is_next = false;
     poll_fn(|cx| {

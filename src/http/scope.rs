@@ -281,7 +281,6 @@ pub(super) struct AttemptScope {
     endpoint: Arc<Endpoint>,
     lease: Option<Lease>,
     silence: Silence,
-    /// How its answer comes, as far as that is known.
     manner: Cell<Manner>,
     asked: Asked,
     usage: Cell<Usage>,
@@ -320,9 +319,14 @@ impl AttemptScope {
         }
     }
 
-    /// The answer comes in this manner.
+    /// Its answer is to come in this manner, or does.
     pub(super) fn comes_in(&self, manner: Manner) {
         self.manner.set(manner);
+    }
+
+    /// How its answer is to come, or comes.
+    pub(super) fn manner(&self) -> Manner {
+        self.manner.get()
     }
 
     /// The endpoint is waited for from now on: it has just sent something, or only now it is looked at again.
@@ -476,7 +480,7 @@ impl Drop for AttemptScope {
         }
         let now = self.clock.now();
         let opinion = self.silence.is_suspect(now).then_some(Reason::Timeout);
-        let error = opinion.map(|_| ErrorNote::new("silent until the client left").seen_in(self.manner.get()));
+        let error = opinion.map(|_| ErrorNote::new("silent until the client left").seen_in(self.manner()));
         let record = self.settle(Report { error, opinion, ..Report::of(Outcome::Cancelled) }, None, PathKind::Llm, now);
         self.count(record);
     }

@@ -136,6 +136,7 @@ impl Settling {
     /// The answer has failed in its midst.
     pub(super) fn failed(&mut self, judgement: &Judgement) -> Verdict {
         let Some((attempt, mut request)) = self.open.take() else { return Box::pin(std::future::ready(())) };
+        let judgement = &judgement.clone().seen_in(attempt.manner());
         let ticket = attempt.lease().map(|lease| lease.ticket().clone());
         let mut doubt = self.doubt.take();
         if let (Some(doubt), Some(ticket)) = (&mut doubt, &ticket) {

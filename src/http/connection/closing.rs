@@ -14,8 +14,9 @@ use tokio::runtime::Handle;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-/// How long a client has to take what was sent before its connection is reset.
-const TAKING: Duration = Duration::from_secs(10);
+/// How long a client has to take what was passed on before its connection is broken off, until the system has it and then until
+/// it has left.
+pub(in crate::http) const TAKING: Duration = Duration::from_secs(30);
 
 /// How much is thrown away at once, in bytes. It is on the stack alone, and no longer than that takes.
 const SCRATCH: usize = 16 << 10;
@@ -95,7 +96,7 @@ pub(super) fn reset(stream: TcpStream) {
     let resetting = Resetting(stream);
     in_the_background(async move {
         if let Ok(stream) = watched_for_unsent(&resetting.0) {
-            // One that takes nothing for so long is not waited for.
+            // Both ends of the wait are as good: the connection is reset next.
             let _ = timeout(TAKING, stream.writable()).await;
         }
         drop(resetting);
