@@ -260,7 +260,7 @@ fn open_state(path: Option<&Path>) -> Result<(Option<StateFile>, Memory), StartE
     let salt = Salt::new(random_bytes()?);
     let Some(path) = path else { return Ok((None, Memory::Fresh(salt))) };
     let (file, memory) = StateFile::open(path, salt)?;
-    if let Memory::Kept(image) = &memory {
+    if let Memory::Kept(image) | Memory::Outdated(image) = &memory {
         for (id, isolation) in image.isolated() {
             log::warn!("endpoint {id} is still isolated, as before the restart reason={}", isolation.reason);
         }

@@ -103,11 +103,12 @@ impl StateFile {
                 let previous = beside(path, ".previous");
                 if let Found::Image(image) = read(&previous)? {
                     log::error!(
-                        "the state file {} is damaged; there is a copy as {}; the one before it counts",
+                        "the state file {} is damaged; there is a copy as {}; the one before it counts, and whoever is not \
+                         isolated by that has to pass a verification before it is used",
                         path.display(),
                         aside.display()
                     );
-                    Memory::Kept(image)
+                    Memory::Outdated(image)
                 } else {
                     log::error!(
                         "the state file {} is damaged, and there is no sound one before it; there is a copy as {}, and every \
@@ -295,13 +296,13 @@ mod tests {
             drop(file);
             fs::write(&path, damage).unwrap();
             let (mut file, memory) = StateFile::open(&path, SALT).unwrap();
-            assert_eq!(memory, Memory::Kept(Box::new(image("a"))));
+            assert_eq!(memory, Memory::Outdated(Box::new(image("a"))));
             assert_eq!(fs::read(beside(&path, ".damaged")).unwrap(), damage, "nothing is lost");
             // A damaged one never takes the place of the one before.
             file.write(&image("c")).unwrap();
             drop(file);
             fs::write(&path, "damaged again").unwrap();
-            assert_eq!(found(&path), Memory::Kept(Box::new(image("a"))));
+            assert_eq!(found(&path), Memory::Outdated(Box::new(image("a"))));
         }
     }
 

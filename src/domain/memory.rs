@@ -227,6 +227,9 @@ pub enum Memory {
     Fresh(Salt),
     /// This.
     Kept(Box<Image>),
+    /// This, but what came after it is lost: nobody can say who was isolated then, so whoever is not isolated by this has to prove
+    /// itself first.
+    Outdated(Box<Image>),
     /// It is lost: nobody can say who was isolated, so everybody has to prove itself first.
     Lost(Salt),
 }

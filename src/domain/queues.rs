@@ -102,16 +102,18 @@ impl Queues {
         self.members.at(slot)
     }
 
-    /// Takes up what was known before the start. The endpoints come with the first [`Self::apply`].
+    /// Takes up what was known before the start. The endpoints come with the first [`Self::apply`]; whoever was not isolated then
+    /// is by `others`, where that is not all that there was to know.
     pub fn remember(
         &mut self,
         salt: Salt,
         places: BTreeMap<EndpointId, (ServiceDigest, Was)>,
+        others: Option<Isolation>,
         departed: BTreeMap<EndpointId, Vec<Departed>>,
         switched: Switched,
     ) {
         self.salt = salt;
-        self.before = Before::Known(places);
+        self.before = Before::Known { places, others };
         self.departed = departed;
         (self.switched_off, self.switched_on) = (switched.off, switched.on);
     }
@@ -292,7 +294,7 @@ impl Queues {
             self.add(endpoint);
         }
         // Who has not come now is out of the settings.
-        if let Before::Known(places) = std::mem::take(&mut self.before) {
+        if let Before::Known { places, .. } = std::mem::take(&mut self.before) {
             for (id, (service, was)) in places {
                 if let Was::Isolated(isolation) = was {
                     self.departed.entry(id).or_default().push(Departed { service, isolation });
@@ -386,20 +388,21 @@ impl Queues {
     fn was_before(&mut self, endpoint: &SharedEndpoint) -> Option<Was> {
         let service = ServiceDigest::of(endpoint, self.salt);
         let departed = take_departed(&mut self.departed, &endpoint.id, service);
-        let known = match &mut self.before {
-            Before::Nothing => None,
-            Before::Known(places) => places.remove(&endpoint.id),
+        let (known, others) = match &mut self.before {
+            Before::Nothing => (None, None),
+            Before::Known { places, others } => (places.remove(&endpoint.id), others.clone().map(Was::Isolated)),
             Before::Lost(isolation) => return Some(Was::Isolated(isolation.clone())),
         };
         match known {
-            Some((same, was)) if same == service => return Some(was),
+            Some((same, was @ Was::Isolated(_))) if same == service => return Some(was),
+            Some((same, was @ Was::Recovered(_))) if same == service => return Some(others.unwrap_or(was)),
             // Its URL or key is another one now: it stays isolated, and is asked at once.
             Some((_, Was::Isolated(isolation))) => {
                 return Some(Was::Isolated(Isolation { redefined: true, ..isolation }));
             }
             Some((_, Was::Recovered(_))) | None => {}
         }
-        departed.map(Was::Isolated)
+        departed.map(Was::Isolated).or(others)
     }
 }
 

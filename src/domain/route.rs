@@ -177,13 +177,18 @@ pub fn route<'a>(method: &str, raw: &'a str, other_paths: &OtherPaths) -> Destin
     }
     let target = without_doubled_version(raw);
     let path = path_of(target);
-    let llm = LlmPath::of(path);
-    match llm {
+    match LlmPath::of(path) {
         Some(path) if method == "POST" => Destination::Llm { path, target },
         Some(_) | None if other_paths.serve(path) => Destination::Other { target },
         Some(path) => Destination::WrongMethod { path },
         None => Destination::Unknown,
     }
+}
+
+/// The LLM path of a request's target in origin form, whatever its method is.
+#[must_use]
+pub fn llm_path(raw: &str) -> Option<LlmPath> {
+    LlmPath::of(path_of(without_doubled_version(raw)))
 }
 
 fn path_of(raw: &str) -> &str {

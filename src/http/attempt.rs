@@ -248,7 +248,7 @@ impl Task<'_> {
             }
             AtGate::Failed(failure) => {
                 let judgement = facts.judge(&failure.error);
-                self.conclude(judgement, error_answer(flow, failure.error))
+                self.conclude(judgement, error_answer(flow, failure.error), scope)
             }
             AtGate::Broken(note) => fault(Class::Stream, &note),
             AtGate::TooSlow => flow.limit.passed(),
@@ -277,7 +277,7 @@ impl Task<'_> {
             Some(format) if judgement.class == Class::Success && can_be_read => {
                 self.as_stream(format, answer, judgement)
             }
-            Some(_) | None => self.conclude(judgement, answer),
+            Some(_) | None => self.conclude(judgement, answer, scope),
         }
     }
 
@@ -313,7 +313,11 @@ impl Task<'_> {
     }
 
     /// What the table says of a whole answer.
-    fn conclude(&self, judgement: Judgement, mut answer: WholeAnswer) -> AttemptEnd {
+    fn conclude(&self, judgement: Judgement, mut answer: WholeAnswer, scope: &AttemptScope) -> AttemptEnd {
+        if judgement.class != Class::Success {
+            // Some repeat the key that they were shown, and this one is the operator's.
+            answer.body = scope.endpoint().auth.hidden_in(answer.body);
+        }
         if let Some(told) = judgement.status.and_then(|status| StatusCode::from_u16(status).ok()) {
             answer.status = told;
         }

@@ -32,6 +32,8 @@ use crate::upstream::Content;
 
 /// How long the end of the framing is waited for behind the closing event, so that the connection may be used again.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long the closing event is waited for behind a complete answer; then it is supplied.
+const CLOSING: Duration = Duration::from_secs(10);
 
 /// How a client learns that its stream broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,7 +228,7 @@ impl EventBody {
             let now = self.settling.now();
             if !self.is_lingering {
                 self.is_lingering = self.has_closed();
-                let patience = if self.is_lingering { LINGER } else { self.passing.idle };
+                let patience = patience(self.passing.relay.progress(), self.passing.idle);
                 self.due = after(self.settling.instant(now), patience);
             }
             self.settling.waits_for_endpoint(now);
@@ -374,5 +376,29 @@ impl Stream for EventBody {
                 State::Over => return Poll::Ready(None),
             }
         }
+    }
+}
+
+/// How long the next piece of a stream that has come so far is waited for.
+fn patience(progress: Progress, idle: Duration) -> Duration {
+    match progress {
+        Progress::Closed => LINGER,
+        Progress::Complete => idle.min(CLOSING),
+        Progress::Preamble | Progress::Content => idle,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_long_for_the_closing_event_of_an_answer_that_is_complete() {
+        let waits = |progress, idle| patience(progress, Duration::from_secs(idle)).as_secs();
+        assert_eq!([Progress::Preamble, Progress::Content].map(|progress| waits(progress, 240)), [240, 240]);
+        assert_eq!(
+            (waits(Progress::Complete, 240), waits(Progress::Complete, 3), waits(Progress::Closed, 240)),
+            (10, 3, 1)
+        );
     }
 }

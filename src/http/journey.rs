@@ -291,6 +291,8 @@ impl Journey<'_> {
     fn none_usable(&self, none: &NoEndpoint) -> Refusal {
         match *none {
             NoEndpoint::PathUnserved => Refusal::NoEndpointForPath,
+            // A client's profile had endpoints when the request came; of whoever is served without a key nobody has said so.
+            NoEndpoint::ProfileGone if self.ask.client.is_none() => Refusal::NoEndpointForPath,
             NoEndpoint::ModelUnserved => {
                 Refusal::UnknownModel { model: self.task.request.peek.model.as_deref().map(str::to_owned) }
             }
@@ -383,7 +385,11 @@ impl Serving<'_> {
         let mut response = refuse(refusal, shape, &scope.described.id, &server.help);
         mark_response(&mut response, &scope, server.trail_headers);
         let now = scope.now();
-        scope.end_whole(None, now);
+        match refusal {
+            // By their status these would be the gateway's.
+            Refusal::ClientBusy { .. } | Refusal::Upgrade => scope.end_rejected(now),
+            _ => scope.end_whole(None, now),
+        }
         response
     }
 }

@@ -42,7 +42,7 @@ pub use server::Server;
 pub use state::{Config, ConfigCell, Readiness, Shared, Worker};
 
 use crate::domain::refusal::Refusal;
-use crate::domain::route::{Destination, LlmPath, route};
+use crate::domain::route::{Destination, LlmPath, llm_path, route};
 use connection::{Answering, ClientSide};
 use journey::Errand;
 use proxy::{proxy, refuse_unserved};
@@ -79,11 +79,11 @@ async fn serve(mut request: Request, worker: Rc<Worker>, door: Door) -> HttpResp
 async fn answer(request: &Request, payload: Payload, worker: &Serving<'_>, door: Door) -> HttpResponse {
     let server = &worker.config.settings.server;
     let refused = |refusal: &Refusal, llm| refuse_unserved(worker, request, llm, refusal);
-    if request.method() == Method::CONNECT || request.headers().contains_key(UPGRADE) {
-        return refused(&Refusal::Upgrade, None);
-    }
     // The forms of CONNECT and of `OPTIONS *` have no path (RFC 9112, section 3.2).
     let target = request.uri().path_and_query().map(PathAndQuery::as_str);
+    if request.method() == Method::CONNECT || request.headers().contains_key(UPGRADE) {
+        return refused(&Refusal::Upgrade, target.and_then(llm_path));
+    }
     let Some(target) = target.filter(|target| target.starts_with('/')) else {
         return refused(&Refusal::Malformed { what: "target" }, None);
     };

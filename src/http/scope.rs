@@ -182,11 +182,14 @@ impl RequestScope {
             // A rate limit that reached the client is the gateway's failure to find room, not the client's fault.
             Some(429) => RequestEnd::Failed,
             Some(400..=499) => RequestEnd::Rejected,
-            // The gateway's own, to who asks for another protocol: nothing has failed.
-            Some(501) if self.attempts() == 0 => RequestEnd::Rejected,
             Some(_) | None => RequestEnd::Failed,
         };
         self.end(end, now, last);
+    }
+
+    /// It was refused for what its client has done.
+    pub(super) fn end_rejected(mut self, now: Moment) {
+        self.end(RequestEnd::Rejected, now, None);
     }
 
     /// The answer was broken off.

@@ -18,21 +18,26 @@ use crate::domain::ids::ProfileId;
 pub(super) fn check_ids(reading: &mut Reading<'_>, tree: &Map<String, Value>) {
     for section in ["endpoints", "clients"] {
         let Some(ValueKind::Table(entries)) = tree.get(section).map(|value| &value.kind) else { continue };
-        let mut groups: BTreeMap<String, BTreeSet<&String>> = BTreeMap::new();
-        for id in entries.keys() {
-            groups.entry(alike(id)).or_default().insert(id);
-        }
-        for ids in groups.into_values().filter(|ids| ids.len() > 1) {
-            let names: Vec<String> = ids.iter().map(|id| super::fault::quoted(id)).collect();
-            let wanted = "ids that differ in more than '_' and '-', which are the same in a variable";
-            reading.fault(section, names.join(" and "), wanted);
-        }
+        check_alike(reading, section, entries.keys().map(String::as_str));
+    }
+}
+
+fn check_alike<'a>(reading: &mut Reading<'_>, key: &str, ids: impl Iterator<Item = &'a str>) {
+    let mut groups: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for id in ids {
+        groups.entry(alike(id)).or_default().insert(id);
+    }
+    for ids in groups.into_values().filter(|ids| ids.len() > 1) {
+        let names: Vec<String> = ids.iter().map(|id| super::fault::quoted(id)).collect();
+        let wanted = "ids that differ in more than '_' and '-', which are the same in a variable";
+        reading.fault(key, names.join(" and "), wanted);
     }
 }
 
 /// All other rules between tables.
 pub(super) fn check(reading: &mut Reading<'_>, settings: &Settings, endpoints: &Endpoints, clients: &[Client]) {
     check_profiles(reading, &endpoints.profiles, clients);
+    check_alike(reading, "endpoints.*.profiles", endpoints.profiles.iter().map(ProfileId::as_str));
     check_passthrough(reading, &endpoints.sound, clients);
     check_keys(reading, clients);
     check_exposure(reading, settings, clients);

@@ -1,5 +1,6 @@
 //! The keys that are set and have no effect.
 
+use super::Settings;
 use super::reading::Reading;
 
 /// The key that is for nothing without a receiver.
@@ -15,11 +16,24 @@ pub struct Note {
 }
 
 /// Looks for them in what was read.
-pub(super) fn judge(reading: &Reading<'_>) -> Vec<Note> {
+pub(super) fn judge(reading: &Reading<'_>, settings: &Settings) -> Vec<Note> {
     let is_recorded = |key: &str| reading.recorded.contains_key(key);
-    if !is_recorded(SECRET) || is_recorded("webhook.url") || is_recorded("webhook.url_env") {
-        return Vec::new();
-    }
-    let text = "is set, but nothing is posted: neither webhook.url nor the variable of webhook.url_env is";
-    vec![Note { key: SECRET.to_owned(), text: text.to_owned() }]
+    let signs_nothing = is_recorded(SECRET) && !is_recorded("webhook.url") && !is_recorded("webhook.url_env");
+    let admin = &settings.admin;
+    let protects_nothing = admin.read_token.is_some() && admin.token.is_none() && settings.listens_here_alone();
+    let note = |key: &str, text: &str| Note { key: key.to_owned(), text: text.to_owned() };
+    [
+        signs_nothing.then(|| {
+            note(SECRET, "is set, but nothing is posted: neither webhook.url nor the variable of webhook.url_env is")
+        }),
+        protects_nothing.then(|| {
+            note(
+                "admin.read_token",
+                "is set without an admin token: on loopback everybody at this machine may read and change all",
+            )
+        }),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -119,6 +119,8 @@ async fn a_client_over_its_limit_is_told_to_wait_and_others_are_served() {
         assert_eq!(refused.json()["error"]["type"], "rate_limit_error");
         assert_eq!(refused.json().get("type").is_some(), path == "/v1/messages", "in the path's protocol's shape");
     }
+    let stats = app.stats().await;
+    assert_eq!((&stats["rejected_requests"], &stats["failed_requests"]), (&json!(2), &json!(0)), "nothing has failed");
     assert_eq!(by(&app, "bob", "/v1/messages").await.status, 200);
     upstream.gates().open("open");
     assert_eq!(first.answer().await.status, 200);

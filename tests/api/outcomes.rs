@@ -32,6 +32,38 @@ async fn an_upstreams_error_is_passed_on_to_the_byte() {
 }
 
 #[actix_web::test]
+async fn a_key_that_an_upstream_repeats_is_shown_to_no_client() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    let said =
+        |key: &str| format!(r#"{{"type":"error","error":{{"type":"invalid_request_error","message":"{key}?"}}}}"#);
+    let json = [("content-type", "application/json")];
+    a.behave(Behaviour::always(status_with(400, &json, said("sk-operators-own"))));
+    b.behave(Behaviour::always(status_with(400, &json, said("key"))));
+    for (upstream, key, told) in [(&a, "sk-operators-own", "****************"), (&b, "key", "key")] {
+        let app = Setup::new().endpoint("x", &upstream.base_url(), &format!("api_key = \"{key}\"")).start().await;
+        let answer = app.message().await;
+        assert_eq!((answer.status, answer.text()), (400, said(told)), "but for the key to the byte");
+        app.finish().await;
+    }
+}
+
+#[actix_web::test]
+async fn what_another_gateway_behind_it_says_of_its_endpoints_is_not_passed_on() {
+    let a = Upstream::anthropic("a").await;
+    let foreign =
+        [("x-qcc-endpoint", "theirs"), ("x-qcc-attempts", "9"), ("x-qcc-trail", "theirs=ok@1ms"), ("x-kept", "yes")];
+    a.behave(Behaviour::always(status_and(400, &foreign)));
+    for (shown, endpoint) in [(true, Some("a")), (false, None)] {
+        let server = format!("host = \"127.0.0.1\"\nport = 0\nworkers = 1\ntrail_headers = {shown}");
+        let app = Setup::only().section("server", &server).primary(&a).start().await;
+        let answer = app.message().await;
+        assert_eq!((answer.header("x-qcc-endpoint"), answer.header("x-kept")), (endpoint, Some("yes")));
+        assert_eq!(answer.header("x-qcc-attempts"), shown.then_some("1"));
+        app.finish().await;
+    }
+}
+
+#[actix_web::test]
 async fn what_goes_nowhere_is_rejected_and_its_id_leads_to_a_line_of_the_log() {
     let upstream = Upstream::anthropic("a").await;
     let app = Setup::new().primary(&upstream).start().await;

@@ -138,9 +138,25 @@ async fn what_all_requests_hold_together_is_bounded() {
 async fn an_upgrade_is_not_implemented() {
     let a = Upstream::anthropic("a").await;
     let app = Setup::new().primary(&a).start().await;
-    let answer =
-        app.client().await.get("/v1/models", &[TRAFFIC, ("connection", "upgrade"), ("upgrade", "websocket")]).await;
-    assert_eq!((answer.status, answer.json()["error"]["type"].as_str()), (501, Some("invalid_request_error")));
+    for (path, is_openais) in
+        [("/v1/models", false), ("/v1/messages", false), ("/v1/responses", true), ("/v1/v1/responses", true)]
+    {
+        let upgrade = [TRAFFIC, ("connection", "upgrade"), ("upgrade", "websocket")];
+        let answer = app.client().await.get(path, &upgrade).await;
+        assert_eq!((answer.status, answer.json()["error"]["type"].as_str()), (501, Some("invalid_request_error")));
+        assert_eq!(answer.json().get("type").is_none(), is_openais, "{path}: in the path's protocol's shape");
+    }
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_profile_of_no_endpoint_serves_nothing_and_trying_again_does_not_help() {
+    let a = Upstream::anthropic("a").await;
+    let app = Setup::new().endpoint("a", &a.base_url(), "profiles = [\"other\"]").start().await;
+    let refused = app.message().await;
+    assert_eq!((refused.status, refused.header("retry-after")), (404, None));
+    assert_eq!(refused.json()["error"]["type"], "not_found_error");
+    assert!(refused.text().contains("Trying again does not help"), "{}", refused.text());
     app.finish().await;
 }
 

@@ -31,8 +31,8 @@ pub(super) enum Before {
     /// Nothing, or all of it has been taken up.
     #[default]
     Nothing,
-    /// The places of these.
-    Known(BTreeMap<EndpointId, (ServiceDigest, Was)>),
+    /// The places of these, and, where that is not all, by which isolation all others have to prove themselves first.
+    Known { places: BTreeMap<EndpointId, (ServiceDigest, Was)>, others: Option<Isolation> },
     /// There was a time before, but what was known of it is lost: everybody is isolated and has to prove itself first.
     Lost(Isolation),
 }
@@ -41,7 +41,7 @@ impl Before {
     /// Those of which it is known that they were isolated.
     pub(super) fn isolated(&self) -> impl Iterator<Item = &EndpointId> {
         let known = match self {
-            Self::Known(places) => Some(places),
+            Self::Known { places, .. } => Some(places),
             Self::Nothing | Self::Lost(_) => None,
         };
         known.into_iter().flatten().filter(|(_, (_, was))| matches!(was, Was::Isolated(_))).map(|(id, _)| id)

@@ -38,8 +38,8 @@ impl Refusal {
                 size(*limit)
             ),
             Self::NoUsableEndpoint { counts, next_verification } => format!(
-                "The gateway has no usable endpoint for this request now: {}. Trying again may help in {}, after the \
-                 next verification.",
+                "The gateway has no usable endpoint for this request now: {}. Trying again may help in {}, when the first of \
+                 them may be back.",
                 outage(*counts),
                 until(*next_verification)
             ),
@@ -132,7 +132,10 @@ fn outage(counts: Counts) -> String {
     match total {
         0 => "none is in use".to_owned(),
         1 if isolated == 1 => "the only one has failed".to_owned(),
-        total => format!("{isolated} of {total} endpoints have failed"),
+        total if isolated < total => {
+            format!("{isolated} of {total} endpoints have failed, and the others can't be used now")
+        }
+        total => format!("all {total} endpoints have failed"),
     }
 }
 

@@ -97,7 +97,7 @@ fn a_message_gives_the_numbers() {
     for (refusal, said) in [
         (
             Refusal::NoUsableEndpoint { counts: HALF_OUT, next_verification: Duration::from_secs(12) },
-            "2 of 3 endpoints have failed. Trying again may help in 12 s",
+            "2 of 3 endpoints have failed, and the others can't be used now. Trying again may help in 12 s",
         ),
         (
             Refusal::OperatorNeeded { counts: Counts { isolated: 1, total: 1 } },

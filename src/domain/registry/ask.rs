@@ -108,7 +108,7 @@ pub enum Acquired {
 /// Why no endpoint can be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoEndpoint {
-    /// No endpoint is of the profile any more: a reload has taken it away while the request was under way.
+    /// No endpoint is of the profile: none ever was, or a reload has taken it away while the request was under way.
     ProfileGone,
     /// No endpoint of the profile serves the path.
     PathUnserved,

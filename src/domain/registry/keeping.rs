@@ -76,10 +76,11 @@ impl VerificationProgress {
 impl RegistryCore {
     /// Takes up what is known of the time before the start. Comes before the first [`Self::apply`], which brings the endpoints.
     pub fn remember(&mut self, memory: Memory, almanac: &Almanac, now: Moment) {
-        let image = match memory {
+        let (image, others) = match memory {
             Memory::Fresh(salt) => return self.queues.begin(salt, None),
             Memory::Lost(salt) => return self.queues.begin(salt, Some(everybody_is_isolated(now))),
-            Memory::Kept(image) => *image,
+            Memory::Kept(image) => (*image, None),
+            Memory::Outdated(image) => (*image, Some(everybody_is_isolated(now))),
         };
         let Image { salt, made_at, endpoints, departed, switched_off, switched_on } = image;
         let made = almanac.moment_of(made_at);
@@ -100,7 +101,8 @@ impl RegistryCore {
             gone.entry(id).or_default().push(Departed { service, isolation: revived(isolation, almanac, now) });
         }
         let set = |ids: Vec<EndpointId>| ids.into_iter().collect::<BTreeSet<_>>();
-        self.queues.remember(salt, places, gone, Switched { off: set(switched_off), on: set(switched_on) });
+        let switched = Switched { off: set(switched_off), on: set(switched_on) };
+        self.queues.remember(salt, places, others, gone, switched);
     }
 
     /// The first endpoints have come: those that are the same services rest and are verified as before.

@@ -182,6 +182,9 @@ fn ids_are_checked_and_must_differ_in_a_variable_too() {
     one_fault(&endpoint("Main"), &[], &["endpoints.Main", "an id is"]);
     one_fault(&endpoint("\"a.b\""), &[], &["endpoints.\"a.b\"", "an id is"]);
     one_fault(&(endpoint("a-b") + &endpoint("a_b")), &[], &["endpoints", "\"a-b\" and \"a_b\""]);
+    let of_profile = |id: &str, profile: &str| endpoint(id) + &format!("profiles = [\"{profile}\"]\n");
+    let alike = of_profile("a", "t-1") + &of_profile("b", "t_1");
+    one_fault(&alike, &[], &["endpoints.*.profiles", "\"t-1\" and \"t_1\""]);
     one_fault(&format!("{ENDPOINT}[clients.B]\nkey = \"c\""), &[], &["clients.B", "an id is"]);
 }
 
@@ -441,6 +444,20 @@ fn every_key_has_an_effect() {
         assert_eq!(sound(&format!("{text}\n{ENDPOINT}"), &[]).notes, [], "{text}");
     }
     assert_eq!(sound(&format!("{ENDPOINT}price_factor = 0.5"), &[]).notes, []);
+}
+
+#[test]
+fn a_read_token_that_protects_nothing_is_noted() {
+    let keys = |text: &str| {
+        let notes = sound(&format!("{text}\n{ENDPOINT}"), &[]).notes;
+        notes.into_iter().map(|note| note.key).collect::<Vec<_>>()
+    };
+    let none = Vec::<String>::new();
+    assert_eq!(keys("[admin]\nread_token = \"read-token\""), ["admin.read_token"]);
+    assert_eq!(keys("[admin]\nread_token = \"read-token\"\ntoken = \"admin-token\""), none);
+    // There an admin token is made at the start.
+    let elsewhere = "[server]\nhost = \"0.0.0.0\"\nallow_anonymous = true\n[admin]\nread_token = \"read-token\"";
+    assert_eq!(keys(elsewhere), none);
 }
 
 #[test]

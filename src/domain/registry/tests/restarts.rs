@@ -51,6 +51,30 @@ fn where_the_past_is_lost_everybody_proves_itself_at_once() {
     assert_eq!(desk.standing("b"), Standing::Failure);
 }
 
+#[test]
+fn where_only_the_latest_is_lost_all_others_prove_themselves_too() {
+    let all = || [primary("a"), secondary("b"), secondary("c"), secondary("d")];
+    let mut before = begun(Memory::Fresh(SALT), all());
+    before.fail("a");
+    before.fail("c");
+    assert!(before.recover("c"));
+    before.core.set_enabled(&id("d"), false, ADMIN, at(before.now), &mut before.out).unwrap();
+    let outdated = Memory::Outdated(Box::new(image(&before)));
+    let mut after = begun(outdated, all());
+    let reasons = after.core.failures().iter().map(|job| (job.endpoint.id.to_string(), job.reason)).collect::<Vec<_>>();
+    let proves = |name: &str, reason| (name.to_owned(), reason);
+    assert_eq!(
+        reasons,
+        [proves("a", Reason::UpstreamStatus), proves("b", Reason::Admin), proves("c", Reason::Admin)],
+        "what is known of an isolation stays, and whoever had none has one"
+    );
+    assert_eq!(after.standing("d"), Standing::Disabled);
+    after.core.set_enabled(&id("d"), true, ADMIN, at(after.now), &mut after.out).unwrap();
+    assert_eq!(after.standing("d"), Standing::Failure);
+    assert!(after.recover("b"));
+    assert_eq!(after.leased(), "b");
+}
+
 /// Whose isolation was told, and for what, since this was asked last.
 fn told_isolated(desk: &mut Desk) -> Vec<(String, Option<Reason>, MoveNote)> {
     let told = |effect| match effect {
