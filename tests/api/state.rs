@@ -155,6 +155,11 @@ async fn of_a_damaged_file_the_last_good_copy_counts() {
     let app = setup().start_in(folder).await;
     assert_eq!(app.row("a").await["standing"], "failure");
     assert_eq!(app.message().await.header("x-qcc-endpoint"), Some("b"));
+    assert_eq!(
+        b.verification_requests().len(),
+        1,
+        "the copy lacks the last move, so that b may have been isolated by it"
+    );
     assert_eq!(a.traffic(), 1);
     app.finish().await;
 }

@@ -24,6 +24,8 @@ const BEGINS_AGAIN: Almanac = Almanac { zero: Duration::from_secs(900_000) };
 #[derive(Default)]
 pub(crate) struct Disk {
     image: Image,
+    /// What it had before that, for the case that the last one is damaged.
+    previous: Image,
     /// Something has changed since that may wait for a second or so.
     is_behind: bool,
 }
@@ -31,7 +33,8 @@ pub(crate) struct Disk {
 impl World {
     /// What outlives a restart is written.
     pub(crate) fn write_image(&mut self) {
-        self.disk = Disk { image: self.core.image(&BEGAN, self.now), is_behind: false };
+        let previous = std::mem::take(&mut self.disk.image);
+        self.disk = Disk { image: self.core.image(&BEGAN, self.now), previous, is_behind: false };
     }
 
     /// Something of it has changed that may wait.
@@ -67,7 +70,7 @@ impl World {
         let image = read_back(&self.disk.image);
         // It begins at the same time of day.
         let now = BEGINS_AGAIN.moment_of(BEGAN.time_of(self.now));
-        let next = self.next_process(image, &BEGINS_AGAIN, now, &mut Outputs::new());
+        let next = self.next_process(Memory::Kept(Box::new(image)), &BEGINS_AGAIN, now, &mut Outputs::new());
         let after = next.view(now);
         assert_eq!(before.endpoints.len(), after.endpoints.len());
         for (before, after) in before.endpoints.iter().zip(&after.endpoints) {
@@ -83,11 +86,15 @@ impl World {
             let same = read_back(&self.core.image(&BEGAN, self.now));
             assert_eq!(next.image(&BEGINS_AGAIN, now), same, "what the next one keeps");
         }
+        // Were the last image damaged, nobody would get traffic by the one before it without having proved itself.
+        let outdated = Memory::Outdated(Box::new(read_back(&self.disk.previous)));
+        let next = self.next_process(outdated, &BEGINS_AGAIN, now, &mut Outputs::new());
+        assert!(next.view(now).endpoints.iter().all(|view| view.isolation.is_some()), "of an image that is outdated");
     }
 
-    fn next_process(&self, image: Image, almanac: &Almanac, now: Moment, out: &mut Outputs) -> RegistryCore {
+    fn next_process(&self, memory: Memory, almanac: &Almanac, now: Moment, out: &mut Outputs) -> RegistryCore {
         let mut next = RegistryCore::new(self.policy);
-        next.remember(Memory::Kept(Box::new(image)), almanac, now);
+        next.remember(memory, almanac, now);
         next.apply(Arc::new(Topology::new(self.settings.values().cloned())), now, out);
         next
     }
@@ -101,7 +108,7 @@ impl World {
         let isolated = self.shadow.isolated();
         let mut effects = Outputs::new();
         let image = read_back(&self.disk.image);
-        self.core = self.next_process(image, &BEGAN, self.now, &mut effects);
+        self.core = self.next_process(Memory::Kept(Box::new(image)), &BEGAN, self.now, &mut effects);
         self.shadow.restart(|moment| BEGAN.moment_of(read_back(&BEGAN.time_of(moment))), self.now);
         self.bank = BreakerBank::default();
         self.counts = Counts::default();
