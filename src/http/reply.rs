@@ -50,10 +50,6 @@ pub(super) fn passed_on(headers: HeaderMap, asked: &HeaderMap, clock: Clock) -> 
 /// they went to and what came of them.
 pub(super) fn mark(headers: &mut HeaderMap, request: &RequestScope, with_trail: bool) {
     insert(headers, names::OWN_REQUEST_ID, &request.described.id);
-    // Those of another gateway behind this one tell of its endpoints.
-    for foreign in [names::ENDPOINT, names::ATTEMPTS, names::TRAIL] {
-        headers.remove(foreign);
-    }
     if with_trail && request.attempts() > 0 {
         let endpoint = request.last_endpoint().map(EndpointId::as_str).unwrap_or_default();
         insert(headers, names::ENDPOINT, endpoint);
@@ -63,6 +59,11 @@ pub(super) fn mark(headers: &mut HeaderMap, request: &RequestScope, with_trail: 
         };
         headers.insert(names::ATTEMPTS, attempts);
         insert(headers, names::TRAIL, request.trail());
+    } else {
+        // Those of another gateway behind this one tell of its endpoints.
+        for foreign in [names::ENDPOINT, names::ATTEMPTS, names::TRAIL] {
+            headers.remove(foreign);
+        }
     }
 }
 
