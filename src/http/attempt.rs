@@ -1,6 +1,7 @@
 //! One attempt: the request goes to one endpoint, and what comes back is judged.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -26,7 +27,7 @@ use crate::domain::peek::{Peek, Wanted};
 use crate::domain::pieces::Pieces;
 use crate::domain::route::LlmPath;
 use crate::domain::rules::Rules;
-use crate::domain::sse::{Expected, Format, StreamError, as_events};
+use crate::domain::sse::{Expected, Failure, Format, StreamError, as_events};
 use crate::domain::usage::{AnswerEnd, Usage};
 use crate::settings::OnBreak;
 use crate::upstream::{BodyError, Client, ClientRequest, Content, ContentError, Legibility, SendError};
@@ -225,6 +226,7 @@ impl Task<'_> {
         let expected = Expected { format, choices: self.choices(format) };
         let times = GateTimes { first_event: flow.limit.at, first_content: self.times.first_content };
         let facts = StreamFacts {
+            endpoint: Arc::clone(scope.endpoint()),
             path: self.path(),
             status: head.status,
             credential: head.credential,
@@ -247,8 +249,9 @@ impl Task<'_> {
                 AttemptEnd::Flowing(Box::new(Flowing { status, headers, content, passing }))
             }
             AtGate::Failed(failure) => {
-                let judgement = facts.judge(&failure.error);
-                self.conclude(judgement, error_answer(flow, failure.error), scope)
+                let Failure { error, .. } = facts.without_key(failure);
+                let judgement = facts.judge(&error);
+                self.conclude(judgement, error_answer(flow, error))
             }
             AtGate::Broken(note) => fault(Class::Stream, &note),
             AtGate::TooSlow => flow.limit.passed(),
@@ -266,9 +269,15 @@ impl Task<'_> {
     }
 
     /// Judges an answer that has come whole.
-    fn judge_whole(&self, flow: Flow, head: &AnswerHead<'_>, whole: Bytes, scope: &AttemptScope) -> AttemptEnd {
+    fn judge_whole(&self, flow: Flow, head: &AnswerHead<'_>, mut whole: Bytes, scope: &AttemptScope) -> AttemptEnd {
         let can_be_read = self.llm.is_none() || flow.legibility == Legibility::Readable;
-        let judgement = classify_answer(self.path(), head, can_be_read.then_some(&*whole), self.words);
+        let judge = |whole: &Bytes| classify_answer(self.path(), head, can_be_read.then_some(&**whole), self.words);
+        let mut judgement = judge(&whole);
+        if judgement.class != Class::Success {
+            // Some repeat the key that they were shown, and this one is the operator's: it is neither in an answer nor in a note.
+            whole = scope.endpoint().auth.hidden_in(whole);
+            judgement = judge(&whole);
+        }
         if self.is_answer(&judgement, flow.legibility) {
             scope.costs(Usage::of_answer(&whole));
         }
@@ -277,7 +286,7 @@ impl Task<'_> {
             Some(format) if judgement.class == Class::Success && can_be_read => {
                 self.as_stream(format, answer, judgement)
             }
-            Some(_) | None => self.conclude(judgement, answer, scope),
+            Some(_) | None => self.conclude(judgement, answer),
         }
     }
 
@@ -313,11 +322,7 @@ impl Task<'_> {
     }
 
     /// What the table says of a whole answer.
-    fn conclude(&self, judgement: Judgement, mut answer: WholeAnswer, scope: &AttemptScope) -> AttemptEnd {
-        if judgement.class != Class::Success {
-            // Some repeat the key that they were shown, and this one is the operator's.
-            answer.body = scope.endpoint().auth.hidden_in(answer.body);
-        }
+    fn conclude(&self, judgement: Judgement, mut answer: WholeAnswer) -> AttemptEnd {
         if let Some(told) = judgement.status.and_then(|status| StatusCode::from_u16(status).ok()) {
             answer.status = told;
         }

@@ -21,6 +21,7 @@ use super::drain::DrainDeadline;
 use super::settling::{Settling, Verdict};
 use super::times::{after, deadline};
 use crate::domain::classify::{AnswerHead, Judgement, WhoseCredential, Words, classify_answer};
+use crate::domain::endpoint::Endpoint;
 use crate::domain::limits::Limits;
 use crate::domain::outcome_table::{Class, PathKind};
 use crate::domain::peek::Wanted;
@@ -60,6 +61,7 @@ impl BreakAs {
 /// What an error inside of a stream is judged by.
 #[derive(Clone, Debug)]
 pub(super) struct StreamFacts {
+    pub(super) endpoint: Arc<Endpoint>,
     pub(super) path: PathKind,
     pub(super) status: u16,
     pub(super) credential: WhoseCredential,
@@ -72,6 +74,14 @@ pub(super) struct StreamFacts {
 }
 
 impl StreamFacts {
+    /// The failure without the gateway's own key, should the endpoint repeat it.
+    pub(super) fn without_key(&self, Failure { error, event }: Failure) -> Failure {
+        let auth = &self.endpoint.auth;
+        let hidden = auth.hidden_in(error.body.into_bytes().into());
+        let error = StreamError { body: String::from_utf8_lossy(&hidden).into_owned(), ..error };
+        Failure { error, event: event.map(|event| auth.hidden_in(event)) }
+    }
+
     /// Judges an error as if it had been the whole answer.
     pub(super) fn judge(&self, error: &StreamError) -> Judgement {
         let head = AnswerHead {
@@ -302,6 +312,7 @@ impl EventBody {
 
     /// The upstream's own error event, behind which nothing comes.
     fn fail(&mut self, failure: Failure) {
+        let failure = self.passing.facts.without_key(failure);
         let judgement = self.passing.facts.judge(&failure.error);
         match failure.event {
             Some(event) => self.close(&judgement, Some(event)),

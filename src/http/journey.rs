@@ -239,7 +239,11 @@ impl Journey<'_> {
     /// Whether a count of tokens is asked for of which the gateway itself can tell an estimate. A model or path that no
     /// endpoint serves is a mistake that the client had better hear of.
     fn is_to_be_estimated(&self, none: Option<&NoEndpoint>) -> bool {
-        let is_mistaken = matches!(none, Some(NoEndpoint::PathUnserved | NoEndpoint::ModelUnserved));
+        let is_mistaken = match none {
+            Some(NoEndpoint::PathUnserved | NoEndpoint::ModelUnserved) => true,
+            Some(NoEndpoint::ProfileGone) => self.ask.client.is_none(),
+            Some(_) | None => false,
+        };
         self.task.path() == PathKind::CountTokens && !is_mistaken
     }
 

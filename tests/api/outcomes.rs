@@ -13,7 +13,7 @@ use crate::support::app::{Setup, TRAFFIC, body};
 use crate::support::raw_client::Ended;
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{
-    Behaviour, accept_and_close, error, hold, never_answer, raw, status, status_and, status_with,
+    Behaviour, accept_and_close, error, hold, never_answer, raw, sse, status, status_and, status_with,
 };
 
 /// One turn for each endpoint, and no waiting for what may become usable later.
@@ -45,6 +45,28 @@ async fn a_key_that_an_upstream_repeats_is_shown_to_no_client() {
         assert_eq!((answer.status, answer.text()), (400, said(told)), "but for the key to the byte");
         app.finish().await;
     }
+}
+
+#[actix_web::test]
+async fn a_key_that_an_upstream_repeats_in_a_stream_is_shown_to_no_client_and_is_in_no_note() {
+    let a = Upstream::anthropic("a").await;
+    let error = r#"{"type":"error","error":{"type":"api_error","message":"sk-operators-own?"}}"#;
+    a.script_traffic([sse(1).bytes(format!("event: error\ndata: {error}\n\n")).then_stall()]);
+    let json = [("content-type", "application/json")];
+    a.script_verifications([status_with(500, &json, error)]);
+    let app = Setup::new()
+        .variable("QCC__LOG__UPSTREAM_ERRORS", "true")
+        .isolated_by_one_failure()
+        .verified_on_demand()
+        .endpoint("a", &a.base_url(), "api_key = \"sk-operators-own\"")
+        .start()
+        .await;
+    let answer = app.client().await.post("/v1/messages", &[TRAFFIC], body(true)).await;
+    assert!(answer.text().contains(&error.replace("sk-operators-own", "****************")), "{}", answer.text());
+    let verdict = app.admin("a", "verify").await.text();
+    let told = [verdict, app.row("a").await.to_string(), answer.text()].concat();
+    assert!(told.contains("****************?") && !told.contains("sk-operators-own"), "{told}");
+    app.finish().await;
 }
 
 #[actix_web::test]

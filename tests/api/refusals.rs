@@ -157,6 +157,8 @@ async fn a_profile_of_no_endpoint_serves_nothing_and_trying_again_does_not_help(
     assert_eq!((refused.status, refused.header("retry-after")), (404, None));
     assert_eq!(refused.json()["error"]["type"], "not_found_error");
     assert!(refused.text().contains("Trying again does not help"), "{}", refused.text());
+    let count = app.client().await.post("/v1/messages/count_tokens", &[TRAFFIC], body(false)).await;
+    assert_eq!(count.status, 404, "no estimate hides the mistake");
     app.finish().await;
 }
 

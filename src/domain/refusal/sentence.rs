@@ -38,9 +38,10 @@ impl Refusal {
                 size(*limit)
             ),
             Self::NoUsableEndpoint { counts, next_verification } => format!(
-                "The gateway has no usable endpoint for this request now: {}. Trying again may help in {}, when the first of \
-                 them may be back.",
+                "The gateway has no usable endpoint for this request now: {}{}. Trying again may help in {}, when one may be \
+                 back.",
                 outage(*counts),
+                if counts.isolated < counts.total { ", and the others can't be used now" } else { "" },
                 until(*next_verification)
             ),
             Self::OperatorNeeded { counts } => format!(
@@ -132,10 +133,7 @@ fn outage(counts: Counts) -> String {
     match total {
         0 => "none is in use".to_owned(),
         1 if isolated == 1 => "the only one has failed".to_owned(),
-        total if isolated < total => {
-            format!("{isolated} of {total} endpoints have failed, and the others can't be used now")
-        }
-        total => format!("all {total} endpoints have failed"),
+        total => format!("{isolated} of {total} endpoints have failed"),
     }
 }
 
