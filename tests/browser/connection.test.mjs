@@ -54,8 +54,6 @@ staged(held, "a page that nobody sees asks for nothing, and catches up when it i
   const { gateway } = stage;
   await stage.open({}, async (page) => {
     await isLive(page);
-    // Behind a look that has just ended: one that was under way would still show what it brings.
-    await page.waitForResponse(`${gateway.page}stats`);
     const hide = (hidden) =>
       page.evaluate((hidden) => {
         Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });

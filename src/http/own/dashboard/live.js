@@ -71,9 +71,12 @@ export class Live {
     clearTimeout(this.timer);
     let next = SLOW;
     try {
-      this.shown(await stats());
+      const latest = await stats();
+      // Nobody sees it any more, and what follows would ask for more.
+      if (document.hidden) return;
+      this.shown(latest);
       // Also while the stream is open: one that was cut off in the sleep of this machine, or is held back by a proxy, looks so too.
-      const isNew = !document.hidden && this.told(await eventsAfter(this.last()));
+      const isNew = this.told(await eventsAfter(this.last()));
       this.found();
       // What has happened since the stats were taken is in none that were shown.
       if (isNew) this.call();
