@@ -237,7 +237,7 @@ fn describe(loaded: &Loaded) -> String {
     }
     let Otel { endpoint: collector, service_name } = &loaded.settings.otel;
     paragraph(&mut text, "traces are sent to", collector.iter().map(|to| format!("{to} as {service_name}")));
-    paragraph(&mut text, "no effect", loaded.notes.iter().map(|note| format!("{} {}", note.key, note.text)));
+    paragraph(&mut text, "warnings", loaded.notes.iter().map(|note| format!("{} {}", note.key, note.text)));
     text
 }
 

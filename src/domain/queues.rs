@@ -113,7 +113,7 @@ impl Queues {
         switched: Switched,
     ) {
         self.salt = salt;
-        self.before = Before::Known { places, others };
+        self.before = Before { places, others };
         self.departed = departed;
         (self.switched_off, self.switched_on) = (switched.off, switched.on);
     }
@@ -122,7 +122,7 @@ impl Queues {
     /// [`Self::apply`] is isolated, by this isolation, until it has proved itself.
     pub fn begin(&mut self, salt: Salt, lost: Option<Isolation>) {
         self.salt = salt;
-        self.before = lost.map_or(Before::Nothing, Before::Lost);
+        self.before = Before { places: BTreeMap::new(), others: lost };
     }
 
     /// Under what services are named in what is kept.
@@ -294,11 +294,9 @@ impl Queues {
             self.add(endpoint);
         }
         // Who has not come now is out of the settings.
-        if let Before::Known { places, .. } = std::mem::take(&mut self.before) {
-            for (id, (service, was)) in places {
-                if let Was::Isolated(isolation) = was {
-                    self.departed.entry(id).or_default().push(Departed { service, isolation });
-                }
+        for (id, (service, was)) in std::mem::take(&mut self.before).places {
+            if let Was::Isolated(isolation) = was {
+                self.departed.entry(id).or_default().push(Departed { service, isolation });
             }
         }
         self.topology = next;
@@ -388,12 +386,8 @@ impl Queues {
     fn was_before(&mut self, endpoint: &SharedEndpoint) -> Option<Was> {
         let service = ServiceDigest::of(endpoint, self.salt);
         let departed = take_departed(&mut self.departed, &endpoint.id, service);
-        let (known, others) = match &mut self.before {
-            Before::Nothing => (None, None),
-            Before::Known { places, others } => (places.remove(&endpoint.id), others.clone().map(Was::Isolated)),
-            Before::Lost(isolation) => return Some(Was::Isolated(isolation.clone())),
-        };
-        match known {
+        let others = self.before.others.clone().map(Was::Isolated);
+        match self.before.places.remove(&endpoint.id) {
             Some((same, was @ Was::Isolated(_))) if same == service => return Some(was),
             Some((same, was @ Was::Recovered(_))) if same == service => return Some(others.unwrap_or(was)),
             // Its URL or key is another one now: it stays isolated, and is asked at once.

@@ -97,6 +97,16 @@ pub(super) enum Credential {
     Digests(Vec<KeyDigest>),
 }
 
+/// A form of a secret whose place a later layer has taken by the name of a variable that is unset or empty.
+pub(super) struct Displaced {
+    /// The key of the form that counts for nothing, with its table.
+    pub(super) key: String,
+    /// The key of the later layer.
+    pub(super) by: String,
+    /// The variable, as far as it may be shown.
+    pub(super) variable: String,
+}
+
 impl Credential {
     /// The secret itself.
     pub(super) fn secret(self) -> Option<Secret> {
@@ -141,7 +151,7 @@ impl Table<'_, '_> {
         }
         let rank = |value: &Value| origin_of(value).map_or(0, |origin| origin.rank());
         let highest = given.iter().map(|(_, _, value)| rank(value)).max().unwrap_or_default();
-        given.retain(|(_, _, value)| rank(value) == highest);
+        let displaced = given.extract_if(.., |(_, _, value)| rank(value) < highest).last().map(|(key, ..)| key);
         match given.as_slice() {
             [] => Credential::Absent,
             [(key, form, value)] => {
@@ -151,7 +161,8 @@ impl Table<'_, '_> {
                         let name = Given::new(value).text().filter(|_| *form == Form::Variable);
                         self.record(key, name.map_or_else(|| "set".to_owned(), shown_name));
                     }
-                    Credential::Absent | Credential::Unusable => {}
+                    Credential::Absent => self.note_displaced(displaced, key, value),
+                    Credential::Unusable => {}
                 }
                 credential
             }
@@ -161,6 +172,16 @@ impl Table<'_, '_> {
                 self.fault(first, found, format!("one of {}", forms.names()));
                 Credential::Unusable
             }
+        }
+    }
+
+    /// Where a variable's name means that there is no secret, the form that it has displaced was hardly meant to go with it. An
+    /// empty name says that there is to be none.
+    fn note_displaced(&mut self, displaced: Option<&'static str>, by: &str, name: &Value) {
+        let name = Given::new(name).text().filter(|name| !name.is_empty()).map(shown_name);
+        if let (Some(displaced), Some(variable)) = (displaced, name) {
+            let (key, by) = (self.key(displaced), self.key(by));
+            self.reading.displaced.push(Displaced { key, by, variable });
         }
     }
 

@@ -71,7 +71,7 @@ pub struct Loaded {
     pub topology: Topology,
     /// The clients, in the order of their ids. None at all: everybody is served.
     pub clients: Vec<Client>,
-    /// The keys that are set but have no effect.
+    /// The keys that are set but do not what they seem to.
     pub notes: Vec<Note>,
     /// The names of the variables that were used, in order.
     pub variables_taken: Vec<String>,
@@ -129,7 +129,7 @@ fn read(source: &Source, files: &mut FilesSeen) -> Result<Loaded, Faults> {
     let settings = Settings::read(&mut reading, &mut tree);
     let endpoints = endpoints::read(&mut reading, &mut tree);
     let clients = clients::read(&mut reading, &mut tree);
-    let notes = effect::judge(&reading, &settings);
+    let notes = effect::judge(&reading, &settings, &clients);
     cross::check(&mut reading, &settings, &endpoints, &clients);
     faults.append(&mut reading.faults);
     let Reading { seen, recorded: values, variables_taken: named, .. } = reading;

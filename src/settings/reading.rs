@@ -9,6 +9,7 @@ use std::time::Duration;
 use config::{Map, Value, ValueKind};
 use globset::{Glob, GlobSetBuilder};
 
+use super::credential::Displaced;
 use super::fault::{Fault, key_part, quoted};
 use super::given::Given;
 use super::layers::Layers;
@@ -29,6 +30,8 @@ pub(super) struct Reading<'a> {
     pub(super) recorded: BTreeMap<String, String>,
     /// The variables that `*_env` keys named and that were set.
     pub(super) variables_taken: BTreeSet<String>,
+    /// Forms of secrets whose place another one has taken, by which there is none.
+    pub(super) displaced: Vec<Displaced>,
     /// The files that hold secrets.
     pub(super) seen: FilesSeen,
     places: BTreeMap<String, String>,
@@ -49,6 +52,7 @@ impl<'a> Reading<'a> {
             faults: Vec::new(),
             recorded: BTreeMap::new(),
             variables_taken: BTreeSet::new(),
+            displaced: Vec::new(),
             seen: FilesSeen::default(),
             places: BTreeMap::new(),
         }

@@ -25,26 +25,19 @@ pub enum Was {
     Recovered(Moment),
 }
 
-/// What is known of the time before the start.
+/// What is known of the time before the start, and has not been taken up.
 #[derive(Clone, Debug, Default)]
-pub(super) enum Before {
-    /// Nothing, or all of it has been taken up.
-    #[default]
-    Nothing,
-    /// The places of these, and, where that is not all, by which isolation all others have to prove themselves first.
-    Known { places: BTreeMap<EndpointId, (ServiceDigest, Was)>, others: Option<Isolation> },
-    /// There was a time before, but what was known of it is lost: everybody is isolated and has to prove itself first.
-    Lost(Isolation),
+pub(super) struct Before {
+    /// The places of these.
+    pub(super) places: BTreeMap<EndpointId, (ServiceDigest, Was)>,
+    /// Where that is not all there was to know: by which isolation all others have to prove themselves first.
+    pub(super) others: Option<Isolation>,
 }
 
 impl Before {
     /// Those of which it is known that they were isolated.
     pub(super) fn isolated(&self) -> impl Iterator<Item = &EndpointId> {
-        let known = match self {
-            Self::Known { places, .. } => Some(places),
-            Self::Nothing | Self::Lost(_) => None,
-        };
-        known.into_iter().flatten().filter(|(_, (_, was))| matches!(was, Was::Isolated(_))).map(|(id, _)| id)
+        self.places.iter().filter(|(_, (_, was))| matches!(was, Was::Isolated(_))).map(|(id, _)| id)
     }
 }
 

@@ -446,30 +446,50 @@ fn every_key_has_an_effect() {
     assert_eq!(sound(&format!("{ENDPOINT}price_factor = 0.5"), &[]).notes, []);
 }
 
+const NOTHING: [&str; 0] = [];
+
+/// The keys that are noted of an otherwise sound file.
+#[track_caller]
+fn noted(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    let notes = sound(&format!("{text}\n{ENDPOINT}"), variables).notes;
+    notes.into_iter().map(|note| note.key).collect()
+}
+
 #[test]
 fn a_read_token_that_protects_nothing_is_noted() {
-    let keys = |text: &str| {
-        let notes = sound(&format!("{text}\n{ENDPOINT}"), &[]).notes;
-        notes.into_iter().map(|note| note.key).collect::<Vec<_>>()
-    };
-    let none = Vec::<String>::new();
-    assert_eq!(keys("[admin]\nread_token = \"read-token\""), ["admin.read_token"]);
-    assert_eq!(keys("[admin]\nread_token = \"read-token\"\ntoken = \"admin-token\""), none);
+    assert_eq!(noted("[admin]\nread_token = \"read-token\"", &[]), ["admin.read_token"]);
+    assert_eq!(noted("[admin]\nread_token = \"read-token\"\ntoken = \"admin-token\"", &[]), NOTHING);
     // There an admin token is made at the start.
     let elsewhere = "[server]\nhost = \"0.0.0.0\"\nallow_anonymous = true\n[admin]\nread_token = \"read-token\"";
-    assert_eq!(keys(elsewhere), none);
+    assert_eq!(noted(elsewhere, &[]), NOTHING);
+}
+
+#[test]
+fn a_token_whose_place_a_later_layer_takes_with_a_variable_that_is_unset_is_noted() {
+    let by_a_variable = |text: &str, name: &str| noted(text, &[("QCC__ADMIN__TOKEN_ENV", name)]);
+    for form in ["token = \"t\"", &format!("token_sha256 = \"{}\"", "0".repeat(64))] {
+        let text = format!("[admin]\n{form}");
+        let (key, _) = form.split_once(' ').unwrap();
+        assert_eq!(by_a_variable(&text, "UNSET"), [format!("admin.{key}")]);
+        assert_eq!(by_a_variable(&text, ""), NOTHING, "that there is to be none is said");
+    }
+    assert_eq!(noted("[admin]\ntoken = \"t\"", &[("QCC__ADMIN__TOKEN_ENV", "SET"), ("SET", "s")]), NOTHING);
+    assert_eq!(by_a_variable("", "UNSET"), NOTHING, "nothing but a default is displaced");
+}
+
+#[test]
+fn a_client_with_the_admin_token_for_a_key_is_noted() {
+    let clients = "[clients.a]\nkey = \"a\"\n[clients.b]\nkey = \"b\"";
+    assert_eq!(noted(&format!("[admin]\ntoken = \"b\"\n{clients}"), &[]), ["clients.b"]);
+    assert_eq!(noted(&format!("[admin]\ntoken = \"c\"\n{clients}"), &[]), NOTHING);
 }
 
 #[test]
 fn a_webhooks_secret_without_a_receiver_is_noted() {
-    let keys = |text: &str, variables: &[(&str, &str)]| {
-        let notes = sound(&format!("{text}\n{ENDPOINT}"), variables).notes;
-        notes.into_iter().map(|note| note.key).collect::<Vec<_>>()
-    };
     let secret = ("QCC_WEBHOOK_SECRET", "s");
-    assert_eq!(keys("", &[secret]), ["webhook.secret_env"]);
-    assert_eq!(keys("[webhook]\nurl = \"http://a\"", &[secret]), Vec::<String>::new());
-    assert_eq!(keys("", &[secret, ("QCC_WEBHOOK_URL", "http://a")]), Vec::<String>::new());
+    assert_eq!(noted("", &[secret]), ["webhook.secret_env"]);
+    assert_eq!(noted("[webhook]\nurl = \"http://a\"", &[secret]), NOTHING);
+    assert_eq!(noted("", &[secret, ("QCC_WEBHOOK_URL", "http://a")]), NOTHING);
 }
 
 #[test]
