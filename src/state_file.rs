@@ -3,10 +3,12 @@
 
 use std::cmp::Ordering;
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
@@ -200,7 +202,8 @@ fn lock_path(path: &Path) -> PathBuf {
 
 fn lock(path: &Path) -> Result<File, StateFileError> {
     let lock_path = lock_path(path);
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
+    // Whoever may read it could hold the lock.
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
     let lock = lock.map_err(|source| failed(&lock_path, "can't be written", source))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
@@ -228,10 +231,14 @@ fn read(path: &Path) -> Result<Found, StateFileError> {
     Ok(serde_json::from_str(state.get()).map_or(Found::Damaged, Found::Image))
 }
 
-/// Opens a file anew that nobody else may read: it tells which endpoints there are, and what failed.
+/// Opens a file anew that nobody else may read: it tells which endpoints there are, and what failed. No link to another file is
+/// followed, and what stands there already becomes as a new one would be.
 fn create(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)
+    let no_links = OFlags::NOFOLLOW.bits().cast_signed();
+    let file =
+        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).custom_flags(no_links).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
@@ -303,6 +310,26 @@ mod tests {
             drop(file);
             fs::write(&path, "damaged again").unwrap();
             assert_eq!(found(&path), Memory::Outdated(Box::new(image("a"))));
+        }
+    }
+
+    #[test]
+    fn a_link_that_somebody_else_has_made_is_not_followed_and_nobody_else_may_read() {
+        use std::os::unix::fs::symlink;
+        let (folder, path) = folder();
+        let elsewhere = folder.path().join("elsewhere");
+        fs::write(&elsewhere, "theirs").unwrap();
+        symlink(&elsewhere, beside(&path, ".new")).unwrap();
+        let refused = StateFile::open(&path, SALT).unwrap_err().to_string();
+        assert!(refused.contains(".new: can't be written"), "{refused}");
+        fs::remove_file(beside(&path, ".new")).unwrap();
+        let (mut file, _) = StateFile::open(&path, SALT).unwrap();
+        fs::write(beside(&path, ".new"), "left over, and open to all").unwrap();
+        fs::set_permissions(beside(&path, ".new"), Permissions::from_mode(0o666)).unwrap();
+        file.write(&image("a")).unwrap();
+        assert_eq!(fs::read(&elsewhere).unwrap(), b"theirs");
+        for own in [path.clone(), lock_path(&path)] {
+            assert_eq!(fs::metadata(&own).unwrap().permissions().mode() & 0o777, 0o600, "{}", own.display());
         }
     }
 

@@ -5,9 +5,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use memchr::memmem;
 use serde::Serialize;
 use url::Url;
 
@@ -79,28 +77,6 @@ pub enum Auth {
     Passthrough,
     /// A disabled endpoint whose credential could not be read: nothing is ever sent with it.
     Missing,
-}
-
-/// A shorter credential is in words by chance, in bytes.
-const SHORTEST_HIDDEN: usize = 8;
-
-impl Auth {
-    /// What an upstream says, without the gateway's own credential should it repeat that. As long as before.
-    #[must_use]
-    pub fn hidden_in(&self, words: Bytes) -> Bytes {
-        let key = match self {
-            Self::Own { key, .. } => key.expose().as_bytes(),
-            Self::Passthrough | Self::Missing => return words,
-        };
-        if key.len() < SHORTEST_HIDDEN || memmem::find(&words, key).is_none() {
-            return words;
-        }
-        let mut hidden = words.to_vec();
-        for at in memmem::find_iter(&words, key) {
-            hidden[at..at + key.len()].fill(b'*');
-        }
-        hidden.into()
-    }
 }
 
 /// The transport below HTTP.
@@ -503,16 +479,6 @@ mod tests {
         assert!(all.serves(Some("x")) && all.serves(None));
         assert!(some.serves(Some("claude-opus-4-5")) && some.serves(Some("org/x")) && some.serves(None));
         assert!(!some.serves(Some("gpt-4o")));
-    }
-
-    #[test]
-    fn a_credential_is_hidden_in_what_is_said_wherever_it_stands() {
-        let own = |key: &str| Auth::Own { style: AuthStyle::Bearer, key: Secret::new(key) };
-        let said = |auth: &Auth| auth.hidden_in(Bytes::from_static(b"sk-12345 and sk-12345, sk-1234"));
-        assert_eq!(said(&own("sk-12345")), "******** and ********, sk-1234");
-        for auth in [own("sk-1234"), own("sk-123456"), Auth::Passthrough, Auth::Missing] {
-            assert_eq!(said(&auth), "sk-12345 and sk-12345, sk-1234", "too short, not there, or none of the gateway's");
-        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod error_object;
 pub mod estimate;
 pub mod events;
 pub mod health;
+pub mod hiding;
 pub mod ids;
 pub mod journal;
 pub mod json_end;

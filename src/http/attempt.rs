@@ -20,7 +20,7 @@ use crate::domain::classify::{
     AnswerHead, Judgement, WhoseCredential, Words, classify_answer, classify_stream_head, is_event_stream,
 };
 use crate::domain::conversation::Manner;
-use crate::domain::endpoint::Auth;
+use crate::domain::endpoint::{Auth, Endpoint};
 use crate::domain::json_end::JsonEnd;
 use crate::domain::outcome_table::{Class, LastResort, Next, PathKind};
 use crate::domain::peek::{Peek, Wanted};
@@ -141,7 +141,7 @@ impl Task<'_> {
             let sending = pin!(client.send(request, lease, self.times.connect));
             self.alarm.within(limit.at, sending).await
         };
-        let response = match sent {
+        let mut response = match sent {
             Err(Overdue) => return limit.passed(),
             Ok(Err(SendError::Withdrawn)) => return AttemptEnd::Withdrawn,
             Ok(Err(SendError::InvalidTarget)) => return AttemptEnd::Unsendable,
@@ -153,6 +153,7 @@ impl Task<'_> {
         };
         let now = scope.now();
         scope.waits_for_endpoint(now);
+        hide_secrets(&mut response.headers, endpoint);
         scope.answered(response.status.as_u16(), &response.headers);
         let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let limits = scope.limits(&response.headers);
@@ -275,7 +276,7 @@ impl Task<'_> {
         let mut judgement = judge(&whole);
         if judgement.class != Class::Success {
             // Some repeat the key that they were shown, and this one is the operator's: it is neither in an answer nor in a note.
-            whole = scope.endpoint().auth.hidden_in(whole);
+            whole = scope.endpoint().hidden_in(whole);
             judgement = judge(&whole);
         }
         if self.is_answer(&judgement, flow.legibility) {
@@ -436,6 +437,17 @@ impl Limit {
             Patience::Client => AttemptEnd::ClientOutOfTime,
         }
     }
+}
+
+/// Some repeat in a header the key that they were shown.
+fn hide_secrets(headers: &mut HeaderMap, endpoint: &Endpoint) {
+    headers.retain(|_, value| {
+        let hidden = endpoint.without_secrets(value.as_bytes());
+        if let Some(hidden) = hidden.and_then(|hidden| HeaderValue::from_bytes(&hidden).ok()) {
+            *value = hidden;
+        }
+        true
+    });
 }
 
 fn fault(class: Class, error: &str) -> AttemptEnd {

@@ -76,10 +76,9 @@ pub(super) struct StreamFacts {
 impl StreamFacts {
     /// The failure without the gateway's own key, should the endpoint repeat it.
     pub(super) fn without_key(&self, Failure { error, event }: Failure) -> Failure {
-        let auth = &self.endpoint.auth;
-        let hidden = auth.hidden_in(error.body.into_bytes().into());
+        let hidden = self.endpoint.hidden_in(error.body.into_bytes().into());
         let error = StreamError { body: String::from_utf8_lossy(&hidden).into_owned(), ..error };
-        Failure { error, event: event.map(|event| auth.hidden_in(event)) }
+        Failure { error, event: event.map(|event| self.endpoint.hidden_in(event)) }
     }
 
     /// Judges an error as if it had been the whole answer.

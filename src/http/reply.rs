@@ -4,8 +4,8 @@ use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-    RETRY_AFTER,
+    ALLOW, CLEAR_SITE_DATA, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName,
+    HeaderValue, RETRY_AFTER, SET_COOKIE,
 };
 
 use super::identity::fresh_request_id;
@@ -14,6 +14,7 @@ use super::scope::RequestScope;
 use crate::clock::Clock;
 use crate::domain::ids::EndpointId;
 use crate::domain::limits::{LONGEST_FOR_CLIENTS, is_beyond_clients_patience};
+use crate::domain::logins::is_session_cookie;
 use crate::domain::refusal::{ErrorShape, Refusal};
 use crate::upstream::leave_end_to_end;
 
@@ -39,11 +40,30 @@ pub(super) fn passed_on(headers: HeaderMap, asked: &HeaderMap, clock: Clock) -> 
     if kept.get_all(RETRY_AFTER).any(is_too_long) {
         kept.insert(RETRY_AFTER, HeaderValue::from(LONGEST_FOR_CLIENTS.as_secs()));
     }
-    if asked.get(names::FETCH_MODE).is_some_and(|mode| mode == "navigate") {
+    if may_be_a_page(&kept, asked) {
         // A browser would take it for the gateway's own page, with the gateway's own rights.
         kept.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
     }
+    // Nor may it log anybody out, or in.
+    kept.remove(CLEAR_SITE_DATA);
+    kept.retain(|name, value| *name != SET_COOKIE || !sets_own_cookie(value));
     kept
+}
+
+/// Whether a browser could show an answer as a page. Not every one says what it asks for, nor wherever it asks.
+fn may_be_a_page(headers: &HeaderMap, asked: &HeaderMap) -> bool {
+    if let Some(mode) = asked.get(names::FETCH_MODE) {
+        return mode == "navigate";
+    }
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    !["application/json", "text/event-stream"].iter().any(|plain| media_type.eq_ignore_ascii_case(plain))
+}
+
+/// Whether a `set-cookie` is of a login of the gateway's own.
+fn sets_own_cookie(cookie: &HeaderValue) -> bool {
+    let name = cookie.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
+    is_session_cookie(name.trim_ascii())
 }
 
 /// Adds what every proxied answer carries: the request's id, and where attempts were made and the operator wants it, whom

@@ -23,9 +23,15 @@ pub struct Look {
     pub width: Option<usize>,
 }
 
-/// A text that came from elsewhere without its control characters: so it can't move the cursor.
+/// A text that came from elsewhere without its control characters: so it can move neither the cursor nor, by turning the direction
+/// of writing (Unicode Standard Annex 9, section 2), what stands beside it.
 pub(super) fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    let is_harmless = |c: char| {
+        let turns =
+            matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        !c.is_control() && !turns
+    };
+    text.chars().map(|c| if is_harmless(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 /// A piece of text in one style.
@@ -122,6 +128,15 @@ mod tests {
         ] {
             assert_eq!(line(texts, Colour::Plain, width), expected, "{texts:?} {width:?}");
         }
+    }
+
+    #[test]
+    fn what_would_move_the_cursor_or_turn_the_writing_is_not_shown() {
+        for (text, shown) in [("a\u{1b}[2Jb\n", "a\u{fffd}[2Jb\u{fffd}"), ("\u{202e}a\u{2069}", "\u{fffd}a\u{fffd}")] {
+            assert_eq!(harmless(text), shown);
+        }
+        let harmless_as_it_is = "ä, 語, שלום, 👩‍👩";
+        assert_eq!(harmless(harmless_as_it_is), harmless_as_it_is);
     }
 
     #[test]

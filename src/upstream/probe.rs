@@ -284,7 +284,7 @@ impl Probe {
         } else {
             AnswerBody::Whole(match read_whole(content, deadline).await {
                 Err(NoAnswer::Content(ContentError::Undecodable(_))) if !is_success => Bytes::new(),
-                read => endpoint.auth.hidden_in(read?),
+                read => endpoint.hidden_in(read?),
             })
         };
         let answer = Answer { status, body };

@@ -47,10 +47,15 @@ impl Business {
         match name.as_str() {
             "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" => Self::Connection,
             "host" | "content-length" | "expect" => Self::Exchange,
-            "authorization" | "x-api-key" | "x-goog-api-key" | "api-key" => Self::Credential,
+            "authorization" | "x-api-key" | "x-goog-api-key" | "api-key"
+            // What relays have besides.
+            | "cf-aig-authorization" | "helicone-auth" | "ocp-apim-subscription-key" | "x-litellm-api-key" | "x-portkey-api-key"
+            // Which of a credential's accounts is meant: another one's is refused as a wrong credential is.
+            | "openai-organization" | "openai-project" | "x-goog-user-project" => Self::Credential,
             "x-qcc-key" => Self::Gateway,
             "cookie" => Self::Cookies,
-            name if name.starts_with("proxy-") => Self::Connection,
+            // Of an upgrade, of which there is none; one relay takes a credential from among the protocols.
+            name if name.starts_with("proxy-") || name.starts_with("sec-websocket-") => Self::Connection,
             _ => Self::Recipient,
         }
     }
@@ -213,19 +218,19 @@ fn without_own(line: &HeaderValue) -> Option<Cow<'_, HeaderValue>> {
 }
 
 /// Headers of which `connection` says that they concern one connection only.
-struct NamedByConnection<'a>(Vec<&'a str>);
+struct NamedByConnection<'a>(Vec<&'a [u8]>);
 
 impl<'a> NamedByConnection<'a> {
     /// Those of a message.
     fn of(headers: &'a HeaderMap) -> Self {
-        let values = headers.get_all(CONNECTION).filter_map(|value| value.to_str().ok());
-        let names = values.flat_map(|value| value.split(',')).map(str::trim);
+        let names = headers.get_all(CONNECTION).flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        let names = names.map(<[u8]>::trim_ascii);
         // What mostly stands there is no header that could be left out besides.
-        Self(names.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("keep-alive")).collect())
+        Self(names.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"keep-alive")).collect())
     }
 
     fn contain(&self, name: &HeaderName) -> bool {
-        self.0.iter().any(|named| named.eq_ignore_ascii_case(name.as_str()))
+        self.0.iter().any(|named| named.eq_ignore_ascii_case(name.as_str().as_bytes()))
     }
 }
 

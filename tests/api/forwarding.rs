@@ -18,8 +18,14 @@ async fn credentials_are_replaced_and_hop_by_hop_headers_stripped() {
         ("x-goog-api-key", "client-key"),
         ("api-key", "client-key"),
         ("x-qcc-key", "client-key"),
+        ("openai-organization", "org-another"),
+        ("openai-project", "proj-another"),
+        ("x-litellm-api-key", "client-key"),
+        ("sec-websocket-protocol", "realtime, openai-insecure-api-key.client-key"),
         ("connection", "keep-alive, x-private"),
+        ("connection", "x-\u{e9}, x-hidden"),
         ("x-private", "1"),
+        ("x-hidden", "1"),
         ("keep-alive", "timeout=5"),
         ("te", "trailers"),
         ("proxy-authorization", "Basic x"),
@@ -39,7 +45,12 @@ async fn credentials_are_replaced_and_hop_by_hop_headers_stripped() {
         "x-goog-api-key",
         "api-key",
         "x-qcc-key",
+        "openai-organization",
+        "openai-project",
+        "x-litellm-api-key",
+        "sec-websocket-protocol",
         "x-private",
+        "x-hidden",
         "keep-alive",
         "te",
         "proxy-authorization",
@@ -153,7 +164,9 @@ async fn a_client_s_own_credential_passes_through_where_that_is_wanted() {
     upstream.requires_key("theirs");
     let app = Setup::new().endpoint("a", &upstream.base_url(), "auth = \"passthrough\"").start().await;
     let mut client = app.client().await;
-    assert_eq!(client.post("/v1/messages", &[TRAFFIC, ("x-api-key", "theirs")], body(false)).await.status, 200);
+    let theirs = [TRAFFIC, ("x-api-key", "theirs"), ("openai-organization", "org-theirs")];
+    assert_eq!(client.post("/v1/messages", &theirs, body(false)).await.status, 200);
+    assert_eq!(upstream.received(1).await.header("openai-organization"), Some("org-theirs"), "their account, too");
     let refused = client.post("/v1/messages", &[TRAFFIC, ("x-api-key", "wrong")], body(false)).await;
     assert_eq!(refused.status, 401);
     assert_eq!(app.row("a").await["standing"], "primary", "the client's key is the client's fault");

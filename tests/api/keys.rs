@@ -233,13 +233,34 @@ async fn without_client_keys_a_page_in_a_browser_is_not_served() {
 #[actix_web::test]
 async fn an_upstreams_page_has_no_rights_of_the_gateways_own() {
     let a = Upstream::anthropic("a").await;
-    let page = [("content-type", "text/html"), ("content-security-policy", "default-src *")];
-    a.behave(Behaviour::always(status_with(200, &page, "<script>steal()</script>")));
     let app = Setup::new().primary(&a).start().await;
     let navigates = [("sec-fetch-mode", "navigate"), ("sec-fetch-site", "none")];
-    let shown = app.client().await.get("/v1/models", &navigates).await;
-    assert_eq!((shown.status, shown.header("content-security-policy")), (200, Some("sandbox")));
-    let passed = app.client().await.get("/v1/models", &[]).await;
-    assert_eq!(passed.header("content-security-policy"), Some("default-src *"), "to others as it came");
+    let (html, json) = ("text/html; charset=utf-8", "Application/JSON; charset=utf-8");
+    for (media_type, asked, policy) in [
+        (html, &navigates[..], "sandbox"),
+        (json, &navigates, "sandbox"),
+        // A browser says nothing of that to an address that is neither HTTPS nor loopback.
+        (html, &[], "sandbox"),
+        (json, &[], "default-src *"),
+        ("text/event-stream", &[], "default-src *"),
+        (html, &[("sec-fetch-mode", "cors")], "default-src *"),
+    ] {
+        let page = [("content-type", media_type), ("content-security-policy", "default-src *")];
+        a.behave(Behaviour::always(status_with(200, &page, "<script>steal()</script>")));
+        let shown = app.client().await.get("/v1/models", asked).await;
+        let found = (shown.status, shown.header("content-security-policy"));
+        assert_eq!(found, (200, Some(policy)), "{media_type} {asked:?}");
+    }
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn an_upstream_logs_nobody_out_of_the_dashboard() {
+    let a = Upstream::anthropic("a").await;
+    let cookies = [("set-cookie", "a=b"), ("set-cookie", "qcc_session_80=; path=/__qcc__"), ("clear-site-data", "*")];
+    a.behave(Behaviour::always(status_with(200, &cookies, "{}")));
+    let app = Setup::new().primary(&a).start().await;
+    let answer = app.client().await.get("/v1/models", &[]).await;
+    assert_eq!((answer.header("set-cookie"), answer.header("clear-site-data")), (Some("a=b"), None));
     app.finish().await;
 }

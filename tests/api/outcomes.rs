@@ -48,6 +48,29 @@ async fn a_key_that_an_upstream_repeats_is_shown_to_no_client() {
 }
 
 #[actix_web::test]
+async fn a_key_that_an_upstream_repeats_in_a_header_or_as_json_writes_it_is_in_no_answer_and_no_note() {
+    let a = Upstream::anthropic("a").await;
+    let headers = [("content-type", "application/json"), ("request-id", "of sk-operators/own")];
+    let error =
+        r#"{"type":"error","error":{"type":"api_error","message":"sk-operators\/own or \u0073k-operators/own?"}}"#;
+    a.script_traffic([status_with(200, &headers, "{}"), status_with(500, &headers, error)]);
+    let app = Setup::new()
+        .variable("QCC__LOG__UPSTREAM_ERRORS", "true")
+        .variable("QCC__RETRY__MAX_ATTEMPTS", "1")
+        .endpoint("a", &a.base_url(), "api_key = \"sk-operators/own\"")
+        .start()
+        .await;
+    let whole = app.client().await.get("/v1/models", &[TRAFFIC]).await;
+    assert_eq!(whole.header("request-id"), Some("of ****************"));
+    let failed = app.message().await;
+    assert_eq!(failed.header("request-id"), Some("of ****************"));
+    let told = [failed.text(), app.row("a").await.to_string()].concat();
+    assert_eq!(told.matches("***************** or *********************?").count(), 2, "{told}");
+    assert!(!told.contains("operators"), "{told}");
+    app.finish().await;
+}
+
+#[actix_web::test]
 async fn a_key_that_an_upstream_repeats_in_a_stream_is_shown_to_no_client_and_is_in_no_note() {
     let a = Upstream::anthropic("a").await;
     let error = r#"{"type":"error","error":{"type":"api_error","message":"sk-operators-own?"}}"#;

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use crate::code::{paths, sources, toml_keys};
 
 /// The libraries that only compute.
-const PURE_LIBRARIES: [&str; 16] = [
+const PURE_LIBRARIES: [&str; 18] = [
+    "base64",
     "bytes",
     "globset",
     "hdrhistogram",
@@ -15,6 +16,7 @@ const PURE_LIBRARIES: [&str; 16] = [
     "humantime",
     "lru",
     "memchr",
+    "percent_encoding",
     "serde",
     "serde_json",
     "sha2",

@@ -1,0 +1,144 @@
+//! The operator's secrets, hidden in what an endpoint says: some repeat the credential that they were shown.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use memchr::memchr2_iter;
+use percent_encoding::percent_decode_str;
+
+use super::endpoint::{Auth, Endpoint};
+
+/// A shorter secret is in words by chance, in bytes.
+const SHORTEST: usize = 8;
+
+/// What the name of a header holds whose value is a credential.
+const OF_A_CREDENTIAL: [&str; 5] = ["auth", "cookie", "key", "secret", "token"];
+
+impl Endpoint {
+    /// What it says, without the operator's secrets should it repeat any, also as JSON may write them (RFC 8259, section 7). As
+    /// long as before.
+    #[must_use]
+    pub fn hidden_in(&self, words: Bytes) -> Bytes {
+        self.without_secrets(&words).map_or(words, Bytes::from)
+    }
+
+    /// The same, where it repeats any.
+    #[must_use]
+    pub fn without_secrets(&self, words: &[u8]) -> Option<Vec<u8>> {
+        let mut hidden: Option<Vec<u8>> = None;
+        for secret in self.secrets().filter(|secret| (SHORTEST..=words.len()).contains(&secret.len())) {
+            let mut from = 0;
+            while let Some(Range { start, end }) = place_of(secret.as_bytes(), words, from) {
+                let hidden = hidden.get_or_insert_with(|| words.to_vec());
+                hidden.iter_mut().take(end).skip(start).for_each(|byte| *byte = b'*');
+                from = end;
+            }
+        }
+        hidden
+    }
+
+    /// Its credential, the password and what basic authentication makes of it, and the headers that hold one.
+    fn secrets(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let key = match &self.auth {
+            Auth::Own { key, .. } => Some(Cow::Borrowed(key.expose())),
+            Auth::Passthrough | Auth::Missing => None,
+        };
+        let user = self.base_url.userinfo().map(|userinfo| {
+            let decoded: Vec<u8> = percent_decode_str(userinfo.expose()).collect();
+            let (_, password) = userinfo.expose().split_once(':').unwrap_or_default();
+            [Cow::Owned(STANDARD.encode(decoded)), percent_decode_str(password).decode_utf8_lossy()]
+        });
+        let is_of_a_credential = |name: &str| OF_A_CREDENTIAL.iter().any(|part| name.contains(part));
+        let headers = self.headers.iter().filter(move |(name, _)| is_of_a_credential(&name.to_ascii_lowercase()));
+        // `Bearer` and the like are no secret.
+        let values = headers.filter_map(|(_, value)| value.expose().split_ascii_whitespace().last()).map(Cow::Borrowed);
+        key.into_iter().chain(user.into_iter().flatten()).chain(values)
+    }
+}
+
+/// Where the secret stands next, from `from` on.
+fn place_of(secret: &[u8], words: &[u8], from: usize) -> Option<Range<usize>> {
+    let (first, rest) = (*secret.first()?, words.get(from..)?);
+    memchr2_iter(first, b'\\', rest).find_map(|at| {
+        let length = length_of(secret, rest.get(at..)?)?;
+        Some(from + at..from + at + length)
+    })
+}
+
+/// How long the secret is as it stands at the beginning of `words`, if it does; each of its bytes as it is, or escaped.
+fn length_of(secret: &[u8], words: &[u8]) -> Option<usize> {
+    let mut rest = words;
+    for byte in secret {
+        rest = match rest {
+            [b'\\', b'u', a, b, c, d, rest @ ..] if hexadecimal([*a, *b, *c, *d]) == Some(u32::from(*byte)) => rest,
+            [b'\\', escaped @ (b'"' | b'\\' | b'/'), rest @ ..] if escaped == byte => rest,
+            [plain, rest @ ..] if plain == byte => rest,
+            [..] => return None,
+        };
+    }
+    Some(words.len() - rest.len())
+}
+
+fn hexadecimal(digits: [u8; 4]) -> Option<u32> {
+    digits.iter().try_fold(0, |number, digit| Some(number * 16 + char::from(*digit).to_digit(16)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::endpoint::{AuthStyle, BaseUrl, Home};
+    use super::super::secret::Secret;
+    use super::super::testing::endpoint;
+    use super::*;
+
+    fn with_key(key: &str) -> Endpoint {
+        Endpoint { auth: Auth::Own { style: AuthStyle::Bearer, key: Secret::new(key) }, ..endpoint("a", Home::Primary) }
+    }
+
+    #[track_caller]
+    fn said(endpoint: &Endpoint, words: &str, heard: &str) {
+        assert_eq!(endpoint.hidden_in(Bytes::from(words.to_owned())), heard, "{words}");
+    }
+
+    #[test]
+    fn a_credential_is_hidden_wherever_it_stands() {
+        let words = "sk-12345 and sk-12345, sk-1234";
+        said(&with_key("sk-12345"), words, "******** and ********, sk-1234");
+        said(&with_key("sk-1234"), words, words);
+        said(&with_key("sk-123456"), words, words);
+        for auth in [Auth::Passthrough, Auth::Missing] {
+            said(&Endpoint { auth, ..endpoint("a", Home::Primary) }, words, words);
+        }
+    }
+
+    #[test]
+    fn so_it_is_as_json_writes_it() {
+        let endpoint = with_key(r#"sk/12"\5"#);
+        for (words, heard) in [
+            (r#""sk/12\"\\5""#, r#""**********""#),
+            (r#""sk\/12\"\\5""#, r#""***********""#),
+            (r#""\u0073k\u002F12\u0022\u005c5""#, &format!("\"{}\"", "*".repeat(28))),
+            (r#"\\sk\/12"\5 \"#, r"\\********* \"),
+        ] {
+            said(&endpoint, words, heard);
+        }
+        for words in [r#"sk/12"\6"#, r#"\u0073k/12"\u00"#, r#"\u0074k/12"\5"#, r"\u", r"\"] {
+            said(&endpoint, words, words);
+        }
+    }
+
+    #[test]
+    fn so_are_a_password_and_headers_that_hold_a_credential() {
+        let header = |name: &str, value: &str| (name.to_owned(), Secret::new(value));
+        let endpoint = Endpoint {
+            base_url: BaseUrl::parse("http://user:pass%2Fword@upstream").unwrap(),
+            headers: vec![header("X-Relay-Token", "Bearer relay-token"), header("anthropic-beta", "context-1m")],
+            auth: Auth::Missing,
+            ..endpoint("a", Home::Primary)
+        };
+        said(&endpoint, "pass/word or dXNlcjpwYXNzL3dvcmQ=", "********* or ********************");
+        said(&endpoint, "relay-token of Bearer, context-1m", "*********** of Bearer, context-1m");
+    }
+}
