@@ -441,9 +441,13 @@ impl Limit {
 
 /// Some repeat in a header the key that they were shown.
 fn hide_secrets(headers: &mut HeaderMap, endpoint: &Endpoint) {
+    let hidden = |value: &HeaderValue| endpoint.without_secrets(value.as_bytes());
+    // Nearly all repeat none.
+    if !headers.iter().any(|(_, value)| hidden(value).is_some()) {
+        return;
+    }
     headers.retain(|_, value| {
-        let hidden = endpoint.without_secrets(value.as_bytes());
-        if let Some(hidden) = hidden.and_then(|hidden| HeaderValue::from_bytes(&hidden).ok()) {
+        if let Some(hidden) = hidden(value).and_then(|hidden| HeaderValue::from_bytes(&hidden).ok()) {
             *value = hidden;
         }
         true

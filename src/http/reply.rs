@@ -46,7 +46,9 @@ pub(super) fn passed_on(headers: HeaderMap, asked: &HeaderMap, clock: Clock) -> 
     }
     // Nor may it log anybody out, or in.
     kept.remove(CLEAR_SITE_DATA);
-    kept.retain(|name, value| *name != SET_COOKIE || !sets_own_cookie(value));
+    if kept.get_all(SET_COOKIE).any(sets_own_cookie) {
+        kept.retain(|name, value| *name != SET_COOKIE || !sets_own_cookie(value));
+    }
     kept
 }
 
