@@ -53,6 +53,16 @@ impl Held {
         if before.saturating_add(bytes) > self.limit { Err(Refusal::TooMuchBuffered) } else { Ok(()) }
     }
 
+    /// A share of nothing yet in the same budget.
+    pub(super) fn beside(&self) -> Self {
+        self.budget.hold_nothing(self.limit)
+    }
+
+    /// Takes over what another share of the same budget has taken.
+    pub(super) fn join(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
     /// Gives back what it has taken.
     pub(super) fn release(&mut self) {
         self.budget.held.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use actix_http::{HttpMessage as _, Payload, Request};
 use actix_web::HttpResponse;
-use bytes::Bytes;
 
 use super::access::is_from_a_foreign_page;
 use super::attempt::Task;
 use super::connection::ClientSide;
-use super::content::plain_request;
+use super::content::{coding_of, plain_request};
 use super::identity::{request_id, session, session_of_last_resort};
-use super::intake::{BodyLimits, Held, NoBody, read_body};
+use super::intake::{BodyLimits, NoBody, read_body};
 use super::journey::{Errand, Journey, JourneyEnd};
 use super::reply::closing;
 use super::scope::{Described, RequestScope};
@@ -106,9 +105,13 @@ async fn begin<'a>(
         Err(NoBody::ClientGone) => return Err(closing(HttpResponse::BadRequest().finish())),
     };
     client.body_has_come();
-    let readable = match plain_body(&body, request, errand, limits, &mut held) {
-        Ok(plain) => plain,
-        Err(refusal) => return Err(worker.refused(&refusal, errand.shape(), scope)),
+    // Few are compressed, and what that takes has a box of its own.
+    let readable = match errand.llm.and_then(|_| coding_of(request.headers())) {
+        Some(coding) => match Box::pin(plain_request(coding, body.clone(), limits.size, &mut held)).await {
+            Ok(plain) => plain,
+            Err(refusal) => return Err(worker.refused(&refusal, errand.shape(), scope)),
+        },
+        None => None,
     };
     let peek = if errand.llm.is_some() { Peek::into_body(readable.as_ref().unwrap_or(&body)) } else { Peek::default() };
     if peek.has_too_many_models() {
@@ -163,21 +166,6 @@ async fn begin<'a>(
         deadline: now + config.settings.retry.deadline,
     };
     Ok(Journey { worker, errand, task, scope, client, ask, plan, began: now, _held: held })
-}
-
-/// The body as it can be looked into, where that is not how it came. It is held too.
-fn plain_body(
-    body: &Bytes,
-    request: &Request,
-    errand: Errand<'_>,
-    limits: BodyLimits,
-    held: &mut Held,
-) -> Result<Option<Bytes>, Refusal> {
-    let plain = if errand.llm.is_some() { plain_request(request.headers(), body, limits.size)? } else { None };
-    if let Some(plain) = &plain {
-        held.grow(u64::try_from(plain.len()).unwrap_or(u64::MAX))?;
-    }
-    Ok(plain)
 }
 
 /// How often, and for how long, a request is tried that has come whole by now.

@@ -1,14 +1,15 @@
 //! An answer's body as its content: without the compression that nobody had asked for.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
+use tokio::task::yield_now;
 
 use super::body::Body;
-use super::decoding::{Coding, Decoder, Undecodable};
+use super::decoding::{Coding, Decoded, Decoder, Undecodable};
 use super::error::BodyError;
 
 /// Why an answer's content did not come whole.
@@ -119,14 +120,24 @@ impl Stream for Content {
                 return Poll::Ready(None);
             }
             match self.decoder.as_mut().map(Decoder::next_piece).transpose() {
-                Ok(Some(Some(piece))) => return Poll::Ready(Some(Ok(piece))),
-                Ok(Some(None) | None) => {}
+                Ok(Some(Decoded::Piece(piece))) => return Poll::Ready(Some(Ok(piece))),
+                Ok(Some(Decoded::Unfinished)) => {
+                    wake_behind_others(cx);
+                    return Poll::Pending;
+                }
+                Ok(Some(Decoded::Hungry) | None) => {}
                 Err(error) => {
                     self.is_over = true;
                     return Poll::Ready(Some(Err(error.into())));
                 }
             }
-            match (ready!(self.body.poll_next_unpin(cx)), &mut self.decoder) {
+            let Poll::Ready(next) = self.body.poll_next_unpin(cx) else {
+                if let Some(decoder) = &mut self.decoder {
+                    decoder.begin_turn();
+                }
+                return Poll::Pending;
+            };
+            match (next, &mut self.decoder) {
                 (Some(Ok(piece)), Some(decoder)) => decoder.feed(piece),
                 // That a compressed body is whole is proved by its own end, where TLS was not closed as it should be.
                 (None, _) | (Some(Err(BodyError::Unclosed)), Some(_)) => {
@@ -140,4 +151,11 @@ impl Stream for Content {
             }
         }
     }
+}
+
+/// Has the task polled again once the thread has looked at all else that it has to do, its sockets too. A task that is only woken
+/// is polled before those.
+fn wake_behind_others(cx: &mut Context<'_>) {
+    // All that it does is done when it is polled for the first time.
+    let _ = pin!(yield_now()).poll_unpin(cx);
 }

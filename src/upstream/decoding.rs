@@ -1,11 +1,12 @@
 //! Undoes the compression of a body (RFC 9110, section 8.4), piece by piece: what has come can be read at once, and
-//! however little may stand for however much, only so much of it is there at a time.
+//! however little may stand for however much, only so much of it is there at a time. Much may stand for nothing as well: then
+//! too only so much is done at a time.
 
 use std::fmt;
 use std::io::{self, Write};
 
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use zstd::stream::raw::{Decoder as ZstdDecoder, InBuffer, Operation, OutBuffer};
 use zstd::zstd_safe::DParameter;
@@ -14,6 +15,12 @@ use zstd::zstd_safe::DParameter;
 const STEP: usize = 64 << 10;
 /// The most that a step of the deflate family takes in: there a byte stands for 1032 at most, so this for about half a MiB.
 const DEFLATE_STEP: usize = 512;
+/// The most that a step of the others takes in, in bytes: there one may be a block or half a table, which takes its time also
+/// where nothing comes of it.
+const OTHER_STEP: usize = 4 << 10;
+/// How many steps make a turn. Each takes a millisecond at most, whatever it is given: 25 members of gzip without content, which
+/// fit into one of them, a fifth of that.
+const STEPS_A_TURN: usize = 4;
 /// The largest window of zstd that HTTP allows, as a power of two (RFC 9659).
 const ZSTD_WINDOW: u32 = 23;
 
@@ -76,11 +83,24 @@ enum State {
     },
 }
 
+/// What comes next of what a decoder was fed.
+#[derive(Debug)]
+pub enum Decoded {
+    /// The next piece, never empty.
+    Piece(Bytes),
+    /// Nothing yet, and there is more to look into: the turn is used up. Whatever else the thread has to do goes first now.
+    Unfinished,
+    /// Nothing: more has to be fed first.
+    Hungry,
+}
+
 /// Decompresses one body.
 pub struct Decoder {
     state: State,
     input: Bytes,
     has_begun: bool,
+    /// How many steps of the turn are made.
+    steps: usize,
 }
 
 impl fmt::Debug for Decoder {
@@ -114,10 +134,10 @@ impl Decoder {
                 State::Zstd { decoder, has_more: false, is_between_frames: true }
             }
         };
-        Ok(Self { state, input: Bytes::new(), has_begun: false })
+        Ok(Self { state, input: Bytes::new(), has_begun: false, steps: 0 })
     }
 
-    /// Takes the next piece in. The piece before has been decoded: [`Self::next_piece`] has given `None`.
+    /// Takes the next piece in. The piece before has been decoded: [`Self::next_piece`] has said that it is [`Decoded::Hungry`].
     pub fn feed(&mut self, piece: Bytes) {
         self.has_begun |= !piece.is_empty();
         self.input = piece;
@@ -132,19 +152,30 @@ impl Decoder {
         is_held || !self.input.is_empty()
     }
 
-    /// The next piece of what was fed, decoded, and never empty; `None` where more has to be fed first.
+    /// Others have had their turn.
+    pub fn begin_turn(&mut self) {
+        self.steps = 0;
+    }
+
+    /// What comes next of what was fed. A turn lasts over several calls, and several feedings, so that neither pieces of a byte nor
+    /// a body that comes in crumbs makes it longer; behind [`Decoded::Unfinished`] the next one begins by itself.
     ///
     /// # Errors
     ///
     /// Where it is not what its coding says. Nothing more can be read then.
-    pub fn next_piece(&mut self) -> Result<Option<Bytes>, Undecodable> {
+    pub fn next_piece(&mut self) -> Result<Decoded, Undecodable> {
         while self.has_more() {
+            if self.steps == STEPS_A_TURN {
+                self.begin_turn();
+                return Ok(Decoded::Unfinished);
+            }
+            self.steps += 1;
             let piece = self.step()?;
             if !piece.is_empty() {
-                return Ok(Some(no_larger_than_needed(piece)));
+                return Ok(Decoded::Piece(no_larger_than_needed(piece)));
             }
         }
-        Ok(None)
+        Ok(Decoded::Hungry)
     }
 
     /// The body has ended: is it whole? One of no bytes at all is.
@@ -219,30 +250,6 @@ impl Decoder {
     }
 }
 
-/// A body that has come whole, decoded; none where that is longer than `most` bytes.
-///
-/// # Errors
-///
-/// Where it is not what its coding says.
-pub fn decode_whole(coding: Coding, body: &Bytes, most: u64) -> Result<Option<Bytes>, Undecodable> {
-    let mut decoder = Decoder::new(coding)?;
-    decoder.feed(body.clone());
-    let mut whole = BytesMut::new();
-    loop {
-        let piece = match decoder.next_piece()? {
-            Some(piece) => piece,
-            None => match decoder.finish()? {
-                Some(last) => last,
-                None => return Ok(Some(whole.freeze())),
-            },
-        };
-        whole.extend_from_slice(&piece);
-        if u64::try_from(whole.len()).is_ok_and(|length| length > most) {
-            return Ok(None);
-        }
-    }
-}
-
 /// A small piece must not keep the room of a whole step: of a stream that is flushed often, many may be held at a time.
 fn no_larger_than_needed(piece: Vec<u8>) -> Bytes {
     if piece.len() < piece.capacity() / 2 { Bytes::copy_from_slice(&piece) } else { Bytes::from(piece) }
@@ -271,6 +278,17 @@ fn write_some(decoder: &mut impl Write, input: &mut Bytes) -> Result<(), Undecod
     Ok(())
 }
 
+/// How much room a step gets for what comes of this: a crumb needs no more than a little. Where it was too little, the next step
+/// gets all.
+fn room_for(part: &[u8], had_too_little: bool) -> usize {
+    if had_too_little { STEP } else { part.len().saturating_mul(16).clamp(1 << 10, STEP) }
+}
+
+/// The next part of the input.
+fn next_part(input: &Bytes) -> &[u8] {
+    input.get(..OTHER_STEP).unwrap_or(input)
+}
+
 fn step_brotli(
     state: &mut Brotli,
     has_more: &mut bool,
@@ -281,40 +299,49 @@ fn step_brotli(
         input.clear();
         return Ok(Vec::new());
     }
-    let mut decoded = vec![0; STEP];
-    let (mut left, mut taken, mut room, mut length, mut total) = (input.len(), 0, STEP, 0, 0);
+    let part = next_part(input);
+    let mut decoded = vec![0; room_for(part, *has_more)];
+    let (mut left, mut taken, mut room, mut length, mut total) = (part.len(), 0, decoded.len(), 0, 0);
     let result =
-        BrotliDecompressStream(&mut left, &mut taken, input, &mut room, &mut length, &mut decoded, &mut total, state);
-    input.advance(taken.min(input.len()));
+        BrotliDecompressStream(&mut left, &mut taken, part, &mut room, &mut length, &mut decoded, &mut total, state);
+    // Where it needs more input, it keeps what it could do nothing with yet.
+    let taken = if matches!(result, BrotliResult::NeedsMoreInput) { part.len() } else { taken.min(part.len()) };
+    input.advance(taken);
     decoded.truncate(length);
     *has_more = false;
     match result {
         BrotliResult::ResultSuccess => *is_over = true,
-        BrotliResult::NeedsMoreInput => input.clear(),
+        BrotliResult::NeedsMoreInput => {}
         BrotliResult::NeedsMoreOutput => *has_more = true,
         BrotliResult::ResultFailure => return Err(Undecodable(io::ErrorKind::InvalidData.into())),
     }
     Ok(decoded)
 }
 
+/// As many frames as the part of the input has, and as there is room for.
 fn step_zstd(
     decoder: &mut ZstdDecoder<'static>,
     has_more: &mut bool,
     is_between_frames: &mut bool,
     input: &mut Bytes,
 ) -> Result<Vec<u8>, Undecodable> {
-    let mut output = vec![0; STEP];
-    let (taken, length, hint) = {
-        let mut from = InBuffer::around(input);
-        let mut to = OutBuffer::around(output.as_mut_slice());
-        let hint = decoder.run(&mut from, &mut to)?;
-        (from.pos(), to.pos(), hint)
+    let part = next_part(input);
+    let mut output = Vec::with_capacity(room_for(part, *has_more));
+    let (taken, is_full) = {
+        let mut from = InBuffer::around(part);
+        let mut to = OutBuffer::around(&mut output);
+        loop {
+            let hint = decoder.run(&mut from, &mut to)?;
+            *is_between_frames = hint == 0;
+            let is_full = to.pos() == to.capacity();
+            if is_full || from.pos() == part.len() {
+                break (from.pos(), is_full);
+            }
+        }
     };
-    input.advance(taken.min(input.len()));
-    output.truncate(length);
-    *is_between_frames = hint == 0;
+    input.advance(taken);
     // A full buffer may be all of it; the next step tells. Behind a frame that has ended it would ask for a further frame.
-    *has_more = length == STEP && hint != 0;
+    *has_more = is_full && !*is_between_frames;
     Ok(output)
 }
 

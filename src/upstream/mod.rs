@@ -35,7 +35,7 @@ pub use body::Body;
 pub use client::{Client, Limits, Request, Response, Withdrawn, WritePermit};
 pub use content::{Coded, Content, ContentError, Legibility};
 pub use courier::{Courier, NoReceipt, Receipt};
-pub use decoding::{Coding, Decoder, Undecodable, decode_whole};
+pub use decoding::{Coding, Decoded, Decoder, Undecodable};
 pub use error::{BodyError, MalformedHead, SendError};
 pub use exporter::{Exporter, Taken};
 pub use fetch::{FetchError, Fetched};

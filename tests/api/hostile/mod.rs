@@ -11,6 +11,7 @@ mod heads;
 mod injection;
 mod json;
 mod limits;
+mod nothing;
 mod paths;
 mod unread;
 mod upstreams;
