@@ -146,8 +146,8 @@ pub(super) struct EventBody {
     due: Instant,
     drain: DrainDeadline,
     is_waiting: bool,
-    /// Only the end of the framing is waited for.
-    is_lingering: bool,
+    /// How far the stream had come when `due` was set.
+    awaited_at: Progress,
     /// What the books know of the answer's cost.
     told: Usage,
     /// Content has gone out.
@@ -182,7 +182,7 @@ impl EventBody {
             due,
             drain,
             is_waiting: false,
-            is_lingering: false,
+            awaited_at: Progress::default(),
             told: Usage::default(),
             has_content_out: false,
             state,
@@ -233,16 +233,18 @@ impl EventBody {
         }
         if !std::mem::replace(&mut self.is_waiting, true) {
             // Silence is counted from when the upstream is asked: until then the client had not taken what there was.
-            // Behind the closing event the time runs on, whatever else comes.
+            // Behind the end of a complete answer the time runs on, whatever else comes, but for a client's long pauses.
             let now = self.settling.now();
-            if !self.is_lingering {
-                self.is_lingering = self.has_closed();
-                let patience = patience(self.passing.relay.progress(), self.passing.idle);
-                self.due = after(self.settling.instant(now), patience);
+            let taken = self.settling.waits_for_endpoint(now);
+            let progress = self.passing.relay.progress();
+            if progress < Progress::Complete || progress != self.awaited_at {
+                self.awaited_at = progress;
+                self.due = after(self.settling.instant(now), patience(progress, self.passing.idle));
+            } else if taken > LINGER {
+                self.due = after(self.due, taken);
             }
-            self.settling.waits_for_endpoint(now);
         }
-        if self.is_lingering && self.client.alarm().has_passed(self.due, cx) {
+        if self.awaited_at >= Progress::Complete && self.client.alarm().is_overdue(self.due, cx) {
             self.end(false, Break::Silent, Break::Silent.note());
             return Poll::Ready(());
         }

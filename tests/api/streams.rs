@@ -450,6 +450,34 @@ async fn a_stream_that_only_pings_is_not_silent() {
     app.finish().await;
 }
 
+/// Found with pings behind a `stop_reason`: each of them prolonged the wait for a closing event that did not come.
+#[actix_web::test]
+async fn signs_of_life_do_not_prolong_the_wait_for_the_closing_event_of_a_complete_answer() {
+    const PINGS: usize = 100;
+    for path in ["/v1/messages", "/v1/chat/completions"] {
+        let pair = Pair::serving(path).await;
+        let pings = (0..PINGS)
+            .fold(sse(1).finished(), |stream, number| stream.hold(&format!("ping {number}")).bytes(": ping\n\n"));
+        pair.a.script_traffic([pings.then_stall()]);
+        let app = pair.strict().section("timeouts", "stream_idle = \"400ms\"").start().await;
+        let mut client = app.client().await;
+        pair.send(&mut client, &[]).await;
+        client.answer_head().await;
+        let mut pinged = 0;
+        while pinged < PINGS && !matches!(&*client.event().await.unwrap().data, "[DONE]" | r#"{"type":"message_stop"}"#)
+        {
+            // The pace is what is tested: each ping comes well within the time, all of them beyond it.
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            pair.a.gates().open(&format!("ping {pinged}"));
+            pinged += 1;
+        }
+        assert!(pinged < PINGS, "{path}");
+        assert_eq!(client.rest().await.ended, Ended::Whole);
+        assert_eq!(app.row("a").await["successes"], json!(1), "{path}");
+        app.finish().await;
+    }
+}
+
 /// A stream that is passed on without content has not begun to answer.
 #[actix_web::test]
 async fn the_time_to_the_first_token_is_that_to_the_first_content() {
