@@ -165,6 +165,12 @@ impl ErrorObject {
         Self::read(body).or_else(|| shapes::read(status, body))
     }
 
+    /// Whether a body of which only the beginning is here may become an error object, by what that holds.
+    #[must_use]
+    pub fn may_begin(beginning: &[u8]) -> bool {
+        may_hold_error(beginning)
+    }
+
     fn read_plain(body: &[u8]) -> Option<Self> {
         if !may_hold_error(body) {
             return None;

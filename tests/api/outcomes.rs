@@ -92,6 +92,28 @@ async fn a_key_that_an_upstream_repeats_in_a_stream_is_shown_to_no_client_and_is
     app.finish().await;
 }
 
+/// Found with an error of 100 KB: its beginning had been let out before the end showed what it was.
+#[actix_web::test]
+async fn a_key_that_an_upstream_repeats_in_a_long_error_of_a_stream_is_shown_to_no_client() {
+    for length in [100_000, 300_000] {
+        let a = Upstream::anthropic("a").await;
+        let error = format!(
+            "event: error\ndata: {{\"type\":\"error\",\"error\":{{\"type\":\"api_error\",\"message\":\"sk-operators-own?{}\"}}}}\n\n",
+            "x".repeat(length)
+        );
+        let (begins, rest) = error.split_at(70_000);
+        a.script_traffic([sse(1).bytes(begins.to_owned()).bytes(rest.to_owned()).then_end()]);
+        let app = Setup::new().endpoint("a", &a.base_url(), "api_key = \"sk-operators-own\"").start().await;
+        let answer = app.client().await.post("/v1/messages", &[TRAFFIC], body(true)).await;
+        assert!(!answer.text().contains("sk-operators-own"), "{length}");
+        let last = answer.events().last().unwrap().clone();
+        assert_eq!((answer.ended, last.name.as_deref()), (Ended::Whole, Some("error")), "{length}");
+        let told = if length < 256 << 10 { "****************?" } else { "too long to be shown" };
+        assert!(last.data.contains(told), "{length}");
+        app.finish().await;
+    }
+}
+
 #[actix_web::test]
 async fn what_another_gateway_behind_it_says_of_its_endpoints_is_not_passed_on() {
     let a = Upstream::anthropic("a").await;

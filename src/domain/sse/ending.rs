@@ -83,24 +83,32 @@ pub(super) fn named_error(format: Format, body: &str, number: u64) -> Option<Str
     }
 }
 
-/// The protocol's own error event with this message. `number` is the event's, where events are numbered.
+/// The body of the protocol's error answer with this message.
 #[must_use]
-pub fn error_event(format: Format, message: &str, number: u64) -> String {
+pub(super) fn error_body(format: Format, message: &str) -> String {
     match format {
         Format::Messages => {
             let error = ObjectText::default().text("type", "api_error").text("message", message).finish();
-            let data = ObjectText::default().text("type", "error").member("error", &error).finish();
-            format!("event: error\ndata: {data}\n\n")
+            ObjectText::default().text("type", "error").member("error", &error).finish()
         }
-        Format::Chat | Format::Completions => {
+        Format::Chat | Format::Completions | Format::Responses => {
             let error = ObjectText::default()
                 .text("message", message)
                 .text("type", "server_error")
                 .member("param", "null")
                 .member("code", "null")
                 .finish();
-            format!("data: {}\n\n", ObjectText::default().member("error", &error).finish())
+            ObjectText::default().member("error", &error).finish()
         }
+    }
+}
+
+/// The protocol's own error event with this message. `number` is the event's, where events are numbered.
+#[must_use]
+pub fn error_event(format: Format, message: &str, number: u64) -> String {
+    match format {
+        Format::Messages => format!("event: error\ndata: {}\n\n", error_body(format, message)),
+        Format::Chat | Format::Completions => format!("data: {}\n\n", error_body(format, message)),
         Format::Responses => {
             let word = "\"server_error\"";
             response_error(word, word, &quoted(message), number)

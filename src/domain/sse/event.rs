@@ -5,7 +5,7 @@ use std::borrow::Cow;
 /// The fields of an event that matter.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Event<'a> {
-    /// The last field `event`.
+    /// The last field `event`. One that is empty is none, and `message` is what an event without a name is called.
     pub(super) name: Option<&'a [u8]>,
     /// All fields `data`, joined by line ends. None where there is none, as in a comment.
     pub(super) data: Option<Cow<'a, [u8]>>,
@@ -17,7 +17,7 @@ impl<'a> Event<'a> {
         let mut event = Self::default();
         for line in lines(bytes) {
             if let Some(value) = field(line, b"event") {
-                event.name = Some(value);
+                event.name = Some(value).filter(|name| !matches!(*name, b"" | b"message"));
             } else if let Some(value) = field(line, b"data") {
                 event.data = Some(match event.data.take() {
                     None => Cow::Borrowed(value),

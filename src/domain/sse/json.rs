@@ -148,8 +148,13 @@ pub(super) fn quoted(text: &str) -> String {
 /// Whether a member of this name, anywhere, has another value than null. For nearly all events the answer is no, and they
 /// need not be parsed. Within a text a quotation mark has a backslash before it, so only a member's name can fit.
 pub(super) fn has_value(json: &[u8], quoted_name: &[u8]) -> bool {
+    has_value_besides(json, quoted_name, b"null")
+}
+
+/// Whether a member of this name, anywhere, has a value that does not begin so.
+pub(super) fn has_value_besides(json: &[u8], quoted_name: &[u8], usual: &[u8]) -> bool {
     memchr::memmem::find_iter(json, quoted_name).any(|at| {
         let after = json.get(at + quoted_name.len()..).unwrap_or_default().trim_ascii_start();
-        after.strip_prefix(b":").is_some_and(|value| !value.trim_ascii_start().starts_with(b"null"))
+        after.strip_prefix(b":").is_some_and(|value| !value.trim_ascii_start().starts_with(usual))
     })
 }

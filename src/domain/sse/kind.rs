@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::ending::error_body;
 use super::event::Event;
-use super::json::{Members, ObjectText, has_value, is_empty, quoted};
+use super::json::{Members, ObjectText, has_value, has_value_besides, is_empty, quoted};
+use super::scanner::Progress;
 use super::{Expected, Format};
 use crate::domain::error_object::ErrorObject;
 
@@ -39,54 +41,133 @@ impl fmt::Debug for StreamError {
     }
 }
 
-/// Which choices of an answer have begun, and which are finished.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Choices {
-    /// Those that have begun, each with whether it is finished.
-    begun: BTreeMap<u32, bool>,
-    finished: usize,
+/// How far a choice has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Choice {
+    #[default]
+    UnderWay,
+    /// Why it ended was named, but together with content behind such a word: who has one in every chunk says nothing by it.
+    PerhapsFinished,
+    /// Why it ended was named, and nothing more of it has come.
+    Finished,
 }
+
+impl Choice {
+    fn then(self, says_something: bool, is_finished: bool) -> Self {
+        match (says_something, is_finished) {
+            (false, false) => self,
+            (false, true) => Self::Finished,
+            // Content behind the end proves that it was none.
+            (true, false) => Self::UnderWay,
+            (true, true) if self == Self::UnderWay => Self::Finished,
+            (true, true) => Self::PerhapsFinished,
+        }
+    }
+}
+
+/// Which choices of an answer have begun, and how far each has come.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Choices(BTreeMap<u32, Choice>);
 
 impl Choices {
     /// More choices than any provider gives.
     const MOST: usize = 1024;
 
-    fn note(&mut self, index: u32, is_finished: bool) {
-        if self.begun.len() >= Self::MOST && !self.begun.contains_key(&index) {
+    fn note(&mut self, index: u32, says_something: bool, is_finished: bool) {
+        if self.0.len() >= Self::MOST && !self.0.contains_key(&index) {
             return;
         }
-        let finished = self.begun.entry(index).or_default();
-        if is_finished && !std::mem::replace(finished, true) {
-            self.finished += 1;
+        let choice = self.0.entry(index).or_default();
+        *choice = choice.then(says_something, is_finished);
+    }
+
+    /// Notes a part of a choice that is too long for it to be seen which one that is: it may be any.
+    fn note_long(&mut self, is_finished: bool) {
+        if self.0.is_empty() {
+            self.0.insert(0, Choice::default());
+        }
+        let is_finished = is_finished && self.0.len() == 1;
+        for choice in self.0.values_mut() {
+            *choice = choice.then(true, is_finished);
         }
     }
 
-    /// Whether every choice is finished: those that were asked for and those that have begun.
-    fn are_all_finished(&self, expected: u32) -> bool {
+    /// Whether what comes next may say more than that the first choice goes on.
+    fn need_a_look(&self) -> bool {
+        self.0.iter().any(|(index, choice)| *index > 0 || *choice > Choice::UnderWay)
+    }
+
+    /// How far the one has come that is furthest behind, of those that were asked for and those that have begun.
+    fn least(&self, expected: u32) -> Choice {
         let expected = usize::try_from(expected).unwrap_or(usize::MAX);
-        self.finished >= expected && self.finished == self.begun.len()
+        let least = self.0.values().min().filter(|_| self.0.len() >= expected);
+        least.copied().unwrap_or_default()
+    }
+
+    /// Whether every choice is finished.
+    fn are_all_finished(&self, expected: u32) -> bool {
+        self.least(expected) == Choice::Finished
+    }
+
+    /// Whether every choice is finished if the stream is at its end in order, and had no more to say.
+    pub(super) fn may_be_finished(&self, expected: u32) -> bool {
+        self.least(expected) >= Choice::PerhapsFinished
     }
 }
 
-/// Looks at a whole event. `has_begun`: the answer has content already, so that what only adds to it needs no closer look.
-pub(super) fn look(event: &Event<'_>, expected: Expected, choices: &mut Choices, has_begun: bool) -> Kind {
+/// Looks at a whole event. Where the answer has content already, what only adds to it needs no closer look.
+pub(super) fn look(event: &Event<'_>, expected: Expected, choices: &mut Choices, progress: Progress) -> Kind {
     if event.name.is_none() && event.data.is_none() {
         return Kind::Preamble;
     }
+    let has_begun = progress >= Progress::Content;
     match expected.format {
-        Format::Messages => message(event, has_begun),
+        Format::Messages => message(event, progress),
         Format::Chat | Format::Completions => chunk(event, expected, choices, has_begun),
         Format::Responses => response(event, has_begun),
     }
 }
 
+/// Looks at an event that is too long to be looked at: at its name, and at the end of its data.
+pub(super) fn look_at_ends(event: &Event<'_>, end: &[u8], expected: Expected, choices: &mut Choices) -> Kind {
+    match (expected.format, name_of(event, expected.format)) {
+        // Who sorts an event's members has its type behind all else.
+        (Format::Responses, None) => kind_by_name(last_type(end).unwrap_or_default(), Format::Responses),
+        (format, name) => match kind_by_name(name.unwrap_or_default(), format) {
+            Kind::Content if format.has_choices() => {
+                choices.note_long(has_value(end, b"\"finish_reason\""));
+                if choices.are_all_finished(expected.choices) { Kind::Complete } else { Kind::Content }
+            }
+            kind => kind,
+        },
+    }
+}
+
 /// What the name alone tells of an event that is too long to be looked at.
 pub(super) fn look_at_name(event: &Event<'_>, format: Format) -> Kind {
-    let name = event.name.or_else(|| leading_type(event.text())).unwrap_or_default();
+    kind_by_name(name_of(event, format).unwrap_or_default(), format)
+}
+
+/// Whether an event of which only the beginning is here may become an error.
+pub(super) fn may_become_error(event: &Event<'_>, format: Format) -> bool {
+    matches!(look_at_name(event, format), Kind::Error(_)) || ErrorObject::may_begin(event.text())
+}
+
+/// The name by which clients know an event, as far as it can be seen without a look into its data.
+fn name_of<'a>(event: &'a Event<'_>, format: Format) -> Option<&'a [u8]> {
+    match (format, event.name) {
+        // Its clients go by the type in the data.
+        (Format::Responses, name) if name != Some(b"error") => leading_type(event.text()).or(name),
+        (_, name) => name.or_else(|| leading_type(event.text())),
+    }
+}
+
+fn kind_by_name(name: &[u8], format: Format) -> Kind {
     match (format, name) {
+        // Whether clients would know it can't be seen, and all of it may not be here any more.
         (_, b"error") | (Format::Responses, b"response.failed") => Kind::Error(StreamError {
-            body: error_body("The error is too long to be shown."),
-            is_known_to_clients: true,
+            body: error_body(format, "The error is too long to be shown."),
+            is_known_to_clients: false,
         }),
         (Format::Messages, b"message_start" | b"ping")
         | (Format::Responses, b"response.created" | b"response.queued" | b"response.in_progress") => Kind::Preamble,
@@ -99,7 +180,16 @@ pub(super) fn look_at_name(event: &Event<'_>, format: Format) -> Kind {
 
 /// The type with which the data of an event begins: all that is left of a long event that has no name.
 fn leading_type(data: &[u8]) -> Option<&[u8]> {
-    let members = data.trim_ascii_start().strip_prefix(b"{")?.trim_ascii_start();
+    type_at(data.trim_ascii_start().strip_prefix(b"{")?.trim_ascii_start())
+}
+
+/// The last type in the end of an event's data, where it is one of an event of the Responses API: nothing within one has such.
+fn last_type(end: &[u8]) -> Option<&[u8]> {
+    let last = type_at(end.get(memchr::memmem::rfind(end, b"\"type\"")?..)?)?;
+    last.starts_with(b"response.").then_some(last)
+}
+
+fn type_at(members: &[u8]) -> Option<&[u8]> {
     let value = members.strip_prefix(b"\"type\"")?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
     value.strip_prefix(b"\"")?.split(|byte| *byte == b'"').next()
 }
@@ -113,20 +203,21 @@ fn unknown(data: &Members<'_>) -> Kind {
     content_if(data.filled("delta").is_some())
 }
 
-fn message(event: &Event<'_>, has_begun: bool) -> Kind {
-    if has_begun && event.name == Some(b"content_block_delta") {
+fn message(event: &Event<'_>, progress: Progress) -> Kind {
+    if progress == Progress::Content && event.name == Some(b"content_block_delta") {
         return Kind::Content;
     }
     let data = Members::read(event.text()).unwrap_or_default();
     let named = event.name.map(|name| String::from_utf8_lossy(name).into_owned());
     let name = named.or_else(|| data.text("type")).unwrap_or_default();
     match name.as_str() {
-        "error" => Kind::Error(nested_error(event, event.name.is_some())),
+        "error" => Kind::Error(nested_error(event, Format::Messages, event.name.is_some())),
         "message_start" | "ping" | "content_block_stop" => Kind::Preamble,
         "message_stop" => Kind::Closed,
         "content_block_start" => {
             let block = data.get("content_block").and_then(Members::of).unwrap_or_default();
-            content_if(block.say_something_besides(&["type"]))
+            // An answer that has a block more was not complete, whatever is in that.
+            content_if(progress == Progress::Complete || block.say_something_besides(&["type"]))
         }
         "content_block_delta" => {
             let delta = data.get("delta").and_then(Members::of).unwrap_or_default();
@@ -136,7 +227,7 @@ fn message(event: &Event<'_>, has_begun: bool) -> Kind {
             let delta = data.get("delta").and_then(Members::of).unwrap_or_default();
             if delta.filled("stop_reason").is_some() { Kind::Complete } else { Kind::Preamble }
         }
-        _ if is_error(event.text()) => Kind::Error(nested_error(event, false)),
+        _ if is_error(event.text()) => Kind::Error(nested_error(event, Format::Messages, false)),
         _ => unknown(&data),
     }
 }
@@ -146,22 +237,31 @@ fn chunk(event: &Event<'_>, expected: Expected, choices: &mut Choices, has_begun
     if data.trim_ascii() == b"[DONE]" {
         return Kind::Closed;
     }
-    let has_error = has_value(data, b"\"error\"") && is_error(data);
-    if has_error || is_flat_error(data) || event.name == Some(b"error") {
-        return Kind::Error(nested_error(event, has_error));
+    // Nearly no event has that word, and one search says so.
+    let has_word = memchr::memmem::find(data, b"\"error\"").is_some();
+    let has_error = has_word && has_value(data, b"\"error\"") && is_error(data);
+    // The builds of vLLM which end such a stream as if it were whole have errors without an object of their own. The `OpenAI`
+    // API's clients pass over them.
+    let is_flat_error = has_word && !has_error && ErrorObject::read(data).is_some();
+    if has_error || is_flat_error || event.name == Some(b"error") {
+        return Kind::Error(nested_error(event, expected.format, has_error));
     }
     // A completion has a choice for each prompt of its request. Once one is finished, another one may still begin.
-    let counts = expected.choices > 1 || expected.format == Format::Completions || choices.finished > 0;
-    if has_begun && !counts && !has_value(data, b"\"finish_reason\"") {
+    let counts = expected.choices > 1 || expected.format == Format::Completions || choices.need_a_look();
+    if has_begun && !counts && !has_value(data, b"\"finish_reason\"") && !has_value_besides(data, b"\"index\"", b"0") {
         return Kind::Content;
     }
-    let Some(data) = Members::read(data) else { return Kind::Preamble };
+    let Some(data) = Members::read(data) else {
+        // Texts in a wrong encoding, and numbers that JSON does not have: clients may be less strict.
+        return content_if(!has_begun && !has_word && has_value(data, b"\"choices\""));
+    };
     let mut says_something = false;
     for choice in data.objects("choices").unwrap_or_default() {
         let index = choice.get("index").and_then(|index| serde_json::from_str(index.get()).ok()).unwrap_or(0);
-        choices.note(index, choice.filled("finish_reason").is_some());
         let delta = choice.get("delta").and_then(Members::of).unwrap_or_default();
-        says_something |= delta.say_something_besides(&["role"]) || choice.filled("text").is_some();
+        let goes_on = delta.say_something_besides(&["role"]) || choice.filled("text").is_some();
+        choices.note(index, goes_on, choice.filled("finish_reason").is_some());
+        says_something |= goes_on;
     }
     if choices.are_all_finished(expected.choices) {
         return Kind::Complete;
@@ -171,8 +271,14 @@ fn chunk(event: &Event<'_>, expected: Expected, choices: &mut Choices, has_begun
 
 fn response(event: &Event<'_>, has_begun: bool) -> Kind {
     let data = Members::read(event.text()).unwrap_or_default();
-    let named = event.name.map(|name| String::from_utf8_lossy(name).into_owned());
-    let name = named.or_else(|| data.text("type")).unwrap_or_default();
+    let name = match event.name {
+        Some(b"error") => "error".to_owned(),
+        // Its clients go by the type, and know no other name.
+        name => data
+            .text("type")
+            .filter(|kind| !kind.is_empty())
+            .unwrap_or_else(|| String::from_utf8_lossy(name.unwrap_or_default()).into_owned()),
+    };
     let holds = |member: &str, besides: &[&str]| {
         data.get(member).and_then(Members::of).is_some_and(|members| members.say_something_besides(besides))
     };
@@ -181,11 +287,15 @@ fn response(event: &Event<'_>, has_begun: bool) -> Kind {
         "response.completed" | "response.incomplete" => Kind::Closed,
         "response.failed" => {
             let failed = data.get("response").and_then(Members::of).unwrap_or_default();
-            Kind::Error(flat_error(&failed.get("error").and_then(Members::of).unwrap_or_default(), true))
+            Kind::Error(flat_error(&failed.get("error").and_then(Members::of).unwrap_or(failed), true))
+        }
+        "error" if data.0.is_empty() => {
+            let body = error_body(Format::Responses, &String::from_utf8_lossy(event.text()));
+            Kind::Error(StreamError { body, is_known_to_clients: false })
         }
         "error" => {
             // As the API's reference has it, without an `error`, the SDKs hand it on as one event more.
-            let inner = data.get("error").and_then(Members::of);
+            let inner = data.filled("error").and_then(Members::of);
             let is_known = inner.is_some();
             Kind::Error(flat_error(&inner.unwrap_or(data), is_known))
         }
@@ -194,7 +304,7 @@ fn response(event: &Event<'_>, has_begun: bool) -> Kind {
             content_if(has_begun || holds("part", &["type"]))
         }
         _ if is_error(event.text()) => {
-            Kind::Error(flat_error(&data.get("error").and_then(Members::of).unwrap_or_default(), false))
+            Kind::Error(flat_error(&data.get("error").and_then(Members::of).unwrap_or(data), false))
         }
         name if name.rsplit('.').next() == Some("done") => Kind::Content,
         _ => unknown(&data),
@@ -208,47 +318,39 @@ fn is_error(data: &[u8]) -> bool {
     error.get().starts_with('"') || ErrorObject::read(data).is_some()
 }
 
-/// Whether data is an error that has no object of its own, as the builds of vLLM have it which end such a stream as if it were
-/// whole. The `OpenAI` API's clients pass over it.
-fn is_flat_error(data: &[u8]) -> bool {
-    memchr::memmem::find(data, b"\"error\"").is_some() && ErrorObject::read(data).is_some()
-}
-
 /// The error of an event whose data is, or should be, the body of an error answer.
-fn nested_error(event: &Event<'_>, is_known_to_clients: bool) -> StreamError {
+fn nested_error(event: &Event<'_>, format: Format, is_known_to_clients: bool) -> StreamError {
     let data = event.text();
     let text = String::from_utf8_lossy(data);
     let body = if ErrorObject::read(data).is_some() {
         text.into_owned()
     } else {
         let members = Members::read(data).unwrap_or_default();
-        error_body(&members.text("error").or_else(|| members.text("message")).unwrap_or_else(|| text.into_owned()))
+        let words = members.text("error").or_else(|| members.text("message"));
+        error_body(format, &words.unwrap_or_else(|| text.into_owned()))
     };
     StreamError { body, is_known_to_clients }
 }
 
-/// The error of the Responses API, whose code and message stand without an object of their own.
+/// The error of the Responses API, whose code and message stand without an object of their own. It may be a mere text.
 fn flat_error(error: &Members<'_>, is_known_to_clients: bool) -> StreamError {
     let code = error.text("code").filter(|code| !code.is_empty());
     // Relays write the fields that they do not fill as empty texts, and some have numbers for codes.
     let number = error.get("code").and_then(|code| serde_json::from_str::<u64>(code.get()).ok());
-    let kind = error.text("type").filter(|kind| !kind.is_empty() && kind != "error");
+    // Without an object of the error's own the type is the event's.
+    let is_events = |kind: &str| kind == "error" || kind.starts_with("response.");
+    let kind = error.text("type").filter(|kind| !kind.is_empty() && !is_events(kind));
     // A number says more than a word that is made up here.
     let unnamed = if number.is_some() { "error" } else { "server_error" };
     let kind = kind.or_else(|| code.clone()).unwrap_or_else(|| unnamed.to_owned());
     let code = code.map(|code| quoted(&code)).or_else(|| number.map(|number| number.to_string()));
     let inner = ObjectText::default()
-        .text("message", &error.text("message").unwrap_or_default())
+        .text("message", &error.text("message").or_else(|| error.text("error")).unwrap_or_default())
         .text("type", &kind)
         .member("param", "null")
         .member("code", code.as_deref().unwrap_or("null"))
         .finish();
     StreamError { body: ObjectText::default().member("error", &inner).finish(), is_known_to_clients }
-}
-
-fn error_body(message: &str) -> String {
-    let inner = ObjectText::default().text("type", "api_error").text("message", message).finish();
-    ObjectText::default().text("type", "error").member("error", &inner).finish()
 }
 
 /// The number of an event of the Responses API.

@@ -44,6 +44,14 @@ impl Format {
             LlmPath::Responses => Self::Responses,
         }
     }
+
+    /// Whether its answers have choices, each with an end of its own.
+    const fn has_choices(self) -> bool {
+        match self {
+            Self::Chat | Self::Completions => true,
+            Self::Messages | Self::Responses => false,
+        }
+    }
 }
 
 /// What the stream of an answer has to be, by its request.

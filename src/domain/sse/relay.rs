@@ -5,12 +5,24 @@ use bytes::Bytes;
 use super::Expected;
 use super::ending::{closing, named_error};
 use super::kind::{Kind, StreamError};
-use super::scanner::{Found, Progress, Scanner};
+use super::scanner::{Found, LONGEST_LOOKED_INTO, Progress, Scanner};
 use crate::domain::pieces::Pieces;
 use crate::domain::usage::Usage;
 
-/// The most of a torn event that is held back, in bytes. A longer one is let out as it comes.
+/// The most of a torn event that is held back, in bytes. A longer one is let out as it comes, but for what may become an error:
+/// of an error nothing goes out before it was seen whole, for it may repeat the endpoint's key.
 pub(super) const LONGEST_HELD: usize = 64 << 10;
+
+/// How long the event under way is held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    /// Up to [`LONGEST_HELD`].
+    Usual,
+    /// It may become an error: as long as it could be looked into.
+    PerhapsError,
+    /// Its beginning was let out, because the whole of it is too long to be held.
+    Spilled,
+}
 
 /// The answer has failed, by the word of the stream itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,8 +51,7 @@ pub struct Relay {
     ready: Pieces,
     /// The event under way, as far as it is held back.
     tail: Pieces,
-    /// The beginning of the event under way was let out, because the whole of it is too long to be held.
-    has_spilled: bool,
+    hold: Hold,
     has_seen_event: bool,
     last_byte: Option<u8>,
     failure: Option<Failure>,
@@ -55,7 +66,7 @@ impl Relay {
             scanner: Scanner::new(expected),
             ready: Pieces::default(),
             tail: Pieces::default(),
-            has_spilled: false,
+            hold: Hold::Usual,
             has_seen_event: false,
             last_byte: None,
             failure: None,
@@ -95,7 +106,7 @@ impl Relay {
 
     /// Whether a part of an event has gone out whose rest is still to come: nothing can be said behind that.
     pub fn is_within_event(&self) -> bool {
-        self.has_spilled
+        self.hold == Hold::Spilled
     }
 
     /// Takes the next bytes in. What comes behind an error is thrown away.
@@ -110,11 +121,6 @@ impl Relay {
                 if whole > 0 {
                     let before = piece.split_to(whole.min(piece.len()));
                     self.let_out(before);
-                }
-                if self.progress() == Progress::Closed {
-                    // The answer is whole, and counts as that: nothing behind its end can take that back.
-                    self.has_failed = true;
-                    return;
                 }
                 let event = piece.split_to(length.min(piece.len()));
                 return self.fail(error, event);
@@ -148,10 +154,11 @@ impl Relay {
 
     /// There are no more bytes. `in_order`: the upstream has said so, so that the last event may lack its blank line.
     pub fn end(&mut self, in_order: bool) -> Ending {
-        if self.progress() != Progress::Closed && in_order && !self.has_spilled && !self.tail.is_empty() {
+        let is_within_event = self.is_within_event() || !self.tail.is_empty();
+        if self.progress() != Progress::Closed && in_order && is_within_event {
             match self.scanner.finish() {
                 Some(Kind::Closed | Kind::Complete) => {
-                    let lacks_line_end = self.tail.last_byte() != Some(b'\n');
+                    let lacks_line_end = self.tail.last_byte().or(self.last_byte) != Some(b'\n');
                     self.let_out(Bytes::new());
                     self.let_out(Bytes::from_static(if lacks_line_end { b"\n\n" } else { b"\n" }));
                 }
@@ -162,13 +169,14 @@ impl Relay {
                 Some(Kind::Preamble | Kind::Content) | None => {}
             }
         }
-        match self.progress() {
-            Progress::Closed => Ending::Whole,
-            Progress::Complete if !self.has_spilled => {
-                closing(self.scanner.format()).map_or(Ending::Broken, |event| Ending::Supplied(self.behind(event)))
-            }
-            Progress::Preamble | Progress::Content | Progress::Complete => Ending::Broken,
-        }
+        let is_complete = match self.progress() {
+            Progress::Closed => return Ending::Whole,
+            Progress::Complete => !self.is_within_event() && !self.scanner.is_within_content(),
+            Progress::Content => in_order && !is_within_event && self.scanner.may_be_complete(),
+            Progress::Preamble => false,
+        };
+        let closing = closing(self.scanner.format()).filter(|_| is_complete);
+        closing.map_or(Ending::Broken, |event| Ending::Supplied(self.behind(event)))
     }
 
     /// An event as it may stand behind what has gone out: a line feed that a carriage return still lacks comes first.
@@ -180,7 +188,7 @@ impl Relay {
     /// The event under way ends with these bytes, and goes out.
     fn let_out(&mut self, last_part: Bytes) {
         self.spill();
-        self.has_spilled = false;
+        self.hold = Hold::Usual;
         self.add_ready(last_part);
     }
 
@@ -202,14 +210,35 @@ impl Relay {
             return;
         }
         self.tail.push(part);
-        if self.has_spilled || self.tail.length() > LONGEST_HELD {
-            self.spill();
-            self.has_spilled = true;
+        let length = self.tail.length();
+        // Each is asked once: pieces may be of a byte, and what is here is looked through.
+        if self.hold == Hold::Usual && length > LONGEST_HELD && self.scanner.may_become_error() {
+            self.hold = Hold::PerhapsError;
         }
+        let most = match self.hold {
+            Hold::Usual => LONGEST_HELD,
+            Hold::PerhapsError => LONGEST_LOOKED_INTO,
+            Hold::Spilled => 0,
+        };
+        if length <= most {
+            return;
+        }
+        if self.hold == Hold::PerhapsError
+            && let Some(error) = self.scanner.long_error()
+        {
+            return self.fail(error, Bytes::new());
+        }
+        self.spill();
+        self.hold = Hold::Spilled;
     }
 
     fn fail(&mut self, error: StreamError, last_part: Bytes) {
         self.has_failed = true;
+        if self.progress() == Progress::Closed {
+            // The answer is whole, and counts as that: nothing behind its end can take that back.
+            self.tail = Pieces::default();
+            return;
+        }
         let known = error.is_known_to_clients;
         self.tail.push(last_part);
         if self.tail.last_byte() == Some(b'\r') {
@@ -218,12 +247,14 @@ impl Relay {
         }
         let event = std::mem::take(&mut self.tail).into_one();
         // Of one that is withheld the beginning may have gone out: then nothing can be said behind it.
-        self.has_spilled &= !known;
+        if known {
+            self.hold = Hold::Usual;
+        }
         // It takes the place of the one that came, and its number.
         let number = self.next_number().saturating_sub(1);
         let event = match named_error(self.scanner.format(), &error.body, number) {
             _ if known => Some(event),
-            Some(named) if !self.has_spilled => Some(self.behind(&named)),
+            Some(named) if !self.is_within_event() => Some(self.behind(&named)),
             _ => None,
         };
         self.failure = Some(Failure { error, event });

@@ -1,11 +1,12 @@
 //! Finds the events in the bytes of a stream, whatever the pieces that they come in.
 
 use super::event::Event;
-use super::kind::{Choices, Kind, look, look_at_name, sequence_number};
+use super::kind::{Choices, Kind, StreamError, look, look_at_ends, look_at_name, may_become_error, sequence_number};
 use super::{Expected, Format};
 use crate::domain::usage::{AnswerEnd, Tally, Usage};
 
-/// The longest event that is looked into, in bytes. Of a longer one the name is all that counts, and what its end says of usage.
+/// The longest event that is looked into, in bytes. Of a longer one the name is all that counts, and what its end says of usage
+/// and of the answer's end.
 pub(super) const LONGEST_LOOKED_INTO: usize = 256 << 10;
 
 /// How far a stream has come.
@@ -92,6 +93,12 @@ impl Scanner {
         self.expected.format
     }
 
+    /// Whether the answer is complete if its stream is at its end now, and that in order: why it ended was named with each part
+    /// of it, the last one included.
+    pub(super) fn may_be_complete(&self) -> bool {
+        self.progress == Progress::Content && self.choices.may_be_finished(self.expected.choices)
+    }
+
     /// The number of the next event, where events are numbered.
     pub fn next_number(&self) -> u64 {
         self.next_number
@@ -146,10 +153,33 @@ impl Scanner {
         let progress = self.progress;
         let kind = self.end_event(&[]);
         if matches!(kind, Kind::Preamble | Kind::Content) {
-            // It is not let out without its blank line, so it was no progress.
-            self.progress = progress;
+            // It is not let out without its blank line, so it was no progress. It may show that there was less of it, though.
+            self.progress = self.progress.min(progress);
         }
         Some(kind)
+    }
+
+    /// Whether the event under way may become an error.
+    pub(super) fn may_become_error(&self) -> bool {
+        may_become_error(&Event::read(&self.torn), self.format())
+    }
+
+    /// Whether the event under way is by its name a part of an answer, of which not all has come.
+    pub(super) fn is_within_content(&self) -> bool {
+        let name = Event::read(&self.torn).name;
+        self.format() == Format::Messages && matches!(name, Some(b"content_block_start" | b"content_block_delta"))
+    }
+
+    /// The event under way where it is too long to be looked into, and an error by its name: its end need not be waited for.
+    pub(super) fn long_error(&mut self) -> Option<StreamError> {
+        let is_long = self.length > LONGEST_LOOKED_INTO;
+        if !is_long || !matches!(look_at_name(&Event::read(&self.torn), self.format()), Kind::Error(_)) {
+            return None;
+        }
+        match self.end_event(&[]) {
+            Kind::Error(error) => Some(error),
+            Kind::Preamble | Kind::Content | Kind::Complete | Kind::Closed => None,
+        }
     }
 
     fn hold(&mut self, part: &[u8]) {
@@ -175,39 +205,43 @@ impl Scanner {
     /// An event ends with these bytes.
     fn end_event(&mut self, last_part: &[u8]) -> Kind {
         if self.length == 0 && last_part.len() <= LONGEST_LOOKED_INTO {
-            return if last_part.is_empty() { Kind::Preamble } else { self.judge(last_part, last_part.len()) };
+            return if last_part.is_empty() { Kind::Preamble } else { self.judge(last_part) };
         }
         self.hold(last_part);
-        let length = std::mem::take(&mut self.length);
-        if length > LONGEST_LOOKED_INTO {
-            let end = std::mem::take(&mut self.end);
-            self.tally.event_end(Event::last_data(end.bytes()));
-        }
+        let is_long = std::mem::take(&mut self.length) > LONGEST_LOOKED_INTO;
         let mut torn = std::mem::take(&mut self.torn);
-        let kind = self.judge(&torn, length);
+        let kind = if is_long { self.judge_long(&torn) } else { self.judge(&torn) };
         // The room is kept for the next torn event.
         torn.clear();
         self.torn = torn;
         kind
     }
 
-    fn judge(&mut self, bytes: &[u8], length: usize) -> Kind {
+    fn judge(&mut self, bytes: &[u8]) -> Kind {
         let event = Event::read(bytes);
-        let kind = if length > LONGEST_LOOKED_INTO {
-            look_at_name(&event, self.format())
-        } else {
-            self.tally.event(event.text());
-            look(&event, self.expected, &mut self.choices, self.progress >= Progress::Content)
-        };
+        self.tally.event(event.text());
+        let kind = look(&event, self.expected, &mut self.choices, self.progress);
+        self.note(&event, kind)
+    }
+
+    /// Of an event that is too long to be looked into these bytes are the beginning.
+    fn judge_long(&mut self, beginning: &[u8]) -> Kind {
+        let event = Event::read(beginning);
+        let end = std::mem::take(&mut self.end);
+        let last_data = Event::last_data(end.bytes());
+        self.tally.event_end(last_data);
+        let kind = look_at_ends(&event, last_data, self.expected, &mut self.choices);
+        self.note(&event, kind)
+    }
+
+    fn note(&mut self, event: &Event<'_>, kind: Kind) -> Kind {
         if self.format() == Format::Responses && event.data.is_some() {
-            self.next_number = sequence_number(&event).unwrap_or(self.next_number).saturating_add(1);
+            self.next_number = sequence_number(event).unwrap_or(self.next_number).saturating_add(1);
         }
         match kind {
             Kind::Preamble | Kind::Error(_) => {}
-            // A choice has begun behind what looked like the last one's end.
-            Kind::Content if self.progress == Progress::Complete && self.has_choices() => {
-                self.progress = Progress::Content;
-            }
+            // What looked like the answer's end was none: one that is over has nothing more to say.
+            Kind::Content if self.progress == Progress::Complete => self.progress = Progress::Content,
             Kind::Content => self.reach(Progress::Content),
             Kind::Complete => self.reach(Progress::Complete),
             Kind::Closed => {
@@ -217,13 +251,6 @@ impl Scanner {
             }
         }
         kind
-    }
-
-    fn has_choices(&self) -> bool {
-        match self.format() {
-            Format::Chat | Format::Completions => true,
-            Format::Messages | Format::Responses => false,
-        }
     }
 
     fn reach(&mut self, progress: Progress) {

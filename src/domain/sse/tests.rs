@@ -97,6 +97,8 @@ fn an_event_is_what_its_protocol_says() {
         (Messages, "event: new_thing\ndata: {\"other\":{\"a\":1}}", Preamble),
         (Messages, "data: event: message_stop", Preamble),
         (Messages, "\u{feff}event: message_stop\ndata: {}", Closed),
+        (Messages, "event:\ndata: {\"type\":\"message_stop\"}", Closed),
+        (Messages, "event: message\ndata: {\"type\":\"message_stop\"}", Closed),
         (
             Chat,
             "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null},\"finish_reason\":null}]}",
@@ -131,6 +133,12 @@ fn an_event_is_what_its_protocol_says() {
             "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"content_filter_results\":{\"error\":{\"code\":\"x\"}}}]}",
             Content,
         ),
+        (
+            Chat,
+            "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"logprobs\":{\"content\":[{\"logprob\":-Infinity}]},\"finish_reason\":null}]}",
+            Content,
+        ),
+        (Chat, "data: {\"error\":{\"message\":NaN},\"choices\":[]}", Preamble),
         (Completions, "data: {\"choices\":[{\"text\":\"\",\"finish_reason\":null}]}", Preamble),
         (Completions, "data: {\"choices\":[{\"text\":\"a\",\"finish_reason\":null}]}", Content),
         (Completions, "data: {\"choices\":[{\"text\":\"\",\"finish_reason\":\"stop\"}]}", Complete),
@@ -167,6 +175,12 @@ fn an_event_of_the_responses_api_is_what_its_type_says() {
         (Responses, "event: response.output_text.done\ndata: {\"text\":\"a\"}", Content),
         (Responses, "event: response.completed\ndata: {}", Closed),
         (Responses, "event: response.incomplete\ndata: {}", Closed),
+        (Responses, "event:\ndata: {\"type\":\"response.completed\"}", Closed),
+        (Responses, "event: message\ndata: {\"type\":\"response.completed\"}", Closed),
+        (Responses, "event: message\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\"a\"}", Content),
+        (Responses, "event: chunk\ndata: {\"type\":\"response.completed\"}", Closed),
+        (Responses, "event: response.completed\ndata: {\"type\":\"\"}", Closed),
+        (Responses, "event: error\ndata: {\"type\":\"response.in_progress\"}", Error),
         (
             Responses,
             "event: response.failed\ndata: {\"response\":{\"error\":{\"code\":\"server_error\",\"message\":\"m\"}}}",
@@ -176,6 +190,15 @@ fn an_event_of_the_responses_api_is_what_its_type_says() {
     ] {
         assert_eq!(word(format, event), expected, "{event}");
     }
+}
+
+/// What is read of an event that is an error.
+fn check_error(format: Format, event: &str, body: &str, known: bool) {
+    let (kinds, _) = kinds_of(format, &[event.as_bytes(), b"\n\n"]);
+    let [Kind::Error(error)] = &*kinds else { panic!("{kinds:?}") };
+    assert_eq!((error.body.as_str(), error.is_known_to_clients), (body, known), "{event}");
+    assert!(ErrorObject::read(body.as_bytes()).is_some(), "it counts as an error: {event}");
+    assert!(!format!("{error:?}").contains("oops"));
 }
 
 #[test]
@@ -202,8 +225,20 @@ fn the_error_of_an_event_reads_like_the_body_of_an_answer() {
         (
             Format::Chat,
             "data: {\"error\":\"words\"}",
+            r#"{"error":{"message":"words","type":"server_error","param":null,"code":null}}"#,
+            true,
+        ),
+        (
+            Format::Messages,
+            "event: error\ndata: {\"type\":\"error\",\"error\":\"words\"}",
             r#"{"type":"error","error":{"type":"api_error","message":"words"}}"#,
             true,
+        ),
+        (
+            Format::Completions,
+            "event: error\ndata: oops",
+            r#"{"error":{"message":"oops","type":"server_error","param":null,"code":null}}"#,
+            false,
         ),
         (
             Format::Chat,
@@ -211,36 +246,66 @@ fn the_error_of_an_event_reads_like_the_body_of_an_answer() {
             r#"{"object":"error","message":"m","type":"x","code":400}"#,
             false,
         ),
+    ] {
+        check_error(format, event, body, known);
+    }
+}
+
+#[test]
+fn an_error_of_the_responses_api_reads_like_the_body_of_an_answer() {
+    for (event, body, known) in [
         (
-            Format::Responses,
             "event: response.failed\ndata: {\"response\":{\"error\":{\"code\":\"rate_limit_exceeded\",\"message\":\"m\"}}}",
             r#"{"error":{"message":"m","type":"rate_limit_exceeded","param":null,"code":"rate_limit_exceeded"}}"#,
             true,
         ),
         (
-            Format::Responses,
             "event: error\ndata: {\"type\":\"error\",\"code\":null,\"message\":\"m\"}",
             r#"{"error":{"message":"m","type":"server_error","param":null,"code":null}}"#,
             false,
         ),
         (
-            Format::Responses,
             "event: response.failed\ndata: {\"response\":{\"error\":{\"type\":\"\",\"code\":\"\",\"message\":\"\"}}}",
             r#"{"error":{"message":"","type":"server_error","param":null,"code":null}}"#,
             true,
         ),
         (
-            Format::Responses,
+            "event: error\ndata: {\"type\":\"error\",\"error\":\"words\"}",
+            r#"{"error":{"message":"words","type":"server_error","param":null,"code":null}}"#,
+            false,
+        ),
+        (
+            "data: {\"type\":\"response.thing\",\"error\":\"words\"}",
+            r#"{"error":{"message":"words","type":"server_error","param":null,"code":null}}"#,
+            false,
+        ),
+        (
+            "event: response.failed\ndata: {\"response\":{\"status\":\"failed\",\"error\":\"words\"}}",
+            r#"{"error":{"message":"words","type":"server_error","param":null,"code":null}}"#,
+            true,
+        ),
+        (
+            "event: error\ndata: {\"type\":\"error\",\"error\":{},\"message\":\"m\"}",
+            r#"{"error":{"message":"m","type":"server_error","param":null,"code":null}}"#,
+            false,
+        ),
+        (
+            "event: error\ndata: oops",
+            r#"{"error":{"message":"oops","type":"server_error","param":null,"code":null}}"#,
+            false,
+        ),
+        (
+            "event: error\ndata: {\"type\":\"response.in_progress\",\"response\":{}}",
+            r#"{"error":{"message":"","type":"server_error","param":null,"code":null}}"#,
+            false,
+        ),
+        (
             "event: error\ndata: {\"type\":\"error\",\"code\":429,\"message\":\"slow down\"}",
             r#"{"error":{"message":"slow down","type":"error","param":null,"code":429}}"#,
             false,
         ),
     ] {
-        let (kinds, _) = kinds_of(format, &[event.as_bytes(), b"\n\n"]);
-        let [Kind::Error(error)] = &*kinds else { panic!("{kinds:?}") };
-        assert_eq!((error.body.as_str(), error.is_known_to_clients), (body, known), "{event}");
-        assert!(ErrorObject::read(body.as_bytes()).is_some(), "it counts as an error: {event}");
-        assert!(!format!("{error:?}").contains("oops"));
+        check_error(Format::Responses, event, body, known);
     }
 }
 
@@ -284,6 +349,67 @@ fn an_answer_is_not_complete_while_a_choice_is_under_way() {
     }
 }
 
+/// Found with relays whose word on why an answer ended came before its end: an answer that was cut then was closed as whole.
+#[test]
+fn content_behind_the_end_of_an_answer_takes_it_back() {
+    use Format::{Chat, Completions, Messages};
+    use Progress::{Complete, Content, Preamble};
+    let chunk = |index: u32, text: &str, is_last: bool| {
+        let reason = if is_last { "\"stop\"" } else { "null" };
+        format!(
+            "data: {{\"choices\":[{{\"index\":{index},\"text\":\"{text}\",\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":{reason}}}]}}\n\n"
+        )
+    };
+    let usage = "data: {\"choices\":[],\"usage\":{\"total_tokens\":1}}\n\n".to_owned();
+    let long = "x".repeat(LONGEST_LOOKED_INTO);
+    let event = |name: &str, data: &str| format!("event: {name}\ndata: {data}\n\n");
+    let stop = event("message_delta", "{\"delta\":{\"stop_reason\":\"end_turn\"}}");
+    let tool = event("content_block_start", "{\"content_block\":{\"type\":\"tool_use\",\"id\":\"t\",\"input\":{}}}");
+    let empty = event("content_block_start", "{\"content_block\":{\"type\":\"text\",\"text\":\"\"}}");
+    let text = event("content_block_delta", "{\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"}}");
+    let nothing = event("content_block_delta", "{\"delta\":{\"type\":\"text_delta\",\"text\":\"\"}}");
+    for (format, events, expected) in [
+        (Chat, vec![chunk(0, "a", false), chunk(0, "", true), usage.clone()], vec![Content, Complete, Complete]),
+        (Chat, vec![chunk(0, "a", true), usage.clone()], vec![Complete, Complete]),
+        (Chat, vec![chunk(0, "", true), chunk(0, "", true), chunk(0, "", false)], vec![Complete; 3]),
+        (Chat, vec![chunk(0, "", true), chunk(0, "b", false), chunk(0, "c", false)], vec![Complete, Content, Content]),
+        (Chat, vec![chunk(0, "", true), chunk(0, "b", false), usage.clone()], vec![Complete, Content, Content]),
+        (Chat, vec![chunk(0, "", true), chunk(0, "b", false), chunk(0, "c", true)], vec![Complete, Content, Complete]),
+        (
+            Chat,
+            vec![chunk(0, "a", true), chunk(0, "b", true), chunk(0, "c", true), usage.clone(), chunk(0, "", true)],
+            vec![Complete, Content, Content, Content, Complete],
+        ),
+        (Chat, vec![chunk(0, "", true), chunk(0, &long, false), usage.clone()], vec![Complete, Content, Content]),
+        (Completions, vec![chunk(0, "", true), chunk(0, "b", false)], vec![Complete, Content]),
+        // A choice that nobody has asked for.
+        (Chat, vec![chunk(0, "a", false), chunk(1, "b", false), chunk(0, "", true)], vec![Content; 3]),
+        (Chat, vec![chunk(1, "a", false), chunk(0, "b", false), chunk(1, "", true)], vec![Content; 3]),
+        (
+            Chat,
+            vec![chunk(0, "a", false), chunk(1, "b", false), chunk(1, "", true), chunk(0, "", true)],
+            vec![Content, Content, Content, Complete],
+        ),
+        (Chat, vec![chunk(0, "", true), chunk(1, "", false)], vec![Complete, Content]),
+        (Messages, vec![stop.clone(), tool, text.clone()], vec![Complete, Content, Content]),
+        (Messages, vec![text.clone(), stop.clone(), empty], vec![Content, Complete, Content]),
+        (Messages, vec![text.clone(), stop.clone(), text, stop.clone()], vec![Content, Complete, Content, Complete]),
+        (Messages, vec![stop, nothing, event("content_block_stop", "{}"), event("ping", "{}")], vec![Complete; 4]),
+        (Chat, vec![chunk(0, "", false), usage], vec![Preamble; 2]),
+    ] {
+        let mut scanner = Scanner::new(Expected::one(format));
+        let found: Vec<Progress> = events
+            .iter()
+            .map(|event| {
+                scanner.advance(event.as_bytes());
+                scanner.progress()
+            })
+            .collect();
+        let told: Vec<&str> = events.iter().map(|event| event.get(..200).unwrap_or(event)).collect();
+        assert_eq!(found, expected, "{format:?} {told:?}");
+    }
+}
+
 #[test]
 fn responses_events_are_counted_where_they_have_no_number() {
     let mut scanner = Scanner::new(Expected::one(Format::Responses));
@@ -316,8 +442,46 @@ fn of_an_event_that_is_too_long_the_name_alone_counts() {
         let unnamed = format!("data: {{ \"type\" : \"{kind}\", \"a\":\"{long}\"}}");
         assert_eq!(word(Format::Responses, &unnamed), expected, "{kind}, without a name");
     }
+    for (kind, expected) in [
+        ("response.completed", Word::Closed),
+        ("response.failed", Word::Error),
+        ("response.output_text.done", Word::Content),
+        ("error", Word::Content),
+    ] {
+        for sorted in [
+            format!("data: {{\"response\":{{\"text\":\"{long}\",\"type\":\"x\"}},\"type\":\"{kind}\"}}"),
+            format!("event: message\ndata: {{\"text\":\"{long}\",\"type\" : \"{kind}\" }}"),
+        ] {
+            assert_eq!(word(Format::Responses, &sorted), expected, "{kind}, behind all else");
+        }
+    }
     let bare = format!("data: {{\"error\":{{\"message\":\"{long}\"}}}}");
     assert_eq!(word(Format::Chat, &bare), Word::Content);
+    for (reason, expected) in [("\"stop\"", Word::Complete), ("null", Word::Content)] {
+        let last = format!("{{\"delta\":{{\"content\":\"{long}\"}},\"text\":\"{long}\",\"finish_reason\":{reason}}}");
+        for format in [Format::Chat, Format::Completions] {
+            assert_eq!(word(format, &format!("data: {{\"choices\":[{last}]}}")), expected, "{format:?} {reason}");
+        }
+    }
+}
+
+/// Whose part it is can't be seen then.
+#[test]
+fn a_chunk_that_is_too_long_ends_no_one_of_several_choices() {
+    let long = "x".repeat(LONGEST_LOOKED_INTO);
+    let chunk = |text: &str| {
+        format!(
+            "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":\"stop\"}}]}}\n\n"
+        )
+    };
+    let other = chunk("").replace("\"index\":0", "\"index\":1");
+    for events in [[chunk(""), other.clone(), chunk(&long)], [other.clone(), chunk(&long), other]] {
+        let mut scanner = Scanner::new(Expected { format: Format::Chat, choices: 2 });
+        for event in &events {
+            scanner.advance(event.as_bytes());
+        }
+        assert_eq!(scanner.progress(), Progress::Content);
+    }
 }
 
 /// A response that is complete repeats all that was asked and answered, and tells its usage behind that.

@@ -22,6 +22,8 @@ fn out(relay: &mut Relay) -> String {
 const CONTENT: &str = "event: content_block_delta\ndata: {\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"}}\n\n";
 const STOP: &str = "event: message_delta\ndata: {\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n";
 const CLOSING: &str = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+const MORE: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":null}]}\n\n";
+const LAST: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\n";
 const FINISH: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
 
 #[test]
@@ -99,6 +101,23 @@ fn what_an_answer_lacks_but_its_closing_event_is_supplied() {
             Ending::Supplied(CLOSING.into()),
         ),
         (Format::Messages, CONTENT.to_owned(), CONTENT.to_owned(), true, Ending::Broken),
+        // More of an answer that had seemed to be complete, be it torn.
+        (Format::Messages, format!("{STOP}{CONTENT}"), format!("{STOP}{CONTENT}"), true, Ending::Broken),
+        (Format::Messages, format!("{STOP}{CONTENT}").trim_end().to_owned(), STOP.to_owned(), true, Ending::Broken),
+        (Format::Messages, format!("{STOP}event: content_block_delta\nda"), STOP.to_owned(), false, Ending::Broken),
+        (Format::Chat, format!("{FINISH}{MORE}"), format!("{FINISH}{MORE}"), false, Ending::Broken),
+        (Format::Chat, format!("{FINISH}{MORE}").trim_end().to_owned(), FINISH.to_owned(), true, Ending::Broken),
+        // Who says with each part that it is the last may be at the end with this one, if nothing has broken.
+        (
+            Format::Chat,
+            format!("{LAST}{LAST}"),
+            format!("{LAST}{LAST}"),
+            true,
+            Ending::Supplied("data: [DONE]\n\n".into()),
+        ),
+        (Format::Chat, format!("{LAST}{LAST}"), format!("{LAST}{LAST}"), false, Ending::Broken),
+        (Format::Chat, format!("{LAST}{LAST}data: {{\"ch"), format!("{LAST}{LAST}"), true, Ending::Broken),
+        (Format::Chat, LAST.to_owned(), LAST.to_owned(), false, Ending::Supplied("data: [DONE]\n\n".into())),
         (Format::Chat, FINISH.to_owned(), FINISH.to_owned(), false, Ending::Supplied("data: [DONE]\n\n".into())),
         (
             Format::Chat,
@@ -190,11 +209,107 @@ fn an_error_of_the_responses_api_without_an_error_in_it_gets_one() {
 #[test]
 fn a_long_error_that_clients_would_pass_over_leaves_its_event_torn() {
     let words = "x".repeat(LONGEST_HELD);
-    let error = format!("data: {{\"type\":\"error\",\"error\":{{\"type\":\"api_error\",\"message\":\"{words}\"}}}}");
-    let mut relay = relay(Format::Messages, &[CONTENT.as_bytes(), error.as_bytes(), b"\n\n"]);
-    assert_eq!(out(&mut relay).len(), CONTENT.len() + error.len());
+    let begins = format!("data: {{\"a\":\"{words}\",");
+    let rest = "\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"m\"}}\n\n";
+    let mut relay = relay(Format::Messages, &[CONTENT.as_bytes(), begins.as_bytes(), rest.as_bytes()]);
+    assert_eq!(out(&mut relay).len(), CONTENT.len() + begins.len());
     assert_eq!(relay.take_failure().unwrap().event, None);
     assert!(relay.is_within_event());
+}
+
+/// Found with an endpoint that repeats its key in an error of 100 KB: the beginning had gone out before it was seen for one.
+#[test]
+fn nothing_of_an_error_goes_out_before_it_was_seen_whole() {
+    for length in [0, LONGEST_HELD, 3 * LONGEST_HELD] {
+        let words = format!("key {}", "x".repeat(length));
+        let nested = format!("{{\"type\":\"error\",\"error\":{{\"type\":\"api_error\",\"message\":\"{words}\"}}}}");
+        for (format, event) in [
+            (Format::Messages, format!("event: error\ndata: {nested}\n\n")),
+            (Format::Messages, format!("data: {nested}\n\n")),
+            (Format::Messages, format!("event: error\ndata: {words}\n\n")),
+            (Format::Chat, format!("data: {{\"id\":7,\"error\":{{\"message\":\"{words}\"}}}}\n\n")),
+            (Format::Chat, format!("data: {{\"object\":\"error\",\"message\":\"{words}\"}}\n\n")),
+            (Format::Completions, format!("event: error\ndata: {words}\n\n")),
+            (Format::Responses, format!("event: response.failed\ndata: {{\"response\":{nested}}}\n\n")),
+            (Format::Responses, format!("data: {{\"type\":\"response.failed\",\"response\":{nested}}}\n\n")),
+            (Format::Responses, format!("event: error\ndata: {nested}\n\n")),
+        ] {
+            for size in [1000, 16 << 10, usize::MAX] {
+                let pieces: Vec<&[u8]> = event.as_bytes().chunks(size).collect();
+                let mut relay = relay(format, &pieces);
+                assert_eq!((out(&mut relay).as_str(), relay.is_within_event()), ("", false), "{length} {size}");
+                let Failure { error, .. } = relay.take_failure().unwrap();
+                assert!(error.body.contains(&words), "{format:?} {length} {size}");
+            }
+        }
+    }
+}
+
+/// Its end need not come, and neither the beginning of it goes out nor what it says.
+#[test]
+fn an_error_that_is_too_long_to_be_looked_into_is_told_in_other_words() {
+    let words = "x".repeat(5 * LONGEST_HELD);
+    let told = "The error is too long to be shown.";
+    let messages = format!(
+        "event: error\ndata: {{\"type\":\"error\",\"error\":{{\"type\":\"api_error\",\"message\":\"{told}\"}}}}\n\n"
+    );
+    let responses = format!(
+        "event: error\ndata: {{\"type\":\"error\",\"code\":null,\"message\":\"{told}\",\"param\":null,\"sequence_number\":0,\
+         \"error\":{{\"type\":\"server_error\",\"code\":null,\"message\":\"{told}\",\"param\":null}}}}\n\n"
+    );
+    for (format, begins, event) in [
+        (Format::Messages, "event: error\ndata: ", Some(&messages)),
+        (
+            Format::Messages,
+            "data: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"",
+            Some(&messages),
+        ),
+        (Format::Chat, "event: error\ndata: {\"message\":\"", None),
+        (
+            Format::Responses,
+            "data: {\"type\":\"response.failed\",\"response\":{\"error\":{\"message\":\"",
+            Some(&responses),
+        ),
+        (Format::Responses, "event: error\ndata: {\"type\":\"error\",\"error\":{\"message\":\"", Some(&responses)),
+    ] {
+        let (torn, whole) = (format!("{begins}{words}"), format!("{begins}{words}\"}}}}\n\n"));
+        for (stream, size) in [(&torn, 1000), (&torn, usize::MAX), (&whole, 1000), (&whole, usize::MAX)] {
+            let pieces: Vec<&[u8]> = stream.as_bytes().chunks(size).collect();
+            let mut relay = relay(format, &pieces);
+            let failure = relay.take_failure().unwrap();
+            assert_eq!(failure.event.as_deref(), event.map(String::as_bytes), "{begins} {size}");
+            assert!(failure.error.body.contains(told));
+            assert_eq!((out(&mut relay).as_str(), relay.held(), relay.is_within_event()), ("", 0, false));
+        }
+    }
+}
+
+/// What only speaks of errors is held for longer, no more.
+#[test]
+fn a_long_event_that_speaks_of_errors_is_passed_on() {
+    for length in [2 * LONGEST_HELD, 5 * LONGEST_HELD] {
+        let words = "x".repeat(length);
+        let event =
+            format!("event: response.output_item.done\ndata: {{\"item\":{{\"error\":{{\"a\":\"{words}\"}}}}}}\n\n");
+        for size in [1000, usize::MAX] {
+            let pieces: Vec<&[u8]> = event.as_bytes().chunks(size).collect();
+            let mut relay = relay(Format::Responses, &pieces);
+            assert_eq!((out(&mut relay) == event, relay.take_failure()), (true, None), "{length} {size}");
+        }
+    }
+}
+
+#[test]
+fn a_long_last_event_may_lack_its_blank_line() {
+    let words = "x".repeat(2 * LONGEST_HELD);
+    let event = format!("event: response.completed\ndata: {{\"response\":{{\"text\":\"{words}\"}}}}\n\n");
+    for came in [event.trim_end(), event.strip_suffix('\n').unwrap_or_default()] {
+        for size in [1000, usize::MAX] {
+            let pieces: Vec<&[u8]> = came.as_bytes().chunks(size).collect();
+            let mut relay = relay(Format::Responses, &pieces);
+            assert_eq!((relay.end(true), out(&mut relay) == event), (Ending::Whole, true));
+        }
+    }
 }
 
 #[test]
