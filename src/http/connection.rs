@@ -1,5 +1,5 @@
-//! A client's connection, below HTTP: heads that do not come, pauses that are too long, answers that have to be broken off so
-//! that it shows, and closing without losing what was sent.
+//! A client's connection, below HTTP: heads that do not come, pauses that are too long, answers that nobody takes or that have to
+//! be broken off so that it shows, and closing without losing what was sent.
 //!
 //! HTTP/1 itself is actix's. This sees bytes come and go, and the handlers tell it when a request begins and ends.
 
@@ -17,13 +17,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_rt::net::TcpStream;
+use socket2::{SockRef, Socket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::intake::BodyBudget;
 use super::reply::raw_refusal;
 use super::times::deadline;
 use crate::domain::refusal::Refusal;
-use crate::settings::Server;
+use crate::settings::Settings;
 
 pub(super) use calm::calmly;
 pub(super) use client_side::{Answering, ClientSide};
@@ -46,6 +48,8 @@ pub(super) struct Patience {
     pub(super) head: Duration,
     /// How long nothing may come between two requests.
     pub(super) idle: Duration,
+    /// How long nothing may be taken of what waits to be written.
+    pub(super) taking: Duration,
     pub(super) buffered: BodyBudget,
     /// The most that may be buffered, in bytes.
     pub(super) together: u64,
@@ -54,10 +58,13 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    pub(super) fn of(server: &Server, buffered: &BodyBudget) -> Self {
+    pub(super) fn of(settings: &Settings, buffered: &BodyBudget) -> Self {
+        let server = &settings.server;
         Self {
             head: server.header_timeout,
             idle: KEEP_ALIVE,
+            // As long as an upstream may be silent in the midst of a stream: neither holds an endpoint's place for ever.
+            taking: settings.timeouts.stream_idle,
             buffered: buffered.clone(),
             together: server.max_buffered,
             help: server.help.as_str().into(),
@@ -73,6 +80,8 @@ pub(super) struct Connection {
     state: Rc<State>,
     patience: Patience,
     client_has_left: bool,
+    /// When it is overdue that the client takes something; none where nothing waits for that.
+    taking_due: Option<Instant>,
 }
 
 impl Connection {
@@ -80,7 +89,7 @@ impl Connection {
         // Each event is to leave at once; a socket that refuses this still works.
         stream.set_nodelay(true).ok();
         let state = Rc::new(State::new(&patience));
-        Self { stream: Some(stream), state, patience, client_has_left: false }
+        Self { stream: Some(stream), state, patience, client_has_left: false, taking_due: None }
     }
 
     pub(super) fn handle(&self) -> Handle {
@@ -142,6 +151,38 @@ impl Connection {
         state.due.set(Some(due));
         state.alarm.has_passed(due, cx)
     }
+
+    /// What has come of writing. A client that has taken nothing for too long is cut off, by a reset: it has not left by its own
+    /// word, and would hold its endpoint's place for ever.
+    ///
+    /// `write` is what was tried, on the socket itself.
+    fn poll_written(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(&Socket) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.taking_due = None;
+            return written;
+        }
+        let due = *self.taking_due.get_or_insert_with(|| deadline(self.patience.taking));
+        if !self.state.alarm_of_request.is_overdue(due, cx) {
+            return Poll::Pending;
+        }
+        self.taking_due = None;
+        let Some(stream) = &self.stream else { return written };
+        // The system tells of room once a third of its buffer is empty, and what a slow client takes may be far less.
+        match write(&SockRef::from(stream)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if let Some(stream) = self.stream.take() {
+                    closing::abort(stream);
+                }
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
+            }
+            written => Poll::Ready(written),
+        }
+    }
 }
 
 impl AsyncRead for Connection {
@@ -177,7 +218,8 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_stream(|stream| stream.poll_write(cx, buf))
+        let written = self.poll_stream(|stream| stream.poll_write(cx, buf));
+        self.poll_written(written, cx, |socket| socket.send(buf))
     }
 
     /// Called once all that was to be sent has been written.
@@ -210,7 +252,8 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_stream(|stream| stream.poll_write_vectored(cx, bufs))
+        let written = self.poll_stream(|stream| stream.poll_write_vectored(cx, bufs));
+        self.poll_written(written, cx, |socket| socket.send_vectored(bufs))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -6,11 +6,11 @@ use futures_util::future::join;
 use serde_json::{Value, json};
 
 use crate::process::{Process, settings};
-use crate::support::app::{TRAFFIC, body};
-use crate::support::eventually::{LIMIT, eventually};
+use crate::support::app::{Setup, TRAFFIC, body};
+use crate::support::eventually::{LIMIT, eventually, now};
 use crate::support::raw_client::{Ended, RawClient};
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{Step, hold, raw, sse};
+use crate::support::upstream::step::{Step, hold, ok, raw, sse};
 
 /// A piece's content, in bytes, and how many there are: 500 MB in all.
 const PIECE: usize = 50_000;
@@ -81,30 +81,38 @@ async fn half_a_gigabyte_to_a_slow_client_leaves_the_memory_flat() {
     assert!(growth < GROWTH, "the gateway grew by {growth} bytes");
 }
 
-/// What a client gets of a stream in whose midst it takes nothing for so long, and the stats behind it.
+/// The longest that nothing may come of a stream, or be taken of it.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// What a client gets of a stream of which it takes next to nothing for so long, and the stats behind it.
 async fn after_a_pause(stream: Step, pause: Duration) -> (String, Value) {
     let upstream = Upstream::anthropic("a").await;
     upstream.script([stream]);
     upstream.gates().open("flood");
-    let setup = crate::support::app::Setup::new().section("timeouts", "stream_idle = \"200ms\"");
+    let setup = Setup::new().section("timeouts", "stream_idle = \"2s\"");
     let app = setup.primary(&upstream).start().await;
     let mut client = RawClient::connect_narrow(app.address()).await;
     client.send_request("POST", "/v1/messages", &[TRAFFIC], body(true).as_bytes()).await;
     client.answer_head().await;
     comes_to_a_stand(&upstream).await;
-    // The pause itself is what is tested.
-    tokio::time::sleep(pause).await;
-    let answer = client.rest().await.text();
+    // The pause itself is what is tested. Whoever takes nothing at all in it is cut off.
+    let began = now();
+    let mut taken = Vec::new();
+    while began.elapsed() < pause {
+        taken.extend_from_slice(&client.piece().await.unwrap());
+        tokio::time::sleep(IDLE / 20).await;
+    }
+    let answer = String::from_utf8_lossy(&taken).into_owned() + &client.rest().await.text();
     let stats = app.stats().await;
     app.finish().await;
     (answer, stats)
 }
 
-/// A client that does not read for long says nothing about its upstream.
+/// A client that reads hardly anything for long says nothing about its upstream.
 #[actix_web::test]
 async fn a_slow_client_is_no_silence_of_the_upstream() {
     let whole = sse(1).flood("flood", 200, PIECE).then_end();
-    let (answer, stats) = Box::pin(after_a_pause(whole, Duration::from_millis(500))).await;
+    let (answer, stats) = Box::pin(after_a_pause(whole, IDLE + IDLE / 2)).await;
     assert!(answer.ends_with("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"));
     assert_eq!(stats["endpoints"][0]["successes"], 1);
 }
@@ -132,7 +140,7 @@ async fn a_slow_client_is_no_time_out_of_the_upstream() {
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", PART + 2);
     let first = [head.into_bytes(), vec![b' '; PART]].concat();
     upstream.script([raw(first).then(hold("rest")).then(raw("{}"))]);
-    let setup = crate::support::app::Setup::new().section("timeouts", "response = \"2s\"");
+    let setup = Setup::new().section("timeouts", "response = \"2s\"");
     let app = setup.primary(&upstream).start().await;
     let mut client = RawClient::connect_narrow(app.address()).await;
     client.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;
@@ -149,4 +157,29 @@ async fn a_slow_client_is_no_time_out_of_the_upstream() {
     let row = app.row("a").await;
     assert_eq!((&row["successes"], &row["failures"]), (&json!(1), &json!(0)));
     app.finish().await;
+}
+
+/// Found with an endpoint that had one place only: minutes later it was still taken, and everybody else got 503.
+#[actix_web::test]
+async fn a_client_that_takes_nothing_is_cut_off_and_its_place_at_the_endpoint_is_free() {
+    let upstream = Upstream::anthropic("a").await;
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 33554432\r\n\r\n";
+    let plain = raw([head.as_bytes(), &vec![b' '; 32 << 20]].concat());
+    for (wanted, step) in [(true, sse(1).flood("flood", PIECES, PIECE).then_end()), (false, plain)] {
+        upstream.script([step]);
+        upstream.gates().open("flood");
+        let timeouts = Setup::new().section("timeouts", "stream_idle = \"500ms\"");
+        let app = timeouts.endpoint("a", &upstream.base_url(), "max_in_flight = 1").start().await;
+        let mut client = RawClient::connect_narrow(app.address()).await;
+        client.send_request("POST", "/v1/messages", &[TRAFFIC], body(wanted).as_bytes()).await;
+        client.answer_head().await;
+        upstream.script([ok()]);
+        assert_eq!(app.client().await.post("/v1/messages", &[TRAFFIC], body(false)).await.status, 200);
+        let rest = client.rest().await;
+        assert_eq!(rest.ended, Ended::Reset);
+        let (stats, row) = (app.stats().await, app.row("a").await);
+        assert_eq!((&stats["cancelled_requests"], &stats["failed_requests"]), (&json!(1), &json!(0)));
+        assert_eq!((&row["cancelled"], &row["failures"], &row["in_flight"]), (&json!(1), &json!(0), &json!(0)));
+        app.finish().await;
+    }
 }

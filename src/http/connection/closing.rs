@@ -103,6 +103,12 @@ pub(super) fn reset(stream: TcpStream) {
     });
 }
 
+/// Resets the connection at once, and so without what its client has not taken.
+pub(super) fn abort(stream: TcpStream) {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).ok();
+    drop(stream);
+}
+
 /// Resets its connection when it is dropped, be it because the worker ends: in order it must not end.
 struct Resetting(std::net::TcpStream);
 

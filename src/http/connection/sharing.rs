@@ -44,7 +44,7 @@ pub(super) struct State {
     pub(super) alarm: Alarm,
     /// Whether it may have been set for later than the end of the next pause.
     pub(super) is_set_late: Cell<bool>,
-    /// What has the request under way looked at again.
+    /// What has the request under way looked at again, and what is to be written.
     pub(super) alarm_of_request: Alarm,
     pub(super) ear: Ear,
     /// How much has come of a head that is not there whole, and its share of what may be buffered.

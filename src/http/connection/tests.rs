@@ -6,7 +6,7 @@ use std::task::{Context, Wake, Waker};
 use actix_web::http::Version;
 use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
 
 use super::super::times::present;
@@ -24,11 +24,71 @@ async fn connection() -> (Connection, TcpStream) {
 }
 
 async fn connection_with(head: Duration, idle: Duration) -> (Connection, TcpStream) {
+    connected(TcpSocket::new_v4().unwrap(), head, idle, Duration::from_hours(1)).await
+}
+
+/// A connection of which hardly anything is taken before the client reads.
+async fn connection_taking(taking: Duration) -> (Connection, TcpStream) {
+    let narrow = TcpSocket::new_v4().unwrap();
+    narrow.set_recv_buffer_size(1).unwrap();
+    connected(narrow, HEAD, IDLE, taking).await
+}
+
+async fn connected(client: TcpSocket, head: Duration, idle: Duration, taking: Duration) -> (Connection, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let client = client.connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let patience = Patience { head, idle, buffered: BodyBudget::default(), together: 0, help: "".into() };
+    let patience = Patience { head, idle, taking, buffered: BodyBudget::default(), together: 0, help: "".into() };
     (Connection::new(stream, patience), client)
+}
+
+/// Writes until it fails. Returns how much has been written, and the failure.
+async fn write_on(connection: &mut Connection) -> (usize, io::Error) {
+    let (piece, mut written) = (vec![b'x'; 1 << 16], 0);
+    loop {
+        match connection.write(&piece).await {
+            Ok(length) => written += length,
+            Err(error) => return (written, error),
+        }
+    }
+}
+
+/// Found with a client that had asked for a stream and read nothing of it: its endpoint's only place was taken for ever.
+#[actix_web::test]
+async fn a_client_that_takes_nothing_for_too_long_is_cut_off_by_a_reset() {
+    let (mut connection, mut client) = connection_taking(Duration::from_millis(50)).await;
+    let (written, error) = timeout(Duration::from_secs(10), write_on(&mut connection)).await.expect("an end");
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert_eq!(connection.write(b"x").await.unwrap_err().kind(), io::ErrorKind::NotConnected);
+    let (mut taken, mut room) = (0, vec![0; 1 << 16]);
+    let end = loop {
+        match client.read(&mut room).await {
+            Ok(0) => break None,
+            Ok(length) => taken += length,
+            Err(error) => break Some(error.kind()),
+        }
+    };
+    assert_eq!(end, Some(io::ErrorKind::ConnectionReset), "nobody takes {taken} of {written} bytes for all");
+}
+
+/// The system tells of room only once much has been taken.
+#[actix_web::test]
+async fn a_client_that_takes_a_little_now_and_then_is_waited_for_without_limit() {
+    const TAKING: Duration = Duration::from_secs(1);
+    let (mut connection, mut client) = connection_taking(TAKING).await;
+    let mut taking = pin!(async {
+        let began = present();
+        while began.elapsed() < 3 * TAKING {
+            client.read_exact(&mut [0; 1 << 10]).await.unwrap();
+            tokio::time::sleep(TAKING / 10).await;
+        }
+    });
+    let mut writing = pin!(write_on(&mut connection));
+    poll_fn(|cx| {
+        assert!(writing.as_mut().poll(cx).is_pending(), "it is cut off");
+        taking.as_mut().poll(cx)
+    })
+    .await;
 }
 
 /// Found with a full socket: the error that ends an answer came first, and what was still to be written was lost.

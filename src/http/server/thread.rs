@@ -181,9 +181,7 @@ where
     async fn serve_connection(self: Rc<Self>, arrival: Arrival) {
         let Arrival { stream, door, place } = arrival;
         let connection = match TcpStream::from_std(stream) {
-            Ok(stream) => {
-                Connection::new(stream, Patience::of(&self.shared.config().settings.server, &self.shared.buffered))
-            }
+            Ok(stream) => Connection::new(stream, Patience::of(&self.shared.config().settings, &self.shared.buffered)),
             Err(error) => return log::debug!("a client's connection can't be served: {error}"),
         };
         let handle = connection.handle();
