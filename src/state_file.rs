@@ -204,6 +204,7 @@ fn lock(path: &Path) -> Result<File, StateFileError> {
     let lock_path = lock_path(path);
     // Whoever may read it could hold the lock.
     let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
+    let lock = lock.and_then(|lock| close_to_others(&lock).map(|()| lock));
     let lock = lock.map_err(|source| failed(&lock_path, "can't be written", source))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
@@ -237,8 +238,16 @@ fn create(path: &Path) -> io::Result<File> {
     let no_links = OFlags::NOFOLLOW.bits().cast_signed();
     let file =
         OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).custom_flags(no_links).open(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
+    close_to_others(&file)?;
     Ok(file)
+}
+
+/// Lets nobody else read a file that was there before. Not every file system can do that.
+fn close_to_others(file: &File) -> io::Result<()> {
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600)).ok();
+    }
+    Ok(())
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
@@ -323,6 +332,7 @@ mod tests {
         let refused = StateFile::open(&path, SALT).unwrap_err().to_string();
         assert!(refused.contains(".new: can't be written"), "{refused}");
         fs::remove_file(beside(&path, ".new")).unwrap();
+        fs::set_permissions(lock_path(&path), Permissions::from_mode(0o644)).unwrap();
         let (mut file, _) = StateFile::open(&path, SALT).unwrap();
         fs::write(beside(&path, ".new"), "left over, and open to all").unwrap();
         fs::set_permissions(beside(&path, ".new"), Permissions::from_mode(0o666)).unwrap();

@@ -14,8 +14,8 @@ use super::endpoint::{Auth, Endpoint};
 /// A shorter secret is in words by chance, in bytes.
 const SHORTEST: usize = 8;
 
-/// What the name of a header holds whose value is a credential.
-const OF_A_CREDENTIAL: [&str; 5] = ["auth", "cookie", "key", "secret", "token"];
+/// A word of these is in the name of a header whose value is a credential.
+const OF_A_CREDENTIAL: [&str; 8] = ["apikey", "auth", "authorization", "cookie", "key", "password", "secret", "token"];
 
 impl Endpoint {
     /// What it says, without the operator's secrets should it repeat any, also as JSON may write them (RFC 8259, section 7). As
@@ -40,7 +40,7 @@ impl Endpoint {
         hidden
     }
 
-    /// Its credential, the password and what basic authentication makes of it, and the headers that hold one.
+    /// Its credential, the password and what basic authentication makes of it, and what is in headers that hold one.
     fn secrets(&self) -> impl Iterator<Item = Cow<'_, str>> {
         let key = match &self.auth {
             Auth::Own { key, .. } => Some(Cow::Borrowed(key.expose())),
@@ -48,13 +48,19 @@ impl Endpoint {
         };
         let user = self.base_url.userinfo().map(|userinfo| {
             let decoded: Vec<u8> = percent_decode_str(userinfo.expose()).collect();
-            let (_, password) = userinfo.expose().split_once(':').unwrap_or_default();
-            [Cow::Owned(STANDARD.encode(decoded)), percent_decode_str(password).decode_utf8_lossy()]
+            let (user, password) = userinfo.expose().split_once(':').unwrap_or_default();
+            // A token may stand in its place, without a password.
+            let secret = if password.is_empty() { user } else { password };
+            [Cow::Owned(STANDARD.encode(decoded)), percent_decode_str(secret).decode_utf8_lossy()]
         });
-        let is_of_a_credential = |name: &str| OF_A_CREDENTIAL.iter().any(|part| name.contains(part));
-        let headers = self.headers.iter().filter(move |(name, _)| is_of_a_credential(&name.to_ascii_lowercase()));
-        // `Bearer` and the like are no secret.
-        let values = headers.filter_map(|(_, value)| value.expose().split_ascii_whitespace().last()).map(Cow::Borrowed);
+        let is_of_a_credential = |name: &str| {
+            name.split(['-', '_']).any(|word| OF_A_CREDENTIAL.iter().any(|known| known.eq_ignore_ascii_case(word)))
+        };
+        let headers = self.headers.iter().chain(&self.verify.headers).filter(move |(name, _)| is_of_a_credential(name));
+        // Neither `Bearer` and the like nor a cookie's name is a secret.
+        let values = headers.flat_map(|(_, value)| value.expose().split(';'));
+        let values =
+            values.filter_map(|value| value.split([' ', '=']).rfind(|word| !word.is_empty())).map(Cow::Borrowed);
         key.into_iter().chain(user.into_iter().flatten()).chain(values)
     }
 }
@@ -88,7 +94,7 @@ fn hexadecimal(digits: [u8; 4]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::endpoint::{AuthStyle, BaseUrl, Home};
+    use super::super::endpoint::{AuthStyle, BaseUrl, Home, VerifyOverrides};
     use super::super::secret::Secret;
     use super::super::testing::endpoint;
     use super::*;
@@ -134,11 +140,24 @@ mod tests {
         let header = |name: &str, value: &str| (name.to_owned(), Secret::new(value));
         let endpoint = Endpoint {
             base_url: BaseUrl::parse("http://user:pass%2Fword@upstream").unwrap(),
-            headers: vec![header("X-Relay-Token", "Bearer relay-token"), header("anthropic-beta", "context-1m")],
+            headers: vec![
+                header("X-Relay-Token", "Bearer relay-token"),
+                header("cookie", "session=first-secret; other=second-secret"),
+                header("anthropic-beta", "context-1m"),
+                header("x-portkey-provider", "anthropic"),
+            ],
+            verify: VerifyOverrides {
+                headers: vec![header("x-api-key", "of-the-verifier")],
+                ..VerifyOverrides::default()
+            },
             auth: Auth::Missing,
             ..endpoint("a", Home::Primary)
         };
         said(&endpoint, "pass/word or dXNlcjpwYXNzL3dvcmQ=", "********* or ********************");
-        said(&endpoint, "relay-token of Bearer, context-1m", "*********** of Bearer, context-1m");
+        said(&endpoint, "relay-token of Bearer, context-1m, anthropic", "*********** of Bearer, context-1m, anthropic");
+        said(&endpoint, "session=first-secret, second-secret", "session=************, *************");
+        said(&endpoint, "of-the-verifier", "***************");
+        let token = BaseUrl::parse("http://sk-token@upstream").unwrap();
+        said(&Endpoint { base_url: token, ..endpoint }, "sk-token", "********");
     }
 }

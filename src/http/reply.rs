@@ -57,15 +57,19 @@ fn may_be_a_page(headers: &HeaderMap, asked: &HeaderMap) -> bool {
     if let Some(mode) = asked.get(names::FETCH_MODE) {
         return mode == "navigate";
     }
-    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    // Of several types a browser takes the last.
+    let mut values = headers.get_all(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+    let (Some(value), None) = (values.next().filter(|value| !value.contains(',')), values.next()) else { return true };
+    let media_type = value.split(';').next().unwrap_or_default().trim();
     !["application/json", "text/event-stream"].iter().any(|plain| media_type.eq_ignore_ascii_case(plain))
 }
 
 /// Whether a `set-cookie` is of a login of the gateway's own.
 fn sets_own_cookie(cookie: &HeaderValue) -> bool {
-    let name = cookie.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
-    is_session_cookie(name.trim_ascii())
+    // One without a name is sent back as its value alone, which may look like a name with one.
+    let cookie = cookie.as_bytes().trim_ascii_start();
+    let name = cookie.strip_prefix(b"=").unwrap_or(cookie).split(|byte| matches!(byte, b'=' | b';')).next();
+    is_session_cookie(name.unwrap_or_default().trim_ascii())
 }
 
 /// Adds what every proxied answer carries: the request's id, and where attempts were made and the operator wants it, whom

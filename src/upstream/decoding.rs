@@ -304,6 +304,7 @@ fn step_brotli(
     let (mut left, mut taken, mut room, mut length, mut total) = (part.len(), 0, decoded.len(), 0, 0);
     let result =
         BrotliDecompressStream(&mut left, &mut taken, part, &mut room, &mut length, &mut decoded, &mut total, state);
+    let is_full = length == decoded.len();
     // Where it needs more input, it keeps what it could do nothing with yet.
     let taken = if matches!(result, BrotliResult::NeedsMoreInput) { part.len() } else { taken.min(part.len()) };
     input.advance(taken);
@@ -311,7 +312,8 @@ fn step_brotli(
     *has_more = false;
     match result {
         BrotliResult::ResultSuccess => *is_over = true,
-        BrotliResult::NeedsMoreInput => {}
+        // It says so, too, where there was no room for all that it has decoded.
+        BrotliResult::NeedsMoreInput => *has_more = is_full,
         BrotliResult::NeedsMoreOutput => *has_more = true,
         BrotliResult::ResultFailure => return Err(Undecodable(io::ErrorKind::InvalidData.into())),
     }
@@ -331,8 +333,13 @@ fn step_zstd(
         let mut from = InBuffer::around(part);
         let mut to = OutBuffer::around(&mut output);
         loop {
-            let hint = decoder.run(&mut from, &mut to)?;
-            *is_between_frames = hint == 0;
+            let before = from.pos();
+            *is_between_frames = match decoder.run(&mut from, &mut to) {
+                Ok(hint) => hint == 0,
+                // What stands behind a whole frame is no frame, and the next step says so: the frame itself is not lost.
+                Err(_) if *is_between_frames && to.pos() > 0 => break (before, false),
+                Err(error) => return Err(error.into()),
+            };
             let is_full = to.pos() == to.capacity();
             if is_full || from.pos() == part.len() {
                 break (from.pos(), is_full);

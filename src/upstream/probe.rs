@@ -277,7 +277,7 @@ impl Probe {
         let is_stream = is_success && is_event_stream(content_type);
         let body = if is_stream {
             let mut stream = StreamedAnswer::new(endpoint.protocol);
-            let end = read_stream(content, &mut stream, deadline).await;
+            let end = read_stream(content, endpoint, &mut stream, deadline).await;
             bill.add(stream.tokens());
             end?;
             AnswerBody::Streamed(stream)
@@ -313,7 +313,12 @@ async fn read_whole(mut body: Content, deadline: Deadline) -> Result<Bytes, NoAn
 
 /// Reads a stream to its closing event or its error event; what the upstream does after that is no matter. Nor is how it ends
 /// behind a complete answer that lacks only the closing event: as for traffic.
-async fn read_stream(mut body: Content, stream: &mut StreamedAnswer, deadline: Deadline) -> Result<(), NoAnswer> {
+async fn read_stream(
+    mut body: Content,
+    endpoint: &Endpoint,
+    stream: &mut StreamedAnswer,
+    deadline: Deadline,
+) -> Result<(), NoAnswer> {
     let mut received = 0_usize;
     loop {
         let piece = match deadline.bound(body.next()).await {
@@ -327,7 +332,7 @@ async fn read_stream(mut body: Content, stream: &mut StreamedAnswer, deadline: D
         if received > MAX_ANSWER {
             return Err(NoAnswer::TooLong);
         }
-        stream.push(&piece);
+        stream.push(&endpoint.hidden_in(piece));
         match stream.end() {
             StreamEnd::Open | StreamEnd::Complete => {}
             StreamEnd::Closed | StreamEnd::Failed(_) | StreamEnd::Garbled => return Ok(()),

@@ -133,7 +133,7 @@ pub(super) fn look_at_ends(event: &Event<'_>, end: &[u8], expected: Expected, ch
     match (expected.format, name_of(event, expected.format)) {
         // Who sorts an event's members has its type behind all else.
         (Format::Responses, None) => kind_by_name(last_type(end).unwrap_or_default(), Format::Responses),
-        (format, name) => match kind_by_name(name.unwrap_or_default(), format) {
+        (format, _) => match look_at_name(event, format) {
             Kind::Content if format.has_choices() => {
                 choices.note_long(has_value(end, b"\"finish_reason\""));
                 if choices.are_all_finished(expected.choices) { Kind::Complete } else { Kind::Content }
@@ -143,9 +143,33 @@ pub(super) fn look_at_ends(event: &Event<'_>, end: &[u8], expected: Expected, ch
     }
 }
 
-/// What the name alone tells of an event that is too long to be looked at.
+/// What the name alone tells of an event that is too long to be looked at. One without a name that has an error where others
+/// have an answer is taken for one.
 pub(super) fn look_at_name(event: &Event<'_>, format: Format) -> Kind {
-    kind_by_name(name_of(event, format).unwrap_or_default(), format)
+    let has_error = || {
+        let data = event.text();
+        format != Format::Responses
+            && has_value(data, b"\"error\"")
+            && memchr::memmem::find(data, b"\"choices\"").is_none()
+    };
+    match name_of(event, format) {
+        None if has_error() => kind_by_name(b"error", format),
+        name => kind_by_name(name.unwrap_or_default(), format),
+    }
+}
+
+/// Whether an event of which only the beginning is here, and the rest of which will not come, goes on with the answer.
+pub(super) fn goes_on(event: &Event<'_>, format: Format) -> bool {
+    let data = event.text();
+    let says = |member: &[u8], nothing: &[u8]| has_value(data, member) && has_value_besides(data, member, nothing);
+    match format {
+        Format::Messages => {
+            matches!(name_of(event, format), Some(b"content_block_start" | b"content_block_delta"))
+        }
+        Format::Chat => says(b"\"content\"", b"\"\"") || says(b"\"tool_calls\"", b"[]"),
+        Format::Completions => says(b"\"text\"", b"\"\""),
+        Format::Responses => false,
+    }
 }
 
 /// Whether an event of which only the beginning is here may become an error.

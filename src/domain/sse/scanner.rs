@@ -1,7 +1,9 @@
 //! Finds the events in the bytes of a stream, whatever the pieces that they come in.
 
 use super::event::Event;
-use super::kind::{Choices, Kind, StreamError, look, look_at_ends, look_at_name, may_become_error, sequence_number};
+use super::kind::{
+    Choices, Kind, StreamError, goes_on, look, look_at_ends, look_at_name, may_become_error, sequence_number,
+};
 use super::{Expected, Format};
 use crate::domain::usage::{AnswerEnd, Tally, Usage};
 
@@ -164,10 +166,9 @@ impl Scanner {
         may_become_error(&Event::read(&self.torn), self.format())
     }
 
-    /// Whether the event under way is by its name a part of an answer, of which not all has come.
+    /// Whether the event under way is a part of an answer, of which not all has come.
     pub(super) fn is_within_content(&self) -> bool {
-        let name = Event::read(&self.torn).name;
-        self.format() == Format::Messages && matches!(name, Some(b"content_block_start" | b"content_block_delta"))
+        goes_on(&Event::read(&self.torn), self.format())
     }
 
     /// The event under way where it is too long to be looked into, and an error by its name: its end need not be waited for.

@@ -456,7 +456,8 @@ fn of_an_event_that_is_too_long_the_name_alone_counts() {
         }
     }
     let bare = format!("data: {{\"error\":{{\"message\":\"{long}\"}}}}");
-    assert_eq!(word(Format::Chat, &bare), Word::Content);
+    assert_eq!(word(Format::Chat, &bare), Word::Error, "an error in the place of an answer");
+    assert_eq!(word(Format::Responses, &bare), Word::Content, "there it may be a tool's");
     for (reason, expected) in [("\"stop\"", Word::Complete), ("null", Word::Content)] {
         let last = format!("{{\"delta\":{{\"content\":\"{long}\"}},\"text\":\"{long}\",\"finish_reason\":{reason}}}");
         for format in [Format::Chat, Format::Completions] {

@@ -149,6 +149,38 @@ fn what_the_sender_has_flushed_can_be_read_at_once() {
     }
 }
 
+/// Found by a reader of the code: where a little room was all that there was, what was left over waited for the next piece.
+#[test]
+fn what_a_piece_stands_for_comes_before_the_next_one_however_much_it_is() {
+    let text = vec![b'x'; 300_000];
+    // Of Brotli the beginning of a text of nothing but `x`.
+    let brotli = hex::decode("cbffff3ff825f0e2b14020f7fe8fffff7ff04b00c4611180eefd").unwrap();
+    for (coding, body) in [
+        (Coding::Gzip, deflated(Coding::Gzip, &text)),
+        (Coding::Zstd, deflated(Coding::Zstd, &text)),
+        (Coding::Brotli, brotli),
+    ] {
+        let mut decoder = Decoder::new(coding).unwrap();
+        let mut length = 0;
+        for part in body.chunks(8) {
+            decoder.feed(Bytes::copy_from_slice(part));
+            while let Some(piece) = next_piece(&mut decoder).unwrap() {
+                assert!(piece.iter().all(|byte| *byte == b'x'));
+                length += piece.len();
+            }
+        }
+        assert!(length >= text.len() && (coding == Coding::Brotli || length == text.len()), "{coding:?}: {length}");
+    }
+}
+
+#[test]
+fn a_frame_is_not_lost_by_what_stands_behind_it() {
+    let mut decoder = Decoder::new(Coding::Zstd).unwrap();
+    decoder.feed(Bytes::from([deflated(Coding::Zstd, b"first"), b"stray".to_vec()].concat()));
+    assert_eq!(next_piece(&mut decoder).unwrap().as_deref(), Some(&b"first"[..]));
+    next_piece(&mut decoder).unwrap_err();
+}
+
 #[test]
 fn a_bomb_comes_out_in_small_pieces() {
     let bomb = vec![0; 64 << 20];

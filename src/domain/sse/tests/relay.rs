@@ -105,7 +105,29 @@ fn what_an_answer_lacks_but_its_closing_event_is_supplied() {
         (Format::Messages, format!("{STOP}{CONTENT}"), format!("{STOP}{CONTENT}"), true, Ending::Broken),
         (Format::Messages, format!("{STOP}{CONTENT}").trim_end().to_owned(), STOP.to_owned(), true, Ending::Broken),
         (Format::Messages, format!("{STOP}event: content_block_delta\nda"), STOP.to_owned(), false, Ending::Broken),
+        (
+            Format::Messages,
+            format!("{STOP}data: {{\"type\":\"content_block_delta\",\"del"),
+            STOP.to_owned(),
+            false,
+            Ending::Broken,
+        ),
         (Format::Chat, format!("{FINISH}{MORE}"), format!("{FINISH}{MORE}"), false, Ending::Broken),
+        (
+            Format::Chat,
+            format!("{FINISH}data: {{\"choices\":[{{\"delta\":{{\"content\":\"mo"),
+            FINISH.to_owned(),
+            false,
+            Ending::Broken,
+        ),
+        // What is torn here would have told the usage.
+        (
+            Format::Chat,
+            format!("{FINISH}data: {{\"choices\":[{{\"delta\":{{\"content\":\"\"}}}}],\"usage\":{{\"prompt_to"),
+            FINISH.to_owned(),
+            false,
+            Ending::Supplied("data: [DONE]\n\n".into()),
+        ),
         (Format::Chat, format!("{FINISH}{MORE}").trim_end().to_owned(), FINISH.to_owned(), true, Ending::Broken),
         // Who says with each part that it is the last may be at the end with this one, if nothing has broken.
         (
@@ -264,7 +286,9 @@ fn an_error_that_is_too_long_to_be_looked_into_is_told_in_other_words() {
             "data: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"",
             Some(&messages),
         ),
+        (Format::Messages, "data: {\"error\":{\"type\":\"api_error\",\"message\":\"", Some(&messages)),
         (Format::Chat, "event: error\ndata: {\"message\":\"", None),
+        (Format::Chat, "data: {\"error\":{\"message\":\"", None),
         (
             Format::Responses,
             "data: {\"type\":\"response.failed\",\"response\":{\"error\":{\"message\":\"",
