@@ -101,34 +101,6 @@ fn what_an_answer_lacks_but_its_closing_event_is_supplied() {
             Ending::Supplied(CLOSING.into()),
         ),
         (Format::Messages, CONTENT.to_owned(), CONTENT.to_owned(), true, Ending::Broken),
-        // More of an answer that had seemed to be complete, be it torn.
-        (Format::Messages, format!("{STOP}{CONTENT}"), format!("{STOP}{CONTENT}"), true, Ending::Broken),
-        (Format::Messages, format!("{STOP}{CONTENT}").trim_end().to_owned(), STOP.to_owned(), true, Ending::Broken),
-        (Format::Messages, format!("{STOP}event: content_block_delta\nda"), STOP.to_owned(), false, Ending::Broken),
-        (
-            Format::Messages,
-            format!("{STOP}data: {{\"type\":\"content_block_delta\",\"del"),
-            STOP.to_owned(),
-            false,
-            Ending::Broken,
-        ),
-        (Format::Chat, format!("{FINISH}{MORE}"), format!("{FINISH}{MORE}"), false, Ending::Broken),
-        (
-            Format::Chat,
-            format!("{FINISH}data: {{\"choices\":[{{\"delta\":{{\"content\":\"mo"),
-            FINISH.to_owned(),
-            false,
-            Ending::Broken,
-        ),
-        // What is torn here would have told the usage.
-        (
-            Format::Chat,
-            format!("{FINISH}data: {{\"choices\":[{{\"delta\":{{\"content\":\"\"}}}}],\"usage\":{{\"prompt_to"),
-            FINISH.to_owned(),
-            false,
-            Ending::Supplied("data: [DONE]\n\n".into()),
-        ),
-        (Format::Chat, format!("{FINISH}{MORE}").trim_end().to_owned(), FINISH.to_owned(), true, Ending::Broken),
         // Who says with each part that it is the last may be at the end with this one, if nothing has broken.
         (
             Format::Chat,
@@ -164,9 +136,50 @@ fn what_an_answer_lacks_but_its_closing_event_is_supplied() {
             Ending::Broken,
         ),
     ] {
-        let mut relay = relay(format, &[stream.as_bytes()]);
-        let found = relay.end(in_order);
-        assert_eq!((found, out(&mut relay)), (ending, passed), "{stream}");
+        ends(format, &stream, in_order, &passed, &ending);
+    }
+}
+
+/// Checks how a stream of this text ends, and what of it has gone out by then.
+#[track_caller]
+fn ends(format: Format, stream: &str, in_order: bool, passed: &str, ending: &Ending) {
+    let mut relay = relay(format, &[stream.as_bytes()]);
+    let found = relay.end(in_order);
+    assert_eq!((&found, out(&mut relay).as_str()), (ending, passed), "{stream}");
+}
+
+#[test]
+fn an_answer_that_goes_on_behind_its_end_was_not_complete_even_if_what_follows_is_torn() {
+    for (format, stream, passed, in_order, ending) in [
+        (Format::Messages, format!("{STOP}{CONTENT}"), format!("{STOP}{CONTENT}"), true, Ending::Broken),
+        (Format::Messages, format!("{STOP}{CONTENT}").trim_end().to_owned(), STOP.to_owned(), true, Ending::Broken),
+        (Format::Messages, format!("{STOP}event: content_block_delta\nda"), STOP.to_owned(), false, Ending::Broken),
+        (
+            Format::Messages,
+            format!("{STOP}data: {{\"type\":\"content_block_delta\",\"del"),
+            STOP.to_owned(),
+            false,
+            Ending::Broken,
+        ),
+        (Format::Chat, format!("{FINISH}{MORE}"), format!("{FINISH}{MORE}"), false, Ending::Broken),
+        (
+            Format::Chat,
+            format!("{FINISH}data: {{\"choices\":[{{\"delta\":{{\"content\":\"mo"),
+            FINISH.to_owned(),
+            false,
+            Ending::Broken,
+        ),
+        // What is torn here would have told the usage.
+        (
+            Format::Chat,
+            format!("{FINISH}data: {{\"choices\":[{{\"delta\":{{\"content\":\"\"}}}}],\"usage\":{{\"prompt_to"),
+            FINISH.to_owned(),
+            false,
+            Ending::Supplied("data: [DONE]\n\n".into()),
+        ),
+        (Format::Chat, format!("{FINISH}{MORE}").trim_end().to_owned(), FINISH.to_owned(), true, Ending::Broken),
+    ] {
+        ends(format, &stream, in_order, &passed, &ending);
     }
 }
 
