@@ -5,7 +5,10 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use globset::{Glob, GlobSet, GlobSetBuilder};
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use url::Url;
 
@@ -245,6 +248,12 @@ pub(super) fn userinfo_of(url: &Url) -> Option<Secret> {
         ("", None) => None,
         (user, password) => Some(Secret::new(&format!("{user}:{}", password.unwrap_or_default()))),
     }
+}
+
+/// What basic authentication (RFC 7617) makes of a URL's `user:password`, which is percent-encoded there.
+pub fn basic_credentials(userinfo: &Secret) -> String {
+    let decoded: Vec<u8> = percent_decode_str(userinfo.expose()).collect();
+    STANDARD.encode(decoded)
 }
 
 impl fmt::Display for BaseUrl {

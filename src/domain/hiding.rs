@@ -3,13 +3,11 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use memchr::memchr2_iter;
 use percent_encoding::percent_decode_str;
 
-use super::endpoint::{Auth, Endpoint};
+use super::endpoint::{Auth, Endpoint, basic_credentials};
 
 /// A shorter secret is in words by chance, in bytes.
 const SHORTEST: usize = 8;
@@ -47,11 +45,10 @@ impl Endpoint {
             Auth::Passthrough | Auth::Missing => None,
         };
         let user = self.base_url.userinfo().map(|userinfo| {
-            let decoded: Vec<u8> = percent_decode_str(userinfo.expose()).collect();
             let (user, password) = userinfo.expose().split_once(':').unwrap_or_default();
             // A token may stand in its place, without a password.
             let secret = if password.is_empty() { user } else { password };
-            [Cow::Owned(STANDARD.encode(decoded)), percent_decode_str(secret).decode_utf8_lossy()]
+            [Cow::Owned(basic_credentials(userinfo)), percent_decode_str(secret).decode_utf8_lossy()]
         });
         let is_of_a_credential = |name: &str| {
             name.split(['-', '_']).any(|word| OF_A_CREDENTIAL.iter().any(|known| known.eq_ignore_ascii_case(word)))

@@ -7,14 +7,11 @@ use actix_web::http::Method;
 use actix_web::http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue,
 };
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use percent_encoding::percent_decode_str;
 
 use super::client::Request;
 use super::lines::HeaderLines;
-use crate::domain::endpoint::{Auth, AuthStyle, Endpoint, ExtraHeader, Protocol};
+use crate::domain::endpoint::{Auth, AuthStyle, Endpoint, ExtraHeader, Protocol, basic_credentials};
 use crate::domain::logins::is_session_cookie;
 use crate::domain::peek::{Peek, rewrite_model};
 use crate::domain::secret::Secret;
@@ -176,10 +173,9 @@ pub(super) fn dress(headers: &mut HeaderLines<'_>, endpoint: &Endpoint, further:
     }
 }
 
-/// Basic authentication (RFC 7617) by a URL's `user:password`, which is percent-encoded there.
+/// Basic authentication by a URL's `user:password`.
 pub(super) fn insert_basic(headers: &mut HeaderLines<'_>, userinfo: &Secret) {
-    let decoded: Vec<u8> = percent_decode_str(userinfo.expose()).collect();
-    insert_secret(headers, AUTHORIZATION, &format!("Basic {}", STANDARD.encode(decoded)));
+    insert_secret(headers, AUTHORIZATION, &format!("Basic {}", basic_credentials(userinfo)));
 }
 
 /// The settings have checked that the value can stand in a header; should it not, it is left out.
