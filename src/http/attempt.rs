@@ -274,9 +274,11 @@ impl Task<'_> {
         let can_be_read = self.llm.is_none() || flow.legibility == Legibility::Readable;
         let judge = |whole: &Bytes| classify_answer(self.path(), head, can_be_read.then_some(&**whole), self.words);
         let mut judgement = judge(&whole);
-        if judgement.class != Class::Success {
-            // Some repeat the key that they were shown, and this one is the operator's: it is neither in an answer nor in a note.
-            whole = scope.endpoint().hidden_in(whole);
+        // Some repeat the key that they were shown, and this one is the operator's: it is neither in an answer nor in a note.
+        if judgement.class != Class::Success
+            && let Some(hidden) = scope.endpoint().without_secrets(&whole)
+        {
+            whole = hidden.into();
             judgement = judge(&whole);
         }
         if self.is_answer(&judgement, flow.legibility) {

@@ -191,14 +191,10 @@ impl EventBody {
         body
     }
 
-    fn has_closed(&self) -> bool {
-        self.passing.relay.progress() == Progress::Closed
-    }
-
     /// Behind the closing event nothing can go wrong any more.
     fn settle_if_closed(&mut self) {
         self.tell_costs();
-        if self.has_closed() {
+        if self.passing.relay.progress() == Progress::Closed {
             self.settle_whole();
         }
     }
