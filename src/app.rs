@@ -150,7 +150,8 @@ impl App {
         });
         let config = ConfigCell::new(Config::new(settings, clients));
         let (tell_made, made_later) = unbounded_channel();
-        let parts = reload::Parts { core: core.clone(), config: config.clone(), trust, clock, journal };
+        let parts =
+            reload::Parts { core: core.clone(), config: config.clone(), trust, clock, port: address.port(), journal };
         let reloader = Reloader::new(parts, loaded, made_digest, tell_made).start();
         let shared = Shared::new(config, core.clone(), reloader.clone().recipient(), clock);
         let shared = Arc::new(shared.with_tracer(traces.as_ref().map(|traces| traces.address().clone())));

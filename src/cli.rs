@@ -9,9 +9,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::domain::base_url::BaseUrl;
 use crate::domain::calendar::to_the_second;
 use crate::domain::client::{Client, KeyDigest};
-use crate::domain::endpoint::{Auth, AuthStyle, BaseUrl, Endpoint, Home};
+use crate::domain::endpoint::{Auth, AuthStyle, Endpoint, Home};
 use crate::domain::ids::{ClientId, ProfileId};
 use crate::domain::notice::NoticeKind;
 use crate::domain::rules::Rule;

@@ -3,18 +3,19 @@
 //! Requests under way keep the settings that they came with; endpoints keep their standing; policies reach the actors behind
 //! what they have been told before. What can't change without a restart stays as it is, and is named.
 
+mod reading;
+
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use actix::{
     Actor, ActorFutureExt, AsyncContext, AtomicResponse, Context, Handler, Message, ResponseActFuture, SpawnHandle,
     WrapFuture,
 };
+use reading::{Readings, Unread};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::oneshot;
 
 use crate::actors::Core;
 use crate::actors::messages::{Apply, KeepEvents, Note, Notify, SetCatalog, SetWebhook};
@@ -36,6 +37,9 @@ use crate::upstream::tls::{self, Trust};
 /// How long files that have changed must stay as they are before they are read for good: an editor may still be writing.
 const SETTLED_AFTER: Duration = Duration::from_millis(250);
 
+/// How long one look at the settings may take.
+const READ_WITHIN: Duration = Duration::from_secs(30);
+
 /// What a reload changes.
 #[derive(Clone, Debug)]
 pub struct Parts {
@@ -47,6 +51,8 @@ pub struct Parts {
     pub trust: Trust,
     /// The time.
     pub clock: Clock,
+    /// The port that the gateway listens on.
+    pub port: u16,
     /// How many leases and moves the registry keeps, for tests.
     pub journal: usize,
 }
@@ -66,6 +72,7 @@ pub struct Reloader {
     /// What the watch has seen once, and waits to see again.
     unsettled: Option<FilesSeen>,
     alarm: Option<SpawnHandle>,
+    readings: Readings,
 }
 
 /// Time to look for changed files.
@@ -84,12 +91,12 @@ impl Reloader {
     /// Starts it on this thread.
     pub fn new(parts: Parts, running: Loaded, made_token: Option<KeyDigest>, made: UnboundedSender<Secret>) -> Self {
         let seen = running.files.clone();
-        Self { parts, running, made_token, made, seen, unsettled: None, alarm: None }
+        Self { parts, running, made_token, made, seen, unsettled: None, alarm: None, readings: Readings::default() }
     }
 
     /// Whether the new settings are sound, also together with what can't change.
     fn examine(&self, found: Result<Loaded, Faults>) -> Result<Sound, Faults> {
-        let reread = Reread::against(&self.running, found?)?;
+        let reread = Reread::against(&self.running, found?, self.parts.port)?;
         let settings = &reread.loaded.settings;
         let trusted = tls::client_config(&settings.upstream.authorities).map_err(|error| {
             fault("upstream.ca_file", error.to_string(), "certificates of authorities that can be used")
@@ -102,28 +109,22 @@ impl Reloader {
         Ok(Sound { reread, trusted, made })
     }
 
-    /// Looks at the settings on a thread of its own, for a file may be a pipe, or on a disk that hangs. None where no thread can be
-    /// had.
-    fn look(&self) -> impl Future<Output = Option<Look>> + use<> {
+    fn look(&mut self) -> impl Future<Output = Result<Look, Unread>> + use<> {
         let source = self.running.source.clone();
-        let (tell, told) = oneshot::channel();
-        let thread = thread::Builder::new().name("settings".to_owned());
-        let begun = thread.spawn(move || drop(tell.send(settings::look(&source))));
-        async move {
-            begun.ok()?;
-            told.await.ok()
-        }
+        self.readings.begin(move || settings::look(&source), READ_WITHIN)
     }
 
-    /// Takes over what was read, in the order: endpoints and policies, then what new requests are served by.
+    /// Takes over what was read, in the order: whom to trust, for new endpoints may be asked at once; endpoints and policies; then
+    /// what new requests are served by.
     fn reload(&mut self, look: Look, by: Option<IpAddr>) -> ResponseActFuture<Self, Result<Reloaded, Faults>> {
         self.seen = look.files;
         self.unsettled = None;
-        let Parts { core, journal, .. } = &self.parts;
-        let (registry, journal) = (core.registry.clone(), *journal);
+        let Parts { core, trust, journal, .. } = &self.parts;
+        let (registry, trust, journal) = (core.registry.clone(), trust.clone(), *journal);
         let examined = self.examine(look.found);
         let applied = async move {
             let sound = examined?;
+            trust.replace(Arc::clone(&sound.trusted));
             let Loaded { settings, topology, .. } = &sound.reread.loaded;
             let apply = Apply { topology: Arc::new(topology.clone()), policies: policies(settings, journal) };
             match registry.send(apply).await {
@@ -145,8 +146,7 @@ impl Reloader {
     }
 
     fn take_over(&mut self, sound: Sound) {
-        let Sound { reread: Reread { loaded, .. }, trusted, made } = sound;
-        self.parts.trust.replace(trusted);
+        let Sound { reread: Reread { loaded, .. }, made, trusted: _ } = sound;
         if let Some(token) = made {
             self.made_token = Some(KeyDigest::of(token.expose()));
             // Whoever shows it is gone only when the process ends.
@@ -214,6 +214,19 @@ fn fault(key: &str, found: String, wanted: &str) -> Faults {
     Faults::one(Fault { key: key.to_owned(), source: String::new(), found, wanted: wanted.to_owned() })
 }
 
+impl From<Unread> for Faults {
+    fn from(unread: Unread) -> Self {
+        let (found, wanted) = match unread {
+            Unread::NoThread => ("no thread to read the settings on", "a process with room for one more"),
+            Unread::TooSlow => ("no end of reading within 30 s", READABLE),
+            Unread::Hangs => ("an earlier reading that has not ended", READABLE),
+        };
+        fault("", found.to_owned(), wanted)
+    }
+}
+
+const READABLE: &str = "settings files that can be read: no pipe that nobody writes to, no disk that hangs";
+
 /// `endpoints added: backup; settings: breaker.window; needs a restart: server.port`
 fn summary(reloaded: &Reloaded) -> String {
     let Reloaded { added, changed, removed, clients, settings, needs_restart } = reloaded;
@@ -250,12 +263,14 @@ impl Handler<Reload> for Reloader {
     fn handle(&mut self, Reload { by }: Reload, _: &mut Self::Context) -> Self::Result {
         let look = self.look().into_actor(self);
         AtomicResponse::new(Box::pin(look.then(move |look, reloader, _| -> ResponseActFuture<Self, _> {
-            let Some(look) = look else {
-                let none =
-                    fault("", "no thread to read the settings on".to_owned(), "a process with room for one more");
-                return Box::pin(actix::fut::ready(Err(none)));
-            };
-            reloader.reload(look, by)
+            match look {
+                Ok(look) => reloader.reload(look, by),
+                Err(unread) => {
+                    let result = Err(unread.into());
+                    reloader.tell(&result, by);
+                    Box::pin(actix::fut::ready(result))
+                }
+            }
         })))
     }
 }
@@ -267,7 +282,11 @@ impl Handler<Watch> for Reloader {
         let look = self.look().into_actor(self);
         ctx.wait(look.then(|look, reloader, ctx| -> ResponseActFuture<Self, ()> {
             let has_changed = |look: &Look| look.files != reloader.seen;
-            match look.filter(has_changed) {
+            // What hangs was told when it was given up.
+            if let Err(unread @ (Unread::NoThread | Unread::TooSlow)) = look {
+                reloader.tell(&Err(unread.into()), None);
+            }
+            match look.ok().filter(has_changed) {
                 Some(look) if reloader.unsettled.as_ref() == Some(&look.files) => {
                     return Box::pin(reloader.reload(look, None).map(|_, _, _| ()));
                 }

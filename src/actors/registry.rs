@@ -322,7 +322,6 @@ impl Handler<Acquire> for Registry {
             core::Acquired::Refused(why) => drop(reply.send(Err(why))),
             core::Acquired::Waiting(waiter) => {
                 self.waiting.insert(waiter, Waiting { reply, model });
-                self.set_alarm(ctx);
             }
         }
     }

@@ -26,7 +26,7 @@ use crate::domain::events::{Event, EventKind};
 use crate::domain::ids::EndpointId;
 use crate::domain::notice::Notice;
 use crate::domain::schedule::{
-    AtOnce, Conversation, Failed, Passed, Progress, Purpose, Schedule, SchedulePolicy, VerifyJob,
+    AtOnce, Conversation, Count, Failed, Passed, Progress, Purpose, Schedule, SchedulePolicy, VerifyJob,
 };
 use crate::domain::stats::VerificationRecord;
 use crate::domain::time::Moment;
@@ -61,7 +61,7 @@ pub struct VerifierView {
     /// How far the conversations with each named endpoint are.
     pub progress: BTreeMap<EndpointId, Progress>,
     /// How often each endpoint was verified since its latest isolation.
-    pub counts: BTreeMap<EndpointId, u32>,
+    pub counts: BTreeMap<EndpointId, Count>,
     /// The latest conversation with each endpoint.
     pub last: BTreeMap<EndpointId, LastVerification>,
     /// What all conversations with each endpoint have cost, those that failed or were broken off included.
@@ -365,7 +365,7 @@ impl Handler<ViewVerifier> for Verifier {
     fn handle(&mut self, _: ViewVerifier, _: &mut Self::Context) -> Self::Result {
         MessageResult(VerifierView {
             progress: self.schedule.progress().map(|(id, progress)| (id.clone(), progress)).collect(),
-            counts: self.schedule.verifications().clone(),
+            counts: self.schedule.counts().clone(),
             last: self.last.clone(),
             spent: self.spent.clone(),
         })

@@ -161,10 +161,11 @@ impl Cooling {
                     rests.unnamed = Some((origin, now));
                     return Throttled::Noted;
                 }
-                let until = now + grown(policy.default_cooldown, UNNAMED_LIMIT, rests.limit_step);
                 if is_news(&rests.limit) {
                     rests.limit_step = rests.limit_step.saturating_add(1);
                 }
+                let step = rests.limit_step.saturating_sub(1);
+                let until = now + grown(policy.default_cooldown, UNNAMED_LIMIT, step);
                 Throttled::Rests(extend(&mut rests.limit, until, now, CooldownReason::RateLimit))
             }
             Throttle::Overload(named) => {

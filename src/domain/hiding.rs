@@ -1,13 +1,11 @@
 //! The operator's secrets, hidden in what an endpoint says: some repeat the credential that they were shown.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
 use memchr::memchr2_iter;
-use percent_encoding::percent_decode_str;
 
-use super::endpoint::{Auth, Endpoint, basic_credentials};
+use super::endpoint::{Auth, Endpoint};
 
 /// A shorter secret is in words by chance, in bytes.
 const SHORTEST: usize = 8;
@@ -39,25 +37,20 @@ impl Endpoint {
     }
 
     /// Its credential, the password and what basic authentication makes of it, and what is in headers that hold one.
-    fn secrets(&self) -> impl Iterator<Item = Cow<'_, str>> {
+    fn secrets(&self) -> impl Iterator<Item = &str> {
         let key = match &self.auth {
-            Auth::Own { key, .. } => Some(Cow::Borrowed(key.expose())),
+            Auth::Own { key, .. } => Some(key.expose()),
             Auth::Passthrough | Auth::Missing => None,
         };
-        let user = self.base_url.userinfo().map(|userinfo| {
-            let (user, password) = userinfo.expose().split_once(':').unwrap_or_default();
-            // A token may stand in its place, without a password.
-            let secret = if password.is_empty() { user } else { password };
-            [Cow::Owned(basic_credentials(userinfo)), percent_decode_str(secret).decode_utf8_lossy()]
-        });
+        let user =
+            self.base_url.userinfo().map(|userinfo| [userinfo.credentials().expose(), userinfo.password().expose()]);
         let is_of_a_credential = |name: &str| {
             name.split(['-', '_']).any(|word| OF_A_CREDENTIAL.iter().any(|known| known.eq_ignore_ascii_case(word)))
         };
         let headers = self.headers.iter().chain(&self.verify.headers).filter(move |(name, _)| is_of_a_credential(name));
         // Neither `Bearer` and the like nor a cookie's name is a secret.
         let values = headers.flat_map(|(_, value)| value.expose().split(';'));
-        let values =
-            values.filter_map(|value| value.split([' ', '=']).rfind(|word| !word.is_empty())).map(Cow::Borrowed);
+        let values = values.filter_map(|value| value.split([' ', '=']).rfind(|word| !word.is_empty()));
         key.into_iter().chain(user.into_iter().flatten()).chain(values)
     }
 }
@@ -91,7 +84,8 @@ fn hexadecimal(digits: [u8; 4]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::endpoint::{AuthStyle, BaseUrl, Home, VerifyOverrides};
+    use super::super::base_url::BaseUrl;
+    use super::super::endpoint::{AuthStyle, Home, VerifyOverrides};
     use super::super::secret::Secret;
     use super::super::testing::endpoint;
     use super::*;

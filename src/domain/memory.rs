@@ -14,7 +14,6 @@ use super::cooling::CooldownReason;
 use super::endpoint::{Auth, AuthStyle, Endpoint};
 use super::ids::EndpointId;
 use super::outcome::Reason;
-use super::secret::Secret;
 use super::time::Moment;
 
 /// What time of day a moment is, and the other way round.
@@ -94,7 +93,9 @@ impl ServiceDigest {
         };
         let url = &endpoint.base_url;
         let scheme = url.origin().scheme.as_str();
-        for text in [scheme, &url.origin().host, url.path(), url.userinfo().map_or("", Secret::expose)] {
+        for text in
+            [scheme, &url.origin().host, url.path(), url.userinfo().map_or("", |userinfo| userinfo.written().expose())]
+        {
             part(text.as_bytes());
         }
         part(&url.origin().port.to_be_bytes());
@@ -236,7 +237,9 @@ pub enum Memory {
 
 #[cfg(test)]
 mod tests {
-    use super::super::endpoint::{BaseUrl, Home, Protocol};
+    use super::super::base_url::BaseUrl;
+    use super::super::endpoint::{Home, Protocol};
+    use super::super::secret::Secret;
     use super::super::testing::endpoint;
     use super::*;
 

@@ -5,6 +5,7 @@
 pub mod advice;
 pub mod audit;
 pub mod backoff;
+pub mod base_url;
 pub mod breaker;
 pub mod budget;
 pub mod calendar;
@@ -58,6 +59,7 @@ pub mod tournament;
 pub mod tracing;
 pub mod trail;
 pub mod usage;
+pub mod userinfo;
 pub mod verification;
 pub mod webhook;
 pub mod window;

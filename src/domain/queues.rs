@@ -16,7 +16,7 @@ pub use past::{Departed, Switched, Was};
 
 use member::{Place, Proven, Recovery};
 use members::Members;
-use past::{Before, take_departed};
+use past::{Before, Departures};
 
 use super::challenge::RecoveryProof;
 use super::endpoint::{Auth, SharedEndpoint};
@@ -47,9 +47,7 @@ pub enum SwitchError {
 pub struct Queues {
     members: Members,
     topology: Arc<Topology>,
-    /// Services that left the settings while they were isolated: coming back must not launder them, whatever had their
-    /// name in between.
-    departed: BTreeMap<EndpointId, Vec<Departed>>,
+    departed: Departures,
     /// What was known of endpoints before the start; taken up when they first come.
     before: Before,
     /// What an admin has switched off, which outlives reloads and restarts.
@@ -114,7 +112,7 @@ impl Queues {
     ) {
         self.salt = salt;
         self.before = Before { places, others };
-        self.departed = departed;
+        self.departed = Departures::new(departed);
         (self.switched_off, self.switched_on) = (switched.off, switched.on);
     }
 
@@ -143,7 +141,7 @@ impl Queues {
 
     /// The services that have left the settings while they were isolated.
     pub fn departed(&self) -> impl Iterator<Item = (&EndpointId, &Departed)> {
-        self.departed.iter().flat_map(|(id, departed)| departed.iter().map(move |departed| (id, departed)))
+        self.departed.iter()
     }
 
     /// What other threads see of the epoch clock.
@@ -249,12 +247,13 @@ impl Queues {
         }
     }
 
-    /// An isolated endpoint has failed the verification that its new definition called for.
-    pub fn was_verified(&mut self, id: &EndpointId, epoch: Epoch) {
+    /// An isolated endpoint has failed a conversation: what its new definition called for is done, and no request was the cause of
+    /// its failures, neither one that was in doubt nor one that would be later.
+    pub fn has_failed(&mut self, id: &EndpointId, epoch: Epoch) {
         if let Some(Member { place: Place::Failure(isolation), .. }) =
             self.members.get_mut(id).filter(|member| member.epoch == epoch)
         {
-            isolation.redefined = false;
+            (isolation.redefined, isolation.doubted, isolation.ended) = (false, false, Epoch::NONE);
         }
     }
 
@@ -296,7 +295,7 @@ impl Queues {
         // Who has not come now is out of the settings.
         for (id, (service, was)) in std::mem::take(&mut self.before).places {
             if let Was::Isolated(isolation) = was {
-                self.departed.entry(id).or_default().push(Departed { service, isolation });
+                self.departed.leave(&id, service, Some(isolation));
             }
         }
         self.topology = next;
@@ -312,14 +311,8 @@ impl Queues {
         };
         // A fresh epoch closes the gate, so that a lease whose request is not yet written is withdrawn.
         enter(&mut self.clock, &mut member, Place::Disabled { recovered: None, beneath: None });
-        // Of one service the latest departure counts.
         let service = ServiceDigest::of(&member.endpoint, self.salt);
-        let departed = self.departed.entry(id.clone()).or_default();
-        departed.retain(|earlier| earlier.service != service);
-        departed.extend(isolation.map(|isolation| Departed { service, isolation }));
-        if departed.is_empty() {
-            self.departed.remove(id);
-        }
+        self.departed.leave(id, service, isolation);
     }
 
     /// Whether an endpoint is in use, by the settings or an admin's word.
@@ -339,8 +332,9 @@ impl Queues {
         let other_service = !before.same_service(endpoint);
         if other_service {
             member.proven = Proven::No;
+            self.departed.leave(&endpoint.id, ServiceDigest::of(&before, self.salt), member.quarantine().cloned());
             // It may be one that has left while it was isolated.
-            let departed = take_departed(&mut self.departed, &endpoint.id, service);
+            let departed = self.departed.take(&endpoint.id, service);
             match (&mut member.place, departed) {
                 (Place::Failure(isolation) | Place::Disabled { beneath: Some(isolation), .. }, _) => {
                     isolation.redefined = true;
@@ -385,13 +379,14 @@ impl Queues {
     /// Where an endpoint that comes was before: at the end of the last run, or when it left the settings.
     fn was_before(&mut self, endpoint: &SharedEndpoint) -> Option<Was> {
         let service = ServiceDigest::of(endpoint, self.salt);
-        let departed = take_departed(&mut self.departed, &endpoint.id, service);
+        let departed = self.departed.take(&endpoint.id, service);
         let others = self.before.others.clone().map(Was::Isolated);
         match self.before.places.remove(&endpoint.id) {
             Some((same, was @ Was::Isolated(_))) if same == service => return Some(was),
             Some((same, was @ Was::Recovered(_))) if same == service => return Some(others.unwrap_or(was)),
             // Its URL or key is another one now: it stays isolated, and is asked at once.
-            Some((_, Was::Isolated(isolation))) => {
+            Some((earlier, Was::Isolated(isolation))) => {
+                self.departed.leave(&endpoint.id, earlier, Some(isolation.clone()));
                 return Some(Was::Isolated(Isolation { redefined: true, ..isolation }));
             }
             Some((_, Was::Recovered(_))) | None => {}

@@ -6,13 +6,14 @@ mod policy;
 mod results;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::ids::{EndpointId, Epoch};
 use super::time::Moment;
 
 pub use job::{Conversation, Purpose, Resume, Verified, VerifyJob};
 pub use policy::SchedulePolicy;
-pub use results::{AtOnce, Failed, Finished, Passed, Progress};
+pub use results::{AtOnce, Count, Failed, Finished, Passed, Progress};
 
 /// How often a second opinion is asked before it is a verdict.
 const OPINIONS: u32 = 2;
@@ -38,8 +39,7 @@ pub struct Schedule {
     reached: BTreeMap<EndpointId, u32>,
     /// When the latest conversation with an endpoint began, in whichever epoch.
     began: BTreeMap<EndpointId, Moment>,
-    /// How often each endpoint was verified since its latest isolation.
-    verifications: BTreeMap<EndpointId, u32>,
+    counts: BTreeMap<EndpointId, Count>,
 }
 
 impl Schedule {
@@ -51,7 +51,7 @@ impl Schedule {
             unlisted: BTreeMap::new(),
             reached: BTreeMap::new(),
             began: BTreeMap::new(),
-            verifications: BTreeMap::new(),
+            counts: BTreeMap::new(),
         }
     }
 
@@ -68,16 +68,10 @@ impl Schedule {
         }
     }
 
-    /// Takes over the whole list of endpoints to talk to. What is not on it any more, or is with another epoch or for another
+    /// Takes over the whole list of endpoints to talk to, each with one task. What is not on it any more, or is with another epoch or for another
     /// purpose, is forgotten at once; the conversations that are returned are void.
     pub fn update(&mut self, jobs: &[VerifyJob], now: Moment, mut chance: impl FnMut() -> f64) -> Vec<Conversation> {
-        let mut named: BTreeMap<&EndpointId, &VerifyJob> = BTreeMap::new();
-        for job in jobs {
-            let kept = named.entry(&job.endpoint.id).or_insert(job);
-            if job.purpose.rank() < kept.purpose.rank() {
-                *kept = job;
-            }
-        }
+        let named: BTreeMap<&EndpointId, &VerifyJob> = jobs.iter().map(|job| (&job.endpoint.id, job)).collect();
         let mut void = self.forget_all_but(&named);
         for (id, job) in named {
             match self.entries.get_mut(id) {
@@ -119,7 +113,7 @@ impl Schedule {
                 let reached = self.reached.remove(id).or(earlier).unwrap_or_default();
                 let going_on = job.resume.and_then(|resume| resume.since_isolation);
                 let step = if job.relapse || going_on.is_some() { reached } else { 0 };
-                self.verifications.insert(id.clone(), going_on.map_or(0, |verified| verified.verifications));
+                self.count_for(job, going_on.map_or(0, |verified| verified.verifications));
                 let delay = self.policy.delay(job.reason, step, chance());
                 let due = match going_on {
                     _ if job.at_once => now,
@@ -272,7 +266,7 @@ impl Schedule {
     pub fn progress(&self) -> impl Iterator<Item = (&EndpointId, Progress)> {
         self.entries.iter().map(|(id, Entry { job, due, running, .. })| {
             let verifications = match job.purpose {
-                Purpose::Recovery => self.verifications.get(id).copied().unwrap_or_default(),
+                Purpose::Recovery => self.counts.get(id).map_or(0, |count| count.verifications),
                 Purpose::Opinion | Purpose::EarlyReturn => 0,
             };
             let next = (!running).then_some(*due);
@@ -281,8 +275,8 @@ impl Schedule {
     }
 
     /// How often each endpoint was verified since its latest isolation, whether or not it has recovered from it.
-    pub fn verifications(&self) -> &BTreeMap<EndpointId, u32> {
-        &self.verifications
+    pub fn counts(&self) -> &BTreeMap<EndpointId, Count> {
+        &self.counts
     }
 
     /// How many conversations are under way.
@@ -318,10 +312,20 @@ impl Schedule {
         entry.step
     }
 
+    /// Counts the verifications of this isolation from now on. One that is switched off and on, or is another service now, goes on
+    /// with its count; `before` is that of the last run.
+    fn count_for(&mut self, job: &VerifyJob, before: u32) {
+        let endpoint = Arc::clone(&job.endpoint);
+        let known = self.counts.get(&endpoint.id).filter(|count| count.isolated_at == job.isolated_at);
+        let verifications = known.map_or(before, |count| count.verifications);
+        let count = Count { endpoint: Arc::clone(&endpoint), isolated_at: job.isolated_at, verifications };
+        self.counts.insert(endpoint.id.clone(), count);
+    }
+
     fn count(&mut self, id: &EndpointId) -> u32 {
-        let count = self.verifications.entry(id.clone()).or_default();
-        *count = count.saturating_add(1);
-        *count
+        let Some(count) = self.counts.get_mut(id) else { return 0 };
+        count.verifications = count.verifications.saturating_add(1);
+        count.verifications
     }
 }
 

@@ -129,7 +129,11 @@ impl Sessions {
 
     /// A session has used its endpoint until now, if it is still bound there, and perhaps was served.
     pub fn used(&mut self, key: &SessionKey, endpoint: Slot, was_served: bool, now: Moment) {
-        if let Some(bound) = self.bound.get_mut(key).filter(|bound| bound.endpoint == endpoint) {
+        // A look alone leaves it in its place among the least recently used.
+        if self.bound.peek(key).is_none_or(|bound| bound.endpoint != endpoint) {
+            return;
+        }
+        if let Some(bound) = self.bound.get_mut(key) {
             bound.used = now;
             bound.has_served |= was_served;
         }
@@ -144,16 +148,12 @@ impl Sessions {
         }
     }
 
-    /// How many sessions are bound.
+    /// How many sessions are bound and not idle for too long.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.bound.len()
-    }
-
-    /// Whether none is.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.bound.is_empty()
+    pub fn count(&self, now: Moment, policy: &AffinityPolicy) -> usize {
+        // The least recently used are the last ones.
+        let lapsed = self.bound.iter().rev().take_while(|(_, bound)| now.since(bound.used) >= policy.ttl).count();
+        self.bound.len() - lapsed
     }
 }
 
@@ -205,8 +205,21 @@ mod tests {
             sessions.bind(key(name), A, at(0));
         }
         let known = ["s1", "s2", "s3"].map(|name| sessions.find(&key(name), at(0), &policy).is_some());
-        assert_eq!((known, sessions.len()), ([true, false, true], 2));
-        assert!(Sessions::new(&policy).is_empty());
+        assert_eq!((known, sessions.count(at(0), &policy)), ([true, false, true], 2));
+        assert_eq!(Sessions::new(&policy).count(at(0), &policy), 0);
+    }
+
+    /// Once wrong: they were counted for as long as there was room for them.
+    #[test]
+    fn sessions_that_were_idle_for_too_long_do_not_count() {
+        let policy = policy(10);
+        let mut sessions = Sessions::new(&policy);
+        for (name, now) in [("s1", 0), ("s2", 10), ("s3", 20)] {
+            sessions.bind(key(name), A, at(now));
+        }
+        sessions.used(&key("s1"), A, true, at(30));
+        sessions.used(&key("s2"), B, true, at(40));
+        assert_eq!([109, 110, 120, 130].map(|now| sessions.count(at(now), &policy)), [3, 2, 1, 0]);
     }
 
     #[test]
@@ -238,7 +251,7 @@ mod tests {
         sessions.bind(key("s1"), A, at(0));
         sessions.bind(key("s2"), B, at(0));
         sessions.forget(A);
-        assert_eq!(sessions.len(), 1);
-        assert!(!sessions.is_empty() && sessions.find(&key("s2"), at(0), &policy).is_some());
+        assert_eq!(sessions.count(at(0), &policy), 1);
+        assert!(sessions.find(&key("s2"), at(0), &policy).is_some());
     }
 }

@@ -4,11 +4,12 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use super::base_url::BaseUrl;
 use super::budget::BudgetPolicy;
 use super::challenge::{Challenge, Code, RecoveryProof, Reply, ReplyBody, Verdict};
 use super::classify::Words;
 use super::cooling::CoolingPolicy;
-use super::endpoint::{Auth, AuthStyle, BaseUrl, Endpoint, Home, ModelFilter, ModelMap, Protocol, VerifyOverrides};
+use super::endpoint::{Auth, AuthStyle, Endpoint, Home, ModelFilter, ModelMap, Protocol, VerifyOverrides};
 use super::ids::{ClientId, EndpointId, Epoch, ProfileId};
 use super::registry::{Ask, Reach, RegistryPolicy, Service, Tried, Turn};
 use super::secret::Secret;

@@ -7,9 +7,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use url::Url;
 
-use super::endpoint::{InvalidBaseUrl, Origin, userinfo_of};
+use super::base_url::{InvalidBaseUrl, Origin};
 use super::notice::NoticeKind;
 use super::secret::Secret;
+use super::userinfo::Userinfo;
 
 /// The header that holds the signature.
 pub const SIGNATURE: &str = "x-qcc-signature";
@@ -42,7 +43,7 @@ impl Webhook {
 pub struct Receiver {
     origin: Origin,
     target: Secret,
-    userinfo: Option<Secret>,
+    userinfo: Option<Userinfo>,
 }
 
 impl Receiver {
@@ -57,7 +58,7 @@ impl Receiver {
             Some(query) => format!("{}?{query}", url.path()),
             None => url.path().to_owned(),
         };
-        Ok(Self { origin: Origin::of(&url)?, target: Secret::new(&target), userinfo: userinfo_of(&url) })
+        Ok(Self { origin: Origin::of(&url)?, target: Secret::new(&target), userinfo: Userinfo::of(&url) })
     }
 
     /// Where connections go.
@@ -72,9 +73,9 @@ impl Receiver {
         &self.target
     }
 
-    /// `user:password`, still percent-encoded, where the URL named one: for basic authentication (RFC 7617).
+    /// The credential in it, where it has one.
     #[must_use]
-    pub fn userinfo(&self) -> Option<&Secret> {
+    pub fn userinfo(&self) -> Option<&Userinfo> {
         self.userinfo.as_ref()
     }
 }

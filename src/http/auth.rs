@@ -1,5 +1,6 @@
 //! Who asks: client keys.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -51,6 +52,8 @@ struct Entry {
 #[derive(Clone, Debug)]
 pub(super) struct ClientBook {
     entries: Vec<Entry>,
+    /// Those that are in the settings no more, and had requests under way at the latest reading.
+    gone: Vec<Entry>,
     /// The places taken by requests without a client.
     anonymous: Arc<AtomicU32>,
 }
@@ -66,17 +69,22 @@ pub(super) struct Shown<'a> {
 
 impl ClientBook {
     pub(super) fn new(clients: Vec<Client>) -> Self {
-        Self::after(&Self { entries: Vec::new(), anonymous: Arc::default() }, clients)
+        Self::after(&Self { entries: Vec::new(), gone: Vec::new(), anonymous: Arc::default() }, clients)
     }
 
-    /// The clients of a newer reading. Who was known before goes on with the places that it has taken.
+    /// The clients of a newer reading. Who was known before goes on with the places that it has taken, also if it was gone
+    /// meanwhile.
     pub(super) fn after(earlier: &Self, clients: Vec<Client>) -> Self {
-        let taken = |client: &Client| {
-            let before = earlier.entries.iter().find(|entry| entry.client.id == client.id);
-            before.map(|entry| Arc::clone(&entry.taken)).unwrap_or_default()
-        };
-        let entries = clients.into_iter().map(|client| Entry { taken: taken(&client), client }).collect();
-        Self { entries, anonymous: Arc::clone(&earlier.anonymous) }
+        let mut before: BTreeMap<&ClientId, &Entry> =
+            earlier.gone.iter().chain(&earlier.entries).map(|entry| (&entry.client.id, entry)).collect();
+        let mut entries = Vec::with_capacity(clients.len());
+        for client in clients {
+            let taken = before.remove(&client.id).map(|entry| Arc::clone(&entry.taken)).unwrap_or_default();
+            entries.push(Entry { client, taken });
+        }
+        let is_busy = |entry: &&Entry| entry.taken.load(Ordering::Relaxed) > 0;
+        let gone = before.into_values().filter(is_busy).cloned().collect();
+        Self { entries, gone, anonymous: Arc::clone(&earlier.anonymous) }
     }
 
     /// All clients, and last the requests without one.
@@ -234,7 +242,12 @@ mod tests {
         let place = before.admit(&alice).unwrap();
         let after = ClientBook::after(&before, vec![bounded(1)]);
         assert_eq!(after.admit(&alice).unwrap_err(), Refusal::ClientBusy { limit: 1 });
+        // Once wrong: it came back with none of them.
+        let gone = ClientBook::after(&after, Vec::new());
+        let back = ClientBook::after(&gone, vec![bounded(1)]);
+        assert_eq!(back.admit(&alice).unwrap_err(), Refusal::ClientBusy { limit: 1 });
         drop(place);
-        assert!(after.admit(&alice).is_ok());
+        assert!(back.admit(&alice).is_ok());
+        assert!(ClientBook::after(&back, Vec::new()).gone.is_empty(), "nothing of it is under way");
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::{either, write};
 use crate::cli::{self, BAD_SETTINGS};
-use crate::domain::endpoint::BaseUrl;
+use crate::domain::base_url::BaseUrl;
 use crate::domain::secret::Secret;
 use crate::settings::{Faults, Source, contact};
 use crate::status::{Colour, Gateway, Look, NoStats, Pace, View, draw, draw_error, fit};

@@ -10,8 +10,9 @@ use super::environment::alike;
 use super::fault::Fault;
 use super::reading::Reading;
 use super::sections::{Host, Server, Settings};
+use crate::domain::base_url::{Origin, Scheme};
 use crate::domain::client::{Client, KeyDigest};
-use crate::domain::endpoint::{Auth, Endpoint, Origin, Scheme};
+use crate::domain::endpoint::{Auth, Endpoint};
 use crate::domain::ids::ProfileId;
 
 /// Ids that variables can't tell apart.
@@ -120,16 +121,22 @@ fn check_addresses(reading: &mut Reading<'_>, settings: &Settings) {
 
 /// An endpoint that is the gateway itself would have each request asked again until there is no connection left.
 fn check_loops(reading: &mut Reading<'_>, settings: &Settings, endpoints: &[Endpoint]) {
-    let own = settings.server.host.from_here();
+    let Server { host, port, .. } = &settings.server;
+    for endpoint in endpoints.iter().filter(|endpoint| leads_to(endpoint, host, *port)) {
+        reading.fault(&format!("endpoints.{}.base_url", endpoint.id), OWN_ADDRESS, AN_UPSTREAM);
+    }
+}
+
+pub(super) const OWN_ADDRESS: &str = "the gateway's own address (server.host, server.port)";
+pub(super) const AN_UPSTREAM: &str = "the URL of an upstream";
+
+/// Whether an endpoint is the gateway itself, which listens on this host and port.
+pub(super) fn leads_to(endpoint: &Endpoint, own: &Host, own_port: u16) -> bool {
+    let own = own.from_here();
     let is_name = |host: &Host| host.as_str().parse::<IpAddr>().is_err();
     // `localhost` is any of loopback's addresses, but of these one is not another.
     let is_own =
         |host: Host| host == own || (host.is_loopback() && own.is_loopback() && (is_name(&host) || is_name(&own)));
-    for endpoint in endpoints {
-        let Origin { scheme, host, port } = endpoint.base_url.origin();
-        if (*scheme, *port) == (Scheme::Http, settings.server.port) && Host::parse(host).is_some_and(is_own) {
-            let key = format!("endpoints.{}.base_url", endpoint.id);
-            reading.fault(&key, "the gateway's own address (server.host, server.port)", "the URL of an upstream");
-        }
-    }
+    let Origin { scheme, host, port } = endpoint.base_url.origin();
+    (*scheme, *port) == (Scheme::Http, own_port) && Host::parse(host).is_some_and(is_own)
 }

@@ -9,9 +9,8 @@ use super::credential::{API_KEY, Credential, Unset};
 use super::fault::quoted;
 use super::given::Given;
 use super::reading::{Reading, Shown, Table, is_glob};
-use crate::domain::endpoint::{
-    Auth, AuthStyle, BaseUrl, Endpoint, Home, ModelFilter, ModelMap, Protocol, VerifyOverrides,
-};
+use crate::domain::base_url::BaseUrl;
+use crate::domain::endpoint::{Auth, AuthStyle, Endpoint, Home, ModelFilter, ModelMap, Protocol, VerifyOverrides};
 use crate::domain::ids::{EndpointId, InvalidId, ProfileId};
 
 /// What `auth` may say.

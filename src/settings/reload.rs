@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::cross::is_open_to_everybody;
+use super::cross::{AN_UPSTREAM, OWN_ADDRESS, is_open_to_everybody, leads_to};
 use super::fault::{Fault, Faults};
 use super::{Loaded, Settings};
 use crate::domain::client::Client;
+use crate::domain::endpoint::SharedEndpoint;
 use crate::domain::ids::ClientId;
 
 /// What changes among the clients.
@@ -51,12 +52,12 @@ pub struct Reread {
 }
 
 impl Reread {
-    /// Holds `new` settings against those that the gateway runs with.
+    /// Holds `new` settings against those that the gateway runs with, and the `port` on which it listens.
     ///
     /// # Errors
     ///
     /// The [`Faults`] that the new ones have only together with what can't change while it runs.
-    pub fn against(running: &Loaded, mut new: Loaded) -> Result<Self, Faults> {
+    pub fn against(running: &Loaded, mut new: Loaded, port: u16) -> Result<Self, Faults> {
         let mut needs_restart = Vec::new();
         for pinned in &PINNED {
             if (pinned.keep)(&mut new.settings, &running.settings) {
@@ -69,6 +70,7 @@ impl Reread {
             }
         }
         check_exposure(&new)?;
+        check_loops(&new, port)?;
         let clients = ClientsDiff::between(&running.clients, &new.clients);
         let settings = changed_keys(running, &new);
         Ok(Self { loaded: new, clients, settings, needs_restart })
@@ -109,6 +111,9 @@ const PINNED: [Pinned; 10] = pinned![
     "otel.service_name": otel.service_name,
 ];
 
+/// Where a value stands that needs a restart to be another.
+const RUNNING: &str = "what the gateway runs with";
+
 /// The address stays until a restart, and with it what it asks of the clients.
 fn check_exposure(new: &Loaded) -> Result<(), Faults> {
     let server = &new.settings.server;
@@ -117,10 +122,23 @@ fn check_exposure(new: &Loaded) -> Result<(), Faults> {
     }
     Faults::none_or(vec![Fault {
         key: "server.host".to_owned(),
-        source: "what the gateway runs with".to_owned(),
+        source: RUNNING.to_owned(),
         found: format!("{:?}, which others can reach until a restart, and no client with a key", server.host.as_str()),
         wanted: "tables [clients.NAME] with keys, or server.allow_anonymous = true, or a restart".to_owned(),
     }])
+}
+
+/// So does the port, be it one that the system has picked.
+fn check_loops(new: &Loaded, port: u16) -> Result<(), Faults> {
+    let host = &new.settings.server.host;
+    let loops = new.topology.iter().filter(|endpoint| leads_to(endpoint, host, port));
+    let fault = |endpoint: &SharedEndpoint| Fault {
+        key: format!("endpoints.{}.base_url", endpoint.id),
+        source: RUNNING.to_owned(),
+        found: OWN_ADDRESS.to_owned(),
+        wanted: AN_UPSTREAM.to_owned(),
+    };
+    Faults::none_or(loops.map(fault).collect())
 }
 
 /// The keys, but those of endpoints and clients, whose values differ.

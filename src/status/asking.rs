@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::paint::harmless;
 use super::view::View;
-use crate::domain::endpoint::BaseUrl;
+use crate::domain::base_url::BaseUrl;
 use crate::domain::secret::Secret;
 use crate::upstream::{Client, FetchError, Fetched, HeaderLines, Limits, Request};
 

@@ -21,7 +21,7 @@ use super::pool::{Pool, now};
 use super::resolving::Names;
 use super::tls::Trust;
 use super::wire::{Connection, Exchange, Failure, Outgoing, Unwritten};
-use crate::domain::endpoint::Origin;
+use crate::domain::base_url::Origin;
 
 /// What the gateway calls itself where it speaks for itself.
 pub(super) const AGENT: &str = concat!("qcc-gateway/", env!("CARGO_PKG_VERSION"));

@@ -16,7 +16,7 @@ use super::pool::now;
 use super::resolving::Names;
 use super::tls::Trust;
 use super::transport::Transport;
-use crate::domain::endpoint::{Origin, Scheme};
+use crate::domain::base_url::{Origin, Scheme};
 use crate::domain::time::respite;
 
 /// A connection that is silent for so long is probed by the system: some answers are thought over for minutes, and what stands

@@ -8,7 +8,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::client::{Limits, MOST_HEADERS, Request};
 use super::error::{MalformedHead, SendError};
-use crate::domain::endpoint::Origin;
+use crate::domain::base_url::Origin;
 
 /// Most requests' heads have room in so many bytes.
 const LIKELY_HEAD: usize = 1024;
@@ -166,7 +166,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::endpoint::Scheme;
+    use crate::domain::base_url::Scheme;
 
     fn limits() -> Limits {
         Limits { max_head: 200, max_headers: 4, ..Limits::default() }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::client::Limits;
 use super::transport::LastUse;
 use super::wire::Connection;
-use crate::domain::endpoint::Origin;
+use crate::domain::base_url::Origin;
 
 /// How often connections that nobody asks for are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -110,7 +110,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::domain::endpoint::Scheme;
+    use crate::domain::base_url::Scheme;
     use crate::upstream::transport::Transport;
 
     /// A connection, its upstream's end, and the upstream's port by which it is told from others.

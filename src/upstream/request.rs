@@ -11,10 +11,10 @@ use bytes::Bytes;
 
 use super::client::Request;
 use super::lines::HeaderLines;
-use crate::domain::endpoint::{Auth, AuthStyle, Endpoint, ExtraHeader, Protocol, basic_credentials};
+use crate::domain::endpoint::{Auth, AuthStyle, Endpoint, ExtraHeader, Protocol};
 use crate::domain::logins::is_session_cookie;
 use crate::domain::peek::{Peek, rewrite_model};
-use crate::domain::secret::Secret;
+use crate::domain::userinfo::Userinfo;
 
 /// The version of the Anthropic API that is asked for where the client names none.
 const ANTHROPIC_VERSION: &str = "2023-06-01";
@@ -174,8 +174,8 @@ pub(super) fn dress(headers: &mut HeaderLines<'_>, endpoint: &Endpoint, further:
 }
 
 /// Basic authentication by a URL's `user:password`.
-pub(super) fn insert_basic(headers: &mut HeaderLines<'_>, userinfo: &Secret) {
-    insert_secret(headers, AUTHORIZATION, &format!("Basic {}", basic_credentials(userinfo)));
+pub(super) fn insert_basic(headers: &mut HeaderLines<'_>, userinfo: &Userinfo) {
+    insert_secret(headers, AUTHORIZATION, &format!("Basic {}", userinfo.credentials().expose()));
 }
 
 /// The settings have checked that the value can stand in a header; should it not, it is left out.

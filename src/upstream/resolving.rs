@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use tokio::sync::watch::{self, Receiver};
 use tokio::task::spawn_blocking;
 
-use crate::domain::endpoint::Origin;
+use crate::domain::base_url::Origin;
 
 /// What the resolver says; none until it does.
 type Found = Option<io::Result<Vec<SocketAddr>>>;

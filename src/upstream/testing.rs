@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::lines::HeaderLines;
 use super::*;
-use crate::domain::endpoint::{Origin, Scheme};
+use crate::domain::base_url::{Origin, Scheme};
 
 /// Runs a test that must not hang.
 pub(crate) async fn within<T>(test: impl Future<Output = T>) -> T {

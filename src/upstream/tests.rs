@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::testing::*;
 use super::*;
-use crate::domain::endpoint::{Origin, Scheme};
+use crate::domain::base_url::{Origin, Scheme};
 
 mod answers;
 mod bodies;

@@ -16,7 +16,7 @@ use super::error::{MalformedHead, SendError};
 use super::head::{AnswerHead, request_head, take_answer_head};
 use super::room;
 use super::transport::{LastUse, Transport};
-use crate::domain::endpoint::Origin;
+use crate::domain::base_url::Origin;
 
 /// Room for the first read of an exchange, in bytes.
 const FIRST_READ: usize = room::SIZE;

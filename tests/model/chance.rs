@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use qcc_gateway::domain::endpoint::{Auth, AuthStyle, BaseUrl, Endpoint, Home, ModelFilter, Protocol};
+use qcc_gateway::domain::base_url::BaseUrl;
+use qcc_gateway::domain::endpoint::{Auth, AuthStyle, Endpoint, Home, ModelFilter, Protocol};
 use qcc_gateway::domain::ids::{ClientId, EndpointId, Epoch, ProfileId};
 use qcc_gateway::domain::opinions::Fingerprint;
 use qcc_gateway::domain::registry::{Ask, Reach, Service, Tried, Turn};

@@ -90,6 +90,7 @@ struct Note {
     due: Moment,
     running: bool,
     doubts: u32,
+    isolated_at: Moment,
     verifications: u32,
 }
 
@@ -122,6 +123,8 @@ struct Paper {
     unlisted: BTreeMap<usize, u64>,
     reached: BTreeMap<usize, u32>,
     began: BTreeMap<usize, Moment>,
+    /// How often those that left were verified since which isolation.
+    counts: BTreeMap<usize, (Moment, u32)>,
 }
 
 impl Paper {
@@ -135,6 +138,7 @@ impl Paper {
         let note = self.notes.remove(&name)?;
         if note.purpose == Purpose::Recovery {
             self.reached.insert(name, note.step);
+            self.counts.insert(name, (note.isolated_at, note.verifications));
         }
         note.running.then(|| conversation(name, note.epoch))
     }
@@ -170,7 +174,10 @@ impl Paper {
                 Purpose::EarlyReturn => due += SCHEDULE.interval_account,
             }
             let running = purpose == Purpose::Recovery && self.unlisted.remove(&name).is_some();
-            self.notes.insert(name, Note { epoch, purpose, step, due, running, doubts: 0, verifications: 0 });
+            let same = self.counts.get(&name).filter(|(isolated_at, _)| *isolated_at == now);
+            let verifications = same.map_or(0, |(_, count)| *count);
+            let note = Note { epoch, purpose, step, due, running, doubts: 0, isolated_at: now, verifications };
+            self.notes.insert(name, note);
         }
         void
     }

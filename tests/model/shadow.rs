@@ -115,6 +115,7 @@ impl Shadow {
     /// What every move is followed by: questions of before are void.
     fn moved(&mut self, id: &EndpointId) {
         self.opinions.asked.remove(id);
+        self.opinions.about_isolated.remove(id);
         self.hastened.remove(id);
     }
 
@@ -125,8 +126,16 @@ impl Shadow {
         let relapse = in_slow_start && cause.reason != Reason::Admin;
         let ended = plain.epoch;
         plain.recovered = None;
-        plain.go(Place::Isolated(Quarantine { cause, since: now, ended, relapse, redefined: false, doubted: false }));
+        let mut quarantine = Quarantine { cause, since: now, ended, relapse, redefined: false, doubted: false };
+        // What was in doubt before the verdict stays so.
+        let asked = self.opinions.asked.remove(id).filter(|asked| asked.epoch == ended).map(|asked| asked.about);
+        let about = asked.filter(|about| !about.is_empty() && quarantine.is_for_failures_of(ended));
+        quarantine.doubted = about.is_some();
+        plain.go(Place::Isolated(quarantine));
         self.moved(id);
+        if let Some(about) = about {
+            self.opinions.about_isolated.insert(id.clone(), about);
+        }
     }
 
     pub(crate) fn isolate_by_admin(&mut self, id: &EndpointId, now: Moment) -> Result<bool, SwitchError> {
@@ -233,7 +242,9 @@ impl Shadow {
         if let Some(plain) = self.endpoints.get_mut(id).filter(|plain| plain.is_in(epoch))
             && let Place::Isolated(quarantine) = &mut plain.place
         {
-            quarantine.redefined = false;
+            // It was the endpoint: neither what was doubted nor what will be was a request's doing.
+            (quarantine.redefined, quarantine.doubted, quarantine.ended) = (false, false, Epoch::NONE);
+            self.opinions.about_isolated.remove(id);
         }
         self.told.insert(id.clone(), Told { epoch, began, next });
         self.hastened.remove(id);

@@ -151,18 +151,23 @@ impl Promises {
 
     pub(crate) fn redefined(&mut self, endpoint: usize, service: usize) -> Move {
         let place = self.known[endpoint]?.place;
+        self.leaves(endpoint, place);
         let isolated = place.isolated | self.takes_departed(endpoint, service);
         Some((endpoint, Some(Place { service, isolated, ..place })))
     }
 
     pub(crate) fn removed(&mut self, endpoint: usize) -> Move {
         let place = self.known[endpoint]?.place;
+        self.leaves(endpoint, place);
+        Some((endpoint, None))
+    }
+
+    fn leaves(&mut self, endpoint: usize, place: Place) {
         self.takes_departed(endpoint, place.service);
         if place.isolated {
             self.departed.push((endpoint, place.service));
             self.departed.sort_unstable();
         }
-        Some((endpoint, None))
     }
 
     /// What left while it was isolated and comes back the same is isolated.

@@ -1,7 +1,8 @@
 //! An endpoint like any other, for the tests that join the cores: each says how its own is different.
 
+use qcc_gateway::domain::base_url::BaseUrl;
 use qcc_gateway::domain::endpoint::{
-    Auth, AuthStyle, BaseUrl, Endpoint, Home, ModelFilter, ModelMap, Protocol, VerifyOverrides,
+    Auth, AuthStyle, Endpoint, Home, ModelFilter, ModelMap, Protocol, VerifyOverrides,
 };
 use qcc_gateway::domain::ids::{EndpointId, ProfileId};
 use qcc_gateway::domain::secret::Secret;

@@ -8,9 +8,10 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::domain::base_url::BaseUrl;
 use crate::domain::classify::Words;
 use crate::domain::conversation::Manner;
-use crate::domain::endpoint::{BaseUrl, Home};
+use crate::domain::endpoint::Home;
 use crate::domain::ids::Epoch;
 use crate::domain::outcome::Reason;
 use crate::domain::testing::{endpoint, id};
@@ -241,7 +242,8 @@ async fn an_isolated_endpoint_is_reported_as_still_failing_until_it_recovers() {
         let expected = [verified.clone(), Told::StillFailing(epoch(4)), verified, Told::Recovered(epoch(4), 2)];
         assert_eq!(world.told(4).await, expected);
         let view = world.view().await;
-        assert_eq!((view.counts[&id("a")], view.spent[&id("a")]), (2, Tokens { input: 80, output: 6 }));
+        let count = view.counts[&id("a")].about(&world.job(Purpose::Recovery, 4).endpoint);
+        assert_eq!((count, view.spent[&id("a")]), (Some(2), Tokens { input: 80, output: 6 }));
     })
     .await;
 }

@@ -259,3 +259,13 @@ fn among_many_models_those_whose_rest_has_ended_make_room_and_no_other() {
     let kept: Vec<_> = cooling.by_model.keys().flatten().map(|model| &**model).collect();
     assert_eq!(kept, ["late", "long"]);
 }
+
+/// Once wrong: whoever was under way with the others went by the delay of the next time.
+#[test]
+fn a_burst_of_limits_without_a_time_doubles_nothing() {
+    let mut cooling = Cooling::default();
+    for request in 1..=20 {
+        cooling.throttle(None, Throttle::Unnamed, from(request), at(0), at(1), &POLICY);
+    }
+    assert_eq!(until(&cooling, 1), Some(6));
+}

@@ -64,9 +64,10 @@ pub struct Isolation {
     pub relapse: bool,
     /// Whether its definition changed meanwhile, so that it should be verified at once.
     pub redefined: bool,
-    /// The epoch that it ended.
+    /// The epoch that it ended, while a failure of that may turn out to be its request's own: until the endpoint has failed a
+    /// conversation. [`Epoch::NONE`] from then on.
     pub ended: Epoch,
-    /// Whether a request may have been the cause: then it is verified at once, and one that passes is as if it had never
+    /// Whether a request may have been the cause: then it is verified at once, and one that passes that is as if it had never
     /// been isolated.
     pub doubted: bool,
 }
@@ -85,7 +86,7 @@ impl Isolation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Recovery {
     pub(super) at: Moment,
-    /// The epoch that its isolation ended.
+    /// The epoch that its isolation ended, as [`Isolation::ended`].
     pub(super) ended: Epoch,
     pub(super) was_for_failures: bool,
 }

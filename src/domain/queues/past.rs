@@ -41,14 +41,35 @@ impl Before {
     }
 }
 
-/// The isolation with which this service has left the settings, if it has.
-pub(super) fn take_departed(
-    departed: &mut BTreeMap<EndpointId, Vec<Departed>>,
-    id: &EndpointId,
-    service: ServiceDigest,
-) -> Option<Isolation> {
-    let same = departed.get_mut(id)?.extract_if(.., |departed| departed.service == service).next();
-    same.map(|departed| departed.isolation)
+/// The services that left the settings while they were isolated, be it that another one has their name: coming back must not
+/// launder them, whatever was in between.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Departures(BTreeMap<EndpointId, Vec<Departed>>);
+
+impl Departures {
+    pub(super) fn new(departed: BTreeMap<EndpointId, Vec<Departed>>) -> Self {
+        Self(departed)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&EndpointId, &Departed)> {
+        self.0.iter().flat_map(|(id, departed)| departed.iter().map(move |departed| (id, departed)))
+    }
+
+    /// A service leaves, with this isolation or sound. Of one service the latest departure counts.
+    pub(super) fn leave(&mut self, id: &EndpointId, service: ServiceDigest, isolation: Option<Isolation>) {
+        let departed = self.0.entry(id.clone()).or_default();
+        departed.retain(|earlier| earlier.service != service);
+        departed.extend(isolation.map(|isolation| Departed { service, isolation }));
+        if departed.is_empty() {
+            self.0.remove(id);
+        }
+    }
+
+    /// A service comes: the isolation with which it has left, if it has.
+    pub(super) fn take(&mut self, id: &EndpointId, service: ServiceDigest) -> Option<Isolation> {
+        let same = self.0.get_mut(id)?.extract_if(.., |departed| departed.service == service).next();
+        same.map(|departed| departed.isolation)
+    }
 }
 
 /// What an admin has switched.

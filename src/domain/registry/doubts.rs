@@ -40,6 +40,20 @@ impl RegistryCore {
         self.check_invariants();
     }
 
+    /// The verdict on failures of this epoch has isolated the endpoint while its opinion on requests was asked: the doubt goes on
+    /// about the isolation.
+    pub(super) fn keep_doubts(&mut self, id: &EndpointId, epoch: Epoch) {
+        let about = self.opinions.take_asked(id, epoch);
+        if about.is_empty() {
+            return;
+        }
+        if let Doubted::Isolated(isolation) = self.queues.doubt(id, epoch) {
+            for request in about {
+                self.opinions.doubt_isolation(id, isolation, Some(request));
+            }
+        }
+    }
+
     /// Whether an endpoint is in its home queue, in this epoch.
     fn is_home_in(&self, id: &EndpointId, epoch: Epoch) -> bool {
         self.queues.get(id).is_some_and(|member| member.epoch() == epoch && member.is_home())
@@ -101,6 +115,9 @@ impl RegistryCore {
         if !self.isolate(id, epoch, evidence, None, now, out) {
             return;
         }
+        if let Some(isolation) = self.queues.get(id).map(Member::epoch) {
+            self.queues.has_failed(id, isolation);
+        }
         self.has_conversed(id, epoch, now);
         self.look_at_waiters(now, out);
         self.check_invariants();
@@ -141,7 +158,8 @@ impl RegistryCore {
         let Finished { began, next, .. } = *finished;
         self.expected.insert(id.clone(), Expected { epoch, began, next });
         self.progress.note(id, epoch, finished);
-        self.queues.was_verified(id, epoch);
+        self.queues.has_failed(id, epoch);
+        self.opinions.isolation_was_right(id, epoch);
         self.hastened.remove(id);
         out.push(Effect::Keep(Keep::Soon));
         self.look_at_waiters(now, out);

@@ -34,9 +34,12 @@ impl RegistryCore {
         event.model = evidence.model.as_deref().map(ToOwned::to_owned);
         event.by = by;
         let note = MoveNote::Failures(evidence.failures);
-        let Some(epoch) = self.queues.isolate(id, epoch, evidence, now, self.policy.slow_start) else { return false };
-        event.epoch = Some(epoch);
+        let Some(isolation) = self.queues.isolate(id, epoch, evidence, now, self.policy.slow_start) else {
+            return false;
+        };
+        event.epoch = Some(isolation);
         out.push(Effect::Note(event, note));
+        self.keep_doubts(id, epoch);
         if self.queues.warn_if_never_proven(id) {
             out.push(Effect::NeverProven(id.clone()));
         }

@@ -154,11 +154,9 @@ impl RegistryCore {
         }
         match member.standing() {
             Standing::Disabled => return Availability::Disabled,
+            _ if endpoint.weight == 0 && bond == Bond::None => return Availability::Disabled,
             Standing::Failure => return Availability::Isolated,
             Standing::Primary | Standing::Secondary => {}
-        }
-        if endpoint.weight == 0 && bond == Bond::None {
-            return Availability::Disabled;
         }
         if let Some(cooldown) = self.cooldown(member, ask, now) {
             return Availability::Cooling(cooldown);

@@ -89,7 +89,7 @@ impl RegistryCore {
             last_served: self.last_served.and_then(|slot| self.queues.name(slot)).cloned(),
             waiting: self.waiting(),
             parked: self.waiters.parked(),
-            sessions: self.sessions.len(),
+            sessions: self.sessions.count(now, &self.policy.affinity),
         }
     }
 

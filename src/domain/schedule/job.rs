@@ -19,17 +19,6 @@ pub enum Purpose {
     EarlyReturn,
 }
 
-impl Purpose {
-    /// Which one goes first where an endpoint is named for two.
-    pub(super) const fn rank(self) -> u8 {
-        match self {
-            Self::Recovery => 0,
-            Self::Opinion => 1,
-            Self::EarlyReturn => 2,
-        }
-    }
-}
-
 /// One endpoint that a conversation is to be held with, as the registry names it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerifyJob {

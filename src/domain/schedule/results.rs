@@ -1,7 +1,9 @@
 //! What the schedule says: how far the conversations are, and what follows when one begins or ends.
 
+use std::fmt;
 use std::time::Duration;
 
+use super::super::endpoint::{Endpoint, SharedEndpoint};
 use super::super::ids::Epoch;
 use super::super::time::Moment;
 use super::job::{Conversation, Purpose, VerifyJob};
@@ -17,6 +19,29 @@ pub struct Progress {
     pub verifications: u32,
     /// When the next one is due; `None` while one is under way.
     pub next: Option<Moment>,
+}
+
+/// How often an endpoint was verified since an isolation.
+#[derive(Clone, PartialEq)]
+pub struct Count {
+    /// As it was defined then.
+    pub(super) endpoint: SharedEndpoint,
+    pub(super) isolated_at: Moment,
+    pub(super) verifications: u32,
+}
+
+impl fmt::Debug for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Count").field(&self.verifications).finish()
+    }
+}
+
+impl Count {
+    /// The count, if it is one of this service.
+    #[must_use]
+    pub fn about(&self, service: &Endpoint) -> Option<u32> {
+        self.endpoint.same_service(service).then_some(self.verifications)
+    }
 }
 
 /// What follows from a conversation that passed.

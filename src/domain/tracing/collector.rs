@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::domain::endpoint::{BaseUrl, InvalidBaseUrl, Origin};
-use crate::domain::secret::Secret;
+use crate::domain::base_url::{BaseUrl, InvalidBaseUrl, Origin};
+use crate::domain::userinfo::Userinfo;
 
 /// The path of OTLP's traces, below a collector's base URL.
 const TRACES: &str = "/v1/traces";
@@ -37,9 +37,9 @@ impl Collector {
         target.into_owned()
     }
 
-    /// `user:password`, where the URL named one.
+    /// The credential in it, where it has one.
     #[must_use]
-    pub fn userinfo(&self) -> Option<&Secret> {
+    pub fn userinfo(&self) -> Option<&Userinfo> {
         self.0.userinfo()
     }
 }

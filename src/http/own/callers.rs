@@ -78,7 +78,8 @@ fn everybody<'a>(stats: &'a Stats, config: &'a Config) -> BTreeMap<Option<&'a Cl
             rows.insert(client, (team, Counted { in_flight, ..Counted::default() }));
         }
     }
-    for (_, client, ends) in stats.by_caller() {
+    // Whoever was expected is counted from the start, used or not, but is shown only while it may come.
+    for (_, client, ends) in stats.by_caller().filter(|(.., ends)| ends.total() > 0) {
         rows.entry(client).or_default().1.ends += *ends;
     }
     for client in stats.ledger.clients() {

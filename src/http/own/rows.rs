@@ -201,7 +201,7 @@ impl<'a> Views<'a> {
                 .collect(),
             rate_limits: seen.rate_limits,
             last_error: isolated_error.or(seen.last_error),
-            verify_count: self.verifier.counts.get(id).copied().unwrap_or_default(),
+            verify_count: self.verifier.counts.get(id).and_then(|count| count.about(endpoint)).unwrap_or_default(),
             verification_tokens: self.verifier.spent.get(id).copied().unwrap_or_default(),
             verification_cost: counted.verifications.cost.map(rounded),
             next_verification: progress.and_then(|progress| progress.next).map(|next| self.clock.rfc3339(next)),

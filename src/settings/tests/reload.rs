@@ -14,6 +14,8 @@ CCqGSM49BAMCA0cAMEQCID3yvTi+cn6ZTlMWY7E0dT4IdQQPhbtS27TJAWZ1pwGG
 AiBaZ5Z7sNygczV12rXohvN1a0oAnI+e0Vm1dECJxcxL5Q==
 -----END CERTIFICATE-----
 ";
+/// The one that the gateway listens on.
+const PORT: u16 = 7860;
 const ALICE: &str = "[clients.alice]\nkey = \"a\"\n";
 
 #[test]
@@ -21,12 +23,25 @@ fn an_address_that_stays_open_to_others_still_wants_client_keys() {
     let running = sound(&format!("[server]\nhost = \"0.0.0.0\"\n{ALICE}{ENDPOINT}"), &[]);
     // Sound by itself, for it would listen on loopback alone; but that takes a restart.
     let closed = sound(&format!("[server]\nhost = \"127.0.0.1\"\n{ENDPOINT}"), &[]);
-    let faults = Reread::against(&running, closed).unwrap_err().to_string();
+    let faults = Reread::against(&running, closed, PORT).unwrap_err().to_string();
     assert!(faults.contains("server.host") && faults.contains("until a restart"), "{faults}");
     let with_keys = sound(&format!("[server]\nhost = \"127.0.0.1\"\n{ALICE}{ENDPOINT}"), &[]);
-    let reread = Reread::against(&running, with_keys).unwrap();
+    let reread = Reread::against(&running, with_keys, PORT).unwrap();
     assert_eq!(reread.needs_restart, ["server.host"]);
     assert!(!reread.loaded.settings.server.host.is_loopback(), "what is in force is still known");
+}
+
+/// Once wrong: it was held against the port of the new settings, and against 0 where the system had picked one.
+#[test]
+fn the_address_that_is_listened_on_is_no_upstream_whatever_the_settings_say_of_it() {
+    let endpoint = "[endpoints.a]\nbase_url = \"http://127.0.0.1:7860\"\napi_key = \"k\"\nqueue = \"primary\"\n";
+    for port in [0, 9999] {
+        let running = sound(&format!("[server]\nport = 7860\n{ENDPOINT}"), &[]);
+        let loops = sound(&format!("[server]\nport = {port}\n{endpoint}"), &[]);
+        let faults = Reread::against(&running, loops.clone(), PORT).unwrap_err().to_string();
+        assert!(faults.contains("endpoints.a.base_url") && faults.contains("own address"), "{faults}");
+        assert!(Reread::against(&running, loops, 7861).is_ok(), "it listens elsewhere");
+    }
 }
 
 #[test]
@@ -43,7 +58,7 @@ fn another_secret_of_the_same_form_is_a_change() {
         (["a", "x", "c"], vec!["admin.read_token"]),
         (["a", "b", "x"], vec!["webhook.url"]),
     ] {
-        assert_eq!(Reread::against(&running, with(secrets)).unwrap().settings, changed, "{secrets:?}");
+        assert_eq!(Reread::against(&running, with(secrets), PORT).unwrap().settings, changed, "{secrets:?}");
     }
 }
 
@@ -58,7 +73,7 @@ fn other_authorities_in_the_same_file_are_a_change() {
     for (pem, changed) in
         [(format!("# the same\n{AUTHORITY}"), vec![]), (format!("{AUTHORITY}{AUTHORITY}"), vec!["upstream.ca_file"])]
     {
-        assert_eq!(Reread::against(&running, with(&pem)).unwrap().settings, changed, "{pem}");
+        assert_eq!(Reread::against(&running, with(&pem), PORT).unwrap().settings, changed, "{pem}");
     }
 }
 
@@ -66,7 +81,7 @@ fn other_authorities_in_the_same_file_are_a_change() {
 fn a_value_that_is_written_otherwise_is_no_change() {
     let running = sound(&format!("[breaker]\nwindow = \"60s\"\n{ENDPOINT}"), &[]);
     let same = sound(&format!("[breaker]\nwindow = \"1m\"\nfailure_rate = 0.50\n{ENDPOINT}"), &[]);
-    assert_eq!(Reread::against(&running, same).unwrap().settings, [""; 0]);
+    assert_eq!(Reread::against(&running, same, PORT).unwrap().settings, [""; 0]);
 }
 
 #[test]

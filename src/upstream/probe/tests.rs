@@ -7,8 +7,9 @@ use serde_json::json;
 
 use super::super::testing::{Peer, Received, Upstream, client, within};
 use super::*;
+use crate::domain::base_url::BaseUrl;
 use crate::domain::conversation::Manner;
-use crate::domain::endpoint::{BaseUrl, Home};
+use crate::domain::endpoint::Home;
 use crate::domain::ids::Epoch;
 use crate::domain::outcome::Reason;
 use crate::domain::schedule::Purpose;

@@ -9,23 +9,23 @@ use qcc_gateway::domain::outcome::FailureKind;
 use qcc_gateway::domain::registry::Ask;
 use qcc_gateway::domain::time::Moment;
 
-use super::plain::{Cause, Place};
+use super::plain::{Cause, Place, Plain};
 use super::{Shadow, Told};
 
 /// For how long a request that was found to be the cause gets a single attempt.
 const POISON: Duration = Duration::from_mins(1);
 
 pub(super) struct Asked {
-    epoch: Epoch,
+    pub(super) epoch: Epoch,
     pub(super) cause: Cause,
-    about: BTreeSet<Fingerprint>,
+    pub(super) about: BTreeSet<Fingerprint>,
 }
 
 #[derive(Default)]
 pub(super) struct Opinions {
     pub(super) asked: BTreeMap<EndpointId, Asked>,
-    /// Requests whose failures had isolated an endpoint before they were doubted, with the epoch of that isolation.
-    about_isolated: BTreeMap<EndpointId, (Epoch, BTreeSet<Fingerprint>)>,
+    /// Requests whose failures have isolated an endpoint and are in doubt.
+    pub(super) about_isolated: BTreeMap<EndpointId, BTreeSet<Fingerprint>>,
     passed: BTreeMap<EndpointId, Moment>,
     poisoned: Vec<(Fingerprint, Moment)>,
 }
@@ -40,7 +40,7 @@ impl Opinions {
     pub(super) fn passed(&mut self, id: &EndpointId, epoch: Epoch, now: Moment) {
         self.passed.insert(id.clone(), now);
         let asked = self.asked.remove(id).filter(|asked| asked.epoch == epoch).map(|asked| asked.about);
-        let isolated = self.about_isolated.remove(id).filter(|(of, _)| *of == epoch).map(|(_, about)| about);
+        let isolated = self.about_isolated.remove(id);
         for request in asked.into_iter().chain(isolated).flatten() {
             self.poison(request, now);
         }
@@ -84,10 +84,7 @@ impl Shadow {
                 Place::Isolated(quarantine) if quarantine.is_for_failures_of(ticket.epoch) => {
                     quarantine.doubted = true;
                     let about = self.opinions.about_isolated.entry(ticket.endpoint.clone()).or_default();
-                    if about.0 != plain.epoch {
-                        *about = (plain.epoch, BTreeSet::new());
-                    }
-                    about.1.extend(ask.fingerprint);
+                    about.extend(ask.fingerprint);
                 }
                 Place::Home => {
                     let recovered = plain.recovered.filter(|(_, from)| from.is_for_failures_of(ticket.epoch));
@@ -154,6 +151,10 @@ impl Shadow {
         }
         self.told.insert(id.clone(), Told { epoch, began: now, next: now });
         self.isolate(id, cause, now);
+        if let Some(quarantine) = self.endpoints.get_mut(id).and_then(Plain::quarantine_mut) {
+            // It has failed by itself.
+            quarantine.ended = Epoch::NONE;
+        }
         true
     }
 

@@ -93,8 +93,8 @@ impl Rests {
                     line.first_unnamed = Some((origin, now));
                     return Leads::Nowhere;
                 }
-                let time = doubled(policy.default_cooldown, line.limits, Duration::from_mins(1));
                 line.limits += u32::from(is_news(line.limit));
+                let time = doubled(policy.default_cooldown, line.limits.saturating_sub(1), Duration::from_mins(1));
                 rest(&mut line.limit, time, now, CooldownReason::RateLimit)
             }
             Throttle::Overload(named) => {

@@ -55,8 +55,8 @@ impl Shadow {
         let id = &plain.definition.id;
         match plain.place {
             Place::Off { .. } => return State::Off,
+            _ if plain.definition.weight == 0 && !is_own => return State::Off,
             Place::Isolated(_) => return State::Isolated,
-            Place::Home if plain.definition.weight == 0 && !is_own => return State::Off,
             Place::Home => {}
         }
         if let (Service::Llm(_), Some(cooldown)) = (ask.service, self.rest_of(id, ask, now)) {

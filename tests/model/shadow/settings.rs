@@ -50,6 +50,10 @@ impl Shadow {
                 let same_service = plain.definition.same_service(definition);
                 if !same_service {
                     plain.recovered = None;
+                    let left_with = plain.quarantine().copied();
+                    let past = self.departed.entry(id.clone()).or_default();
+                    past.retain(|(earlier, _)| !earlier.same_service(&plain.definition));
+                    past.extend(left_with.map(|quarantine| (plain.definition.clone(), quarantine)));
                     let past = self.departed.entry(id.clone()).or_default();
                     let same = past.iter().position(|(departed, _)| departed.same_service(definition));
                     let left_with = same.map(|index| past.remove(index).1);

@@ -2,7 +2,7 @@
 
 use super::super::super::opinions::{Failed, Fingerprint};
 use super::super::super::outcome::Reason;
-use super::super::super::schedule::Purpose;
+use super::super::super::schedule::{Finished, Purpose};
 use super::*;
 
 const REQUEST: Fingerprint = Fingerprint(7);
@@ -254,4 +254,60 @@ fn that_nothing_remembers_an_isolation_any_more_is_kept() {
     doubt(&mut desk, &failures);
     assert!(!desk.core.view_of_id("a").slow_start, "it is forgiven");
     assert!(desk.out.iter().any(|effect| matches!(effect, Effect::Keep(Keep::Soon))), "{:?}", desk.out);
+}
+
+/// Once wrong: when the outage was over the endpoint was as if it had never been out, and the request was blamed.
+#[test]
+fn a_doubt_is_over_once_the_isolated_endpoint_has_failed_its_verification() {
+    let mut desk = Desk::new([primary("a"), primary("b")]);
+    let failures = fail_on_each(&mut desk, TRIP);
+    doubt(&mut desk, &failures);
+    for name in ["a", "b"] {
+        still_failing(&mut desk, name, 1);
+    }
+    doubt(&mut desk, &failures);
+    assert!(desk.core.failures().iter().all(|job| !job.at_once), "nor can it come up again");
+    desk.now = 600;
+    assert!(desk.recover("a") && desk.recover("b"));
+    assert!(!is_poisoned(&mut desk), "it was the endpoints");
+    assert!(desk.core.view_of_id("a").slow_start, "they were out");
+    doubt(&mut desk, &failures);
+    assert!(!is_poisoned(&mut desk) && desk.core.view_of_id("a").slow_start, "nor after the recovery");
+}
+
+/// The second opinion is the verifier's own finding.
+#[test]
+fn a_late_failure_does_not_put_in_doubt_what_the_second_opinion_has_found() {
+    let mut desk = Desk::new([primary("a")]);
+    let (first, late) = (desk.lease(), desk.lease());
+    desk.settle(&first, FAILED);
+    desk.judge(&first, Judgement::Keep);
+    doubt(&mut desk, &[failed(&first)]);
+    desk.core.unfit(&id("a"), first.ticket.epoch, ErrorNote::new("HTTP 500"), at(0), &mut desk.out);
+    assert_eq!(desk.standing("a"), Standing::Failure);
+    desk.settle(&late, FAILED);
+    doubt(&mut desk, &[failed(&late)]);
+    assert!(desk.core.failures().iter().all(|job| !job.at_once), "it has just failed two conversations");
+}
+
+/// A client that leaves between its failure and the verdict on it.
+#[test]
+fn a_doubt_that_comes_before_the_verdict_is_one_about_the_isolation() {
+    let mut desk = Desk::new([primary("a")]);
+    let grant = desk.lease();
+    desk.settle(&grant, FAILED);
+    doubt(&mut desk, &[failed(&grant)]);
+    desk.judge(&grant, TRIP);
+    assert_eq!(desk.standing("a"), Standing::Failure);
+    assert!(desk.core.failures().iter().all(|job| job.at_once), "it is in doubt");
+    desk.now = 1;
+    assert!(desk.recover("a"));
+    assert!(is_poisoned(&mut desk) && !desk.core.view_of_id("a").slow_start);
+}
+
+fn still_failing(desk: &mut Desk, name: &str, now: u64) {
+    let epoch = desk.core.view_of_id(name).epoch;
+    let next_in = Duration::from_secs(60);
+    let finished = Finished { step: 1, verifications: 1, began: at(now), next_in, next: at(now) + next_in };
+    desk.core.still_failing(&id(name), epoch, &finished, at(now), &mut desk.out);
 }

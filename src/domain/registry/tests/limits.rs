@@ -193,7 +193,7 @@ fn a_request_that_asks_again_gets_nobody_whom_it_has_spent() {
 }
 
 fn on(host: &str, endpoint: Endpoint) -> Endpoint {
-    let base_url = super::super::super::endpoint::BaseUrl::parse(&format!("http://{host}")).unwrap();
+    let base_url = super::super::super::base_url::BaseUrl::parse(&format!("http://{host}")).unwrap();
     Endpoint { base_url, ..endpoint }
 }
 

@@ -1,6 +1,6 @@
 //! Whether an endpoint is known to work at all: of one that never did, the operator is told when it is isolated.
 
-use super::super::super::endpoint::BaseUrl;
+use super::super::super::base_url::BaseUrl;
 use super::super::super::schedule::Purpose;
 use super::*;
 

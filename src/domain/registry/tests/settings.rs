@@ -1,7 +1,8 @@
 //! What reloads and admins change, and what they can't.
 
 use super::*;
-use crate::domain::endpoint::{Auth, AuthStyle, BaseUrl};
+use crate::domain::base_url::BaseUrl;
+use crate::domain::endpoint::{Auth, AuthStyle};
 use crate::domain::secret::Secret;
 
 #[test]
@@ -151,4 +152,23 @@ fn an_admins_switch_that_moves_nobody_is_kept_all_the_same() {
     desk.out.clear();
     assert_eq!(desk.core.set_enabled(&id("a"), false, ADMIN, at(1), &mut desk.out), Ok(false));
     assert!(matches!(desk.out[..], [Effect::Keep(Keep::Now)]), "{:?}", desk.out);
+}
+
+/// Once wrong: only who had left the settings was remembered, and a key that was rolled back had a failed endpoint sound again.
+#[test]
+fn another_key_and_the_old_one_again_do_not_launder_a_failed_endpoint() {
+    let with =
+        |key: &str| Endpoint { auth: Auth::Own { style: AuthStyle::XApiKey, key: Secret::new(key) }, ..primary("a") };
+    let mut desk = Desk::new([with("x"), secondary("b")]);
+    desk.fail("a");
+    desk.apply([with("y"), secondary("b")]);
+    assert_eq!(desk.standing("a"), Standing::Failure);
+    assert!(desk.recover("a"));
+    desk.apply([with("x"), secondary("b")]);
+    assert_eq!(desk.standing("a"), Standing::Failure, "x has not proved itself since it failed");
+    assert!(desk.recover("a"));
+    for key in ["y", "x"] {
+        desk.apply([with(key), secondary("b")]);
+        assert_eq!(desk.standing("a"), Standing::Primary, "both have");
+    }
 }

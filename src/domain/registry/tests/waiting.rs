@@ -495,3 +495,15 @@ fn who_has_waited_for_this_moment_comes_before_who_asks_in_it() {
     assert!(is_waiting(&late), "no tick has come, and yet it is not served first: {late:?}");
     assert_eq!(desk.granted_to_waiters(), ["a"]);
 }
+
+/// Once wrong: it was waited for and verified, and when it was back the request was refused.
+#[test]
+fn nobody_waits_for_a_drained_endpoint_that_is_isolated_but_its_own_sessions() {
+    let mut desk = Desk::new([primary("a")]);
+    desk.fail("a");
+    desk.apply([Endpoint { weight: 0, ..primary("a") }]);
+    desk.out.clear();
+    let asked = desk.ask(parked(10));
+    assert!(matches!(asked, Acquired::Refused(NoEndpoint::SwitchedOff { total: 1 })), "{asked:?}");
+    assert_eq!(hastened(&mut desk), 0);
+}
