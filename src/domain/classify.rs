@@ -265,6 +265,8 @@ fn class_of_error(
     error: Option<&ErrorObject>,
     in_shape: bool,
 ) -> Class {
+    let error = error.map(|error| error.to_request_for(head.model));
+    let error = error.as_ref();
     let says = |what: fn(&ErrorObject) -> bool| error.is_some_and(what);
     let is_about_model = error.is_some_and(|error| error.is_about_model(head.model));
     let names_model = error.is_some_and(|error| error.names_model(head.model));

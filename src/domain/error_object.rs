@@ -81,6 +81,8 @@ pub struct ErrorObject {
     code: Option<String>,
     numeric_code: Option<u64>,
     message: String,
+    /// Whether the message begins with what a client has written, so that no phrase in it is the endpoint's.
+    begins_with_clients_word: bool,
     /// What a relay's own words are around.
     wrapped: Option<Box<Self>>,
 }
@@ -155,8 +157,39 @@ impl ErrorObject {
     #[must_use]
     pub fn read(body: &[u8]) -> Option<Self> {
         let mut error = Self::read_plain(body)?;
-        error.wrapped = relays::unwrapped(error.own_words()).map(Box::new);
+        error.wrapped = error.unwrapped().map(Box::new);
         Some(error)
+    }
+
+    /// The same as the answer to a request that has named this model.
+    #[must_use]
+    pub fn to_request_for(&self, model: Option<&str>) -> Self {
+        let begins_so = |error: &Self| model.is_some_and(|model| begins_with_name(&error.message, model));
+        let mut error = self.clone();
+        if begins_so(&error) {
+            // What a relay has wrapped is known by how the message begins.
+            (error.begins_with_clients_word, error.wrapped) = (true, None);
+        }
+        if let Some(wrapped) = &mut error.wrapped {
+            wrapped.begins_with_clients_word |= begins_so(wrapped);
+        }
+        error
+    }
+
+    /// What a relay's words are around, where it is one's. Of what a client may have named no kind and no code is believed.
+    fn unwrapped(&self) -> Option<Self> {
+        if self.message.contains(UNKNOWN_MEMBER_PHRASE) {
+            return None;
+        }
+        let is_about_a_name = providers::is_about_a_name(&self.message);
+        relays::unwrapped(&self.message).filter(|wrapped| !is_about_a_name || wrapped.has_words_alone())
+    }
+
+    fn has_words_alone(&self) -> bool {
+        self.kind.is_none()
+            && self.code.is_none()
+            && self.numeric_code.is_none()
+            && providers::is_about_a_name(&self.message)
     }
 
     /// Reads the body of an answer with this status, also where it has a shape that is neither protocol's.
@@ -190,11 +223,25 @@ impl ErrorObject {
         if kind.is_none() && message.is_none() {
             return None;
         }
-        Some(Self { kind, code, numeric_code, message: message.unwrap_or_default(), wrapped: None })
+        Some(Self {
+            kind,
+            code,
+            numeric_code,
+            message: message.unwrap_or_default(),
+            begins_with_clients_word: false,
+            wrapped: None,
+        })
     }
 
     fn of_message(message: &str) -> Self {
-        Self { kind: None, code: None, numeric_code: None, message: message.to_owned(), wrapped: None }
+        Self {
+            kind: None,
+            code: None,
+            numeric_code: None,
+            message: message.to_owned(),
+            begins_with_clients_word: false,
+            wrapped: None,
+        }
     }
 
     /// The endpoint's own words. They may go to the client whose request it was; in logs, events and stats they have a
@@ -212,7 +259,10 @@ impl ErrorObject {
 
     /// The message, to be compared with phrases that begin one; empty where a client's word begins it.
     fn own_words(&self) -> &str {
-        if self.message.contains(UNKNOWN_MEMBER_PHRASE) { "" } else { &self.message }
+        let is_clients = self.begins_with_clients_word
+            || self.message.contains(UNKNOWN_MEMBER_PHRASE)
+            || providers::is_about_a_name(&self.message);
+        if is_clients { "" } else { &self.message }
     }
 
     fn says(&self, word: &str) -> bool {
@@ -326,6 +376,12 @@ fn names(text: &str, model: &str) -> bool {
             let after = text.get(at + model.len()..).and_then(|after| after.chars().next());
             !goes_on(before) && !goes_on(after)
         })
+}
+
+/// Whether a text begins with this name, and not with a longer one.
+fn begins_with_name(text: &str, name: &str) -> bool {
+    let rest = text.strip_prefix(name).filter(|_| !name.is_empty());
+    rest.is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
 }
 
 fn is_word(text: &str) -> bool {

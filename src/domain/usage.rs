@@ -202,8 +202,8 @@ impl Tally {
                 _ => {}
             }
         }
-        if has_input_details {
-            // The Responses API has Anthropic's name for a prompt with its cached part.
+        if has_input_details || told.prompt > 0 {
+            // The Responses API has Anthropic's name for a prompt with its cached part, and so has who tells both names.
             told.prompt = told.prompt.max(std::mem::take(&mut told.input));
         }
         Some(told)

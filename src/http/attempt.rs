@@ -202,8 +202,10 @@ impl Task<'_> {
                         let judgement = classify_answer(self.path(), &head, None, self.words);
                         self.pass_or_fail(flow, pieces, content, judgement)
                     }
-                    Reading::Late => flow.limit.passed(),
-                    Reading::Broken(error) => fault(Class::Body, &error.to_string()),
+                    Reading::Late => self.judge_torn(&flow, &head).unwrap_or_else(|| flow.limit.passed()),
+                    Reading::Broken(error) => {
+                        self.judge_torn(&flow, &head).unwrap_or_else(|| fault(Class::Body, &error.to_string()))
+                    }
                 }
             }
         }
@@ -290,6 +292,18 @@ impl Task<'_> {
                 self.as_stream(format, answer, judgement)
             }
             Some(_) | None => self.conclude(judgement, answer),
+        }
+    }
+
+    /// Judges an error of which only the head has come: the status has said enough, but where the answer itself would be passed on.
+    fn judge_torn(&self, flow: &Flow, head: &AnswerHead<'_>) -> Option<AttemptEnd> {
+        if flow.status.is_success() {
+            return None;
+        }
+        let judgement = classify_answer(self.path(), head, None, self.words);
+        match judgement.rule(self.path()).next {
+            Next::Elsewhere(_) => Some(AttemptEnd::Failed(judgement, None)),
+            Next::Answer | Next::Stop => None,
         }
     }
 

@@ -166,6 +166,10 @@ impl Connection {
             self.taking_due = None;
             return written;
         }
+        if self.client_has_left && self.state.in_flight.get() > 0 {
+            // Its end has come and nothing is taken: nobody is there for whom an endpoint should go on.
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let due = *self.taking_due.get_or_insert_with(|| deadline(self.patience.taking));
         if !self.state.alarm_of_request.is_overdue(due, cx) {
             return Poll::Pending;

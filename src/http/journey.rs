@@ -223,17 +223,16 @@ impl Journey<'_> {
 
     /// What the registry is told should no endpoint do better: some of the failures may be the request's own.
     fn doubt(&mut self) -> Option<Doubt> {
-        if self.plan.failures().is_empty() || self.errand.llm.is_none() {
+        if self.plan.failures().is_empty() {
             return None;
         }
         self.fingerprint();
         Some(Doubt { ask: self.ask.clone(), failures: self.plan.failures().to_vec() })
     }
 
-    /// On other paths a POST or PATCH that may have arrived is not repeated: it could have done its work.
+    /// On other paths a request that may have arrived is not repeated where that could do its work twice (RFC 9110, section 9.2.2).
     fn may_be_sent_again(&self) -> bool {
-        let method = self.task.request.method;
-        self.errand.llm.is_some() || (method != Method::POST && method != Method::PATCH)
+        self.errand.llm.is_some() || self.task.request.method.is_idempotent()
     }
 
     /// Whether a count of tokens is asked for of which the gateway itself can tell an estimate. A model or path that no

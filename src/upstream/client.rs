@@ -72,7 +72,8 @@ pub struct Request<'a> {
     /// Its body; it is never copied unless it is small.
     pub body: Bytes,
     /// Whether a request of a method that is not idempotent may be sent once more after a connection from the pool ended
-    /// without a byte of answer, although it may have arrived (RFC 9112, section 9.3.1). Others always are.
+    /// without a byte of answer, although it may have arrived (RFC 9112, section 9.3.1). Others always are; one that may not be
+    /// has a connection of its own.
     pub resend_stale: bool,
 }
 
@@ -190,9 +191,11 @@ impl Client {
         connect_timeout: Duration,
     ) -> Result<Response, SendError> {
         let mut outgoing = Outgoing::of(&request)?;
-        if let Some(connection) = self.shared.pool.take(request.origin, now()) {
+        // Whether an idle connection still is one shows only when something is sent on it.
+        let pooled = may_send_again(&request).then(|| self.shared.pool.take(request.origin, now())).flatten();
+        if let Some(connection) = pooled {
             match self.exchange(connection, outgoing, &request.method, permit).await {
-                Err(Failure { error, ended_silently: true }) if may_send_again(&request, &error) => {
+                Err(Failure { ended_silently: true, .. }) => {
                     log::debug!(
                         "upstream: a connection from the pool had been closed; the request goes out on a new one"
                     );
@@ -265,7 +268,7 @@ impl Client {
     }
 }
 
-/// Whether a request may go out again after a connection from the pool ended under it.
-fn may_send_again(request: &Request<'_>, error: &SendError) -> bool {
-    request.method.is_idempotent() || request.resend_stale || !error.written()
+/// Whether a request may go out again after a connection from the pool ended under it, though it may have arrived.
+fn may_send_again(request: &Request<'_>) -> bool {
+    request.method.is_idempotent() || request.resend_stale
 }

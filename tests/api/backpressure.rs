@@ -183,3 +183,19 @@ async fn a_client_that_takes_nothing_is_cut_off_and_its_place_at_the_endpoint_is
         app.finish().await;
     }
 }
+
+/// Once wrong: it was waited for as one that is slow.
+#[actix_web::test]
+async fn a_client_that_closes_its_side_and_takes_nothing_has_left_at_once() {
+    let upstream = Upstream::anthropic("a").await;
+    upstream.script([sse(1).flood("flood", PIECES, PIECE).then_end()]);
+    upstream.gates().open("flood");
+    let app = Setup::new().endpoint("a", &upstream.base_url(), "max_in_flight = 1").start().await;
+    let mut client = RawClient::connect_narrow(app.address()).await;
+    client.send_request("POST", "/v1/messages", &[TRAFFIC], body(true).as_bytes()).await;
+    client.answer_head().await;
+    client.half_close().await;
+    eventually("its place", async || app.row("a").await["in_flight"] == json!(0)).await;
+    assert_eq!(app.row("a").await["cancelled"], json!(1));
+    app.finish().await;
+}

@@ -361,3 +361,22 @@ async fn an_endpoint_that_wants_the_clients_own_credential_is_not_isolated_for_w
         app.finish().await;
     }
 }
+
+/// Found with a relay that has no list of models: whoever asked for it three times had the endpoint isolated.
+#[actix_web::test]
+async fn failures_alike_on_other_paths_leave_nobody_isolated() {
+    for names in [&["a"][..], &["a", "b"]] {
+        let mut upstreams = Vec::new();
+        for name in names {
+            let upstream = Upstream::anthropic(name).await;
+            upstream.behave(Behaviour::honest().traffic(status(501)));
+            upstreams.push(upstream);
+        }
+        let app = pool(&upstreams).verified_on_demand().start().await;
+        for number in 0..10 {
+            assert_eq!(app.client().await.get("/v1/models", &[TRAFFIC]).await.status, 501);
+            assert_eq!(isolated(&app).await, json!([]), "after {number} of {names:?}");
+        }
+        app.finish().await;
+    }
+}

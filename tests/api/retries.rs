@@ -193,3 +193,26 @@ async fn nothing_is_asked_for_when_the_clients_time_is_up() {
     assert_eq!((a.traffic(), b.traffic()), (2, 1), "{:?}", answer.header("x-qcc-trail"));
     app.finish().await;
 }
+
+/// A method that nobody knows to be idempotent may do its work twice (RFC 9110, section 9.2.2).
+#[actix_web::test]
+async fn on_other_paths_only_what_is_idempotent_is_sent_again() {
+    for (method, attempts) in [("POST", 1), ("PATCH", 1), ("LOCK", 1), ("GET", 2), ("PUT", 2), ("DELETE", 2)] {
+        let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+        for upstream in [&a, &b] {
+            upstream.behave(Behaviour::honest().traffic(status(500)));
+        }
+        let app = Setup::new()
+            .primary(&a)
+            .secondary(&b)
+            .section("retry", "max_per_endpoint = 1\npark = \"0s\"")
+            .verified_on_demand()
+            .start()
+            .await;
+        let mut client = app.client().await;
+        client.send_request(method, "/v1/models/x", &[TRAFFIC], b"{}").await;
+        assert_eq!(client.answer().await.status, 500, "{method}");
+        assert_eq!(a.traffic() + b.traffic(), attempts, "{method}");
+        app.finish().await;
+    }
+}

@@ -99,6 +99,11 @@ pub(super) fn has_too_many_keys(error: &ErrorObject) -> bool {
     error.own_words().starts_with(KEYS_PHRASE)
 }
 
+/// Whether a message is about a name of a model that it begins with. The name is the client's.
+pub(super) fn is_about_a_name(message: &str) -> bool {
+    message.ends_with(UNKNOWN_NAME)
+}
+
 /// Whether there is no such model, with a status or a type that does not say so.
 pub(super) fn lacks_model(error: &ErrorObject) -> bool {
     let is_name = |name: &str| !name.is_empty() && !name.contains(char::is_whitespace);

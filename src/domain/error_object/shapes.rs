@@ -157,5 +157,5 @@ fn is_about_model(error: &ErrorObject) -> bool {
 }
 
 fn error(kind: Option<String>, code: Option<String>, numeric_code: Option<u64>, message: String) -> ErrorObject {
-    ErrorObject { kind, code, numeric_code, message, wrapped: None }
+    ErrorObject { kind, code, numeric_code, message, begins_with_clients_word: false, wrapped: None }
 }

@@ -26,6 +26,11 @@ fn an_answers_usage_is_read_by_every_protocols_names() {
             usage(40, 7, 60, 0),
         ),
         (
+            r#"{"choices":[],"usage":{"prompt_tokens":100,"completion_tokens":7,"input_tokens":100,
+                "prompt_tokens_details":{"cached_tokens":80}}}"#,
+            usage(20, 7, 80, 0),
+        ),
+        (
             r#"{"object":"response","output":[],"usage":{"input_tokens":50,"output_tokens":9,
                 "input_tokens_details":{"cached_tokens":30}},"user":null}"#,
             usage(20, 9, 30, 0),
@@ -174,7 +179,7 @@ fn of_tree(usage: &Value) -> Usage {
     let cached = count(&usage["prompt_tokens_details"]["cached_tokens"])
         .max(count(&usage["input_tokens_details"]["cached_tokens"]));
     let (input, prompt) = (count(&usage["input_tokens"]), count(&usage["prompt_tokens"]));
-    let is_all = usage["input_tokens_details"].is_object();
+    let is_all = usage["input_tokens_details"].is_object() || prompt > 0;
     let (input, prompt) = if is_all { (0, prompt.max(input)) } else { (input, prompt) };
     Usage {
         input: input.max(prompt.saturating_sub(cached)),

@@ -100,20 +100,23 @@ async fn a_request_on_a_stale_connection_goes_out_once_more() {
     }
 }
 
+/// Once wrong: it went out on a connection that its upstream had closed, and could not be sent once more.
 #[tokio::test]
-async fn a_request_that_may_have_had_its_effect_does_not_go_out_once_more() {
+async fn a_request_that_must_not_go_out_once_more_has_a_fresh_connection() {
     within(async {
         for method in [Method::POST, Method::PATCH] {
             let upstream = Upstream::bind().await;
-            let (client, mut peer) = warmed(&upstream).await;
+            let (client, stale) = warmed(&upstream).await;
+            drop(stale);
             let request = Request { resend_stale: false, ..request(&upstream.origin, method, "question") };
             let serve = async {
-                peer.request().await;
-                drop(peer);
+                let mut fresh = upstream.accept().await;
+                fresh.request().await;
+                drop(fresh);
             };
             let (answer, ()) = join!(send(&client, request), serve);
             assert!(matches!(answer, Err(SendError::ClosedBeforeHead { written: true })), "{answer:?}");
-            assert!(upstream.has_no_more_connections().await);
+            assert!(upstream.has_no_more_connections().await, "nor does it go out once more");
         }
     })
     .await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::ONE_TURN;
 use crate::support::app::{Setup, TRAFFIC, TestApp, body};
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{Step, never_answer, raw, sse, status, status_and, status_with};
+use crate::support::upstream::step::{Step, close, never_answer, raw, sse, status, status_and, status_with};
 
 #[actix_web::test]
 async fn a_long_retry_after_is_passed_on_as_one_that_clients_wait_for() {
@@ -190,4 +190,23 @@ async fn a_limit_of_the_token_counter_or_of_the_clients_own_account_rests_nobody
     assert_eq!(answer.status, 200, "one client's used-up window is not another's");
     assert_eq!(rest(&app, "a").await, None);
     app.finish().await;
+}
+
+/// Once wrong: it counted as a body that was not whole, and three of them isolated the endpoint.
+#[actix_web::test]
+async fn a_limit_whose_body_is_torn_is_a_limit() {
+    for (status, torn) in
+        [(429, "content-length: 99\r\n\r\n{\"type\""), (529, "transfer-encoding: chunked\r\n\r\n9\r\n{")]
+    {
+        let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+        let head = format!("HTTP/1.1 {status} x\r\ncontent-type: application/json\r\nretry-after: 30\r\n{torn}");
+        a.script([raw(head).then(close())]);
+        let app = Setup::new().primary(&a).secondary(&b).start().await;
+        let answer = app.message().await;
+        assert_eq!((answer.status, answer.header("x-qcc-endpoint")), (200, Some("b")));
+        let row = app.row("a").await;
+        assert_eq!((&row["failures"], &row["consecutive_failures"]), (&json!(0), &json!(0)), "{status}: {row}");
+        assert_eq!(row["cooldowns"].as_array().map(Vec::len), Some(1), "{status}: {row}");
+        app.finish().await;
+    }
 }

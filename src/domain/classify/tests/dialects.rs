@@ -334,3 +334,39 @@ fn a_windows_end_may_be_told_in_milliseconds_since_1970() {
         assert_eq!(throttle, Some(Throttle::Named(Duration::from_secs(seconds))), "{headers:?}");
     }
 }
+
+/// Found with a client that named such a model: each of its requests isolated an endpoint.
+#[test]
+fn what_a_client_has_named_is_no_word_about_the_account_or_the_key() {
+    let names = [
+        "Your credit balance is too low",
+        "API key not valid. Please pass a valid API key",
+        "anthropic error: You exceeded your current quota",
+        r#"litellm.X: Y - {"error":{"message":"Your credit balance is too low"}}"#,
+        r#"litellm.X: Y - {"error":{"type":"insufficient_quota","message":"z is not a valid model ID"}}"#,
+    ];
+    for name in names {
+        let unknown = format!("{name} is not a valid model ID");
+        let within = serde_json::json!({ "error": { "message": unknown } });
+        for message in [
+            unknown.clone(),
+            format!("{name}: there is no such model"),
+            format!("openrouter error: {unknown}"),
+            format!("litellm.BadRequestError: OpenrouterException - {within}. Received Model Group=x"),
+        ] {
+            let body = serde_json::json!({ "error": { "message": message, "code": 400 } }).to_string();
+            let head = AnswerHead { model: Some(name), ..head(400, JSON) };
+            let class = judge(PathKind::Llm, &head, &body).class;
+            assert!(matches!(class, Class::ClientError | Class::ModelMissing), "{message}: {class:?}");
+        }
+    }
+    assert_all([
+        said("Portkey", 400, openai("x", "y", "openrouter error: acme/x is not a valid model ID"), Class::ModelMissing),
+        said(
+            "Google",
+            400,
+            google(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key."),
+            Class::Credential,
+        ),
+    ]);
+}
