@@ -168,6 +168,12 @@ impl Class {
         }
     }
 
+    /// Whether the endpoint has not got what was asked for: the model, or a counter of tokens.
+    #[must_use]
+    pub const fn lacks_model(self) -> bool {
+        matches!(self, Self::ModelMissing | Self::RelayModelMissing | Self::Unsupported)
+    }
+
     /// Why the endpoint is isolated should it fail the second opinion for which such an answer calls; `None` where it calls
     /// for none.
     #[must_use]

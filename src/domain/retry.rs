@@ -59,6 +59,7 @@ pub struct Plan<A> {
     visits: Vec<Visit>,
     failures: Vec<Failed>,
     latest_was_overload: bool,
+    latest_lacked_model: bool,
     park_left: Duration,
     in_hand: Option<InHand<A>>,
 }
@@ -96,6 +97,7 @@ impl<A> Plan<A> {
             visits: Vec::new(),
             failures: Vec::new(),
             latest_was_overload: false,
+            latest_lacked_model: false,
             park_left: policy.park,
             in_hand: None,
         }
@@ -130,6 +132,7 @@ impl<A> Plan<A> {
         match self.attempts {
             0 => Turn::First,
             _ if self.latest_was_overload => Turn::Paced,
+            _ if self.latest_lacked_model => Turn::Onward,
             1 => Turn::Second,
             _ => Turn::Further,
         }
@@ -188,6 +191,7 @@ impl<A> Plan<A> {
     ) {
         // On other paths an overload starts no cooldown that would pace the attempts.
         self.latest_was_overload = judgement.class == Class::Overloaded && path == PathKind::Llm;
+        self.latest_lacked_model = judgement.class.lacks_model();
         if self.latest_was_overload {
             self.counted = self.counted.saturating_sub(1);
         }
@@ -334,6 +338,20 @@ mod tests {
         }
         assert!(plan.may_try(at(0)));
         assert!(plan.tried().iter().all(|tried| !tried.spent));
+    }
+
+    /// Found with two endpoints that lacked the model: for half of the requests nothing was left to ask the third one, which had it.
+    #[test]
+    fn an_endpoint_that_lacks_the_model_takes_nothing_of_the_retry_budget() {
+        for class in Class::ALL {
+            let mut plan = Plan::<()>::new(POLICY);
+            fail(&mut plan, "a", class, None, None);
+            fail(&mut plan, "b", Class::UpstreamStatus, None, None);
+            assert_eq!(plan.turn(), Turn::Further, "{class:?} before");
+            fail(&mut plan, "c", class, None, None);
+            let lacks = matches!(class, Class::ModelMissing | Class::RelayModelMissing | Class::Unsupported);
+            assert_eq!(plan.turn() == Turn::Onward, lacks, "{class:?}");
+        }
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub(super) struct Connection {
     client_has_left: bool,
     /// When it is overdue that the client takes something; none where nothing waits for that.
     taking_due: Option<Instant>,
+    /// What waits goes into the last room that the system has for it.
+    is_crammed: bool,
 }
 
 impl Connection {
@@ -89,7 +91,7 @@ impl Connection {
         // Each event is to leave at once; a socket that refuses this still works.
         stream.set_nodelay(true).ok();
         let state = Rc::new(State::new(&patience));
-        Self { stream: Some(stream), state, patience, client_has_left: false, taking_due: None }
+        Self { stream: Some(stream), state, patience, client_has_left: false, taking_due: None, is_crammed: false }
     }
 
     pub(super) fn handle(&self) -> Handle {
@@ -163,28 +165,39 @@ impl Connection {
         write: impl FnOnce(&Socket) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.taking_due = None;
+            (self.taking_due, self.is_crammed) = (None, false);
             return written;
         }
         if self.client_has_left && self.state.in_flight.get() > 0 {
             // Its end has come and nothing is taken: nobody is there for whom an endpoint should go on.
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
+        let Some(stream) = &self.stream else { return written };
         let due = *self.taking_due.get_or_insert_with(|| deadline(self.patience.taking));
-        if !self.state.alarm_of_request.is_overdue(due, cx) {
+        let is_overdue = !self.is_crammed && self.state.alarm_of_request.is_overdue(due, cx);
+        if !is_overdue && !self.is_crammed {
             return Poll::Pending;
         }
-        self.taking_due = None;
-        let Some(stream) = &self.stream else { return written };
-        // The system tells of room once a third of its buffer is empty, and what a slow client takes may be far less.
+        // The system tells of room once a third of its buffer is empty, and what a slow client takes may be far less. So the rest
+        // of the room is filled at once: if there is any the next time, the client has made it.
         match write(&SockRef::from(stream)) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && is_overdue => {
                 if let Some(stream) = self.stream.take() {
                     closing::abort(stream);
                 }
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
             }
-            written => Poll::Ready(written),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let due = deadline(self.patience.taking);
+                (self.taking_due, self.is_crammed) = (Some(due), false);
+                // What has it looked at again, then.
+                self.state.alarm_of_request.is_overdue(due, cx);
+                Poll::Pending
+            }
+            written => {
+                self.is_crammed = true;
+                Poll::Ready(written)
+            }
         }
     }
 }

@@ -4,8 +4,8 @@ use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ALLOW, CLEAR_SITE_DATA, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName,
-    HeaderValue, RETRY_AFTER, SET_COOKIE,
+    ALLOW, ALT_SVC, CLEAR_SITE_DATA, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap,
+    HeaderName, HeaderValue, RETRY_AFTER, SET_COOKIE, STRICT_TRANSPORT_SECURITY,
 };
 
 use super::identity::fresh_request_id;
@@ -44,8 +44,10 @@ pub(super) fn passed_on(headers: HeaderMap, asked: &HeaderMap, clock: Clock) -> 
         // A browser would take it for the gateway's own page, with the gateway's own rights.
         kept.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
     }
-    // Nor may it log anybody out, or in.
-    kept.remove(CLEAR_SITE_DATA);
+    // Nor may it log anybody out, or in, or say of the gateway's host what is so of its own (RFC 6797; RFC 7838).
+    for name in [CLEAR_SITE_DATA, STRICT_TRANSPORT_SECURITY, ALT_SVC] {
+        kept.remove(name);
+    }
     if kept.get_all(SET_COOKIE).any(sets_own_cookie) {
         kept.retain(|name, value| *name != SET_COOKIE || !sets_own_cookie(value));
     }

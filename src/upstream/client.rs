@@ -178,6 +178,12 @@ impl Client {
         self.shared.pool.idle()
     }
 
+    /// Closes the idle connections whose time is over, and those that their upstreams have closed. Without requests nobody else
+    /// would find them.
+    pub fn tidy(&self) {
+        self.shared.pool.tidy(now());
+    }
+
     /// Sends a request and waits for the final head of its answer, for as long as the upstream takes: a time-out is the caller's,
     /// who drops the future. `connect_timeout` bounds name, connection and TLS together.
     ///

@@ -92,6 +92,14 @@ impl Pool {
         self.idle.borrow().values().map(VecDeque::len).sum()
     }
 
+    /// Closes the connections whose time is over, and those that their upstreams have closed.
+    pub(super) fn tidy(&self, now: Instant) {
+        self.idle.borrow_mut().retain(|_, of_origin| {
+            of_origin.retain_mut(|connection| self.is_kept(connection, now) && connection.is_usable(LastUse::Before));
+            !of_origin.is_empty()
+        });
+    }
+
     /// Closes the connections whose time is over, of all origins, from time to time.
     fn sweep(&self, now: Instant) {
         if now.saturating_duration_since(self.swept.get()) < SWEEP_INTERVAL {

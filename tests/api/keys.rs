@@ -255,6 +255,18 @@ async fn an_upstreams_page_has_no_rights_of_the_gateways_own() {
     app.finish().await;
 }
 
+/// What is so of its own host is perhaps not so of the gateway's.
+#[actix_web::test]
+async fn an_upstream_says_nothing_of_the_gateways_host() {
+    let a = Upstream::anthropic("a").await;
+    let of_a_host = [("strict-transport-security", "max-age=31536000; includeSubDomains"), ("alt-svc", "h3=\":443\"")];
+    a.behave(Behaviour::always(status_with(200, &of_a_host, "{}")));
+    let app = Setup::new().primary(&a).start().await;
+    let answer = app.client().await.get("/v1/models", &[]).await;
+    assert_eq!(of_a_host.map(|(name, _)| answer.header(name)), [None, None]);
+    app.finish().await;
+}
+
 #[actix_web::test]
 async fn an_upstream_logs_nobody_out_of_the_dashboard() {
     let a = Upstream::anthropic("a").await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::app::{Setup, TRAFFIC, TestApp, body};
 use crate::support::streaming::Pair;
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{Behaviour, status, status_with};
+use crate::support::upstream::step::{Behaviour, status, status_and, status_with};
 
 async fn served_by(app: &TestApp, headers: &[(&str, &str)], body: String) -> String {
     let headers: Vec<_> = headers.iter().copied().chain([TRAFFIC]).collect();
@@ -146,5 +146,19 @@ async fn a_count_that_is_answered_elsewhere_does_not_move_the_session() {
     let counted = app.client().await.post("/v1/messages/count_tokens", &session, body(false)).await;
     assert_eq!((counted.status, counted.header("x-qcc-endpoint")), (200, Some("b")));
     assert_eq!(served_by(&app, &session[..1], body(false)).await, "a");
+    app.finish().await;
+}
+
+/// Found under load: it waited for its own endpoint until the deadline, and was answered 503.
+#[actix_web::test]
+async fn a_request_that_its_sessions_endpoint_has_no_time_for_is_served_by_another() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    let app = Setup::new().primary(&a).secondary(&b).start().await;
+    let session: &[(&str, &str)] = &[TRAFFIC, ("x-claude-code-session-id", "s")];
+    assert_eq!(served_by(&app, session, body(false)).await, "a");
+    a.script([status_and(529, &[("retry-after", "4")])]);
+    let answer = app.client().await.post("/v1/messages", session, body(false)).await;
+    let trail = answer.header("x-qcc-trail").unwrap_or_default();
+    assert!(answer.status == 200 && trail.starts_with("a=529@") && trail.contains(",b=ok@"), "{trail}");
     app.finish().await;
 }

@@ -118,10 +118,11 @@ pub(crate) fn ask(rng: &mut Rng, now: Moment, known: &[(EndpointId, Epoch)]) -> 
         Service::Llm(_) | Service::Other => Origin::Request(rng.u64(..4)),
     };
     let tried = if one_in(rng, 3) { tried(rng, now, known) } else { Vec::new() };
-    let turn = match (tried.is_empty(), rng.u32(..4)) {
-        (true, 1..) => Turn::First,
+    let turn = match (tried.is_empty(), rng.u32(..5)) {
+        (true, 2..) => Turn::First,
         (_, 0) => Turn::Paced,
-        (_, 1) => Turn::Further,
+        (_, 1) => Turn::Onward,
+        (_, 2) => Turn::Further,
         (_, _) => Turn::Second,
     };
     let reach = match rng.u32(..5) {

@@ -123,6 +123,7 @@ impl Itinerary {
         match &self.attempts[..] {
             [] => Turn::First,
             [.., last] if self.is_free(last) => Turn::Paced,
+            [.., last] if lacks(last.class) => Turn::Onward,
             [_] => Turn::Second,
             _ => Turn::Further,
         }
@@ -170,4 +171,9 @@ impl Itinerary {
     pub(crate) fn best(&self) -> Option<LastResort> {
         self.attempts.iter().filter_map(|attempt| attempt.in_hand).min()
     }
+}
+
+/// Whether such an answer says that the endpoint has not got what was asked for.
+fn lacks(class: Class) -> bool {
+    matches!(class, Class::ModelMissing | Class::RelayModelMissing | Class::Unsupported)
 }

@@ -46,6 +46,8 @@ pub enum Turn {
     Further,
     /// One that waited for an overload to pass: its pace is set by the cooldowns.
     Paced,
+    /// One behind an endpoint that lacks what is asked for: nothing has failed there.
+    Onward,
 }
 
 /// Which endpoints are asked for.

@@ -74,7 +74,7 @@ impl RegistryCore {
 }
 
 /// Whether the request has been sent to this endpoint as often as it may be.
-pub(super) fn is_spent(member: &Member, ask: &Ask) -> bool {
+fn is_spent(member: &Member, ask: &Ask) -> bool {
     ask.tried.iter().any(|tried| tried.spent && tried.endpoint == member.endpoint().id)
 }
 

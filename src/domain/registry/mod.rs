@@ -319,7 +319,7 @@ impl RegistryCore {
         let is_elsewhere_for_the_first_time =
             ask.tried.len() <= 1 && ask.tried.iter().all(|tried| tried.endpoint != *id);
         let is_further = match ask.turn {
-            Turn::First | Turn::Paced => false,
+            Turn::First | Turn::Paced | Turn::Onward => false,
             Turn::Second | Turn::Further => !is_elsewhere_for_the_first_time,
         };
         if is_further && !self.budget.take(now, &self.policy.budget) {

@@ -8,7 +8,7 @@ use super::super::selection::{Candidate, slow_start_share};
 use super::super::sessions;
 use super::super::slots::Slot;
 use super::super::time::Moment;
-use super::dearth::{Dearth, is_spent};
+use super::dearth::Dearth;
 use super::pick::{Hosts, Pick};
 use super::pool::Pool;
 use super::{Ask, Reach, RegistryCore, Service};
@@ -77,7 +77,7 @@ impl RegistryCore {
                 Availability::Cooling(cooldown)
                     if patient
                         && has_served
-                        && !is_spent(member, ask)
+                        && !has_been_at(member, ask)
                         && cooldown.until <= since + self.policy.affinity.patience =>
                 {
                     return Search::Patience { until: cooldown.until };
@@ -251,6 +251,11 @@ impl RegistryCore {
             }
         })
     }
+}
+
+/// Whether the request has been sent to this endpoint: then another one is next (whatever the session's cache is worth).
+fn has_been_at(member: &Member, ask: &Ask) -> bool {
+    ask.tried.iter().any(|tried| tried.endpoint == member.endpoint().id)
 }
 
 /// The first rank that has somebody, be it one who is held: a single failure never spills traffic to a lower rank.

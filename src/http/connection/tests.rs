@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -69,6 +70,30 @@ async fn a_client_that_takes_nothing_for_too_long_is_cut_off_by_a_reset() {
         }
     };
     assert_eq!(end, Some(io::ErrorKind::ConnectionReset), "nobody takes {taken} of {written} bytes for all");
+}
+
+/// Found with a stream of small events: each one that still fitted into the system's room counted as taken.
+#[actix_web::test]
+async fn what_the_system_still_has_room_for_has_not_been_taken() {
+    let (mut connection, _client) = connection_taking(Duration::from_millis(50)).await;
+    let (mut is_filled, mut waits) = (false, BTreeSet::new());
+    let writing = async {
+        loop {
+            let written = poll_fn(|cx| {
+                let written = Pin::new(&mut connection).poll_write(cx, &[b'x'; 256]);
+                is_filled |= connection.is_crammed;
+                if written.is_pending() && is_filled {
+                    waits.extend(connection.taking_due);
+                }
+                written
+            });
+            if written.await.is_err() {
+                break;
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), writing).await.expect("an end");
+    assert!(waits.len() < 4, "the client has taken something {} times", waits.len());
 }
 
 /// The system tells of room only once much has been taken.

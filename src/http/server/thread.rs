@@ -29,6 +29,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How long a stop waits for clients that are still sending what nobody reads, so that they get what they were answered.
 const LINGER_AT_A_STOP: Duration = Duration::from_secs(1);
 
+/// How often connections to upstreams are closed that are of no further use.
+const TIDYING: Duration = Duration::from_secs(10);
+
 /// Where a thread's connections are handed in.
 #[derive(Clone, Debug)]
 pub(super) struct Desk {
@@ -114,7 +117,7 @@ impl Thread {
                 // The routes have nothing to set up that could fail.
                 let (Ok(common), Ok(clients), Ok(admin)) = tokio::join!(common, clients, admin) else { return };
                 let _ = tell.send(());
-                let reception = Reception { common, clients, admin, shared, phase };
+                let reception = Reception { common, clients, admin, worker, shared, phase };
                 Rc::new(reception).serve_connections(arriving, being_cut).await;
                 drop(end);
             });
@@ -139,6 +142,7 @@ struct Reception<S> {
     common: S,
     clients: S,
     admin: S,
+    worker: Rc<Worker>,
     shared: Arc<Shared>,
     phase: watch::Receiver<Phase>,
 }
@@ -154,6 +158,7 @@ where
         mut cut: oneshot::Receiver<()>,
     ) {
         let mut open = JoinSet::new();
+        let mut tidying = tokio::time::interval(TIDYING);
         let all_served = async {
             let mut may_arrive = true;
             while may_arrive || !open.is_empty() {
@@ -166,6 +171,7 @@ where
                     },
                     // A handler that panics ends its connection alone.
                     Some(_) = open.join_next() => {}
+                    _ = tidying.tick() => self.worker.client.tidy(),
                 }
             }
         };

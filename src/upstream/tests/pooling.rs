@@ -150,8 +150,7 @@ async fn a_permit_is_unused_where_nothing_could_be_written() {
         let origin = upstream.origin.clone();
         drop(upstream);
         let breaks_off = BreaksOff { peer: Cell::new(Some(peer)), permit: Permit::always() };
-        let request = Request { resend_stale: false, ..post(&origin) };
-        let answer = client.send(request, &breaks_off, Duration::from_secs(20)).await;
+        let answer = client.send(post(&origin), &breaks_off, Duration::from_secs(20)).await;
         assert!(matches!(answer, Err(SendError::Connect(_))), "{answer:?}");
         assert_eq!((breaks_off.permit.asked.get(), breaks_off.permit.used.get()), (1, 0));
     })
@@ -221,6 +220,23 @@ async fn a_clone_shares_the_pool() {
         let (answer, _) = join!(fetch(&clone, get(&upstream.origin)), peer.answer(OK));
         assert_eq!(answer.0, 200);
         assert_eq!((client.idle_connections(), clone.idle_connections()), (1, 1));
+    })
+    .await;
+}
+
+/// Found after a burst: for want of further requests their files stayed open for ever.
+#[tokio::test]
+async fn connections_that_the_upstream_has_closed_go_without_a_request() {
+    within(async {
+        let upstream = Upstream::bind().await;
+        let (client, peer) = warmed(&upstream).await;
+        client.tidy();
+        assert_eq!(client.idle_connections(), 1, "it is open");
+        drop(peer);
+        while client.idle_connections() > 0 {
+            tokio::task::yield_now().await;
+            client.tidy();
+        }
     })
     .await;
 }

@@ -106,10 +106,11 @@ impl Shadow {
         (policy.enabled && ask.service != Service::Other && now.since(bond.used) < lasts).then_some(plain)
     }
 
-    /// Whether a session waits so long for its own endpoint: only where it was served before, for there is a cache, and may
-    /// be sent again.
+    /// Whether a request waits so long for its session's own endpoint: only where that has served it before, for there is a cache,
+    /// and has not just refused this request.
     fn is_worth_it(&self, ask: &Ask, own: &Plain, wait: Duration) -> bool {
-        self.has_served(ask) && !is_spent(ask, own) && wait <= self.policy.affinity.patience
+        let has_been_there = ask.tried.iter().any(|tried| tried.endpoint == own.definition.id);
+        self.has_served(ask) && !has_been_there && wait <= self.policy.affinity.patience
     }
 
     /// Which endpoint is the session's own at this moment, and whether it has served it. It may lapse by the clock alone, or

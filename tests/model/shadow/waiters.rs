@@ -248,7 +248,7 @@ impl Shadow {
 
 fn is_further(ask: &Ask, id: &EndpointId) -> bool {
     match ask.turn {
-        Turn::First | Turn::Paced => false,
+        Turn::First | Turn::Paced | Turn::Onward => false,
         // Free is whatever goes elsewhere for the first time.
         Turn::Second | Turn::Further => match &ask.tried[..] {
             [] => false,

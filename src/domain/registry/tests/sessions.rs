@@ -135,21 +135,19 @@ fn a_session_that_was_never_served_waits_for_no_cooldown() {
     assert_eq!(served(&mut desk, of_session("s")), "b", "there is no cache to wait for");
 }
 
-/// Once wrong: each cooldown that was short enough was waited out, though another endpoint was free.
+/// Once wrong: each cooldown that was short enough was waited out, and with overloads, which are no attempts, until the deadline,
+/// though another endpoint was free.
 #[test]
-fn a_request_does_not_wait_for_its_sessions_endpoint_again_and_again() {
-    let mut desk = Desk::new([primary("a"), secondary("b")]);
-    assert_eq!(served(&mut desk, of_session("s")), "a");
-    let Acquired::Granted(grant) = desk.ask(of_session("s")) else { panic!("not granted") };
-    desk.report(
-        &grant,
-        Report { throttle: Some(Throttle::Named(Duration::from_secs(3))), ..Report::of(Outcome::Neutral) },
-        Some("m"),
-    );
-    let limited = |spent| Tried { spent, ..tried("a", grant.ticket.epoch) };
-    let asks_again = |spent| Ask { tried: vec![limited(spent)], turn: Turn::Second, ..of_session("s") };
-    assert!(matches!(desk.ask(asks_again(false)), Acquired::Waiting(_)));
-    assert_eq!(served(&mut desk, asks_again(true)), "b");
+fn a_request_that_its_sessions_endpoint_has_refused_goes_elsewhere() {
+    for throttle in [Throttle::Named(Duration::from_secs(3)), Throttle::Overload(Some(Duration::from_secs(3)))] {
+        let mut desk = Desk::new([primary("a"), secondary("b")]);
+        assert_eq!(served(&mut desk, of_session("s")), "a");
+        let Acquired::Granted(grant) = desk.ask(of_session("s")) else { panic!("not granted") };
+        desk.report(&grant, Report { throttle: Some(throttle), ..Report::of(Outcome::Neutral) }, Some("m"));
+        let again = Ask { tried: vec![tried("a", grant.ticket.epoch)], turn: Turn::Second, ..of_session("s") };
+        assert_eq!(served(&mut desk, again), "b", "{throttle:?}");
+        assert_eq!(served(&mut desk, of_session("s")), "b", "where its cache is now");
+    }
 }
 
 #[test]
