@@ -71,6 +71,8 @@ pub struct Reloader {
     seen: FilesSeen,
     /// What the watch has seen once, and waits to see again.
     unsettled: Option<FilesSeen>,
+    /// A look was given up, and told as a fault: the next one that ends is to tell that it is over.
+    was_given_up: bool,
     alarm: Option<SpawnHandle>,
     readings: Readings,
 }
@@ -91,7 +93,17 @@ impl Reloader {
     /// Starts it on this thread.
     pub fn new(parts: Parts, running: Loaded, made_token: Option<KeyDigest>, made: UnboundedSender<Secret>) -> Self {
         let seen = running.files.clone();
-        Self { parts, running, made_token, made, seen, unsettled: None, alarm: None, readings: Readings::default() }
+        Self {
+            parts,
+            running,
+            made_token,
+            made,
+            seen,
+            unsettled: None,
+            was_given_up: false,
+            alarm: None,
+            readings: Readings::default(),
+        }
     }
 
     /// Whether the new settings are sound, also together with what can't change.
@@ -118,7 +130,7 @@ impl Reloader {
     /// what new requests are served by.
     fn reload(&mut self, look: Look, by: Option<IpAddr>) -> ResponseActFuture<Self, Result<Reloaded, Faults>> {
         self.seen = look.files;
-        self.unsettled = None;
+        (self.unsettled, self.was_given_up) = (None, false);
         let Parts { core, trust, journal, .. } = &self.parts;
         let (registry, trust, journal) = (core.registry.clone(), trust.clone(), *journal);
         let examined = self.examine(look.found);
@@ -143,6 +155,13 @@ impl Reloader {
             reloader.set_alarm(ctx);
             result
         }))
+    }
+
+    fn give_up(&mut self, unread: Unread, by: Option<IpAddr>) -> Result<Reloaded, Faults> {
+        self.was_given_up = true;
+        let result = Err(unread.into());
+        self.tell(&result, by);
+        result
     }
 
     fn take_over(&mut self, sound: Sound) {
@@ -217,11 +236,12 @@ fn fault(key: &str, found: String, wanted: &str) -> Faults {
 impl From<Unread> for Faults {
     fn from(unread: Unread) -> Self {
         let (found, wanted) = match unread {
-            Unread::NoThread => ("no thread to read the settings on", "a process with room for one more"),
-            Unread::TooSlow => ("no end of reading within 30 s", READABLE),
-            Unread::Hangs => ("an earlier reading that has not ended", READABLE),
+            Unread::NoThread => ("no thread to read the settings on".to_owned(), "a process with room for one more"),
+            Unread::Panicked => ("a reading that has broken off".to_owned(), "a report of this, with the log"),
+            Unread::TooSlow => (format!("no end of reading within {} s", READ_WITHIN.as_secs()), READABLE),
+            Unread::Hangs => ("an earlier reading that has not ended".to_owned(), READABLE),
         };
-        fault("", found.to_owned(), wanted)
+        fault("", found, wanted)
     }
 }
 
@@ -265,11 +285,7 @@ impl Handler<Reload> for Reloader {
         AtomicResponse::new(Box::pin(look.then(move |look, reloader, _| -> ResponseActFuture<Self, _> {
             match look {
                 Ok(look) => reloader.reload(look, by),
-                Err(unread) => {
-                    let result = Err(unread.into());
-                    reloader.tell(&result, by);
-                    Box::pin(actix::fut::ready(result))
-                }
+                Err(unread) => Box::pin(actix::fut::ready(reloader.give_up(unread, by))),
             }
         })))
     }
@@ -281,11 +297,12 @@ impl Handler<Watch> for Reloader {
     fn handle(&mut self, _: Watch, ctx: &mut Self::Context) -> Self::Result {
         let look = self.look().into_actor(self);
         ctx.wait(look.then(|look, reloader, ctx| -> ResponseActFuture<Self, ()> {
-            let has_changed = |look: &Look| look.files != reloader.seen;
             // What hangs was told when it was given up.
-            if let Err(unread @ (Unread::NoThread | Unread::TooSlow)) = look {
-                reloader.tell(&Err(unread.into()), None);
+            if let Err(unread @ (Unread::NoThread | Unread::Panicked | Unread::TooSlow)) = look {
+                // It is told, and nobody else has asked.
+                let _ = reloader.give_up(unread, None);
             }
+            let has_changed = |look: &Look| look.files != reloader.seen || reloader.was_given_up;
             match look.ok().filter(has_changed) {
                 Some(look) if reloader.unsettled.as_ref() == Some(&look.files) => {
                     return Box::pin(reloader.reload(look, None).map(|_, _, _| ()));

@@ -164,11 +164,17 @@ impl ErrorObject {
     /// The same as the answer to a request that has named this model.
     #[must_use]
     pub fn to_request_for(&self, model: Option<&str>) -> Self {
-        let begins_so = |error: &Self| model.is_some_and(|model| begins_with_name(&error.message, model));
+        // Relays trim names, and take their own prefix away.
+        let name = model.unwrap_or_default().trim();
+        let forms = [name, name.rsplit('/').next().unwrap_or_default()];
+        let begins_so = |error: &Self| forms.iter().any(|form| begins_with_name(error.message.trim_start(), form));
         let mut error = self.clone();
         if begins_so(&error) {
-            // What a relay has wrapped is known by how the message begins.
-            (error.begins_with_clients_word, error.wrapped) = (true, None);
+            error.begins_with_clients_word = true;
+            if name.contains(char::is_whitespace) {
+                // It may read like a relay's words around its provider's.
+                error.wrapped = None;
+            }
         }
         if let Some(wrapped) = &mut error.wrapped {
             wrapped.begins_with_clients_word |= begins_so(wrapped);

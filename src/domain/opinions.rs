@@ -157,11 +157,6 @@ impl Opinions {
         remember(requests, about);
     }
 
-    /// Takes back what was asked in this epoch about requests: the endpoint is isolated by failures of that epoch.
-    pub fn take_asked(&mut self, endpoint: &EndpointId, epoch: Epoch) -> Vec<Fingerprint> {
-        self.failed(endpoint, epoch).map(|asked| asked.about).unwrap_or_default()
-    }
-
     /// An isolated endpoint has failed a conversation: the requests in doubt were not the cause.
     pub fn isolation_was_right(&mut self, endpoint: &EndpointId, isolation: Epoch) {
         if self.about_isolated.get(endpoint).is_some_and(|(epoch, _)| *epoch == isolation) {

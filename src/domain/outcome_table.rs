@@ -170,7 +170,7 @@ impl Class {
 
     /// Whether the endpoint has not got what was asked for: the model, or a counter of tokens.
     #[must_use]
-    pub const fn lacks_model(self) -> bool {
+    pub const fn lacks_what_is_asked(self) -> bool {
         matches!(self, Self::ModelMissing | Self::RelayModelMissing | Self::Unsupported)
     }
 

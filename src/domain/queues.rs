@@ -339,8 +339,14 @@ impl Queues {
                 (Place::Failure(isolation) | Place::Disabled { beneath: Some(isolation), .. }, _) => {
                     isolation.redefined = true;
                 }
-                (place @ Place::Home { .. }, Some(isolation)) => *place = Place::Failure(isolation),
-                (Place::Disabled { recovered, beneath }, departed) => (*recovered, *beneath) = (None, departed),
+                // With another key it is verified at once, whatever it had left with.
+                (place @ Place::Home { .. }, Some(isolation)) => {
+                    *place = Place::Failure(Isolation { redefined: true, ..isolation });
+                }
+                (Place::Disabled { recovered, beneath }, departed) => {
+                    let departed = departed.map(|isolation| Isolation { redefined: true, ..isolation });
+                    (*recovered, *beneath) = (None, departed);
+                }
                 (Place::Home { recovered, .. }, None) => *recovered = None,
             }
         }

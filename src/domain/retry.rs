@@ -59,7 +59,7 @@ pub struct Plan<A> {
     visits: Vec<Visit>,
     failures: Vec<Failed>,
     latest_was_overload: bool,
-    latest_lacked_model: bool,
+    latest_lacked_it: bool,
     park_left: Duration,
     in_hand: Option<InHand<A>>,
 }
@@ -97,7 +97,7 @@ impl<A> Plan<A> {
             visits: Vec::new(),
             failures: Vec::new(),
             latest_was_overload: false,
-            latest_lacked_model: false,
+            latest_lacked_it: false,
             park_left: policy.park,
             in_hand: None,
         }
@@ -132,7 +132,7 @@ impl<A> Plan<A> {
         match self.attempts {
             0 => Turn::First,
             _ if self.latest_was_overload => Turn::Paced,
-            _ if self.latest_lacked_model => Turn::Onward,
+            _ if self.latest_lacked_it => Turn::Onward,
             1 => Turn::Second,
             _ => Turn::Further,
         }
@@ -191,7 +191,7 @@ impl<A> Plan<A> {
     ) {
         // On other paths an overload starts no cooldown that would pace the attempts.
         self.latest_was_overload = judgement.class == Class::Overloaded && path == PathKind::Llm;
-        self.latest_lacked_model = judgement.class.lacks_model();
+        self.latest_lacked_it = judgement.class.lacks_what_is_asked();
         if self.latest_was_overload {
             self.counted = self.counted.saturating_sub(1);
         }

@@ -315,10 +315,10 @@ impl Schedule {
     /// Counts the verifications of this isolation from now on. One that is switched off and on, or is another service now, goes on
     /// with its count; `before` is that of the last run.
     fn count_for(&mut self, job: &VerifyJob, before: u32) {
-        let endpoint = Arc::clone(&job.endpoint);
-        let known = self.counts.get(&endpoint.id).filter(|count| count.isolated_at == job.isolated_at);
+        let VerifyJob { endpoint, isolated_at, .. } = job;
+        let known = self.counts.get(&endpoint.id).filter(|count| count.isolated_at == *isolated_at);
         let verifications = known.map_or(before, |count| count.verifications);
-        let count = Count { endpoint: Arc::clone(&endpoint), isolated_at: job.isolated_at, verifications };
+        let count = Count { endpoint: Arc::clone(endpoint), isolated_at: *isolated_at, verifications };
         self.counts.insert(endpoint.id.clone(), count);
     }
 

@@ -202,6 +202,7 @@ impl Task<'_> {
                         let judgement = classify_answer(self.path(), &head, None, self.words);
                         self.pass_or_fail(flow, pieces, content, judgement)
                     }
+                    Reading::Late if flow.limit.whose == Patience::Client => flow.limit.passed(),
                     Reading::Late => self.judge_torn(&flow, &head).unwrap_or_else(|| flow.limit.passed()),
                     Reading::Broken(error) => {
                         self.judge_torn(&flow, &head).unwrap_or_else(|| fault(Class::Body, &error.to_string()))
@@ -295,12 +296,13 @@ impl Task<'_> {
         }
     }
 
-    /// Judges an error of which only the head has come: the status has said enough, but where the answer itself would be passed on.
+    /// Judges an error whose body has not come whole: the status has said enough, but where the answer itself would be passed on.
+    /// What has come of the body shows no shape.
     fn judge_torn(&self, flow: &Flow, head: &AnswerHead<'_>) -> Option<AttemptEnd> {
         if flow.status.is_success() {
             return None;
         }
-        let judgement = classify_answer(self.path(), head, None, self.words);
+        let judgement = classify_answer(self.path(), head, Some(b""), self.words);
         match judgement.rule(self.path()).next {
             Next::Elsewhere(_) => Some(AttemptEnd::Failed(judgement, None)),
             Next::Answer | Next::Stop => None,

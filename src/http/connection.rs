@@ -190,8 +190,9 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let due = deadline(self.patience.taking);
                 (self.taking_due, self.is_crammed) = (Some(due), false);
-                // What has it looked at again, then.
-                self.state.alarm_of_request.is_overdue(due, cx);
+                if self.state.alarm_of_request.is_overdue(due, cx) {
+                    cx.waker().wake_by_ref();
+                }
                 Poll::Pending
             }
             written => {

@@ -85,7 +85,7 @@ impl Journey<'_> {
     pub(super) async fn run(&mut self) -> JourneyEnd {
         let mut now = self.began;
         let shared = &self.worker.shared;
-        // Only a model that is silent calls for a second opinion, which asks a model.
+        // Of other paths nobody knows for how long they may be silent.
         let suspect = match self.task.path() {
             PathKind::Llm => self.worker.config.settings.timeouts.suspect,
             PathKind::CountTokens | PathKind::Other => Duration::MAX,
@@ -216,7 +216,7 @@ impl Journey<'_> {
     fn fingerprint(&mut self) {
         if self.ask.fingerprint.is_none() {
             let request = &self.task.request;
-            let content = (&self.ask.client, &self.ask.profile, request.target, &request.body);
+            let content = (&self.ask.client, &self.ask.profile, request.method, request.target, &request.body);
             self.ask.fingerprint = Some(Fingerprint(self.worker.shared.fingerprints.hash_one(content)));
         }
     }
@@ -355,7 +355,7 @@ impl Journey<'_> {
             Method::HEAD => length,
             _ => None,
         };
-        let doubt = self.errand.llm.map(|_| Doubt { ask: self.ask, failures: self.plan.failures().to_vec() });
+        let doubt = Some(Doubt { ask: self.ask, failures: self.plan.failures().to_vec() });
         let recipient = Recipient {
             attempt,
             request: self.scope,

@@ -12,6 +12,8 @@ use tokio::time::timeout;
 pub(super) enum Unread {
     /// No thread can be had.
     NoThread,
+    /// It has ended without a word.
+    Panicked,
     /// It takes too long. It may go on, and then is the one that hangs.
     TooSlow,
     /// An earlier one has not ended.
@@ -36,7 +38,7 @@ impl Readings {
         async move {
             match timeout(limit, begun?).await {
                 Ok(Ok(found)) => Ok(found),
-                Ok(Err(_)) => Err(Unread::NoThread),
+                Ok(Err(_)) => Err(Unread::Panicked),
                 Err(_) => Err(Unread::TooSlow),
             }
         }

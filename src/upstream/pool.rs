@@ -94,8 +94,12 @@ impl Pool {
 
     /// Closes the connections whose time is over, and those that their upstreams have closed.
     pub(super) fn tidy(&self, now: Instant) {
+        self.keep(|connection| self.is_kept(connection, now) && connection.is_usable(LastUse::Before));
+    }
+
+    fn keep(&self, mut is_kept: impl FnMut(&mut Connection) -> bool) {
         self.idle.borrow_mut().retain(|_, of_origin| {
-            of_origin.retain_mut(|connection| self.is_kept(connection, now) && connection.is_usable(LastUse::Before));
+            of_origin.retain_mut(&mut is_kept);
             !of_origin.is_empty()
         });
     }
@@ -106,10 +110,7 @@ impl Pool {
             return;
         }
         self.swept.set(now);
-        self.idle.borrow_mut().retain(|_, of_origin| {
-            of_origin.retain(|connection| self.is_kept(connection, now));
-            !of_origin.is_empty()
-        });
+        self.keep(|connection| self.is_kept(connection, now));
     }
 }
 

@@ -126,16 +126,8 @@ impl Shadow {
         let relapse = in_slow_start && cause.reason != Reason::Admin;
         let ended = plain.epoch;
         plain.recovered = None;
-        let mut quarantine = Quarantine { cause, since: now, ended, relapse, redefined: false, doubted: false };
-        // What was in doubt before the verdict stays so.
-        let asked = self.opinions.asked.remove(id).filter(|asked| asked.epoch == ended).map(|asked| asked.about);
-        let about = asked.filter(|about| !about.is_empty() && quarantine.is_for_failures_of(ended));
-        quarantine.doubted = about.is_some();
-        plain.go(Place::Isolated(quarantine));
+        plain.go(Place::Isolated(Quarantine { cause, since: now, ended, relapse, redefined: false, doubted: false }));
         self.moved(id);
-        if let Some(about) = about {
-            self.opinions.about_isolated.insert(id.clone(), about);
-        }
     }
 
     pub(crate) fn isolate_by_admin(&mut self, id: &EndpointId, now: Moment) -> Result<bool, SwitchError> {
@@ -203,6 +195,7 @@ impl Shadow {
     /// A verdict comes in. Tells whether it must isolate.
     pub(crate) fn judge(&mut self, ticket: &Ticket, judgement: Judgement, now: Moment) -> bool {
         let Some(error) = self.awaited.remove(&ticket.serial) else { return false };
+        let doubt = self.opinions.unjudged.remove(&ticket.serial);
         if !self.is_in_service(ticket) {
             return false;
         }
@@ -211,6 +204,14 @@ impl Shadow {
             Judgement::Keep => false,
             Judgement::Trip { reason, .. } => {
                 self.isolate(&ticket.endpoint, Cause::of(reason, error.as_ref()), now);
+                let plain = self.endpoints.get_mut(&ticket.endpoint).unwrap();
+                if let (Some(request), Place::Isolated(quarantine)) = (doubt, &mut plain.place)
+                    && quarantine.is_for_failures_of(ticket.epoch)
+                {
+                    // What was in doubt before the verdict stays so.
+                    quarantine.doubted = true;
+                    self.opinions.about_isolated.entry(ticket.endpoint.clone()).or_default().extend(request);
+                }
                 true
             }
         }

@@ -41,6 +41,9 @@ impl Before {
     }
 }
 
+/// So many services of one name are remembered, the latest: a key that is replaced every few minutes is not to fill the memory.
+const MOST_DEPARTED: usize = 1000;
+
 /// The services that left the settings while they were isolated, be it that another one has their name: coming back must not
 /// launder them, whatever was in between.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +63,9 @@ impl Departures {
         let departed = self.0.entry(id.clone()).or_default();
         departed.retain(|earlier| earlier.service != service);
         departed.extend(isolation.map(|isolation| Departed { service, isolation }));
+        if departed.len() > MOST_DEPARTED {
+            departed.remove(0);
+        }
         if departed.is_empty() {
             self.0.remove(id);
         }

@@ -9,7 +9,7 @@ use super::super::outcome::{ErrorNote, Reason};
 use super::super::queues::{Doubted, Evidence, Member};
 use super::super::schedule::{Finished, Purpose, VerifyJob};
 use super::super::time::Moment;
-use super::{Ask, Effect, Expected, Keep, Outputs, RegistryCore};
+use super::{Ask, Doubt, Effect, Expected, Keep, Outputs, RegistryCore};
 
 impl RegistryCore {
     /// A request has failed for good. Those of its failures that may be its own are taken back, and the endpoints asked.
@@ -23,34 +23,35 @@ impl RegistryCore {
             out.push(Effect::Retract(ticket.clone()));
             let (reason, model) = (Reason::from(failed.kind), ask.model.clone());
             self.ask_for_opinion(ticket, reason, model, failed.error.clone(), ask.fingerprint, now, out);
-            match self.queues.doubt(&ticket.endpoint, ticket.epoch) {
-                Doubted::Isolated(isolation) => {
-                    out.push(Effect::Keep(Keep::Soon));
-                    self.opinions.doubt_isolation(&ticket.endpoint, isolation, ask.fingerprint);
-                    out.push(Effect::PublishFailures);
-                }
-                Doubted::Forgiven => {
-                    // Not even the next process is to remember it.
-                    out.push(Effect::Keep(Keep::Soon));
-                    self.opinions.was_the_cause(ask.fingerprint, now);
-                }
-                Doubted::Nothing => {}
+            self.doubt_isolation(ticket, ask.fingerprint, now, out);
+            if let Some(pending) = self.pending.get_mut(&ticket.serial) {
+                // The verdict may isolate yet.
+                pending.doubt = Doubt::Raised(ask.fingerprint);
             }
         }
         self.check_invariants();
     }
 
-    /// The verdict on failures of this epoch has isolated the endpoint while its opinion on requests was asked: the doubt goes on
-    /// about the isolation.
-    pub(super) fn keep_doubts(&mut self, id: &EndpointId, epoch: Epoch) {
-        let about = self.opinions.take_asked(id, epoch);
-        if about.is_empty() {
-            return;
-        }
-        if let Doubted::Isolated(isolation) = self.queues.doubt(id, epoch) {
-            for request in about {
-                self.opinions.doubt_isolation(id, isolation, Some(request));
+    /// Where this lease's failure has helped to isolate its endpoint, that is in doubt from now on.
+    pub(super) fn doubt_isolation(
+        &mut self,
+        ticket: &Ticket,
+        request: Option<Fingerprint>,
+        now: Moment,
+        out: &mut Outputs,
+    ) {
+        match self.queues.doubt(&ticket.endpoint, ticket.epoch) {
+            Doubted::Isolated(isolation) => {
+                out.push(Effect::Keep(Keep::Soon));
+                self.opinions.doubt_isolation(&ticket.endpoint, isolation, request);
+                out.push(Effect::PublishFailures);
             }
+            Doubted::Forgiven => {
+                // Not even the next process is to remember it.
+                out.push(Effect::Keep(Keep::Soon));
+                self.opinions.was_the_cause(request, now);
+            }
+            Doubted::Nothing => {}
         }
     }
 

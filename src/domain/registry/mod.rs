@@ -35,7 +35,7 @@ use super::events::{Event, EventKind};
 use super::ids::{EndpointId, Epoch, ProfileId, Serial, Ticket};
 use super::journal::{Entry, Journal};
 use super::leases::{Leases, OpenLease};
-use super::opinions::Opinions;
+use super::opinions::{Fingerprint, Opinions};
 use super::outcome::{ErrorNote, Outcome, Reason, Report};
 use super::queues::{Evidence, Member, Queues};
 use super::sessions::{AffinityPolicy, Sessions};
@@ -85,6 +85,16 @@ pub struct RegistryPolicy {
 struct Pending {
     error: Option<ErrorNote>,
     model: Option<Arc<str>>,
+    doubt: Doubt,
+}
+
+/// Whether a failure may be its request's own.
+#[derive(Clone, Copy, Debug)]
+enum Doubt {
+    /// Nobody has said so.
+    None,
+    /// It may be, by this request.
+    Raised(Option<Fingerprint>),
 }
 
 /// What the verifier has told of an isolated endpoint.
@@ -230,7 +240,7 @@ impl RegistryCore {
             }
             Outcome::Failure(_) | Outcome::Fatal(_) => {
                 if self.queues.hold(&ticket.endpoint, ticket.epoch, ticket.serial) {
-                    self.pending.insert(ticket.serial, Pending { error, model });
+                    self.pending.insert(ticket.serial, Pending { error, model, doubt: Doubt::None });
                     out.push(Effect::Observe(Observation { ticket, outcome }));
                 }
             }
@@ -289,7 +299,7 @@ impl RegistryCore {
 
     /// Takes in the breaker's verdict on a failure: the hold ends, and if it is enough the endpoint is isolated.
     pub fn judge(&mut self, ticket: &Ticket, judgement: Judgement, now: Moment, out: &mut Outputs) {
-        let Some(Pending { error, model }) = self.pending.remove(&ticket.serial) else { return };
+        let Some(Pending { error, model, doubt }) = self.pending.remove(&ticket.serial) else { return };
         self.queues.release(&ticket.endpoint, ticket.serial);
         if let Some(slot) = self.queues.slot(&ticket.endpoint) {
             self.reseat(slot, now);
@@ -298,7 +308,10 @@ impl RegistryCore {
             Judgement::Keep => {}
             Judgement::Trip { reason, failures } => {
                 let evidence = Evidence { reason, failures, error, model };
-                self.isolate(&ticket.endpoint, ticket.epoch, evidence, None, now, out);
+                let isolates = self.isolate(&ticket.endpoint, ticket.epoch, evidence, None, now, out);
+                if let (true, Doubt::Raised(request)) = (isolates, doubt) {
+                    self.doubt_isolation(ticket, request, now, out);
+                }
             }
         }
         out.push(Effect::Judged(ticket.serial));
@@ -319,7 +332,8 @@ impl RegistryCore {
         let is_elsewhere_for_the_first_time =
             ask.tried.len() <= 1 && ask.tried.iter().all(|tried| tried.endpoint != *id);
         let is_further = match ask.turn {
-            Turn::First | Turn::Paced | Turn::Onward => false,
+            Turn::First | Turn::Paced => false,
+            Turn::Onward => ask.tried.iter().any(|tried| tried.endpoint == *id),
             Turn::Second | Turn::Further => !is_elsewhere_for_the_first_time,
         };
         if is_further && !self.budget.take(now, &self.policy.budget) {

@@ -39,7 +39,6 @@ impl RegistryCore {
         };
         event.epoch = Some(isolation);
         out.push(Effect::Note(event, note));
-        self.keep_doubts(id, epoch);
         if self.queues.warn_if_never_proven(id) {
             out.push(Effect::NeverProven(id.clone()));
         }

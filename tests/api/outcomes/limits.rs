@@ -210,3 +210,19 @@ async fn a_limit_whose_body_is_torn_is_a_limit() {
         app.finish().await;
     }
 }
+
+/// A body that has not come shows no shape of the protocol's.
+#[actix_web::test]
+async fn a_refused_credential_whose_body_is_torn_isolates_nobody_at_once() {
+    for status in [401, 402] {
+        let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+        let head = format!("HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{{");
+        a.script([raw(head).then(close())]);
+        let app = Setup::new().primary(&a).secondary(&b).start().await;
+        let answer = app.message().await;
+        assert_eq!((answer.status, answer.header("x-qcc-endpoint")), (200, Some("b")));
+        let row = app.row("a").await;
+        assert_eq!((&row["standing"], &row["failures"]), (&json!("primary"), &json!(1)), "{status}: {row}");
+        app.finish().await;
+    }
+}

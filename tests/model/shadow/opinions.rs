@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use qcc_gateway::domain::ids::{EndpointId, Epoch};
+use qcc_gateway::domain::ids::{EndpointId, Epoch, Serial};
 use qcc_gateway::domain::opinions::{Failed, Fingerprint};
 use qcc_gateway::domain::outcome::FailureKind;
 use qcc_gateway::domain::registry::Ask;
@@ -16,9 +16,9 @@ use super::{Shadow, Told};
 const POISON: Duration = Duration::from_mins(1);
 
 pub(super) struct Asked {
-    pub(super) epoch: Epoch,
+    epoch: Epoch,
     pub(super) cause: Cause,
-    pub(super) about: BTreeSet<Fingerprint>,
+    about: BTreeSet<Fingerprint>,
 }
 
 #[derive(Default)]
@@ -26,6 +26,8 @@ pub(super) struct Opinions {
     pub(super) asked: BTreeMap<EndpointId, Asked>,
     /// Requests whose failures have isolated an endpoint and are in doubt.
     pub(super) about_isolated: BTreeMap<EndpointId, BTreeSet<Fingerprint>>,
+    /// Failures in doubt whose verdict is not in, and whose they are.
+    pub(super) unjudged: BTreeMap<Serial, Option<Fingerprint>>,
     passed: BTreeMap<EndpointId, Moment>,
     poisoned: Vec<(Fingerprint, Moment)>,
 }
@@ -79,6 +81,9 @@ impl Shadow {
             let ticket = &failed.ticket;
             let cause = Cause::of(failed.kind.into(), failed.error.as_ref());
             self.ask_for_opinion(&ticket.endpoint, ticket.epoch, cause, ask.fingerprint, now);
+            if self.awaited.contains_key(&ticket.serial) {
+                self.opinions.unjudged.insert(ticket.serial, ask.fingerprint);
+            }
             let Some(plain) = self.endpoints.get_mut(&ticket.endpoint) else { continue };
             match &mut plain.place {
                 Place::Isolated(quarantine) if quarantine.is_for_failures_of(ticket.epoch) => {

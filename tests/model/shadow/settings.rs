@@ -8,7 +8,7 @@ use qcc_gateway::domain::queues::SwitchError;
 use qcc_gateway::domain::registry::RegistryPolicy;
 
 use super::Shadow;
-use super::plain::{Place, Plain};
+use super::plain::{Place, Plain, Quarantine};
 
 impl Shadow {
     /// New bounds. Who is parked stays so, even beyond them.
@@ -61,7 +61,7 @@ impl Shadow {
                         (Some(quarantine), _) => quarantine.redefined = true,
                         (None, Some(quarantine)) => {
                             remembered = true;
-                            plain.come_back(quarantine);
+                            plain.come_back(Quarantine { redefined: true, ..quarantine });
                         }
                         (None, None) => {}
                     }

@@ -248,7 +248,8 @@ impl Shadow {
 
 fn is_further(ask: &Ask, id: &EndpointId) -> bool {
     match ask.turn {
-        Turn::First | Turn::Paced | Turn::Onward => false,
+        Turn::First | Turn::Paced => false,
+        Turn::Onward => ask.tried.iter().any(|tried| tried.endpoint == *id),
         // Free is whatever goes elsewhere for the first time.
         Turn::Second | Turn::Further => match &ask.tried[..] {
             [] => false,

@@ -340,6 +340,7 @@ fn a_windows_end_may_be_told_in_milliseconds_since_1970() {
 fn what_a_client_has_named_is_no_word_about_the_account_or_the_key() {
     let names = [
         "Your credit balance is too low",
+        " Your credit balance is too low",
         "API key not valid. Please pass a valid API key",
         "anthropic error: You exceeded your current quota",
         r#"litellm.X: Y - {"error":{"message":"Your credit balance is too low"}}"#,
@@ -350,6 +351,7 @@ fn what_a_client_has_named_is_no_word_about_the_account_or_the_key() {
         let within = serde_json::json!({ "error": { "message": unknown } });
         for message in [
             unknown.clone(),
+            unknown.trim().to_owned(),
             format!("{name}: there is no such model"),
             format!("openrouter error: {unknown}"),
             format!("litellm.BadRequestError: OpenrouterException - {within}. Received Model Group=x"),
@@ -360,6 +362,12 @@ fn what_a_client_has_named_is_no_word_about_the_account_or_the_key() {
             assert!(matches!(class, Class::ClientError | Class::ModelMissing), "{message}: {class:?}");
         }
     }
+    let within_prefix = AnswerHead { model: Some("acme/Your credit balance is too low"), ..head(400, JSON) };
+    let body = openai("x", "y", "Your credit balance is too low: unknown");
+    assert_eq!(judge(PathKind::Llm, &within_prefix, &body).class, Class::ClientError);
+    let named_like_its_provider = AnswerHead { model: Some("openai"), ..head(400, JSON) };
+    let body = openai("x", "y", "openai error: You exceeded your current quota");
+    assert_eq!(judge(PathKind::Llm, &named_like_its_provider, &body).class, Class::Account, "it is Portkey's word");
     assert_all([
         said("Portkey", 400, openai("x", "y", "openrouter error: acme/x is not a valid model ID"), Class::ModelMissing),
         said(

@@ -311,3 +311,21 @@ fn still_failing(desk: &mut Desk, name: &str, now: u64) {
     let finished = Finished { step: 1, verifications: 1, began: at(now), next_in, next: at(now) + next_in };
     desk.core.still_failing(&id(name), epoch, &finished, at(now), &mut desk.out);
 }
+
+/// Once wrong: any isolation while an opinion was asked for was in doubt, whatever had brought it about.
+#[test]
+fn an_isolation_by_other_failures_is_in_no_doubt() {
+    let mut desk = Desk::new([primary("a"), primary("b")]);
+    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    doubt(&mut desk, &failures);
+    let other = loop {
+        let grant = desk.lease();
+        if grant.endpoint.id == id("a") {
+            break grant;
+        }
+    };
+    desk.settle(&other, FAILED);
+    desk.judge(&other, TRIP);
+    assert_eq!(desk.standing("a"), Standing::Failure);
+    assert!(desk.core.failures().iter().all(|job| !job.at_once));
+}

@@ -153,16 +153,19 @@ fn further_retries_have_a_budget_and_the_first_turn_elsewhere_is_free() {
     let after_both = vec![tried("a", epoch), tried("b", desk.core.view_of_id("b").epoch)];
     let further = desk.ask(Ask { turn: Turn::Further, tried: after_both, reach: Reach::Again, ..ask() });
     assert!(matches!(further, Acquired::Refused(NoEndpoint::BudgetSpent)), "{further:?}");
+    let onward = desk.ask(Ask { turn: Turn::Onward, ..after_a() });
+    assert!(matches!(onward, Acquired::Granted(_)), "{onward:?}");
     let paced = desk.ask(Ask { turn: Turn::Paced, ..after_a() });
     assert!(matches!(paced, Acquired::Granted(_)), "{paced:?}");
     let mut alone = Desk::with(policy, [primary("a")]);
     let epoch = alone.core.view_of_id("a").epoch;
-    let again = Ask { tried: vec![tried("a", epoch)], reach: Reach::Again, turn: Turn::Second, ..ask() };
-    let same = alone.ask(again);
-    assert!(
-        matches!(same, Acquired::Refused(NoEndpoint::BudgetSpent)),
-        "the same endpoint again is not free: {same:?}"
-    );
+    for turn in [Turn::Second, Turn::Onward] {
+        let same = alone.ask(Ask { tried: vec![tried("a", epoch)], reach: Reach::Again, turn, ..ask() });
+        assert!(
+            matches!(same, Acquired::Refused(NoEndpoint::BudgetSpent)),
+            "the same endpoint again is not free: {same:?}"
+        );
+    }
 }
 
 #[test]
