@@ -297,10 +297,10 @@ impl Handler<Watch> for Reloader {
     fn handle(&mut self, _: Watch, ctx: &mut Self::Context) -> Self::Result {
         let look = self.look().into_actor(self);
         ctx.wait(look.then(|look, reloader, ctx| -> ResponseActFuture<Self, ()> {
-            // What hangs was told when it was given up.
-            if let Err(unread @ (Unread::NoThread | Unread::Panicked | Unread::TooSlow)) = look {
+            // Once is enough, until one ends.
+            if let (Err(unread), false) = (&look, reloader.was_given_up) {
                 // It is told, and nobody else has asked.
-                let _ = reloader.give_up(unread, None);
+                let _ = reloader.give_up(*unread, None);
             }
             let has_changed = |look: &Look| look.files != reloader.seen || reloader.was_given_up;
             match look.ok().filter(has_changed) {

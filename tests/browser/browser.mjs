@@ -29,7 +29,7 @@ export function launch() {
 /** Opens the dashboard with these wishes of its user, and watches it. */
 export async function open(browser, url, wishes = {}) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, locale: "en-GB", ...wishes });
-  context.setDefaultTimeout(10_000);
+  context.setDefaultTimeout(30_000);
   const watched = { foreign: [], faults: [] };
   const own = new URL(url).origin;
   context.on("request", (request) => {
