@@ -148,7 +148,13 @@ impl Cooling {
             return Throttled::TooLong;
         }
         let rests = self.by_model.entry(model.cloned()).or_default();
-        let is_news = |cooldown: &Option<Cooldown>| cooldown.is_none_or(|cooldown| cooldown.since <= began);
+        // Only what was asked after the latest cooldown was announced makes the next one longer.
+        let step_of = |cooldown: &Option<Cooldown>, step: &mut u32| {
+            if cooldown.is_none_or(|cooldown| cooldown.since <= began) {
+                *step = step.saturating_add(1);
+            }
+            step.saturating_sub(1)
+        };
         match throttle {
             Throttle::Named(time) => {
                 let until = now + time.clamp(SHORTEST, LONGEST);
@@ -161,18 +167,12 @@ impl Cooling {
                     rests.unnamed = Some((origin, now));
                     return Throttled::Noted;
                 }
-                if is_news(&rests.limit) {
-                    rests.limit_step = rests.limit_step.saturating_add(1);
-                }
-                let step = rests.limit_step.saturating_sub(1);
+                let step = step_of(&rests.limit, &mut rests.limit_step);
                 let until = now + grown(policy.default_cooldown, UNNAMED_LIMIT, step);
                 Throttled::Rests(extend(&mut rests.limit, until, now, CooldownReason::RateLimit))
             }
             Throttle::Overload(named) => {
-                if is_news(&rests.overload) {
-                    rests.overload_step = rests.overload_step.saturating_add(1);
-                }
-                let step = rests.overload_step.saturating_sub(1);
+                let step = step_of(&rests.overload, &mut rests.overload_step);
                 let named = named.filter(|named| !named.is_zero()).map(|named| named.clamp(SHORTEST, LONGEST));
                 let rest = named.unwrap_or_else(|| grown(policy.overload_cooldown, policy.overload_max, step));
                 let cooldown = extend(&mut rests.overload, now + rest, now, CooldownReason::Overload);

@@ -304,11 +304,7 @@ impl Queues {
 
     fn remove(&mut self, id: &EndpointId) {
         let Some(mut member) = self.members.remove(id) else { return };
-        let isolation = match &member.place {
-            Place::Home { .. } => None,
-            Place::Failure(isolation) => Some(isolation.clone()),
-            Place::Disabled { beneath, .. } => beneath.clone(),
-        };
+        let isolation = member.quarantine().cloned();
         // A fresh epoch closes the gate, so that a lease whose request is not yet written is withdrawn.
         enter(&mut self.clock, &mut member, Place::Disabled { recovered: None, beneath: None });
         let service = ServiceDigest::of(&member.endpoint, self.salt);
@@ -333,20 +329,15 @@ impl Queues {
         if other_service {
             member.proven = Proven::No;
             self.departed.leave(&endpoint.id, ServiceDigest::of(&before, self.salt), member.quarantine().cloned());
-            // It may be one that has left while it was isolated.
+            // It may be one that has left while it was isolated. With another key it is verified at once, whatever it left with.
             let departed = self.departed.take(&endpoint.id, service);
+            let departed = departed.map(|isolation| Isolation { redefined: true, ..isolation });
             match (&mut member.place, departed) {
                 (Place::Failure(isolation) | Place::Disabled { beneath: Some(isolation), .. }, _) => {
                     isolation.redefined = true;
                 }
-                // With another key it is verified at once, whatever it had left with.
-                (place @ Place::Home { .. }, Some(isolation)) => {
-                    *place = Place::Failure(Isolation { redefined: true, ..isolation });
-                }
-                (Place::Disabled { recovered, beneath }, departed) => {
-                    let departed = departed.map(|isolation| Isolation { redefined: true, ..isolation });
-                    (*recovered, *beneath) = (None, departed);
-                }
+                (place @ Place::Home { .. }, Some(isolation)) => *place = Place::Failure(isolation),
+                (Place::Disabled { recovered, beneath }, departed) => (*recovered, *beneath) = (None, departed),
                 (Place::Home { recovered, .. }, None) => *recovered = None,
             }
         }

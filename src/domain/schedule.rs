@@ -68,8 +68,8 @@ impl Schedule {
         }
     }
 
-    /// Takes over the whole list of endpoints to talk to, each with one task. What is not on it any more, or is with another epoch or for another
-    /// purpose, is forgotten at once; the conversations that are returned are void.
+    /// Takes over the whole list of endpoints to talk to, each with one task. What is not on it any more, or is with another epoch
+    /// or for another purpose, is forgotten at once; the conversations that are returned are void.
     pub fn update(&mut self, jobs: &[VerifyJob], now: Moment, mut chance: impl FnMut() -> f64) -> Vec<Conversation> {
         let named: BTreeMap<&EndpointId, &VerifyJob> = jobs.iter().map(|job| (&job.endpoint.id, job)).collect();
         let mut void = self.forget_all_but(&named);

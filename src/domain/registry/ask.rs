@@ -20,6 +20,13 @@ pub enum Service {
     Other,
 }
 
+impl Ask {
+    /// Whether the request was sent to this endpoint.
+    pub(super) fn has_been_at(&self, endpoint: &EndpointId) -> bool {
+        self.tried.iter().any(|tried| tried.endpoint == *endpoint)
+    }
+}
+
 /// An endpoint that a request was sent to, and that has not answered it well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tried {

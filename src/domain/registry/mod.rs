@@ -333,7 +333,7 @@ impl RegistryCore {
             ask.tried.len() <= 1 && ask.tried.iter().all(|tried| tried.endpoint != *id);
         let is_further = match ask.turn {
             Turn::First | Turn::Paced => false,
-            Turn::Onward => ask.tried.iter().any(|tried| tried.endpoint == *id),
+            Turn::Onward => ask.has_been_at(id),
             Turn::Second | Turn::Further => !is_elsewhere_for_the_first_time,
         };
         if is_further && !self.budget.take(now, &self.policy.budget) {

@@ -77,7 +77,7 @@ impl RegistryCore {
                 Availability::Cooling(cooldown)
                     if patient
                         && has_served
-                        && !has_been_at(member, ask)
+                        && !ask.has_been_at(&member.endpoint().id)
                         && cooldown.until <= since + self.policy.affinity.patience =>
                 {
                     return Search::Patience { until: cooldown.until };
@@ -251,11 +251,6 @@ impl RegistryCore {
             }
         })
     }
-}
-
-/// Whether the request has been sent to this endpoint: then another one is next (whatever the session's cache is worth).
-fn has_been_at(member: &Member, ask: &Ask) -> bool {
-    ask.tried.iter().any(|tried| tried.endpoint == member.endpoint().id)
 }
 
 /// The first rank that has somebody, be it one who is held: a single failure never spills traffic to a lower rank.

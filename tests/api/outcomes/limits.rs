@@ -192,22 +192,28 @@ async fn a_limit_of_the_token_counter_or_of_the_clients_own_account_rests_nobody
     app.finish().await;
 }
 
+/// The row of an endpoint whose answer broke off behind this, once another one has served the request.
+async fn row_after_torn(answer: &str) -> Value {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.script([raw(answer.to_owned()).then(close())]);
+    let app = Setup::new().primary(&a).secondary(&b).start().await;
+    let answer = app.message().await;
+    assert_eq!((answer.status, answer.header("x-qcc-endpoint")), (200, Some("b")));
+    let row = app.row("a").await;
+    app.finish().await;
+    row
+}
+
 /// Once wrong: it counted as a body that was not whole, and three of them isolated the endpoint.
 #[actix_web::test]
 async fn a_limit_whose_body_is_torn_is_a_limit() {
     for (status, torn) in
         [(429, "content-length: 99\r\n\r\n{\"type\""), (529, "transfer-encoding: chunked\r\n\r\n9\r\n{")]
     {
-        let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
-        let head = format!("HTTP/1.1 {status} x\r\ncontent-type: application/json\r\nretry-after: 30\r\n{torn}");
-        a.script([raw(head).then(close())]);
-        let app = Setup::new().primary(&a).secondary(&b).start().await;
-        let answer = app.message().await;
-        assert_eq!((answer.status, answer.header("x-qcc-endpoint")), (200, Some("b")));
-        let row = app.row("a").await;
+        let head = format!("HTTP/1.1 {status} x\r\ncontent-type: application/json\r\nretry-after: 30\r\n");
+        let row = row_after_torn(&(head + torn)).await;
         assert_eq!((&row["failures"], &row["consecutive_failures"]), (&json!(0), &json!(0)), "{status}: {row}");
         assert_eq!(row["cooldowns"].as_array().map(Vec::len), Some(1), "{status}: {row}");
-        app.finish().await;
     }
 }
 
@@ -215,14 +221,8 @@ async fn a_limit_whose_body_is_torn_is_a_limit() {
 #[actix_web::test]
 async fn a_refused_credential_whose_body_is_torn_isolates_nobody_at_once() {
     for status in [401, 402] {
-        let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
-        let head = format!("HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{{");
-        a.script([raw(head).then(close())]);
-        let app = Setup::new().primary(&a).secondary(&b).start().await;
-        let answer = app.message().await;
-        assert_eq!((answer.status, answer.header("x-qcc-endpoint")), (200, Some("b")));
-        let row = app.row("a").await;
+        let head = format!("HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n");
+        let row = row_after_torn(&(head + "{")).await;
         assert_eq!((&row["standing"], &row["failures"]), (&json!("primary"), &json!(1)), "{status}: {row}");
-        app.finish().await;
     }
 }

@@ -32,10 +32,7 @@ impl Shadow {
             self.forget(&id);
             self.hastened.remove(&id);
             let Some(plain) = self.endpoints.remove(&id) else { continue };
-            let quarantine = plain.quarantine().copied();
-            let past = self.departed.entry(id).or_default();
-            past.retain(|(earlier, _)| !earlier.same_service(&plain.definition));
-            past.extend(quarantine.map(|quarantine| (plain.definition, quarantine)));
+            leaves(self.departed.entry(id).or_default(), &plain);
         }
         for (id, definition) in next {
             if self.endpoints.get(id).is_some_and(|plain| plain.definition == *definition) {
@@ -50,11 +47,8 @@ impl Shadow {
                 let same_service = plain.definition.same_service(definition);
                 if !same_service {
                     plain.recovered = None;
-                    let left_with = plain.quarantine().copied();
                     let past = self.departed.entry(id.clone()).or_default();
-                    past.retain(|(earlier, _)| !earlier.same_service(&plain.definition));
-                    past.extend(left_with.map(|quarantine| (plain.definition.clone(), quarantine)));
-                    let past = self.departed.entry(id.clone()).or_default();
+                    leaves(past, plain);
                     let same = past.iter().position(|(departed, _)| departed.same_service(definition));
                     let left_with = same.map(|index| past.remove(index).1);
                     match (plain.quarantine_mut(), left_with) {
@@ -109,4 +103,10 @@ impl Shadow {
         }
         Ok(has_moved)
     }
+}
+
+/// A service leaves its name, isolated or not. Its latest departure counts.
+fn leaves(past: &mut Vec<(Endpoint, Quarantine)>, plain: &Plain) {
+    past.retain(|(earlier, _)| !earlier.same_service(&plain.definition));
+    past.extend(plain.quarantine().map(|quarantine| (plain.definition.clone(), *quarantine)));
 }
