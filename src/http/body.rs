@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::connection::{ClientSide, TAKING};
 use super::drain::DrainDeadline;
 use super::event_body::{EventBody, PassingEvents, Signature};
-use super::reply::OnlyLength;
+use super::reply::HeadOnly;
 use super::scope::{AttemptScope, RequestScope};
 use super::settling::Settling;
 use super::times::{Patience, after, deadline};
@@ -103,21 +103,21 @@ impl Passing {
         }
     }
 
-    /// The body of the answer to the client; `only_length` where none is sent, but its length is told.
-    pub(super) fn into_body(self, content: Content, recipient: Recipient, only_length: Option<u64>) -> BoxBody {
+    /// The body of the answer to the client; `head_only` where none is sent.
+    pub(super) fn into_body(self, content: Content, recipient: Recipient, head_only: Option<HeadOnly>) -> BoxBody {
         let Recipient { attempt, request, doubt, path, core, client, help, drain } = recipient;
         let request_id = request.described.id.clone();
         let settling = Settling::new(attempt, request, doubt, path, core);
-        match (self, only_length) {
+        match (self, head_only) {
             // What ends such a stream may be shorter or longer than what the upstream announced.
             (Self::Events(events), _) => {
                 let signature = Signature { request_id, help };
                 BodyStream::new(EventBody::new(events, content, settling, client, signature, drain)).boxed()
             }
             // Dropped, it settles as what its head was found to be.
-            (Self::Bytes(bytes), Some(length)) => {
+            (Self::Bytes(bytes), Some(head_only)) => {
                 drop(LeasedBody::new(bytes, content, settling, client));
-                OnlyLength(length).boxed()
+                head_only.boxed()
             }
             (Self::Bytes(bytes), None) => {
                 let held = bytes.held.length();

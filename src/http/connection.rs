@@ -3,9 +3,9 @@
 //!
 //! HTTP/1 itself is actix's. This sees bytes come and go, and the handlers tell it when a request begins and ends.
 
-mod calm;
 mod client_side;
 mod closing;
+mod framing;
 mod sharing;
 
 use std::io;
@@ -27,10 +27,10 @@ use super::times::deadline;
 use crate::domain::refusal::Refusal;
 use crate::settings::Settings;
 
-pub(super) use calm::calmly;
 pub(super) use client_side::{Answering, ClientSide};
 use closing::Left;
 pub(super) use closing::TAKING;
+pub(super) use framing::BodyEnd;
 pub(super) use sharing::Handle;
 use sharing::{Ending, Head, State};
 
@@ -110,11 +110,10 @@ impl Connection {
         }
     }
 
-    /// So many bytes have come.
+    /// So many bytes are handed on.
     fn has_read(&self, length: u64) -> Result<(), Refusal> {
         let state = &self.state;
-        if state.in_flight.get() > 0 {
-            state.has_read_beyond.set(true);
+        if state.is_under_way() {
             return Ok(());
         }
         if state.head.get() == Head::None {
@@ -140,7 +139,7 @@ impl Connection {
     /// Whether the next head, or its end, is overdue. While a request is answered none is waited for.
     fn is_overdue(&self, cx: &mut Context<'_>) -> bool {
         let state = &self.state;
-        if state.in_flight.get() > 0 {
+        if state.is_under_way() {
             return false;
         }
         let limit = match state.head.get() {
@@ -168,7 +167,7 @@ impl Connection {
             (self.taking_due, self.is_crammed) = (None, false);
             return written;
         }
-        if self.client_has_left && self.state.in_flight.get() > 0 {
+        if self.client_has_left && self.state.is_under_way() {
             // Its end has come and nothing is taken: nobody is there for whom an endpoint should go on.
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
@@ -205,32 +204,47 @@ impl Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.state.reads.set(self.state.reads.get() + 1);
         if self.state.is_read_out.get() || self.state.is_over() {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        let read = self.poll_stream(|stream| stream.poll_read(cx, buf));
-        match &read {
-            Poll::Ready(Ok(())) if buf.filled().len() > before => {
-                let length = buf.filled().len() - before;
-                if let Err(refusal) = self.has_read(u64::try_from(length).unwrap_or(u64::MAX)) {
-                    // To whoever reads it is the end.
-                    buf.set_filled(before);
-                    self.give_up(&refusal);
+        let kept = self.state.framing.borrow_mut().next_kept(buf.remaining());
+        if let Some(kept) = kept {
+            buf.put_slice(&kept);
+        }
+        while buf.filled().len() == before {
+            if self.state.framing.borrow().is_full() {
+                self.state.read_by(cx.waker());
+                return Poll::Pending;
+            }
+            match self.poll_stream(|stream| stream.poll_read(cx, buf)) {
+                Poll::Ready(Ok(())) if buf.filled().len() > before => {
+                    let came = buf.filled().get(before..).unwrap_or_default();
+                    let own = self.state.framing.borrow_mut().take(came);
+                    buf.set_filled(before + own);
+                }
+                ended @ Poll::Ready(_) => {
+                    self.state.is_read_out.set(true);
+                    self.client_has_left = true;
+                    return ended;
+                }
+                Poll::Pending if self.is_overdue(cx) => {
+                    self.give_up(&Refusal::HeadTooSlow);
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Pending => {
+                    self.state.read_by(cx.waker());
+                    return Poll::Pending;
                 }
             }
-            Poll::Ready(_) => {
-                self.state.is_read_out.set(true);
-                self.client_has_left = true;
-            }
-            Poll::Pending if self.is_overdue(cx) => {
-                self.give_up(&Refusal::HeadTooSlow);
-                return Poll::Ready(Ok(()));
-            }
-            Poll::Pending => self.state.read_by(cx.waker()),
         }
-        read
+        let length = buf.filled().len() - before;
+        if let Err(refusal) = self.has_read(u64::try_from(length).unwrap_or(u64::MAX)) {
+            // To whoever reads it is the end.
+            buf.set_filled(before);
+            self.give_up(&refusal);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -243,10 +257,6 @@ impl AsyncWrite for Connection {
     /// Called once all that was to be sent has been written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flush = self.poll_stream(|stream| stream.poll_flush(cx));
-        if self.state.has_surplus.get() && flush.is_ready() {
-            // With very much behind that, actix would not read on, and so not find that this is the end.
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
         if let Poll::Ready(Ok(())) = flush {
             self.state.flushes.set(self.state.flushes.get() + 1);
             let waker = self.state.flushed.borrow_mut().take();

@@ -17,7 +17,7 @@ use super::connection::ClientSide;
 use super::identity::upstream_request_id;
 use super::intake::Held;
 use super::names;
-use super::reply::{OnlyLength, mark, passed_on, refuse, respond};
+use super::reply::{HeadOnly, mark, passed_on, refuse, respond};
 use super::scope::{Asked, AttemptScope, RequestScope};
 use super::settling::Doubts;
 use super::state::Serving;
@@ -332,7 +332,7 @@ impl Journey<'_> {
         mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
         self.scope.end_whole(last, now);
         let body = match *self.task.request.method {
-            Method::HEAD => OnlyLength(length.unwrap_or_default()).boxed(),
+            Method::HEAD => HeadOnly(length).boxed(),
             _ => answer.body.boxed(),
         };
         respond(answer.status, headers, body)
@@ -351,10 +351,7 @@ impl Journey<'_> {
         if passing.is_event_stream() {
             headers.insert(names::ACCEL_BUFFERING, HeaderValue::from_static("no"));
         }
-        let only_length = match *self.task.request.method {
-            Method::HEAD => length,
-            _ => None,
-        };
+        let head_only = (*self.task.request.method == Method::HEAD).then_some(HeadOnly(length));
         let doubt = Some(Doubt { ask: self.ask, failures: self.plan.failures().to_vec() });
         let recipient = Recipient {
             attempt,
@@ -366,7 +363,7 @@ impl Journey<'_> {
             help: Arc::from(self.worker.config.settings.server.help.as_str()),
             drain: shared.drain.clone(),
         };
-        respond(status, headers, passing.into_body(content, recipient, only_length))
+        respond(status, headers, passing.into_body(content, recipient, head_only))
     }
 }
 

@@ -43,7 +43,7 @@ pub use state::{Config, ConfigCell, Readiness, Shared, Worker};
 
 use crate::domain::refusal::Refusal;
 use crate::domain::route::{Destination, LlmPath, llm_path, route};
-use connection::{Answering, ClientSide};
+use connection::{Answering, BodyEnd, ClientSide};
 use journey::Errand;
 use proxy::{proxy, refuse_unserved};
 use reply::{closing, for_http_10};
@@ -53,15 +53,7 @@ use state::{Door, Serving};
 async fn serve(mut request: Request, worker: Rc<Worker>, door: Door) -> HttpResponse {
     let payload = request.take_payload();
     let client = ClientSide::of(&request);
-    if client.is_too_late() {
-        // The connection is being closed, and this request dropped with it.
-        client.has_surplus();
-        return std::future::pending().await;
-    }
-    let under_way = client.begin();
-    if matches!(payload, Payload::None) {
-        client.body_has_come();
-    }
+    let under_way = client.begin(BodyEnd::told_by(request.headers(), !matches!(payload, Payload::None)));
     let serving = worker.serving();
     let response = answer(&request, payload, &serving, door).await;
     // Who asks again is to come elsewhere, before it finds its connection closed.

@@ -104,7 +104,6 @@ async fn begin<'a>(
         // Nobody is left to answer; the scope's drop counts the request as cancelled.
         Err(NoBody::ClientGone) => return Err(closing(HttpResponse::BadRequest().finish())),
     };
-    client.body_has_come();
     // Few are compressed, and what that takes has a box of its own.
     let readable = match errand.llm.and_then(|_| coding_of(request.headers())) {
         Some(coding) => match Box::pin(plain_request(coding, body.clone(), limits.size, &mut held)).await {

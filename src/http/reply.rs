@@ -139,15 +139,15 @@ pub(super) fn raw_refusal(refusal: &Refusal, help: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Nothing to send, but a length to tell: what HEAD is answered with.
+/// What HEAD is answered with: nothing, and the length that GET would be answered with only where it is known (RFC 9110, section 8.6).
 #[derive(Debug)]
-pub(super) struct OnlyLength(pub(super) u64);
+pub(super) struct HeadOnly(pub(super) Option<u64>);
 
-impl MessageBody for OnlyLength {
+impl MessageBody for HeadOnly {
     type Error = std::convert::Infallible;
 
     fn size(&self) -> BodySize {
-        BodySize::Sized(self.0)
+        self.0.map_or(BodySize::None, BodySize::Sized)
     }
 
     fn poll_next(

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::support::app::{Setup, TRAFFIC, TestApp, body};
 use crate::support::raw_client::{Ended, RawClient};
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{Behaviour, hold, never_answer, ok, sse, status, status_with};
+use crate::support::upstream::step::{Behaviour, hold, never_answer, ok, raw, sse, status, status_with};
 
 /// A gateway with further lines in its `[server]`.
 async fn gateway(upstream: &Upstream, lines: &str) -> TestApp {
@@ -296,6 +296,47 @@ async fn pipelined_requests_are_answered_in_their_order() {
     assert_eq!(client.answer().await.json()["target"], "/third");
     let targets: Vec<String> = upstream.requests().into_iter().map(|request| request.target).collect();
     assert_eq!(targets, ["/first", "/v1/messages?second", "/third"]);
+    app.finish().await;
+}
+
+/// Found by reading: actix would have read the second head while the first request was answered, and answered that as the second
+/// one wants to be.
+#[actix_web::test]
+async fn what_a_request_asks_for_is_not_done_to_the_one_before_it() {
+    let upstream = Upstream::anthropic("a").await;
+    let app = gateway(&upstream, "").await;
+    for second in
+        ["HEAD /second HTTP/1.1\r\nhost: x\r\nx-traffic: 1\r\n\r\n", "GET /second HTTP/1.0\r\nx-traffic: 1\r\n\r\n"]
+    {
+        upstream.script([hold("first").then(ok())]);
+        let so_far = upstream.total();
+        let mut client = app.client().await;
+        let body = body(false);
+        let length = body.len();
+        let first =
+            format!("POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-traffic: 1\r\ncontent-length: {length}\r\n\r\n{body}");
+        client.send(format!("{first}{second}").as_bytes()).await;
+        upstream.gates().reached("first").await;
+        upstream.gates().open("first");
+        let answer = client.answer().await;
+        assert_eq!((answer.json()["type"].as_str(), answer.header("connection")), (Some("message"), None));
+        assert_eq!(upstream.received(so_far + 2).await.target, "/second");
+    }
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn where_the_length_of_an_answer_to_head_is_not_known_none_is_told() {
+    let upstream = Upstream::anthropic("a").await;
+    let app = gateway(&upstream, "").await;
+    let chunked = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n";
+    for (head, length) in [(chunked, None), ("HTTP/1.1 404 No\r\ncontent-length: 7\r\n\r\n", Some("7"))] {
+        upstream.script([raw(head)]);
+        let mut client = app.client().await;
+        let answer = client.head("/other", &[TRAFFIC]).await;
+        assert_eq!((answer.header("content-length"), answer.header("transfer-encoding")), (length, None));
+        assert_eq!(client.get("/other", &[TRAFFIC]).await.status, 200, "the connection is in order");
+    }
     app.finish().await;
 }
 

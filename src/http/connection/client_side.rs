@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::super::alarm::Alarm;
 use super::super::drain::{DrainDeadline, Ear};
+use super::framing::BodyEnd;
 use super::sharing::{Ending, Handle, UnderWay};
 
 /// Where a request's answer goes.
@@ -45,9 +46,9 @@ impl ClientSide {
         self.ear.poll_passed(deadline, cx)
     }
 
-    /// The request's head has come. The result lasts until it is answered.
-    pub(in crate::http) fn begin(&self) -> Option<UnderWay> {
-        self.connection.as_ref().map(Handle::begin)
+    /// The request's head has come, and its body ends so. The result lasts until it is answered.
+    pub(in crate::http) fn begin(&self, end: BodyEnd) -> Option<UnderWay> {
+        self.connection.as_ref().map(|connection| connection.begin(end))
     }
 
     /// Whether the client speaks HTTP/1.0, where a clean end is no sign of a whole answer.
@@ -55,31 +56,10 @@ impl ClientSide {
         self.version == Version::HTTP_10
     }
 
-    /// Whether an earlier request was the last one on its connection. What comes behind that must not be looked at (RFC 9112,
-    /// section 9.6), for nobody has promised to answer it.
-    pub(in crate::http) fn is_too_late(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| connection.0.is_last.get())
-    }
-
-    /// Has the connection end: a request has come behind the last one. What was answered goes out before.
-    pub(in crate::http) fn has_surplus(&self) {
-        if let Some(connection) = &self.connection {
-            connection.0.has_surplus.set(true);
-        }
-    }
-
     /// The connection ends with the answer to this request.
     pub(in crate::http) fn is_the_last(&self) {
         if let Some(connection) = &self.connection {
             connection.0.is_last.set(true);
-        }
-    }
-
-    /// The request's body has come to its end: what comes now is the next request's head.
-    pub(in crate::http) fn body_has_come(&self) {
-        if let Some(connection) = &self.connection {
-            connection.0.has_read_beyond.set(false);
-            connection.0.has_body.set(true);
         }
     }
 

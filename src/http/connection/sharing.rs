@@ -13,6 +13,7 @@ use super::super::intake::Held;
 use super::super::times::deadline;
 use super::Patience;
 use super::closing::Left;
+use super::framing::{BodyEnd, Framing};
 
 /// What is known of the next request's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,19 +51,11 @@ pub(super) struct State {
     /// How much has come of a head that is not there whole, and its share of what may be buffered.
     pub(super) head_length: Cell<u64>,
     pub(super) head_held: RefCell<Held>,
-    /// Requests that have come and are not answered to their end.
-    pub(super) in_flight: Cell<usize>,
-    /// Whether bytes have come that can't belong to the request under way.
-    pub(super) has_read_beyond: Cell<bool>,
-    /// Whether the body of the latest request has come.
-    pub(super) has_body: Cell<bool>,
-    /// How often there was a look for what has come.
-    pub(super) reads: Cell<u64>,
+    pub(super) framing: RefCell<Framing>,
     /// Nothing more is read: the client is at its end, or its patience with it is.
     pub(super) is_read_out: Cell<bool>,
-    /// A request has come behind the last one.
-    pub(super) has_surplus: Cell<bool>,
-    /// Whether the request under way is the last one.
+    /// Whether the request under way is the last one. What comes behind that must not be looked at (RFC 9112, section 9.6), for
+    /// nobody has promised to answer it.
     pub(super) is_last: Cell<bool>,
     /// Who reads, to be told when that changes.
     pub(super) reader: RefCell<Option<Waker>>,
@@ -86,12 +79,8 @@ impl State {
             ear: Ear::default(),
             head_length: Cell::new(0),
             head_held: RefCell::new(patience.buffered.hold_nothing(patience.together)),
-            in_flight: Cell::new(0),
-            has_read_beyond: Cell::new(false),
-            has_body: Cell::new(true),
-            reads: Cell::new(0),
+            framing: RefCell::new(Framing::new()),
             is_read_out: Cell::new(false),
-            has_surplus: Cell::new(false),
             is_last: Cell::new(false),
             reader: RefCell::new(None),
             ending: Cell::new(Ending::Close),
@@ -107,15 +96,20 @@ impl State {
         self.due.set(None);
     }
 
+    /// Whether a request has come and is not answered to its end.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.framing.borrow().is_under_way()
+    }
+
     /// Whether the last request is answered.
     pub(super) fn is_over(&self) -> bool {
-        self.is_last.get() && self.in_flight.get() == 0
+        self.is_last.get() && !self.is_under_way()
     }
 
     /// Whether something has come, or is to come, that belongs to no request that was taken in whole.
     pub(super) fn is_being_sent_to(&self) -> bool {
-        let has_more = self.has_read_beyond.get() || self.head_length.get() > 0;
-        has_more || self.has_surplus.get() || !self.has_body.get()
+        let framing = self.framing.borrow();
+        framing.has_more() || framing.is_torn()
     }
 
     /// Whoever is to look for more; nearly always it is who did before.
@@ -140,7 +134,7 @@ pub(in crate::http) struct Handle(pub(super) Rc<State>);
 
 impl Handle {
     /// A request's head has come.
-    pub(super) fn begin(&self) -> UnderWay {
+    pub(super) fn begin(&self, end: BodyEnd) -> UnderWay {
         let state = &self.0;
         if state.is_set_late.replace(false) {
             state.alarm.clear();
@@ -148,26 +142,18 @@ impl Handle {
         state.awaits(Head::None);
         state.head_length.set(0);
         state.head_held.borrow_mut().release();
-        state.in_flight.set(state.in_flight.get() + 1);
-        state.has_read_beyond.set(false);
-        state.has_body.set(false);
+        let mut framing = state.framing.borrow_mut();
+        framing.begin(end);
+        // What has come of its body with its head may have been kept.
+        if framing.has_more() && framing.is_torn() {
+            state.wake_reader();
+        }
         UnderWay(Rc::clone(state))
     }
 
     /// What is left of the connection once it is served no more, unless it was closed with that. All that it held is given up.
     pub(in crate::http) fn left(self) -> Option<Left> {
         self.0.left.borrow_mut().take()
-    }
-
-    pub(super) fn reads(&self) -> u64 {
-        self.0.reads.get()
-    }
-
-    /// Whether nobody has looked for what has come since that look, though a request is under way whose body has come: then
-    /// what lies there has no room.
-    pub(super) fn waits_without_reading(&self, since: u64) -> bool {
-        let state = &self.0;
-        state.reads.get() == since && state.in_flight.get() > 0 && state.has_body.get() && !state.is_read_out.get()
     }
 
     /// Waits until all that was to be sent so far has been handed to the system.
@@ -191,15 +177,15 @@ pub(in crate::http) struct UnderWay(pub(super) Rc<State>);
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let state = &self.0;
-        let in_flight = state.in_flight.get().saturating_sub(1);
-        state.in_flight.set(in_flight);
-        if in_flight == 0 {
-            let is_torn = state.has_read_beyond.get();
-            state.awaits(if is_torn { Head::Torn } else { Head::None });
-            // Mostly the alarm of an earlier pause is set, and the connection need not be looked at now.
-            if is_torn || state.is_over() || !state.alarm.will_ring() {
-                state.wake_reader();
-            }
+        let has_more = {
+            let mut framing = state.framing.borrow_mut();
+            framing.end();
+            framing.has_more()
+        };
+        state.awaits(if has_more { Head::Torn } else { Head::None });
+        // Mostly the alarm of an earlier pause is set, and the connection need not be looked at now.
+        if has_more || state.is_over() || !state.alarm.will_ring() {
+            state.wake_reader();
         }
     }
 }

@@ -18,7 +18,7 @@ use actix_web::body::BoxBody;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::super::connection::{Connection, Patience, calmly};
+use super::super::connection::{Connection, Patience};
 use super::super::serve;
 use super::super::state::{Door, Shared, Worker};
 use super::{Phase, Stops};
@@ -215,8 +215,8 @@ where
             Door::Admin => &self.admin,
         };
         poll_fn(|cx| service.poll_ready(cx)).await?;
-        let (handle, peer) = (connection.handle(), connection.peer());
-        calmly(service.call((connection, Protocol::Http1, peer)), handle).await
+        let peer = connection.peer();
+        service.call((connection, Protocol::Http1, peer)).await
     }
 
     async fn lingered_at_a_stop(&self) {
