@@ -71,7 +71,7 @@ impl Handler<ViewBreakers> for Breakers {
     type Result = MessageResult<ViewBreakers>;
 
     fn handle(&mut self, _: ViewBreakers, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.bank.clone())
+        MessageResult(self.bank.counts())
     }
 }
 

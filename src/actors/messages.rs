@@ -1,5 +1,6 @@
 //! What the actors say to each other. Who may say what to whom, and in which order, is in `PROTOCOL.md`.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio::sync::{broadcast, oneshot};
 use super::Policies;
 use super::lease::Lease;
 use super::verifier::VerifierView;
-use crate::domain::breaker::{BreakerBank, BreakerPolicy, Judgement};
+use crate::domain::breaker::{BreakerPolicy, FailureCount, Judgement};
 use crate::domain::challenge::RecoveryProof;
 use crate::domain::client::{Client, KeyDigest};
 use crate::domain::events::Event;
@@ -333,9 +334,9 @@ pub struct ViewRegistry;
 #[rtype(result = "Journal")]
 pub struct ViewJournal;
 
-/// Routes and tests to breakers: a copy of the state.
+/// Routes and tests to breakers: what they have counted.
 #[derive(Debug, Message)]
-#[rtype(result = "BreakerBank")]
+#[rtype(result = "BTreeMap<EndpointId, FailureCount>")]
 pub struct ViewBreakers;
 
 /// Routes and tests to verifier: a copy of the state.

@@ -2,7 +2,7 @@
 //!
 //! There is no time-out that closes one: a breaker starts anew with the endpoint's next epoch, and in no other way.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::ids::{EndpointId, Epoch, Serial, Ticket};
@@ -35,6 +35,15 @@ pub enum Judgement {
         /// How many failures in a row led to it.
         failures: u32,
     },
+}
+
+/// How many failures in a row an endpoint has had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailureCount {
+    /// The epoch whose failures they are.
+    pub epoch: Epoch,
+    /// How many.
+    pub consecutive: u32,
 }
 
 /// The failures of one endpoint in one epoch.
@@ -156,6 +165,15 @@ impl BreakerBank {
         if let Some(breaker) = self.breakers.get_mut(&ticket.endpoint).filter(|breaker| breaker.epoch == ticket.epoch) {
             breaker.retract(ticket.serial);
         }
+    }
+
+    /// What each breaker has counted. Without their windows, which may hold thousands of attempts.
+    pub fn counts(&self) -> BTreeMap<EndpointId, FailureCount> {
+        let count = |(endpoint, breaker): (&EndpointId, &BreakerCore)| {
+            let count = FailureCount { epoch: breaker.epoch, consecutive: breaker.consecutive_failures() };
+            (endpoint.clone(), count)
+        };
+        self.breakers.iter().map(count).collect()
     }
 
     /// An endpoint's breaker, if anything was reported to it.

@@ -2,6 +2,7 @@
 //!
 //! Relays mix the two shapes, so both are taken from every endpoint.
 
+mod meaning;
 mod providers;
 mod relays;
 mod shapes;
@@ -16,63 +17,8 @@ use serde_json::value::RawValue;
 /// An error type or code longer than this is no word of a protocol, in bytes.
 const MAX_WORD: usize = 64;
 
-/// How providers begin the messages that say that an account is used up. Only a message's beginning is compared: further
-/// on it may quote what a client has written.
-const ACCOUNT_PHRASES: [&str; 3] = [
-    "Your credit balance is too low",
-    "You have reached your specified API usage limits",
-    "You exceeded your current quota",
-];
-
-/// The types and codes that say the same. `insufficient_user_quota` is the word of new-api and one-api.
-const ACCOUNT_CODES: [&str; 5] = [
-    "billing_error",
-    "insufficient_quota",
-    "insufficient_user_quota",
-    "billing_hard_limit_reached",
-    "billing_not_active",
-];
-
-/// The codes by which the Responses API says that it can't go on with a conversation which another account has begun: only that
-/// one can read what its model thought, and finds what is kept there.
-const OTHER_ACCOUNT_CODES: [&str; 2] = ["invalid_encrypted_content", "previous_response_not_found"];
-
-/// How it says so of a part of the conversation that is kept. There is no code.
-const OTHER_ACCOUNT_PHRASE: &str = "Item with id '";
-
-/// The types and codes that name a fault of the request itself. Most are of the Responses API, whose errors come in a 200.
-const REQUEST_WORDS: [&str; 21] = [
-    "invalid_request_error",
-    "context_length_exceeded",
-    "invalid_prompt",
-    "content_policy_violation",
-    "content_filter",
-    "bio_policy",
-    "cyber_policy",
-    "invalid_image",
-    "invalid_image_format",
-    "invalid_image_mode",
-    "invalid_image_url",
-    "invalid_base64_image",
-    "image_too_large",
-    "image_too_small",
-    "image_file_too_large",
-    "image_file_not_found",
-    "image_parse_error",
-    "image_content_policy_violation",
-    "empty_image_file",
-    "failed_to_download_image",
-    "unsupported_image_media_type",
-];
-
-/// How OpenAI begins the message that says that there is no such model, for where a relay has left its code out.
-const NO_MODEL_PHRASE: &str = "The model `";
-
 /// What Anthropic says of a member that it does not know, behind its name. That is the client's, and begins the message.
 const UNKNOWN_MEMBER_PHRASE: &str = ": Extra inputs are not permitted";
-
-/// What new-api and one-api say where no channel of theirs has the model. It stands behind the group's and model's names.
-const NO_CHANNEL_PHRASE: &str = "无可用渠道";
 
 /// An error as an endpoint words it. Its `Debug` shows no message: that may quote a prompt.
 #[derive(Clone, PartialEq, Eq)]
@@ -286,102 +232,12 @@ impl ErrorObject {
     pub fn has_code(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code) || self.numeric_code.is_some_and(|number| number.to_string() == code)
     }
-
-    /// Whether it says that the account behind the credential is used up.
-    #[must_use]
-    pub fn is_about_account(&self) -> bool {
-        let begins_so = || ACCOUNT_PHRASES.iter().any(|phrase| self.own_words().starts_with(phrase));
-        ACCOUNT_CODES.iter().any(|code| self.says(code))
-            || (begins_so() && !providers::is_about_rate(&self.message))
-            || relays::has_spent_budget(self)
-            || providers::has_used_up_account(self)
-            || self.wrapped.as_ref().is_some_and(|wrapped| wrapped.is_about_account())
-    }
-
-    /// Whether it says, in a relay's or provider's own words, that the credential is unknown.
-    #[must_use]
-    pub fn is_about_credential(&self) -> bool {
-        relays::refuses_key(self) || providers::refuses_key(self)
-    }
-
-    /// Whether it says, in a provider's own words, that there is one credential too many, which may be the client's.
-    #[must_use]
-    pub fn is_about_too_many_credentials(&self) -> bool {
-        providers::has_too_many_keys(self)
-    }
-
-    /// Whether it says that the endpoint is overloaded.
-    #[must_use]
-    pub fn is_overload(&self) -> bool {
-        self.says("overloaded_error") || self.wrapped.as_ref().is_some_and(|wrapped| wrapped.is_overload())
-    }
-
-    /// Whether it says that the model is not to be had here: by its code, or as a not-found error that names `model`.
-    #[must_use]
-    pub fn is_about_model(&self, model: Option<&str>) -> bool {
-        let names_model = || self.message.starts_with("model:") || self.names_model(model);
-        let is_provider =
-            |wrapped: &Self| wrapped.own_words().starts_with(NO_MODEL_PHRASE) || wrapped.is_about_model(model);
-        self.says("model_not_found")
-            || (self.says("not_found_error") && names_model())
-            || self.wrapped.as_deref().is_some_and(is_provider)
-    }
-
-    /// Whether it names this model, whatever it says of it.
-    #[must_use]
-    pub fn names_model(&self, model: Option<&str>) -> bool {
-        model.is_some_and(|model| names(&self.message, model))
-    }
-
-    /// Whether a relay or provider says, in words of its own, that the model is not to be had with this key.
-    #[must_use]
-    pub fn lacks_model_in_own_words(&self) -> bool {
-        relays::refuses_model(self)
-            || providers::lacks_model(self)
-            || self.wrapped.as_deref().is_some_and(providers::lacks_model)
-    }
-
-    /// Whether it says that the request refers to what only another account can read or find.
-    #[must_use]
-    pub fn is_about_another_account(&self) -> bool {
-        OTHER_ACCOUNT_CODES.iter().any(|code| self.says(code)) || self.own_words().starts_with(OTHER_ACCOUNT_PHRASE)
-    }
-
-    /// Whether a relay says that no channel of its own has the model.
-    #[must_use]
-    pub fn is_about_channel(&self) -> bool {
-        self.says("model_not_found") || self.message.contains(NO_CHANNEL_PHRASE)
-    }
-
-    /// The status that this error stands for where it came with a 2xx. An unknown type stands for 500.
-    #[must_use]
-    pub fn stands_for(&self) -> u16 {
-        self.status_by_its_words().unwrap_or(500)
-    }
-
-    /// The status that its code or type stands for, if it is known.
-    pub(super) fn status_by_its_words(&self) -> Option<u16> {
-        let by_word = [&self.code, &self.kind].into_iter().flatten().find_map(|word| status_of(word));
-        let by_number = self.numeric_code.and_then(|code| u16::try_from(code).ok());
-        by_word.or(by_number.filter(|code| (400..=599).contains(code)))
-    }
 }
 
 impl fmt::Debug for ErrorObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ErrorObject").field(&self.type_word()).finish()
     }
-}
-
-/// Whether a text names a model: as a word of its own, so that `o1` is not found in `claude-opus-4-o10`.
-fn names(text: &str, model: &str) -> bool {
-    let goes_on = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
-    !model.is_empty()
-        && text.match_indices(model).any(|(at, _)| {
-            let before = text.get(..at).and_then(|before| before.chars().next_back());
-            let after = text.get(at + model.len()..).and_then(|after| after.chars().next());
-            !goes_on(before) && !goes_on(after)
-        })
 }
 
 /// Whether a text begins with this name, and not with a longer one.
@@ -393,25 +249,6 @@ fn begins_with_name(text: &str, name: &str) -> bool {
 fn is_word(text: &str) -> bool {
     let is_word_byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-');
     !text.is_empty() && text.len() <= MAX_WORD && text.bytes().all(is_word_byte)
-}
-
-/// The statuses with which the providers document these types and codes.
-fn status_of(word: &str) -> Option<u16> {
-    Some(match word {
-        _ if REQUEST_WORDS.contains(&word) || OTHER_ACCOUNT_CODES.contains(&word) => 400,
-        _ if providers::RATE_WORDS.contains(&word) => 429,
-        "authentication_error" | "invalid_authentication_error" | "invalid_api_key" => 401,
-        "billing_error" | "insufficient_balance_error" => 402,
-        "permission_error" => 403,
-        "not_found_error" | "resource_not_found_error" | "model_not_found" => 404,
-        "conflict_error" => 409,
-        "request_too_large" => 413,
-        "rate_limit_error" | "rate_limit_exceeded" | "insufficient_quota" => 429,
-        "api_error" | "server_error" => 500,
-        "timeout_error" => 504,
-        "overloaded_error" => 529,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -473,31 +310,6 @@ mod tests {
     }
 
     #[test]
-    fn an_account_phrase_counts_at_the_beginning_only() {
-        let at_start = r#"{"error":{"message":"Your credit balance is too low to access the API"}}"#;
-        let quoted = r#"{"error":{"message":"invalid text: Your credit balance is too low"}}"#;
-        assert!(read(at_start).unwrap().is_about_account());
-        assert!(!read(quoted).unwrap().is_about_account());
-    }
-
-    #[test]
-    fn a_model_is_named_only_by_a_word_of_its_own() {
-        for (message, model, names_it) in [
-            ("there is no o1 here", Some("o1"), true),
-            ("`o1` does not exist", Some("o1"), true),
-            ("there is no foo1 here", Some("o1"), false),
-            ("there is no o10, but o1", Some("o1"), true),
-            ("没有模型o1。", Some("o1"), false),
-            ("not found", Some(""), false),
-            ("not found", None, false),
-            ("model: anything", None, true),
-        ] {
-            let body = format!(r#"{{"error":{{"type":"not_found_error","message":"{message}"}}}}"#);
-            assert_eq!(read(&body).unwrap().is_about_model(model), names_it, "{message} {model:?}");
-        }
-    }
-
-    #[test]
     fn the_type_is_shown_only_where_it_is_a_short_word() {
         for (body, shown) in [
             (r#"{"error":{"type":"api_error"}}"#, Some("api_error")),
@@ -515,35 +327,5 @@ mod tests {
     fn the_message_is_not_in_the_debug_print() {
         let error = read(r#"{"error":{"message":"said in private","type":"api_error"}}"#).unwrap();
         assert!(!format!("{error:?}").contains("private"));
-    }
-
-    #[test]
-    fn every_type_stands_for_a_status() {
-        for (fields, status) in [
-            (r#""type":"invalid_request_error""#, 400),
-            (r#""type":"authentication_error""#, 401),
-            (r#""type":"invalid_request_error","code":"invalid_api_key""#, 401),
-            (r#""type":"billing_error""#, 402),
-            (r#""type":"permission_error""#, 403),
-            (r#""type":"not_found_error""#, 404),
-            (r#""type":"invalid_request_error","code":"model_not_found""#, 404),
-            (r#""type":"request_too_large""#, 413),
-            (r#""type":"rate_limit_error""#, 429),
-            (r#""type":"tokens","code":"rate_limit_exceeded""#, 429),
-            (r#""type":"api_error""#, 500),
-            (r#""type":"timeout_error""#, 504),
-            (r#""type":"overloaded_error""#, 529),
-            (r#""message":"m","code":503"#, 503),
-            (r#""message":"m","code":200"#, 500),
-            (r#""message":"m","code":"429""#, 429),
-            (r#""message":"m","code":"0429x""#, 500),
-            (r#""message":"m","code":"content_filter""#, 400),
-            (r#""message":"m","code":"image_too_large""#, 400),
-            (r#""message":"m","code":"failed_to_download_image""#, 400),
-            (r#""message":"m","code":"vector_store_timeout""#, 500),
-            (r#""type":"never_heard_of""#, 500),
-        ] {
-            assert_eq!(read(&format!(r#"{{"error":{{{fields}}}}}"#)).unwrap().stands_for(), status, "{fields}");
-        }
     }
 }

@@ -58,8 +58,7 @@ pub struct Plan<A> {
     repeats: u32,
     visits: Vec<Visit>,
     failures: Vec<Failed>,
-    latest_was_overload: bool,
-    latest_lacked_it: bool,
+    next_turn: Turn,
     park_left: Duration,
     in_hand: Option<InHand<A>>,
 }
@@ -96,8 +95,7 @@ impl<A> Plan<A> {
             repeats: 0,
             visits: Vec::new(),
             failures: Vec::new(),
-            latest_was_overload: false,
-            latest_lacked_it: false,
+            next_turn: Turn::First,
             park_left: policy.park,
             in_hand: None,
         }
@@ -127,15 +125,9 @@ impl<A> Plan<A> {
             .collect()
     }
 
-    /// The how manyth attempt the next one is.
+    /// What the next attempt is.
     pub fn turn(&self) -> Turn {
-        match self.attempts {
-            0 => Turn::First,
-            _ if self.latest_was_overload => Turn::Paced,
-            _ if self.latest_lacked_it => Turn::Onward,
-            1 => Turn::Second,
-            _ => Turn::Further,
-        }
+        self.next_turn
     }
 
     /// Which endpoints the next attempt may be sent to. With a client error in hand nobody waits: the endpoints that were
@@ -189,10 +181,13 @@ impl<A> Plan<A> {
         answer: Option<(LastResort, A)>,
         now: Moment,
     ) {
-        // On other paths an overload starts no cooldown that would pace the attempts.
-        self.latest_was_overload = judgement.class == Class::Overloaded && path == PathKind::Llm;
-        self.latest_lacked_it = judgement.class.lacks_what_is_asked();
-        if self.latest_was_overload {
+        self.next_turn = match judgement.class {
+            // On other paths an overload starts no cooldown that would pace the attempts.
+            Class::Overloaded if path == PathKind::Llm => Turn::Paced,
+            class if class.lacks_what_is_asked() => Turn::Onward,
+            _ => Turn::Retry,
+        };
+        if self.next_turn == Turn::Paced {
             self.counted = self.counted.saturating_sub(1);
         }
         if judgement.class == Class::Timeout {
@@ -223,7 +218,7 @@ impl<A> Plan<A> {
     }
 
     fn visit(&mut self, ticket: &Ticket, failure: Option<FailureKind>, now: Moment) {
-        let times = u32::from(!self.latest_was_overload);
+        let times = u32::from(self.next_turn != Turn::Paced);
         let host_in_doubt = match failure {
             Some(FailureKind::Connect | FailureKind::Timeout | FailureKind::UpstreamStatus) => true,
             Some(FailureKind::Body | FailureKind::Stream) | None => false,
@@ -347,7 +342,7 @@ mod tests {
             let mut plan = Plan::<()>::new(POLICY);
             fail(&mut plan, "a", class, None, None);
             fail(&mut plan, "b", Class::UpstreamStatus, None, None);
-            assert_eq!(plan.turn(), Turn::Further, "{class:?} before");
+            assert_eq!(plan.turn(), Turn::Retry, "{class:?} before");
             fail(&mut plan, "c", class, None, None);
             let lacks = matches!(class, Class::ModelMissing | Class::RelayModelMissing | Class::Unsupported);
             assert_eq!(plan.turn() == Turn::Onward, lacks, "{class:?}");
@@ -432,6 +427,6 @@ mod tests {
             fail(&mut plan, "a", class, None, None);
             turns.push(plan.turn());
         }
-        assert_eq!(turns, [Turn::First, Turn::Second, Turn::Further, Turn::Paced, Turn::Further]);
+        assert_eq!(turns, [Turn::First, Turn::Retry, Turn::Retry, Turn::Paced, Turn::Retry]);
     }
 }

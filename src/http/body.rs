@@ -26,7 +26,7 @@ use crate::actors::Core;
 use crate::actors::messages::Doubt;
 use crate::domain::classify::Judgement;
 use crate::domain::json_end::JsonEnd;
-use crate::domain::outcome_table::{Class, PathKind};
+use crate::domain::outcome_table::Class;
 use crate::domain::pieces::Pieces;
 use crate::domain::usage::AnswerEnd;
 use crate::upstream::{BodyError, Content, ContentError};
@@ -79,7 +79,6 @@ pub(super) struct Recipient {
     pub(super) request: RequestScope,
     /// What the registry is told should the answer break.
     pub(super) doubt: Option<Doubt>,
-    pub(super) path: PathKind,
     pub(super) core: Arc<Core>,
     pub(super) client: ClientSide,
     /// The operator's help for developers.
@@ -105,9 +104,9 @@ impl Passing {
 
     /// The body of the answer to the client; `head_only` where none is sent.
     pub(super) fn into_body(self, content: Content, recipient: Recipient, head_only: Option<HeadOnly>) -> BoxBody {
-        let Recipient { attempt, request, doubt, path, core, client, help, drain } = recipient;
+        let Recipient { attempt, request, doubt, core, client, help, drain } = recipient;
         let request_id = request.described.id.clone();
-        let settling = Settling::new(attempt, request, doubt, path, core);
+        let settling = Settling::new(attempt, request, doubt, core);
         match (self, head_only) {
             // What ends such a stream may be shorter or longer than what the upstream announced.
             (Self::Events(events), _) => {

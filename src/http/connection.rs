@@ -110,10 +110,11 @@ impl Connection {
         }
     }
 
-    /// So many bytes are handed on.
+    /// So many bytes are handed on. Those of a head that is whole now are of no further interest, nor is what came with it of its
+    /// body: whoever answers looks after that, and can say what is wrong in the path's protocol.
     fn has_read(&self, length: u64) -> Result<(), Refusal> {
         let state = &self.state;
-        if state.is_under_way() {
+        if !state.framing.borrow().is_before_head_end() {
             return Ok(());
         }
         if state.head.get() == Head::None {

@@ -36,8 +36,10 @@ pub(super) fn session_of_last_resort(headers: &HeaderMap) -> Option<String> {
     text_of(headers, &names::AFFINITY)
 }
 
+/// A header that has a value; one that is there and says nothing names nothing.
 fn text_of(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    Some(headers.get(name)?.to_str().ok()?.to_owned())
+    let text = headers.get(name)?.to_str().ok()?;
+    (!text.trim().is_empty()).then(|| text.to_owned())
 }
 
 #[cfg(test)]
@@ -68,6 +70,9 @@ mod tests {
     fn a_session_is_named_by_either_header() {
         assert_eq!(session(&headers("x-claude-code-session-id", "s")).as_deref(), Some("s"));
         assert_eq!(session(&headers("x-conversation-id", "c")).as_deref(), Some("c"));
+        for nothing in ["", " ", "\t"] {
+            assert_eq!(session(&headers("x-claude-code-session-id", nothing)), None);
+        }
         assert_eq!(session(&HeaderMap::new()), None);
     }
 }

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
@@ -85,11 +84,7 @@ impl Journey<'_> {
     pub(super) async fn run(&mut self) -> JourneyEnd {
         let mut now = self.began;
         let shared = &self.worker.shared;
-        // Of other paths nobody knows for how long they may be silent.
-        let suspect = match self.task.path() {
-            PathKind::Llm => self.worker.config.settings.timeouts.suspect,
-            PathKind::CountTokens | PathKind::Other => Duration::MAX,
-        };
+        let suspect = self.worker.config.settings.timeouts.suspect;
         let mut doubts = Doubts { core: &*shared.core, held: None };
         while self.plan.may_try(now) {
             let (lease, granted_at) = match self.acquire(now).await {
@@ -103,7 +98,7 @@ impl Journey<'_> {
             let trace = self.scope.trace_attempt(self.task.request.model_for(lease.endpoint()));
             self.scope.try_endpoint(lease.endpoint().id.clone(), granted_at);
             let asked = Asked { client: self.ask.client.clone(), model: self.ask.model.clone() };
-            let attempt = AttemptScope::begin(&self.scope, lease, suspect, asked, granted_at);
+            let attempt = AttemptScope::begin(&self.scope, lease, self.task.path(), suspect, asked, granted_at);
             let attempt = attempt.traced(trace);
             let end = tokio::select! {
                 end = self.task.attempt(self.worker.client, &attempt) => end,
@@ -123,7 +118,7 @@ impl Journey<'_> {
                     }
                     self.scope.tried(&judgement, attempt.elapsed(now));
                     self.scope.costs(attempt.usage());
-                    let last = attempt.settled(&judgement, self.task.path(), now);
+                    let last = attempt.settled(&judgement, now);
                     return JourneyEnd::Whole(answer, last, now);
                 }
                 AttemptEnd::Flowing(flowing) => {
@@ -136,7 +131,7 @@ impl Journey<'_> {
                     let Some(ticket) = attempt.lease().map(|lease| lease.ticket().clone()) else { continue };
                     let was_written = attempt.lease().is_some_and(Lease::was_written);
                     self.plan.failed(&ticket, &judgement, self.task.path(), answer, now);
-                    attempt.end(&judgement, self.task.path(), now);
+                    attempt.end(&judgement, now);
                     // It is of this failure too should the client leave before the verdict.
                     doubts.held = self.doubt();
                     // The isolation that this failure may cause takes effect before the request goes on or is answered.
@@ -357,7 +352,6 @@ impl Journey<'_> {
             attempt,
             request: self.scope,
             doubt,
-            path: self.task.path(),
             core: Arc::clone(&shared.core),
             client: self.client,
             help: Arc::from(self.worker.config.settings.server.help.as_str()),

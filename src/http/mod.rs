@@ -84,7 +84,9 @@ async fn answer(request: &Request, payload: Payload, worker: &Serving<'_>, door:
     }
     // An upstream that takes it would show the operator's credential to the client (RFC 9110, section 9.3.8).
     if request.method().as_str().eq_ignore_ascii_case("TRACE") {
-        return refused(&Refusal::WrongMethod { allowed: "GET, HEAD, POST" }, None);
+        let llm = llm_path(target);
+        let allowed = if llm.is_some() { "POST" } else { "GET, HEAD, POST" };
+        return refused(&Refusal::WrongMethod { allowed }, llm);
     }
     let destination = route(request.method().as_str(), target, &server.other_paths);
     if door == Door::Admin && !matches!(destination, Destination::Own { .. }) {

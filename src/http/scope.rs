@@ -282,6 +282,7 @@ pub(super) struct AttemptScope {
     clock: Clock,
     began: Moment,
     endpoint: Arc<Endpoint>,
+    path: PathKind,
     lease: Option<Lease>,
     silence: Silence,
     manner: Cell<Manner>,
@@ -293,19 +294,36 @@ pub(super) struct AttemptScope {
 
 impl AttemptScope {
     /// An attempt that begins now. `suspect`: an endpoint that is silent for longer is, if the client leaves.
-    pub(super) fn begin(request: &RequestScope, lease: Lease, suspect: Duration, asked: Asked, began: Moment) -> Self {
+    pub(super) fn begin(
+        request: &RequestScope,
+        lease: Lease,
+        path: PathKind,
+        suspect: Duration,
+        asked: Asked,
+        began: Moment,
+    ) -> Self {
+        // Of other paths nobody knows for how long they may be silent.
+        let suspect = match path {
+            PathKind::Llm => suspect,
+            PathKind::CountTokens | PathKind::Other => Duration::MAX,
+        };
         let (core, clock) = (Arc::clone(&request.core), request.clock);
         let endpoint = Arc::clone(lease.endpoint());
         let silence = Silence::new(suspect, began);
         let (manner, usage, first_content) = (Cell::default(), Cell::default(), Cell::default());
         let lease = Some(lease);
-        Self { core, clock, began, endpoint, lease, silence, manner, asked, usage, first_content, trace: None }
+        Self { core, clock, began, endpoint, path, lease, silence, manner, asked, usage, first_content, trace: None }
     }
 
     /// The same with a span, where its request has one.
     pub(super) fn traced(mut self, trace: Option<AttemptTrace>) -> Self {
         self.trace = trace;
         self
+    }
+
+    /// What kind of path it is for.
+    pub(super) fn path(&self) -> PathKind {
+        self.path
     }
 
     /// Has the endpoint know of the trace, where there is one.
@@ -401,14 +419,14 @@ impl AttemptScope {
     }
 
     /// Counts and settles the attempt.
-    pub(super) fn end(mut self, judgement: &Judgement, path: PathKind, now: Moment) {
-        let record = self.settle_as_judged(judgement, path, now);
+    pub(super) fn end(mut self, judgement: &Judgement, now: Moment) {
+        let record = self.settle_as_judged(judgement, now);
         self.count(record);
     }
 
     /// Settles the attempt, and leaves it to the caller to have it counted.
-    pub(super) fn settled(mut self, judgement: &Judgement, path: PathKind, now: Moment) -> Option<AttemptRecord> {
-        self.settle_as_judged(judgement, path, now)
+    pub(super) fn settled(mut self, judgement: &Judgement, now: Moment) -> Option<AttemptRecord> {
+        self.settle_as_judged(judgement, now)
     }
 
     /// Has an attempt counted whose request goes on, or is counted by itself.
@@ -418,11 +436,11 @@ impl AttemptScope {
         }
     }
 
-    fn settle_as_judged(&mut self, judgement: &Judgement, path: PathKind, now: Moment) -> Option<AttemptRecord> {
-        let outcome = judgement.rule(path).outcome;
+    fn settle_as_judged(&mut self, judgement: &Judgement, now: Moment) -> Option<AttemptRecord> {
+        let outcome = judgement.rule(self.path).outcome;
         let error = judgement.error.clone();
-        let opinion = judgement.class.opinion(path);
-        self.settle(Report { outcome, error, throttle: judgement.throttle, opinion }, Some(judgement), path, now)
+        let opinion = judgement.class.opinion(self.path);
+        self.settle(Report { outcome, error, throttle: judgement.throttle, opinion }, Some(judgement), now)
     }
 
     /// Gives the lease back unused: its endpoint has moved meanwhile, and nothing was sent.
@@ -433,23 +451,17 @@ impl AttemptScope {
     }
 
     /// Without a judgement it was cancelled.
-    fn settle(
-        &mut self,
-        mut report: Report,
-        judgement: Option<&Judgement>,
-        path: PathKind,
-        now: Moment,
-    ) -> Option<AttemptRecord> {
+    fn settle(&mut self, mut report: Report, judgement: Option<&Judgement>, now: Moment) -> Option<AttemptRecord> {
         let lease = self.lease.take()?;
         let (outcome, error) = (report.outcome, report.error.clone());
-        if path != PathKind::Llm && outcome == Outcome::Success {
+        if self.path != PathKind::Llm && outcome == Outcome::Success {
             // A list of models, or a count of tokens, shows nothing of how the models are: it clears no failure.
             report.outcome = Outcome::Neutral;
         }
         lease.settle(report);
         let (class, status) = judgement.map_or((Class::Cancelled, None), |came| (came.class, came.status));
         let usage = self.usage.get();
-        let is_answer = path == PathKind::Llm && (class == Class::Success || !usage.is_none());
+        let is_answer = self.path == PathKind::Llm && (class == Class::Success || !usage.is_none());
         if let Some(trace) = self.trace.take() {
             trace.end(&AttemptFacts {
                 endpoint: &self.endpoint,
@@ -484,7 +496,7 @@ impl Drop for AttemptScope {
         let now = self.clock.now();
         let opinion = self.silence.is_suspect(now).then_some(Reason::Timeout);
         let error = opinion.map(|_| ErrorNote::new("silent until the client left").seen_in(self.manner()));
-        let record = self.settle(Report { error, opinion, ..Report::of(Outcome::Cancelled) }, None, PathKind::Llm, now);
+        let record = self.settle(Report { error, opinion, ..Report::of(Outcome::Cancelled) }, None, now);
         self.count(record);
     }
 }

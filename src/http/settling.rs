@@ -14,7 +14,7 @@ use crate::actors::messages::{Doubt, Judged};
 use crate::clock::Clock;
 use crate::domain::classify::Judgement;
 use crate::domain::opinions::Failed;
-use crate::domain::outcome_table::{Class, PathKind};
+use crate::domain::outcome_table::Class;
 use crate::domain::time::Moment;
 use crate::domain::usage::Usage;
 
@@ -29,7 +29,6 @@ pub(super) type Verdict = Pin<Box<dyn Future<Output = ()>>>;
 pub(super) struct Settling {
     open: Option<(AttemptScope, RequestScope)>,
     doubt: Option<Doubt>,
-    path: PathKind,
     core: Arc<Core>,
     clock: Clock,
     /// Since when it is the client that is waited for.
@@ -40,16 +39,10 @@ pub(super) struct Settling {
 
 impl Settling {
     /// `doubt` is what the registry is told of the request and its earlier failures should this answer fail too.
-    pub(super) fn new(
-        attempt: AttemptScope,
-        request: RequestScope,
-        doubt: Option<Doubt>,
-        path: PathKind,
-        core: Arc<Core>,
-    ) -> Self {
+    pub(super) fn new(attempt: AttemptScope, request: RequestScope, doubt: Option<Doubt>, core: Arc<Core>) -> Self {
         let clock = attempt.clock();
         let (handed_out, longest_pause) = (Some(clock.now()), Duration::ZERO);
-        Self { open: Some((attempt, request)), doubt, path, core, clock, handed_out, longest_pause }
+        Self { open: Some((attempt, request)), doubt, core, clock, handed_out, longest_pause }
     }
 
     /// The present moment.
@@ -113,7 +106,7 @@ impl Settling {
     pub(super) fn whole(&mut self, judgement: &Judgement) {
         if let Some((attempt, request)) = self.open.take() {
             let now = request.now();
-            let last = attempt.settled(judgement, self.path, now);
+            let last = attempt.settled(judgement, now);
             request.end_whole(last, now);
         }
     }
@@ -141,11 +134,11 @@ impl Settling {
         let mut doubt = self.doubt.take();
         if let (Some(doubt), Some(ticket)) = (&mut doubt, &ticket) {
             // The request has failed for good, and this was its last failure.
-            doubt.failures.extend(Failed::of(ticket, judgement, self.path));
+            doubt.failures.extend(Failed::of(ticket, judgement, attempt.path()));
         }
         let now = request.now();
         request.tried(judgement, attempt.elapsed(now));
-        attempt.end(judgement, self.path, now);
+        attempt.end(judgement, now);
         request.end_broken(now);
         // Told behind the verdict, or as soon as its client does not wait for that.
         let doubts = Doubts { core: Arc::clone(&self.core), held: doubt };

@@ -122,8 +122,7 @@ pub(crate) fn ask(rng: &mut Rng, now: Moment, known: &[(EndpointId, Epoch)]) -> 
         (true, 2..) => Turn::First,
         (_, 0) => Turn::Paced,
         (_, 1) => Turn::Onward,
-        (_, 2) => Turn::Further,
-        (_, _) => Turn::Second,
+        (_, _) => Turn::Retry,
     };
     let reach = match rng.u32(..5) {
         0 => Reach::Fresh,

@@ -124,8 +124,7 @@ impl Itinerary {
             [] => Turn::First,
             [.., last] if self.is_free(last) => Turn::Paced,
             [.., last] if lacks(last.class) => Turn::Onward,
-            [_] => Turn::Second,
-            _ => Turn::Further,
+            [..] => Turn::Retry,
         }
     }
 

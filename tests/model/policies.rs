@@ -14,6 +14,9 @@ use qcc_gateway::domain::sessions::AffinityPolicy;
 use super::chance;
 use super::world::{ToBreakers, ToVerifier, World};
 
+/// The first delay before a verification, of the registry and the verifier alike.
+pub(crate) const INITIAL_DELAY: Duration = Duration::from_secs(5);
+
 pub(crate) fn breaker(rng: &mut Rng) -> BreakerPolicy {
     BreakerPolicy {
         failure_threshold: rng.u32(1..5),
@@ -25,7 +28,7 @@ pub(crate) fn breaker(rng: &mut Rng) -> BreakerPolicy {
 
 pub(crate) fn schedule(rng: &mut Rng) -> SchedulePolicy {
     SchedulePolicy {
-        initial_delay: Duration::from_secs(5),
+        initial_delay: INITIAL_DELAY,
         multiplier: 2.0,
         interval: Duration::from_secs(60),
         interval_account: Duration::from_secs(100),
@@ -37,7 +40,7 @@ pub(crate) fn schedule(rng: &mut Rng) -> SchedulePolicy {
 pub(crate) fn registry(rng: &mut Rng) -> RegistryPolicy {
     RegistryPolicy {
         slow_start: Duration::from_secs(30),
-        initial_delay: Duration::from_secs(5),
+        initial_delay: INITIAL_DELAY,
         cooling: CoolingPolicy {
             default_cooldown: Duration::from_secs(5),
             exhausted_after: Duration::from_secs(30),

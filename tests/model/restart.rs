@@ -117,6 +117,7 @@ impl World {
         self.left.clear();
         self.talks.clear();
         self.hung.clear();
+        self.conversed.clear();
         self.passed.clear();
         self.journeys.clear();
         self.waiting.clear();

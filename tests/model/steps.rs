@@ -157,7 +157,9 @@ impl World {
             }
             Step::News => self.deliver_news(),
             Step::OldNews => {
-                if self.rng.bool() {
+                if self.is_faithful {
+                    self.trace.note("nothing comes twice");
+                } else if self.rng.bool() {
                     self.unsent_news();
                 } else if let Some(news) = pick(&mut self.rng, &self.old_news) {
                     self.trace.met("news that comes again");

@@ -95,6 +95,7 @@ impl World {
         let (id, epoch, purpose) = (job.endpoint.id.clone(), job.epoch, job.purpose);
         self.trace.note(&format!("a conversation with {id} in {epoch:?} begins, for {purpose:?}"));
         assert!(self.talks.keys().all(|(other, _)| *other != id), "two conversations with {id}");
+        self.conversed.insert(id.clone(), self.now);
         let code = Code::from_random(self.rng.u64(..));
         let challenge = Challenge::new(id.clone(), epoch, code);
         self.talks.insert((id, epoch), Talk { challenge, code, protocol: job.endpoint.protocol, purpose });

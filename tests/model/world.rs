@@ -91,6 +91,8 @@ pub(crate) struct World {
     pub(crate) policy: RegistryPolicy,
     pub(crate) trace: Trace,
     pub(crate) weather: Weather,
+    /// Whether no message is lost, or comes twice, in all of the run.
+    pub(crate) is_faithful: bool,
     /// Whether messages that may be lost are lost now and then.
     pub(crate) lossy: bool,
 
@@ -111,6 +113,8 @@ pub(crate) struct World {
     pub(crate) talks: BTreeMap<Conversation, Talk>,
     /// Those of them in which nothing will ever come.
     pub(crate) hung: BTreeSet<Conversation>,
+    /// When the latest conversation with each endpoint began.
+    pub(crate) conversed: BTreeMap<EndpointId, Moment>,
     /// In which epochs which endpoints have truly sent the code back.
     pub(crate) passed: BTreeSet<Conversation>,
 
@@ -147,6 +151,9 @@ pub(crate) struct World {
 /// Of how many looks one is also at what a restart would find.
 const RESTART_EVERY: u32 = 32;
 
+/// Of how many runs one loses nothing.
+const FAITHFUL_EVERY: u64 = 4;
+
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
@@ -154,6 +161,7 @@ impl World {
         let schedule_policy = policies::schedule(&mut rng);
         let registry_policy = policies::registry(&mut rng);
         let weather = Weather { faults: [5, 20, 60][rng.usize(..3)], overloads: [0, 0, 0, 80][rng.usize(..4)] };
+        let is_faithful = seed.is_multiple_of(FAITHFUL_EVERY);
         let mut world = Self {
             rng,
             now: Moment::START,
@@ -162,7 +170,8 @@ impl World {
             policy: registry_policy,
             trace: Trace::new(seed),
             weather,
-            lossy: true,
+            is_faithful,
+            lossy: !is_faithful,
             core: RegistryCore::new(registry_policy),
             shadow: Shadow::new(registry_policy),
             disk: Disk::default(),
@@ -175,6 +184,7 @@ impl World {
             schedule: Schedule::new(schedule_policy),
             talks: BTreeMap::new(),
             hung: BTreeSet::new(),
+            conversed: BTreeMap::new(),
             passed: BTreeSet::new(),
             journeys: BTreeMap::new(),
             next_journey: 0,
@@ -230,6 +240,7 @@ impl World {
         self.shadow.compare(&view, self.now);
         self.shadow.compare_conversations(&self.core.conversations(self.now), self.now);
         self.check_waiters();
+        self.check_haste();
         self.steps += 1;
         self.check_disk(&view);
         if self.steps.is_multiple_of(RESTART_EVERY) {
@@ -237,6 +248,26 @@ impl World {
         }
         for endpoint in &view.endpoints {
             self.trace.fold(&(endpoint.standing, endpoint.epoch, endpoint.in_flight, endpoint.held));
+        }
+    }
+
+    /// Those for whom requests are parked, with nothing usable, are verified soon: what the registry expects of the verifier is what
+    /// that does.
+    fn check_haste(&self) {
+        let is_told = self.to_verifier.is_empty() && self.news.is_empty() && self.proofs.is_empty();
+        if !self.is_faithful || !is_told {
+            return;
+        }
+        for id in self.shadow.awaited(self.now) {
+            let again = self.conversed.get(&id).map(|began| *began + policies::INITIAL_DELAY);
+            let soon = again.map_or(self.now, |again| again.max(self.now));
+            let progress = self.schedule.progress().find(|(listed, _)| **listed == id).map(|(_, progress)| progress);
+            let is_soon = progress.as_ref().is_some_and(|progress| progress.next.is_none_or(|next| next <= soon));
+            assert!(
+                is_soon,
+                "requests are parked for {id}, and its verification is not near: {progress:?} at {:?}",
+                self.now
+            );
         }
     }
 

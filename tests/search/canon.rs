@@ -189,7 +189,7 @@ fn of_worker(world: &World, worker: &Worker) -> String {
         write!(text, "{plan}{:?}", worker.doubted).unwrap();
     } else {
         // What has failed is of use to doubts alone.
-        text.push_str(&without(&plan, &[("failures: ", ", latest_was_overload")]));
+        text.push_str(&without(&plan, &[("failures: ", ", next_turn")]));
     }
     text
 }

@@ -47,19 +47,19 @@ fn the_list_of_classes_is_complete() {
 #[test]
 fn the_outcome_table_is_the_one_in_effect() {
     let readme = text("README.md");
-    let rows = readme.lines().skip_while(|line| !line.starts_with("| class |")).skip(2);
+    let rows = readme.lines().skip_while(|line| !line.starts_with("| outcome |")).skip(2);
     let told: Vec<(String, String, String)> = rows
         .take_while(|line| line.starts_with('|'))
         .map(|line| match cells(line).as_slice() {
-            [class, what, breaker, then] if !what.is_empty() => {
-                (class.trim_matches('`').to_owned(), (*breaker).to_owned(), (*then).to_owned())
+            [word, what, breaker, then] if !what.is_empty() => {
+                (word.trim_matches('`').to_owned(), (*breaker).to_owned(), (*then).to_owned())
             }
             _ => panic!("four filled cells are wanted: {line}"),
         })
         .collect();
     let in_effect = Class::ALL.map(|class| {
         let rule = class.rule(PathKind::Llm);
-        (format!("{class:?}"), breaker(rule.outcome), then(rule.next).to_owned())
+        (class.word().to_owned(), breaker(rule.outcome), then(rule.next).to_owned())
     });
     assert_eq!(told, in_effect);
 }

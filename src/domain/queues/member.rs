@@ -73,6 +73,11 @@ pub struct Isolation {
 }
 
 impl Isolation {
+    /// Whether its endpoint is to be verified without a delay.
+    pub fn is_due_at_once(&self) -> bool {
+        self.redefined || self.doubted
+    }
+
     /// Whether failures brought it about that a request may be the cause of.
     pub(super) fn is_for_failures(&self) -> bool {
         match self.reason {

@@ -42,15 +42,13 @@ pub struct Tried {
     pub host_in_doubt: bool,
 }
 
-/// The how manyth attempt of a request is asked for, as far as the retry budget goes.
+/// What the next attempt of a request is, as far as the retry budget goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// Its first.
     First,
-    /// Its second: free, if it goes to another endpoint.
-    Second,
-    /// A further one.
-    Further,
+    /// A retry. It is free where it goes to another endpoint for the first time.
+    Retry,
     /// One that waited for an overload to pass: its pace is set by the cooldowns.
     Paced,
     /// One behind an endpoint that lacks what is asked for: nothing has failed there.
@@ -88,7 +86,7 @@ pub struct Ask {
     pub fingerprint: Option<Fingerprint>,
     /// The endpoints that this request was sent to, each once.
     pub tried: Vec<Tried>,
-    /// The how manyth attempt it is.
+    /// What the attempt is.
     pub turn: Turn,
     /// Which endpoints it may be.
     pub reach: Reach,

@@ -43,11 +43,12 @@ impl RegistryCore {
         // Where another is usable, nobody hastens the verification of those that are not.
         if !dearth.any_usable() {
             for isolated in &mut dearth.isolated {
-                isolated.comes = isolated.comes.min(isolated.at_the_soonest);
+                let soonest = isolated.at_the_soonest;
+                isolated.comes = Some(isolated.scheduled.map_or(soonest, |scheduled| scheduled.min(soonest)));
             }
         }
         for isolated in &mut dearth.isolated {
-            isolated.comes_in = isolated.comes.since(now);
+            isolated.comes_in = isolated.comes.map(|comes| comes.since(now));
         }
         dearth
     }
@@ -56,9 +57,11 @@ impl RegistryCore {
         let isolation = member.isolation()?;
         let known = self.expected.get(&member.endpoint().id);
         let scheduled = match known.filter(|expected| expected.epoch == member.epoch()) {
-            Some(expected) => expected.next,
-            None if isolation.redefined || isolation.doubted => isolation.at,
-            None => isolation.at + self.policy.initial_delay,
+            Some(expected) => Some(expected.next),
+            None if isolation.is_due_at_once() => Some(isolation.at),
+            // Its delays go on from where they were, which the verifier knows.
+            None if isolation.relapse => None,
+            None => Some(isolation.at + self.policy.initial_delay),
         };
         let at_the_soonest = known.map_or(now, |expected| now.max(expected.began + self.policy.initial_delay));
         Some(Out {
@@ -68,7 +71,7 @@ impl RegistryCore {
             scheduled,
             at_the_soonest,
             comes: scheduled,
-            comes_in: Duration::ZERO,
+            comes_in: None,
         })
     }
 }
@@ -94,14 +97,21 @@ pub(super) struct Out {
     pub(super) endpoint: EndpointId,
     pub(super) epoch: Epoch,
     /// Whether requests wait for it: nobody waits for what only the operator can mend.
-    pub(super) comes_for_requests: bool,
-    /// When its next verification is due.
-    pub(super) scheduled: Moment,
+    comes_for_requests: bool,
+    /// When its next verification is due, where that is known.
+    scheduled: Option<Moment>,
     /// When it could be, if it were hastened.
     at_the_soonest: Moment,
     /// The one of these that counts.
-    comes: Moment,
-    comes_in: Duration,
+    comes: Option<Moment>,
+    comes_in: Option<Duration>,
+}
+
+impl Out {
+    /// Whether requests that wait for it would have it verified earlier.
+    pub(super) fn is_hastened_by_waiting(&self, now: Moment) -> bool {
+        self.comes_for_requests && self.scheduled.is_none_or(|scheduled| now < scheduled)
+    }
 }
 
 /// What a fruitless search has seen.
@@ -141,7 +151,8 @@ impl Dearth {
         };
         let rests = self.cooling.iter().filter(|rest| rest.until < bound(rest)).map(|rest| rest.until);
         let room = (self.full > 0 && may_be_parked).then_some(parked);
-        let comes = |out: &&Out| out.comes_for_requests && may_be_parked && out.comes < parked;
+        let in_time = |out: &Out| out.comes.is_some_and(|comes| comes < parked);
+        let comes = |out: &&Out| out.comes_for_requests && may_be_parked && in_time(out);
         let recovery = self.isolated.iter().any(|out| comes(&out)).then_some(parked);
         let worth_waiting_for = rests.chain(room).chain(recovery).min()?;
         // Any cooldown that ends before then may end the waiting as well, though nobody would have waited for it.
@@ -175,7 +186,7 @@ impl Dearth {
                 (total, _) => NoEndpoint::SwitchedOff { total },
             };
         }
-        let back = self.isolated.iter().filter(|out| out.comes_for_requests).map(|out| out.comes_in);
+        let back = self.isolated.iter().filter(|out| out.comes_for_requests).filter_map(|out| out.comes_in);
         let next = back.chain(self.cooling.iter().map(|rest| rest.left)).min();
         NoEndpoint::Isolated {
             isolated: self.isolated.len(),

@@ -199,7 +199,7 @@ fn kept_isolation(isolation: &Isolation, almanac: &Almanac) -> KeptIsolation {
         manner: isolation.error.as_ref().map(ErrorNote::manner).unwrap_or_default(),
         model: isolation.model.as_deref().map(str::to_owned),
         relapse: isolation.relapse,
-        at_once: isolation.redefined || isolation.doubted,
+        at_once: isolation.is_due_at_once(),
     }
 }
 

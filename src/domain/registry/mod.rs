@@ -334,7 +334,7 @@ impl RegistryCore {
         let is_further = match ask.turn {
             Turn::First | Turn::Paced => false,
             Turn::Onward => ask.has_been_at(id),
-            Turn::Second | Turn::Further => !is_elsewhere_for_the_first_time,
+            Turn::Retry => !is_elsewhere_for_the_first_time,
         };
         if is_further && !self.budget.take(now, &self.policy.budget) {
             return Err(NoEndpoint::BudgetSpent);

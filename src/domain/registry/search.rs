@@ -61,49 +61,52 @@ pub(super) enum Bond {
 }
 
 impl RegistryCore {
-    /// The session's own endpoint first; else one that the request has not tried; else one that has failed it, where its reach
-    /// goes so far. `since` is when the request began to wait.
+    /// One that the request has not tried; else one that has failed it, where its reach goes so far. Of either the session's own
+    /// endpoint first. `since` is when the request began to wait.
     pub(super) fn search(&self, ask: &Ask, since: Moment, now: Moment, patient: bool) -> Search {
         if now >= ask.deadline {
             return Search::TooLate;
         }
         let Some(pool) = self.pools.get(&ask.profile) else { return Search::Nothing(self.dearth(ask, now)) };
-        let own = self.own_endpoint(ask, now);
+        let may_repeat = !ask.tried.is_empty() && ask.reach != Reach::Fresh;
+        let untried = || {
+            let ask = Ask { reach: Reach::Fresh, ..ask.clone() };
+            self.search_among(pool, &ask, since, now, patient)
+        };
+        may_repeat
+            .then(untried)
+            .flatten()
+            .or_else(|| self.search_among(pool, ask, since, now, patient))
+            .unwrap_or_else(|| Search::Nothing(self.dearth(ask, now)))
+    }
+
+    /// The session's own endpoint, else one of the pool's, as far as the request's reach goes.
+    fn search_among(&self, pool: &Pool, ask: &Ask, since: Moment, now: Moment, patient: bool) -> Option<Search> {
         let mut binds = true;
-        if let Some((member, has_served)) = own {
+        if let Some((member, has_served)) = self.own_endpoint(ask, now) {
             match self.look_at(member, ask, Bond::Bound, now) {
-                Availability::Free => return Search::Found(self.found(member, now)),
-                Availability::Held => return Search::Held,
+                Availability::Free => return Some(Search::Found(self.found(member, now))),
+                Availability::Held => return Some(Search::Held),
                 Availability::Cooling(cooldown)
                     if patient
                         && has_served
                         && !ask.has_been_at(&member.endpoint().id)
                         && cooldown.until <= since + self.policy.affinity.patience =>
                 {
-                    return Search::Patience { until: cooldown.until };
+                    return Some(Search::Patience { until: cooldown.until });
                 }
                 // It serves the session's other models, or will again when it has room.
                 Availability::Full | Availability::OtherModels | Availability::OtherProtocol => binds = false,
                 Availability::Cooling(_) | Availability::Isolated | Availability::Disabled | Availability::Tried => {}
             }
         }
-        let untried = if ask.tried.is_empty() || ask.reach == Reach::Fresh {
-            None
-        } else {
-            self.pick(pool, &Ask { reach: Reach::Fresh, ..ask.clone() }, now)
+        let Some(choice) = self.pick(pool, ask, now)?.choice else { return Some(Search::Held) };
+        // Who is always the first takes no turns: it would owe them to requests that do.
+        let next_turn = match ask.service {
+            Service::Llm(_) => Some(choice.next_turn),
+            Service::Other => None,
         };
-        match untried.or_else(|| self.pick(pool, ask, now)) {
-            Some(Pick { choice: Some(choice), .. }) => {
-                // Who is always the first takes no turns: it would owe them to requests that do.
-                let next_turn = match ask.service {
-                    Service::Llm(_) => Some(choice.next_turn),
-                    Service::Other => None,
-                };
-                Search::Found(Found { endpoint: choice.key, next_turn, binds })
-            }
-            Some(Pick { choice: None, .. }) => Search::Held,
-            None => Search::Nothing(self.dearth(ask, now)),
-        }
+        Some(Search::Found(Found { endpoint: choice.key, next_turn, binds }))
     }
 
     /// One of the best rank that has any, down to the last. A held endpoint is waited for before a lower rank is used, so that a

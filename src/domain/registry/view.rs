@@ -133,7 +133,7 @@ impl RegistryCore {
             isolated_at: isolation.at,
             relapse: isolation.relapse,
             resume: self.progress.resume(member, isolation),
-            at_once: isolation.redefined || isolation.doubted,
+            at_once: isolation.is_due_at_once(),
         }
     }
 

@@ -232,7 +232,7 @@ impl RegistryCore {
         }
         let wanted: Vec<(EndpointId, Epoch)> = dearth
             .isolated()
-            .filter(|isolated| isolated.comes_for_requests && now < isolated.scheduled)
+            .filter(|isolated| isolated.is_hastened_by_waiting(now))
             .filter(|isolated| self.hastened.get(&isolated.endpoint) != Some(&isolated.epoch))
             .map(|isolated| (isolated.endpoint.clone(), isolated.epoch))
             .collect();

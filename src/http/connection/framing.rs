@@ -125,6 +125,11 @@ impl Framing {
         self.kept.len() >= KEPT
     }
 
+    /// Whether a head has not come whole, or none has begun.
+    pub(super) fn is_before_head_end(&self) -> bool {
+        matches!(self.stage, Stage::Before | Stage::Head(_))
+    }
+
     /// Whether something is still to come of the request that has been handed on last.
     pub(super) fn is_torn(&self) -> bool {
         !matches!(self.stage, Stage::Before | Stage::Whole)

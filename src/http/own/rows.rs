@@ -10,7 +10,7 @@ use super::super::state::{Config, Serving};
 use crate::actors::messages::{ViewBreakers, ViewRegistry, ViewStats, ViewVerifier};
 use crate::actors::verifier::VerifierView;
 use crate::clock::Clock;
-use crate::domain::breaker::{BreakerBank, BreakerCore};
+use crate::domain::breaker::FailureCount;
 use crate::domain::calendar::to_the_second;
 use crate::domain::conversation::Tokens;
 use crate::domain::endpoint::{Home, Protocol};
@@ -125,7 +125,7 @@ pub(super) struct Views<'a> {
     pub(super) now: Moment,
     pub(super) config: &'a Config,
     pub(super) verifier: VerifierView,
-    breakers: BreakerBank,
+    breakers: BTreeMap<EndpointId, FailureCount>,
     pub(super) stats: Stats,
     pub(super) registry: RegistryView,
     /// Of an endpoint of which nothing is counted yet.
@@ -225,8 +225,8 @@ impl<'a> Views<'a> {
         if let Some(isolation) = &view.isolation {
             return isolation.failures;
         }
-        let own = self.breakers.get(&view.endpoint.id).filter(|breaker| breaker.epoch() == view.epoch);
-        own.map(BreakerCore::consecutive_failures).unwrap_or_default()
+        let own = self.breakers.get(&view.endpoint.id).filter(|count| count.epoch == view.epoch);
+        own.map(|count| count.consecutive).unwrap_or_default()
     }
 }
 

@@ -18,10 +18,15 @@ const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(500);
 /// So many connections are no work that a second thread would be needed for: to models they mostly wait.
 const FEW: usize = 128;
 
+/// How many connections the gateway's own routes have for themselves where they have an address of their own: whoever asks there
+/// for health, or what is wrong, is heard while clients take all theirs.
+const OWN_PLACES: usize = 256;
+
 /// Takes connections in, so many at once.
 #[derive(Clone, Debug)]
 pub(super) struct Acceptor {
     places: Arc<Semaphore>,
+    own_places: Arc<Semaphore>,
     desks: Arc<[Desk]>,
 }
 
@@ -29,7 +34,7 @@ impl Acceptor {
     /// One that deals out among these.
     pub(super) fn new(max_connections: usize, desks: Vec<Desk>) -> Self {
         let places = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
-        Self { places, desks: desks.into() }
+        Self { places, own_places: Arc::new(Semaphore::new(OWN_PLACES)), desks: desks.into() }
     }
 
     /// Accepts on these listeners, on the present thread, until the server stops; then it stops listening.
@@ -56,11 +61,15 @@ impl Acceptor {
     }
 
     async fn accept_all(&self, listener: &tokio::net::TcpListener, door: Door) {
+        let places = match door {
+            Door::Common | Door::Clients => &self.places,
+            Door::Admin => &self.own_places,
+        };
         loop {
             match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
                 Ok(stream) => {
-                    // Whoever comes behind one that has no place yet waits in the backlog. A door at which nobody is takes none.
-                    let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return pending().await };
+                    // Whoever comes behind one that has no place yet waits in the backlog.
+                    let Ok(place) = Arc::clone(places).acquire_owned().await else { return pending().await };
                     self.desk().hand_in(stream, door, place);
                 }
                 Err(error) if is_of_one_connection(&error) => {}

@@ -46,8 +46,10 @@ pub(crate) struct Nothing {
     pub(crate) why: NoEndpoint,
     /// Until when waiting may be worth it.
     pub(crate) wait: Option<Moment>,
-    /// Whose verification requests wait for.
+    /// Whose verification has to be hastened for it.
     pub(crate) wanted: Vec<EndpointId>,
+    /// Whose verification has been hastened, or was due before.
+    pub(crate) awaited: Vec<EndpointId>,
 }
 
 impl Shadow {
@@ -125,9 +127,10 @@ impl Shadow {
         bond.is_some_and(|bond| bond.has_served)
     }
 
-    /// The endpoint that a session must get whenever it is free.
+    /// The endpoint that a session must get whenever it is free and this request has not been there.
     pub(crate) fn own_if_free(&self, ask: &Ask, now: Moment) -> Option<EndpointId> {
         let own = self.own(ask, now).filter(|own| fits(&own.definition, ask))?;
+        let ask = &Ask { reach: Reach::Fresh, ..ask.clone() };
         let is_free = now < ask.deadline && self.state(own, ask, true, now) == State::Free;
         is_free.then(|| own.definition.id.clone())
     }
@@ -136,39 +139,41 @@ impl Shadow {
         if now >= ask.deadline {
             return Finding::TooLate;
         }
+        // Who was not tried, of whatever rank; else whoever may be tried again.
+        let untried = Ask { reach: Reach::Fresh, ..ask.clone() };
+        [&untried, ask]
+            .into_iter()
+            .find_map(|ask| self.find_among(ask, since, patient, now))
+            .unwrap_or_else(|| Finding::Nothing(self.nothing(ask, now)))
+    }
+
+    fn find_among(&self, ask: &Ask, since: Moment, patient: bool, now: Moment) -> Option<Finding> {
         let mut binds = true;
         if let Some(own) = self.own(ask, now) {
             let id = own.definition.id.clone();
             match self.state(own, ask, true, now) {
                 _ if !fits(&own.definition, ask) => binds = false,
-                State::Free => return Finding::OneOf { ids: vec![id], binds },
-                State::Held => return Finding::Held,
+                State::Free => return Some(Finding::OneOf { ids: vec![id], binds }),
+                State::Held => return Some(Finding::Held),
                 State::Rests(rest) if patient && self.is_worth_it(ask, own, rest.until.since(since)) => {
-                    return Finding::Patience(rest.until);
+                    return Some(Finding::Patience(rest.until));
                 }
                 State::Full => binds = false,
                 State::Rests(_) | State::Isolated | State::Off | State::Tried => {}
             }
         }
-        let usable = |ask: &Ask| -> Vec<(&Plain, State)> {
-            self.endpoints
-                .values()
-                .filter(|plain| fits(&plain.definition, ask))
-                .map(|plain| (plain, self.state(plain, ask, false, now)))
-                .filter(|(_, state)| matches!(state, State::Held | State::Free))
-                .collect()
-        };
-        // Who was not tried, of whatever rank; else whoever may be tried again.
-        let untried = usable(&Ask { reach: Reach::Fresh, ..ask.clone() });
-        let mut usable = if untried.is_empty() { usable(ask) } else { untried };
+        let fit = self.endpoints.values().filter(|plain| fits(&plain.definition, ask));
+        let mut usable: Vec<(&Plain, State)> = fit
+            .map(|plain| (plain, self.state(plain, ask, false, now)))
+            .filter(|(_, state)| matches!(state, State::Held | State::Free))
+            .collect();
         usable.sort_by_key(|(plain, _)| self.rank(plain, ask));
-        let Some((best, _)) = usable.first().copied() else { return Finding::Nothing(self.nothing(ask, now)) };
-        let best = self.rank(best, ask);
+        let best = self.rank(usable.first()?.0, ask);
         let of_best = usable.iter().filter(|(plain, _)| self.rank(plain, ask) == best);
         let considered = of_best.take(if ask.service == Service::Other { 1 } else { usize::MAX });
         let free = considered.filter(|(_, state)| *state == State::Free);
         let ids: Vec<EndpointId> = free.map(|(plain, _)| plain.definition.id.clone()).collect();
-        if ids.is_empty() { Finding::Held } else { Finding::OneOf { ids, binds } }
+        Some(if ids.is_empty() { Finding::Held } else { Finding::OneOf { ids, binds } })
     }
 
     /// Primaries first, then by host, then by priority; a last attempt goes by the host first.
@@ -215,9 +220,10 @@ impl Shadow {
             isolated.iter().copied().filter(|plain| !plain.isolated().unwrap().cause.reason.needs_operator()).collect();
         let comes = |plain: &Plain| {
             let scheduled = self.scheduled(plain);
-            if any_usable { scheduled } else { scheduled.min(self.soonest(&plain.definition.id, now)) }
+            let hastened = (!any_usable).then(|| self.soonest(&plain.definition.id, now));
+            scheduled.into_iter().chain(hastened).min()
         };
-        let back = mendable.iter().map(|plain| comes(plain)).min();
+        let back = mendable.iter().filter_map(|plain| comes(plain)).min();
         let why = if tried > 0 {
             NoEndpoint::GivenUp
         } else if full > 0 {
@@ -247,19 +253,25 @@ impl Shadow {
         } else {
             NoEndpoint::PathUnserved
         };
-        let wanted = mendable.iter().filter(|plain| !any_usable && now < self.scheduled(plain));
-        let wanted = wanted.map(|plain| plain.definition.id.clone()).filter(|id| !self.hastened.contains(id)).collect();
+        let awaited = mendable.iter().copied().filter(|_| !any_usable);
+        let (wanted, awaited): (Vec<&Plain>, Vec<&Plain>) = awaited.partition(|plain| {
+            let is_due = self.scheduled(plain).is_some_and(|at| at <= now);
+            !is_due && !self.hastened.contains(&plain.definition.id)
+        });
+        let [wanted, awaited] =
+            [wanted, awaited].map(|plains| plains.into_iter().map(|plain| plain.definition.id.clone()).collect());
         let may_come = full > 0 || back.is_some_and(|back| Some(back) < parked_until(ask));
-        Nothing { why, wait: wait(ask, now, &resting, may_come, may_be_repeated), wanted }
+        Nothing { why, wait: wait(ask, now, &resting, may_come, may_be_repeated), wanted, awaited }
     }
 
-    /// When the verification of an isolated endpoint is due by itself.
-    fn scheduled(&self, plain: &Plain) -> Moment {
+    /// When the verification of an isolated endpoint is due by itself, where the registry can know that: after a relapse it is
+    /// later than the first delay.
+    fn scheduled(&self, plain: &Plain) -> Option<Moment> {
         let quarantine = plain.isolated().unwrap();
         match self.told.get(&plain.definition.id).filter(|told| plain.is_in(told.epoch)) {
-            Some(told) => told.next,
-            None if quarantine.redefined || quarantine.doubted => quarantine.since,
-            None => quarantine.since + self.policy.initial_delay,
+            Some(told) => Some(told.next),
+            None if quarantine.redefined || quarantine.doubted => Some(quarantine.since),
+            None => (!quarantine.relapse).then(|| quarantine.since + self.policy.initial_delay),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Who waits, who may be parked, and who is served first.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use qcc_gateway::domain::ids::{ClientId, EndpointId, Epoch, Ticket};
@@ -167,6 +168,18 @@ impl Shadow {
         }
     }
 
+    /// The isolated endpoints that requests are parked for, but for those whose verification is still to be hastened.
+    pub(crate) fn awaited(&self, now: Moment) -> BTreeSet<EndpointId> {
+        let parked = self.waiters.iter().filter(|waiter| waiter.parked);
+        parked
+            .filter_map(|waiter| match self.find(&waiter.ask, waiter.since, true, now) {
+                Finding::Nothing(nothing) if nothing.wait.is_some() => Some(nothing.awaited),
+                _ => None,
+            })
+            .flatten()
+            .collect()
+    }
+
     fn takes_place(&mut self, ask: &Ask, now: Moment, expected: &mut Vec<Expected>) -> bool {
         match self.place_for(ask) {
             PlaceToWait::Free => true,
@@ -251,7 +264,7 @@ fn is_further(ask: &Ask, id: &EndpointId) -> bool {
         Turn::First | Turn::Paced => false,
         Turn::Onward => ask.tried.iter().any(|tried| tried.endpoint == *id),
         // Free is whatever goes elsewhere for the first time.
-        Turn::Second | Turn::Further => match &ask.tried[..] {
+        Turn::Retry => match &ask.tried[..] {
             [] => false,
             [only] => only.endpoint == *id,
             _ => true,

@@ -9,7 +9,7 @@ const REQUEST: Fingerprint = Fingerprint(7);
 
 /// A request that asks again, having failed before.
 fn asking_again() -> Ask {
-    Ask { fingerprint: Some(REQUEST), turn: Turn::Second, ..ask() }
+    Ask { fingerprint: Some(REQUEST), turn: Turn::Retry, ..ask() }
 }
 
 fn failed(grant: &Grant) -> Failed {

@@ -146,12 +146,12 @@ fn further_retries_have_a_budget_and_the_first_turn_elsewhere_is_free() {
     let mut desk = Desk::with(policy, [primary("a"), primary("b")]);
     let epoch = desk.core.view_of_id("a").epoch;
     let after_a = || Ask { tried: vec![tried("a", epoch)], ..ask() };
-    let free = desk.ask(Ask { turn: Turn::Second, ..after_a() });
+    let free = desk.ask(Ask { turn: Turn::Retry, ..after_a() });
     assert!(matches!(free, Acquired::Granted(_)), "{free:?}");
-    let after_a_twice = desk.ask(Ask { turn: Turn::Further, ..after_a() });
+    let after_a_twice = desk.ask(Ask { turn: Turn::Retry, ..after_a() });
     assert!(matches!(after_a_twice, Acquired::Granted(_)), "it was nowhere else yet: {after_a_twice:?}");
     let after_both = vec![tried("a", epoch), tried("b", desk.core.view_of_id("b").epoch)];
-    let further = desk.ask(Ask { turn: Turn::Further, tried: after_both, reach: Reach::Again, ..ask() });
+    let further = desk.ask(Ask { turn: Turn::Retry, tried: after_both, reach: Reach::Again, ..ask() });
     assert!(matches!(further, Acquired::Refused(NoEndpoint::BudgetSpent)), "{further:?}");
     let onward = desk.ask(Ask { turn: Turn::Onward, ..after_a() });
     assert!(matches!(onward, Acquired::Granted(_)), "{onward:?}");
@@ -159,7 +159,7 @@ fn further_retries_have_a_budget_and_the_first_turn_elsewhere_is_free() {
     assert!(matches!(paced, Acquired::Granted(_)), "{paced:?}");
     let mut alone = Desk::with(policy, [primary("a")]);
     let epoch = alone.core.view_of_id("a").epoch;
-    for turn in [Turn::Second, Turn::Onward] {
+    for turn in [Turn::Retry, Turn::Onward] {
         let same = alone.ask(Ask { tried: vec![tried("a", epoch)], reach: Reach::Again, turn, ..ask() });
         assert!(
             matches!(same, Acquired::Refused(NoEndpoint::BudgetSpent)),
@@ -173,7 +173,7 @@ fn the_budget_grows_with_requests_and_not_with_their_further_attempts() {
     let budget = super::super::super::budget::BudgetPolicy { ratio: 1.0, min_per_second: 0 };
     let mut desk = Desk::with(RegistryPolicy { budget, ..registry_policy() }, [primary("a")]);
     let tried = vec![tried("a", desk.core.view_of_id("a").epoch)];
-    let again = || Ask { reach: Reach::Again, turn: Turn::Further, tried: tried.clone(), ..ask() };
+    let again = || Ask { reach: Reach::Again, turn: Turn::Retry, tried: tried.clone(), ..ask() };
     desk.lease();
     desk.lease();
     let granted = (0..5).filter(|_| matches!(desk.ask(again()), Acquired::Granted(_))).count();
@@ -186,7 +186,7 @@ fn a_request_that_asks_again_gets_nobody_whom_it_has_spent() {
     let [a, b] = ["a", "b"].map(|name| tried(name, desk.core.view_of_id(name).epoch));
     for (spent, expected) in [([true, false], Some("b")), ([false, true], Some("a")), ([true, true], None)] {
         let tried = [&a, &b].into_iter().zip(spent).map(|(tried, spent)| Tried { spent, ..tried.clone() });
-        let asked = Ask { reach: Reach::Again, turn: Turn::Further, tried: tried.collect(), ..ask() };
+        let asked = Ask { reach: Reach::Again, turn: Turn::Retry, tried: tried.collect(), ..ask() };
         let given = match desk.ask(asked) {
             Acquired::Granted(grant) => Some(grant.endpoint.id.to_string()),
             Acquired::Waiting(_) | Acquired::Refused(_) => None,
@@ -279,7 +279,7 @@ fn an_overload_is_not_waited_out_beyond_the_parking_while_another_may_be_tried_a
         let failed_there = Tried { spent, ..tried("a", desk.core.view_of_id("a").epoch) };
         let again = |until| Ask {
             tried: vec![failed_there.clone()],
-            turn: Turn::Second,
+            turn: Turn::Retry,
             reach: Reach::Parked { until: at(until) },
             deadline: at(120),
             ..ask()

@@ -114,7 +114,7 @@ fn a_session_whose_endpoint_has_failed_it_is_bound_elsewhere() {
     let mut desk = Desk::new([primary("a"), secondary("b")]);
     assert_eq!(served(&mut desk, of_session("s")), "a");
     let epoch = desk.core.view_of_id("a").epoch;
-    assert_eq!(served(&mut desk, Ask { tried: vec![tried("a", epoch)], turn: Turn::Second, ..of_session("s") }), "b");
+    assert_eq!(served(&mut desk, Ask { tried: vec![tried("a", epoch)], turn: Turn::Retry, ..of_session("s") }), "b");
     assert_eq!(served(&mut desk, of_session("s")), "b");
 }
 
@@ -144,10 +144,24 @@ fn a_request_that_its_sessions_endpoint_has_refused_goes_elsewhere() {
         assert_eq!(served(&mut desk, of_session("s")), "a");
         let Acquired::Granted(grant) = desk.ask(of_session("s")) else { panic!("not granted") };
         desk.report(&grant, Report { throttle: Some(throttle), ..Report::of(Outcome::Neutral) }, Some("m"));
-        let again = Ask { tried: vec![tried("a", grant.ticket.epoch)], turn: Turn::Second, ..of_session("s") };
+        let again = Ask { tried: vec![tried("a", grant.ticket.epoch)], turn: Turn::Retry, ..of_session("s") };
         assert_eq!(served(&mut desk, again), "b", "{throttle:?}");
         assert_eq!(served(&mut desk, of_session("s")), "b", "where its cache is now");
     }
+}
+
+/// Found from outside: after a time-out at its session's endpoint, which had been isolated and had recovered meanwhile, a request
+/// waited for the same time-out once more, with another endpoint idle.
+#[test]
+fn a_request_that_its_sessions_endpoint_has_failed_goes_to_one_it_has_not_tried_though_that_has_recovered() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    assert_eq!(served(&mut desk, of_session("s")), "a");
+    let Acquired::Granted(grant) = desk.ask(of_session("s")) else { panic!("not granted") };
+    desk.fail("a");
+    desk.recover("a");
+    let reach = Reach::Parked { until: at(10) };
+    let again = Ask { tried: vec![tried("a", grant.ticket.epoch)], turn: Turn::Retry, reach, ..of_session("s") };
+    assert_eq!(served(&mut desk, again), "b");
 }
 
 #[test]

@@ -122,6 +122,30 @@ fn verification_is_hastened_once_until_it_has_failed() {
     assert_eq!(hastened(&mut desk), 1, "who still waits asks again");
 }
 
+/// Found by reading: the first delay was taken for that of a relapse, so that its verification counted as due while it was a minute
+/// away, and requests waited for it in vain.
+#[test]
+fn after_a_relapse_the_verifier_alone_knows_when_it_is_due() {
+    let mut desk = Desk::new([primary("a"), secondary("b")]);
+    desk.fail("a");
+    desk.recover("a");
+    desk.fail("a");
+    desk.now = 20;
+    desk.fail("b");
+    desk.out.clear();
+    assert!(is_waiting(&desk.ask(parked(30))));
+    let relapsed = desk.core.view_of_id("a").epoch;
+    let wanted = desk.out.iter().find_map(|effect| match effect {
+        Effect::Hasten(wanted) => Some(wanted.clone()),
+        _ => None,
+    });
+    assert!(wanted.unwrap().contains(&(id("a"), relapsed)));
+    desk.now = 30;
+    desk.core.tick(at(30), &mut desk.out);
+    let told = refusals(&mut desk);
+    assert!(matches!(told[..], [NoEndpoint::Isolated { next: Duration::ZERO, .. }]), "{told:?}");
+}
+
 #[test]
 fn a_verification_that_is_due_is_not_hastened() {
     let mut desk = Desk::new([primary("a")]);
@@ -169,7 +193,7 @@ fn a_request_may_be_served_by_one_that_had_failed_it_and_has_recovered_since() {
     let mut desk = Desk::new([primary("a")]);
     let epoch = desk.core.view_of_id("a").epoch;
     desk.fail("a");
-    let failed_there = Ask { tried: vec![tried("a", epoch)], turn: Turn::Second, ..parked(10) };
+    let failed_there = Ask { tried: vec![tried("a", epoch)], turn: Turn::Retry, ..parked(10) };
     assert!(is_waiting(&desk.ask(failed_there)));
     desk.recover("a");
     assert_eq!(desk.granted_to_waiters(), ["a"]);
@@ -182,7 +206,7 @@ fn a_request_may_be_served_by_one_whose_cooldown_has_ended_since() {
     let limit = Some(Throttle::Named(Duration::from_secs(4)));
     desk.report(&grant, Report { throttle: limit, ..Report::of(Outcome::Neutral) }, None);
     let epoch = desk.core.view_of_id("a").epoch;
-    let limited_there = Ask { tried: vec![tried("a", epoch)], turn: Turn::Second, ..parked(10) };
+    let limited_there = Ask { tried: vec![tried("a", epoch)], turn: Turn::Retry, ..parked(10) };
     assert!(is_waiting(&desk.ask(limited_there)));
     assert_eq!(desk.core.next_wake(), Some(at(4)));
     desk.now = 4;
@@ -200,7 +224,7 @@ fn one_that_was_not_tried_comes_before_one_that_may_serve_again() {
     desk.report(&grant, Report { throttle: limit, ..Report::of(Outcome::Neutral) }, None);
     desk.now = 5;
     for reach in [Reach::Parked { until: at(20) }, Reach::Again] {
-        let failed_there = Ask { tried: vec![tried("a", epoch)], turn: Turn::Second, reach, ..ask() };
+        let failed_there = Ask { tried: vec![tried("a", epoch)], turn: Turn::Retry, reach, ..ask() };
         let Acquired::Granted(grant) = desk.ask(failed_there) else { panic!("nothing with {reach:?}") };
         assert_eq!(grant.endpoint.id, id("c"), "{reach:?}");
         desk.settle(&grant, Outcome::Neutral);
@@ -208,7 +232,7 @@ fn one_that_was_not_tried_comes_before_one_that_may_serve_again() {
     desk.fail("a");
     let epoch = desk.core.view_of_id("a").epoch;
     desk.recover("a");
-    let failed_before = Ask { tried: vec![tried("a", epoch)], turn: Turn::Second, ..parked(20) };
+    let failed_before = Ask { tried: vec![tried("a", epoch)], turn: Turn::Retry, ..parked(20) };
     let Acquired::Granted(grant) = desk.ask(failed_before) else { panic!("nothing after the recovery") };
     assert_eq!(grant.endpoint.id, id("c"));
 }
