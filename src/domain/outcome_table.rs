@@ -15,6 +15,18 @@ pub enum PathKind {
     Other,
 }
 
+impl PathKind {
+    /// What the endpoint's health has of an attempt's outcome. A list of models, or a count of tokens, shows nothing of how the models
+    /// are: it clears no failure.
+    #[must_use]
+    pub const fn for_health(self, outcome: Outcome) -> Outcome {
+        match (self, outcome) {
+            (Self::CountTokens | Self::Other, Outcome::Success) => Outcome::Neutral,
+            (Self::Llm | Self::CountTokens | Self::Other, outcome) => outcome,
+        }
+    }
+}
+
 /// What came back from one attempt: a row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {

@@ -451,14 +451,10 @@ impl AttemptScope {
     }
 
     /// Without a judgement it was cancelled.
-    fn settle(&mut self, mut report: Report, judgement: Option<&Judgement>, now: Moment) -> Option<AttemptRecord> {
+    fn settle(&mut self, report: Report, judgement: Option<&Judgement>, now: Moment) -> Option<AttemptRecord> {
         let lease = self.lease.take()?;
         let (outcome, error) = (report.outcome, report.error.clone());
-        if self.path != PathKind::Llm && outcome == Outcome::Success {
-            // A list of models, or a count of tokens, shows nothing of how the models are: it clears no failure.
-            report.outcome = Outcome::Neutral;
-        }
-        lease.settle(report);
+        lease.settle(Report { outcome: self.path.for_health(outcome), ..report });
         let (class, status) = judgement.map_or((Class::Cancelled, None), |came| (came.class, came.status));
         let usage = self.usage.get();
         let is_answer = self.path == PathKind::Llm && (class == Class::Success || !usage.is_none());

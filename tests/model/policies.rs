@@ -17,6 +17,9 @@ use super::world::{ToBreakers, ToVerifier, World};
 /// The first delay before a verification, of the registry and the verifier alike.
 pub(crate) const INITIAL_DELAY: Duration = Duration::from_secs(5);
 
+/// The share of a delay that is left to chance.
+pub(crate) const JITTER: f64 = 0.1;
+
 pub(crate) fn breaker(rng: &mut Rng) -> BreakerPolicy {
     BreakerPolicy {
         failure_threshold: rng.u32(1..5),
@@ -32,7 +35,7 @@ pub(crate) fn schedule(rng: &mut Rng) -> SchedulePolicy {
         multiplier: 2.0,
         interval: Duration::from_secs(60),
         interval_account: Duration::from_secs(100),
-        jitter: 0.1,
+        jitter: JITTER,
         concurrency: rng.usize(1..4),
     }
 }

@@ -260,7 +260,9 @@ impl World {
         }
         for id in self.shadow.awaited(self.now) {
             let again = self.conversed.get(&id).map(|began| *began + policies::INITIAL_DELAY);
-            let soon = again.map_or(self.now, |again| again.max(self.now));
+            // The registry does not know what chance adds to the first delay.
+            let soon =
+                again.map_or(self.now, |again| again.max(self.now)) + policies::INITIAL_DELAY.mul_f64(policies::JITTER);
             let progress = self.schedule.progress().find(|(listed, _)| **listed == id).map(|(_, progress)| progress);
             let is_soon = progress.as_ref().is_some_and(|progress| progress.next.is_none_or(|next| next <= soon));
             assert!(
