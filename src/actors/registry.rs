@@ -411,7 +411,7 @@ impl Handler<Recovered> for Registry {
     fn handle(&mut self, Recovered { proof, verifications, step }: Recovered, ctx: &mut Self::Context) {
         let (id, ms, score) = (proof.endpoint().clone(), proof.elapsed().as_millis(), proof.score());
         self.step(ctx, |core, now, out| {
-            core.has_passed(&id, proof.epoch(), step);
+            core.passed(&id, proof.epoch(), step);
             if core.restore(proof, now, out).is_some() {
                 info!("endpoint {id} recovered ms={ms} score={score} verifications={verifications}");
             }

@@ -144,7 +144,7 @@ impl Cooling {
         policy: &CoolingPolicy,
     ) -> Throttled {
         self.make_room(now);
-        if matches!(throttle, Throttle::Overload(_)) && self.is_overloaded_too_long(now, policy) {
+        if matches!(throttle, Throttle::Overload(_)) && self.note_overload(now, policy) {
             return Throttled::TooLong;
         }
         let rests = self.by_model.entry(model.cloned()).or_default();
@@ -185,8 +185,9 @@ impl Cooling {
         }
     }
 
-    /// Overloads that come again and again count from the first; after a long silence they count anew.
-    fn is_overloaded_too_long(&mut self, now: Moment, policy: &CoolingPolicy) -> bool {
+    /// Notes an overload, and tells whether they have gone on for too long: those that come again and again count from the first; after a
+    /// long silence they count anew.
+    fn note_overload(&mut self, now: Moment, policy: &CoolingPolicy) -> bool {
         let (since, latest) = match self.overloaded {
             // Another model may rest for longer than this one will.
             Some((since, latest)) if now.since(latest) < policy.isolate_after => (since, latest.max(now)),

@@ -249,7 +249,7 @@ impl Queues {
 
     /// An isolated endpoint has failed a conversation: what its new definition called for is done, and no request was the cause of
     /// its failures, neither one that was in doubt nor one that would be later.
-    pub fn has_failed(&mut self, id: &EndpointId, epoch: Epoch) {
+    pub fn note_failed(&mut self, id: &EndpointId, epoch: Epoch) {
         if let Some(Member { place: Place::Failure(isolation), .. }) =
             self.members.get_mut(id).filter(|member| member.epoch == epoch)
         {
@@ -311,8 +311,8 @@ impl Queues {
         self.departed.leave(id, service, isolation);
     }
 
-    /// Whether an endpoint is in use, by the settings or an admin's word.
-    fn is_enabled(&mut self, endpoint: &SharedEndpoint) -> bool {
+    /// Whether an endpoint is in use, by the settings or an admin's word, which is forgotten where the settings say the same.
+    fn resolve_enabled(&mut self, endpoint: &SharedEndpoint) -> bool {
         if endpoint.enabled {
             self.switched_on.remove(&endpoint.id);
         }
@@ -321,7 +321,7 @@ impl Queues {
     }
 
     fn redefine(&mut self, endpoint: &SharedEndpoint) {
-        let enabled = self.is_enabled(endpoint);
+        let enabled = self.resolve_enabled(endpoint);
         let service = ServiceDigest::of(endpoint, self.salt);
         let Some(member) = self.members.get_mut(&endpoint.id) else { return };
         let before = std::mem::replace(&mut member.endpoint, Arc::clone(endpoint));
@@ -353,7 +353,7 @@ impl Queues {
 
     fn add(&mut self, endpoint: &SharedEndpoint) {
         let was = self.was_before(endpoint);
-        let place = match (self.is_enabled(endpoint), was) {
+        let place = match (self.resolve_enabled(endpoint), was) {
             (true, Some(Was::Isolated(isolation))) => Place::Failure(isolation),
             (false, Some(Was::Isolated(isolation))) => Place::Disabled { recovered: None, beneath: Some(isolation) },
             (enabled, was) => {

@@ -149,7 +149,7 @@ pub enum Refusal {
     },
     /// The request waited for an endpoint until it was too late to begin.
     WaitedTooLong,
-    /// Every endpoint that could serve the request is switched off.
+    /// Every endpoint that could serve the request is switched off, or takes no new sessions.
     SwitchedOff {
         /// How many these are.
         total: usize,

@@ -109,8 +109,8 @@ impl Refusal {
                 "No endpoint became free for this request in time. Trying again may help in a second.".to_owned()
             }
             Self::SwitchedOff { total } => format!(
-                "The gateway has no usable endpoint for this request: {} switched off. Trying again does not help; the \
-                 gateway's operator must act.",
+                "The gateway has no usable endpoint for this request: {} switched off or drained. Trying again does not \
+                 help; the gateway's operator must act.",
                 are(*total)
             ),
             Self::Upgrade => {

@@ -86,7 +86,7 @@ impl RegistryCore {
         let Some(slot) = self.queues.slot(id).filter(|_| self.is_home_in(id, epoch)) else { return };
         self.opinions.passed(id, epoch, now);
         self.queues.note_proven(slot);
-        self.has_conversed(id, epoch, now);
+        self.note_conversation(id, epoch, now);
         let has_ended = match purpose {
             Purpose::EarlyReturn => {
                 self.cooling.get_mut(slot).is_some_and(|cooling| cooling.end_exhausted(now, &self.policy.cooling))
@@ -117,9 +117,9 @@ impl RegistryCore {
             return;
         }
         if let Some(isolation) = self.queues.get(id).map(Member::epoch) {
-            self.queues.has_failed(id, isolation);
+            self.queues.note_failed(id, isolation);
         }
-        self.has_conversed(id, epoch, now);
+        self.note_conversation(id, epoch, now);
         self.look_at_waiters(now, out);
         self.check_invariants();
     }
@@ -134,13 +134,13 @@ impl RegistryCore {
 
     /// A conversation with an endpoint in its home queue has ended: should it be isolated now, its verification is not hastened
     /// to within the first delay of that either.
-    fn has_conversed(&mut self, id: &EndpointId, epoch: Epoch, now: Moment) {
+    fn note_conversation(&mut self, id: &EndpointId, epoch: Epoch, now: Moment) {
         self.expected.insert(id.clone(), Expected { epoch, began: now, next: now });
     }
 
     /// An isolated endpoint has passed its verification and is about to be restored: should it relapse, its delays go on from this
     /// step, also in the next run.
-    pub fn has_passed(&mut self, id: &EndpointId, epoch: Epoch, step: u32) {
+    pub fn passed(&mut self, id: &EndpointId, epoch: Epoch, step: u32) {
         let is_isolated = |member: &Member| member.epoch() == epoch && member.isolation().is_some();
         if self.queues.get(id).is_some_and(is_isolated) {
             self.progress.note_step(id, epoch, step);
@@ -159,7 +159,7 @@ impl RegistryCore {
         let Finished { began, next, .. } = *finished;
         self.expected.insert(id.clone(), Expected { epoch, began, next });
         self.progress.note(id, epoch, finished);
-        self.queues.has_failed(id, epoch);
+        self.queues.note_failed(id, epoch);
         self.opinions.isolation_was_right(id, epoch);
         self.hastened.remove(id);
         out.push(Effect::Keep(Keep::Soon));

@@ -117,7 +117,7 @@ impl RegistryCore {
         let mut search = self.search(ask, since, now, !self.stopping);
         if let Search::Patience { .. } = search
             && waits != Some(Why::Parked)
-            && !self.takes_place(ask, now, out)
+            && !self.claim_place(ask, now, out)
         {
             search = self.search(ask, since, now, false);
         }
@@ -133,7 +133,7 @@ impl RegistryCore {
                 self.hasten(&dearth, now, out);
                 match dearth.wake(ask, now) {
                     Some(_) if self.stopping => Look::Refused(NoEndpoint::Stopping),
-                    Some(wake) if waits == Some(Why::Parked) || self.takes_place(ask, now, out) => {
+                    Some(wake) if waits == Some(Why::Parked) || self.claim_place(ask, now, out) => {
                         Look::Waits(Wait { why: Why::Parked, finds_nobody: true, wake })
                     }
                     Some(_) | None => Look::Refused(dearth.verdict()),
@@ -172,7 +172,7 @@ impl RegistryCore {
     }
 
     /// Takes a place for a request to be parked at, if there is one for it.
-    fn takes_place(&mut self, ask: &Ask, now: Moment, out: &mut Outputs) -> bool {
+    fn claim_place(&mut self, ask: &Ask, now: Moment, out: &mut Outputs) -> bool {
         match self.place_for(ask) {
             Place::Free => true,
             Place::None => false,

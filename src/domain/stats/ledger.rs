@@ -87,7 +87,7 @@ impl Ledger {
         is_listed: bool,
     ) {
         let model = model.map(bounded);
-        let label = model.as_ref().filter(|model| is_listed && self.may_label(model)).unwrap_or(&self.other).clone();
+        let label = model.as_ref().filter(|model| is_listed && self.take_label(model)).unwrap_or(&self.other).clone();
         let account = Arc::make_mut(self.accounts.entry(client.cloned()).or_default());
         *account.labelled.entry((endpoint.clone(), label)).or_default() += used;
         let service = (endpoint.clone(), model);
@@ -101,7 +101,8 @@ impl Ledger {
         self.rows += account.services.len() - before;
     }
 
-    fn may_label(&mut self, model: &Arc<str>) -> bool {
+    /// Whether a model has a label of its own, or takes one of those that are left.
+    fn take_label(&mut self, model: &Arc<str>) -> bool {
         if self.labels.contains(model) {
             return true;
         }

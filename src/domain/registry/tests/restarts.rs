@@ -247,9 +247,9 @@ fn the_step_of_the_latest_verification_is_kept_though_it_passed() {
     let mut desk = begun(Memory::Fresh(SALT), [primary("a")]);
     let pass = |desk: &mut Desk, step| {
         let epoch = desk.core.view_of_id("a").epoch;
-        desk.core.has_passed(&id("a"), epoch, step);
+        desk.core.passed(&id("a"), epoch, step);
         assert!(desk.recover("a"));
-        desk.core.has_passed(&id("a"), epoch, 9);
+        desk.core.passed(&id("a"), epoch, 9);
     };
     for step in [1, 2] {
         desk.fail("a");
