@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use actix_rt::System;
@@ -62,6 +63,7 @@ pub fn serve(source: &Source) -> ExitCode {
     };
     let rust_log = source.variables.get("RUST_LOG").map(String::as_str);
     telemetry::start(&loaded.settings.log, rust_log);
+    log_panics();
     doubt_the_filter(rust_log);
     for note in &loaded.notes {
         log::warn!("{} {}", note.key, note.text);
@@ -73,6 +75,8 @@ pub fn serve(source: &Source) -> ExitCode {
         let (Ok(mut terminate), Ok(mut interrupt), Ok(hangup)) = listened else {
             return failed("signals can't be listened for");
         };
+        // Whoever listens for it is not ended by it: a file that may grow no further is an error like a full disk's.
+        let _too_large = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
         let mut app = match App::start(loaded, Arc::new(end_the_process)).await {
             Ok(app) => app,
             Err(error) => return failed(&error.to_string()),
@@ -92,6 +96,14 @@ pub fn serve(source: &Source) -> ExitCode {
             }
         }
     })
+}
+
+/// Has panics logged. The default is to write them to standard error, where the one that panics would wait for whoever reads that.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        log::error!("a panic at {place}: {}; please report it", panic.payload_as_str().unwrap_or("no words"));
+    }));
 }
 
 /// Has the system allow as many open files as it does at all: each connection is one, a client's and an upstream's.
@@ -136,7 +148,8 @@ async fn until_stopped(app: &mut App, terminate: &mut Signal, interrupt: &mut Si
     loop {
         tokio::select! {
             () = either(terminate, interrupt) => return,
-            link = app.next_dashboard_link() => show(&link),
+            // On a thread of its own: where nobody reads what is shown, nothing but that is to wait.
+            link = app.next_dashboard_link() => drop(thread::spawn(move || show(&link))),
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use crate::domain::memory::{Image, Memory, Salt};
 
 /// How many links are followed, as by the system.
 const MOST_LINKS: usize = 40;
-/// The form of the file.
+/// The form of the file. A field that is added makes no new one: an earlier version passes over what it does not know.
 const FORMAT: u32 = 1;
 
 /// Why the gateway can't start with its state file.
@@ -214,12 +214,15 @@ fn lock(path: &Path) -> Result<File, StateFileError> {
 }
 
 fn read(path: &Path) -> Result<Found, StateFileError> {
-    let mut bytes = Vec::new();
-    match File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
-        Ok(_) => {}
+    // To open a pipe, or to read a device, might never end.
+    let is_regular = |found: fs::Metadata| {
+        if found.is_file() { Ok(()) } else { Err(io::Error::other("it is no regular file")) }
+    };
+    let bytes = match fs::metadata(path).and_then(is_regular).and_then(|()| fs::read(path)) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(source) => return Err(failed(path, "can't be read", source)),
-    }
+    };
     let Ok(Envelope { format, sha256, state }) = serde_json::from_slice(&bytes) else { return Ok(Found::Damaged) };
     if hex::encode(Sha256::digest(state.get())) != sha256 {
         return Ok(Found::Damaged);
@@ -320,6 +323,29 @@ mod tests {
             fs::write(&path, "damaged again").unwrap();
             assert_eq!(found(&path), Memory::Outdated(Box::new(image("a"))));
         }
+    }
+
+    /// Found from outside: it counted as damaged, so that behind a version that had been taken back an admin's switch was forgotten.
+    #[test]
+    fn what_a_later_version_has_added_is_passed_over() {
+        let (_folder, path) = folder();
+        let mut state = serde_json::to_value(image("a")).unwrap();
+        state["later"] = true.into();
+        let state = to_raw_value(&state).unwrap();
+        let sha256 = hex::encode(Sha256::digest(state.get()));
+        fs::write(&path, serde_json::to_vec(&Envelope { format: FORMAT, sha256, state }).unwrap()).unwrap();
+        assert_eq!(found(&path), Memory::Kept(Box::new(image("a"))));
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused() {
+        let (folder, path) = folder();
+        fs::create_dir(&path).unwrap();
+        for path in [path, "/dev/full".into()] {
+            let refused = read(&path).err().unwrap().to_string();
+            assert!(refused.contains("it is no regular file"), "{refused}");
+        }
+        drop(folder);
     }
 
     #[test]

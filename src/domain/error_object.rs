@@ -147,7 +147,19 @@ impl ErrorObject {
     /// Reads the body of an answer with this status, also where it has a shape that is neither protocol's.
     #[must_use]
     pub fn of_answer(status: u16, body: &[u8]) -> Option<Self> {
-        Self::read(body).or_else(|| shapes::read(status, body))
+        Self::read(body).or_else(|| shapes::read(status, body)).or_else(|| Self::of_last_event(status, body))
+    }
+
+    /// An error that a relay has written as the event of a stream, though it answers with its status.
+    fn of_last_event(status: u16, body: &[u8]) -> Option<Self> {
+        let begins_so = |name: &[u8]| body.trim_ascii_start().starts_with(name);
+        if matches!(status, 200..=299) || !(begins_so(b"event:") || begins_so(b"data:")) {
+            return None;
+        }
+        let last =
+            body.split(|byte| matches!(byte, b'\n' | b'\r')).rev().find_map(|line| line.strip_prefix(b"data:"))?;
+        // No portal answers with events.
+        Self::read(last).or_else(|| shapes::read(200, last))
     }
 
     /// Whether a body of which only the beginning is here may become an error object, by what that holds.

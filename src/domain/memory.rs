@@ -119,7 +119,6 @@ impl ServiceDigest {
 
 /// An isolation, as it is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct KeptIsolation {
     /// What isolated the endpoint.
     pub reason: Reason,
@@ -142,7 +141,6 @@ pub struct KeptIsolation {
 
 /// How far the verification of an endpoint has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct KeptProgress {
     /// By how many steps its delay has grown.
     pub step: u32,
@@ -154,7 +152,6 @@ pub struct KeptProgress {
 
 /// A cooldown, as it is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct KeptCooldown {
     /// For which model; none for requests that name none.
     pub model: Option<String>,
@@ -168,7 +165,6 @@ pub struct KeptCooldown {
 
 /// One endpoint, as it is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct KeptEndpoint {
     /// Its name.
     pub id: EndpointId,
@@ -186,7 +182,6 @@ pub struct KeptEndpoint {
 
 /// A service that left the settings while it was isolated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct KeptDeparture {
     /// The name that it had.
     pub id: EndpointId,
@@ -198,7 +193,6 @@ pub struct KeptDeparture {
 
 /// All that is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Image {
     /// Under which all digests in it were made.
     pub salt: Salt,

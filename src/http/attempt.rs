@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::Instant;
@@ -21,6 +21,7 @@ use crate::domain::classify::{
 };
 use crate::domain::conversation::Manner;
 use crate::domain::endpoint::{Auth, Endpoint};
+use crate::domain::error_object::ErrorObject;
 use crate::domain::json_end::JsonEnd;
 use crate::domain::outcome_table::{Class, LastResort, Next, PathKind};
 use crate::domain::peek::{Peek, Wanted};
@@ -203,10 +204,9 @@ impl Task<'_> {
                         self.pass_or_fail(flow, pieces, content, judgement)
                     }
                     Reading::Late if flow.limit.whose == Patience::Client => flow.limit.passed(),
-                    Reading::Late => self.judge_torn(&flow, &head).unwrap_or_else(|| flow.limit.passed()),
-                    Reading::Broken(error) => {
-                        self.judge_torn(&flow, &head).unwrap_or_else(|| fault(Class::Body, &error.to_string()))
-                    }
+                    Reading::Late if flow.status.is_success() => flow.limit.passed(),
+                    Reading::Broken(error) if flow.status.is_success() => fault(Class::Body, &error.to_string()),
+                    Reading::Late | Reading::Broken(_) => self.judge_torn(flow, &head, pieces.into_one(), scope),
                 }
             }
         }
@@ -296,17 +296,14 @@ impl Task<'_> {
         }
     }
 
-    /// Judges an error whose body has not come whole: the status has said enough, but where the answer itself would be passed on.
-    /// What has come of the body shows no shape.
-    fn judge_torn(&self, flow: &Flow, head: &AnswerHead<'_>) -> Option<AttemptEnd> {
-        if flow.status.is_success() {
-            return None;
+    /// Judges an error whose body has not come whole, as its framing has it: the status has said enough, and an error object may be
+    /// there all the same. Where there is none, nothing is passed on.
+    fn judge_torn(&self, mut flow: Flow, head: &AnswerHead<'_>, come: Bytes, scope: &AttemptScope) -> AttemptEnd {
+        if flow.legibility == Legibility::Readable && ErrorObject::of_answer(head.status, &come).is_some() {
+            flow.headers.remove(CONTENT_LENGTH);
+            return self.judge_whole(flow, head, come, scope);
         }
-        let judgement = classify_answer(self.path(), head, Some(b""), self.words);
-        match judgement.rule(self.path()).next {
-            Next::Elsewhere(_) => Some(AttemptEnd::Failed(judgement, None)),
-            Next::Answer | Next::Stop => None,
-        }
+        AttemptEnd::Failed(classify_answer(self.path(), head, Some(b""), self.words), None)
     }
 
     /// Whether it is a model's answer, which says what it has cost.

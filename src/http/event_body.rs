@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::body::BrokenOff;
 use super::connection::{ClientSide, TAKING};
 use super::drain::DrainDeadline;
+use super::gate::NO_CONTENT;
 use super::settling::{Settling, Verdict};
 use super::times::{after, deadline};
 use crate::domain::classify::{AnswerHead, Judgement, WhoseCredential, Words, classify_answer};
@@ -194,7 +195,9 @@ impl EventBody {
     /// Behind the closing event nothing can go wrong any more.
     fn settle_if_closed(&mut self) {
         self.tell_costs();
-        if self.passing.relay.progress() == Progress::Closed {
+        if self.passing.relay.has_closed_without_answer() {
+            self.break_off(Break::Unfinished, &Judgement::of_fault(Class::Stream, NO_CONTENT));
+        } else if self.passing.relay.progress() == Progress::Closed {
             self.settle_whole();
         }
     }

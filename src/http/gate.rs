@@ -17,7 +17,7 @@ use crate::upstream::{BodyError, Content, ContentError};
 const HELD_AT_MOST: usize = 256 << 10;
 
 /// What is noted of a stream that has ended in order, but with nothing but its preamble.
-const NO_CONTENT: &str = "the stream ended before its first content";
+pub(super) const NO_CONTENT: &str = "the stream ended before its first content";
 
 /// How long a stream may keep the gate shut.
 #[derive(Clone, Copy, Debug)]

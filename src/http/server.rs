@@ -24,6 +24,9 @@ use super::waking::Wakes;
 use accepting::Acceptor;
 use thread::Thread;
 
+/// How long a stop waits for threads whose connections have been cut off: one that hangs must not keep the process.
+const CUTTING_OFF: Duration = Duration::from_secs(2);
+
 /// A running server. One that is dropped is stopped at once.
 #[derive(Debug)]
 pub struct Server {
@@ -116,7 +119,9 @@ impl Server {
         let mut all = std::pin::pin!(join_all(ends));
         if tokio::time::timeout(grace, &mut all).await.is_err() {
             drop(cuts);
-            all.await;
+            if tokio::time::timeout(CUTTING_OFF, &mut all).await.is_err() {
+                log::error!("a thread of the server does not end; stopping without it");
+            }
         }
         for arbiter in arbiters {
             // Not joined: a name that is being looked up there would keep the process from ending.

@@ -14,7 +14,7 @@ use super::body::Body;
 use super::connect::connect;
 use super::error::SendError;
 use super::files;
-use super::framing::{Reuse, framing};
+use super::framing::{Reuse, framing, reuse};
 use super::head::AnswerHead;
 use super::lines::HeaderLines;
 use super::pool::{Pool, now};
@@ -207,6 +207,13 @@ impl Client {
                     );
                     outgoing = Outgoing::of(&request)?;
                 }
+                // Said to whoever keeps a connection open and asks for nothing: it had not seen this request (RFC 9110, section 15.5.9).
+                Ok(response) if has_timed_out_idle(&response) => {
+                    log::debug!(
+                        "upstream: a connection from the pool had timed out; the request goes out on a new one"
+                    );
+                    outgoing = Outgoing::of(&request)?;
+                }
                 answer => return answer.map_err(|failure| failure.error),
             }
         }
@@ -272,6 +279,12 @@ impl Client {
         };
         Ok(Response { status, headers, version, body: Body::new(connection, framing, unwritten, home) })
     }
+}
+
+/// Whether an answer on a connection from the pool may be to nothing: the server had given the connection up before the request came.
+fn has_timed_out_idle(response: &Response) -> bool {
+    let is_closing = matches!(reuse(response.version, &response.headers), Reuse::Never);
+    response.status == StatusCode::REQUEST_TIMEOUT && is_closing
 }
 
 /// Whether a request may go out again after a connection from the pool ended under it, though it may have arrived.

@@ -43,6 +43,10 @@ pub enum Coded {
     Otherwise,
 }
 
+/// What servers name as a coding that is none; browsers and SDKs leave such a body as it is. `none` keeps proxies from compressing a
+/// stream, and so from holding it back.
+const NO_CODINGS: [&str; 7] = ["identity", "none", "utf-8", "utf8", "chunked", "binary", "8bit"];
+
 impl Coded {
     /// The coding, or the codings, that the headers name.
     pub fn of(headers: &HeaderMap) -> Self {
@@ -50,7 +54,7 @@ impl Coded {
             .get_all(CONTENT_ENCODING)
             .flat_map(|value| value.to_str().unwrap_or("?").split(','))
             .map(str::trim)
-            .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
+            .filter(|coding| !coding.is_empty() && !NO_CODINGS.iter().any(|none| coding.eq_ignore_ascii_case(none)))
             .collect();
         match codings.as_slice() {
             [] => Self::Not,
@@ -81,7 +85,10 @@ impl Content {
     /// Where there is no memory for that.
     pub fn decoded(body: Body, headers: &mut HeaderMap) -> Result<(Self, Legibility), Undecodable> {
         let coding = match Coded::of(headers) {
-            Coded::Not => return Ok((Self::untouched(body), Legibility::Readable)),
+            Coded::Not => {
+                headers.remove(CONTENT_ENCODING);
+                return Ok((Self::untouched(body), Legibility::Readable));
+            }
             Coded::Otherwise => return Ok((Self::untouched(body), Legibility::Coded)),
             Coded::By(coding) => coding,
         };
@@ -100,9 +107,9 @@ impl Content {
         if self.decoder.is_some() { None } else { self.body.remaining_length() }
     }
 
-    /// Whether neither its framing nor its coding tells where it ends.
+    /// Whether its framing does not tell where it ends. A coding tells that of each of its parts alone.
     pub fn ends_with_connection(&self) -> bool {
-        self.decoder.is_none() && self.body.ends_with_connection()
+        self.body.ends_with_connection()
     }
 
     fn finish(&mut self) -> Result<Option<Bytes>, ContentError> {

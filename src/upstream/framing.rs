@@ -59,7 +59,7 @@ pub(super) fn framing(
     }
 }
 
-fn reuse(version: Version, headers: &HeaderMap) -> Reuse {
+pub(super) fn reuse(version: Version, headers: &HeaderMap) -> Reuse {
     let says = |option: &str| list(headers, &header::CONNECTION).any(|member| member.eq_ignore_ascii_case(option));
     if says("close") || (version == Version::HTTP_10 && !says("keep-alive")) {
         return Reuse::Never;

@@ -95,6 +95,23 @@ async fn a_stream_of_pings_is_passed_on_after_a_while_as_it_is() {
     }
 }
 
+/// Found from outside: an endpoint that sent nothing but a role and an end, and that slowly, was never noticed.
+#[actix_web::test]
+async fn an_end_without_an_answer_is_none_also_where_the_stream_is_passed_on_already() {
+    let pair = Pair::serving("/v1/chat/completions").await;
+    pair.a.script_traffic([sse(0).bytes(": still here\n\n").hold("end").bytes("data: [DONE]\n\n").then_close()]);
+    let app = pair.setup(Setup::new().section("timeouts", "first_content = \"100ms\"")).start().await;
+    let mut client = app.client().await;
+    pair.send(&mut client, &[]).await;
+    assert_eq!(client.answer_head().await.status, 200);
+    pair.a.gates().open("end");
+    let rest = client.rest().await;
+    assert!(rest.text().contains("\"error\"") && !rest.text().contains("[DONE]"), "{}", rest.text());
+    let row = app.row("a").await;
+    assert_eq!((&row["successes"], &row["failures"]), (&json!(0), &json!(1)));
+    app.finish().await;
+}
+
 #[actix_web::test]
 async fn what_is_too_much_to_be_held_is_passed_on() {
     let pair = Pair::serving("/v1/messages").await;

@@ -58,6 +58,10 @@ struct Flat<'a> {
     #[serde(borrow)]
     base_resp: Option<&'a RawValue>,
     #[serde(borrow)]
+    status: Option<&'a RawValue>,
+    #[serde(borrow)]
+    details: Option<&'a RawValue>,
+    #[serde(borrow)]
     choices: Option<&'a RawValue>,
     #[serde(borrow)]
     content: Option<&'a RawValue>,
@@ -65,6 +69,12 @@ struct Flat<'a> {
     output: Option<&'a RawValue>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +93,9 @@ pub(super) fn read(status: u16, body: &[u8]) -> Option<ErrorObject> {
         return None;
     }
     let flat: Flat<'_> = serde_json::from_slice(body).ok()?;
+    if let Some(error) = is_success.then(|| flat.of_choice()).flatten() {
+        return Some(error);
+    }
     let answers = [flat.choices, flat.content, flat.output, flat.data];
     if answers.into_iter().flatten().any(|answer| !matches!(answer.get(), "null" | "[]" | "\"\"")) {
         return None;
@@ -98,7 +111,7 @@ pub(super) fn read(status: u16, body: &[u8]) -> Option<ErrorObject> {
             error.filter(|error| !may_be_wrong_address || is_about_model(error))
         })
         .or_else(|| flat.of_azure(status))
-        .or_else(|| is_success.then(|| flat.of_lm_studio()).flatten())
+        .or_else(|| is_success.then(|| flat.of_claude_relay().or_else(|| flat.of_lm_studio())).flatten())
         .or_else(|| (status == 400).then(|| flat.of_others()).flatten())
 }
 
@@ -135,6 +148,22 @@ impl Flat<'_> {
         let message = text(self.message)?;
         let is_about_key = status == 401 && AZURES_KEY.iter().any(|phrase| message.starts_with(phrase));
         (named == status && is_about_key).then(|| error(None, None, Some(named.into()), message))
+    }
+
+    /// `{"choices":[{"finish_reason":"error","error":{"code":502,"message":"…"}}]}`, of `OpenRouter`, with a 200.
+    fn of_choice(&self) -> Option<ErrorObject> {
+        let choices: Vec<Choice<'_>> = serde_json::from_str(self.choices?.get()).ok()?;
+        let error = choices.iter().find_map(|choice| choice.error)?;
+        ErrorObject::read(format!("{{\"error\":{}}}", error.get()).as_bytes())
+    }
+
+    /// `{"error":"Claude API error","status":429,"details":"{\"type\":\"error\",…}"}`, of relays before Claude, in a stream.
+    fn of_claude_relay(&self) -> Option<ErrorObject> {
+        let message = text(self.error)?;
+        let status: u16 =
+            serde_json::from_str(self.status?.get()).ok().filter(|status| (400..=599).contains(status))?;
+        let provider = text(self.details).and_then(|details| ErrorObject::read(details.as_bytes()));
+        provider.or_else(|| Some(error(None, None, Some(status.into()), message)))
     }
 
     /// `{"error":"Unexpected endpoint or method. (POST /v1/messages)"}`, with a 200.

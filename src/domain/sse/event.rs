@@ -9,6 +9,8 @@ pub(super) struct Event<'a> {
     pub(super) name: Option<&'a [u8]>,
     /// All fields `data`, joined by line ends. None where there is none, as in a comment.
     pub(super) data: Option<Cow<'a, [u8]>>,
+    /// The field `error`, which the standard does not have: llama.cpp's server writes an error object there.
+    pub(super) error: Option<&'a [u8]>,
 }
 
 impl<'a> Event<'a> {
@@ -18,6 +20,8 @@ impl<'a> Event<'a> {
         for line in lines(bytes) {
             if let Some(value) = field(line, b"event") {
                 event.name = Some(value).filter(|name| !matches!(*name, b"" | b"message"));
+            } else if let Some(value) = field(line, b"error") {
+                event.error = Some(value).filter(|value| value.starts_with(b"{"));
             } else if let Some(value) = field(line, b"data") {
                 event.data = Some(match event.data.take() {
                     None => Cow::Borrowed(value),

@@ -117,6 +117,9 @@ impl Choices {
 
 /// Looks at a whole event. Where the answer has content already, what only adds to it needs no closer look.
 pub(super) fn look(event: &Event<'_>, expected: Expected, choices: &mut Choices, progress: Progress) -> Kind {
+    if let Some(error) = event.error {
+        return Kind::Error(error_of_field(error, expected.format));
+    }
     if event.name.is_none() && event.data.is_none() {
         return Kind::Preamble;
     }
@@ -272,25 +275,61 @@ fn chunk(event: &Event<'_>, expected: Expected, choices: &mut Choices, has_begun
     }
     // A completion has a choice for each prompt of its request. Once one is finished, another one may still begin.
     let counts = expected.choices > 1 || expected.format == Format::Completions || choices.need_a_look();
-    if has_begun && !counts && !has_value(data, b"\"finish_reason\"") && !has_value_besides(data, b"\"index\"", b"0") {
+    if has_begun
+        && !counts
+        && !has_word
+        && !has_value(data, b"\"finish_reason\"")
+        && !has_value_besides(data, b"\"index\"", b"0")
+    {
         return Kind::Content;
     }
-    let Some(data) = Members::read(data) else {
+    let text = data;
+    let Some(data) = Members::read(text) else {
         // Texts in a wrong encoding, and numbers that JSON does not have: clients may be less strict.
-        return content_if(!has_begun && !has_word && has_value(data, b"\"choices\""));
+        return content_if(!has_begun && !has_word && has_value(text, b"\"choices\""));
     };
     let mut says_something = false;
-    for choice in data.objects("choices").unwrap_or_default() {
+    let parts = data.objects("choices").unwrap_or_default();
+    if let Some(error) = failed_chunk(event, &data, &parts, expected.format) {
+        return Kind::Error(error);
+    }
+    for choice in parts {
         let index = choice.get("index").and_then(|index| serde_json::from_str(index.get()).ok()).unwrap_or(0);
         let delta = choice.get("delta").and_then(Members::of).unwrap_or_default();
         let goes_on = delta.say_something_besides(&["role"]) || choice.filled("text").is_some();
-        choices.note(index, goes_on, choice.filled("finish_reason").is_some());
+        let is_finished = choice.filled("finish_reason").is_some_and(|reason| reason.get() != "\"null\"");
+        choices.note(index, goes_on, is_finished);
         says_something |= goes_on;
     }
     if choices.are_all_finished(expected.choices) {
         return Kind::Complete;
     }
     content_if(says_something || (has_begun && data.filled("choices").is_some()))
+}
+
+/// How a chunk says that the answer has failed, in none of the shapes that clients know: by an error within a choice, as `OpenRouter` does,
+/// or by why it ended; by what Groq adds; or, before anything else has come, in the shape of a provider's own errors.
+fn failed_chunk(event: &Event<'_>, data: &Members<'_>, choices: &[Members<'_>], format: Format) -> Option<StreamError> {
+    let of_choice = choices.iter().find_map(|choice| choice.filled("error"));
+    let of_groq = || Members::of(data.get("x_groq")?)?.filled("error");
+    let reason = || choices.iter().filter_map(|choice| choice.text("finish_reason")).find(|reason| is_failure(reason));
+    let body = if let Some(error) = of_choice.or_else(of_groq) {
+        let body = ObjectText::default().member("error", error.get()).finish();
+        let is_object = ErrorObject::read(body.as_bytes()).is_some();
+        if is_object { body } else { error_body(format, error.get()) }
+    } else if let Some(reason) = reason() {
+        error_body(format, &format!("The answer ended with the finish_reason {reason}."))
+    } else if choices.is_empty() && ErrorObject::of_answer(200, event.text()).is_some() {
+        String::from_utf8_lossy(event.text()).into_owned()
+    } else {
+        return None;
+    };
+    Some(StreamError { body, is_known_to_clients: false })
+}
+
+/// Whether an answer that ended for this reason has failed: as `OpenRouter`, Zhipu and `DeepSeek` say it.
+fn is_failure(finish_reason: &str) -> bool {
+    matches!(finish_reason, "error" | "network_error" | "insufficient_system_resource")
 }
 
 fn response(event: &Event<'_>, has_begun: bool) -> Kind {
@@ -342,11 +381,22 @@ fn is_error(data: &[u8]) -> bool {
     error.get().starts_with('"') || ErrorObject::read(data).is_some()
 }
 
+/// The error of an event that has it in a field of its own, which clients pass over.
+fn error_of_field(error: &[u8], format: Format) -> StreamError {
+    let error = String::from_utf8_lossy(error);
+    let body = format!("{{\"error\":{error}}}");
+    let is_object = ErrorObject::read(body.as_bytes()).is_some();
+    StreamError { body: if is_object { body } else { error_body(format, &error) }, is_known_to_clients: false }
+}
+
 /// The error of an event whose data is, or should be, the body of an error answer.
 fn nested_error(event: &Event<'_>, format: Format, is_known_to_clients: bool) -> StreamError {
     let data = event.text();
     let text = String::from_utf8_lossy(data);
-    let body = if ErrorObject::read(data).is_some() {
+    // In a shape of a provider's own it says more than a text only if it stands for a status.
+    let stands_for_status = |error: ErrorObject| error.status_by_its_words().is_some();
+    let body = if ErrorObject::read(data).is_some() || ErrorObject::of_answer(200, data).is_some_and(stands_for_status)
+    {
         text.into_owned()
     } else {
         let members = Members::read(data).unwrap_or_default();

@@ -117,11 +117,14 @@ impl Relay {
         let mut whole = 0;
         while let Some(Found { length, kind }) = self.scanner.advance(piece.get(whole..).unwrap_or_default()) {
             self.has_seen_event = true;
+            if self.has_closed_without_answer() {
+                let before = piece.split_to(whole.min(piece.len()));
+                self.let_out_before(before);
+                return self.withhold_close();
+            }
             if let Kind::Error(error) = kind {
-                if whole > 0 {
-                    let before = piece.split_to(whole.min(piece.len()));
-                    self.let_out(before);
-                }
+                let before = piece.split_to(whole.min(piece.len()));
+                self.let_out_before(before);
                 let event = piece.split_to(length.min(piece.len()));
                 return self.fail(error, event);
             }
@@ -157,6 +160,7 @@ impl Relay {
         let is_within_event = self.is_within_event() || !self.tail.is_empty();
         if self.progress() != Progress::Closed && in_order && is_within_event {
             match self.scanner.finish() {
+                Some(Kind::Closed) if self.has_closed_without_answer() => self.withhold_close(),
                 Some(Kind::Closed | Kind::Complete) => {
                     let lacks_line_end = self.tail.last_byte().or(self.last_byte) != Some(b'\n');
                     self.let_out(Bytes::new());
@@ -168,6 +172,9 @@ impl Relay {
                 }
                 Some(Kind::Preamble | Kind::Content) | None => {}
             }
+        }
+        if self.has_closed_without_answer() {
+            return Ending::Broken;
         }
         let is_complete = match self.progress() {
             Progress::Closed => return Ending::Whole,
@@ -190,6 +197,19 @@ impl Relay {
         self.spill();
         self.hold = Hold::Usual;
         self.add_ready(last_part);
+    }
+
+    /// Whole events go out, if there are any.
+    fn let_out_before(&mut self, events: Bytes) {
+        if !events.is_empty() {
+            self.let_out(events);
+        }
+    }
+
+    /// What would close an answer that never came does not go out, and nothing behind it.
+    fn withhold_close(&mut self) {
+        self.has_failed = true;
+        self.tail = Pieces::default();
     }
 
     fn spill(&mut self) {

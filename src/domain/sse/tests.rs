@@ -201,6 +201,49 @@ fn check_error(format: Format, event: &str, body: &str, known: bool) {
     assert!(!format!("{error:?}").contains("oops"));
 }
 
+/// Found from outside: these ended in `[DONE]` as if nothing had been the matter, or counted as 500 whatever they said.
+#[test]
+fn an_error_is_one_in_the_words_of_providers_and_relays_too() {
+    use Format::{Chat, Completions, Messages};
+    let choice = r#"{"index":0,"delta":{"content":""},"finish_reason":"error","error":{"code":502,"message":"oops"}}"#;
+    let reason = |reason: &str| format!(r#"data: {{"choices":[{{"delta":{{}},"finish_reason":"{reason}"}}]}}"#);
+    let anthropic = r#"{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"oops\"}}"#;
+    let relay = |more: &str| format!("event: error\ndata: {{\"error\":\"Claude API error\",\"status\":429{more}}}");
+    for (format, event, status) in [
+        (Chat, format!(r#"data: {{"choices":[{choice}]}}"#), 502),
+        (Chat, r#"data: {"choices":[{"error":{"message":"oops","type":"rate_limit_error"}}]}"#.to_owned(), 429),
+        (Chat, r#"data: {"choices":[{"delta":{},"error":"oops"}]}"#.to_owned(), 500),
+        (Chat, reason("error"), 500),
+        (Chat, reason("network_error"), 500),
+        (Chat, reason("insufficient_system_resource"), 500),
+        (Chat, r#"data: {"choices":[],"x_groq":{"error":"over capacity"}}"#.to_owned(), 500),
+        (Chat, r#"error: {"code":503,"message":"oops","type":"unavailable_error"}"#.to_owned(), 503),
+        (Completions, r#"error: {"code":500,"message":"oops","type":"server_error"}"#.to_owned(), 500),
+        (Messages, r#"error: {"code":500,"message":"oops","type":"server_error"}"#.to_owned(), 500),
+        (Chat, r#"data: {"base_resp":{"status_code":1002,"status_msg":"oops"}}"#.to_owned(), 429),
+        (Messages, relay(""), 429),
+        (Messages, relay(&format!(",\"details\":\"{anthropic}\"")), 400),
+        (Messages, "event: error\ndata: {\"error\":\"oops\"}".to_owned(), 500),
+    ] {
+        let (kinds, _) = kinds_of(format, &[event.as_bytes(), b"\n\n"]);
+        let [Kind::Error(error)] = &*kinds else { panic!("{event}: {kinds:?}") };
+        let read = ErrorObject::of_answer(200, error.body.as_bytes()).unwrap_or_else(|| panic!("{}", error.body));
+        assert_eq!(read.stands_for(), status, "{event}: {}", error.body);
+    }
+    for event in [
+        reason("stop"),
+        reason("sensitive"),
+        r#"data: {"choices":[{"delta":{"content":"a"},"error":null}]}"#.to_owned(),
+        r#"data: {"choices":[],"x_groq":{"id":"r","error":null}}"#.to_owned(),
+        r#"data: {"choices":[],"base_resp":{"status_code":0,"status_msg":""}}"#.to_owned(),
+        "error: none\ndata: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}".to_owned(),
+    ] {
+        assert_ne!(word(Chat, &event), Word::Error, "{event}");
+    }
+    let null = reason("null");
+    assert_ne!(word(Chat, &null), Word::Complete, "a text, and as good as nothing");
+}
+
 #[test]
 fn the_error_of_an_event_reads_like_the_body_of_an_answer() {
     for (format, event, body, known) in [

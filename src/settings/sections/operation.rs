@@ -53,7 +53,12 @@ impl Log {
     /// flood; such a word is refused here.
     #[must_use]
     pub fn fault_of_filter(text: &str) -> Option<String> {
-        let directives = text.split_once('/').map_or(text, |(directives, _)| directives);
+        let mut parts = text.split('/');
+        let directives = parts.next().unwrap_or_default();
+        if parts.count() > 1 {
+            // With a second one all of it would be ignored.
+            return Some(quoted(text));
+        }
         let is_directive = |directive: &&str| match directive.split_once('=') {
             Some((target, level)) => !target.trim().is_empty() && is_level(level),
             None => is_level(directive),
@@ -269,7 +274,7 @@ mod tests {
         for good in ["info", "OFF", "info,qcc_gateway=debug", "warn, actix=off", "debug/words", "a::b=trace"] {
             assert_eq!(Log::fault_of_filter(good), None, "{good}");
         }
-        for bad in ["", "loud", "info,", "info,qcc_gateway", "qcc_gateway=loud", "=info", "a=b=info"] {
+        for bad in ["", "loud", "info,", "info,qcc_gateway", "qcc_gateway=loud", "=info", "a=b=info", "info//", "debug/a/b"] {
             assert!(Log::fault_of_filter(bad).is_some(), "{bad}");
         }
     }

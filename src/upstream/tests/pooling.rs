@@ -62,6 +62,8 @@ async fn an_idle_connection_that_has_died_or_spoken_is_not_used() {
 enum Ending {
     Close,
     Reset,
+    /// Told to whoever keeps a connection and asks for nothing.
+    TimesOut,
 }
 
 /// Sends on an idle connection that ends when the request has come; what came of it, and how often the permit was asked.
@@ -78,6 +80,10 @@ async fn sent_on_a_stale_connection(
         match ending {
             Ending::Close => drop(peer),
             Ending::Reset => peer.reset(),
+            Ending::TimesOut => {
+                peer.say("HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await;
+                drop(peer);
+            }
         }
         let mut fresh = upstream.accept().await;
         fresh.answer(OK).await;
@@ -90,7 +96,7 @@ async fn sent_on_a_stale_connection(
 
 #[tokio::test]
 async fn a_request_on_a_stale_connection_goes_out_once_more() {
-    for ending in [Ending::Close, Ending::Reset] {
+    for ending in [Ending::Close, Ending::Reset, Ending::TimesOut] {
         for (method, resend_stale) in [(Method::POST, true), (Method::GET, false), (Method::PUT, false)] {
             let permit = Permit::always();
             let answer = within(sent_on_a_stale_connection(ending, method, resend_stale, &permit)).await.unwrap();

@@ -278,10 +278,23 @@ fn an_error_in_a_2xx_is_one_in_the_shapes_of_minimax_zhipu_and_lm_studio_too() {
         (wrong_address.to_owned(), Class::UpstreamStatus, 500),
         (r#"{"code":"InternalError","message":"m","request_id":"r"}"#.to_owned(), Class::UpstreamStatus, 500),
         (google_list(503, "UNAVAILABLE", "The model is overloaded."), Class::UpstreamStatus, 503),
+        (
+            r#"{"choices":[{"message":{"content":"h"},"finish_reason":"error","error":{"code":429,"message":"m"}}]}"#
+                .to_owned(),
+            Class::RateLimited,
+            429,
+        ),
     ] {
         let judgement = judge(PathKind::Llm, &head(200, JSON), &body);
         assert_eq!((judgement.class, judgement.status), (class, Some(status)), "{body}");
     }
+    // With their own statuses, as events: three requests that were at fault themselves isolated an endpoint.
+    let stream = Some("text/event-stream");
+    let event = |status: u16| format!("event: error\ndata: {{\"error\":\"Claude API error\",\"status\":{status}}}\n\n");
+    for (status, class) in [(400, Class::ClientError), (429, Class::RateLimited), (529, Class::Overloaded)] {
+        assert_eq!(judge(PathKind::Llm, &head(status, stream), &event(status)).class, class, "{status}");
+    }
+    assert_eq!(judge(PathKind::Llm, &head(400, stream), "data: oops\n\n").class, Class::NotTheApi);
     let answer = r#""choices":[{"index":0,"message":{"role":"assistant","content":"hi"}}]"#;
     for body in [
         format!(r#"{{{answer},"base_resp":{{"status_code":0,"status_msg":""}}}}"#),

@@ -1,5 +1,7 @@
 //! A whole answer of the Responses API as its events.
 
+use serde_json::value::RawValue;
+
 use super::Events;
 use crate::domain::sse::json::{Members, ObjectText, quoted};
 
@@ -60,12 +62,16 @@ fn part_events(events: &mut Numbered<'_>, place: impl Fn(ObjectText) -> ObjectTe
         "refusal" => ("refusal", "response.refusal"),
         _ => ("text", "response.output_text"),
     };
-    let text = part.get(name)?.get();
-    let begun = ObjectText::default().all_but(part, &[name]).text(name, "").finish();
+    let text = part.get(name).map(RawValue::get);
+    let begun = ObjectText::default().all_but(part, &[name]);
+    let begun = if text.is_some() { begun.text(name, "") } else { begun }.finish();
     let whole = ObjectText::default().all_but(part, &[]).finish();
     events.add("response.content_part.added", |event| place(event).member("part", &begun))?;
-    events.add(&format!("{streamed}.delta"), |event| place(event).member("delta", text).member("logprobs", "[]"))?;
-    events.add(&format!("{streamed}.done"), |event| place(event).member(name, text).member("logprobs", "[]"))?;
+    if let Some(text) = text {
+        events
+            .add(&format!("{streamed}.delta"), |event| place(event).member("delta", text).member("logprobs", "[]"))?;
+        events.add(&format!("{streamed}.done"), |event| place(event).member(name, text).member("logprobs", "[]"))?;
+    }
     events.add("response.content_part.done", |event| place(event).member("part", &whole))
 }
 

@@ -375,7 +375,23 @@ fn a_closing_event_right_behind_the_preamble_closes_no_answer() {
         (Format::Completions, "data: [DONE]\n\n".to_owned(), true),
         (Format::Responses, "event: response.completed\ndata: {}\n\n".to_owned(), false),
     ] {
-        assert_eq!(relay(format, &[stream.as_bytes()]).has_closed_without_answer(), is_none, "{stream}");
+        let mut relay = relay(format, &[stream.as_bytes()]);
+        assert_eq!(relay.has_closed_without_answer(), is_none, "{stream}");
+        assert_eq!(out(&mut relay), if is_none { "" } else { &stream });
+        assert_eq!(relay.end(true) == Ending::Broken, is_none, "{stream}");
+    }
+}
+
+/// Found from outside: once a stream had been passed on for want of content, an end without any was passed on as that of a whole answer.
+#[test]
+fn what_closes_no_answer_is_not_let_out_behind_its_preamble() {
+    const BEGUN: &str = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\n: still here\n\n";
+    for pieces in [&[BEGUN, "data: [DONE]\n\n", MORE][..], &[BEGUN, "data: [D", "ONE]\n\n"], &[BEGUN, "data: [DONE]"]] {
+        let pieces: Vec<&[u8]> = pieces.iter().map(|piece| piece.as_bytes()).collect();
+        let mut relay = relay(Format::Chat, &pieces);
+        let ending = relay.end(true);
+        assert_eq!((out(&mut relay).as_str(), ending), (BEGUN, Ending::Broken));
+        assert!(!relay.is_within_event(), "an error event can stand behind it");
     }
 }
 
