@@ -215,7 +215,7 @@ impl Task<'_> {
     /// Holds a stream back until there is something in it that is worth passing on.
     async fn judge_stream(
         &self,
-        flow: Flow,
+        mut flow: Flow,
         head: &AnswerHead<'_>,
         path: LlmPath,
         mut content: Content,
@@ -258,6 +258,13 @@ impl Task<'_> {
                 self.conclude(judgement, error_answer(flow, error))
             }
             AtGate::Broken(note) => fault(Class::Stream, &note),
+            AtGate::Whole(whole) => {
+                scope.comes_in(Manner::Whole);
+                let json = HeaderValue::from_static("application/json");
+                flow.headers.insert(CONTENT_TYPE, json);
+                let head = AnswerHead { content_type: Some("application/json"), ..head.clone() };
+                self.judge_whole(flow, &head, whole, scope)
+            }
             AtGate::TooSlow => flow.limit.passed(),
         }
     }

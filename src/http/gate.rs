@@ -4,6 +4,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
@@ -36,6 +37,8 @@ pub(super) enum AtGate {
     Failed(Failure),
     /// It has ended, or broken off, with nothing but its preamble. In words for logs.
     Broken(String),
+    /// It was none, but an answer in JSON.
+    Whole(Bytes),
     /// Its first event did not come in time.
     TooSlow,
 }
@@ -72,6 +75,7 @@ pub(super) async fn wait_at_gate(
                 }
                 continue;
             }
+            Ok(None) if relay.is_json() => return AtGate::Whole(relay.into_bytes()),
             Ok(None) => None,
             Ok(Some(Err(fault))) => Some(fault),
         };

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::app::{Setup, TRAFFIC, body};
 use crate::support::raw_client::{Answer, Ended};
 use crate::support::streaming::{PATHS, Pair, STREAM_HEAD, openings};
-use crate::support::upstream::step::{Behaviour, Step, hold, never_answer, raw, sse};
+use crate::support::upstream::step::{Behaviour, Step, hold, never_answer, raw, sse, status_with};
 use crate::support::wire::chunk;
 
 fn check_served_by_b(pair: &Pair, answer: &Answer, trail: &str) {
@@ -109,6 +109,28 @@ async fn an_end_without_an_answer_is_none_also_where_the_stream_is_passed_on_alr
     assert!(rest.text().contains("\"error\"") && !rest.text().contains("[DONE]"), "{}", rest.text());
     let row = app.row("a").await;
     assert_eq!((&row["successes"], &row["failures"]), (&json!(0), &json!(1)));
+    app.finish().await;
+}
+
+/// Found from outside: it counted as a stream without an answer, and three requests at fault isolated the endpoint.
+#[actix_web::test]
+async fn what_is_called_a_stream_and_is_json_is_judged_as_json() {
+    let pair = Pair::serving("/v1/messages").await;
+    let invalid = r#"{"type":"error","error":{"type":"invalid_request_error","message":"m"}}"#;
+    let message = r#"{"id":"m","type":"message","role":"assistant","content":[{"type":"text","text":"hi"}]}"#;
+    let headers = [("content-type", "text/event-stream")];
+    pair.a.script_traffic([invalid, message].map(|answer| status_with(200, &headers, answer)));
+    let app = pair.strict().start().await;
+    let mut client = app.client().await;
+    pair.send(&mut client, &[]).await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.text().as_str()), (400, invalid));
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    pair.send(&mut client, &[]).await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.events().last().unwrap().name.as_deref()), (200, Some("message_stop")));
+    let row = app.row("a").await;
+    assert_eq!((&row["successes"], &row["failures"]), (&json!(1), &json!(0)));
     app.finish().await;
 }
 
