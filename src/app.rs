@@ -36,7 +36,7 @@ const BACKLOG: i32 = 2048;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address can't be listened on.
-    #[error("can't listen on {address}: {source}; is another process there already? set server.host and server.port")]
+    #[error("can't listen on {address}: {source}{}; set server.host and server.port", hint(source))]
     Listen {
         /// `host:port` of the settings.
         address: String,
@@ -44,7 +44,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The address of the gateway's own routes can't be listened on.
-    #[error("can't listen on {address}: {source}; is another process there already? set admin.listen")]
+    #[error("can't listen on {address}: {source}{}; set admin.listen", hint(source))]
     ListenForAdmin {
         /// What the settings say.
         address: SocketAddr,
@@ -66,6 +66,16 @@ pub enum StartError {
     /// The server can't be started.
     #[error("the server can't be started: {0}")]
     Server(#[source] io::Error),
+}
+
+/// What lies behind it that an address can't be listened on.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ", another process is there already",
+        io::ErrorKind::AddrNotAvailable => ", this machine does not have it",
+        io::ErrorKind::PermissionDenied => ", which takes a privilege below port 1024",
+        _ => "",
+    }
 }
 
 /// A running gateway.

@@ -36,7 +36,7 @@ impl Verification {
             elapsed: Duration::ZERO,
             score: 0,
             tokens: Tokens::default(),
-            error: Some("the verification was broken off, because the endpoint moved meanwhile".to_owned()),
+            error: Some("the verification was broken off, because the endpoint moved or the gateway stops".to_owned()),
         }
     }
 

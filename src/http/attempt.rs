@@ -262,7 +262,7 @@ impl Task<'_> {
                 scope.comes_in(Manner::Whole);
                 let json = HeaderValue::from_static("application/json");
                 flow.headers.insert(CONTENT_TYPE, json);
-                let head = AnswerHead { content_type: Some("application/json"), ..head.clone() };
+                let head = AnswerHead { content_type: Some("application/json"), ..*head };
                 self.judge_whole(flow, &head, whole, scope)
             }
             AtGate::TooSlow => flow.limit.passed(),
