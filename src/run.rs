@@ -102,8 +102,19 @@ pub fn serve(source: &Source) -> ExitCode {
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        log::error!("a panic at {place}: {}; please report it", panic.payload_as_str().unwrap_or("no words"));
+        // Words that were put together may quote what a client or an upstream has said.
+        let words = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("its words are not shown");
+        let told = format!("a panic at {place}: {words}; please report it");
+        log::error!("{told}");
+        if !log::log_enabled!(log::Level::Error) {
+            aside(move || tell(told));
+        }
     }));
+}
+
+/// Does what may wait for whoever reads standard error, where nothing else is to. Without a thread for it nothing is shown.
+fn aside(show: impl FnOnce() + Send + 'static) {
+    thread::Builder::new().name("showing".to_owned()).spawn(show).ok();
 }
 
 /// Has the system allow as many open files as it does at all: each connection is one, a client's and an upstream's.
@@ -148,8 +159,7 @@ async fn until_stopped(app: &mut App, terminate: &mut Signal, interrupt: &mut Si
     loop {
         tokio::select! {
             () = either(terminate, interrupt) => return,
-            // On a thread of its own: where nobody reads what is shown, nothing but that is to wait.
-            link = app.next_dashboard_link() => drop(thread::spawn(move || show(&link))),
+            link = app.next_dashboard_link() => aside(move || show(&link)),
         }
     }
 }

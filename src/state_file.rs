@@ -17,7 +17,8 @@ use crate::domain::memory::{Image, Memory, Salt};
 
 /// How many links are followed, as by the system.
 const MOST_LINKS: usize = 40;
-/// The form of the file. A field that is added makes no new one: an earlier version passes over what it does not know.
+/// The form of the file. A field that is added makes no new one: an earlier version passes over what it does not know. One that gets another
+/// name, or goes, does: it would be taken for one that says nothing.
 const FORMAT: u32 = 1;
 
 /// Why the gateway can't start with its state file.
@@ -341,7 +342,7 @@ mod tests {
     fn what_is_no_regular_file_is_refused() {
         let (folder, path) = folder();
         fs::create_dir(&path).unwrap();
-        for path in [path, "/dev/full".into()] {
+        for path in [path, "/dev/null".into()] {
             let refused = read(&path).err().unwrap().to_string();
             assert!(refused.contains("it is no regular file"), "{refused}");
         }

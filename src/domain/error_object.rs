@@ -17,6 +17,9 @@ use serde_json::value::RawValue;
 /// An error type or code longer than this is no word of a protocol, in bytes.
 const MAX_WORD: usize = 64;
 
+/// In how many events at the end of a body an error is looked for: `[DONE]` may be behind it.
+const LAST_EVENTS: usize = 8;
+
 /// What Anthropic says of a member that it does not know, behind its name. That is the client's, and begins the message.
 const UNKNOWN_MEMBER_PHRASE: &str = ": Extra inputs are not permitted";
 
@@ -152,14 +155,21 @@ impl ErrorObject {
 
     /// An error that a relay has written as the event of a stream, though it answers with its status.
     fn of_last_event(status: u16, body: &[u8]) -> Option<Self> {
-        let begins_so = |name: &[u8]| body.trim_ascii_start().starts_with(name);
-        if matches!(status, 200..=299) || !(begins_so(b"event:") || begins_so(b"data:")) {
+        let begins_so = |name: &&[u8]| body.trim_ascii_start().starts_with(name);
+        let is_stream = [b"event:".as_slice(), b"data:", b"id:", b"retry:", b":"].iter().any(begins_so);
+        if matches!(status, 200..=299) || !is_stream {
             return None;
         }
-        let last =
-            body.split(|byte| matches!(byte, b'\n' | b'\r')).rev().find_map(|line| line.strip_prefix(b"data:"))?;
+        let lines = body.split(|byte| matches!(byte, b'\n' | b'\r')).rev();
+        let mut data = lines.filter_map(|line| line.strip_prefix(b"data:")).take(LAST_EVENTS);
         // No portal answers with events.
-        Self::read(last).or_else(|| shapes::read(200, last))
+        data.find_map(|data| Self::read(data).or_else(|| shapes::read(200, data)))
+    }
+
+    /// Whether an answer has failed that ended for this reason, as `OpenRouter`, Zhipu and `DeepSeek` say it.
+    #[must_use]
+    pub fn is_failed_finish(finish_reason: &str) -> bool {
+        matches!(finish_reason, "error" | "network_error" | "insufficient_system_resource")
     }
 
     /// Whether a body of which only the beginning is here may become an error object, by what that holds.

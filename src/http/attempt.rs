@@ -304,13 +304,23 @@ impl Task<'_> {
     }
 
     /// Judges an error whose body has not come whole, as its framing has it: the status has said enough, and an error object may be
-    /// there all the same. Where there is none, nothing is passed on.
+    /// there all the same. Where there is none, nothing of the body is passed on.
     fn judge_torn(&self, mut flow: Flow, head: &AnswerHead<'_>, come: Bytes, scope: &AttemptScope) -> AttemptEnd {
         if flow.legibility == Legibility::Readable && ErrorObject::of_answer(head.status, &come).is_some() {
             flow.headers.remove(CONTENT_LENGTH);
             return self.judge_whole(flow, head, come, scope);
         }
-        AttemptEnd::Failed(classify_answer(self.path(), head, Some(b""), self.words), None)
+        let judgement = classify_answer(self.path(), head, Some(b""), self.words);
+        match judgement.rule(self.path()).next {
+            Next::Elsewhere(_) => AttemptEnd::Failed(judgement, None),
+            Next::Answer | Next::Stop => {
+                for described in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING] {
+                    flow.headers.remove(described);
+                }
+                let answer = WholeAnswer { status: flow.status, headers: flow.headers, body: Bytes::new() };
+                AttemptEnd::Whole(answer, judgement)
+            }
+        }
     }
 
     /// Whether it is a model's answer, which says what it has cost.

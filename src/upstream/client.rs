@@ -200,6 +200,7 @@ impl Client {
         // Whether an idle connection still is one shows only when something is sent on it.
         let pooled = may_send_again(&request).then(|| self.shared.pool.take(request.origin, now())).flatten();
         if let Some(connection) = pooled {
+            let began = now();
             match self.exchange(connection, outgoing, &request.method, permit).await {
                 Err(Failure { ended_silently: true, .. }) => {
                     log::debug!(
@@ -208,7 +209,7 @@ impl Client {
                     outgoing = Outgoing::of(&request)?;
                 }
                 // Said to whoever keeps a connection open and asks for nothing: it had not seen this request (RFC 9110, section 15.5.9).
-                Ok(response) if has_timed_out_idle(&response) => {
+                Ok(response) if began.elapsed() < TELLING_OF_IDLENESS && has_timed_out_idle(&response) => {
                     log::debug!(
                         "upstream: a connection from the pool had timed out; the request goes out on a new one"
                     );
@@ -280,6 +281,9 @@ impl Client {
         Ok(Response { status, headers, version, body: Body::new(connection, framing, unwritten, home) })
     }
 }
+
+/// How long after a request a 408 may come that was written before that. A later one is the upstream's answer.
+pub(super) const TELLING_OF_IDLENESS: Duration = Duration::from_secs(1);
 
 /// Whether an answer on a connection from the pool may be to nothing: the server had given the connection up before the request came.
 fn has_timed_out_idle(response: &Response) -> bool {

@@ -12,9 +12,14 @@ use super::{ErrorObject, text};
 /// A good answer that is longer is not looked into for these shapes, in bytes.
 const LONGEST_IN_SUCCESS: usize = 16 << 10;
 
-/// The members one of which each of these shapes has in a 200.
-static SIGNS_IN_SUCCESS: LazyLock<[Finder<'static>; 4]> =
-    LazyLock::new(|| [r#""base_resp""#, r#""success""#, r#""error""#, r#""request_id""#].map(Finder::new));
+/// The members one of which each of these shapes has in a 200, and why failed answers say that they ended.
+static SIGNS_IN_SUCCESS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
+    let members = [r#""base_resp""#, r#""success""#, r#""error""#, r#""request_id""#];
+    let [base_resp, success, error, request_id] = members.map(Finder::new);
+    let reasons = [r#""network_error""#, r#""insufficient_system_resource""#];
+    let [network, resource] = reasons.map(Finder::new);
+    [base_resp, success, error, request_id, network, resource]
+});
 
 /// The types that `MiniMax`'s numbers stand for; what is left out is its own fault.
 const MINIMAX: [(u64, &str); 11] = [
@@ -75,6 +80,8 @@ struct Flat<'a> {
 struct Choice<'a> {
     #[serde(borrow)]
     error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    finish_reason: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -153,8 +160,13 @@ impl Flat<'_> {
     /// `{"choices":[{"finish_reason":"error","error":{"code":502,"message":"…"}}]}`, of `OpenRouter`, with a 200.
     fn of_choice(&self) -> Option<ErrorObject> {
         let choices: Vec<Choice<'_>> = serde_json::from_str(self.choices?.get()).ok()?;
-        let error = choices.iter().find_map(|choice| choice.error)?;
-        ErrorObject::read(format!("{{\"error\":{}}}", error.get()).as_bytes())
+        let told = |choice: &Choice<'_>| ErrorObject::read(format!("{{\"error\":{}}}", choice.error?.get()).as_bytes());
+        let reasons = || choices.iter().filter_map(|choice| text(choice.finish_reason));
+        choices.iter().find_map(told).or_else(|| {
+            let reason = reasons().find(|reason| ErrorObject::is_failed_finish(reason))?;
+            let message = format!("The answer ended with the finish_reason {reason}.");
+            Some(error(Some("api_error".to_owned()), None, None, message))
+        })
     }
 
     /// `{"error":"Claude API error","status":429,"details":"{\"type\":\"error\",…}"}`, of relays before Claude, in a stream.

@@ -278,6 +278,8 @@ fn chunk(event: &Event<'_>, expected: Expected, choices: &mut Choices, has_begun
     if has_begun
         && !counts
         && !has_word
+        && has_value(data, b"\"choices\"")
+        && has_value_besides(data, b"\"choices\"", b"[]")
         && !has_value(data, b"\"finish_reason\"")
         && !has_value_besides(data, b"\"index\"", b"0")
     {
@@ -308,15 +310,14 @@ fn chunk(event: &Event<'_>, expected: Expected, choices: &mut Choices, has_begun
 }
 
 /// How a chunk says that the answer has failed, in none of the shapes that clients know: by an error within a choice, as `OpenRouter` does,
-/// or by why it ended; by what Groq adds; or, before anything else has come, in the shape of a provider's own errors.
+/// or by why it ended; by what Groq adds; or, where there is no choice, in the shape of a provider's own errors.
 fn failed_chunk(event: &Event<'_>, data: &Members<'_>, choices: &[Members<'_>], format: Format) -> Option<StreamError> {
-    let of_choice = choices.iter().find_map(|choice| choice.filled("error"));
-    let of_groq = || Members::of(data.get("x_groq")?)?.filled("error");
-    let reason = || choices.iter().filter_map(|choice| choice.text("finish_reason")).find(|reason| is_failure(reason));
-    let body = if let Some(error) = of_choice.or_else(of_groq) {
-        let body = ObjectText::default().member("error", error.get()).finish();
-        let is_object = ErrorObject::read(body.as_bytes()).is_some();
-        if is_object { body } else { error_body(format, error.get()) }
+    let of_choice = choices.iter().find_map(|choice| told_error(choice.get("error")?.get(), format));
+    let of_groq = || told_error(Members::of(data.get("x_groq")?)?.get("error")?.get(), format);
+    let reasons = || choices.iter().filter_map(|choice| choice.text("finish_reason"));
+    let reason = || reasons().find(|reason| ErrorObject::is_failed_finish(reason));
+    let body = if let Some(body) = of_choice.or_else(of_groq) {
+        body
     } else if let Some(reason) = reason() {
         error_body(format, &format!("The answer ended with the finish_reason {reason}."))
     } else if choices.is_empty() && ErrorObject::of_answer(200, event.text()).is_some() {
@@ -327,9 +328,14 @@ fn failed_chunk(event: &Event<'_>, data: &Members<'_>, choices: &[Members<'_>], 
     Some(StreamError { body, is_known_to_clients: false })
 }
 
-/// Whether an answer that ended for this reason has failed: as `OpenRouter`, Zhipu and `DeepSeek` say it.
-fn is_failure(finish_reason: &str) -> bool {
-    matches!(finish_reason, "error" | "network_error" | "insufficient_system_resource")
+/// The body of an error answer for an `error` that says something, in an object or a text.
+fn told_error(error: &str, format: Format) -> Option<String> {
+    let body = format!("{{\"error\":{error}}}");
+    if ErrorObject::read(body.as_bytes()).is_some() {
+        return Some(body);
+    }
+    let text: String = serde_json::from_str(error).ok()?;
+    (!text.is_empty()).then(|| error_body(format, &text))
 }
 
 fn response(event: &Event<'_>, has_begun: bool) -> Kind {
@@ -384,9 +390,8 @@ fn is_error(data: &[u8]) -> bool {
 /// The error of an event that has it in a field of its own, which clients pass over.
 fn error_of_field(error: &[u8], format: Format) -> StreamError {
     let error = String::from_utf8_lossy(error);
-    let body = format!("{{\"error\":{error}}}");
-    let is_object = ErrorObject::read(body.as_bytes()).is_some();
-    StreamError { body: if is_object { body } else { error_body(format, &error) }, is_known_to_clients: false }
+    let body = told_error(&error, format).unwrap_or_else(|| error_body(format, &error));
+    StreamError { body, is_known_to_clients: false }
 }
 
 /// The error of an event whose data is, or should be, the body of an error answer.

@@ -235,11 +235,20 @@ fn an_error_is_one_in_the_words_of_providers_and_relays_too() {
         reason("sensitive"),
         r#"data: {"choices":[{"delta":{"content":"a"},"error":null}]}"#.to_owned(),
         r#"data: {"choices":[],"x_groq":{"id":"r","error":null}}"#.to_owned(),
+        r#"data: {"choices":[],"x_groq":{"id":"r","error":false}}"#.to_owned(),
+        r#"data: {"choices":[{"delta":{"content":"a"},"error":{"message":"","type":"","code":null}}]}"#.to_owned(),
         r#"data: {"choices":[],"base_resp":{"status_code":0,"status_msg":""}}"#.to_owned(),
         "error: none\ndata: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}".to_owned(),
     ] {
         assert_ne!(word(Chat, &event), Word::Error, "{event}");
     }
+    let behind = [
+        br#"data: {"choices":[{"index":0,"delta":{"content":"a"}}]}"#.as_slice(),
+        b"\n\n",
+        br#"data: {"choices":null,"base_resp":{"status_code":1002,"status_msg":"oops"}}"#,
+        b"\n\n",
+    ];
+    assert!(matches!(kinds_of(Chat, &behind).0[..], [Kind::Content, Kind::Error(_)]), "behind content, too");
     let null = reason("null");
     assert_ne!(word(Chat, &null), Word::Complete, "a text, and as good as nothing");
 }

@@ -11,8 +11,9 @@ use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING, UPGR
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 
-/// How much is kept of later requests, in bytes, and further what one read brings. What is beyond it stays with the system.
-const KEPT: usize = 8 << 10;
+/// How much is kept of later requests, in bytes, and further what one read brings. What is beyond it stays with the system, and that
+/// the client has left is not seen behind it.
+const KEPT: usize = 64 << 10;
 
 /// What actix refuses wherever a line of a body's framing is expected.
 const REFUSED: &[u8] = b"\r\r";
@@ -29,7 +30,8 @@ pub(in crate::http) enum BodyEnd {
 }
 
 impl BodyEnd {
-    /// What actix has read in these headers (RFC 9112, section 6.3), and whether it expects a body at all.
+    /// What actix has read in these headers (RFC 9112, section 6.3), and whether it expects a body at all. An upgrade is refused and its
+    /// connection closed, whatever else is told of a body.
     pub(in crate::http) fn told_by(headers: &HeaderMap, has_body: bool) -> Self {
         let length = || headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok();
         if !has_body {
@@ -153,10 +155,11 @@ impl Framing {
         if self.kept.is_empty() {
             return None;
         }
-        let kept = self.kept.split().freeze();
+        let mut kept = std::mem::take(&mut self.kept);
         let own = self.follow(kept.get(..most).unwrap_or(&kept));
-        self.kept.extend_from_slice(kept.get(own..).unwrap_or_default());
-        (own > 0).then(|| kept.slice(..own))
+        let handed_on = (own > 0).then(|| kept.split_to(own).freeze());
+        self.kept = kept;
+        handed_on
     }
 
     /// A head has been read.

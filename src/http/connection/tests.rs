@@ -268,7 +268,8 @@ async fn of_what_comes_behind_a_request_little_is_read_while_it_is_answered() {
             sent += length;
         }
     };
-    let reading = connection.read_u8();
+    let mut room = [0; 4096];
+    let reading = connection.read(&mut room);
     assert!(timeout(Duration::from_millis(100), async { tokio::join!(sending, reading) }).await.is_err());
     assert!(connection.state.framing.borrow().is_full());
     drop(under_way);

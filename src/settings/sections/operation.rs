@@ -274,7 +274,9 @@ mod tests {
         for good in ["info", "OFF", "info,qcc_gateway=debug", "warn, actix=off", "debug/words", "a::b=trace"] {
             assert_eq!(Log::fault_of_filter(good), None, "{good}");
         }
-        for bad in ["", "loud", "info,", "info,qcc_gateway", "qcc_gateway=loud", "=info", "a=b=info", "info//", "debug/a/b"] {
+        for bad in
+            ["", "loud", "info,", "info,qcc_gateway", "qcc_gateway=loud", "=info", "a=b=info", "info//", "debug/a/b"]
+        {
             assert!(Log::fault_of_filter(bad).is_some(), "{bad}");
         }
     }

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::upstream::client::TELLING_OF_IDLENESS;
 use crate::upstream::pool::MOMENT;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -64,6 +65,8 @@ enum Ending {
     Reset,
     /// Told to whoever keeps a connection and asks for nothing.
     TimesOut,
+    /// Told of the request, after a while.
+    TimesOutOverIt,
 }
 
 /// Sends on an idle connection that ends when the request has come; what came of it, and how often the permit was asked.
@@ -80,14 +83,20 @@ async fn sent_on_a_stale_connection(
         match ending {
             Ending::Close => drop(peer),
             Ending::Reset => peer.reset(),
-            Ending::TimesOut => {
+            Ending::TimesOut | Ending::TimesOutOverIt => {
+                if matches!(ending, Ending::TimesOutOverIt) {
+                    tokio::time::sleep(TELLING_OF_IDLENESS).await;
+                }
                 peer.say("HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await;
                 drop(peer);
             }
         }
+        if matches!(ending, Ending::TimesOutOverIt) {
+            return None;
+        }
         let mut fresh = upstream.accept().await;
         fresh.answer(OK).await;
-        fresh
+        Some(fresh)
     };
     let request = Request { resend_stale, ..request(&upstream.origin, method, "question") };
     let answer = client.send(request, permit, Duration::from_secs(20));
@@ -104,6 +113,14 @@ async fn a_request_on_a_stale_connection_goes_out_once_more() {
             assert_eq!((answer.status.as_u16(), counts), (200, (2, 2)), "{ending:?}");
         }
     }
+}
+
+/// Found by reading: an upstream that had worked on it for long and then gave it up got it once more.
+#[tokio::test]
+async fn a_request_that_has_timed_out_itself_does_not_go_out_once_more() {
+    let permit = Permit::always();
+    let answer = within(sent_on_a_stale_connection(Ending::TimesOutOverIt, Method::POST, true, &permit)).await.unwrap();
+    assert_eq!((answer.status.as_u16(), permit.asked.get()), (408, 1));
 }
 
 /// Once wrong: it went out on a connection that its upstream had closed, and could not be sent once more.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::ONE_TURN;
 use crate::support::app::{Setup, TRAFFIC, TestApp, body};
+use crate::support::raw_client::Ended;
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{Step, close, never_answer, raw, sse, status, status_and, status_with};
 
@@ -221,20 +222,18 @@ async fn a_limit_whose_body_is_torn_is_a_limit() {
 /// requests isolated the endpoint.
 #[actix_web::test]
 async fn an_error_of_the_clients_counts_as_nothing_though_its_body_is_torn() {
-    let head = "HTTP/1.1 413 x\r\ncontent-type: text/html\r\ncontent-length: 99\r\n\r\n<html>";
-    let row = row_after_torn(head).await;
-    assert_eq!((&row["failures"], &row["consecutive_failures"]), (&json!(0), &json!(0)), "{row}");
     let error = r#"{"type":"error","error":{"type":"invalid_request_error","message":"m"}}"#;
-    let a = Upstream::anthropic("a").await;
-    let announced = error.len() + 9;
-    let head =
-        format!("HTTP/1.1 400 x\r\ncontent-type: application/json\r\ncontent-length: {announced}\r\n\r\n{error}");
-    a.script([raw(head).then(close())]);
-    let app = Setup::new().primary(&a).start().await;
-    let answer = app.message().await;
-    assert_eq!((answer.status, answer.text().as_str()), (400, error));
-    assert_eq!(app.row("a").await["failures"], 0);
-    app.finish().await;
+    for (status, torn, passed_on) in [(400, error, error), (413, "<html>", "")] {
+        let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+        let announced = torn.len() + 9;
+        let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {announced}\r\n\r\n{torn}");
+        a.script([raw(head).then(close())]);
+        let app = Setup::new().primary(&a).secondary(&b).start().await;
+        let answer = app.message().await;
+        assert_eq!((answer.status, answer.text().as_str(), answer.ended), (status, passed_on, Ended::Whole));
+        assert_eq!((app.row("a").await["failures"].clone(), b.traffic()), (json!(0), 0), "{status}");
+        app.finish().await;
+    }
 }
 
 /// A body that has not come shows no shape of the protocol's.

@@ -284,6 +284,11 @@ fn an_error_in_a_2xx_is_one_in_the_shapes_of_minimax_zhipu_and_lm_studio_too() {
             Class::RateLimited,
             429,
         ),
+        (
+            r#"{"choices":[{"message":{"content":"h"},"finish_reason":"network_error"}]}"#.to_owned(),
+            Class::UpstreamStatus,
+            500,
+        ),
     ] {
         let judgement = judge(PathKind::Llm, &head(200, JSON), &body);
         assert_eq!((judgement.class, judgement.status), (class, Some(status)), "{body}");
@@ -292,7 +297,10 @@ fn an_error_in_a_2xx_is_one_in_the_shapes_of_minimax_zhipu_and_lm_studio_too() {
     let stream = Some("text/event-stream");
     let event = |status: u16| format!("event: error\ndata: {{\"error\":\"Claude API error\",\"status\":{status}}}\n\n");
     for (status, class) in [(400, Class::ClientError), (429, Class::RateLimited), (529, Class::Overloaded)] {
-        assert_eq!(judge(PathKind::Llm, &head(status, stream), &event(status)).class, class, "{status}");
+        for (before, behind) in [("", ""), (": a comment\n\n", "data: [DONE]\n\n"), ("id: 1\n", "\n\n")] {
+            let body = format!("{before}{}{behind}", event(status));
+            assert_eq!(judge(PathKind::Llm, &head(status, stream), &body).class, class, "{body}");
+        }
     }
     assert_eq!(judge(PathKind::Llm, &head(400, stream), "data: oops\n\n").class, Class::NotTheApi);
     let answer = r#""choices":[{"index":0,"message":{"role":"assistant","content":"hi"}}]"#;

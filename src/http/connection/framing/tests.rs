@@ -230,6 +230,7 @@ proptest! {
 async fn actix_ends_each_request_where_it_is_ended_here() {
     let wires = prop::collection::vec(any_request(), 1..4).prop_map(|requests| requests.concat());
     let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..4);
+    let ended = std::cell::Cell::new(0_u32);
     let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
     let tested = runner.run(&(wires, cuts), |(wire, cuts)| {
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(wire.len())).collect();
@@ -256,6 +257,7 @@ async fn actix_ends_each_request_where_it_is_ended_here() {
                     Err(_) => return Ok(()),
                 };
                 if has_ended {
+                    ended.set(ended.get() + 1);
                     prop_assert!(unread.is_empty() && !reader.framing.is_torn(), "it ends before");
                     reader.end();
                 }
@@ -264,6 +266,7 @@ async fn actix_ends_each_request_where_it_is_ended_here() {
         Ok(())
     });
     tested.unwrap();
+    assert!(ended.get() > Config::default().cases / 4, "{} requests only have come to their end", ended.get());
 }
 
 /// A request whose parts are mostly as they should be.
