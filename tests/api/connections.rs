@@ -221,7 +221,7 @@ async fn a_head_request_gets_the_length_and_no_body() {
     let page = "x".repeat(1234);
     let text = [("content-type", "text/plain")];
     for code in [200, 404, 500] {
-        upstream.behave(Behaviour::always(status_with(code, &text, page.clone())));
+        upstream.behave(Behaviour::honest().traffic(status_with(code, &text, page.clone())));
         let mut client = app.client().await;
         let head = client.head("/v1/models", &[TRAFFIC]).await;
         assert_eq!((head.status, head.header("content-length"), head.body.len()), (code, Some("1234"), 0));
