@@ -198,9 +198,9 @@ impl Client {
     ) -> Result<Response, SendError> {
         let mut outgoing = Outgoing::of(&request)?;
         // Whether an idle connection still is one shows only when something is sent on it.
-        let pooled = may_send_again(&request).then(|| self.shared.pool.take(request.origin, now())).flatten();
-        if let Some(connection) = pooled {
-            let began = now();
+        let began = may_send_again(&request).then(now);
+        let pooled = began.and_then(|began| Some((self.shared.pool.take(request.origin, began)?, began)));
+        if let Some((connection, began)) = pooled {
             match self.exchange(connection, outgoing, &request.method, permit).await {
                 Err(Failure { ended_silently: true, .. }) => {
                     log::debug!(
