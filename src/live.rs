@@ -11,9 +11,7 @@ use crate::domain::challenge::{Code, Verdict};
 use crate::domain::conversation::Manner;
 use crate::domain::endpoint::SharedEndpoint;
 use crate::domain::ids::Epoch;
-use crate::domain::outcome::Reason;
-use crate::domain::schedule::{Purpose, VerifyJob};
-use crate::domain::time::Moment;
+use crate::domain::schedule::Subject;
 use crate::policies::probe_settings;
 use crate::settings::Loaded;
 use crate::upstream::tls::{TlsConfigError, client_config};
@@ -42,7 +40,7 @@ pub async fn verify_all(loaded: &Loaded) -> Result<Verdicts, TlsConfigError> {
             return (Arc::clone(endpoint), None);
         }
         let code = Code::from_random(fastrand::u64(..));
-        (Arc::clone(endpoint), Some(probe.converse(&job(endpoint), code, clock, &Bill::default()).await))
+        (Arc::clone(endpoint), Some(probe.converse(&subject(endpoint), code, clock, &Bill::default()).await))
     };
     let conversations = futures_util::stream::iter(loaded.topology.iter().map(converse));
     let verdicts: Vec<_> = conversations.buffered(loaded.settings.verifier.concurrency).collect().await;
@@ -71,17 +69,6 @@ fn told(verdicts: &[(SharedEndpoint, Option<Verdict>)]) -> Verdicts {
     Verdicts { text, all_passed }
 }
 
-fn job(endpoint: &SharedEndpoint) -> VerifyJob {
-    VerifyJob {
-        endpoint: Arc::clone(endpoint),
-        purpose: Purpose::Recovery,
-        epoch: Epoch::NONE,
-        reason: Reason::Admin,
-        manner: Manner::Whole,
-        model: None,
-        isolated_at: Moment::START,
-        relapse: false,
-        resume: None,
-        at_once: true,
-    }
+fn subject(endpoint: &SharedEndpoint) -> Subject {
+    Subject { endpoint: Arc::clone(endpoint), epoch: Epoch::NONE, manner: Manner::Whole, model: None }
 }

@@ -25,7 +25,7 @@ use crate::domain::outcome::ErrorNote;
 use crate::domain::prices::Catalog;
 use crate::domain::queues::SwitchError;
 use crate::domain::registry::{Ask, NoEndpoint, Observation, RegistryView, Settlement};
-use crate::domain::schedule::{Finished, Purpose, SchedulePolicy, VerifyJob};
+use crate::domain::schedule::{AtHome, Finished, SchedulePolicy, Subject, VerifyJob};
 use crate::domain::stats::{AllowancesRecord, AttemptRecord, ReloadRecord, RequestRecord, Stats, VerificationRecord};
 use crate::domain::time::Moment;
 use crate::domain::topology::{Topology, TopologyDiff};
@@ -119,8 +119,8 @@ pub struct FailureList(pub Arc<[VerifyJob]>);
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Converse {
-    /// With whom.
-    pub job: VerifyJob,
+    /// With whom, and how.
+    pub subject: Subject,
     /// The admin's address.
     pub by: IpAddr,
     /// Who wants to know. By then a recovery is in the registry's mailbox.
@@ -160,7 +160,7 @@ pub struct Fit {
     /// Its epoch when it was asked.
     pub epoch: Epoch,
     /// What it was asked for.
-    pub purpose: Purpose,
+    pub purpose: AtHome,
 }
 
 /// Verifier to registry: an endpoint in its home queue has failed its second opinion twice.

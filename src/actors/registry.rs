@@ -454,11 +454,11 @@ impl Handler<VerifyNow> for Registry {
     type Result = Response<Result<Verification, SwitchError>>;
 
     fn handle(&mut self, VerifyNow { id, by }: VerifyNow, _: &mut Self::Context) -> Self::Result {
-        let Some(job) = self.core.job_for(&id, self.clock.now()) else {
+        let Some(subject) = self.core.subject(&id) else {
             return Response::reply(Err(SwitchError::Unknown));
         };
         let (reply, answer) = oneshot::channel();
-        self.peers.converse.do_send(Converse { job, by, reply });
+        self.peers.converse.do_send(Converse { subject, by, reply });
         Response::fut(async move { Ok(answer.await.unwrap_or_else(|_| Verification::interrupted())) })
     }
 }

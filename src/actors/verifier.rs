@@ -26,7 +26,7 @@ use crate::domain::events::{Event, EventKind};
 use crate::domain::ids::EndpointId;
 use crate::domain::notice::Notice;
 use crate::domain::schedule::{
-    AtOnce, Conversation, Count, Failed, Passed, Progress, Purpose, Schedule, SchedulePolicy, VerifyJob,
+    AtHome, AtOnce, Conversation, Count, Failed, Passed, Progress, Purpose, Schedule, SchedulePolicy, Subject, Task,
 };
 use crate::domain::stats::VerificationRecord;
 use crate::domain::time::Moment;
@@ -70,7 +70,7 @@ pub struct VerifierView {
 
 #[derive(Debug)]
 struct Running {
-    job: VerifyJob,
+    subject: Subject,
     bill: Rc<Bill>,
     handle: SpawnHandle,
     replies: Vec<oneshot::Sender<Verification>>,
@@ -114,8 +114,8 @@ impl Verifier {
 
     /// Starts what is due and sets the alarm for what is due next.
     fn look_at_the_clock(&mut self, ctx: &mut Context<Self>) {
-        for job in self.schedule.start_due(self.clock.now()) {
-            self.start(job, None, ctx);
+        for subject in self.schedule.start_due(self.clock.now()) {
+            self.start(subject, None, ctx);
         }
         let next = self.schedule.next_due();
         if self.alarm.map(|(due, _)| due) == next {
@@ -133,43 +133,42 @@ impl Verifier {
         });
     }
 
-    fn start(&mut self, job: VerifyJob, wanted: Option<Wanted>, ctx: &mut Context<Self>) {
-        let conversation = (job.endpoint.id.clone(), job.epoch);
+    fn start(&mut self, subject: Subject, wanted: Option<Wanted>, ctx: &mut Context<Self>) {
+        let conversation = subject.conversation();
         let (probe, clock, bill) = (Rc::clone(&self.probe), self.clock, Rc::new(Bill::default()));
         let code = Code::from_random(fastrand::u64(..));
         let talk = {
-            let (job, bill) = (job.clone(), Rc::clone(&bill));
-            async move { probe.converse(&job, code, clock, &bill).await }
+            let (subject, bill) = (subject.clone(), Rc::clone(&bill));
+            async move { probe.converse(&subject, code, clock, &bill).await }
         };
         let handle = ctx.spawn(talk.into_actor(self).map(move |verdict, verifier, ctx| {
             verifier.finish(&conversation, verdict, ctx);
         }));
         let (by, replies) = wanted.map_or_else(Default::default, |(by, reply)| (Some(by), vec![reply]));
-        let running = Running { job, bill, handle, replies, by };
-        self.running.insert(running.job.endpoint.id.clone(), running);
+        let running = Running { subject, bill, handle, replies, by };
+        self.running.insert(running.subject.endpoint.id.clone(), running);
     }
 
     fn finish(&mut self, conversation: &Conversation, verdict: Verdict, ctx: &mut Context<Self>) {
         let passed = matches!(verdict, Verdict::Proven(_));
-        let Some(Running { job, bill, replies, by, .. }) = self.take_running(conversation, Some(passed)) else {
+        let Some(Running { subject, bill, replies, by, .. }) = self.take_running(conversation, Some(passed)) else {
             return;
         };
         let (id, epoch) = conversation;
         let now = self.clock.now();
         let result = Verification { tokens: bill.total(), ..Verification::of(&verdict) };
+        self.note((&subject, by), self.schedule.counts_for(id, *epoch), &result, now);
         match verdict {
             Verdict::Proven(proof) => {
                 let passed = self.schedule.passed(id, *epoch, now);
-                self.note((&job, by), passed.map(|passed| passed.purpose()), &result, now);
                 self.report_passed(proof, passed);
             }
             Verdict::Unproven(unproven) => {
                 let failed = self.schedule.failed(id, *epoch, now, fastrand::f64());
-                self.note((&job, by), failed.map(|failed| failed.purpose()), &result, now);
-                self.report_failed(&job, unproven, failed);
+                self.report_failed(&subject, unproven, failed);
             }
         }
-        let last = LastVerification { service: Arc::clone(&job.endpoint), at: now, result: result.clone() };
+        let last = LastVerification { service: Arc::clone(&subject.endpoint), at: now, result: result.clone() };
         self.last.insert(id.clone(), last);
         for reply in replies {
             drop(reply.send(result.clone()));
@@ -184,7 +183,7 @@ impl Verifier {
                 self.peers.recovered.do_send(Recovered { proof, verifications, step });
             }
             Some(Passed::Fit(purpose)) => {
-                info!("endpoint {id} {} passed ms={ms} score={score}", spoken(purpose));
+                info!("endpoint {id} {} passed ms={ms} score={score}", Purpose::AtHome(purpose).as_str());
                 self.peers.fit.do_send(Fit { endpoint: id, epoch: proof.epoch(), purpose });
             }
             None => {
@@ -194,9 +193,10 @@ impl Verifier {
         }
     }
 
-    fn report_failed(&self, job: &VerifyJob, unproven: Unproven, failed: Option<Failed>) {
-        let (id, decides_nothing) = (&job.endpoint.id, unproven.decides_nothing(&job.endpoint.auth));
-        let (endpoint, epoch, error) = (id.clone(), job.epoch, unproven.error);
+    fn report_failed(&self, subject: &Subject, unproven: Unproven, failed: Option<Failed>) {
+        const OPINION: &str = Purpose::AtHome(AtHome::Opinion).as_str();
+        let (id, decides_nothing) = (&subject.endpoint.id, unproven.decides_nothing(&subject.endpoint.auth));
+        let (endpoint, epoch, error) = (id.clone(), subject.epoch, unproven.error);
         match failed {
             Some(Failed::StillFailing(finished)) => {
                 let (verifications, shown) = (finished.verifications, show_delay(finished.next_in));
@@ -204,10 +204,10 @@ impl Verifier {
                 self.peers.still_failing.do_send(StillFailing { endpoint, epoch, finished });
             }
             Some(Failed::OnceMore) => {
-                info!("endpoint {id} {} failed error={:?}", spoken(Purpose::Opinion), error.as_str());
+                info!("endpoint {id} {OPINION} failed error={:?}", error.as_str());
             }
             Some(Failed::Unfit) => {
-                info!("endpoint {id} {} failed error={:?}", spoken(Purpose::Opinion), error.as_str());
+                info!("endpoint {id} {OPINION} failed error={:?}", error.as_str());
                 if decides_nothing {
                     self.peers.undecided.do_send(Undecided { endpoint, epoch });
                 } else {
@@ -215,7 +215,7 @@ impl Verifier {
                 }
             }
             Some(Failed::StillExhausted { next_in }) => {
-                let (what, shown) = (spoken(Purpose::EarlyReturn), show_delay(next_in));
+                let (what, shown) = (Purpose::AtHome(AtHome::EarlyReturn).as_str(), show_delay(next_in));
                 info!("endpoint {id} {what} failed error={:?} next={shown}", error.as_str());
             }
             None => info!("endpoint {id} not verified error={:?}", error.as_str()),
@@ -224,19 +224,18 @@ impl Verifier {
 
     fn note(
         &self,
-        (job, by): (&VerifyJob, Option<IpAddr>),
-        counted_for: Option<Purpose>,
+        (subject, by): (&Subject, Option<IpAddr>),
+        counts_for: Option<Task>,
         result: &Verification,
         now: Moment,
     ) {
-        let is_opinion = counted_for == Some(Purpose::Opinion);
-        let kind = if is_opinion { EventKind::SecondOpinion } else { EventKind::Verified };
-        let mut event = Event::new(kind, now, &job.endpoint.id);
-        if is_opinion {
-            event.reason = Some(job.reason);
-            event.model = job.model.as_deref().map(str::to_owned);
+        let mut event = Event::new(EventKind::Verified, now, &subject.endpoint.id);
+        if let Some(Task::Opinion { reason }) = counts_for {
+            event.kind = EventKind::SecondOpinion;
+            event.reason = Some(reason);
+            event.model = subject.model.as_deref().map(str::to_owned);
         }
-        event.epoch = Some(job.epoch);
+        event.epoch = Some(subject.epoch);
         event.by = by;
         event.detail = Some(result.error.clone().unwrap_or_else(|| "passed".to_owned()));
         event.ms = u64::try_from(result.elapsed.as_millis()).ok();
@@ -256,26 +255,17 @@ impl Verifier {
     /// Takes a conversation that is over out of those under way, and notes what it has cost. `passed` is none for one that is
     /// broken off.
     fn take_running(&mut self, (id, epoch): &Conversation, passed: Option<bool>) -> Option<Running> {
-        self.running.get(id).filter(|running| running.job.epoch == *epoch)?;
+        self.running.get(id).filter(|running| running.subject.epoch == *epoch)?;
         let running = self.running.remove(id)?;
         let Tokens { input, output } = running.bill.total();
         *self.spent.entry(id.clone()).or_default() += running.bill.total();
         self.peers.stats.do_send(Note::Verification(VerificationRecord {
-            endpoint: running.job.endpoint.clone(),
+            endpoint: running.subject.endpoint.clone(),
             model: running.bill.model(),
             passed,
             usage: Usage { input, output, ..Usage::default() },
         }));
         Some(running)
-    }
-}
-
-/// What a conversation is called in the log.
-const fn spoken(purpose: Purpose) -> &'static str {
-    match purpose {
-        Purpose::Recovery => "verification",
-        Purpose::Opinion => "second opinion",
-        Purpose::EarlyReturn => "early return",
     }
 }
 
@@ -330,16 +320,16 @@ impl Handler<SetVerifierPolicy> for Verifier {
 impl Handler<Converse> for Verifier {
     type Result = ();
 
-    fn handle(&mut self, Converse { job, by, reply }: Converse, ctx: &mut Self::Context) {
-        match self.schedule.start_now(&job, self.clock.now()) {
-            AtOnce::Begin { job, void } => {
+    fn handle(&mut self, Converse { subject, by, reply }: Converse, ctx: &mut Self::Context) {
+        match self.schedule.start_now(&subject, self.clock.now()) {
+            AtOnce::Begin { subject, void } => {
                 if let Some(void) = void {
                     self.break_off(&void, ctx);
                 }
-                self.start(job, Some((by, reply)), ctx);
+                self.start(subject, Some((by, reply)), ctx);
             }
             AtOnce::UnderWay => {
-                if let Some(running) = self.running.get_mut(&job.endpoint.id) {
+                if let Some(running) = self.running.get_mut(&subject.endpoint.id) {
                     running.replies.push(reply);
                     running.by = Some(by);
                 }

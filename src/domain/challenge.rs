@@ -11,7 +11,7 @@ use super::endpoint::{Auth, Protocol};
 use super::error_object::ErrorObject;
 use super::ids::{EndpointId, Epoch};
 use super::outcome::ErrorNote;
-use super::schedule::VerifyJob;
+use super::schedule::Subject;
 
 /// The characters of a code, without the look-alikes 0, O, 1 and I. Letters first.
 const CHARACTERS: [char; 32] = [
@@ -269,10 +269,11 @@ impl Challenge {
         Self { endpoint, epoch, code, manner: Manner::Whole }
     }
 
-    /// Begins the conversation that a job asks for: where that is a streamed one, only a stream can prove anything.
+    /// Begins a conversation: where it is to be a streamed one, only a stream can prove anything.
     #[must_use]
-    pub fn of(job: &VerifyJob, code: Code) -> Self {
-        Self { endpoint: job.endpoint.id.clone(), epoch: job.epoch, code, manner: job.manner }
+    pub fn of(subject: &Subject, code: Code) -> Self {
+        let Subject { endpoint, epoch, manner, .. } = subject;
+        Self { endpoint: endpoint.id.clone(), epoch: *epoch, code, manner: *manner }
     }
 
     /// How the answer is to be asked for.

@@ -10,7 +10,7 @@ use super::conversation::Manner;
 use super::ids::{EndpointId, Epoch, Ticket};
 use super::outcome::{ErrorNote, FailureKind, Outcome, Reason};
 use super::outcome_table::PathKind;
-use super::schedule::{Purpose, VerifyJob};
+use super::schedule::{Subject, Task, VerifyJob};
 use super::time::Moment;
 
 /// For how long a request that was found to be the cause of its failures gets a single attempt.
@@ -99,7 +99,6 @@ pub struct Asked {
     pub model: Option<Arc<str>>,
     /// What was seen of the failure in doubt.
     pub error: Option<ErrorNote>,
-    since: Moment,
     about: Vec<Fingerprint>,
 }
 
@@ -144,7 +143,7 @@ impl Opinions {
             return false;
         }
         let about = about.into_iter().collect();
-        self.asked.insert(endpoint.clone(), Asked { epoch, reason, model, error, since: now, about });
+        self.asked.insert(endpoint.clone(), Asked { epoch, reason, model, error, about });
         true
     }
 
@@ -226,18 +225,9 @@ impl Opinions {
     /// The conversation that is to be held with this endpoint for an opinion, if any is.
     pub fn job(&self, endpoint: &super::endpoint::SharedEndpoint, epoch: Epoch) -> Option<VerifyJob> {
         let asked = self.asked.get(&endpoint.id).filter(|asked| asked.epoch == epoch)?;
-        Some(VerifyJob {
-            endpoint: Arc::clone(endpoint),
-            purpose: Purpose::Opinion,
-            epoch,
-            reason: asked.reason,
-            manner: asked.manner(),
-            model: asked.model.clone(),
-            isolated_at: asked.since,
-            relapse: false,
-            resume: None,
-            at_once: true,
-        })
+        let endpoint = Arc::clone(endpoint);
+        let subject = Subject { endpoint, epoch, manner: asked.manner(), model: asked.model.clone() };
+        Some(VerifyJob { subject, task: Task::Opinion { reason: asked.reason } })
     }
 }
 

@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use member::{Doubted, Evidence, Isolation, Member, Standing};
+pub use member::{Doubted, Evidence, Fault, Isolation, Member, Standing};
 pub use past::{Departed, Switched, Was};
 
-use member::{Place, Proven, Recovery};
+use member::{Place, Proven, Returned};
 use members::Members;
 use past::{Before, Departures};
 
@@ -199,20 +199,11 @@ impl Queues {
         let member = self.members.get_mut(id).filter(|member| member.epoch == epoch)?;
         let Place::Home { recovered, .. } = &member.place else { return None };
         let Evidence { reason, failures, error, model } = evidence;
-        let in_slow_start = recovered.is_some_and(|recovery| now.since(recovery.at) < slow_start);
+        let in_slow_start = recovered.is_some_and(|returned| now.since(returned.at) < slow_start);
         // An admin's word is no relapse: nothing has failed again.
         let relapse = in_slow_start && reason != Reason::Admin;
-        let isolation = Isolation {
-            reason,
-            at: now,
-            failures,
-            error,
-            model,
-            relapse,
-            redefined: false,
-            ended: epoch,
-            doubted: false,
-        };
+        let fault = Fault::of(reason, epoch);
+        let isolation = Isolation { reason, at: now, failures, error, model, relapse, fault, redefined: false };
         Some(enter(&mut self.clock, member, Place::Failure(isolation)))
     }
 
@@ -223,8 +214,11 @@ impl Queues {
         let Place::Failure(isolation) = &member.place else { return None };
         let ended = isolation.clone();
         member.proven = Proven::Yes;
-        let recovery = Recovery { at: now, ended: ended.ended, was_for_failures: ended.is_for_failures() };
-        let recovered = (!ended.doubted).then_some(recovery);
+        let recovered = match ended.fault {
+            Fault::Settled => Some(Returned { at: now, pardonable: None }),
+            Fault::Presumed { ended } => Some(Returned { at: now, pardonable: Some(ended) }),
+            Fault::Doubted { .. } => None,
+        };
         let back = Place::Home { recovered, holds: BTreeSet::new() };
         Some((enter(&mut self.clock, member, back), ended))
     }
@@ -233,17 +227,18 @@ impl Queues {
     pub fn doubt(&mut self, id: &EndpointId, epoch: Epoch) -> Doubted {
         let Some(member) = self.members.get_mut(id) else { return Doubted::Nothing };
         match &mut member.place {
-            Place::Failure(isolation) if isolation.ended == epoch && isolation.is_for_failures() => {
-                isolation.doubted = true;
-                Doubted::Isolated(member.epoch)
-            }
-            Place::Home { recovered: recovered @ Some(Recovery { was_for_failures: true, .. }), .. }
-                if recovered.is_some_and(|recovery| recovery.ended == epoch) =>
-            {
-                *recovered = None;
-                Doubted::Forgiven
-            }
-            Place::Home { .. } | Place::Failure(_) | Place::Disabled { .. } => Doubted::Nothing,
+            Place::Failure(isolation) => match isolation.fault {
+                Fault::Presumed { ended } | Fault::Doubted { ended } if ended == epoch => {
+                    isolation.fault = Fault::Doubted { ended };
+                    Doubted::Isolated(member.epoch)
+                }
+                Fault::Settled | Fault::Presumed { .. } | Fault::Doubted { .. } => Doubted::Nothing,
+            },
+            Place::Home { recovered, .. } => match recovered.take_if(|returned| returned.pardonable == Some(epoch)) {
+                Some(_) => Doubted::Forgiven,
+                None => Doubted::Nothing,
+            },
+            Place::Disabled { .. } => Doubted::Nothing,
         }
     }
 
@@ -253,7 +248,7 @@ impl Queues {
         if let Some(Member { place: Place::Failure(isolation), .. }) =
             self.members.get_mut(id).filter(|member| member.epoch == epoch)
         {
-            (isolation.redefined, isolation.doubted, isolation.ended) = (false, false, Epoch::NONE);
+            (isolation.fault, isolation.redefined) = (Fault::Settled, false);
         }
     }
 
@@ -357,7 +352,7 @@ impl Queues {
             (true, Some(Was::Isolated(isolation))) => Place::Failure(isolation),
             (false, Some(Was::Isolated(isolation))) => Place::Disabled { recovered: None, beneath: Some(isolation) },
             (enabled, was) => {
-                let recovered = was.and_then(Was::recovery);
+                let recovered = was.and_then(Was::returned);
                 if enabled {
                     Place::Home { recovered, holds: BTreeSet::new() }
                 } else {

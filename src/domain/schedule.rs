@@ -8,10 +8,11 @@ mod results;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::endpoint::SharedEndpoint;
 use super::ids::{EndpointId, Epoch};
 use super::time::Moment;
 
-pub use job::{Conversation, Purpose, Resume, Verified, VerifyJob};
+pub use job::{AtHome, Conversation, Purpose, Recovery, Resume, Subject, Task, Urgency, Verified, VerifyJob};
 pub use policy::SchedulePolicy;
 pub use results::{AtOnce, Count, Failed, Finished, Passed, Progress};
 
@@ -34,7 +35,7 @@ pub struct Schedule {
     policy: SchedulePolicy,
     entries: BTreeMap<EndpointId, Entry>,
     /// Conversations under way, wanted by an admin, that count for no entry.
-    unlisted: BTreeMap<EndpointId, VerifyJob>,
+    unlisted: BTreeMap<EndpointId, Subject>,
     /// The step that an endpoint had reached when it left, for the case that it relapses.
     reached: BTreeMap<EndpointId, u32>,
     /// When the latest conversation with an endpoint began, in whichever epoch.
@@ -59,10 +60,10 @@ impl Schedule {
     pub fn set_policy(&mut self, policy: SchedulePolicy, now: Moment, mut chance: impl FnMut() -> f64) {
         self.policy = policy;
         for entry in self.entries.values_mut() {
-            let longest = match entry.job.purpose {
-                Purpose::Recovery => policy.delay(entry.job.reason, entry.step, chance()),
-                Purpose::Opinion => policy.initial_delay,
-                Purpose::EarlyReturn => policy.early_return(chance()),
+            let longest = match entry.job.task {
+                Task::Recovery(Recovery { reason, .. }) => policy.delay(reason, entry.step, chance()),
+                Task::Opinion { .. } => policy.initial_delay,
+                Task::EarlyReturn { .. } => policy.early_return(chance()),
             };
             entry.due = entry.due.min(now + longest);
         }
@@ -71,7 +72,7 @@ impl Schedule {
     /// Takes over the whole list of endpoints to talk to, each with one task. What is not on it any more, or is with another epoch
     /// or for another purpose, is forgotten at once; the conversations that are returned are void.
     pub fn update(&mut self, jobs: &[VerifyJob], now: Moment, mut chance: impl FnMut() -> f64) -> Vec<Conversation> {
-        let named: BTreeMap<&EndpointId, &VerifyJob> = jobs.iter().map(|job| (&job.endpoint.id, job)).collect();
+        let named: BTreeMap<&EndpointId, &VerifyJob> = jobs.iter().map(|job| (&job.subject.endpoint.id, job)).collect();
         let mut void = self.forget_all_but(&named);
         for (id, job) in named {
             match self.entries.get_mut(id) {
@@ -97,46 +98,57 @@ impl Schedule {
             }
             keep
         });
-        self.unlisted.retain(|id, job| {
-            let keep = named.get(id).is_none_or(|named| named.epoch == job.epoch);
-            void.extend((!keep).then(|| (id.clone(), job.epoch)));
+        self.unlisted.retain(|id, subject| {
+            let keep = named.get(id).is_none_or(|named| named.subject.epoch == subject.epoch);
+            void.extend((!keep).then(|| subject.conversation()));
             keep
         });
         void
     }
 
     fn enter(&mut self, job: &VerifyJob, now: Moment, chance: &mut impl FnMut() -> f64) {
-        let id = &job.endpoint.id;
-        let (step, due) = match job.purpose {
-            Purpose::Recovery => {
-                let earlier = job.resume.map(|resume| resume.step);
-                let reached = self.reached.remove(id).or(earlier).unwrap_or_default();
-                let going_on = job.resume.and_then(|resume| resume.since_isolation);
-                let step = if job.relapse || going_on.is_some() { reached } else { 0 };
-                self.count_for(job, going_on.map_or(0, |verified| verified.verifications));
-                let delay = self.policy.delay(job.reason, step, chance());
-                let due = match going_on {
-                    _ if job.at_once => now,
-                    // A clock that was set back meanwhile puts nothing off beyond the delay.
-                    Some(verified) => verified.next.min(now + delay),
-                    None => job.isolated_at + delay,
-                };
-                (step, due)
-            }
-            Purpose::Opinion => (0, now),
-            Purpose::EarlyReturn => (0, job.isolated_at + self.policy.early_return(chance())),
+        let VerifyJob { subject, task } = job;
+        let id = &subject.endpoint.id;
+        let (step, due) = match *task {
+            Task::Recovery(recovery) => self.begin_recovery(&subject.endpoint, recovery, now, chance),
+            Task::Opinion { .. } => (0, now),
+            Task::EarlyReturn { since } => (0, since + self.policy.early_return(chance())),
         };
-        // A conversation that an admin wanted before the list came with the same task is this entry's first one.
-        let counts = |under_way: &VerifyJob| under_way.is_same_task(job) && under_way.manner == job.manner;
-        let running = self.unlisted.get(id).is_some_and(counts);
+        // A verification that an admin wanted before the list came is this entry's first one.
+        let counts = |under_way: &Subject| under_way.epoch == subject.epoch && under_way.manner == subject.manner;
+        let running = task.purpose() == Purpose::Recovery && self.unlisted.get(id).is_some_and(counts);
         if running {
             self.unlisted.remove(id);
         }
         self.entries.insert(id.clone(), Entry { job: job.clone(), step, due, running, doubts: 0 });
     }
 
+    /// From which step the delays of an isolation go on, and when its first verification is due.
+    fn begin_recovery(
+        &mut self,
+        endpoint: &SharedEndpoint,
+        recovery: Recovery,
+        now: Moment,
+        chance: &mut impl FnMut() -> f64,
+    ) -> (u32, Moment) {
+        let Recovery { reason, isolated_at, relapse, resume, urgency } = recovery;
+        let earlier = resume.map(|resume| resume.step);
+        let reached = self.reached.remove(&endpoint.id).or(earlier).unwrap_or_default();
+        let going_on = resume.and_then(|resume| resume.since_isolation);
+        let step = if relapse || going_on.is_some() { reached } else { 0 };
+        self.count_for(endpoint, isolated_at, going_on.map_or(0, |verified| verified.verifications));
+        let delay = self.policy.delay(reason, step, chance());
+        let due = match (urgency, going_on) {
+            (Urgency::AtOnce, _) => now,
+            // A clock that was set back meanwhile puts nothing off beyond the delay.
+            (Urgency::Delayed, Some(verified)) => verified.next.min(now + delay),
+            (Urgency::Delayed, None) => isolated_at + delay,
+        };
+        (step, due)
+    }
+
     /// The endpoints to be talked to now, as many as there is room for, the longest overdue first. They count as running.
-    pub fn start_due(&mut self, now: Moment) -> Vec<VerifyJob> {
+    pub fn start_due(&mut self, now: Moment) -> Vec<Subject> {
         let room = self.policy.concurrency.saturating_sub(self.running());
         let mut due: Vec<&mut Entry> = self
             .entries
@@ -148,37 +160,37 @@ impl Schedule {
         let mut started = Vec::new();
         for entry in due.into_iter().take(room) {
             entry.running = true;
-            self.began.insert(entry.job.endpoint.id.clone(), now);
-            started.push(entry.job.clone());
+            self.began.insert(entry.job.subject.endpoint.id.clone(), now);
+            started.push(entry.job.subject.clone());
         }
         started
     }
 
     /// A conversation that an admin wants, whatever the endpoint's turn, and even if it is on no list. It may be one more than
     /// there is room for, but never the second one with an endpoint.
-    pub fn start_now(&mut self, job: &VerifyJob, now: Moment) -> AtOnce {
-        let id = &job.endpoint.id;
-        let listed = self.entries.get(id).map(|entry| entry.job.epoch);
+    pub fn start_now(&mut self, subject: &Subject, now: Moment) -> AtOnce {
+        let id = &subject.endpoint.id;
+        let listed = self.entries.get(id).map(Entry::epoch);
         let under_way = self.conversation_with(id);
-        if under_way == Some(job.epoch) {
+        if under_way == Some(subject.epoch) {
             return AtOnce::UnderWay;
         }
-        if listed.max(under_way).is_some_and(|latest| latest > job.epoch) {
+        if listed.max(under_way).is_some_and(|latest| latest > subject.epoch) {
             return AtOnce::Stale;
         }
         let void = under_way.map(|epoch| (id.clone(), epoch));
         self.unlisted.remove(id);
         self.began.insert(id.clone(), now);
-        if let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.job.epoch == job.epoch) {
+        if let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.epoch() == subject.epoch) {
             entry.running = true;
-            return AtOnce::Begin { job: entry.job.clone(), void };
+            return AtOnce::Begin { subject: entry.job.subject.clone(), void };
         }
         // The endpoint is in a newer epoch than the latest list knows of.
         if let Some(entry) = self.entries.remove(id) {
             entry.leave_to(&mut self.reached);
         }
-        self.unlisted.insert(id.clone(), job.clone());
-        AtOnce::Begin { job: job.clone(), void }
+        self.unlisted.insert(id.clone(), subject.clone());
+        AtOnce::Begin { subject: subject.clone(), void }
     }
 
     /// Requests wait for these isolated endpoints: each is due as soon as it may be, which is the first delay after the
@@ -186,13 +198,13 @@ impl Schedule {
     pub fn hasten(&mut self, waited_for: &[Conversation], now: Moment) {
         for (id, epoch) in waited_for {
             let began = self.began.get(id).copied();
-            let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.job.epoch == *epoch) else { continue };
-            match entry.job.purpose {
-                Purpose::Recovery => {
+            let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.epoch() == *epoch) else { continue };
+            match entry.job.task {
+                Task::Recovery(_) => {
                     let soonest = began.map_or(now, |began| now.max(began + self.policy.initial_delay));
                     entry.due = entry.due.min(soonest);
                 }
-                Purpose::Opinion | Purpose::EarlyReturn => {}
+                Task::Opinion { .. } | Task::EarlyReturn { .. } => {}
             }
         }
     }
@@ -203,20 +215,20 @@ impl Schedule {
         let policy = self.policy;
         let entry = self.ended(endpoint, epoch)?;
         entry.doubts = 0;
-        match entry.job.purpose {
-            Purpose::Recovery => {
+        match entry.job.task {
+            Task::Recovery(_) => {
                 entry.due = now + policy.initial_delay;
                 let verifications = self.count(endpoint);
                 let step = self.step_after_a_relapse(endpoint, verifications);
                 Some(Passed::Recovered { verifications, step })
             }
-            Purpose::Opinion => {
+            Task::Opinion { .. } => {
                 entry.due = now + policy.initial_delay;
-                Some(Passed::Fit(Purpose::Opinion))
+                Some(Passed::Fit(AtHome::Opinion))
             }
-            Purpose::EarlyReturn => {
+            Task::EarlyReturn { .. } => {
                 entry.due = now + policy.interval_account;
-                Some(Passed::Fit(Purpose::EarlyReturn))
+                Some(Passed::Fit(AtHome::EarlyReturn))
             }
         }
     }
@@ -226,16 +238,16 @@ impl Schedule {
         let policy = self.policy;
         let began = self.began.get(endpoint).copied().unwrap_or(now);
         let entry = self.ended(endpoint, epoch)?;
-        match entry.job.purpose {
-            Purpose::Recovery => {
+        match entry.job.task {
+            Task::Recovery(Recovery { reason, .. }) => {
                 entry.step = entry.step.saturating_add(1);
-                let next_in = policy.delay(entry.job.reason, entry.step, chance);
+                let next_in = policy.delay(reason, entry.step, chance);
                 let (step, next) = (entry.step, now + next_in);
                 entry.due = next;
                 let verifications = self.count(endpoint);
                 Some(Failed::StillFailing(Finished { step, verifications, began, next_in, next }))
             }
-            Purpose::Opinion => {
+            Task::Opinion { .. } => {
                 entry.doubts = entry.doubts.saturating_add(1);
                 if entry.doubts < OPINIONS {
                     entry.due = now;
@@ -245,7 +257,7 @@ impl Schedule {
                 entry.due = now + policy.initial_delay;
                 Some(Failed::Unfit)
             }
-            Purpose::EarlyReturn => {
+            Task::EarlyReturn { .. } => {
                 let next_in = policy.early_return(chance);
                 entry.due = now + next_in;
                 Some(Failed::StillExhausted { next_in })
@@ -265,12 +277,12 @@ impl Schedule {
     /// How far the conversations with each listed endpoint are.
     pub fn progress(&self) -> impl Iterator<Item = (&EndpointId, Progress)> {
         self.entries.iter().map(|(id, Entry { job, due, running, .. })| {
-            let verifications = match job.purpose {
-                Purpose::Recovery => self.counts.get(id).map_or(0, |count| count.verifications),
-                Purpose::Opinion | Purpose::EarlyReturn => 0,
+            let verifications = match job.task {
+                Task::Recovery(_) => self.counts.get(id).map_or(0, |count| count.verifications),
+                Task::Opinion { .. } | Task::EarlyReturn { .. } => 0,
             };
             let next = (!running).then_some(*due);
-            (id, Progress { epoch: job.epoch, purpose: job.purpose, verifications, next })
+            (id, Progress { epoch: job.subject.epoch, purpose: job.task.purpose(), verifications, next })
         })
     }
 
@@ -286,17 +298,24 @@ impl Schedule {
 
     /// In which epoch a conversation with this endpoint is under way.
     fn conversation_with(&self, id: &EndpointId) -> Option<Epoch> {
-        let listed = self.entries.get(id).filter(|entry| entry.running).map(|entry| entry.job.epoch);
-        listed.or_else(|| self.unlisted.get(id).map(|job| job.epoch))
+        let listed = self.entries.get(id).filter(|entry| entry.running).map(Entry::epoch);
+        listed.or_else(|| self.unlisted.get(id).map(|subject| subject.epoch))
+    }
+
+    /// What a conversation under way counts for; `None` where that is nothing, as where an admin wanted to know how an endpoint in
+    /// its home queue is.
+    pub fn counts_for(&self, id: &EndpointId, epoch: Epoch) -> Option<Task> {
+        let entry = self.entries.get(id).filter(|entry| entry.running && entry.epoch() == epoch)?;
+        Some(entry.job.task)
     }
 
     /// Takes note of a conversation's end; the entry for which it counts, if any.
     fn ended(&mut self, id: &EndpointId, epoch: Epoch) -> Option<&mut Entry> {
-        if self.unlisted.get(id).is_some_and(|job| job.epoch == epoch) {
+        if self.unlisted.get(id).is_some_and(|subject| subject.epoch == epoch) {
             self.unlisted.remove(id);
             return None;
         }
-        let entry = self.entries.get_mut(id).filter(|entry| entry.running && entry.job.epoch == epoch)?;
+        let entry = self.entries.get_mut(id).filter(|entry| entry.running && entry.epoch() == epoch)?;
         entry.running = false;
         Some(entry)
     }
@@ -314,11 +333,10 @@ impl Schedule {
 
     /// Counts the verifications of this isolation from now on. One that is switched off and on, or is another service now, goes on
     /// with its count; `before` is that of the last run.
-    fn count_for(&mut self, job: &VerifyJob, before: u32) {
-        let VerifyJob { endpoint, isolated_at, .. } = job;
-        let known = self.counts.get(&endpoint.id).filter(|count| count.isolated_at == *isolated_at);
+    fn count_for(&mut self, endpoint: &SharedEndpoint, isolated_at: Moment, before: u32) {
+        let known = self.counts.get(&endpoint.id).filter(|count| count.isolated_at == isolated_at);
         let verifications = known.map_or(before, |count| count.verifications);
-        let count = Count { endpoint: Arc::clone(endpoint), isolated_at: *isolated_at, verifications };
+        let count = Count { endpoint: Arc::clone(endpoint), isolated_at, verifications };
         self.counts.insert(endpoint.id.clone(), count);
     }
 
@@ -330,34 +348,36 @@ impl Schedule {
 }
 
 impl Entry {
+    fn epoch(&self) -> Epoch {
+        self.job.subject.epoch
+    }
+
     fn conversation(&self) -> Option<Conversation> {
-        self.running.then(|| (self.job.endpoint.id.clone(), self.job.epoch))
+        self.running.then(|| self.job.subject.conversation())
     }
 
     /// Remembers how far an isolated endpoint had come.
     fn leave_to(&self, reached: &mut BTreeMap<EndpointId, u32>) {
-        match self.job.purpose {
-            Purpose::Recovery => {
-                reached.insert(self.job.endpoint.id.clone(), self.step);
+        match self.job.task {
+            Task::Recovery(_) => {
+                reached.insert(self.job.subject.endpoint.id.clone(), self.step);
             }
-            Purpose::Opinion | Purpose::EarlyReturn => {}
+            Task::Opinion { .. } | Task::EarlyReturn { .. } => {}
         }
     }
 
     /// Takes over what a newer list says of the same task. The conversation that is returned is void.
     fn refresh(&mut self, job: &VerifyJob, now: Moment) -> Option<Conversation> {
-        let is_now_urgent = job.at_once && !self.job.at_once;
+        let is_now_urgent = job.task.is_urgent() && !self.job.task.is_urgent();
         // A whole answer says nothing of streams, so it can't prove what is doubted now.
-        let must_stream_now = self.job.manner < job.manner;
+        let must_stream_now = self.job.subject.manner < job.subject.manner;
         let void = if must_stream_now { self.conversation() } else { None };
         self.job = job.clone();
         if void.is_some() {
             self.running = false;
-            self.due = now;
         }
-        match job.purpose {
-            Purpose::Recovery if is_now_urgent => self.due = now,
-            Purpose::Recovery | Purpose::Opinion | Purpose::EarlyReturn => {}
+        if void.is_some() || is_now_urgent {
+            self.due = now;
         }
         void
     }

@@ -12,6 +12,7 @@ use super::cooling::CoolingPolicy;
 use super::endpoint::{Auth, AuthStyle, Endpoint, Home, ModelFilter, ModelMap, Protocol, VerifyOverrides};
 use super::ids::{ClientId, EndpointId, Epoch, ProfileId};
 use super::registry::{Ask, Reach, RegistryPolicy, Service, Tried, Turn};
+use super::schedule::{Recovery, Task, VerifyJob};
 use super::secret::Secret;
 use super::sessions::{AffinityPolicy, Origin, SessionKey};
 use super::time::Moment;
@@ -94,6 +95,14 @@ pub(crate) fn ask() -> Ask {
 /// That a request was sent to this endpoint, at the clock's beginning, once of twice.
 pub(crate) fn tried(name: &str, epoch: Epoch) -> Tried {
     Tried { endpoint: id(name), epoch, at: at(0), spent: false, host_in_doubt: false }
+}
+
+/// The task of a job that is the verification of an isolated endpoint.
+pub(crate) fn recovery(job: &VerifyJob) -> Recovery {
+    match job.task {
+        Task::Recovery(recovery) => recovery,
+        Task::Opinion { .. } | Task::EarlyReturn { .. } => panic!("that endpoint is in its home queue: {job:?}"),
+    }
 }
 
 /// A proof, come by honestly: a challenge that was answered with its code.

@@ -27,7 +27,7 @@ use crate::domain::estimate::estimate_tokens;
 use crate::domain::opinions::Fingerprint;
 use crate::domain::outcome_table::{Class, PathKind};
 use crate::domain::refusal::{Counts, ErrorShape, Refusal};
-use crate::domain::registry::{Ask, NoEndpoint, Reach, Service, Turn};
+use crate::domain::registry::{Ask, Limit, NoEndpoint, Reach, Service, Turn};
 use crate::domain::retry::{Ending, Plan};
 use crate::domain::route::LlmPath;
 use crate::domain::stats::AttemptRecord;
@@ -262,7 +262,7 @@ impl Journey<'_> {
         let refusal = match self.plan.take_ending() {
             Ending::PassOn(mut answer) => {
                 // Where nobody will be back soon, a client would wait for the minute that the answer's own time becomes.
-                let is_exhausted = matches!(none, Some(NoEndpoint::Cooling { exhausted: true, overloaded: false, .. }));
+                let is_exhausted = matches!(none, Some(NoEndpoint::Cooling { limit: Limit::Exhausted, .. }));
                 if is_exhausted
                     && answer.status == StatusCode::TOO_MANY_REQUESTS
                     && !answer.headers.contains_key(names::SHOULD_RETRY)
@@ -278,7 +278,7 @@ impl Journey<'_> {
             }
             Ending::TimedOut { attempts } => Refusal::EveryAttemptTimedOut { attempts },
             Ending::Failed { attempts } => {
-                let needs_operator = matches!(none, Some(NoEndpoint::Isolated { needs_operator: true, .. }));
+                let needs_operator = matches!(none, Some(NoEndpoint::Isolated { next: None, .. }));
                 Refusal::EveryAttemptFailed { attempts, needs_operator }
             }
             Ending::NoAttempt => self.none_usable(none.unwrap_or(&NoEndpoint::TooLate)),
@@ -294,15 +294,17 @@ impl Journey<'_> {
             NoEndpoint::ModelUnserved => {
                 Refusal::UnknownModel { model: self.task.request.peek.model.as_deref().map(str::to_owned) }
             }
-            NoEndpoint::Isolated { isolated, total, needs_operator: true, .. } => {
+            NoEndpoint::Isolated { isolated, total, next: None } => {
                 Refusal::OperatorNeeded { counts: Counts { isolated, total } }
             }
-            NoEndpoint::Isolated { isolated, total, needs_operator: false, next } => {
-                Refusal::NoUsableEndpoint { counts: Counts { isolated, total }, next_verification: next }
+            NoEndpoint::Isolated { isolated, total, next: Some(next_verification) } => {
+                Refusal::NoUsableEndpoint { counts: Counts { isolated, total }, next_verification }
             }
-            NoEndpoint::Cooling { overloaded: true, .. } => Refusal::Overloaded { message: None },
-            NoEndpoint::Cooling { total, soonest, exhausted: true, .. } => Refusal::Exhausted { total, soonest },
-            NoEndpoint::Cooling { total, soonest, exhausted: false, .. } => Refusal::RateLimited { total, soonest },
+            NoEndpoint::Cooling { total, soonest, limit } => match limit {
+                Limit::Overload => Refusal::Overloaded { message: None },
+                Limit::Exhausted => Refusal::Exhausted { total, soonest },
+                Limit::Rate => Refusal::RateLimited { total, soonest },
+            },
             NoEndpoint::SwitchedOff { total } => Refusal::SwitchedOff { total },
             NoEndpoint::Full { usable } => Refusal::EveryEndpointFull { usable },
             // A request that has given up on an endpoint has made an attempt, and has something else to tell.

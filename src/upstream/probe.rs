@@ -21,7 +21,7 @@ use crate::domain::classify::{Words, is_event_stream};
 use crate::domain::conversation::{self, Dialect, ModelsToTry, Question, StreamEnd, StreamedAnswer, Tokens};
 use crate::domain::endpoint::{Auth, Endpoint, Protocol};
 use crate::domain::outcome::ErrorNote;
-use crate::domain::schedule::VerifyJob;
+use crate::domain::schedule::Subject;
 use crate::domain::time::Moment;
 
 /// The longest answer to a verification that is read, in bytes, without its compression.
@@ -160,14 +160,14 @@ impl Probe {
     }
 
     /// Asks an endpoint for a fresh code and judges its answer. What that costs is added to the bill as it comes.
-    pub async fn converse(&self, job: &VerifyJob, code: Code, clock: Clock, bill: &Bill) -> Verdict {
+    pub async fn converse(&self, subject: &Subject, code: Code, clock: Clock, bill: &Bill) -> Verdict {
         let deadline = Deadline { clock, began: clock.now(), timeout: self.settings.timeout };
         let failed = |note: &str| Verdict::Unproven(Unproven::without_answer(ErrorNote::new(note), deadline.elapsed()));
-        match &job.endpoint.auth {
+        match &subject.endpoint.auth {
             Auth::Missing => return failed("the endpoint's credential is missing"),
             Auth::Passthrough | Auth::Own { .. } => {}
         }
-        match self.talk(job, code, deadline, bill).await {
+        match self.talk(subject, code, deadline, bill).await {
             Ok(verdict) => verdict,
             Err(error @ NoAnswer::Send(SendError::OutOfFiles | SendError::OutOfPorts)) => {
                 let note = ErrorNote::new(error.to_string());
@@ -178,8 +178,8 @@ impl Probe {
     }
 
     /// Tries one model after another while the endpoint only lacks the model, each in the dialects that it may know.
-    async fn talk(&self, job: &VerifyJob, code: Code, deadline: Deadline, bill: &Bill) -> Result<Verdict, NoAnswer> {
-        let endpoint = &job.endpoint;
+    async fn talk(&self, subject: &Subject, code: Code, deadline: Deadline, bill: &Bill) -> Result<Verdict, NoAnswer> {
+        let endpoint = &subject.endpoint;
         let default = match endpoint.protocol {
             Protocol::Anthropic => &self.settings.anthropic_model,
             Protocol::OpenAi => &self.settings.openai_model,
@@ -187,13 +187,13 @@ impl Probe {
         let models = ModelsToTry::new(
             endpoint.verify.model.as_deref(),
             self.settings.model.as_deref(),
-            job.model.as_deref(),
+            subject.model.as_deref(),
             default,
         );
         let mut models = models.peekable();
         let mut verdict = None;
         while let Some(model) = models.next() {
-            let challenge = Challenge::of(job, code);
+            let challenge = Challenge::of(subject, code);
             let answer = self.ask(endpoint, &model, &challenge, deadline, bill).await?;
             let body = match &answer.body {
                 AnswerBody::Whole(body) => ReplyBody::Whole(body),

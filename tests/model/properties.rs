@@ -17,7 +17,9 @@ use qcc_gateway::domain::outcome::{FailureKind, Fatal, Outcome, Reason};
 use qcc_gateway::domain::outcome_table::{Class, LastResort, PathKind};
 use qcc_gateway::domain::queues::{Evidence, Queues};
 use qcc_gateway::domain::retry::{Ending, Plan, RetryPolicy};
-use qcc_gateway::domain::schedule::{AtOnce, Failed, Purpose, Schedule, SchedulePolicy, VerifyJob};
+use qcc_gateway::domain::schedule::{
+    AtHome, AtOnce, Failed, Passed, Purpose, Recovery, Schedule, SchedulePolicy, Subject, Task, Urgency, VerifyJob,
+};
 use qcc_gateway::domain::time::Moment;
 use qcc_gateway::domain::topology::Topology;
 
@@ -64,8 +66,11 @@ enum Move {
     Wait(u64),
 }
 
+const OPINION: Purpose = Purpose::AtHome(AtHome::Opinion);
+const EARLY_RETURN: Purpose = Purpose::AtHome(AtHome::EarlyReturn);
+
 fn any_purpose() -> impl Strategy<Value = Purpose> {
-    prop_oneof![3 => Just(Purpose::Recovery), 2 => Just(Purpose::Opinion), 1 => Just(Purpose::EarlyReturn)]
+    prop_oneof![3 => Just(Purpose::Recovery), 2 => Just(OPINION), 1 => Just(EARLY_RETURN)]
 }
 
 fn any_move() -> impl Strategy<Value = Move> {
@@ -96,18 +101,29 @@ struct Note {
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
+fn subject(name: usize, epoch: u64) -> Subject {
+    let endpoint = Arc::new(plain_endpoint(id(NAMES[name])));
+    Subject { endpoint, epoch: Epoch::from_raw(epoch), manner: Manner::Whole, model: None }
+}
+
 fn job(name: usize, epoch: u64, purpose: Purpose, relapse: bool, isolated_at: Moment) -> VerifyJob {
-    VerifyJob {
-        endpoint: Arc::new(plain_endpoint(id(NAMES[name]))),
-        purpose,
-        epoch: Epoch::from_raw(epoch),
-        reason: Reason::Connect,
-        manner: Manner::Whole,
-        model: None,
-        isolated_at,
-        relapse,
-        resume: None,
-        at_once: false,
+    let reason = Reason::Connect;
+    let task = match purpose {
+        Purpose::Recovery => {
+            Task::Recovery(Recovery { reason, isolated_at, relapse, resume: None, urgency: Urgency::Delayed })
+        }
+        Purpose::AtHome(AtHome::Opinion) => Task::Opinion { reason },
+        Purpose::AtHome(AtHome::EarlyReturn) => Task::EarlyReturn { since: isolated_at },
+    };
+    VerifyJob { subject: subject(name, epoch), task }
+}
+
+/// What a conversation counted for.
+fn purpose_of(failed: Failed) -> Purpose {
+    match failed {
+        Failed::StillFailing(_) => Purpose::Recovery,
+        Failed::OnceMore | Failed::Unfit => OPINION,
+        Failed::StillExhausted { .. } => EARLY_RETURN,
     }
 }
 
@@ -170,8 +186,8 @@ impl Paper {
                     step = if relapse { before } else { 0 };
                     due += plain_delay(step);
                 }
-                Purpose::Opinion => {}
-                Purpose::EarlyReturn => due += SCHEDULE.interval_account,
+                Purpose::AtHome(AtHome::Opinion) => {}
+                Purpose::AtHome(AtHome::EarlyReturn) => due += SCHEDULE.interval_account,
             }
             let running = purpose == Purpose::Recovery && self.unlisted.remove(&name).is_some();
             let same = self.counts.get(&name).filter(|(isolated_at, _)| *isolated_at == now);
@@ -258,15 +274,17 @@ proptest! {
                         paper.notes.get_mut(name).unwrap().running = true;
                         paper.began.insert(*name, now);
                     }
-                    let really: Vec<_> = schedule.start_due(now).into_iter().map(|job| job.endpoint.id.clone()).collect();
+                    let really: Vec<_> = schedule.start_due(now).into_iter().map(|subject| subject.endpoint.id.clone()).collect();
                     prop_assert_eq!(really, started.into_iter().map(|name| id(NAMES[name])).collect::<Vec<_>>());
                 }
                 Move::StartNow(name, epoch) => {
                     let begins = paper.start_now(name, epoch, now);
-                    match schedule.start_now(&job(name, epoch, Purpose::Recovery, false, now), now) {
-                        AtOnce::Begin { job, void } => {
-                            let named = paper.notes.get(&name).map_or(Purpose::Recovery, |note| note.purpose);
-                            prop_assert_eq!((job.purpose, job.epoch), (named, Epoch::from_raw(epoch)));
+                    match schedule.start_now(&subject(name, epoch), now) {
+                        AtOnce::Begin { subject, void } => {
+                            let counts_for = schedule.counts_for(&id(NAMES[name]), subject.epoch);
+                            let noted = paper.notes.get(&name).map(|note| note.purpose);
+                            prop_assert_eq!(counts_for.map(|task| task.purpose()), noted);
+                            prop_assert_eq!(subject.epoch, Epoch::from_raw(epoch));
                             prop_assert_eq!(begins, (true, void));
                         }
                         AtOnce::UnderWay | AtOnce::Stale => prop_assert_eq!(begins, (false, None)),
@@ -275,9 +293,13 @@ proptest! {
                 Move::Passed(name, epoch) => {
                     let counted = schedule.passed(&id(NAMES[name]), Epoch::from_raw(epoch), now);
                     let note = paper.ended(name, epoch);
-                    prop_assert_eq!(counted.map(|passed| passed.purpose()), note.as_ref().map(|note| note.purpose));
+                    let purpose = counted.map(|passed| match passed {
+                        Passed::Recovered { .. } => Purpose::Recovery,
+                        Passed::Fit(purpose) => Purpose::AtHome(purpose),
+                    });
+                    prop_assert_eq!(purpose, note.as_ref().map(|note| note.purpose));
                     if let Some(note) = note {
-                        let is_early_return = note.purpose == Purpose::EarlyReturn;
+                        let is_early_return = note.purpose == EARLY_RETURN;
                         let pause = if is_early_return { SCHEDULE.interval_account } else { SCHEDULE.initial_delay };
                         (note.due, note.doubts) = (now + pause, 0);
                         note.verifications += 1;
@@ -290,7 +312,7 @@ proptest! {
                     let failed = schedule.failed(&id(NAMES[name]), Epoch::from_raw(epoch), now, 0.5);
                     let began = paper.began.get(&name).copied();
                     let note = paper.ended(name, epoch);
-                    prop_assert_eq!(failed.map(|failed| failed.purpose()), note.as_ref().map(|note| note.purpose));
+                    prop_assert_eq!(failed.map(purpose_of), note.as_ref().map(|note| note.purpose));
                     match (failed, note) {
                         (None, _) | (_, None) => {}
                         (Some(Failed::StillFailing(finished)), Some(note)) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use qcc_gateway::domain::opinions::Failed;
 use qcc_gateway::domain::outcome::{Outcome, Report};
-use qcc_gateway::domain::registry::{Acquired, Ask, NoEndpoint, Outputs, Settlement, Turn};
+use qcc_gateway::domain::registry::{Acquired, Ask, Limit, NoEndpoint, Outputs, Settlement, Turn};
 use qcc_gateway::domain::throttle::Throttle;
 
 use super::chance::{self, pick};
@@ -116,10 +116,10 @@ impl World {
 
     fn refused(&mut self, why: &NoEndpoint, has_its_share: bool) {
         self.trace.met(match why {
-            NoEndpoint::Cooling { exhausted: true, .. } => "refused while all windows are used up",
+            NoEndpoint::Cooling { limit: Limit::Exhausted, .. } => "refused while all windows are used up",
             NoEndpoint::Cooling { .. } => "refused while all rest",
             NoEndpoint::Full { .. } => "refused while all are full",
-            NoEndpoint::Isolated { needs_operator: true, .. } => "refused until the operator acts",
+            NoEndpoint::Isolated { next: None, .. } => "refused until the operator acts",
             NoEndpoint::Isolated { .. } => "refused while all are isolated",
             NoEndpoint::GivenUp => "refused after all were tried",
             NoEndpoint::SwitchedOff { .. } => "refused while all are switched off",

@@ -124,9 +124,9 @@ impl Shadow {
         assert!(plain.place == Place::Home, "{id} is isolated from where it is not");
         let in_slow_start = plain.recovered.is_some_and(|(at, _)| now.since(at) < self.policy.slow_start);
         let relapse = in_slow_start && cause.reason != Reason::Admin;
-        let ended = plain.epoch;
+        let quarantine = Quarantine::new(cause, now, plain.epoch, relapse);
         plain.recovered = None;
-        plain.go(Place::Isolated(Quarantine { cause, since: now, ended, relapse, redefined: false, doubted: false }));
+        plain.go(Place::Isolated(quarantine));
         self.moved(id);
     }
 

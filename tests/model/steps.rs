@@ -177,8 +177,8 @@ impl World {
             Step::AdminVerifies => {
                 let id = chance::any_id(&mut self.rng);
                 self.trace.note(&format!("an admin verifies {id}"));
-                if let Some(job) = self.core.job_for(&id, self.now) {
-                    self.to_verifier.push_back(ToVerifier::Converse(job));
+                if let Some(subject) = self.core.subject(&id) {
+                    self.to_verifier.push_back(ToVerifier::Converse(subject));
                 }
             }
             Step::SettingsChange => self.settings_change(),

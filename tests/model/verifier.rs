@@ -7,7 +7,7 @@ use qcc_gateway::domain::challenge::{Challenge, Code, Reply, ReplyBody, Verdict}
 use qcc_gateway::domain::classify::Words;
 use qcc_gateway::domain::endpoint::Protocol;
 use qcc_gateway::domain::registry::Outputs;
-use qcc_gateway::domain::schedule::{AtOnce, Failed, Passed, Purpose, VerifyJob};
+use qcc_gateway::domain::schedule::{AtHome, AtOnce, Failed, Passed, Subject};
 
 use super::chance::{self, one_in};
 use super::effects::Followed;
@@ -62,14 +62,14 @@ impl World {
                 let rng = &mut self.rng;
                 self.schedule.set_policy(policy, self.now, || rng.f64());
             }
-            Some(ToVerifier::Converse(job)) => match self.schedule.start_now(&job, self.now) {
-                AtOnce::Begin { job, void } => {
+            Some(ToVerifier::Converse(subject)) => match self.schedule.start_now(&subject, self.now) {
+                AtOnce::Begin { subject, void } => {
                     if let Some(void) = void {
                         self.break_off(&void);
                     }
-                    self.conversation_starts(&job);
+                    self.conversation_starts(&subject);
                 }
-                AtOnce::UnderWay => assert!(self.talks.contains_key(&(job.endpoint.id.clone(), job.epoch))),
+                AtOnce::UnderWay => assert!(self.talks.contains_key(&subject.conversation())),
                 AtOnce::Stale => self.trace.met("an admin's verification of an older epoch"),
             },
         }
@@ -86,19 +86,20 @@ impl World {
     }
 
     pub(crate) fn start_due(&mut self) {
-        for job in self.schedule.start_due(self.now) {
-            self.conversation_starts(&job);
+        for subject in self.schedule.start_due(self.now) {
+            self.conversation_starts(&subject);
         }
     }
 
-    fn conversation_starts(&mut self, job: &VerifyJob) {
-        let (id, epoch, purpose) = (job.endpoint.id.clone(), job.epoch, job.purpose);
-        self.trace.note(&format!("a conversation with {id} in {epoch:?} begins, for {purpose:?}"));
+    fn conversation_starts(&mut self, subject: &Subject) {
+        let (id, epoch) = subject.conversation();
+        let task = self.schedule.counts_for(&id, epoch);
+        self.trace.note(&format!("a conversation with {id} in {epoch:?} begins, for {task:?}"));
         assert!(self.talks.keys().all(|(other, _)| *other != id), "two conversations with {id}");
         self.conversed.insert(id.clone(), self.now);
         let code = Code::from_random(self.rng.u64(..));
         let challenge = Challenge::new(id.clone(), epoch, code);
-        self.talks.insert((id, epoch), Talk { challenge, code, protocol: job.endpoint.protocol, purpose });
+        self.talks.insert((id, epoch), Talk { challenge, code, protocol: subject.endpoint.protocol });
     }
 
     pub(crate) fn conversation_ends(&mut self, key: &Conversation, manner: Manner) {
@@ -107,7 +108,7 @@ impl World {
             self.trace.note(&format!("the conversation with {key:?} hangs"));
             return;
         }
-        let Some(Talk { challenge, code, protocol, purpose, .. }) = self.talks.remove(key) else { return };
+        let Some(Talk { challenge, code, protocol }) = self.talks.remove(key) else { return };
         if self.hung.remove(key) {
             self.trace.met("a conversation that hung until its time-out");
         }
@@ -146,7 +147,7 @@ impl World {
                 assert!(!came_back, "the code came back, and yet: {unproven:?}");
                 let (id, epoch, chance) = (id.clone(), *epoch, self.rng.f64());
                 let failed = self.schedule.failed(&id, epoch, self.now, chance);
-                self.trace.note(&format!("what follows for {purpose:?}: {failed:?}"));
+                self.trace.note(&format!("what follows: {failed:?}"));
                 match failed {
                     Some(Failed::StillFailing(finished)) => {
                         self.news.push_back(News::StillFailing { id, epoch, finished });
@@ -205,7 +206,7 @@ impl World {
         if self.shadow.isolated().contains(&id) {
             self.trace.met("an isolated one is said to be fit");
         }
-        let purpose = [Purpose::Opinion, Purpose::EarlyReturn, Purpose::Recovery][self.rng.usize(..3)];
+        let purpose = [AtHome::Opinion, AtHome::EarlyReturn][self.rng.usize(..2)];
         self.take_in(News::Fit { id, epoch, purpose });
     }
 
@@ -215,7 +216,7 @@ impl World {
         match news {
             News::Fit { id, epoch, purpose } => {
                 self.core.fit(&id, epoch, purpose, self.now, &mut effects);
-                let has_ended = self.shadow.fit(&id, epoch, purpose == Purpose::EarlyReturn, self.now);
+                let has_ended = self.shadow.fit(&id, epoch, purpose == AtHome::EarlyReturn, self.now);
                 self.trace.met(if has_ended { "an early return" } else { "one that is fit" });
                 looks = usize::from(has_ended);
             }

@@ -12,7 +12,7 @@ use qcc_gateway::domain::endpoint::{Endpoint, Protocol};
 use qcc_gateway::domain::ids::{EndpointId, Epoch, ProfileId, Serial, Ticket};
 use qcc_gateway::domain::outcome::{ErrorNote, FailureKind};
 use qcc_gateway::domain::registry::{Grant, Observation, Outputs, RegistryCore, RegistryPolicy, WaiterId};
-use qcc_gateway::domain::schedule::{Finished, Purpose, Schedule, SchedulePolicy, VerifyJob};
+use qcc_gateway::domain::schedule::{AtHome, Finished, Schedule, SchedulePolicy, Subject, VerifyJob};
 use qcc_gateway::domain::time::Moment;
 use qcc_gateway::domain::topology::Topology;
 
@@ -53,14 +53,14 @@ pub(crate) enum Taker {
 pub(crate) enum ToVerifier {
     FailureList(Vec<VerifyJob>),
     Hasten(Vec<Conversation>),
-    Converse(VerifyJob),
+    Converse(Subject),
     SetPolicy(SchedulePolicy),
 }
 
 /// What the verifier tells the registry, but for proofs, of which there can be no second copy.
 #[derive(Clone, Debug)]
 pub(crate) enum News {
-    Fit { id: EndpointId, epoch: Epoch, purpose: Purpose },
+    Fit { id: EndpointId, epoch: Epoch, purpose: AtHome },
     Unfit { id: EndpointId, epoch: Epoch, error: ErrorNote },
     StillFailing { id: EndpointId, epoch: Epoch, finished: Finished },
 }
@@ -77,7 +77,6 @@ pub(crate) struct Talk {
     pub(crate) challenge: Challenge,
     pub(crate) code: Code,
     pub(crate) protocol: Protocol,
-    pub(crate) purpose: Purpose,
 }
 
 pub(crate) type Conversation = (EndpointId, Epoch);

@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 use memchr::memmem::find_iter;
 use qcc_gateway::domain::endpoint::Home;
-use qcc_gateway::domain::schedule::VerifyJob;
+use qcc_gateway::domain::schedule::{Recovery, Subject, Task, VerifyJob};
 use sha2::{Digest, Sha256};
 
 use super::ranks::{Names, Text, Weight, number};
@@ -38,7 +38,7 @@ const OF_THE_REGISTRY: [(&str, &str); 10] = [
     // One that has passed a moment ago is asked again all the same.
     (" passed: ", ", poisoned: "),
     // When a verification is due: at once. What is hastened is checked to be nothing.
-    ("expected: ", ", waiters: "),
+    ("verifications: ", ", waiters: "),
     // The next waiter is a fresh one.
     ("], newest: ", ", stopping: "),
     // For stats alone.
@@ -90,14 +90,14 @@ fn shared(world: &World) -> String {
     write!(core, "{:?}", world.schedule).unwrap();
     text.push_str(&without(&core, &OF_THE_SCHEDULE));
     // Which service an endpoint is is told by its URL.
-    text = without_all(&text, ", protocol: ", ["}, epoch: ", "}, purpose: "]);
+    text = without_all(&text, ", protocol: ", &["}, epoch: "]);
     for field in FOR_PEOPLE {
         text = without_each(&text, field);
     }
     if !world.scope.doubts {
-        // Which epoch an isolation has ended, and which one a recovery, is asked by doubts alone.
-        text = without_each(&text, "ended: ");
-        text = without_all(&text, "recovered: ", [", holds: ", ", beneath: "]);
+        // Whose fault an isolation was, and which epoch it has ended, is asked by doubts alone.
+        text = without_all(&text, "fault: ", &[", redefined: "]);
+        text = without_all(&text, "recovered: ", &[", holds: ", ", beneath: "]);
     }
     breakers(world, &mut text);
     let World { to_breakers, resets, verdicts, settings, left, promises, .. } = world;
@@ -123,14 +123,16 @@ fn shared(world: &World) -> String {
 }
 
 fn of_job(job: &VerifyJob, text: &mut String) {
-    let VerifyJob { endpoint, purpose, epoch, reason, manner, model, isolated_at: _, relapse, resume, at_once } = job;
+    let VerifyJob { subject: Subject { endpoint, epoch, manner, model }, task } = job;
     let url = &endpoint.base_url;
-    write!(
-        text,
-        "{}={url} {purpose:?} {epoch:?} {reason:?} {manner:?} {model:?} {relapse} {resume:?} {at_once};",
-        endpoint.id
-    )
-    .unwrap();
+    write!(text, "{}={url} {epoch:?} {manner:?} {model:?} ", endpoint.id).unwrap();
+    match task {
+        Task::Recovery(Recovery { reason, isolated_at: _, relapse, resume, urgency }) => {
+            write!(text, "recovery {reason:?} {relapse} {resume:?} {urgency:?};").unwrap();
+        }
+        Task::Opinion { reason } => write!(text, "opinion {reason:?};").unwrap(),
+        Task::EarlyReturn { since: _ } => text.push_str("early return;"),
+    }
 }
 
 /// How far the turns of endpoints of one rank are apart. Alone in its rank, none has to wait for its turn.

@@ -8,7 +8,7 @@ use qcc_gateway::domain::endpoint::Protocol;
 use qcc_gateway::domain::ids::{EndpointId, Epoch};
 use qcc_gateway::domain::outcome::ErrorNote;
 use qcc_gateway::domain::registry::{Effect, Outputs};
-use qcc_gateway::domain::schedule::{Failed, Passed, Purpose, VerifyJob};
+use qcc_gateway::domain::schedule::{Failed, Passed, Task, VerifyJob};
 
 use super::promises::Move;
 use super::world::{Broken, News, World};
@@ -17,7 +17,9 @@ impl World {
     pub(crate) fn list(&mut self) -> Move {
         let list = self.lists.pop_front()?;
         self.tell(|| {
-            let jobs = list.iter().map(|job| format!("{} in {:?} for {:?}", job.endpoint.id, job.epoch, job.purpose));
+            let jobs = list.iter().map(|VerifyJob { subject, task }| {
+                format!("{} in {:?} for {:?}", subject.endpoint.id, subject.epoch, task.purpose())
+            });
             jobs.collect::<Vec<_>>().join(", ")
         });
         for void in self.schedule.update(&list, self.now, || 0.5) {
@@ -36,12 +38,13 @@ impl World {
     }
 
     pub(crate) fn begins(&mut self) -> Result<Move, Broken> {
-        for job in self.schedule.start_due(self.now) {
-            self.tell(|| format!("a conversation with {} in {:?} for {:?}", job.endpoint.id, job.epoch, job.purpose));
-            if self.talks.iter().any(|(id, _)| *id == job.endpoint.id) {
-                return Err(format!("there are two conversations with {}", job.endpoint.id));
+        for subject in self.schedule.start_due(self.now) {
+            let (id, epoch) = subject.conversation();
+            self.tell(|| format!("a conversation with {id} in {epoch:?}"));
+            if self.talks.iter().any(|(other, _)| *other == id) {
+                return Err(format!("there are two conversations with {id}"));
             }
-            self.talks.push((job.endpoint.id.clone(), job.epoch));
+            self.talks.push((id, epoch));
         }
         self.talks.sort_unstable();
         Ok(None)
@@ -101,7 +104,7 @@ impl World {
                 None
             }
             News::Unfit(id, epoch, error) => {
-                let is_it = |job: &VerifyJob| job.endpoint.id == id && job.purpose == Purpose::Opinion;
+                let is_it = |job: &VerifyJob| job.subject.endpoint.id == id && matches!(job.task, Task::Opinion { .. });
                 let is_asked = self.core.conversations(self.now).iter().any(is_it);
                 self.core.unfit(&id, epoch, error, self.now, effects);
                 if is_asked { self.promises.isolates(&id, epoch) } else { None }

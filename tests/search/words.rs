@@ -39,7 +39,7 @@ pub(crate) fn without_each(text: &str, field: &str) -> String {
 }
 
 /// Leaves out everything from these words to one of those, wherever they come.
-pub(crate) fn without_all(text: &str, from: &str, to: [&str; 2]) -> String {
+pub(crate) fn without_all(text: &str, from: &str, to: &[&str]) -> String {
     let (mut kept, mut next) = (String::with_capacity(text.len()), 0);
     for start in find_iter(text.as_bytes(), from) {
         kept.push_str(&text[next..start]);

@@ -7,7 +7,7 @@ use qcc_gateway::domain::breaker::{BreakerBank, Judgement};
 use qcc_gateway::domain::ids::{EndpointId, Epoch, Ticket};
 use qcc_gateway::domain::outcome::ErrorNote;
 use qcc_gateway::domain::registry::{Grant, Observation, Outputs, RegistryCore, WaiterId};
-use qcc_gateway::domain::schedule::{Finished, Purpose, Schedule, VerifyJob};
+use qcc_gateway::domain::schedule::{AtHome, Finished, Schedule, VerifyJob};
 use qcc_gateway::domain::time::Moment;
 use qcc_gateway::domain::topology::Topology;
 
@@ -40,7 +40,7 @@ pub(crate) enum News {
     /// A proof can't be copied with the state that it is in: it is made where it arrives, of the conversation that it is of.
     Recovered(EndpointId, Epoch),
     StillFailing(EndpointId, Epoch, Finished),
-    Fit(EndpointId, Epoch, Purpose),
+    Fit(EndpointId, Epoch, AtHome),
     Unfit(EndpointId, Epoch, ErrorNote),
 }
 

@@ -63,7 +63,7 @@ impl Handler<ResetBreaker> for Silent {
 impl Handler<FailureList> for Silent {
     type Result = ();
     fn handle(&mut self, message: FailureList, _: &mut Self::Context) {
-        self.0.borrow_mut().lists.push(message.0.iter().map(|job| job.endpoint.id.clone()).collect());
+        self.0.borrow_mut().lists.push(message.0.iter().map(|job| job.subject.endpoint.id.clone()).collect());
     }
 }
 
@@ -84,7 +84,7 @@ impl Handler<Hasten> for Silent {
 impl Handler<Converse> for Silent {
     type Result = ();
     fn handle(&mut self, message: Converse, _: &mut Self::Context) {
-        self.0.borrow_mut().conversations.push(message.job.endpoint.id.clone());
+        self.0.borrow_mut().conversations.push(message.subject.endpoint.id.clone());
     }
 }
 

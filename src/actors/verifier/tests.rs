@@ -14,16 +14,27 @@ use crate::domain::conversation::Manner;
 use crate::domain::endpoint::Home;
 use crate::domain::ids::Epoch;
 use crate::domain::outcome::Reason;
+use crate::domain::schedule::{Recovery, Urgency, VerifyJob};
 use crate::domain::testing::{endpoint, id};
 use crate::upstream::ProbeSettings;
 use crate::upstream::testing::{Peer, Received, Upstream, client, within};
+
+/// The verification of an endpoint that is isolated, at once.
+const RECOVERY: Recovery = Recovery {
+    reason: Reason::Timeout,
+    isolated_at: Clock::BEGAN,
+    relapse: false,
+    resume: None,
+    urgency: Urgency::AtOnce,
+};
+const OPINION: Task = Task::Opinion { reason: Reason::Timeout };
 
 /// What the peers were told, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
     Recovered(Epoch, u32),
     StillFailing(Epoch),
-    Fit(Epoch, Purpose),
+    Fit(Epoch, AtHome),
     Proved(Epoch),
     Unfit(Epoch, String),
     Undecided(Epoch),
@@ -146,21 +157,14 @@ impl World {
         Self::new(Duration::from_secs(3600)).await
     }
 
-    fn job(&self, purpose: Purpose, epoch: u64) -> VerifyJob {
+    fn subject(&self, epoch: u64) -> Subject {
         let mut endpoint = endpoint("a", Home::Primary);
         endpoint.base_url = BaseUrl::parse(&format!("http://127.0.0.1:{}", self.upstream.origin.port)).unwrap();
-        VerifyJob {
-            endpoint: Arc::new(endpoint),
-            purpose,
-            epoch: Epoch::from_raw(epoch),
-            reason: Reason::Timeout,
-            manner: Manner::Whole,
-            model: None,
-            isolated_at: Clock::BEGAN,
-            relapse: false,
-            resume: None,
-            at_once: true,
-        }
+        Subject { endpoint: Arc::new(endpoint), epoch: Epoch::from_raw(epoch), manner: Manner::Whole, model: None }
+    }
+
+    fn job(&self, task: Task, epoch: u64) -> VerifyJob {
+        VerifyJob { subject: self.subject(epoch), task }
     }
 
     async fn list(&self, jobs: &[VerifyJob]) {
@@ -186,9 +190,10 @@ impl World {
         self.told.borrow().clone()
     }
 
-    fn admin_wants(&self, job: VerifyJob) -> oneshot::Receiver<Verification> {
+    fn admin_wants(&self, epoch: u64) -> oneshot::Receiver<Verification> {
         let (reply, answer) = oneshot::channel();
-        self.verifier.do_send(Converse { job, by: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), reply });
+        let (subject, by) = (self.subject(epoch), IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+        self.verifier.do_send(Converse { subject, by, reply });
         answer
     }
 }
@@ -235,14 +240,14 @@ fn epoch(raw: u64) -> Epoch {
 async fn an_isolated_endpoint_is_reported_as_still_failing_until_it_recovers() {
     within(async {
         let world = World::new(Duration::from_millis(1)).await;
-        world.list(&[world.job(Purpose::Recovery, 4)]).await;
+        world.list(&[world.job(Task::Recovery(RECOVERY), 4)]).await;
         world.asked().await.fails().await;
         world.asked().await.passes().await;
         let verified = Told::Event(EventKind::Verified, None);
         let expected = [verified.clone(), Told::StillFailing(epoch(4)), verified, Told::Recovered(epoch(4), 2)];
         assert_eq!(world.told(4).await, expected);
         let view = world.view().await;
-        let count = view.counts[&id("a")].about(&world.job(Purpose::Recovery, 4).endpoint);
+        let count = view.counts[&id("a")].about(&world.subject(4).endpoint);
         assert_eq!((count, view.spent[&id("a")]), (Some(2), Tokens { input: 80, output: 6 }));
     })
     .await;
@@ -253,13 +258,13 @@ async fn a_second_opinion_that_passes_is_fit_and_two_that_fail_are_unfit() {
     within(async {
         let world = World::patient().await;
         let opinion = Told::Event(EventKind::SecondOpinion, Some(Reason::Timeout));
-        world.list(&[world.job(Purpose::Opinion, 1)]).await;
+        world.list(&[world.job(OPINION, 1)]).await;
         world.asked().await.fails().await;
         world.asked().await.passes().await;
-        assert_eq!(world.told(3).await, [opinion.clone(), opinion.clone(), Told::Fit(epoch(1), Purpose::Opinion)]);
+        assert_eq!(world.told(3).await, [opinion.clone(), opinion.clone(), Told::Fit(epoch(1), AtHome::Opinion)]);
         world.told.borrow_mut().clear();
 
-        world.list(&[world.job(Purpose::Opinion, 2)]).await;
+        world.list(&[world.job(OPINION, 2)]).await;
         world.asked().await.fails().await;
         world.asked().await.fails().await;
         assert_eq!(world.told(3).await, [opinion.clone(), opinion, Told::Unfit(epoch(2), MISSING.to_owned())]);
@@ -275,13 +280,13 @@ async fn a_second_opinion_that_passes_is_fit_and_two_that_fail_are_unfit() {
 async fn an_admins_verification_counts_for_the_entry() {
     within(async {
         let world = World::patient().await;
-        let early = world.job(Purpose::EarlyReturn, 3);
+        let early = world.job(Task::EarlyReturn { since: Clock::BEGAN }, 3);
         world.list(std::slice::from_ref(&early)).await;
-        let verdict = world.admin_wants(world.job(Purpose::Recovery, 3));
+        let verdict = world.admin_wants(3);
         world.asked().await.passes().await;
         assert!(verdict.await.unwrap().ok);
         let verified = Told::Event(EventKind::Verified, None);
-        assert_eq!(world.told(2).await, [verified, Told::Fit(epoch(3), Purpose::EarlyReturn)]);
+        assert_eq!(world.told(2).await, [verified, Told::Fit(epoch(3), AtHome::EarlyReturn)]);
     })
     .await;
 }
@@ -290,9 +295,9 @@ async fn an_admins_verification_counts_for_the_entry() {
 async fn an_admins_verification_of_any_other_endpoint_tells_the_verdict_and_that_it_works() {
     within(async {
         let world = World::patient().await;
-        let first = world.admin_wants(world.job(Purpose::Recovery, 3));
+        let first = world.admin_wants(3);
         let asked = world.asked().await;
-        let second = world.admin_wants(world.job(Purpose::Recovery, 3));
+        let second = world.admin_wants(3);
         asked.passes().await;
         let verdict = first.await.unwrap();
         assert_eq!((verdict.ok, verdict.tokens), (true, Tokens { input: 40, output: 3 }));
@@ -308,9 +313,9 @@ async fn an_admins_verification_of_any_other_endpoint_tells_the_verdict_and_that
 async fn an_isolation_while_an_admins_conversation_is_under_way_leaves_one_conversation() {
     within(async {
         let world = World::patient().await;
-        let verdict = world.admin_wants(world.job(Purpose::Recovery, 1));
+        let verdict = world.admin_wants(1);
         let mut void = world.asked().await;
-        world.list(&[world.job(Purpose::Recovery, 2)]).await;
+        world.list(&[world.job(Task::Recovery(RECOVERY), 2)]).await;
         void.peer.closed().await;
         assert!(verdict.await.is_err(), "whoever asked learns that the endpoint has moved");
         world.asked().await.passes().await;
@@ -324,9 +329,9 @@ async fn an_isolation_while_an_admins_conversation_is_under_way_leaves_one_conve
 async fn a_newer_epochs_conversation_breaks_the_older_ones_off() {
     within(async {
         let world = World::patient().await;
-        world.list(&[world.job(Purpose::Recovery, 1)]).await;
+        world.list(&[world.job(Task::Recovery(RECOVERY), 1)]).await;
         let mut void = world.asked().await;
-        let verdict = world.admin_wants(world.job(Purpose::Recovery, 2));
+        let verdict = world.admin_wants(2);
         void.peer.closed().await;
         world.asked().await.passes().await;
         assert!(verdict.await.unwrap().ok);
@@ -340,9 +345,9 @@ async fn a_newer_epochs_conversation_breaks_the_older_ones_off() {
 async fn news_of_an_older_epoch_starts_no_conversation() {
     within(async {
         let world = World::patient().await;
-        world.list(&[world.job(Purpose::Recovery, 2)]).await;
+        world.list(&[world.job(Task::Recovery(RECOVERY), 2)]).await;
         let asked = world.asked().await;
-        assert!(world.admin_wants(world.job(Purpose::Recovery, 1)).await.is_err());
+        assert!(world.admin_wants(1).await.is_err());
         assert!(world.upstream.has_no_more_connections().await);
         asked.passes().await;
         assert_eq!(world.told(2).await[1], Told::Recovered(epoch(2), 1));
@@ -354,7 +359,7 @@ async fn news_of_an_older_epoch_starts_no_conversation() {
 async fn what_left_the_list_is_broken_off() {
     within(async {
         let world = World::patient().await;
-        world.list(&[world.job(Purpose::Recovery, 2)]).await;
+        world.list(&[world.job(Task::Recovery(RECOVERY), 2)]).await;
         let mut asked = world.asked().await;
         world.list(&[]).await;
         asked.peer.closed().await;
@@ -368,7 +373,7 @@ async fn what_left_the_list_is_broken_off() {
 async fn a_request_that_waits_hastens_the_verification() {
     within(async {
         let world = World::patient().await;
-        let job = VerifyJob { at_once: false, ..world.job(Purpose::Recovery, 2) };
+        let job = world.job(Task::Recovery(Recovery { urgency: Urgency::Delayed, ..RECOVERY }), 2);
         world.list(std::slice::from_ref(&job)).await;
         assert!(world.upstream.has_no_more_connections().await);
         world.verifier.do_send(Hasten([(id("a"), epoch(2))].into()));

@@ -131,19 +131,8 @@ fn an_answer_that_is_none_fails_even_with_the_code_in_it() {
 /// An endpoint that was isolated for its streams.
 fn streamed_challenge(manner: Manner) -> Challenge {
     let endpoint = super::super::testing::endpoint("main", super::super::endpoint::Home::Primary);
-    let job = VerifyJob {
-        endpoint: std::sync::Arc::new(endpoint),
-        purpose: super::super::schedule::Purpose::Recovery,
-        epoch: Epoch::from_raw(4),
-        reason: super::super::outcome::Reason::Stream,
-        manner,
-        model: None,
-        isolated_at: super::super::time::Moment::START,
-        relapse: false,
-        resume: None,
-        at_once: false,
-    };
-    Challenge::of(&job, Code::from_random(99))
+    let subject = Subject { endpoint: std::sync::Arc::new(endpoint), epoch: Epoch::from_raw(4), manner, model: None };
+    Challenge::of(&subject, Code::from_random(99))
 }
 
 fn streamed(protocol: Protocol, events: &str) -> StreamedAnswer {

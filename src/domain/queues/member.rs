@@ -62,38 +62,57 @@ pub struct Isolation {
     pub model: Option<Arc<str>>,
     /// Whether it was isolated again while it was still in slow start.
     pub relapse: bool,
+    /// Whose fault it was.
+    pub fault: Fault,
     /// Whether its definition changed meanwhile, so that it should be verified at once.
     pub redefined: bool,
-    /// The epoch that it ended, while a failure of that may turn out to be its request's own: until the endpoint has failed a
-    /// conversation. [`Epoch::NONE`] from then on.
-    pub ended: Epoch,
-    /// Whether a request may have been the cause: then it is verified at once, and one that passes that is as if it had never
-    /// been isolated.
-    pub doubted: bool,
+}
+
+/// Whose fault the failures were that isolated an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The endpoint's, and no request can be the cause: by its reason, or since the endpoint has failed a conversation.
+    Settled,
+    /// The endpoint's, but a failure of the epoch that the isolation ended may turn out to be its request's own.
+    Presumed {
+        /// That epoch.
+        ended: Epoch,
+    },
+    /// Perhaps a request's: the endpoint is verified at once, and one that passes that is as if it had never been isolated.
+    Doubted {
+        /// The epoch that the isolation ended.
+        ended: Epoch,
+    },
+}
+
+impl Fault {
+    /// What is to be thought of an isolation that has ended this epoch.
+    pub(super) fn of(reason: Reason, ended: Epoch) -> Self {
+        match reason {
+            Reason::UpstreamStatus | Reason::Timeout | Reason::Body | Reason::Stream => Self::Presumed { ended },
+            Reason::Connect | Reason::Credential | Reason::Account | Reason::Overloaded | Reason::Admin => {
+                Self::Settled
+            }
+        }
+    }
 }
 
 impl Isolation {
     /// Whether its endpoint is to be verified without a delay.
     pub fn is_due_at_once(&self) -> bool {
-        self.redefined || self.doubted
-    }
-
-    /// Whether failures brought it about that a request may be the cause of.
-    pub(super) fn is_for_failures(&self) -> bool {
-        match self.reason {
-            Reason::UpstreamStatus | Reason::Timeout | Reason::Body | Reason::Stream => true,
-            Reason::Connect | Reason::Credential | Reason::Account | Reason::Overloaded | Reason::Admin => false,
+        match self.fault {
+            Fault::Doubted { .. } => true,
+            Fault::Settled | Fault::Presumed { .. } => self.redefined,
         }
     }
 }
 
-/// That an endpoint has come back, and from what.
+/// That an endpoint has come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Recovery {
+pub(super) struct Returned {
     pub(super) at: Moment,
-    /// The epoch that its isolation ended, as [`Isolation::ended`].
-    pub(super) ended: Epoch,
-    pub(super) was_for_failures: bool,
+    /// The epoch that its isolation ended, where a failure of that may turn out to be its request's own.
+    pub(super) pardonable: Option<Epoch>,
 }
 
 /// What became of a doubt about a failure that has helped to isolate an endpoint.
@@ -125,13 +144,13 @@ pub struct Evidence {
 pub(super) enum Place {
     Home {
         /// When it came back from the failure queue, if ever.
-        recovered: Option<Recovery>,
+        recovered: Option<Returned>,
         /// The failed leases whose verdict is not in yet. While there is one the endpoint is not given out.
         holds: BTreeSet<Serial>,
     },
     Failure(Isolation),
     Disabled {
-        recovered: Option<Recovery>,
+        recovered: Option<Returned>,
         /// Its isolation, which switching off and on must not launder.
         beneath: Option<Isolation>,
     },
@@ -214,7 +233,7 @@ impl Member {
     /// When it came back from the failure queue, if it has and is in its home queue.
     pub fn recovered(&self) -> Option<Moment> {
         match &self.place {
-            Place::Home { recovered, .. } => recovered.map(|recovery| recovery.at),
+            Place::Home { recovered, .. } => recovered.map(|returned| returned.at),
             Place::Failure(_) | Place::Disabled { .. } => None,
         }
     }

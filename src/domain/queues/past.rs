@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::ids::{EndpointId, Epoch};
+use super::super::ids::EndpointId;
 use super::super::memory::ServiceDigest;
 use super::super::time::Moment;
-use super::member::{Isolation, Recovery};
+use super::member::{Isolation, Returned};
 
 /// A service that has left the settings, and its isolation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,11 +89,11 @@ pub struct Switched {
 
 impl Was {
     /// Since when the endpoint is back in its home queue.
-    pub(super) fn recovery(self) -> Option<Recovery> {
+    pub(super) fn returned(self) -> Option<Returned> {
         match self {
             Self::Isolated(_) => None,
             // No attempt of the last run can end in this one, so that nobody doubts what ended then.
-            Self::Recovered(at) => Some(Recovery { at, ended: Epoch::NONE, was_for_failures: false }),
+            Self::Recovered(at) => Some(Returned { at, pardonable: None }),
         }
     }
 }

@@ -112,6 +112,17 @@ pub enum Acquired {
     Refused(NoEndpoint),
 }
 
+/// What keeps endpoints that are all in a cooldown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// The provider of one of them is overloaded.
+    Overload,
+    /// The soonest end is that of a used-up window.
+    Exhausted,
+    /// The soonest end is that of a rate limit.
+    Rate,
+}
+
 /// Why no endpoint can be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoEndpoint {
@@ -127,10 +138,8 @@ pub enum NoEndpoint {
         isolated: usize,
         /// How many there are in all.
         total: usize,
-        /// Whether all that are left are isolated for what only the operator can mend.
-        needs_operator: bool,
-        /// How long it is until one may be back.
-        next: Duration,
+        /// How long it is until one may be back; `None` where all that are left are isolated for what only the operator can mend.
+        next: Option<Duration>,
     },
     /// All that are left are in a cooldown.
     Cooling {
@@ -138,10 +147,8 @@ pub enum NoEndpoint {
         total: usize,
         /// How long it is to the soonest end.
         soonest: Duration,
-        /// Whether the provider of one of them is overloaded.
-        overloaded: bool,
-        /// Whether the soonest end is that of a used-up window.
-        exhausted: bool,
+        /// What keeps them.
+        limit: Limit,
     },
     /// All that are left have as many attempts under way as they may.
     Full {

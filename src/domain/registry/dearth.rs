@@ -7,7 +7,8 @@ use super::super::ids::{EndpointId, Epoch};
 use super::super::queues::Member;
 use super::super::time::Moment;
 use super::search::{Availability, Bond};
-use super::{Ask, NoEndpoint, Reach, RegistryCore};
+use super::verifications::Next;
+use super::{Ask, Limit, NoEndpoint, Reach, RegistryCore};
 
 impl RegistryCore {
     /// Why there is nothing, and what may come.
@@ -43,8 +44,8 @@ impl RegistryCore {
         // Where another is usable, nobody hastens the verification of those that are not.
         if !dearth.any_usable() {
             for isolated in &mut dearth.isolated {
-                let soonest = isolated.at_the_soonest;
-                isolated.comes = Some(isolated.scheduled.map_or(soonest, |scheduled| scheduled.min(soonest)));
+                let Next { scheduled, at_the_soonest } = isolated.next;
+                isolated.comes = Some(scheduled.map_or(at_the_soonest, |scheduled| scheduled.min(at_the_soonest)));
             }
         }
         for isolated in &mut dearth.isolated {
@@ -55,22 +56,13 @@ impl RegistryCore {
 
     fn out(&self, member: &Member, now: Moment) -> Option<Out> {
         let isolation = member.isolation()?;
-        let known = self.expected.get(&member.endpoint().id);
-        let scheduled = match known.filter(|expected| expected.epoch == member.epoch()) {
-            Some(expected) => Some(expected.next),
-            None if isolation.is_due_at_once() => Some(isolation.at),
-            // Its delays go on from where they were, which the verifier knows.
-            None if isolation.relapse => None,
-            None => Some(isolation.at + self.policy.initial_delay),
-        };
-        let at_the_soonest = known.map_or(now, |expected| now.max(expected.began + self.policy.initial_delay));
+        let next = self.verifications.next(member, isolation, self.policy.initial_delay, now);
         Some(Out {
             endpoint: member.endpoint().id.clone(),
             epoch: member.epoch(),
             comes_for_requests: !isolation.reason.needs_operator(),
-            scheduled,
-            at_the_soonest,
-            comes: scheduled,
+            next,
+            comes: next.scheduled,
             comes_in: None,
         })
     }
@@ -98,11 +90,9 @@ pub(super) struct Out {
     pub(super) epoch: Epoch,
     /// Whether requests wait for it: nobody waits for what only the operator can mend.
     comes_for_requests: bool,
-    /// When its next verification is due, where that is known.
-    scheduled: Option<Moment>,
-    /// When it could be, if it were hastened.
-    at_the_soonest: Moment,
-    /// The one of these that counts.
+    /// When it is verified next.
+    next: Next,
+    /// The one of these moments that counts.
     comes: Option<Moment>,
     comes_in: Option<Duration>,
 }
@@ -110,7 +100,7 @@ pub(super) struct Out {
 impl Out {
     /// Whether requests that wait for it would have it verified earlier.
     pub(super) fn is_hastened_by_waiting(&self, now: Moment) -> bool {
-        self.comes_for_requests && self.scheduled.is_none_or(|scheduled| now < scheduled)
+        self.comes_for_requests && self.next.scheduled.is_none_or(|scheduled| now < scheduled)
     }
 }
 
@@ -172,12 +162,13 @@ impl Dearth {
         }
         let soonest = self.cooling.iter().min_by_key(|rest| rest.until);
         if let Some(soonest) = soonest.filter(|_| self.isolated.is_empty()) {
-            return NoEndpoint::Cooling {
-                total: self.cooling.len(),
-                soonest: soonest.left,
-                overloaded: self.cooling.iter().any(|rest| rest.reason == CooldownReason::Overload),
-                exhausted: soonest.exhausted,
+            let is_overloaded = self.cooling.iter().any(|rest| rest.reason == CooldownReason::Overload);
+            let limit = match soonest.exhausted {
+                _ if is_overloaded => Limit::Overload,
+                true => Limit::Exhausted,
+                false => Limit::Rate,
             };
+            return NoEndpoint::Cooling { total: self.cooling.len(), soonest: soonest.left, limit };
         }
         if self.isolated.is_empty() {
             return match (self.disabled, self.other_models) {
@@ -187,12 +178,10 @@ impl Dearth {
             };
         }
         let back = self.isolated.iter().filter(|out| out.comes_for_requests).filter_map(|out| out.comes_in);
-        let next = back.chain(self.cooling.iter().map(|rest| rest.left)).min();
         NoEndpoint::Isolated {
             isolated: self.isolated.len(),
             total: self.isolated.len() + self.cooling.len() + self.disabled,
-            needs_operator: next.is_none(),
-            next: next.unwrap_or_default(),
+            next: back.chain(self.cooling.iter().map(|rest| rest.left)).min(),
         }
     }
 }

@@ -7,9 +7,9 @@ use super::super::ids::{EndpointId, Epoch, Ticket};
 use super::super::opinions::{Failed, Fingerprint, NewlyAsked, Others, in_doubt};
 use super::super::outcome::{ErrorNote, Reason};
 use super::super::queues::{Doubted, Evidence, Member};
-use super::super::schedule::{Finished, Purpose, VerifyJob};
+use super::super::schedule::{AtHome, Finished, Subject, Task, VerifyJob};
 use super::super::time::Moment;
-use super::{Ask, Doubt, Effect, Expected, Keep, Outputs, RegistryCore};
+use super::{Ask, Doubt, Effect, Keep, Outputs, RegistryCore};
 
 impl RegistryCore {
     /// A request has failed for good. Those of its failures that may be its own are taken back, and the endpoints asked.
@@ -82,16 +82,16 @@ impl RegistryCore {
     }
 
     /// An endpoint in its home queue has passed its conversation. This restores nothing: it was never out.
-    pub fn fit(&mut self, id: &EndpointId, epoch: Epoch, purpose: Purpose, now: Moment, out: &mut Outputs) {
+    pub fn fit(&mut self, id: &EndpointId, epoch: Epoch, purpose: AtHome, now: Moment, out: &mut Outputs) {
         let Some(slot) = self.queues.slot(id).filter(|_| self.is_home_in(id, epoch)) else { return };
         self.opinions.passed(id, epoch, now);
         self.queues.note_proven(slot);
-        self.note_conversation(id, epoch, now);
+        self.verifications.note_conversation(id, epoch, now, now);
         let has_ended = match purpose {
-            Purpose::EarlyReturn => {
+            AtHome::EarlyReturn => {
                 self.cooling.get_mut(slot).is_some_and(|cooling| cooling.end_exhausted(now, &self.policy.cooling))
             }
-            Purpose::Opinion | Purpose::Recovery => false,
+            AtHome::Opinion => false,
         };
         out.push(Effect::PublishFailures);
         if has_ended {
@@ -119,7 +119,7 @@ impl RegistryCore {
         if let Some(isolation) = self.queues.get(id).map(Member::epoch) {
             self.queues.note_failed(id, isolation);
         }
-        self.note_conversation(id, epoch, now);
+        self.verifications.note_conversation(id, epoch, now, now);
         self.look_at_waiters(now, out);
         self.check_invariants();
     }
@@ -132,18 +132,12 @@ impl RegistryCore {
         self.check_invariants();
     }
 
-    /// A conversation with an endpoint in its home queue has ended: should it be isolated now, its verification is not hastened
-    /// to within the first delay of that either.
-    fn note_conversation(&mut self, id: &EndpointId, epoch: Epoch, now: Moment) {
-        self.expected.insert(id.clone(), Expected { epoch, began: now, next: now });
-    }
-
     /// An isolated endpoint has passed its verification and is about to be restored: should it relapse, its delays go on from this
     /// step, also in the next run.
     pub fn passed(&mut self, id: &EndpointId, epoch: Epoch, step: u32) {
         let is_isolated = |member: &Member| member.epoch() == epoch && member.isolation().is_some();
         if self.queues.get(id).is_some_and(is_isolated) {
-            self.progress.note_step(id, epoch, step);
+            self.verifications.note_step(id, epoch, step);
         }
     }
 
@@ -156,12 +150,9 @@ impl RegistryCore {
         now: Moment,
         out: &mut Outputs,
     ) {
-        let Finished { began, next, .. } = *finished;
-        self.expected.insert(id.clone(), Expected { epoch, began, next });
-        self.progress.note(id, epoch, finished);
+        self.verifications.note_failed(id, epoch, finished);
         self.queues.note_failed(id, epoch);
         self.opinions.isolation_was_right(id, epoch);
-        self.hastened.remove(id);
         out.push(Effect::Keep(Keep::Soon));
         self.look_at_waiters(now, out);
         self.check_invariants();
@@ -183,18 +174,9 @@ impl RegistryCore {
     fn early_return(&self, member: &Member, now: Moment) -> Option<VerifyJob> {
         let cooling = self.cooling.get(member.slot())?;
         let (model, cooldown) = cooling.exhausted(now, &self.policy.cooling)?;
-        Some(VerifyJob {
-            endpoint: Arc::clone(member.endpoint()),
-            purpose: Purpose::EarlyReturn,
-            epoch: member.epoch(),
-            reason: Reason::Account,
-            manner: Manner::Whole,
-            model: model.cloned(),
-            isolated_at: cooldown.since,
-            relapse: false,
-            resume: None,
-            at_once: false,
-        })
+        let endpoint = Arc::clone(member.endpoint());
+        let subject = Subject { endpoint, epoch: member.epoch(), manner: Manner::Whole, model: model.cloned() };
+        Some(VerifyJob { subject, task: Task::EarlyReturn { since: cooldown.since } })
     }
 }
 

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::super::cooling::Cooldown;
-use super::super::ids::{EndpointId, Epoch};
+use super::super::ids::EndpointId;
 use super::super::memory::{
     Almanac, Image, KeptCooldown, KeptDeparture, KeptEndpoint, KeptIsolation, KeptProgress, Memory, ServiceDigest,
 };
 use super::super::outcome::{ErrorNote, Reason};
-use super::super::queues::{Departed, Isolation, Member, Switched, Was};
-use super::super::schedule::{Finished, Resume, Verified};
+use super::super::queues::{Departed, Fault, Isolation, Member, Switched, Was};
+use super::super::schedule::{Resume, Verified};
 use super::super::time::Moment;
-use super::{Expected, RegistryCore};
+use super::RegistryCore;
 
 /// What was known of one endpoint before the start, beyond its place.
 #[derive(Clone, Debug)]
@@ -24,54 +24,6 @@ pub(super) struct KeptOfOne {
 
 /// The same of all endpoints.
 pub(super) type Kept = BTreeMap<EndpointId, KeptOfOne>;
-
-/// How far the verification of each endpoint has come.
-#[derive(Clone, Debug, Default)]
-pub(super) struct VerificationProgress {
-    /// In this run, in the epoch of which isolation.
-    now: BTreeMap<EndpointId, (Epoch, Resume)>,
-    /// In the last one; the epoch is that of the isolation which goes on in this one.
-    before: BTreeMap<EndpointId, (Epoch, Resume)>,
-}
-
-impl VerificationProgress {
-    /// Notes a verification that failed.
-    pub(super) fn note(&mut self, id: &EndpointId, epoch: Epoch, finished: &Finished) {
-        let since_isolation = Some(Verified { verifications: finished.verifications, next: finished.next });
-        self.now.insert(id.clone(), (epoch, Resume { step: finished.step, since_isolation }));
-    }
-
-    /// Notes the step from which the delays go on, should it relapse.
-    pub(super) fn note_step(&mut self, id: &EndpointId, epoch: Epoch, step: u32) {
-        self.now.insert(id.clone(), (epoch, Resume { step, since_isolation: None }));
-    }
-
-    pub(super) fn forget(&mut self, id: &EndpointId) {
-        self.now.remove(id);
-        self.before.remove(id);
-    }
-
-    /// What the verifier can't know of itself, because it was before this run.
-    pub(super) fn resume(&self, member: &Member, isolation: &Isolation) -> Option<Resume> {
-        let (epoch, resume) = self.before.get(&member.endpoint().id)?;
-        if *epoch == member.epoch() {
-            return Some(*resume);
-        }
-        isolation.relapse.then_some(Resume { step: resume.step, since_isolation: None })
-    }
-
-    /// How far it has come, for an image.
-    fn latest(&self, member: &Member) -> Option<Resume> {
-        let id = &member.endpoint().id;
-        let (epoch, resume) = self.now.get(id).or_else(|| self.before.get(id))?;
-        if *epoch == member.epoch() {
-            return Some(*resume);
-        }
-        // The isolation is over, or this is another one: only a relapse goes on from the step.
-        let may_relapse = member.isolation().map_or(member.recovered().is_some(), |isolation| isolation.relapse);
-        may_relapse.then_some(Resume { step: resume.step, since_isolation: None })
-    }
-}
 
 impl RegistryCore {
     /// Takes up what is known of the time before the start. Comes before the first [`Self::apply`], which brings the endpoints.
@@ -112,12 +64,8 @@ impl RegistryCore {
             if ServiceDigest::of(member.endpoint(), self.queues.salt()) != kept.service {
                 continue;
             }
-            if let Some(Verified { next, .. }) = kept.progress.since_isolation {
-                let epoch = member.epoch();
-                self.expected.insert(id.clone(), Expected { epoch, began: Moment::START, next });
-            }
+            self.verifications.take_up(&id, member.epoch(), kept.progress);
             let cooling = self.cooling.get_or_default(member.slot());
-            self.progress.before.insert(id, (member.epoch(), kept.progress));
             for (model, cooldown) in kept.cooldowns {
                 cooling.resume(model, cooldown);
             }
@@ -153,7 +101,7 @@ impl RegistryCore {
             reason: cooldown.reason,
         };
         let cooling = self.cooling.get(member.slot());
-        let resume = self.progress.latest(member);
+        let resume = self.verifications.latest(member);
         let verified = resume.and_then(|resume| resume.since_isolation);
         KeptEndpoint {
             id: id.clone(),
@@ -184,9 +132,9 @@ fn isolation(reason: Reason, at: Moment, error: Option<ErrorNote>) -> Isolation 
         error,
         model: None,
         relapse: false,
+        // No attempt of the last run can end in this one, so that nobody doubts what ended then.
+        fault: Fault::Settled,
         redefined: false,
-        ended: Epoch::NONE,
-        doubted: false,
     }
 }
 

@@ -15,6 +15,7 @@ mod moves;
 mod pick;
 mod pool;
 mod search;
+mod verifications;
 mod view;
 mod waiters;
 
@@ -22,7 +23,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use ask::{Acquired, Ask, NoEndpoint, Reach, Service, Tried, Turn, WaiterId};
+pub use ask::{Acquired, Ask, Limit, NoEndpoint, Reach, Service, Tried, Turn, WaiterId};
 pub use effects::{Effect, Grant, Keep, MoveNote, Observation, Outputs};
 pub use view::{CooldownView, EndpointView, RegistryView};
 
@@ -32,7 +33,7 @@ use super::budget::{BudgetPolicy, RetryBudget};
 use super::cooling::{Cooldown, Cooling, CoolingPolicy, Throttled};
 use super::epoch::EpochReader;
 use super::events::{Event, EventKind};
-use super::ids::{EndpointId, Epoch, ProfileId, Serial, Ticket};
+use super::ids::{Epoch, ProfileId, Serial, Ticket};
 use super::journal::{Entry, Journal};
 use super::leases::{Leases, OpenLease};
 use super::opinions::{Fingerprint, Opinions};
@@ -42,10 +43,11 @@ use super::sessions::{AffinityPolicy, Sessions};
 use super::slots::{BySlot, Slot};
 use super::throttle::Throttle;
 use super::time::Moment;
-use keeping::{Kept, VerificationProgress};
+use keeping::Kept;
 use lanes::Lanes;
 use pool::Pool;
 use search::Found;
+use verifications::Verifications;
 use waiters::{LeaseEnd, Waiters};
 
 /// A lease's end, as reported.
@@ -97,17 +99,6 @@ enum Doubt {
     Raised(Option<Fingerprint>),
 }
 
-/// What the verifier has told of an isolated endpoint.
-#[derive(Clone, Copy, Debug)]
-struct Expected {
-    /// The epoch of the isolation that `next` is for.
-    epoch: Epoch,
-    /// When the latest verification began.
-    began: Moment,
-    /// When the next one is due.
-    next: Moment,
-}
-
 /// The owner of every endpoint's standing.
 #[derive(Debug)]
 pub struct RegistryCore {
@@ -123,13 +114,9 @@ pub struct RegistryCore {
     sessions: Sessions,
     budget: RetryBudget,
     opinions: Opinions,
-    expected: BTreeMap<EndpointId, Expected>,
-    progress: VerificationProgress,
+    verifications: Verifications,
     /// What was known before the start and waits for its endpoints.
     before: Kept,
-    /// The isolated endpoints whose verification has been hastened since the latest one, with the epoch that was named: in
-    /// another one the verifier knows nothing of it any more.
-    hastened: BTreeMap<EndpointId, Epoch>,
     waiters: Waiters,
     /// Nobody is parked any more: the gateway is stopping.
     stopping: bool,
@@ -152,10 +139,8 @@ impl RegistryCore {
             sessions: Sessions::new(&policy.affinity),
             budget: RetryBudget::default(),
             opinions: Opinions::default(),
-            expected: BTreeMap::new(),
-            progress: VerificationProgress::default(),
+            verifications: Verifications::default(),
             before: Kept::default(),
-            hastened: BTreeMap::new(),
             waiters: Waiters::default(),
             stopping: false,
             last_served: None,

@@ -15,7 +15,7 @@ use super::super::topology::{Topology, TopologyDiff};
 use super::effects::MoveNote;
 use super::lanes::Lanes;
 use super::pool::Supply;
-use super::{Effect, Expected, Keep, Member, Outputs, Pool, RegistryCore, RegistryPolicy};
+use super::{Effect, Keep, Member, Outputs, Pool, RegistryCore, RegistryPolicy};
 
 impl RegistryCore {
     /// Moves an endpoint to the failure queue, if it is in its home queue in this epoch.
@@ -57,7 +57,7 @@ impl RegistryCore {
             cooling.recover();
         }
         let began = now.before(proof.elapsed());
-        self.expected.insert(id.clone(), Expected { epoch: proof.epoch(), began, next: now });
+        self.verifications.note_conversation(id, proof.epoch(), began, now);
         let mut event = Event::new(EventKind::Recovered, now, id);
         event.reason = Some(ended.reason);
         event.epoch = Some(epoch);
@@ -206,9 +206,7 @@ impl RegistryCore {
             self.sessions.forget(slot);
         }
         self.opinions.forget_all(id);
-        self.expected.remove(id);
-        self.progress.forget(id);
-        self.hastened.remove(id);
+        self.verifications.forget(id);
     }
 
     /// What every move is followed by.
@@ -218,8 +216,7 @@ impl RegistryCore {
         }
         self.put_on_record(id);
         self.opinions.forget(id);
-        // In another epoch no verification is under way that was hastened.
-        self.hastened.remove(id);
+        self.verifications.moved(id);
         out.push(Effect::PublishFailures);
         out.push(Effect::Keep(Keep::Now));
         let profiles = self.queues.get(id).map(|member| member.endpoint().profiles.clone()).unwrap_or_default();

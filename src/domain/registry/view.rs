@@ -8,7 +8,7 @@ use super::super::endpoint::SharedEndpoint;
 use super::super::health::Ease;
 use super::super::ids::{EndpointId, Epoch};
 use super::super::queues::{Isolation, Member, Standing};
-use super::super::schedule::{Purpose, VerifyJob};
+use super::super::schedule::{Recovery, Subject, Task, Urgency, VerifyJob};
 use super::super::time::Moment;
 use super::RegistryCore;
 
@@ -101,40 +101,22 @@ impl RegistryCore {
             .collect()
     }
 
-    /// A job to verify this endpoint wherever it is; `None` where there is none of this name.
-    pub fn job_for(&self, id: &EndpointId, now: Moment) -> Option<VerifyJob> {
-        let member = self.queues.get(id)?;
-        Some(match member.isolation() {
-            Some(isolation) => self.recovery(member, isolation),
-            None => VerifyJob {
-                endpoint: member.endpoint().clone(),
-                purpose: Purpose::Recovery,
-                epoch: member.epoch(),
-                reason: super::super::outcome::Reason::Admin,
-                manner: Manner::Whole,
-                model: None,
-                isolated_at: now,
-                relapse: false,
-                resume: None,
-                at_once: true,
-            },
-        })
+    /// How this endpoint is to be verified, wherever it is; `None` where there is none of this name.
+    pub fn subject(&self, id: &EndpointId) -> Option<Subject> {
+        self.queues.get(id).map(subject)
     }
 
     /// The verification of an isolated endpoint.
     pub(super) fn recovery(&self, member: &Member, isolation: &Isolation) -> VerifyJob {
-        VerifyJob {
-            endpoint: member.endpoint().clone(),
-            purpose: Purpose::Recovery,
-            epoch: member.epoch(),
+        let urgency = if isolation.is_due_at_once() { Urgency::AtOnce } else { Urgency::Delayed };
+        let task = Task::Recovery(Recovery {
             reason: isolation.reason,
-            manner: isolation.reason.manner_of_proof(isolation.error.as_ref(), isolation.relapse),
-            model: isolation.model.clone(),
             isolated_at: isolation.at,
             relapse: isolation.relapse,
-            resume: self.progress.resume(member, isolation),
-            at_once: isolation.is_due_at_once(),
-        }
+            resume: self.verifications.resume(member, isolation),
+            urgency,
+        });
+        VerifyJob { subject: subject(member), task }
     }
 
     fn cooldowns(&self, member: &Member, now: Moment) -> Vec<CooldownView> {
@@ -164,4 +146,12 @@ impl RegistryCore {
             cooldowns: self.cooldowns(member, now),
         }
     }
+}
+
+/// How an endpoint is to be verified: where it is isolated, as that is disproved.
+fn subject(member: &Member) -> Subject {
+    let (manner, model) = member.isolation().map_or((Manner::Whole, None), |isolation| {
+        (isolation.reason.manner_of_proof(isolation.error.as_ref(), isolation.relapse), isolation.model.clone())
+    });
+    Subject { endpoint: Arc::clone(member.endpoint()), epoch: member.epoch(), manner, model }
 }

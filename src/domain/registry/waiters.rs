@@ -233,11 +233,13 @@ impl RegistryCore {
         let wanted: Vec<(EndpointId, Epoch)> = dearth
             .isolated()
             .filter(|isolated| isolated.is_hastened_by_waiting(now))
-            .filter(|isolated| self.hastened.get(&isolated.endpoint) != Some(&isolated.epoch))
+            .filter(|isolated| !self.verifications.is_hastened(&isolated.endpoint, isolated.epoch))
             .map(|isolated| (isolated.endpoint.clone(), isolated.epoch))
             .collect();
         if !wanted.is_empty() {
-            self.hastened.extend(wanted.iter().cloned());
+            for (id, epoch) in &wanted {
+                self.verifications.hasten(id, *epoch);
+            }
             out.push(Effect::Hasten(wanted));
         }
     }

@@ -8,40 +8,114 @@ use super::super::ids::{EndpointId, Epoch};
 use super::super::outcome::Reason;
 use super::super::time::Moment;
 
-/// What a conversation is held for.
+/// Which kind of task a conversation is held for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// The endpoint is isolated: passing brings it back.
+    /// A [`Task::Recovery`].
     Recovery,
-    /// The endpoint is in its home queue, and a failure of it is in doubt: failing twice isolates it.
+    /// Another one.
+    AtHome(AtHome),
+}
+
+/// What an endpoint in its home queue is talked to for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtHome {
+    /// A [`Task::Opinion`].
     Opinion,
-    /// The endpoint is in its home queue with a used-up window: passing ends the cooldown early, failing changes nothing.
+    /// A [`Task::EarlyReturn`].
     EarlyReturn,
+}
+
+impl Purpose {
+    /// What the log calls such a conversation.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Recovery => "verification",
+            Self::AtHome(AtHome::Opinion) => "second opinion",
+            Self::AtHome(AtHome::EarlyReturn) => "early return",
+        }
+    }
+}
+
+impl Task {
+    /// Whether it is the verification of an isolated endpoint that has to wait for nothing.
+    pub(super) fn is_urgent(&self) -> bool {
+        matches!(self, Self::Recovery(Recovery { urgency: Urgency::AtOnce, .. }))
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub const fn purpose(&self) -> Purpose {
+        match self {
+            Self::Recovery(_) => Purpose::Recovery,
+            Self::Opinion { .. } => Purpose::AtHome(AtHome::Opinion),
+            Self::EarlyReturn { .. } => Purpose::AtHome(AtHome::EarlyReturn),
+        }
+    }
+}
+
+/// Whom a conversation is held with, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subject {
+    /// Whom to talk to.
+    pub endpoint: SharedEndpoint,
+    /// Its epoch. In any other one the conversation's result is void.
+    pub epoch: Epoch,
+    /// How the conversation is held.
+    pub manner: Manner,
+    /// The model that is in question, where one is.
+    pub model: Option<Arc<str>>,
 }
 
 /// One endpoint that a conversation is to be held with, as the registry names it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerifyJob {
-    /// Whom to talk to.
-    pub endpoint: SharedEndpoint,
+    /// With whom, and how.
+    pub subject: Subject,
     /// What for.
-    pub purpose: Purpose,
-    /// Its epoch. In any other one the conversation's result is void.
-    pub epoch: Epoch,
-    /// Why it was isolated, or would be.
+    pub task: Task,
+}
+
+/// What a conversation is held for, with what matters for that alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// The endpoint is isolated: passing brings it back.
+    Recovery(Recovery),
+    /// The endpoint is in its home queue, and a failure of it is in doubt: failing twice isolates it.
+    Opinion {
+        /// What it would be isolated for.
+        reason: Reason,
+    },
+    /// The endpoint is in its home queue with a used-up window: passing ends the cooldown early, failing changes nothing.
+    EarlyReturn {
+        /// Since when it rests.
+        since: Moment,
+    },
+}
+
+/// The verification of an isolated endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// Why it was isolated.
     pub reason: Reason,
-    /// How the conversation is held.
-    pub manner: Manner,
-    /// The model whose failure isolated it.
-    pub model: Option<Arc<str>>,
-    /// Since when; for an early return: since when it rests.
+    /// Since when.
     pub isolated_at: Moment,
     /// Whether it was isolated again within its slow start.
     pub relapse: bool,
     /// How far its verification had come before this process began.
     pub resume: Option<Resume>,
-    /// Whether it was redefined, or its isolation is in doubt, and it should be verified at once.
-    pub at_once: bool,
+    /// Whether it has to wait.
+    pub urgency: Urgency,
+}
+
+/// Whether the first verification of an isolation has to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// For the first delay.
+    Delayed,
+    /// It need not: the endpoint was redefined, or its isolation is in doubt.
+    AtOnce,
 }
 
 /// How far an endpoint's verification had come.
@@ -62,10 +136,20 @@ pub struct Verified {
     pub next: Moment,
 }
 
+impl Subject {
+    /// A conversation with it.
+    #[must_use]
+    pub fn conversation(&self) -> Conversation {
+        (self.endpoint.id.clone(), self.epoch)
+    }
+}
+
 impl VerifyJob {
     /// Whether both are the same task, so that what has come of the one counts for the other.
     pub(super) fn is_same_task(&self, other: &Self) -> bool {
-        self.endpoint.id == other.endpoint.id && self.epoch == other.epoch && self.purpose == other.purpose
+        self.subject.endpoint.id == other.subject.endpoint.id
+            && self.subject.epoch == other.subject.epoch
+            && self.task.purpose() == other.task.purpose()
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::endpoint::{Endpoint, SharedEndpoint};
 use super::super::ids::Epoch;
 use super::super::time::Moment;
-use super::job::{Conversation, Purpose, VerifyJob};
+use super::job::{AtHome, Conversation, Purpose, Subject};
 
 /// How far the conversations with one endpoint are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,18 +55,7 @@ pub enum Passed {
         step: u32,
     },
     /// The endpoint, which is in its home queue, works.
-    Fit(Purpose),
-}
-
-impl Passed {
-    /// What the conversation counted for.
-    #[must_use]
-    pub const fn purpose(&self) -> Purpose {
-        match self {
-            Self::Recovered { .. } => Purpose::Recovery,
-            Self::Fit(purpose) => *purpose,
-        }
-    }
+    Fit(AtHome),
 }
 
 /// What follows from a conversation that failed.
@@ -83,18 +72,6 @@ pub enum Failed {
         /// How long until the next conversation.
         next_in: Duration,
     },
-}
-
-impl Failed {
-    /// What the conversation counted for.
-    #[must_use]
-    pub const fn purpose(&self) -> Purpose {
-        match self {
-            Self::StillFailing(_) => Purpose::Recovery,
-            Self::OnceMore | Self::Unfit => Purpose::Opinion,
-            Self::StillExhausted { .. } => Purpose::EarlyReturn,
-        }
-    }
 }
 
 /// A verification of an isolated endpoint that did not pass, and what follows.
@@ -117,8 +94,8 @@ pub struct Finished {
 pub enum AtOnce {
     /// It begins. It counts as running.
     Begin {
-        /// The listed job, where the endpoint has one in this epoch; else the one that was wanted.
-        job: VerifyJob,
+        /// As it is listed, where the endpoint has a job in this epoch; else as it was wanted.
+        subject: Subject,
         /// A conversation with the same endpoint that is void, and must end first.
         void: Option<Conversation>,
     },

@@ -16,19 +16,36 @@ const POLICY: SchedulePolicy = SchedulePolicy {
     concurrency: 2,
 };
 
-fn job(name: &str, epoch: u64, isolated_at: u64) -> VerifyJob {
-    VerifyJob {
-        endpoint: Arc::new(endpoint(name, Home::Primary)),
-        purpose: Purpose::Recovery,
-        epoch: Epoch::from_raw(epoch),
+fn subject(name: &str, epoch: u64) -> Subject {
+    let endpoint = Arc::new(endpoint(name, Home::Primary));
+    Subject { endpoint, epoch: Epoch::from_raw(epoch), manner: Manner::Whole, model: None }
+}
+
+fn isolated(at_second: u64) -> Recovery {
+    Recovery {
         reason: Reason::UpstreamStatus,
-        manner: Manner::Whole,
-        model: None,
-        isolated_at: at(isolated_at),
+        isolated_at: at(at_second),
         relapse: false,
         resume: None,
-        at_once: false,
+        urgency: Urgency::Delayed,
     }
+}
+
+/// The verification of an isolated endpoint.
+fn recovery(name: &str, epoch: u64, recovery: Recovery) -> VerifyJob {
+    VerifyJob { subject: subject(name, epoch), task: Task::Recovery(recovery) }
+}
+
+fn job(name: &str, epoch: u64, isolated_at: u64) -> VerifyJob {
+    recovery(name, epoch, isolated(isolated_at))
+}
+
+fn opinion(name: &str, epoch: u64) -> VerifyJob {
+    VerifyJob { subject: subject(name, epoch), task: Task::Opinion { reason: Reason::UpstreamStatus } }
+}
+
+fn early_return(name: &str, epoch: u64) -> VerifyJob {
+    VerifyJob { subject: subject(name, epoch), task: Task::EarlyReturn { since: at(0) } }
 }
 
 /// A list of one.
@@ -41,7 +58,7 @@ fn steady() -> f64 {
 }
 
 fn started(schedule: &mut Schedule, seconds: u64) -> Vec<String> {
-    schedule.start_due(at(seconds)).iter().map(|job| job.endpoint.id.to_string()).collect()
+    schedule.start_due(at(seconds)).iter().map(|subject| subject.endpoint.id.to_string()).collect()
 }
 
 fn failed(schedule: &mut Schedule, name: &str, epoch: u64, seconds: u64) -> Option<Failed> {
@@ -54,11 +71,6 @@ fn passed(schedule: &mut Schedule, name: &str, epoch: u64, seconds: u64) -> Opti
 
 fn due(schedule: &Schedule) -> Option<u64> {
     schedule.next_due().map(|due| due.since_start().as_secs())
-}
-
-/// A conversation that an admin wants.
-fn wanted(name: &str, epoch: u64) -> VerifyJob {
-    VerifyJob { reason: Reason::Admin, at_once: true, ..job(name, epoch, 0) }
 }
 
 fn conversation(name: &str, epoch: u64) -> Conversation {
@@ -87,7 +99,7 @@ fn delays_grow_from_the_isolation_on() {
 #[test]
 fn what_only_the_operator_can_mend_is_knocked_at_ever_more_rarely() {
     let mut schedule = Schedule::new(POLICY);
-    schedule.update(&[VerifyJob { reason: Reason::Credential, ..job("a", 1, 0) }], at(0), steady);
+    schedule.update(&[recovery("a", 1, Recovery { reason: Reason::Credential, ..isolated(0) })], at(0), steady);
     let begins = begins(&mut schedule, "a", 1, 12);
     assert_eq!(begins[0], 5);
     assert_eq!(begins[11] - begins[10], 900);
@@ -121,7 +133,7 @@ fn a_relapse_goes_on_with_the_delay_that_was_reached() {
     schedule.update(&[job("a", 1, 0)], at(0), steady);
     begins(&mut schedule, "a", 1, 3);
     schedule.update(&[], at(50), steady);
-    schedule.update(&[VerifyJob { relapse: true, ..job("a", 3, 60) }], at(60), steady);
+    schedule.update(&[recovery("a", 3, Recovery { relapse: true, ..isolated(60) })], at(60), steady);
     assert_eq!(schedule.next_due(), Some(at(60 + 40)));
     schedule.update(&[], at(70), steady);
     schedule.update(&[job("a", 5, 1000)], at(1000), steady);
@@ -142,7 +154,7 @@ fn each_relapse_of_one_that_always_passes_makes_the_delay_longer() {
         (13, 600, false, 5),
         (15, 700, true, 10),
     ] {
-        schedule.update(&[VerifyJob { relapse, ..job("a", epoch, now) }], at(now), steady);
+        schedule.update(&[recovery("a", epoch, Recovery { relapse, ..isolated(now) })], at(now), steady);
         assert_eq!(due(&schedule), Some(now + due_in), "epoch {epoch}");
         assert_eq!(started(&mut schedule, now + due_in), ["a"]);
         assert!(passed(&mut schedule, "a", epoch, now + due_in).is_some());
@@ -163,7 +175,7 @@ fn a_passed_one_that_stays_on_the_list_is_verified_again() {
 #[test]
 fn a_redefined_one_is_verified_at_once() {
     let mut schedule = Schedule::new(POLICY);
-    schedule.update(&[VerifyJob { at_once: true, ..job("a", 1, 0) }], at(3), steady);
+    schedule.update(&[recovery("a", 1, Recovery { urgency: Urgency::AtOnce, ..isolated(0) })], at(3), steady);
     assert_eq!(started(&mut schedule, 3), ["a"]);
 }
 
@@ -171,21 +183,21 @@ fn a_redefined_one_is_verified_at_once() {
 fn one_that_comes_to_be_in_doubt_is_verified_at_once() {
     let mut schedule = Schedule::new(POLICY);
     schedule.update(&[job("a", 1, 0)], at(0), steady);
-    schedule.update(&[VerifyJob { at_once: true, ..job("a", 1, 0) }], at(1), steady);
+    schedule.update(&[recovery("a", 1, Recovery { urgency: Urgency::AtOnce, ..isolated(0) })], at(1), steady);
     assert_eq!(started(&mut schedule, 1), ["a"]);
     failed(&mut schedule, "a", 1, 2);
-    schedule.update(&[VerifyJob { at_once: true, ..job("a", 1, 0) }], at(3), steady);
+    schedule.update(&[recovery("a", 1, Recovery { urgency: Urgency::AtOnce, ..isolated(0) })], at(3), steady);
     assert_eq!(due(&schedule), Some(12), "it was at once already");
 }
 
 #[test]
 fn one_can_be_started_out_of_turn_but_not_twice() {
     let mut schedule = Schedule::new(POLICY);
-    let listed = VerifyJob { manner: Manner::Streamed, ..job("a", 3, 0) };
-    schedule.update(&one(&listed), at(0), steady);
-    assert_eq!(schedule.start_now(&wanted("a", 2), at(0)), AtOnce::Stale);
-    assert_eq!(schedule.start_now(&wanted("a", 3), at(0)), AtOnce::Begin { job: listed, void: None });
-    assert_eq!(schedule.start_now(&wanted("a", 3), at(0)), AtOnce::UnderWay);
+    let streamed = Subject { manner: Manner::Streamed, ..subject("a", 3) };
+    schedule.update(&[VerifyJob { subject: streamed.clone(), ..job("a", 3, 0) }], at(0), steady);
+    assert_eq!(schedule.start_now(&subject("a", 2), at(0)), AtOnce::Stale);
+    assert_eq!(schedule.start_now(&subject("a", 3), at(0)), AtOnce::Begin { subject: streamed, void: None });
+    assert_eq!(schedule.start_now(&subject("a", 3), at(0)), AtOnce::UnderWay);
     assert_eq!(started(&mut schedule, 100), [""; 0]);
     let (_, progress) = schedule.progress().next().unwrap();
     let expected = Progress { epoch: Epoch::from_raw(3), purpose: Purpose::Recovery, verifications: 0, next: None };
@@ -195,8 +207,8 @@ fn one_can_be_started_out_of_turn_but_not_twice() {
 #[test]
 fn an_endpoint_on_no_list_is_talked_to_when_an_admin_wants_it_and_counts_for_nothing() {
     let mut schedule = Schedule::new(POLICY);
-    assert_eq!(schedule.start_now(&wanted("a", 1), at(0)), AtOnce::Begin { job: wanted("a", 1), void: None });
-    assert_eq!(schedule.start_now(&wanted("a", 1), at(0)), AtOnce::UnderWay);
+    assert_eq!(schedule.start_now(&subject("a", 1), at(0)), AtOnce::Begin { subject: subject("a", 1), void: None });
+    assert_eq!(schedule.start_now(&subject("a", 1), at(0)), AtOnce::UnderWay);
     assert_eq!((schedule.running(), schedule.progress().count()), (1, 0));
     assert_eq!(passed(&mut schedule, "a", 1, 1), None);
     assert_eq!(schedule.running(), 0);
@@ -206,7 +218,7 @@ fn an_endpoint_on_no_list_is_talked_to_when_an_admin_wants_it_and_counts_for_not
 #[test]
 fn an_isolation_ends_the_conversation_that_was_under_way_before_it() {
     let mut schedule = Schedule::new(POLICY);
-    schedule.start_now(&wanted("a", 1), at(0));
+    schedule.start_now(&subject("a", 1), at(0));
     assert_eq!(schedule.update(&[job("a", 2, 1)], at(1), steady), [conversation("a", 1)]);
     assert_eq!(failed(&mut schedule, "a", 1, 2), None);
     assert_eq!(started(&mut schedule, 6), ["a"]);
@@ -218,8 +230,8 @@ fn what_an_admin_wants_of_a_newer_epoch_ends_the_conversation_of_the_older() {
     let mut schedule = Schedule::new(POLICY);
     schedule.update(&[job("a", 1, 0)], at(0), steady);
     assert_eq!(started(&mut schedule, 5), ["a"]);
-    let begins = AtOnce::Begin { job: wanted("a", 2), void: Some(conversation("a", 1)) };
-    assert_eq!(schedule.start_now(&wanted("a", 2), at(6)), begins);
+    let begins = AtOnce::Begin { subject: subject("a", 2), void: Some(conversation("a", 1)) };
+    assert_eq!(schedule.start_now(&subject("a", 2), at(6)), begins);
     assert_eq!(passed(&mut schedule, "a", 1, 7), None);
     assert_eq!(schedule.running(), 1);
 }
@@ -227,8 +239,8 @@ fn what_an_admin_wants_of_a_newer_epoch_ends_the_conversation_of_the_older() {
 #[test]
 fn while_an_admins_conversation_is_under_way_the_listed_one_waits() {
     let mut schedule = Schedule::new(POLICY);
-    schedule.start_now(&wanted("a", 1), at(0));
-    let opinion = VerifyJob { purpose: Purpose::Opinion, ..job("a", 1, 0) };
+    schedule.start_now(&subject("a", 1), at(0));
+    let opinion = opinion("a", 1);
     assert_eq!(schedule.update(&[opinion], at(1), steady), []);
     assert_eq!((started(&mut schedule, 1).len(), due(&schedule)), (0, None));
     assert_eq!(failed(&mut schedule, "a", 1, 2), None, "it was begun before the doubt");
@@ -238,7 +250,7 @@ fn while_an_admins_conversation_is_under_way_the_listed_one_waits() {
 #[test]
 fn an_admins_verification_whose_list_comes_later_counts_for_it() {
     let mut schedule = Schedule::new(POLICY);
-    schedule.start_now(&job("a", 1, 0), at(0));
+    schedule.start_now(&subject("a", 1), at(0));
     schedule.update(&[], at(20), steady);
     assert_eq!(schedule.update(&[job("a", 1, 0)], at(21), steady), []);
     let Some(Failed::StillFailing(finished)) = failed(&mut schedule, "a", 1, 22) else { panic!("it is listed") };
@@ -259,18 +271,18 @@ fn when_a_conversation_began_is_known_at_its_end_whatever_lists_have_come_meanwh
 fn what_was_begun_in_another_process_goes_on_from_there() {
     let resumed = |verified| Some(Resume { step: 2, since_isolation: verified });
     let verified = resumed(Some(Verified { verifications: 4, next: at(7) }));
-    for (job, expected) in [
-        (VerifyJob { resume: verified, ..job("a", 1, 0) }, 7),
-        (VerifyJob { resume: verified, at_once: true, ..job("a", 1, 0) }, 3),
-        (VerifyJob { resume: resumed(None), relapse: true, ..job("a", 1, 0) }, 20),
-        (VerifyJob { resume: resumed(None), ..job("a", 1, 0) }, 5),
+    for (going_on, expected) in [
+        (Recovery { resume: verified, ..isolated(0) }, 7),
+        (Recovery { resume: verified, urgency: Urgency::AtOnce, ..isolated(0) }, 3),
+        (Recovery { resume: resumed(None), relapse: true, ..isolated(0) }, 20),
+        (Recovery { resume: resumed(None), ..isolated(0) }, 5),
     ] {
         let mut schedule = Schedule::new(POLICY);
-        schedule.update(&one(&job), at(3), steady);
-        assert_eq!(due(&schedule), Some(expected), "{job:?}");
+        schedule.update(&[recovery("a", 1, going_on)], at(3), steady);
+        assert_eq!(due(&schedule), Some(expected), "{going_on:?}");
     }
     let mut schedule = Schedule::new(POLICY);
-    schedule.update(&[VerifyJob { resume: verified, ..job("a", 1, 0) }], at(3), steady);
+    schedule.update(&[recovery("a", 1, Recovery { resume: verified, ..isolated(0) })], at(3), steady);
     assert_eq!(started(&mut schedule, 7), ["a"]);
     let Some(Failed::StillFailing(finished)) = failed(&mut schedule, "a", 1, 7) else { panic!("it is listed") };
     assert_eq!((finished.step, finished.verifications), (3, 5));
@@ -279,7 +291,7 @@ fn what_was_begun_in_another_process_goes_on_from_there() {
 #[test]
 fn a_second_opinion_is_asked_twice_at_once_and_then_rests() {
     let mut schedule = Schedule::new(POLICY);
-    let opinion = VerifyJob { purpose: Purpose::Opinion, ..job("a", 1, 0) };
+    let opinion = opinion("a", 1);
     schedule.update(&one(&opinion), at(10), steady);
     for round in [10, 20] {
         assert_eq!(started(&mut schedule, round), ["a"]);
@@ -295,12 +307,12 @@ fn a_second_opinion_is_asked_twice_at_once_and_then_rests() {
 #[test]
 fn a_second_opinion_that_passes_forgets_the_failure_before_it() {
     let mut schedule = Schedule::new(POLICY);
-    let opinion = VerifyJob { purpose: Purpose::Opinion, ..job("a", 1, 0) };
+    let opinion = opinion("a", 1);
     schedule.update(&one(&opinion), at(0), steady);
     started(&mut schedule, 0);
     assert_eq!(failed(&mut schedule, "a", 1, 1), Some(Failed::OnceMore));
     started(&mut schedule, 1);
-    assert_eq!(passed(&mut schedule, "a", 1, 2), Some(Passed::Fit(Purpose::Opinion)));
+    assert_eq!(passed(&mut schedule, "a", 1, 2), Some(Passed::Fit(AtHome::Opinion)));
     assert_eq!(due(&schedule), Some(7));
     started(&mut schedule, 7);
     assert_eq!(failed(&mut schedule, "a", 1, 8), Some(Failed::OnceMore));
@@ -309,22 +321,23 @@ fn a_second_opinion_that_passes_forgets_the_failure_before_it() {
 #[test]
 fn an_early_return_is_tried_at_its_own_pace() {
     let mut schedule = Schedule::new(POLICY);
-    let job = VerifyJob { purpose: Purpose::EarlyReturn, reason: Reason::Overloaded, ..job("a", 1, 100) };
+    let task = Task::EarlyReturn { since: at(100) };
+    let job = VerifyJob { subject: subject("a", 1), task };
     schedule.update(&one(&job), at(200), steady);
     assert_eq!(due(&schedule), Some(1000));
     assert_eq!(started(&mut schedule, 1000), ["a"]);
     let again = Failed::StillExhausted { next_in: Duration::from_secs(900) };
     assert_eq!(failed(&mut schedule, "a", 1, 1010), Some(again));
     assert_eq!(started(&mut schedule, 1910), ["a"]);
-    assert_eq!(passed(&mut schedule, "a", 1, 1911), Some(Passed::Fit(Purpose::EarlyReturn)));
+    assert_eq!(passed(&mut schedule, "a", 1, 1911), Some(Passed::Fit(AtHome::EarlyReturn)));
     assert_eq!(due(&schedule), Some(2811));
 }
 
 #[test]
 fn another_purpose_is_another_task() {
     let mut schedule = Schedule::new(POLICY);
-    let early = VerifyJob { purpose: Purpose::EarlyReturn, ..job("a", 1, 0) };
-    let opinion = VerifyJob { purpose: Purpose::Opinion, ..job("a", 1, 0) };
+    let early = early_return("a", 1);
+    let opinion = opinion("a", 1);
     schedule.update(&one(&early), at(0), steady);
     assert_eq!(started(&mut schedule, 900), ["a"]);
     assert_eq!(schedule.update(&one(&opinion), at(901), steady), [conversation("a", 1)]);
@@ -336,13 +349,14 @@ fn another_purpose_is_another_task() {
 #[test]
 fn a_doubt_about_streams_voids_the_conversation_that_is_not_streamed() {
     let mut schedule = Schedule::new(POLICY);
-    let opinion = VerifyJob { purpose: Purpose::Opinion, ..job("a", 1, 0) };
-    let about_streams = VerifyJob { manner: Manner::Streamed, ..opinion.clone() };
+    let opinion = opinion("a", 1);
+    let streamed = Subject { manner: Manner::Streamed, ..subject("a", 1) };
+    let about_streams = VerifyJob { subject: streamed.clone(), ..opinion.clone() };
     schedule.update(&one(&opinion), at(0), steady);
     assert_eq!(started(&mut schedule, 0), ["a"]);
     assert_eq!(schedule.update(&one(&about_streams), at(1), steady), [conversation("a", 1)]);
     assert_eq!(passed(&mut schedule, "a", 1, 1), None);
-    assert_eq!(schedule.start_due(at(1)), [about_streams]);
+    assert_eq!(schedule.start_due(at(1)), [streamed]);
     assert_eq!(schedule.update(&[opinion], at(2), steady), [], "a streamed one proves whole answers too");
 }
 
@@ -380,9 +394,9 @@ fn a_conversation_of_an_older_epoch_counts_for_how_often_one_may_knock() {
 
 #[test]
 fn neither_opinions_nor_early_returns_are_hastened() {
-    for purpose in [Purpose::Opinion, Purpose::EarlyReturn] {
+    for job in [opinion("a", 1), early_return("a", 1)] {
         let mut schedule = Schedule::new(POLICY);
-        schedule.update(&[VerifyJob { purpose, ..job("a", 1, 0) }], at(1000), steady);
+        schedule.update(&[job], at(1000), steady);
         assert_eq!(started(&mut schedule, 1000), ["a"]);
         passed(&mut schedule, "a", 1, 1001);
         let before = due(&schedule);
@@ -396,7 +410,7 @@ fn the_count_is_that_of_the_latest_isolation() {
     let mut schedule = Schedule::new(POLICY);
     schedule.update(&[job("a", 1, 0)], at(0), steady);
     begins(&mut schedule, "a", 1, 2);
-    schedule.update(&[VerifyJob { purpose: Purpose::Opinion, ..job("a", 2, 50) }], at(50), steady);
+    schedule.update(&[opinion("a", 2)], at(50), steady);
     assert_eq!(started(&mut schedule, 50), ["a"]);
     passed(&mut schedule, "a", 2, 51);
     assert_eq!(count(&schedule, &endpoint("a", Home::Primary)), Some(2));
@@ -414,7 +428,8 @@ fn the_count_goes_on_while_the_isolation_does() {
     schedule.update(&[], at(50), steady);
     schedule.update(&[job("a", 3, 0)], at(60), steady);
     assert_eq!(count(&schedule, &endpoint("a", Home::Primary)), Some(2), "switched off and on");
-    schedule.update(&[VerifyJob { endpoint: Arc::clone(&another), ..job("a", 4, 0) }], at(70), steady);
+    let redefined = Subject { endpoint: Arc::clone(&another), ..subject("a", 4) };
+    schedule.update(&[VerifyJob { subject: redefined, ..job("a", 4, 0) }], at(70), steady);
     assert_eq!(count(&schedule, &another), Some(2), "with another key");
     assert_eq!(
         count(&schedule, &endpoint("a", Home::Primary)),

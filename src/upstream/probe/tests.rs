@@ -11,8 +11,7 @@ use crate::domain::base_url::BaseUrl;
 use crate::domain::conversation::Manner;
 use crate::domain::endpoint::Home;
 use crate::domain::ids::Epoch;
-use crate::domain::outcome::Reason;
-use crate::domain::schedule::Purpose;
+use crate::domain::schedule::Subject;
 use crate::domain::testing::endpoint;
 
 const EVENT_STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -29,22 +28,11 @@ fn settings(timeout: Duration) -> ProbeSettings {
     }
 }
 
-fn job(upstream: &Upstream, protocol: Protocol, manner: Manner) -> VerifyJob {
+fn subject(upstream: &Upstream, protocol: Protocol, manner: Manner) -> Subject {
     let mut endpoint = endpoint("main", Home::Primary);
     endpoint.base_url = BaseUrl::parse(&format!("http://127.0.0.1:{}", upstream.origin.port)).unwrap();
     endpoint.protocol = protocol;
-    VerifyJob {
-        endpoint: Arc::new(endpoint),
-        purpose: Purpose::Recovery,
-        epoch: Epoch::from_raw(1),
-        reason: Reason::Stream,
-        manner,
-        model: Some("failed".into()),
-        isolated_at: Moment::START,
-        relapse: false,
-        resume: None,
-        at_once: true,
-    }
+    Subject { endpoint: Arc::new(endpoint), epoch: Epoch::from_raw(1), manner, model: Some("failed".into()) }
 }
 
 fn chunk(bytes: &[u8]) -> Vec<u8> {
@@ -98,7 +86,7 @@ async fn held(protocol: Protocol, manner: Manner, answers: &[Say<'_>]) -> Held {
     within(async {
         let upstream = Upstream::bind().await;
         let probe = Probe::new(client(), settings(Duration::from_secs(20)));
-        let (job, code, bill) = (job(&upstream, protocol, manner), Code::from_random(7), Bill::default());
+        let (subject, code, bill) = (subject(&upstream, protocol, manner), Code::from_random(7), Bill::default());
         let serve = async {
             let mut asked = Vec::new();
             for answer in answers {
@@ -112,7 +100,7 @@ async fn held(protocol: Protocol, manner: Manner, answers: &[Say<'_>]) -> Held {
             }
             asked
         };
-        let (verdict, asked) = tokio::join!(probe.converse(&job, code, Clock::start(), &bill), serve);
+        let (verdict, asked) = tokio::join!(probe.converse(&subject, code, Clock::start(), &bill), serve);
         Held { verdict, cost: bill.total(), asked }
     })
     .await
@@ -264,7 +252,7 @@ async fn a_stream_is_read_to_its_closing_event_and_no_further() {
     within(async {
         let upstream = Upstream::bind().await;
         let probe = Probe::new(client(), settings(Duration::from_secs(20)));
-        let (job, code) = (job(&upstream, Protocol::Anthropic, Manner::Streamed), Code::from_random(7));
+        let (subject, code) = (subject(&upstream, Protocol::Anthropic, Manner::Streamed), Code::from_random(7));
         let serve = async {
             let mut peer = upstream.accept().await;
             peer.request().await;
@@ -273,7 +261,7 @@ async fn a_stream_is_read_to_its_closing_event_and_no_further() {
             peer.closed().await
         };
         let bill = Bill::default();
-        let (verdict, _) = tokio::join!(probe.converse(&job, code, Clock::start(), &bill), serve);
+        let (verdict, _) = tokio::join!(probe.converse(&subject, code, Clock::start(), &bill), serve);
         assert!(matches!(verdict, Verdict::Proven(_)), "{verdict:?}");
     })
     .await;
@@ -284,7 +272,7 @@ async fn a_stream_that_falls_silent_costs_what_it_said_and_fails() {
     within(async {
         let upstream = Upstream::bind().await;
         let probe = Probe::new(client(), settings(Duration::from_millis(100)));
-        let (job, bill) = (job(&upstream, Protocol::Anthropic, Manner::Streamed), Bill::default());
+        let (subject, bill) = (subject(&upstream, Protocol::Anthropic, Manner::Streamed), Bill::default());
         let serve = async {
             let mut peer = upstream.accept().await;
             peer.request().await;
@@ -293,7 +281,7 @@ async fn a_stream_that_falls_silent_costs_what_it_said_and_fails() {
             peer.say(chunk(format!("data: {start}\n\n").as_bytes())).await;
             peer.closed().await
         };
-        let (verdict, _) = tokio::join!(probe.converse(&job, Code::from_random(7), Clock::start(), &bill), serve);
+        let (verdict, _) = tokio::join!(probe.converse(&subject, Code::from_random(7), Clock::start(), &bill), serve);
         let Verdict::Unproven(unproven) = verdict else { panic!("it has said nothing") };
         assert_eq!(unproven.error.as_str(), "no answer within the verifier's time-out");
         assert_eq!(bill.total(), Tokens { input: 40, output: 0 });

@@ -3,8 +3,9 @@
 use qcc_gateway::domain::conversation::Manner;
 use qcc_gateway::domain::ids::{EndpointId, Epoch};
 use qcc_gateway::domain::outcome::Reason;
+use qcc_gateway::domain::queues::Fault;
 use qcc_gateway::domain::registry::{EndpointView, RegistryView};
-use qcc_gateway::domain::schedule::{Purpose, VerifyJob};
+use qcc_gateway::domain::schedule::{AtHome, Purpose, Recovery, Task, Urgency, VerifyJob};
 use qcc_gateway::domain::time::Moment;
 
 use super::Shadow;
@@ -40,13 +41,20 @@ impl Shadow {
         assert_eq!(*view.endpoint, plain.definition, "definition of {id}");
         assert_eq!(view.held, !plain.holds.is_empty(), "hold of {id}");
         assert_eq!(view.in_flight, open, "in flight of {id}");
-        let isolation = view.isolation.as_ref().map(|isolation| Quarantine {
-            cause: Cause::of(isolation.reason, isolation.error.as_ref()),
-            since: isolation.at,
-            ended: isolation.ended,
-            relapse: isolation.relapse,
-            redefined: isolation.redefined,
-            doubted: isolation.doubted,
+        let isolation = view.isolation.as_ref().map(|isolation| {
+            let (ended, doubted) = match isolation.fault {
+                Fault::Settled => (Epoch::NONE, false),
+                Fault::Presumed { ended } => (ended, false),
+                Fault::Doubted { ended } => (ended, true),
+            };
+            Quarantine {
+                cause: Cause::of(isolation.reason, isolation.error.as_ref()),
+                since: isolation.at,
+                ended,
+                relapse: isolation.relapse,
+                redefined: isolation.redefined,
+                doubted,
+            }
         });
         assert_eq!(isolation.as_ref(), plain.quarantine(), "isolation of {id}");
         if plain.place == Place::Home {
@@ -86,23 +94,27 @@ impl Shadow {
                     }
                     Place::Off { .. } => return None,
                     Place::Home => match self.asked_for(id) {
-                        Some(cause) => (Purpose::Opinion, Some((cause.reason, cause.proof(false)))),
-                        None if self.has_exhausted(id, now) => (Purpose::EarlyReturn, None),
+                        Some(cause) => (Purpose::AtHome(AtHome::Opinion), Some((cause.reason, cause.proof(false)))),
+                        None if self.has_exhausted(id, now) => (Purpose::AtHome(AtHome::EarlyReturn), None),
                         None => return None,
                     },
                 };
                 Some((id.clone(), purpose, plain.epoch, cause))
             })
             .collect();
-        let named = jobs.iter().map(|job| {
-            let cause = (job.purpose != Purpose::EarlyReturn).then_some((job.reason, job.manner));
-            (job.endpoint.id.clone(), job.purpose, job.epoch, cause)
+        let named = jobs.iter().map(|VerifyJob { subject, task }| {
+            let cause = match *task {
+                Task::Recovery(Recovery { reason, .. }) | Task::Opinion { reason } => Some((reason, subject.manner)),
+                Task::EarlyReturn { .. } => None,
+            };
+            (subject.endpoint.id.clone(), task.purpose(), subject.epoch, cause)
         });
         assert_eq!(named.collect::<Vec<_>>(), expected, "who is to be talked to, and what for");
-        for job in jobs.iter().filter(|job| job.purpose == Purpose::Recovery) {
-            let quarantine = self.endpoints[&job.endpoint.id].isolated().unwrap();
-            assert_eq!(job.relapse, quarantine.relapse);
-            assert_eq!(job.at_once, quarantine.redefined || quarantine.doubted);
+        for VerifyJob { subject, task } in jobs {
+            let Task::Recovery(Recovery { relapse, urgency, .. }) = *task else { continue };
+            let quarantine = self.endpoints[&subject.endpoint.id].isolated().unwrap();
+            assert_eq!(relapse, quarantine.relapse);
+            assert_eq!(urgency == Urgency::AtOnce, quarantine.redefined || quarantine.doubted);
         }
     }
 

@@ -43,7 +43,7 @@ impl Cause {
 pub(super) struct Quarantine {
     pub(super) cause: Cause,
     pub(super) since: Moment,
-    /// The epoch that it ended; doubts of its failures carry that.
+    /// The epoch that it ended, where a doubt of its failures, which carries that, may come; else none.
     pub(super) ended: Epoch,
     pub(super) relapse: bool,
     pub(super) redefined: bool,
@@ -51,13 +51,19 @@ pub(super) struct Quarantine {
 }
 
 impl Quarantine {
-    /// Whether it is for failures of this epoch that their requests may have caused.
-    pub(super) fn is_for_failures_of(&self, epoch: Epoch) -> bool {
-        let may_be_the_requests = match self.cause.reason {
+    /// An endpoint is isolated in this epoch.
+    pub(super) fn new(cause: Cause, since: Moment, epoch: Epoch, relapse: bool) -> Self {
+        let may_be_the_requests = match cause.reason {
             Reason::UpstreamStatus | Reason::Timeout | Reason::Body | Reason::Stream => true,
             Reason::Connect | Reason::Credential | Reason::Account | Reason::Overloaded | Reason::Admin => false,
         };
-        may_be_the_requests && self.ended == epoch
+        let ended = if may_be_the_requests { epoch } else { Epoch::NONE };
+        Self { cause, since, ended, relapse, redefined: false, doubted: false }
+    }
+
+    /// Whether it is for failures of this epoch that their requests may have caused.
+    pub(super) fn is_for_failures_of(&self, epoch: Epoch) -> bool {
+        epoch != Epoch::NONE && self.ended == epoch
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use qcc_gateway::domain::cooling::{Cooldown, CooldownReason};
 use qcc_gateway::domain::endpoint::{Endpoint, Home};
 use qcc_gateway::domain::ids::EndpointId;
-use qcc_gateway::domain::registry::{Ask, NoEndpoint, Reach, Service};
+use qcc_gateway::domain::registry::{Ask, Limit, NoEndpoint, Reach, Service};
 use qcc_gateway::domain::time::Moment;
 
 use super::Shadow;
@@ -233,17 +233,18 @@ impl Shadow {
             NoEndpoint::Isolated {
                 isolated: isolated.len(),
                 total: states.len(),
-                needs_operator: next.is_none(),
-                next: next.map(|next| next.since(now)).unwrap_or_default(),
+                next: next.map(|next| next.since(now)),
             }
         } else if let Some(soonest) = resting.iter().min_by_key(|rest| rest.until) {
-            NoEndpoint::Cooling {
-                total: resting.len(),
-                soonest: soonest.until.since(now),
-                overloaded: resting.iter().any(|rest| rest.reason == CooldownReason::Overload),
-                exhausted: is_exhausted(soonest, &self.policy.cooling)
-                    && soonest.until.since(now) > self.policy.cooling.exhausted_after,
-            }
+            let left = soonest.until.since(now);
+            let limit = if resting.iter().any(|rest| rest.reason == CooldownReason::Overload) {
+                Limit::Overload
+            } else if is_exhausted(soonest, &self.policy.cooling) && left > self.policy.cooling.exhausted_after {
+                Limit::Exhausted
+            } else {
+                Limit::Rate
+            };
+            NoEndpoint::Cooling { total: resting.len(), soonest: left, limit }
         } else if !states.is_empty() {
             NoEndpoint::SwitchedOff { total: states.len() }
         } else if !serves_path.is_empty() {

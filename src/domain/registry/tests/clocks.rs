@@ -77,7 +77,7 @@ fn a_verification_that_was_planned_comes_as_soon_as_planned() {
     };
     let progress = KeptProgress { step: 9, verifications: 3, next: Some(time(1100 + AHEAD)) };
     let desk = desk_of(|kept| (kept.isolation, kept.progress) = (Some(isolation), progress), 1000);
-    let resume = desk.core.conversations(at(1000))[0].resume.unwrap();
+    let resume = recovery(&desk.core.conversations(at(1000))[0]).resume.unwrap();
     assert_eq!(resume.since_isolation.unwrap().next, at(1100));
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::super::opinions::{Failed, Fingerprint};
 use super::super::super::outcome::Reason;
-use super::super::super::schedule::{Finished, Purpose};
+use super::super::super::schedule::{AtHome, Finished, Task, Urgency, VerifyJob};
 use super::*;
 
 const REQUEST: Fingerprint = Fingerprint(7);
@@ -31,9 +31,17 @@ fn doubt(desk: &mut Desk, failures: &[Failed]) {
     desk.core.doubt(&asking_again(), failures, at(desk.now), &mut desk.out);
 }
 
+fn is_opinion(job: &VerifyJob) -> bool {
+    matches!(job.task, Task::Opinion { .. })
+}
+
+fn is_due_at_once(desk: &Desk) -> bool {
+    desk.core.failures().iter().all(|job| recovery(job).urgency == Urgency::AtOnce)
+}
+
 fn asked(desk: &Desk) -> Vec<String> {
     let jobs = desk.core.conversations(at(desk.now));
-    jobs.iter().filter(|job| job.purpose == Purpose::Opinion).map(|job| job.endpoint.id.to_string()).collect()
+    jobs.iter().filter(|job| is_opinion(job)).map(|job| job.subject.endpoint.id.to_string()).collect()
 }
 
 fn retracted(desk: &mut Desk) -> usize {
@@ -83,7 +91,7 @@ fn who_passes_keeps_a_clean_record_and_the_request_gets_a_single_attempt_for_a_m
     doubt(&mut desk, &failures);
     assert!(!is_poisoned(&mut desk));
     let epoch = failures[0].ticket.epoch;
-    desk.core.fit(&id("a"), epoch, Purpose::Opinion, at(0), &mut desk.out);
+    desk.core.fit(&id("a"), epoch, AtHome::Opinion, at(0), &mut desk.out);
     assert_eq!(asked(&desk), [""; 0]);
     assert!(is_poisoned(&mut desk));
     assert!(matches!(desk.ask(Ask { turn: Turn::First, ..asking_again() }), Acquired::Granted(_)), "its one attempt");
@@ -107,9 +115,9 @@ fn who_fails_is_isolated_for_what_brought_it_about() {
 fn a_doubt_after_the_isolation_verifies_at_once_and_who_passes_is_back_at_full_share() {
     let mut desk = Desk::new([primary("a"), primary("b"), primary("c")]);
     let failures = fail_on_each(&mut desk, TRIP);
-    assert!(desk.core.failures().iter().all(|job| !job.at_once));
+    assert!(!is_due_at_once(&desk));
     doubt(&mut desk, &failures);
-    assert!(desk.core.failures().iter().all(|job| job.at_once && job.purpose == Purpose::Recovery));
+    assert!(is_due_at_once(&desk));
     for name in ["a", "b", "c"] {
         assert!(desk.recover(name));
         let view = desk.core.view_of_id(name);
@@ -117,7 +125,7 @@ fn a_doubt_after_the_isolation_verifies_at_once_and_who_passes_is_back_at_full_s
     }
     assert!(is_poisoned(&mut desk), "it was the cause");
     desk.fail("a");
-    assert!(desk.core.failures().iter().all(|job| !job.relapse), "nothing remembers");
+    assert!(desk.core.failures().iter().all(|job| !recovery(job).relapse), "nothing remembers");
 }
 
 #[test]
@@ -126,11 +134,11 @@ fn a_doubt_does_not_touch_an_isolation_of_another_cause_or_epoch() {
     let failures = fail_on_each(&mut desk, Judgement::Keep);
     desk.core.isolate_by_admin(&id("a"), ADMIN, at(0), &mut desk.out).unwrap();
     doubt(&mut desk, &failures);
-    assert!(desk.core.failures().iter().all(|job| !job.at_once), "an admin's word");
+    assert!(!is_due_at_once(&desk), "an admin's word");
     desk.recover("a");
     desk.fail("a");
     doubt(&mut desk, &failures);
-    assert!(desk.core.failures().iter().all(|job| !job.at_once), "a later isolation");
+    assert!(!is_due_at_once(&desk), "a later isolation");
     desk.recover("a");
     doubt(&mut desk, &failures);
     assert!(desk.core.view_of_id("a").slow_start, "what has ended a later isolation is not forgiven either");
@@ -141,7 +149,7 @@ fn who_has_just_passed_is_not_asked_again() {
     let mut desk = Desk::new([primary("a")]);
     let failures = fail_on_each(&mut desk, Judgement::Keep);
     doubt(&mut desk, &failures);
-    desk.core.fit(&id("a"), failures[0].ticket.epoch, Purpose::Opinion, at(0), &mut desk.out);
+    desk.core.fit(&id("a"), failures[0].ticket.epoch, AtHome::Opinion, at(0), &mut desk.out);
     for (now, expected) in [(4, 0), (5, 1)] {
         desk.now = now;
         let failures = fail_on_each(&mut desk, Judgement::Keep);
@@ -157,8 +165,8 @@ fn an_end_may_ask_for_an_opinion_by_itself() {
     let refused = Report { opinion: Some(Reason::Credential), ..Report::of(Outcome::Neutral) };
     desk.report(&grant, refused, Some("m"));
     let job = desk.core.conversations(at(0)).pop().unwrap();
-    assert_eq!((job.purpose, job.reason, job.model.as_deref()), (Purpose::Opinion, Reason::Credential, Some("m")));
-    desk.core.unfit(&id("a"), job.epoch, ErrorNote::new("HTTP 403"), at(0), &mut desk.out);
+    assert_eq!((job.task, job.subject.model.as_deref()), (Task::Opinion { reason: Reason::Credential }, Some("m")));
+    desk.core.unfit(&id("a"), job.subject.epoch, ErrorNote::new("HTTP 403"), at(0), &mut desk.out);
     assert_eq!(desk.core.view_of_id("a").isolation.unwrap().reason, Reason::Credential);
 }
 
@@ -169,7 +177,7 @@ fn an_opinion_of_an_older_epoch_moves_nothing() {
     doubt(&mut desk, &failures);
     let epoch = failures[0].ticket.epoch;
     desk.fail("a");
-    desk.core.fit(&id("a"), epoch, Purpose::Opinion, at(0), &mut desk.out);
+    desk.core.fit(&id("a"), epoch, AtHome::Opinion, at(0), &mut desk.out);
     assert_eq!(desk.standing("a"), Standing::Failure, "an opinion restores nothing");
     desk.recover("a");
     desk.core.unfit(&id("a"), epoch, ErrorNote::new("HTTP 500"), at(0), &mut desk.out);
@@ -187,7 +195,7 @@ fn what_was_passed_before_the_latest_move_answers_no_question_of_now() {
     desk.now = 60;
     let failures = fail_on_each(&mut desk, Judgement::Keep);
     doubt(&mut desk, &failures);
-    desk.core.fit(&id("a"), before, Purpose::Opinion, at(60), &mut desk.out);
+    desk.core.fit(&id("a"), before, AtHome::Opinion, at(60), &mut desk.out);
     assert_eq!((asked(&desk), is_poisoned(&mut desk)), (vec!["a".to_owned()], false));
 }
 
@@ -197,7 +205,7 @@ fn who_is_isolated_has_passed_no_opinion() {
     let failures = fail_on_each(&mut desk, TRIP);
     doubt(&mut desk, &failures);
     let epoch = desk.core.view_of_id("a").epoch;
-    desk.core.fit(&id("a"), epoch, Purpose::Opinion, at(0), &mut desk.out);
+    desk.core.fit(&id("a"), epoch, AtHome::Opinion, at(0), &mut desk.out);
     assert!(!is_poisoned(&mut desk), "only a recovery says that");
     assert!(desk.recover("a") && is_poisoned(&mut desk));
 }
@@ -216,7 +224,7 @@ fn a_doubt_that_comes_after_the_recovery_forgives_what_is_left_of_it() {
     }
     assert!(is_poisoned(&mut desk), "both have passed");
     desk.fail("a");
-    assert!(desk.core.failures().iter().all(|job| !job.relapse), "nothing remembers");
+    assert!(desk.core.failures().iter().all(|job| !recovery(job).relapse), "nothing remembers");
 }
 
 #[test]
@@ -266,7 +274,7 @@ fn a_doubt_is_over_once_the_isolated_endpoint_has_failed_its_verification() {
         still_failing(&mut desk, name, 1);
     }
     doubt(&mut desk, &failures);
-    assert!(desk.core.failures().iter().all(|job| !job.at_once), "nor can it come up again");
+    assert!(!is_due_at_once(&desk), "nor can it come up again");
     desk.now = 600;
     assert!(desk.recover("a") && desk.recover("b"));
     assert!(!is_poisoned(&mut desk), "it was the endpoints");
@@ -287,7 +295,7 @@ fn a_late_failure_does_not_put_in_doubt_what_the_second_opinion_has_found() {
     assert_eq!(desk.standing("a"), Standing::Failure);
     desk.settle(&late, FAILED);
     doubt(&mut desk, &[failed(&late)]);
-    assert!(desk.core.failures().iter().all(|job| !job.at_once), "it has just failed two conversations");
+    assert!(!is_due_at_once(&desk), "it has just failed two conversations");
 }
 
 /// A client that leaves between its failure and the verdict on it.
@@ -299,7 +307,7 @@ fn a_doubt_that_comes_before_the_verdict_is_one_about_the_isolation() {
     doubt(&mut desk, &[failed(&grant)]);
     desk.judge(&grant, TRIP);
     assert_eq!(desk.standing("a"), Standing::Failure);
-    assert!(desk.core.failures().iter().all(|job| job.at_once), "it is in doubt");
+    assert!(is_due_at_once(&desk), "it is in doubt");
     desk.now = 1;
     assert!(desk.recover("a"));
     assert!(is_poisoned(&mut desk) && !desk.core.view_of_id("a").slow_start);
@@ -327,5 +335,5 @@ fn an_isolation_by_other_failures_is_in_no_doubt() {
     desk.settle(&other, FAILED);
     desk.judge(&other, TRIP);
     assert_eq!(desk.standing("a"), Standing::Failure);
-    assert!(desk.core.failures().iter().all(|job| !job.at_once));
+    assert!(!is_due_at_once(&desk));
 }

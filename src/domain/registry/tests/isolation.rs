@@ -1,7 +1,7 @@
 //! Into the failure queue, and out of it.
 
 use super::*;
-use crate::domain::schedule::Purpose;
+use crate::domain::conversation::Manner;
 
 #[test]
 fn a_failed_endpoint_is_never_given_out_however_much_time_passes() {
@@ -113,7 +113,7 @@ fn an_isolation_within_the_slow_start_is_a_relapse() {
     for (seconds, relapse) in [(0, false), (29, true), (100, false)] {
         desk.now = seconds;
         desk.fail("a");
-        assert_eq!(desk.core.failures()[0].relapse, relapse, "{seconds}");
+        assert_eq!(recovery(&desk.core.failures()[0]).relapse, relapse, "{seconds}");
         desk.now = if seconds == 29 { 60 } else { seconds };
         desk.recover("a");
     }
@@ -131,13 +131,12 @@ fn an_admin_isolates_until_the_next_verification() {
 #[test]
 fn an_admin_may_have_any_endpoint_verified_wherever_it_is() {
     let mut desk = Desk::new([primary("a"), secondary("b")]);
-    let at_home = desk.core.job_for(&id("a"), at(1)).unwrap();
+    let at_home = desk.core.subject(&id("a")).unwrap();
     let epoch = desk.core.view_of_id("a").epoch;
-    assert_eq!((at_home.endpoint.id.as_str(), at_home.epoch, at_home.at_once), ("a", epoch, true));
-    assert_eq!((at_home.purpose, at_home.reason, at_home.isolated_at), (Purpose::Recovery, Reason::Admin, at(1)));
+    assert_eq!((at_home.endpoint.id.as_str(), at_home.epoch, at_home.manner), ("a", epoch, Manner::Whole));
     desk.fail("a");
-    assert_eq!(desk.core.job_for(&id("a"), at(1)), desk.core.failures().pop());
-    assert_eq!(desk.core.job_for(&id("x"), at(1)), None);
+    assert_eq!(desk.core.subject(&id("a")), desk.core.failures().pop().map(|job| job.subject));
+    assert_eq!(desk.core.subject(&id("x")), None);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Cooldowns, overloads, used-up windows.
 
 use super::super::super::health::Ease;
-use super::super::super::schedule::Purpose;
+use super::super::super::schedule::{AtHome, Task};
 use super::*;
 
 fn throttled(throttle: Throttle) -> Report {
@@ -47,7 +47,7 @@ fn with_all_in_a_cooldown_the_refusal_tells_the_soonest_end() {
     let refused = desk.ask(Ask { model: Some("m".into()), ..ask() });
     let Acquired::Refused(why) = refused else { panic!("{refused:?}") };
     let soonest = Duration::from_secs(12);
-    assert_eq!(why, NoEndpoint::Cooling { total: 2, soonest, overloaded: false, exhausted: false });
+    assert_eq!(why, NoEndpoint::Cooling { total: 2, soonest, limit: Limit::Rate });
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_refusal_counts_the_isolated_and_with_them_those_that_rest_or_are_switched_o
     limit(&mut desk, "m", named(12));
     let refused = desk.ask(Ask { model: Some("m".into()), ..ask() });
     let Acquired::Refused(why) = refused else { panic!("{refused:?}") };
-    assert_eq!(why, NoEndpoint::Isolated { isolated: 1, total: 6, needs_operator: false, next: Duration::ZERO });
+    assert_eq!(why, NoEndpoint::Isolated { isolated: 1, total: 6, next: Some(Duration::ZERO) });
 }
 
 #[test]
@@ -102,9 +102,9 @@ fn a_used_up_window_is_verified_and_comes_back_early() {
     let mut desk = Desk::new([primary("a")]);
     limit(&mut desk, "m", named(3600));
     let job = desk.core.conversations(at(1)).pop().unwrap();
-    assert_eq!((job.purpose, job.model.as_deref(), job.isolated_at), (Purpose::EarlyReturn, Some("m"), at(0)));
+    assert_eq!((job.task, job.subject.model.as_deref()), (Task::EarlyReturn { since: at(0) }, Some("m")));
     assert_eq!(leased_for(&mut desk, "m"), None);
-    desk.core.fit(&id("a"), job.epoch, Purpose::EarlyReturn, at(2), &mut desk.out);
+    desk.core.fit(&id("a"), job.subject.epoch, AtHome::EarlyReturn, at(2), &mut desk.out);
     desk.now = 2;
     assert_eq!(leased_for(&mut desk, "m").as_deref(), Some("a"));
     assert_eq!(desk.core.conversations(at(2)), []);
@@ -238,11 +238,13 @@ fn a_request_on_another_path_goes_to_another_host_first_too() {
 fn a_window_is_called_used_up_only_while_its_end_is_that_far() {
     let mut desk = Desk::new([primary("a")]);
     limit(&mut desk, "m", named(360));
-    for (now, left, expected) in [(0, 360, true), (59, 301, true), (60, 300, false), (359, 1, false)] {
+    for (now, left, expected) in
+        [(0, 360, Limit::Exhausted), (59, 301, Limit::Exhausted), (60, 300, Limit::Rate), (359, 1, Limit::Rate)]
+    {
         desk.now = now;
         let refused = desk.ask(Ask { model: Some("m".into()), ..ask() });
-        let Acquired::Refused(NoEndpoint::Cooling { soonest, exhausted, .. }) = refused else { panic!("{refused:?}") };
-        assert_eq!((soonest, exhausted), (Duration::from_secs(left), expected));
+        let Acquired::Refused(NoEndpoint::Cooling { soonest, limit, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!((soonest, limit), (Duration::from_secs(left), expected));
     }
 }
 

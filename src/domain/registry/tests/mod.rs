@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use super::super::endpoint::{Endpoint, Home, Protocol};
 use super::super::outcome::{FailureKind, Fatal, Reason};
 use super::super::queues::{Standing, SwitchError};
-use super::super::testing::{ask, at, endpoint, id, proof, registry_policy, tried};
+use super::super::testing::{ask, at, endpoint, id, proof, recovery, registry_policy, tried};
 use super::super::topology::Topology;
 use super::*;
 
@@ -149,7 +149,7 @@ fn with_every_endpoint_failed_the_answer_is_an_honest_refusal() {
     desk.fail("a");
     desk.fail("b");
     let Acquired::Refused(why) = desk.ask(ask()) else { panic!("not refused") };
-    assert_eq!(why, NoEndpoint::Isolated { isolated: 2, total: 2, needs_operator: false, next: Duration::ZERO });
+    assert_eq!(why, NoEndpoint::Isolated { isolated: 2, total: 2, next: Some(Duration::ZERO) });
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn only_the_operator_can_help_where_every_isolation_is_of_a_credential() {
     desk.settle(&grant, Outcome::Fatal(Fatal::Credential));
     desk.judge(&grant, Judgement::Trip { reason: Reason::Credential, failures: 1 });
     let refused = desk.ask(ask());
-    assert!(matches!(refused, Acquired::Refused(NoEndpoint::Isolated { needs_operator: true, .. })), "{refused:?}");
+    assert!(matches!(refused, Acquired::Refused(NoEndpoint::Isolated { next: None, .. })), "{refused:?}");
 }
 
 #[test]

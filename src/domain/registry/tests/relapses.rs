@@ -1,7 +1,7 @@
 //! What an isolation knows of the one before, and of its endpoint's definition.
 
 use super::super::super::endpoint::Auth;
-use super::super::super::schedule::Finished;
+use super::super::super::schedule::{Finished, Urgency};
 use super::*;
 
 #[test]
@@ -16,7 +16,7 @@ fn an_isolation_within_the_slow_start_is_a_relapse_unless_an_admin_said_so() {
         } else {
             desk.fail("a");
         }
-        assert_eq!(desk.core.failures()[0].relapse, relapse, "after {seconds} s, by an admin: {by_admin}");
+        assert_eq!(recovery(&desk.core.failures()[0]).relapse, relapse, "after {seconds} s, by an admin: {by_admin}");
     }
 }
 
@@ -28,7 +28,7 @@ fn a_new_definition_is_verified_at_once_until_that_has_failed() {
     let before = desk.core.view_of_id("a").epoch;
     desk.apply([Endpoint { auth: Auth::Passthrough, ..primary("a") }]);
     let now = desk.core.view_of_id("a").epoch;
-    let is_at_once = |desk: &Desk| desk.core.failures()[0].at_once;
+    let is_at_once = |desk: &Desk| recovery(&desk.core.failures()[0]).urgency == Urgency::AtOnce;
     assert!(is_at_once(&desk) && before != now);
     let finished = Finished { step: 1, verifications: 1, began: at(0), next_in: Duration::from_secs(5), next: at(5) };
     desk.core.still_failing(&id("a"), before, &finished, at(0), &mut desk.out);

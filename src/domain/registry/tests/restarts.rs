@@ -5,7 +5,7 @@ use super::super::super::endpoint::Auth;
 use super::super::super::events::EventKind;
 use super::super::super::memory::{Almanac, Image, KeptProgress, Memory, Salt};
 use super::super::super::opinions::Failed;
-use super::super::super::schedule::{Finished, Resume, Verified};
+use super::super::super::schedule::{Finished, Recovery, Resume, Urgency, Verified};
 use super::*;
 
 const ALMANAC: Almanac = Almanac { zero: Duration::ZERO };
@@ -45,7 +45,11 @@ fn services_are_named_under_the_salt_of_the_first_start_for_ever() {
 fn where_the_past_is_lost_everybody_proves_itself_at_once() {
     let mut desk = begun(Memory::Lost(SALT), [primary("a"), secondary("b")]);
     let jobs = desk.core.failures();
-    assert!(jobs.len() == 2 && jobs.iter().all(|job| job.at_once && job.reason == Reason::Admin), "{jobs:?}");
+    assert!(
+        jobs.len() == 2
+            && jobs.iter().map(recovery).all(|job| job.urgency == Urgency::AtOnce && job.reason == Reason::Admin),
+        "{jobs:?}"
+    );
     assert!(desk.recover("a"));
     assert_eq!(desk.leased(), "a");
     assert_eq!(desk.standing("b"), Standing::Failure);
@@ -61,7 +65,12 @@ fn where_only_the_latest_is_lost_all_others_prove_themselves_too() {
     before.core.set_enabled(&id("d"), false, ADMIN, at(before.now), &mut before.out).unwrap();
     let outdated = Memory::Outdated(Box::new(image(&before)));
     let mut after = begun(outdated, all());
-    let reasons = after.core.failures().iter().map(|job| (job.endpoint.id.to_string(), job.reason)).collect::<Vec<_>>();
+    let reasons = after
+        .core
+        .failures()
+        .iter()
+        .map(|job| (job.subject.endpoint.id.to_string(), recovery(job).reason))
+        .collect::<Vec<_>>();
     let proves = |name: &str, reason| (name.to_owned(), reason);
     assert_eq!(
         reasons,
@@ -139,14 +148,14 @@ fn an_endpoint_that_is_another_service_after_a_restart_stays_isolated_and_is_ask
     before.fail("b");
     assert!(before.recover("b") && before.core.view_of_id("b").slow_start);
     let kept = || Memory::Kept(Box::new(image(&before)));
-    for (endpoints, at_once, slow_start) in
-        [([primary("a"), primary("b")], false, true), ([other("a"), other("b")], true, false)]
+    for (endpoints, urgency, slow_start) in
+        [([primary("a"), primary("b")], Urgency::Delayed, true), ([other("a"), other("b")], Urgency::AtOnce, false)]
     {
         let after = begun(kept(), endpoints);
         let jobs = after.core.failures();
         assert_eq!(
-            jobs.iter().map(|job| (job.endpoint.id.as_str(), job.at_once)).collect::<Vec<_>>(),
-            [("a", at_once)]
+            jobs.iter().map(|job| (job.subject.endpoint.id.as_str(), recovery(job).urgency)).collect::<Vec<_>>(),
+            [("a", urgency)]
         );
         assert_eq!(after.core.view_of_id("b").slow_start, slow_start);
     }
@@ -174,7 +183,7 @@ fn an_endpoint_that_has_failed_in_a_stream_has_to_stream_in_the_next_run_too() {
             let error = Some(ErrorNote::new("HTTP 500").seen_in(manner));
             desk.report(&grant, Report { error, ..Report::of(FAILED) }, None);
             desk.judge(&grant, TRIP);
-            desk.core.failures()[0].manner
+            desk.core.failures()[0].subject.manner
         };
         let at_first = fail(&mut before);
         assert_eq!(at_first, if manner == Manner::Either { Manner::Whole } else { manner });
@@ -182,7 +191,7 @@ fn an_endpoint_that_has_failed_in_a_stream_has_to_stream_in_the_next_run_too() {
         assert_eq!(fail(&mut before), manner, "in a relapse");
         let written = serde_json::to_string(&image(&before)).unwrap();
         let after = begun(Memory::Kept(Box::new(serde_json::from_str(&written).unwrap())), [primary("a")]);
-        assert_eq!(after.core.failures()[0].manner, manner);
+        assert_eq!(after.core.failures()[0].subject.manner, manner);
     }
 }
 
@@ -208,13 +217,16 @@ fn an_isolation_and_its_verification_go_on_as_they_were() {
     let resume = Resume { step: 3, since_isolation: Some(Verified { verifications: 3, next }) };
     let begins_anew = Resume { step: 0, since_isolation: None };
     let jobs = after.core.failures();
-    let jobs = jobs.iter().map(|job| (job.endpoint.id.as_str(), job.relapse, job.at_once, job.resume.unwrap()));
+    let jobs = jobs.iter().map(|job| {
+        let Recovery { relapse, urgency, resume, .. } = recovery(job);
+        (job.subject.endpoint.id.as_str(), relapse, urgency, resume.unwrap())
+    });
     assert_eq!(
         jobs.collect::<Vec<_>>(),
         [
-            ("doubted", false, true, begins_anew),
-            ("redefined", false, true, begins_anew),
-            ("relapsed", true, false, resume)
+            ("doubted", false, Urgency::AtOnce, begins_anew),
+            ("redefined", false, Urgency::AtOnce, begins_anew),
+            ("relapsed", true, Urgency::Delayed, resume)
         ]
     );
 }
@@ -258,7 +270,7 @@ fn the_step_of_the_latest_verification_is_kept_though_it_passed() {
     }
     let mut after = begun(Memory::Kept(Box::new(image(&desk))), [primary("a")]);
     after.fail("a");
-    assert_eq!(after.core.failures()[0].resume, Some(Resume { step: 2, since_isolation: None }));
+    assert_eq!(recovery(&after.core.failures()[0]).resume, Some(Resume { step: 2, since_isolation: None }));
     desk.now = 30;
     desk.fail("a");
     fail_verification(&mut desk, "a");

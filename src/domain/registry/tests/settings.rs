@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::base_url::BaseUrl;
 use crate::domain::endpoint::{Auth, AuthStyle};
+use crate::domain::schedule::Urgency;
 use crate::domain::secret::Secret;
 
 #[test]
@@ -42,7 +43,7 @@ fn a_new_definition_keeps_the_isolation_and_voids_what_was_under_way() {
     desk.apply([other_key, secondary("b")]);
     assert_eq!(desk.standing("a"), Standing::Failure);
     assert!(desk.core.restore(proof(&id("a"), old), at(1), &mut desk.out).is_none());
-    assert!(desk.core.failures()[0].at_once);
+    assert_eq!(recovery(&desk.core.failures()[0]).urgency, Urgency::AtOnce);
     assert!(!under_way.gate.is_at(under_way.ticket.epoch));
 }
 

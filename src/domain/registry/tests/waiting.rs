@@ -84,7 +84,7 @@ fn who_can_not_be_served_in_time_is_refused_at_once() {
     let refused = desk.ask(parked(5));
     let next = Duration::from_secs(4);
     assert!(
-        matches!(refused, Acquired::Refused(NoEndpoint::Isolated { next: n, .. }) if n == next),
+        matches!(refused, Acquired::Refused(NoEndpoint::Isolated { next: Some(n), .. }) if n == next),
         "a hastened verification may begin at 6: {refused:?}"
     );
     assert!(matches!(desk.ask(parked(6)), Acquired::Refused(_)), "what begins then ends later");
@@ -100,7 +100,7 @@ fn nobody_waits_for_what_only_the_operator_can_mend() {
     desk.settle(&grant, Outcome::Fatal(Fatal::Account));
     desk.judge(&grant, Judgement::Trip { reason: Reason::Account, failures: 1 });
     desk.out.clear();
-    assert!(matches!(desk.ask(parked(10)), Acquired::Refused(NoEndpoint::Isolated { needs_operator: true, .. })));
+    assert!(matches!(desk.ask(parked(10)), Acquired::Refused(NoEndpoint::Isolated { next: None, .. })));
     assert_eq!(hastened(&mut desk), 0);
 }
 
@@ -143,7 +143,7 @@ fn after_a_relapse_the_verifier_alone_knows_when_it_is_due() {
     desk.now = 30;
     desk.core.tick(at(30), &mut desk.out);
     let told = refusals(&mut desk);
-    assert!(matches!(told[..], [NoEndpoint::Isolated { next: Duration::ZERO, .. }]), "{told:?}");
+    assert!(matches!(told[..], [NoEndpoint::Isolated { next: Some(Duration::ZERO), .. }]), "{told:?}");
 }
 
 #[test]
