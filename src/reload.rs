@@ -202,6 +202,9 @@ impl Reloader {
             Ok(reloaded) => {
                 let summary = summary(reloaded);
                 log::info!("settings reloaded by {who}: {summary}");
+                if reloaded.needs_restart.iter().any(|key| ADDRESSES.contains(&key.as_str())) {
+                    log::warn!("until it is restarted, `health` and `status` look for the gateway where it is not yet");
+                }
                 summary
             }
             Err(faults) => {
@@ -245,6 +248,8 @@ impl From<Unread> for Faults {
     }
 }
 
+/// Where the commands that ask a running gateway look for it: at what the settings say now.
+const ADDRESSES: [&str; 3] = ["server.host", "server.port", "admin.listen"];
 const READABLE: &str = "settings files that can be read: no pipe that nobody writes to, no disk that hangs";
 
 /// `endpoints added: backup; settings: breaker.window; needs a restart: server.port`

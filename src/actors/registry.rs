@@ -24,11 +24,11 @@ use super::messages::{
 use crate::clock::Clock;
 use crate::domain::events::{Event, EventKind};
 use crate::domain::health::{BreakerState, Status};
-use crate::domain::ids::Serial;
+use crate::domain::ids::{EndpointId, Serial};
 use crate::domain::memory::{Image, Memory};
 use crate::domain::notice::Notice;
 use crate::domain::outcome::Reason;
-use crate::domain::queues::SwitchError;
+use crate::domain::queues::{Switch, SwitchError};
 use crate::domain::registry::{self as core, Effect, Grant, MoveNote, Outputs, RegistryCore, RegistryPolicy, WaiterId};
 use crate::domain::time::Moment;
 use crate::domain::topology::TopologyDiff;
@@ -300,6 +300,18 @@ fn log_move(event: &Event, note: MoveNote) {
     }
 }
 
+/// Who has written the settings would look in vain for why they don't do what they say.
+fn log_overruled(id: &EndpointId, switch: Switch) {
+    let (is, settings, route) = match switch {
+        Switch::Off => ("off", "on", "enable"),
+        Switch::On => ("on", "off", "disable"),
+    };
+    warn!(
+        "endpoint {id} was switched {is} by an admin, though the settings have it {settings}: so it stays until \
+         POST /__qcc__/endpoints/{id}/{route}"
+    );
+}
+
 impl Actor for Registry {
     type Context = Context<Self>;
 
@@ -428,6 +440,9 @@ impl Handler<Apply> for Registry {
         self.peers.breaker_policy.do_send(SetBreakerPolicy(breaker));
         self.peers.verifier_policy.do_send(SetVerifierPolicy { schedule, probe });
         let diff: TopologyDiff = self.step(ctx, |core, now, out| core.apply(topology, now, out));
+        for (id, switch) in self.core.overruled() {
+            log_overruled(id, switch);
+        }
         MessageResult(diff)
     }
 }

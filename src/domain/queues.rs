@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use member::{Doubted, Evidence, Fault, Isolation, Member, Standing};
+pub use member::{Doubted, Evidence, Fault, Isolation, Member, Standing, Switch};
 pub use past::{Departed, Switched, Was};
 
 use member::{Place, Proven, Returned};
@@ -19,7 +19,7 @@ use members::Members;
 use past::{Before, Departures};
 
 use super::challenge::RecoveryProof;
-use super::endpoint::{Auth, SharedEndpoint};
+use super::endpoint::{Auth, Endpoint, SharedEndpoint};
 use super::epoch::{EpochClock, EpochGate, EpochReader};
 use super::ids::{EndpointId, Epoch, Serial};
 use super::memory::{Salt, ServiceDigest};
@@ -131,6 +131,15 @@ impl Queues {
     /// What an admin has switched, against the settings or for good.
     pub fn switched(&self) -> Switched {
         Switched { off: self.switched_off.clone(), on: self.switched_on.clone() }
+    }
+
+    /// What an admin has made of an endpoint where the settings say otherwise, and would have their way.
+    pub fn overruled(&self, endpoint: &Endpoint) -> Option<Switch> {
+        match endpoint.enabled {
+            true if self.switched_off.contains(&endpoint.id) => Some(Switch::Off),
+            false if self.switched_on.contains(&endpoint.id) => Some(Switch::On),
+            true | false => None,
+        }
     }
 
     /// The endpoints that have failed and not recovered, in the last run too while theirs are still to come.

@@ -22,7 +22,7 @@ pub(super) struct Alarm(Rc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     set: RefCell<Option<Set>>,
-    /// No endpoint is late before this moment, for the process was held up.
+    /// Nobody is late before this moment, for the process was held up.
     respite: Cell<Option<Instant>>,
 }
 
@@ -60,8 +60,8 @@ impl Alarm {
         false
     }
 
-    /// Whether something is overdue that an endpoint was asked for, or a client is to take, and whose coming wakes this task; if
-    /// not, the alarm sees to it that this is asked again. A process that was held up waits for it once more.
+    /// Whether something is overdue that an endpoint was asked for, or a client is to send or to take, and whose coming wakes this
+    /// task; if not, the alarm sees to it that this is asked again. A process that was held up waits for it once more.
     pub(super) fn is_overdue(&self, due: Instant, cx: &mut Context<'_>) -> bool {
         let due = self.0.respite.get().map_or(due, |until| until.max(due));
         if !self.has_passed(due, cx) {

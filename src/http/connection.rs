@@ -17,10 +17,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_rt::net::TcpStream;
+use log::kv::Value;
 use socket2::{SockRef, Socket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::identity::fresh_request_id;
 use super::intake::BodyBudget;
 use super::reply::raw_refusal;
 use super::times::deadline;
@@ -132,8 +134,17 @@ impl Connection {
     fn give_up(&mut self, refusal: &Refusal) {
         self.state.is_read_out.set(true);
         if let (Head::First, Some(stream)) = (self.state.head.get(), &self.stream) {
+            let id = fresh_request_id();
+            // Nothing more is known of it.
+            let peer = self.peer().map(|peer| peer.ip().to_canonical());
+            log::info!(
+                id = id.as_str(),
+                status = refusal.status(),
+                peer = peer.as_ref().map(Value::from_display);
+                "request"
+            );
             // A client that takes no answer gets none.
-            stream.try_write(&raw_refusal(refusal, &self.patience.help)).ok();
+            stream.try_write(&raw_refusal(refusal, &id, &self.patience.help)).ok();
         }
     }
 
@@ -151,7 +162,7 @@ impl Connection {
         state.is_set_late.set(limit > self.patience.idle);
         let due = state.due.get().unwrap_or_else(|| deadline(limit));
         state.due.set(Some(due));
-        state.alarm.has_passed(due, cx)
+        state.alarm.is_overdue(due, cx)
     }
 
     /// What has come of writing. A client that has taken nothing for too long is cut off, by a reset: it has not left by its own

@@ -186,7 +186,7 @@ async fn next_piece(
     let due = deadline(pause);
     poll_fn(|cx| match payload.poll_next_unpin(cx) {
         Poll::Ready(next) => Poll::Ready(Ok(next)),
-        Poll::Pending if client.alarm().has_passed(due, cx) => Poll::Ready(Err(Refusal::BodyTooSlow)),
+        Poll::Pending if client.alarm().is_overdue(due, cx) => Poll::Ready(Err(Refusal::BodyTooSlow)),
         Poll::Pending => client.poll_drained(drain, cx).map(|()| Err(Refusal::Stopping)),
     })
     .await

@@ -68,6 +68,7 @@ fn scope_of(worker: &Serving<'_>, request: &Request, llm: Option<LlmPath>) -> Re
         method: request.method().clone(),
         path: request.path().to_owned(),
         model: None,
+        peer: request.peer_addr().map(|peer| peer.ip().to_canonical()),
     };
     let trace = shared.tracer.as_ref().and_then(|tracer| RequestTrace::begin(tracer, request.headers(), llm));
     RequestScope::begin(Arc::clone(&shared.core), shared.clock, described, trace)

@@ -8,7 +8,6 @@ use actix_web::http::header::{
     HeaderName, HeaderValue, RETRY_AFTER, SET_COOKIE, STRICT_TRANSPORT_SECURITY,
 };
 
-use super::identity::fresh_request_id;
 use super::names;
 use super::scope::RequestScope;
 use crate::clock::Clock;
@@ -126,14 +125,14 @@ pub(super) fn for_http_10(response: HttpResponse) -> HttpResponse {
 }
 
 /// The gateway's own answer as it goes over the wire, for a connection on which no request has come.
-pub(super) fn raw_refusal(refusal: &Refusal, help: &str) -> Vec<u8> {
-    let body = refusal.body(ErrorShape::Anthropic, &fresh_request_id(), help);
+pub(super) fn raw_refusal(refusal: &Refusal, request_id: &str, help: &str) -> Vec<u8> {
+    let body = refusal.body(ErrorShape::Anthropic, request_id, help);
     let status = refusal.status();
     let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
     let further: Vec<String> = refusal.headers().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let further = further.concat();
     format!(
-        "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{further}connection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{further}x-qcc-request-id: {request_id}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()

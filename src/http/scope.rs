@@ -1,6 +1,7 @@
 //! One request and one attempt, from their beginning to their end, however they end: counted, logged and settled once.
 
 use std::cell::{Cell, OnceCell};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub(super) struct Described {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) model: Option<Arc<str>>,
+    /// From where its connection came.
+    pub(super) peer: Option<IpAddr>,
 }
 
 /// A client's request. One that is dropped before its end, because its client has left, is counted as cancelled.
@@ -224,7 +227,7 @@ impl RequestScope {
 
     /// The request's log line.
     fn log(&self, end: RequestEnd, elapsed: Duration) {
-        let Described { id, client, session, method, path, model, .. } = &self.described;
+        let Described { id, client, session, method, path, model, peer, .. } = &self.described;
         // Read by the line alone, so that they are made only if it is written.
         let status = || match (end, self.status) {
             (RequestEnd::Cancelled, _) => "cancelled".to_value(),
@@ -249,7 +252,8 @@ impl RequestScope {
             ttft_ms = self.first_piece.map(millis),
             tokens_in = known(self.usage.read()),
             tokens_out = known(self.usage.output),
-            trail = trail();
+            trail = trail(),
+            peer = peer.as_ref().map(Value::from_display);
             "request"
         );
     }

@@ -93,7 +93,7 @@ impl RequestTrace {
 
     /// The request is over.
     pub(super) fn end(self, facts: &RequestFacts<'_>) {
-        let Described { id, client, profile, session, method, path, model } = facts.described;
+        let Described { id, client, profile, session, method, path, model, peer: _ } = facts.described;
         let (outcome, error) = match (facts.end, facts.status) {
             (RequestEnd::Successful, _) => ("successful", None),
             (RequestEnd::Rejected, _) => ("rejected", None),

@@ -23,7 +23,9 @@ async fn check_408(client: &mut RawClient) {
     assert_eq!((answer.status, answer.ended), (408, Ended::Whole));
     let error = answer.json();
     assert_eq!((&error["type"], &error["error"]["type"]), (&json!("error"), &json!("timeout_error")));
-    assert!(error["request_id"].as_str().unwrap().starts_with("req_"));
+    let id = error["request_id"].as_str().unwrap();
+    assert!(id.starts_with("req_"));
+    assert_eq!(answer.header("x-qcc-request-id"), Some(id));
     assert_eq!(answer.header("connection"), Some("close"));
     assert_eq!(client.ended().await, Ended::Truncated);
 }

@@ -63,8 +63,20 @@ async fn a_request_line_tells_everything_in_its_order() {
          endpoint=ep-a upstream_request_id=req_ep-a_0 attempts=1"
     );
     let names: Vec<&str> = numbers.split(' ').filter_map(|field| Some(field.split_once('=')?.0)).collect();
-    assert_eq!(names, ["ttft_ms", "tokens_in", "tokens_out", "trail"], "{line}");
-    assert!(line.contains(" trail=ep-a=400@"), "{line}");
+    assert_eq!(names, ["ttft_ms", "tokens_in", "tokens_out", "trail", "peer"], "{line}");
+    assert!(line.contains(" trail=ep-a=400@") && line.ends_with(" peer=127.0.0.1"), "{line}");
+    stopped(gateway).await;
+}
+
+/// Once wrong: the client was told an id that was to be found nowhere.
+#[actix_web::test]
+async fn a_head_that_does_not_come_has_a_line_with_the_id_that_its_client_is_told() {
+    let upstream = Upstream::anthropic("a").await;
+    let mut gateway = Process::start(settings("header_timeout = \"50ms\"", &[&upstream])).await;
+    let answer = RawClient::connect(gateway.address).await.answer().await;
+    let id = answer.header("x-qcc-request-id").unwrap();
+    let line = gateway.logs(&format!("request id={id} ")).await;
+    assert!(line.ends_with(&format!("INFO  request id={id} status=408 peer=127.0.0.1")), "{line}");
     stopped(gateway).await;
 }
 

@@ -138,6 +138,7 @@ async fn every_field_of_the_stats_is_there_from_the_start() {
         "home",
         "epoch",
         "enabled",
+        "overruled",
         "weight",
         "effective_weight",
         "in_use",

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
-use crate::support::app::{TRAFFIC, body, message};
+use crate::support::app::{LOCAL, TRAFFIC, body, message};
 use crate::support::eventually::within;
 use crate::support::raw_client::RawClient;
 use crate::support::upstream::Upstream;
@@ -286,6 +286,69 @@ async fn a_process_that_was_held_up_looks_at_what_came_before_it_calls_an_endpoi
         let answer = client.answer().await;
         assert_eq!((answer.status, answer.header("x-qcc-attempts")), (200, Some("1")));
     }
+}
+
+/// Once wrong: what had come meanwhile was not looked at, and the client was told that it had not sent it.
+#[actix_web::test]
+async fn a_process_that_was_held_up_looks_at_what_came_before_it_calls_a_client_late() {
+    let upstream = Upstream::anthropic("a").await;
+    let text = "header_timeout = \"1s\"\nbody_timeout = \"1s\"";
+    let gateway = Process::start(settings(text, &[&upstream])).await;
+    let request = body(false);
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: gateway\r\n{}: {}\r\ncontent-length: {}\r\n\r\n",
+        TRAFFIC.0,
+        TRAFFIC.1,
+        request.len()
+    );
+    let whole = [head.as_bytes(), request.as_bytes()].concat();
+    let mut clients = Vec::new();
+    for sent in [20, head.len() + 5] {
+        let mut client = RawClient::connect(gateway.address).await;
+        client.send(&whole[..sent]).await;
+        clients.push((client, sent));
+    }
+    // By the time that this is answered, so much of both has been read.
+    RawClient::connect(gateway.address).await.get("/__qcc__/health/live", &[]).await;
+    gateway.signal("STOP").await;
+    for (client, sent) in &mut clients {
+        client.send(&whole[*sent..]).await;
+    }
+    // The pause itself is what is tested.
+    tokio::time::sleep(std::time::Duration::from_millis(1800)).await;
+    gateway.signal("CONT").await;
+    for (client, sent) in &mut clients {
+        assert_eq!(client.answer().await.status, 200, "{sent} bytes had come before");
+    }
+}
+
+/// Once wrong: who read the settings looked in vain for why they did not do what they say.
+#[actix_web::test]
+async fn a_reload_tells_of_an_admins_word_that_goes_before_the_settings() {
+    let upstream = Upstream::anthropic("a").await;
+    let mut gateway = Process::start(settings("", &[&upstream])).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    assert_eq!(client.post("/__qcc__/endpoints/a/disable", &LOCAL, "").await.status, 200);
+    gateway.signal("HUP").await;
+    let line = gateway.logs("was switched off by an admin").await;
+    assert!(
+        line.contains("WARN") && line.contains("endpoint a ") && line.contains("the settings have it on"),
+        "{line}"
+    );
+    assert!(line.ends_with("POST /__qcc__/endpoints/a/enable"), "{line}");
+}
+
+#[actix_web::test]
+async fn a_reload_that_moves_the_gateway_only_at_its_restart_tells_who_will_look_for_it_in_vain() {
+    let upstream = Upstream::anthropic("a").await;
+    let mut gateway = Process::start(settings("", &[&upstream])).await;
+    let file = gateway.folder().join("settings.toml");
+    let text = std::fs::read_to_string(&file).unwrap().replace("port = 0", "port = 1");
+    std::fs::write(&file, text).unwrap();
+    gateway.signal("HUP").await;
+    gateway.logs("needs a restart: server.port").await;
+    let line = gateway.logs("where it is not yet").await;
+    assert!(line.contains("WARN") && line.contains("`health`"), "{line}");
 }
 
 #[actix_web::test]

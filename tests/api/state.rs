@@ -49,6 +49,9 @@ async fn isolations_and_switches_outlive_a_restart() {
     }
     let queues = app.stats().await["queues"].clone();
     assert_eq!(queues, json!({ "primary": [], "secondary": ["c"], "failure": ["a", "d"], "disabled": ["b"] }));
+    for (id, overruled) in [("a", json!(null)), ("b", json!("off")), ("c", json!(null)), ("d", json!("on"))] {
+        assert_eq!(app.row(id).await["overruled"], overruled, "{id}");
+    }
     for _ in 0..10 {
         assert_eq!(app.message().await.header("x-qcc-endpoint"), Some("c"));
     }

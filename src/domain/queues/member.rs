@@ -38,6 +38,16 @@ impl Standing {
     }
 }
 
+/// What an admin has made of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    /// It is switched off.
+    Off,
+    /// It is switched on.
+    On,
+}
+
 impl From<Home> for Standing {
     fn from(home: Home) -> Self {
         match home {

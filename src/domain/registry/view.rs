@@ -7,7 +7,7 @@ use super::super::cooling::{Cooldown, is_exhausted};
 use super::super::endpoint::SharedEndpoint;
 use super::super::health::Ease;
 use super::super::ids::{EndpointId, Epoch};
-use super::super::queues::{Isolation, Member, Standing};
+use super::super::queues::{Isolation, Member, Standing, Switch};
 use super::super::schedule::{Recovery, Subject, Task, Urgency, VerifyJob};
 use super::super::time::Moment;
 use super::RegistryCore;
@@ -30,6 +30,8 @@ pub struct EndpointView {
     pub endpoint: SharedEndpoint,
     /// Where it is.
     pub standing: Standing,
+    /// What an admin has made of it against the settings.
+    pub overruled: Option<Switch>,
     /// Its epoch.
     pub epoch: Epoch,
     /// Its attempts under way.
@@ -93,6 +95,14 @@ impl RegistryCore {
         }
     }
 
+    /// What an admin has made of endpoints against the settings.
+    pub fn overruled(&self) -> impl Iterator<Item = (&EndpointId, Switch)> {
+        self.queues.iter().filter_map(|member| {
+            let endpoint = member.endpoint();
+            Some((&endpoint.id, self.queues.overruled(endpoint)?))
+        })
+    }
+
     /// The whole failure queue.
     pub fn failures(&self) -> Vec<VerifyJob> {
         self.queues
@@ -136,6 +146,7 @@ impl RegistryCore {
         EndpointView {
             endpoint: member.endpoint().clone(),
             standing,
+            overruled: self.queues.overruled(member.endpoint()),
             epoch: member.epoch(),
             in_flight: self.leases.in_flight(member.slot()),
             isolation: member.quarantine().cloned(),

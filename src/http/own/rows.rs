@@ -18,7 +18,7 @@ use crate::domain::health::{BreakerState, Status};
 use crate::domain::ids::{EndpointId, Epoch, ProfileId};
 use crate::domain::outcome::{ErrorNote, Reason};
 use crate::domain::prices::Cost;
-use crate::domain::queues::Standing;
+use crate::domain::queues::{Standing, Switch};
 use crate::domain::registry::{CooldownView, EndpointView, RegistryView};
 use crate::domain::stats::{EndpointStats, LatencySummary, Stats};
 use crate::domain::time::Moment;
@@ -36,6 +36,7 @@ pub(super) struct EndpointRow {
     home: Home,
     epoch: Epoch,
     enabled: bool,
+    overruled: Option<Switch>,
     weight: u16,
     effective_weight: f64,
     in_use: bool,
@@ -174,6 +175,7 @@ impl<'a> Views<'a> {
             home: endpoint.home,
             epoch: view.epoch,
             enabled: view.standing != Standing::Disabled,
+            overruled: view.overruled,
             weight: endpoint.weight,
             effective_weight: view.effective_weight,
             in_use: view.in_flight > 0 || served_latest,
