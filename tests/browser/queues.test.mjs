@@ -143,6 +143,9 @@ staged(held, "isolate, disable and enable ask first, and the card moves", {}, as
       const dialog = page.getByRole("dialog", { name: question });
       await dialog.getByRole("button", { name: act }).click();
       await card(page, "backup", queue).waitFor();
+      await card(page, "backup").getByText("by an admin", { exact: true }).waitFor({
+        state: act === "Disable" ? "visible" : "hidden",
+      });
     }
     await page.locator("#timeline li", { hasText: /backup isolated.*by admin 127\.0\.0\.1/ }).waitFor();
     assert.match(await card(page, "backup").locator(".reason").innerText(), /An admin isolated it\./);

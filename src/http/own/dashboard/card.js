@@ -5,6 +5,9 @@ import { clock, count, host, millis, money, percent, reason, span } from "./form
 import { Rests } from "./rests.js";
 import { t } from "./words.js";
 
+const BADGES = [
+  "in_use", "draining", "verifying", "exhausted", "resting", "slow_start", "degraded", "unproven", "overruled",
+];
 const FACTS = ["in_flight", "success", "requests", "weight", "p50", "p95", "p99", "ttft", "tokens", "breaker", "cost"];
 
 /** A definition list whose rows can be left out. */
@@ -120,12 +123,11 @@ export class Card {
     this.id = id;
     this.acts = acts;
     this.badges = new Map(
-      ["in_use", "draining", "verifying", "exhausted", "resting", "slow_start", "degraded", "unproven"].map((name) => [
-        name,
-        el("span", { class: `badge ${name}`, hidden: "" }, t(`badge.${name}`)),
-      ]),
+      BADGES.map((name) => [name, el("span", { class: `badge ${name}`, hidden: "" }, t(`badge.${name}`))]),
     );
-    setAttribute(this.badges.get("unproven"), "title", t("badge.unproven.title"));
+    for (const name of ["unproven", "overruled"]) {
+      setAttribute(this.badges.get(name), "title", t(`badge.${name}.title`));
+    }
     this.protocol = el("span", { class: "protocol" });
     this.host = el("span", { class: "host" });
     this.home = el("span", { class: "home" });
@@ -196,6 +198,7 @@ export class Card {
       exhausted: row.status === "exhausted",
       ...ease(row),
       unproven: !row.proven && !isIsolated && row.standing !== "disabled",
+      overruled: row.overruled !== null,
     };
     for (const [name, badge] of this.badges) show(badge, marks[name]);
   }

@@ -71,6 +71,8 @@ export default {
   "badge.slow_start": "逐步恢复",
   "badge.verifying": "正在验证",
   "badge.unproven": "从未验证成功",
+  "badge.overruled": "由管理员决定",
+  "badge.overruled.title": "管理员的开关与设置不同：在管理员切换回来之前保持不变。",
   "badge.unproven.title": "它还没有服务过请求，也没有通过测试对话：请检查它的地址和密钥。",
   "card.home": "归属：{queue}",
   "card.profiles": "配置组 {list}",

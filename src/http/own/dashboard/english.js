@@ -71,6 +71,8 @@ export default {
   "badge.slow_start": "slow start",
   "badge.verifying": "being verified",
   "badge.unproven": "never proven",
+  "badge.overruled": "by an admin",
+  "badge.overruled.title": "An admin has switched it otherwise than the settings have it; so it stays until an admin switches it back.",
   "badge.unproven.title": "It has neither served a request nor passed a test conversation yet: check its URL and key.",
   "card.home": "home: {queue}",
   "card.profiles": "profiles {list}",
