@@ -11,7 +11,7 @@ use crate::domain::challenge::{Code, Verdict};
 use crate::domain::conversation::Manner;
 use crate::domain::endpoint::SharedEndpoint;
 use crate::domain::ids::Epoch;
-use crate::domain::schedule::Subject;
+use crate::domain::schedule::{Subject, Suffices};
 use crate::policies::probe_settings;
 use crate::settings::Loaded;
 use crate::upstream::tls::{TlsConfigError, client_config};
@@ -70,5 +70,11 @@ fn told(verdicts: &[(SharedEndpoint, Option<Verdict>)]) -> Verdicts {
 }
 
 fn subject(endpoint: &SharedEndpoint) -> Subject {
-    Subject { endpoint: Arc::clone(endpoint), epoch: Epoch::NONE, manner: Manner::Whole, model: None }
+    Subject {
+        endpoint: Arc::clone(endpoint),
+        epoch: Epoch::NONE,
+        manner: Manner::Whole,
+        model: None,
+        suffices: Suffices::ThatModel,
+    }
 }

@@ -45,15 +45,17 @@ pub type Acquired = Result<Lease, NoEndpoint>;
 pub struct Acquire {
     /// What is asked.
     pub ask: Ask,
+    /// The failures that the request has had, which may be its own where it has to be parked.
+    pub failures: Vec<Failed>,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Acquired>,
 }
 
 impl Acquire {
     /// The message, and where its answer will come.
-    pub fn new(ask: Ask) -> (Self, oneshot::Receiver<Acquired>) {
+    pub fn new(ask: Ask, failures: Vec<Failed>) -> (Self, oneshot::Receiver<Acquired>) {
         let (reply, answer) = oneshot::channel();
-        (Self { ask, reply }, answer)
+        (Self { ask, failures, reply }, answer)
     }
 }
 

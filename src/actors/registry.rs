@@ -324,7 +324,7 @@ impl Actor for Registry {
 impl Handler<Acquire> for Registry {
     type Result = ();
 
-    fn handle(&mut self, Acquire { ask, reply }: Acquire, ctx: &mut Self::Context) {
+    fn handle(&mut self, Acquire { ask, failures, reply }: Acquire, ctx: &mut Self::Context) {
         let model = ask.model.clone();
         // Who has left takes no place from who has come.
         self.forget_who_left();
@@ -334,6 +334,7 @@ impl Handler<Acquire> for Registry {
             core::Acquired::Refused(why) => drop(reply.send(Err(why))),
             core::Acquired::Waiting(waiter) => {
                 self.waiting.insert(waiter, Waiting { reply, model });
+                self.step(ctx, |core, now, out| core.doubt_while_parked(waiter, &failures, now, out));
             }
         }
     }

@@ -173,7 +173,10 @@ impl Cooling {
             }
             Throttle::Overload(named) => {
                 let step = step_of(&rests.overload, &mut rests.overload_step);
-                let named = named.filter(|named| !named.is_zero()).map(|named| named.clamp(SHORTEST, LONGEST));
+                // An overload is of the moment. One that names hours would keep its endpoint from everybody, and unlike with a used-up
+                // window nobody asks meanwhile whether that is still so.
+                let longest = policy.exhausted_after.clamp(SHORTEST, LONGEST);
+                let named = named.filter(|named| !named.is_zero()).map(|named| named.clamp(SHORTEST, longest));
                 let rest = named.unwrap_or_else(|| grown(policy.overload_cooldown, policy.overload_max, step));
                 let cooldown = extend(&mut rests.overload, now + rest, now, CooldownReason::Overload);
                 if let Some((_, latest)) = &mut self.overloaded {

@@ -10,7 +10,7 @@ use super::conversation::Manner;
 use super::ids::{EndpointId, Epoch, Ticket};
 use super::outcome::{ErrorNote, FailureKind, Outcome, Reason};
 use super::outcome_table::PathKind;
-use super::schedule::{Subject, Task, VerifyJob};
+use super::schedule::{Subject, Suffices, Task, VerifyJob};
 use super::time::Moment;
 
 /// For how long a request that was found to be the cause of its failures gets a single attempt.
@@ -226,7 +226,8 @@ impl Opinions {
     pub fn job(&self, endpoint: &super::endpoint::SharedEndpoint, epoch: Epoch) -> Option<VerifyJob> {
         let asked = self.asked.get(&endpoint.id).filter(|asked| asked.epoch == epoch)?;
         let endpoint = Arc::clone(endpoint);
-        let subject = Subject { endpoint, epoch, manner: asked.manner(), model: asked.model.clone() };
+        let (manner, model) = (asked.manner(), asked.model.clone());
+        let subject = Subject { endpoint, epoch, manner, model, suffices: Suffices::AnyModel };
         Some(VerifyJob { subject, task: Task::Opinion { reason: asked.reason } })
     }
 }

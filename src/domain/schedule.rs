@@ -12,7 +12,7 @@ use super::endpoint::SharedEndpoint;
 use super::ids::{EndpointId, Epoch};
 use super::time::Moment;
 
-pub use job::{AtHome, Conversation, Purpose, Recovery, Resume, Subject, Task, Urgency, Verified, VerifyJob};
+pub use job::{AtHome, Conversation, Purpose, Recovery, Resume, Subject, Suffices, Task, Urgency, Verified, VerifyJob};
 pub use policy::SchedulePolicy;
 pub use results::{AtOnce, Count, Failed, Finished, Passed, Progress};
 

@@ -198,7 +198,7 @@ impl Journey<'_> {
         if self.ask.turn != Turn::First {
             self.fingerprint();
         }
-        let (acquire, answer) = Acquire::new(self.ask.clone());
+        let (acquire, answer) = Acquire::new(self.ask.clone(), self.plan.failures().to_vec());
         self.worker.shared.core.registry.do_send(acquire);
         match answer.await {
             Ok(Ok(lease)) => Ok(lease),

@@ -21,7 +21,7 @@ use crate::domain::classify::{Words, is_event_stream};
 use crate::domain::conversation::{self, Dialect, ModelsToTry, Question, StreamEnd, StreamedAnswer, Tokens};
 use crate::domain::endpoint::{Auth, Endpoint, Protocol};
 use crate::domain::outcome::ErrorNote;
-use crate::domain::schedule::Subject;
+use crate::domain::schedule::{Subject, Suffices};
 use crate::domain::time::Moment;
 
 /// The longest answer to a verification that is read, in bytes, without its compression.
@@ -167,18 +167,11 @@ impl Probe {
             Auth::Missing => return failed("the endpoint's credential is missing"),
             Auth::Passthrough | Auth::Own { .. } => {}
         }
-        match self.talk(subject, code, deadline, bill).await {
-            Ok(verdict) => verdict,
-            Err(error @ NoAnswer::Send(SendError::OutOfFiles | SendError::OutOfPorts)) => {
-                let note = ErrorNote::new(error.to_string());
-                Verdict::Unproven(Unproven::unasked(note, deadline.elapsed()))
-            }
-            Err(error) => failed(&error.to_string()),
-        }
+        self.talk(subject, code, deadline, bill).await
     }
 
-    /// Tries one model after another while the endpoint only lacks the model, each in the dialects that it may know.
-    async fn talk(&self, subject: &Subject, code: Code, deadline: Deadline, bill: &Bill) -> Result<Verdict, NoAnswer> {
+    /// Tries one model after another while the endpoint only lacks the model, or where another one's answer suffices.
+    async fn talk(&self, subject: &Subject, code: Code, mut deadline: Deadline, bill: &Bill) -> Verdict {
         let endpoint = &subject.endpoint;
         let default = match endpoint.protocol {
             Protocol::Anthropic => &self.settings.anthropic_model,
@@ -190,26 +183,59 @@ impl Probe {
             subject.model.as_deref(),
             default,
         );
-        let mut models = models.peekable();
-        let mut verdict = None;
-        while let Some(model) = models.next() {
-            let challenge = Challenge::of(subject, code);
-            let answer = self.ask(endpoint, &model, &challenge, deadline, bill).await?;
-            let body = match &answer.body {
-                AnswerBody::Whole(body) => ReplyBody::Whole(body),
-                AnswerBody::Streamed(stream) => ReplyBody::Streamed(stream),
+        let mut found: Option<Unproven> = None;
+        for model in models {
+            let unproven = match self.ask_and_judge(subject, &model, code, deadline, bill).await {
+                Verdict::Unproven(unproven) => unproven,
+                proven @ Verdict::Proven(_) => return proven,
             };
-            let reply = Reply { protocol: endpoint.protocol, status: answer.status, body, elapsed: deadline.elapsed() };
-            let judged = challenge.judge(&reply, self.settings.words);
-            let try_next = matches!(&judged, Verdict::Unproven(unproven) if unproven.lacks_model);
-            verdict = Some(judged);
-            if !try_next || models.peek().is_none() {
-                break;
+            let is_in_question = subject.model.as_deref() == Some(model.as_str());
+            let (lacks_model, is_unasked) = (unproven.lacks_model, unproven.is_unasked);
+            // That the endpoint lacks this model says nothing of why another one has failed.
+            found = found.filter(|found| lacks_model && !found.lacks_model).or(Some(unproven));
+            match subject.suffices {
+                _ if lacks_model => {}
+                Suffices::AnyModel if is_in_question && !is_unasked => {
+                    deadline = Deadline { began: deadline.clock.now(), ..deadline };
+                }
+                Suffices::AnyModel | Suffices::ThatModel => break,
             }
         }
         let no_model =
             || Unproven::without_answer(ErrorNote::new("no model is named to verify it with"), deadline.elapsed());
-        Ok(verdict.unwrap_or_else(|| Verdict::Unproven(no_model())))
+        Verdict::Unproven(found.unwrap_or_else(no_model))
+    }
+
+    async fn ask_and_judge(
+        &self,
+        subject: &Subject,
+        model: &str,
+        code: Code,
+        deadline: Deadline,
+        bill: &Bill,
+    ) -> Verdict {
+        let endpoint = &subject.endpoint;
+        let challenge = Challenge::of(subject, code);
+        let answer = match self.ask(endpoint, model, &challenge, deadline, bill).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let (note, elapsed) = (ErrorNote::new(error.to_string()), deadline.elapsed());
+                return Verdict::Unproven(match error {
+                    NoAnswer::Send(SendError::OutOfFiles | SendError::OutOfPorts) => Unproven::unasked(note, elapsed),
+                    NoAnswer::Send(_)
+                    | NoAnswer::Content(_)
+                    | NoAnswer::TimedOut
+                    | NoAnswer::TooLong
+                    | NoAnswer::Coded => Unproven::without_answer(note, elapsed),
+                });
+            }
+        };
+        let body = match &answer.body {
+            AnswerBody::Whole(body) => ReplyBody::Whole(body),
+            AnswerBody::Streamed(stream) => ReplyBody::Streamed(stream),
+        };
+        let reply = Reply { protocol: endpoint.protocol, status: answer.status, body, elapsed: deadline.elapsed() };
+        challenge.judge(&reply, self.settings.words)
     }
 
     async fn ask(

@@ -6,7 +6,7 @@ use crate::support::app::{Setup, TRAFFIC, TestApp, body, message};
 use crate::support::eventually::eventually;
 use crate::support::streaming::STREAM_HEAD;
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{Behaviour, error, html, never_answer, ok, raw, sse, status};
+use crate::support::upstream::step::{Behaviour, error, html, never_answer, ok, raw, sse, status, status_with};
 
 /// The message that every sound upstream answers 500 to: the gateway's upstreams here know it by its text.
 fn poison() -> String {
@@ -48,6 +48,28 @@ async fn a_poisoned_conversation_alone_leaves_nobody_isolated() {
         for row in app.stats().await["endpoints"].as_array().unwrap() {
             assert_eq!(row["consecutive_failures"], 0, "{row}");
         }
+        app.finish().await;
+    }
+}
+
+/// Once wrong: both endpoints were asked for their opinion on the model that works nowhere, and were out for as long as that
+/// failed.
+#[actix_web::test]
+async fn a_model_that_works_nowhere_takes_no_endpoint_from_the_others() {
+    for failing in [status(500), html(), status_with(400, &[("content-type", "text/plain")], "unknown model")] {
+        let upstreams = [Upstream::anthropic("a").await, Upstream::anthropic("b").await];
+        for upstream in &upstreams {
+            upstream.answers_to("works-nowhere", failing.clone());
+        }
+        let app = pool(&upstreams).section("verifier", "initial_delay = \"20ms\"").start().await;
+        let nowhere = body(false).replace("claude-haiku-4-5", "works-nowhere");
+        assert!(nowhere.contains("works-nowhere"));
+        for _ in 0..10 {
+            let answer = app.client().await.post("/v1/messages", &[TRAFFIC], &nowhere).await;
+            assert!(answer.status >= 400);
+            assert_eq!(app.message().await.status, 200);
+        }
+        eventually("both are back where they belong", async || isolated(&app).await == json!([])).await;
         app.finish().await;
     }
 }

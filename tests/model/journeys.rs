@@ -260,6 +260,11 @@ impl World {
 }
 
 impl Journey {
+    /// What it has failed on so far, where that may be its own fault.
+    pub(crate) fn doubts_while_parked(&self) -> Vec<Failed> {
+        if self.path == PathKind::Other { Vec::new() } else { self.doubts.clone() }
+    }
+
     /// Its waiting, if it was that, is over.
     fn waited_until(&mut self, now: Moment) {
         if let Stage::Waits(since) = self.stage

@@ -18,7 +18,8 @@ use qcc_gateway::domain::outcome_table::{Class, LastResort, PathKind};
 use qcc_gateway::domain::queues::{Evidence, Queues};
 use qcc_gateway::domain::retry::{Ending, Plan, RetryPolicy};
 use qcc_gateway::domain::schedule::{
-    AtHome, AtOnce, Failed, Passed, Purpose, Recovery, Schedule, SchedulePolicy, Subject, Task, Urgency, VerifyJob,
+    AtHome, AtOnce, Failed, Passed, Purpose, Recovery, Schedule, SchedulePolicy, Subject, Suffices, Task, Urgency,
+    VerifyJob,
 };
 use qcc_gateway::domain::time::Moment;
 use qcc_gateway::domain::topology::Topology;
@@ -103,7 +104,13 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 
 fn subject(name: usize, epoch: u64) -> Subject {
     let endpoint = Arc::new(plain_endpoint(id(NAMES[name])));
-    Subject { endpoint, epoch: Epoch::from_raw(epoch), manner: Manner::Whole, model: None }
+    Subject {
+        endpoint,
+        epoch: Epoch::from_raw(epoch),
+        manner: Manner::Whole,
+        model: None,
+        suffices: Suffices::ThatModel,
+    }
 }
 
 fn job(name: usize, epoch: u64, purpose: Purpose, relapse: bool, isolated_at: Moment) -> VerifyJob {

@@ -18,7 +18,7 @@ const SECONDS: u64 = 60;
 const STEPS: u64 = 400;
 
 /// What the default runs must have met, each ten times at least: else they would show nothing.
-const SITUATIONS: [&str; 71] = [
+const SITUATIONS: [&str; 72] = [
     "a client that leaves its attempt",
     "a conversation broken off",
     "a conversation broken off that would never have ended",
@@ -37,6 +37,7 @@ const SITUATIONS: [&str; 71] = [
     "a place given up for another client",
     "a place given up for another endpoint",
     "a poisoned request",
+    "a parked request that doubts",
     "a proof of an older epoch",
     "a proof that restores",
     "a request in vain",

@@ -123,9 +123,9 @@ fn shared(world: &World) -> String {
 }
 
 fn of_job(job: &VerifyJob, text: &mut String) {
-    let VerifyJob { subject: Subject { endpoint, epoch, manner, model }, task } = job;
+    let VerifyJob { subject: Subject { endpoint, epoch, manner, model, suffices }, task } = job;
     let url = &endpoint.base_url;
-    write!(text, "{}={url} {epoch:?} {manner:?} {model:?} ", endpoint.id).unwrap();
+    write!(text, "{}={url} {epoch:?} {manner:?} {model:?} {suffices:?} ", endpoint.id).unwrap();
     match task {
         Task::Recovery(Recovery { reason, isolated_at: _, relapse, resume, urgency }) => {
             write!(text, "recovery {reason:?} {relapse} {resume:?} {urgency:?};").unwrap();

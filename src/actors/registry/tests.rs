@@ -190,14 +190,14 @@ async fn registry_with(
 }
 
 async fn acquire(registry: &Addr<Registry>, ask: Ask) -> Lease {
-    let (acquire, answer) = Acquire::new(ask);
+    let (acquire, answer) = Acquire::new(ask, Vec::new());
     registry.do_send(acquire);
     answer.await.unwrap().unwrap()
 }
 
 /// A request whose answer is not in yet.
 async fn waiting(registry: &Addr<Registry>, ask: Ask) -> oneshot::Receiver<Acquired> {
-    let (acquire, mut answer) = Acquire::new(ask);
+    let (acquire, mut answer) = Acquire::new(ask, Vec::new());
     registry.do_send(acquire);
     registry.send(ViewRegistry).await.unwrap();
     assert!(answer.try_recv().is_err());
@@ -320,7 +320,7 @@ async fn a_tick_refuses_who_has_waited_past_the_deadline() {
     let (registry, _) = registry().await;
     let ticket = fail(&registry).await;
     let deadline = Clock::BEGAN + Duration::from_millis(100);
-    let (acquire, mut answer) = Acquire::new(Ask { deadline, ..ask() });
+    let (acquire, mut answer) = Acquire::new(Ask { deadline, ..ask() }, Vec::new());
     registry.do_send(acquire);
     let refused = loop {
         registry.send(Tick).await.unwrap();

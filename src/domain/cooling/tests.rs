@@ -147,6 +147,15 @@ fn an_overload_can_not_ask_for_hardly_any_time() {
     assert!(matches!(told, Throttled::Rests(cooldown) if cooldown.until == Moment::START + SHORTEST), "{told:?}");
 }
 
+/// Once wrong: a day was believed, for which nobody asked the endpoint anything.
+#[test]
+fn an_overload_can_not_ask_for_more_than_a_moment() {
+    let mut cooling = Cooling::default();
+    let day = Throttle::Overload(Some(Duration::from_hours(24)));
+    cooling.throttle(None, day, from(1), at(0), at(0), &POLICY);
+    assert_eq!(until(&cooling, 0), Some(POLICY.exhausted_after.as_secs()));
+}
+
 /// Once wrong: the time for which nobody asks, because it rests, counted as a silence.
 #[test]
 fn an_overload_that_names_a_long_time_again_is_too_long_too() {

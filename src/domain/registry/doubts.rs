@@ -7,9 +7,9 @@ use super::super::ids::{EndpointId, Epoch, Ticket};
 use super::super::opinions::{Failed, Fingerprint, NewlyAsked, Others, in_doubt};
 use super::super::outcome::{ErrorNote, Reason};
 use super::super::queues::{Doubted, Evidence, Member};
-use super::super::schedule::{AtHome, Finished, Subject, Task, VerifyJob};
+use super::super::schedule::{AtHome, Finished, Subject, Suffices, Task, VerifyJob};
 use super::super::time::Moment;
-use super::{Ask, Doubt, Effect, Keep, Outputs, RegistryCore};
+use super::{Ask, Doubt, Effect, Keep, Outputs, RegistryCore, WaiterId};
 
 impl RegistryCore {
     /// A request has failed for good. Those of its failures that may be its own are taken back, and the endpoints asked.
@@ -30,6 +30,14 @@ impl RegistryCore {
             }
         }
         self.check_invariants();
+    }
+
+    /// A request that has failed is parked, for it has found nobody. It may be waiting for the very endpoints that its own failures
+    /// have isolated, and these are back at once where that is known: so it is not only told in the end.
+    pub fn doubt_while_parked(&mut self, waiter: WaiterId, failures: &[Failed], now: Moment, out: &mut Outputs) {
+        let Some(ask) = self.waiters.ask_in_vain(waiter).filter(|_| !failures.is_empty()) else { return };
+        let ask = ask.clone();
+        self.doubt(&ask, failures, now, out);
     }
 
     /// Where this lease's failure has helped to isolate its endpoint, that is in doubt from now on.
@@ -175,7 +183,8 @@ impl RegistryCore {
         let cooling = self.cooling.get(member.slot())?;
         let (model, cooldown) = cooling.exhausted(now, &self.policy.cooling)?;
         let endpoint = Arc::clone(member.endpoint());
-        let subject = Subject { endpoint, epoch: member.epoch(), manner: Manner::Whole, model: model.cloned() };
+        let (epoch, model) = (member.epoch(), model.cloned());
+        let subject = Subject { endpoint, epoch, manner: Manner::Whole, model, suffices: Suffices::ThatModel };
         Some(VerifyJob { subject, task: Task::EarlyReturn { since: cooldown.since } })
     }
 }

@@ -7,8 +7,9 @@ use super::super::cooling::{Cooldown, is_exhausted};
 use super::super::endpoint::SharedEndpoint;
 use super::super::health::Ease;
 use super::super::ids::{EndpointId, Epoch};
-use super::super::queues::{Isolation, Member, Standing, Switch};
-use super::super::schedule::{Recovery, Subject, Task, Urgency, VerifyJob};
+use super::super::outcome::Reason;
+use super::super::queues::{Fault, Isolation, Member, Standing, Switch};
+use super::super::schedule::{Recovery, Subject, Suffices, Task, Urgency, VerifyJob};
 use super::super::time::Moment;
 use super::RegistryCore;
 
@@ -161,8 +162,28 @@ impl RegistryCore {
 
 /// How an endpoint is to be verified: where it is isolated, as that is disproved.
 fn subject(member: &Member) -> Subject {
-    let (manner, model) = member.isolation().map_or((Manner::Whole, None), |isolation| {
-        (isolation.reason.manner_of_proof(isolation.error.as_ref(), isolation.relapse), isolation.model.clone())
-    });
-    Subject { endpoint: Arc::clone(member.endpoint()), epoch: member.epoch(), manner, model }
+    let (endpoint, epoch) = (Arc::clone(member.endpoint()), member.epoch());
+    let Some(isolation) = member.isolation() else {
+        return Subject { endpoint, epoch, manner: Manner::Whole, model: None, suffices: Suffices::ThatModel };
+    };
+    let manner = isolation.reason.manner_of_proof(isolation.error.as_ref(), isolation.relapse);
+    Subject { endpoint, epoch, manner, model: isolation.model.clone(), suffices: suffices(isolation) }
+}
+
+/// An overload is one of a model; where a request may be the cause, so may be the model that it named.
+fn suffices(isolation: &Isolation) -> Suffices {
+    match (isolation.fault, isolation.reason) {
+        (Fault::Doubted { .. }, _) | (_, Reason::Overloaded) => Suffices::AnyModel,
+        (
+            Fault::Settled | Fault::Presumed { .. },
+            Reason::UpstreamStatus
+            | Reason::Connect
+            | Reason::Timeout
+            | Reason::Body
+            | Reason::Stream
+            | Reason::Credential
+            | Reason::Account
+            | Reason::Admin,
+        ) => Suffices::ThatModel,
+    }
 }

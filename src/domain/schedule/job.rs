@@ -66,6 +66,18 @@ pub struct Subject {
     pub manner: Manner,
     /// The model that is in question, where one is.
     pub model: Option<Arc<str>>,
+    /// What it takes to pass.
+    pub suffices: Suffices,
+}
+
+/// Whose answer suffices in a conversation about a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suffices {
+    /// That model's; or the next one's, where the endpoint lacks it.
+    ThatModel,
+    /// Any model's: it may be the model alone that has failed, and a request that names one which works nowhere must not take the
+    /// endpoint from all others.
+    AnyModel,
 }
 
 /// One endpoint that a conversation is to be held with, as the registry names it.

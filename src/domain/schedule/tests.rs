@@ -18,7 +18,13 @@ const POLICY: SchedulePolicy = SchedulePolicy {
 
 fn subject(name: &str, epoch: u64) -> Subject {
     let endpoint = Arc::new(endpoint(name, Home::Primary));
-    Subject { endpoint, epoch: Epoch::from_raw(epoch), manner: Manner::Whole, model: None }
+    Subject {
+        endpoint,
+        epoch: Epoch::from_raw(epoch),
+        manner: Manner::Whole,
+        model: None,
+        suffices: Suffices::ThatModel,
+    }
 }
 
 fn isolated(at_second: u64) -> Recovery {

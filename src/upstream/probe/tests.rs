@@ -11,7 +11,7 @@ use crate::domain::base_url::BaseUrl;
 use crate::domain::conversation::Manner;
 use crate::domain::endpoint::Home;
 use crate::domain::ids::Epoch;
-use crate::domain::schedule::Subject;
+use crate::domain::schedule::{Subject, Suffices};
 use crate::domain::testing::endpoint;
 
 const EVENT_STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -32,7 +32,13 @@ fn subject(upstream: &Upstream, protocol: Protocol, manner: Manner) -> Subject {
     let mut endpoint = endpoint("main", Home::Primary);
     endpoint.base_url = BaseUrl::parse(&format!("http://127.0.0.1:{}", upstream.origin.port)).unwrap();
     endpoint.protocol = protocol;
-    Subject { endpoint: Arc::new(endpoint), epoch: Epoch::from_raw(1), manner, model: Some("failed".into()) }
+    Subject {
+        endpoint: Arc::new(endpoint),
+        epoch: Epoch::from_raw(1),
+        manner,
+        model: Some("failed".into()),
+        suffices: Suffices::ThatModel,
+    }
 }
 
 fn chunk(bytes: &[u8]) -> Vec<u8> {
@@ -83,10 +89,15 @@ impl Held {
 /// Holds a conversation in which each request gets the next of the answers, made of the code, piece by piece; then the
 /// upstream closes.
 async fn held(protocol: Protocol, manner: Manner, answers: &[Say<'_>]) -> Held {
+    held_where(Suffices::ThatModel, protocol, manner, answers).await
+}
+
+async fn held_where(suffices: Suffices, protocol: Protocol, manner: Manner, answers: &[Say<'_>]) -> Held {
     within(async {
         let upstream = Upstream::bind().await;
         let probe = Probe::new(client(), settings(Duration::from_secs(20)));
-        let (subject, code, bill) = (subject(&upstream, protocol, manner), Code::from_random(7), Bill::default());
+        let subject = Subject { suffices, ..subject(&upstream, protocol, manner) };
+        let (code, bill) = (Code::from_random(7), Bill::default());
         let serve = async {
             let mut asked = Vec::new();
             for answer in answers {
@@ -287,6 +298,32 @@ async fn a_stream_that_falls_silent_costs_what_it_said_and_fails() {
         assert_eq!(bill.total(), Tokens { input: 40, output: 0 });
     })
     .await;
+}
+
+/// Once wrong: a request for a model that worked nowhere took each endpoint from all others, for as long as the model failed.
+#[actix_web::test]
+async fn where_any_models_answer_suffices_the_next_one_is_asked_also_after_a_failure() {
+    let answer = |status: &str, body: String| {
+        vec![format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into()]
+    };
+    let failed = |_: &str| answer("500 Internal Server Error", String::new());
+    let lacking = |_: &str| answer("404 Not Found", String::new());
+    let closed = |_: &str| Vec::new();
+    let code = |code: &str| answer("200 OK", json!({ "content": [{ "type": "text", "text": code }] }).to_string());
+    let (any, that) = (Suffices::AnyModel, Suffices::ThatModel);
+    let cases: [(_, &[Say<'_>], _, &[&str]); 5] = [
+        (any, &[&failed, &code], None, &["failed", "a"]),
+        (any, &[&closed, &code], None, &["failed", "a"]),
+        (any, &[&failed, &failed], Some("HTTP 500"), &["failed", "a"]),
+        (any, &[&failed, &lacking], Some("HTTP 500"), &["failed", "a"]),
+        (that, &[&failed], Some("HTTP 500"), &["failed"]),
+    ];
+    for (suffices, answers, error, models) in cases {
+        let held = held_where(suffices, Protocol::Anthropic, Manner::Whole, answers).await;
+        assert_eq!(held.error(), error, "{suffices:?} {models:?}");
+        let asked: Vec<_> = held.asked.iter().map(|asked| body_of(asked)["model"].clone()).collect();
+        assert_eq!(asked, models, "{suffices:?} {error:?}");
+    }
 }
 
 /// Found by reading: OpenAI streams some models only to organisations that it has verified. One that `verify_model` names kept an

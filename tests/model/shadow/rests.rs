@@ -100,7 +100,9 @@ impl Rests {
             Throttle::Overload(named) => {
                 line.overloads += u32::from(is_news(line.overload));
                 let own = doubled(policy.overload_cooldown, line.overloads.saturating_sub(1), policy.overload_max);
-                let time = named.filter(|named| *named > Duration::ZERO).map_or(own, believed);
+                let announced = named.filter(|named| *named > Duration::ZERO).map(believed);
+                let time =
+                    announced.map_or(own, |time| time.min(policy.exhausted_after.max(Duration::from_millis(500))));
                 let cooldown = rest(&mut line.overload, time, now, CooldownReason::Overload);
                 self.overloaded.push((now, cooldown.until));
                 cooldown

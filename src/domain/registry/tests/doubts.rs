@@ -313,6 +313,21 @@ fn a_doubt_that_comes_before_the_verdict_is_one_about_the_isolation() {
     assert!(is_poisoned(&mut desk) && !desk.core.view_of_id("a").slow_start);
 }
 
+/// Once wrong: the doubt came with the request's end, and it waited for the verification that only the doubt hastens.
+#[test]
+fn a_request_that_waits_for_those_that_it_has_isolated_itself_has_them_verified_at_once() {
+    let mut desk = Desk::new([primary("a"), primary("b")]);
+    let failures = fail_on_each(&mut desk, TRIP);
+    assert!(!is_due_at_once(&desk));
+    let Acquired::Waiting(waiter) = desk.ask(Ask { reach: Reach::Parked { until: at(10) }, ..asking_again() }) else {
+        panic!("it is not parked")
+    };
+    desk.core.doubt_while_parked(waiter, &[], at(0), &mut desk.out);
+    assert!(!is_due_at_once(&desk), "it has not failed");
+    desk.core.doubt_while_parked(waiter, &failures, at(0), &mut desk.out);
+    assert!(is_due_at_once(&desk));
+}
+
 fn still_failing(desk: &mut Desk, name: &str, now: u64) {
     let epoch = desk.core.view_of_id(name).epoch;
     let next_in = Duration::from_secs(60);
