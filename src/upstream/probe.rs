@@ -20,7 +20,9 @@ use crate::domain::challenge::{Challenge, Code, Reply, ReplyBody, Unproven, Verd
 use crate::domain::classify::{Words, is_event_stream};
 use crate::domain::conversation::{self, Dialect, ModelsToTry, Question, StreamEnd, StreamedAnswer, Tokens};
 use crate::domain::endpoint::{Auth, Endpoint, Protocol};
+use crate::domain::finding::{Asked, Finding, Lack, Unanswered};
 use crate::domain::outcome::ErrorNote;
+use crate::domain::rules::Rules;
 use crate::domain::schedule::Subject;
 use crate::domain::time::Moment;
 
@@ -44,6 +46,8 @@ pub struct ProbeSettings {
     pub max_tokens: u32,
     /// Whether an endpoint's own words are kept in notes.
     pub words: Words,
+    /// What the operator takes an endpoint's errors for.
+    pub rules: Rules,
 }
 
 /// Holds test conversations.
@@ -147,6 +151,16 @@ enum NoAnswer {
     Coded,
 }
 
+impl NoAnswer {
+    fn meaning(&self) -> Unanswered {
+        match self {
+            Self::Send(error) => error.meaning(),
+            Self::Content(_) | Self::TooLong | Self::Coded => Unanswered::Body,
+            Self::TimedOut => Unanswered::Timeout,
+        }
+    }
+}
+
 impl Probe {
     /// A probe with a client of its own, so that verifications share no connection with traffic.
     pub fn new(client: Client, settings: ProbeSettings) -> Self {
@@ -162,18 +176,22 @@ impl Probe {
     /// Asks an endpoint for a fresh code and judges its answer. What that costs is added to the bill as it comes.
     pub async fn converse(&self, subject: &Subject, code: Code, clock: Clock, bill: &Bill) -> Verdict {
         let deadline = Deadline { clock, began: clock.now(), timeout: self.settings.timeout };
-        let failed = |note: &str| Verdict::Unproven(Unproven::without_answer(ErrorNote::new(note), deadline.elapsed()));
+        let failed = |finding, note: &str| {
+            Verdict::Unproven(Unproven::without_answer(finding, ErrorNote::new(note), deadline.elapsed()))
+        };
         match &subject.endpoint.auth {
-            Auth::Missing => return failed("the endpoint's credential is missing"),
+            Auth::Missing => {
+                return failed(Finding::Unaskable(Lack::Credential), "the endpoint's credential is missing");
+            }
             Auth::Passthrough | Auth::Own { .. } => {}
         }
         match self.talk(subject, code, deadline, bill).await {
             Ok(verdict) => verdict,
             Err(error @ NoAnswer::Send(SendError::OutOfFiles | SendError::OutOfPorts)) => {
                 let note = ErrorNote::new(error.to_string());
-                Verdict::Unproven(Unproven::unasked(note, deadline.elapsed()))
+                Verdict::Unproven(Unproven::unasked(error.meaning(), note, deadline.elapsed()))
             }
-            Err(error) => failed(&error.to_string()),
+            Err(error) => failed(Finding::Unanswered(error.meaning()), &error.to_string()),
         }
     }
 
@@ -199,7 +217,10 @@ impl Probe {
                 AnswerBody::Whole(body) => ReplyBody::Whole(body),
                 AnswerBody::Streamed(stream) => ReplyBody::Streamed(stream),
             };
-            let reply = Reply { protocol: endpoint.protocol, status: answer.status, body, elapsed: deadline.elapsed() };
+            let sent = endpoint.model_map.sent(&model).unwrap_or(&model);
+            let asked = Asked { model: Some(sent), rules: &self.settings.rules };
+            let (protocol, status, elapsed) = (endpoint.protocol, answer.status, deadline.elapsed());
+            let reply = Reply { protocol, status, body, asked, elapsed };
             let judged = challenge.judge(&reply, self.settings.words);
             let try_next = matches!(&judged, Verdict::Unproven(unproven) if unproven.lacks_model);
             verdict = Some(judged);
@@ -207,8 +228,10 @@ impl Probe {
                 break;
             }
         }
-        let no_model =
-            || Unproven::without_answer(ErrorNote::new("no model is named to verify it with"), deadline.elapsed());
+        let no_model = || {
+            let note = ErrorNote::new("no model is named to verify it with");
+            Unproven::without_answer(Finding::Unaskable(Lack::Model), note, deadline.elapsed())
+        };
         Ok(verdict.unwrap_or_else(|| Verdict::Unproven(no_model())))
     }
 

@@ -14,7 +14,7 @@ use crate::support::app::{TRAFFIC, body, message};
 use crate::support::eventually::within;
 use crate::support::raw_client::RawClient;
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{Behaviour, hold, ok, status};
+use crate::support::upstream::step::{Behaviour, hold, ok, status, status_with};
 
 /// A folder with a settings file of its own.
 pub(crate) struct Settings {
@@ -448,6 +448,28 @@ async fn check_live_verifies_each_endpoint_and_tells_the_next_step() {
     assert_eq!((good.verifications(), bad.verifications(), good.traffic()), (1, 1, 0));
     let (code, output, _) = settings("", &[&good]).run(&["check", "--live"]).await;
     assert_eq!(code, 0, "{output}");
+}
+
+#[actix_web::test]
+async fn check_live_goes_by_what_an_error_means() {
+    let (poor, own) = (Upstream::anthropic("poor").await, Upstream::anthropic("own").await);
+    let quota = r#"{"error":{"message":"m","type":"insufficient_quota","code":"insufficient_quota"}}"#;
+    poor.behave(Behaviour::always(status_with(429, &[("content-type", "application/json")], quota)));
+    own.behave(Behaviour::always(status(401)));
+    let passing = format!(
+        "[endpoints.own]\nbase_url = {:?}\nauth = \"passthrough\"\n[endpoints.gone]\nbase_url = \"http://127.0.0.1:1\"\n\
+         api_key = \"k\"\n",
+        own.base_url()
+    );
+    let (code, output, _) = settings(&passing, &[&poor]).run(&["check", "--live"]).await;
+    assert_eq!(code, 1);
+    let next = |id: &str| {
+        let verdict = output.split_once(&format!("\n  {id}  FAILED")).map(|(_, rest)| rest.lines().nth(1));
+        verdict.flatten().unwrap_or_else(|| panic!("no {id} in {output}"))
+    };
+    assert!(next("poor").contains("next: top up the account"), "{output}");
+    assert!(next("own").contains("next: set a key for verifications in verify_headers"), "{output}");
+    assert!(next("gone").contains("host and port"), "{output}");
 }
 
 #[actix_web::test]
