@@ -451,6 +451,29 @@ async fn check_live_verifies_each_endpoint_and_tells_the_next_step() {
 }
 
 #[actix_web::test]
+async fn check_warns_of_what_would_not_do_what_it_seems_to_and_still_passes() {
+    let upstream = Upstream::anthropic("a").await;
+    let long_ago =
+        "[clients.old]\nkey = \"k\"\nexpires = \"2001-01-01T00:00:00Z\"\n[state]\nfile = \"nowhere/state.json\"";
+    let (code, output, errors) = settings(long_ago, &[&upstream]).run(&["check"]).await;
+    assert_eq!((code, errors.as_str()), (0, ""));
+    let (_, warnings) = output.split_once("\nwarnings:\n").unwrap();
+    assert!(warnings.contains("  clients.old.expires was 2001-01-01T00:00:00Z"), "{output}");
+    assert!(
+        warnings.contains("  state.file can't be written by this user") && warnings.contains("nowhere"),
+        "{output}"
+    );
+    let kept = settings("[state]\nfile = \"state.json\"", &[&upstream]);
+    let (code, output, _) = kept.run(&["check"]).await;
+    assert_eq!((code, output.contains("warnings:")), (0, false), "{output}");
+    assert_eq!(std::fs::read_dir(kept.folder.path()).unwrap().count(), 1, "nothing but the settings is there");
+    let mut gateway =
+        Process::start(settings("[clients.old]\nkey = \"k\"\nexpires = \"2001-01-01T00:00:00Z\"", &[&upstream])).await;
+    gateway.signal("TERM").await;
+    assert!(gateway.logs("clients.old.expires was").await.contains("WARN"));
+}
+
+#[actix_web::test]
 async fn check_live_goes_by_what_an_error_means() {
     let (poor, own) = (Upstream::anthropic("poor").await, Upstream::anthropic("own").await);
     let quota = r#"{"error":{"message":"m","type":"insufficient_quota","code":"insufficient_quota"}}"#;
