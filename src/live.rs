@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use crate::clock::Clock;
 use crate::domain::advice::next_step;
 use crate::domain::challenge::{Code, Verdict};
+use crate::domain::classify::Words;
 use crate::domain::conversation::Manner;
 use crate::domain::endpoint::SharedEndpoint;
 use crate::domain::ids::Epoch;
@@ -44,10 +45,10 @@ pub async fn verify_all(loaded: &Loaded) -> Result<Verdicts, TlsConfigError> {
     };
     let conversations = futures_util::stream::iter(loaded.topology.iter().map(converse));
     let verdicts: Vec<_> = conversations.buffered(loaded.settings.verifier.concurrency).collect().await;
-    Ok(told(&verdicts))
+    Ok(told(&verdicts, loaded.settings.log.words()))
 }
 
-fn told(verdicts: &[(SharedEndpoint, Option<Verdict>)]) -> Verdicts {
+fn told(verdicts: &[(SharedEndpoint, Option<Verdict>)], words: Words) -> Verdicts {
     let mut text = String::from("verified:\n");
     let mut all_passed = true;
     for (endpoint, verdict) in verdicts {
@@ -62,7 +63,7 @@ fn told(verdicts: &[(SharedEndpoint, Option<Verdict>)]) -> Verdicts {
                 all_passed = false;
                 let ms = unproven.elapsed.as_millis();
                 writeln!(text, "  {id}  FAILED ms={ms} error={:?}", unproven.error.as_str())
-                    .and_then(|()| writeln!(text, "      next: {}", next_step(unproven)))
+                    .and_then(|()| writeln!(text, "      next: {}", next_step(unproven, endpoint, words)))
             }
         };
     }

@@ -70,5 +70,6 @@ pub fn probe_settings(settings: &Settings) -> ProbeSettings {
         openai_model: verifier.openai_model.clone(),
         max_tokens: verifier.max_tokens,
         words: settings.log.words(),
+        rules: settings.rules.clone(),
     }
 }

@@ -186,7 +186,7 @@ impl Reloader {
                 log::warn!("{error}");
             }
         }
-        for note in &loaded.notes {
+        for note in loaded.notes_at(self.parts.clock.since_1970()) {
             log::warn!("{} {}", note.key, note.text);
         }
         self.running = loaded;

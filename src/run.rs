@@ -18,12 +18,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::actors::lifeline::end_the_process;
 use crate::app::{App, Reloads};
 use crate::cli::{self, BAD_SETTINGS};
+use crate::clock::Clock;
 use crate::demo::{self, Ending};
 use crate::domain::ids::ClientId;
 use crate::domain::secret::Secret;
 use crate::entropy::fresh_credential;
 use crate::live;
-use crate::settings::{self, Loaded, Log, Reach, Source};
+use crate::settings::{self, Loaded, Log, Note, Reach, Source};
+use crate::state_file;
 use crate::telemetry;
 
 /// How long `health` waits for an answer.
@@ -65,7 +67,7 @@ pub fn serve(source: &Source) -> ExitCode {
     telemetry::start(&loaded.settings.log, rust_log);
     log_panics();
     doubt_the_filter(rust_log);
-    for note in &loaded.notes {
+    for note in loaded.notes_at(Clock::start().since_1970()) {
         log::warn!("{} {}", note.key, note.text);
     }
     raise_open_files(loaded.settings.server.max_connections);
@@ -191,7 +193,11 @@ fn doubt_the_filter(rust_log: Option<&str>) {
 
 /// Prints what would run, and if wanted what each endpoint says to a verification.
 pub fn check(source: &Source, options: &cli::Check) -> ExitCode {
-    let loaded = settings::load(source);
+    let mut loaded = settings::load(source);
+    if let Ok(loaded) = &mut loaded {
+        loaded.notes = loaded.notes_at(Clock::start().since_1970());
+        loaded.notes.extend(note_of_state_file(loaded));
+    }
     let checked = cli::check(&loaded);
     if !checked.errors.is_empty() {
         tell(checked.errors.trim_end());
@@ -201,6 +207,13 @@ pub fn check(source: &Source, options: &cli::Check) -> ExitCode {
         Ok(loaded) if options.live && ending == ExitCode::SUCCESS => check_live(&loaded),
         Ok(_) | Err(_) => ending,
     }
+}
+
+/// What would keep the gateway from starting with its state file. Nothing is written or locked for it: one may be running with it.
+fn note_of_state_file(loaded: &Loaded) -> Option<Note> {
+    let obstacle = state_file::obstacle(loaded.settings.state.file.as_deref()?)?;
+    let text = format!("can't be written by this user, without which the gateway does not start: {obstacle}");
+    Some(Note { key: "state.file".to_owned(), text })
 }
 
 fn check_live(loaded: &Loaded) -> ExitCode {

@@ -3,12 +3,14 @@
 
 use std::cmp::Ordering;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
@@ -187,6 +189,24 @@ impl StateFile {
     }
 }
 
+/// Why no file could be written at this path by the user that this process runs as; none where it could be, as far as that can be
+/// seen without writing there.
+pub fn obstacle(path: &Path) -> Option<String> {
+    let path = resolved(path);
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let told = |why: &dyn Display| Some(format!("the directory {}: {why}", directory.display()));
+    match fs::metadata(directory) {
+        Err(error) => return told(&error),
+        Ok(found) if !found.is_dir() => return told(&"it is none"),
+        Ok(_) => {}
+    }
+    match accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+        Err(error @ (Errno::ACCESS | Errno::ROFS)) => told(&io::Error::from(error)),
+        // Where the system does not say it there is nothing to tell.
+        Ok(()) | Err(_) => None,
+    }
+}
+
 /// The file that a link leads to, be it there or not: that is the one that is replaced and locked.
 fn resolved(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
@@ -277,6 +297,27 @@ fn failed(path: &Path, doing: &'static str, source: io::Error) -> StateFileError
 mod tests {
     use super::*;
     use crate::domain::ids::EndpointId;
+
+    #[test]
+    fn what_would_keep_it_from_being_written_is_seen_without_writing() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), "").unwrap();
+        assert_eq!(obstacle(&at("state.json")), None);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+        for (name, told) in [("nowhere/state.json", "nowhere: No such file"), ("file/state.json", "file: ")] {
+            let found = obstacle(&at(name)).unwrap();
+            assert!(found.contains(told), "{found}");
+        }
+        std::os::unix::fs::symlink(at("nowhere/state.json"), at("link")).unwrap();
+        assert!(obstacle(&at("link")).unwrap().contains("nowhere: "), "a link is followed");
+        assert_eq!(obstacle(Path::new("state.json")), None, "here");
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o500)).unwrap();
+        // Where the tests run as one who may do all, nothing is in the way.
+        let is_denied = File::create(at("probe")).is_err();
+        assert_eq!(obstacle(&at("state.json")).is_some(), is_denied);
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
+    }
 
     const SALT: Salt = Salt::new([7; 16]);
 

@@ -171,6 +171,7 @@ mod tests {
     use crate::domain::classify::Words;
     use crate::domain::conversation::{Dialect, Question as Asked};
     use crate::domain::endpoint::Protocol;
+    use crate::domain::finding;
     use crate::domain::ids::{EndpointId, Epoch};
 
     fn answer(body: &Value) -> Result<Answer, String> {
@@ -194,7 +195,8 @@ mod tests {
             let message = answer.message().to_string();
             let elapsed = Duration::from_millis(80);
             let body = ReplyBody::Whole(message.as_bytes());
-            let reply = Reply { protocol: Protocol::Anthropic, status: 200, body, elapsed };
+            let reply =
+                Reply { protocol: Protocol::Anthropic, status: 200, body, asked: finding::Asked::ANYTHING, elapsed };
             let Verdict::Proven(proof) = challenge.judge(&reply, Words::Left) else { panic!("{message}") };
             assert_eq!(proof.score(), 100);
         }

@@ -9,6 +9,7 @@ use super::classify::{Words, note};
 use super::conversation::{Answer, Manner, StreamEnd, StreamedAnswer, Tokens};
 use super::endpoint::{Auth, Protocol};
 use super::error_object::ErrorObject;
+use super::finding::{Asked, Finding, Unanswered};
 use super::ids::{EndpointId, Epoch};
 use super::outcome::ErrorNote;
 use super::schedule::Subject;
@@ -88,6 +89,8 @@ pub struct Reply<'a> {
     pub status: u16,
     /// The body.
     pub body: ReplyBody<'a>,
+    /// What was asked.
+    pub asked: Asked<'a>,
     /// From the request's beginning to the answer's end.
     pub elapsed: Duration,
 }
@@ -110,6 +113,8 @@ pub struct Unproven {
     pub error_type: Option<String>,
     /// What was found: `the code is missing`, `HTTP 401 authentication_error`.
     pub error: ErrorNote,
+    /// What that means.
+    pub finding: Finding,
     /// How long it took.
     pub elapsed: Duration,
     /// What it cost, as far as the answer says.
@@ -124,11 +129,12 @@ pub struct Unproven {
 impl Unproven {
     /// A conversation to which no whole answer came.
     #[must_use]
-    pub fn without_answer(error: ErrorNote, elapsed: Duration) -> Self {
+    pub fn without_answer(finding: Finding, error: ErrorNote, elapsed: Duration) -> Self {
         Self {
             status: None,
             error_type: None,
             error,
+            finding,
             elapsed,
             tokens: Tokens::default(),
             lacks_model: false,
@@ -138,8 +144,8 @@ impl Unproven {
 
     /// One that could not begin, by no fault of the endpoint's.
     #[must_use]
-    pub fn unasked(error: ErrorNote, elapsed: Duration) -> Self {
-        Self { is_unasked: true, ..Self::without_answer(error, elapsed) }
+    pub fn unasked(want: Unanswered, error: ErrorNote, elapsed: Duration) -> Self {
+        Self { is_unasked: true, ..Self::without_answer(Finding::Unanswered(want), error, elapsed) }
     }
 
     /// Whether it says nothing of the endpoint: it was not asked, or, asked with no credential but a client's, of which the
@@ -159,6 +165,7 @@ impl Unproven {
 /// use qcc_gateway::domain::challenge::{Challenge, Code, RecoveryProof, Reply, ReplyBody, Verdict};
 /// use qcc_gateway::domain::classify::Words;
 /// use qcc_gateway::domain::endpoint::Protocol;
+/// use qcc_gateway::domain::finding::Asked;
 /// use qcc_gateway::domain::ids::{EndpointId, Epoch};
 ///
 /// let code = Code::from_random(7);
@@ -168,6 +175,7 @@ impl Unproven {
 ///     protocol: Protocol::Anthropic,
 ///     status: 200,
 ///     body: ReplyBody::Whole(body.as_bytes()),
+///     asked: Asked::ANYTHING,
 ///     elapsed: Duration::from_millis(40),
 /// };
 /// let Verdict::Proven(proof) = challenge.judge(&reply, Words::Left) else { panic!("the code is in the answer") };
@@ -303,7 +311,7 @@ impl Challenge {
             ReplyBody::Whole(body) => self.manner.is_refused(status, body),
             ReplyBody::Streamed(_) => false,
         };
-        let unproven = |note: ErrorNote| {
+        let unproven = |finding: Finding, note: ErrorNote| {
             let lacks_model = |error: &ErrorObject| {
                 error.is_about_channel() || error.lacks_model_in_own_words() || error.stands_for() == 404
             };
@@ -312,18 +320,18 @@ impl Challenge {
                 error_type: error.as_ref().and_then(ErrorObject::type_word).map(str::to_owned),
                 tokens,
                 lacks_model: matches!(status, 403 | 404) || refuses_stream || error.as_ref().is_some_and(lacks_model),
-                ..Unproven::without_answer(note, elapsed)
+                ..Unproven::without_answer(finding, note, elapsed)
             })
         };
         if !(200..300).contains(&status) || error.is_some() {
-            return unproven(note(status, error.as_ref(), words));
+            return unproven(Finding::of(reply), note(status, error.as_ref(), words));
         }
         let text = match text {
             Ok(text) => text,
-            Err(why) => return unproven(why),
+            Err(why) => return unproven(Finding::of(reply), why),
         };
         if !holds_code(&text, self.code) {
-            return unproven(ErrorNote::new("the code is missing"));
+            return unproven(Finding::NoCode, ErrorNote::new("the code is missing"));
         }
         let score = score(elapsed, &text);
         Verdict::Proven(RecoveryProof { endpoint: self.endpoint, epoch: self.epoch, status, score, elapsed, tokens })

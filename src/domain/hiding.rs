@@ -44,15 +44,18 @@ impl Endpoint {
         };
         let user =
             self.base_url.userinfo().map(|userinfo| [userinfo.credentials().expose(), userinfo.password().expose()]);
-        let is_of_a_credential = |name: &str| {
-            name.split(['-', '_']).any(|word| OF_A_CREDENTIAL.iter().any(|known| known.eq_ignore_ascii_case(word)))
-        };
-        let headers = self.headers.iter().chain(&self.verify.headers).filter(move |(name, _)| is_of_a_credential(name));
+        let headers = self.headers.iter().chain(&self.verify.headers).filter(|(name, _)| holds_a_credential(name));
         // Neither `Bearer` and the like nor a cookie's name is a secret.
         let values = headers.flat_map(|(_, value)| value.expose().split(';'));
         let values = values.filter_map(|value| value.split([' ', '=']).rfind(|word| !word.is_empty()));
         key.into_iter().chain(user.into_iter().flatten()).chain(values)
     }
+}
+
+/// Whether a header of this name holds a credential.
+#[must_use]
+pub fn holds_a_credential(name: &str) -> bool {
+    name.split(['-', '_']).any(|word| OF_A_CREDENTIAL.iter().any(|known| known.eq_ignore_ascii_case(word)))
 }
 
 /// Where the secret stands next, from `from` on.

@@ -19,6 +19,7 @@ pub mod epoch;
 pub mod error_object;
 pub mod estimate;
 pub mod events;
+pub mod finding;
 pub mod health;
 pub mod hiding;
 pub mod ids;

@@ -10,6 +10,7 @@ use super::challenge::{Challenge, Code, RecoveryProof, Reply, ReplyBody, Verdict
 use super::classify::Words;
 use super::cooling::CoolingPolicy;
 use super::endpoint::{Auth, AuthStyle, Endpoint, Home, ModelFilter, ModelMap, Protocol, VerifyOverrides};
+use super::finding::Asked;
 use super::ids::{ClientId, EndpointId, Epoch, ProfileId};
 use super::registry::{Ask, Reach, RegistryPolicy, Service, Tried, Turn};
 use super::schedule::{Recovery, Task, VerifyJob};
@@ -112,7 +113,13 @@ pub(crate) fn proof(endpoint: &EndpointId, epoch: Epoch) -> RecoveryProof {
     let challenge = Challenge::new(endpoint.clone(), epoch, code);
     let body = serde_json::json!({ "type": "message", "content": [{ "type": "text", "text": text }] }).to_string();
     let elapsed = Duration::from_millis(100);
-    let reply = Reply { protocol: Protocol::Anthropic, status: 200, body: ReplyBody::Whole(body.as_bytes()), elapsed };
+    let reply = Reply {
+        protocol: Protocol::Anthropic,
+        status: 200,
+        body: ReplyBody::Whole(body.as_bytes()),
+        asked: Asked::ANYTHING,
+        elapsed,
+    };
     match challenge.judge(&reply, Words::Left) {
         Verdict::Proven(proof) => proof,
         Verdict::Unproven(unproven) => panic!("the code was not accepted: {unproven:?}"),

@@ -44,7 +44,8 @@ pub(super) fn read(reading: &mut Reading<'_>, tree: &mut Map<String, Value>) -> 
     let entries = reading.entries(tree, "endpoints");
     if entries.is_empty() && reading.faults.len() == before && !reading.layers.have_gaps {
         let wanted = "at least one table [endpoints.NAME] with base_url and api_key_env; `qcc-gateway demo` shows the gateway at work without any";
-        reading.fault("endpoints", "no endpoint at all", wanted);
+        let found = format!("no endpoint at all ({})", reading.layers.what_was_looked_at());
+        reading.fault("endpoints", found, wanted);
     }
     let mut endpoints = Endpoints { sound: Vec::new(), profiles: BTreeSet::new() };
     for (id, value) in entries {

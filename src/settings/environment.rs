@@ -9,6 +9,8 @@ use super::layers::SECTIONS;
 use super::origin::Origin;
 
 const PREFIX: &str = "QCC__";
+/// The same with an underscore too few.
+const NEARLY_PREFIX: &str = "QCC_";
 const SEPARATOR: &str = "__";
 /// Tables whose entries have names of their own.
 const NAMED: [&str; 3] = ["endpoints", "clients", "prices"];
@@ -51,6 +53,14 @@ pub(super) fn read(variables: &BTreeMap<String, String>, files: &Map<String, Val
         }
     }
     result
+}
+
+/// The name of a setting that is meant by one with an underscore too few behind `QCC`, where it names a section.
+pub(super) fn meant_by(name: &str) -> Option<String> {
+    let begins_so = name.get(..NEARLY_PREFIX.len())?.eq_ignore_ascii_case(NEARLY_PREFIX);
+    let rest = name.get(NEARLY_PREFIX.len()..).filter(|_| begins_so)?;
+    let (section, _) = rest.split_once(SEPARATOR)?;
+    SECTIONS.contains(&section.to_lowercase().as_str()).then(|| format!("{PREFIX}{rest}"))
 }
 
 /// From the part of a name after the prefix to a key's path, or to what was found and what is wanted.

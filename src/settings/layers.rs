@@ -49,6 +49,10 @@ const ENTRIES: [&str; 2] = ["endpoints", "clients"];
 
 /// The directory that is looked into where none is named.
 const DEFAULT_PLACE: &str = "settings";
+/// How many files are named that are not read.
+const MOST_PASSED_OVER: usize = 10;
+/// The name of the layer that is no file.
+const VARIABLES: &str = "variables";
 /// What a file of settings has to be.
 const READABLE: &str = "a readable file in UTF-8";
 /// The environment where none is named.
@@ -78,10 +82,29 @@ impl config::Source for Layer {
     }
 }
 
+/// Where files of settings were looked for.
+#[derive(Debug, Default)]
+pub(super) enum Place {
+    /// Nowhere.
+    #[default]
+    Nowhere,
+    /// They are a single file.
+    File,
+    /// In a directory.
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What is read of it where it is there, and is not.
+        absent: Vec<PathBuf>,
+    },
+}
+
 /// All layers, lowest first.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     stack: Vec<Layer>,
+    /// Where its files are.
+    pub(super) place: Place,
     /// What they were read from.
     pub(super) seen: FilesSeen,
     /// Whether not all is known of what was meant: a file can't be read, or its endpoints or clients. Then it is no fault that a
@@ -167,7 +190,7 @@ impl Layers {
 
     /// Puts the variables over the files.
     pub(super) fn add_variables(&mut self, table: Map<String, Value>) {
-        self.stack.push(Layer { name: "variables".to_owned(), table });
+        self.stack.push(Layer { name: VARIABLES.to_owned(), table });
     }
 
     /// Takes the highest layer off again.
@@ -227,6 +250,37 @@ impl Layers {
         };
         self.stack.iter().rev().find_map(find).map_or_else(String::new, |origin| self.place(&origin))
     }
+
+    /// Which files were read, which were looked for and are not there, and which are there and are none that is read.
+    pub(super) fn what_was_looked_at(&self) -> String {
+        let list =
+            |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        let files = self.names().filter(|name| *name != VARIABLES);
+        let mut told = format!("read: {}", files.collect::<Vec<_>>().join(", "));
+        let Place::Directory { path, absent } = &self.place else { return told };
+        if !absent.is_empty() {
+            told.push_str("; not there: ");
+            told.push_str(&list(absent));
+        }
+        let passed_over = self.passed_over(path);
+        if !passed_over.is_empty() {
+            told.push_str("; there, but of no name that is read (see --env, or name one by --settings): ");
+            told.push_str(&list(&passed_over));
+        }
+        told
+    }
+
+    /// The TOML files of a directory that are not read, in the order of their names.
+    fn passed_over(&self, directory: &Path) -> Vec<PathBuf> {
+        let is_toml = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml");
+        let is_read = |path: &PathBuf| self.names().any(|name| name == path.display().to_string());
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let mut paths: Vec<PathBuf> =
+            entries.map(|entry| entry.path()).filter(|path| is_toml(path) && !is_read(path)).collect();
+        paths.sort();
+        paths.truncate(MOST_PASSED_OVER);
+        paths
+    }
 }
 
 fn in_order(table: Map<String, Value>) -> BTreeMap<String, Value> {
@@ -253,6 +307,7 @@ pub(super) fn read_files(source: &Source, faults: &mut Vec<Fault>) -> Layers {
         Ok(found) if found.is_dir() => {}
         // Anything but a directory is read as a file: it may be a pipe.
         Ok(_) => {
+            layers.place = Place::File;
             layers.add_file(place, faults);
             return layers;
         }
@@ -273,15 +328,23 @@ pub(super) fn read_files(source: &Source, faults: &mut Vec<Fault>) -> Layers {
         Err(_) => {}
     }
     let before = faults.len();
-    let paths = files_in(place, source, faults);
+    let Files { paths, absent } = files_in(place, source, faults);
     layers.have_gaps = faults.len() > before;
+    layers.place = Place::Directory { path: place.to_owned(), absent };
     for path in paths {
         layers.add_file(&path, faults);
     }
     layers
 }
 
-fn files_in(place: &Path, source: &Source, faults: &mut Vec<Fault>) -> Vec<PathBuf> {
+/// The files that are read of a directory.
+#[derive(Default)]
+struct Files {
+    paths: Vec<PathBuf>,
+    absent: Vec<PathBuf>,
+}
+
+fn files_in(place: &Path, source: &Source, faults: &mut Vec<Fault>) -> Files {
     let chosen = source.environment.as_deref().filter(|name| !name.is_empty());
     let environment = chosen.unwrap_or(DEFAULT_ENVIRONMENT);
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -298,14 +361,16 @@ fn files_in(place: &Path, source: &Source, faults: &mut Vec<Fault>) -> Vec<PathB
         names.push(environment);
     }
     names.push("local");
-    let mut paths = Vec::new();
+    let mut files = Files::default();
     for name in names {
         let path = place.join(format!("{name}.toml"));
         let is_absent = path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         if !is_absent {
             // What can't be read is a fault, not an absence; so is what may be there in a directory that can't be searched.
-            paths.push(path);
-        } else if chosen == Some(name) {
+            files.paths.push(path);
+            continue;
+        }
+        if chosen == Some(name) {
             faults.push(Fault {
                 key: String::new(),
                 source: path.display().to_string(),
@@ -313,6 +378,7 @@ fn files_in(place: &Path, source: &Source, faults: &mut Vec<Fault>) -> Vec<PathB
                 wanted: format!("the file of the environment {name:?} that was named (--env, QCC_ENV)"),
             });
         }
+        files.absent.push(path);
     }
-    paths
+    files
 }

@@ -129,7 +129,7 @@ fn read(source: &Source, files: &mut FilesSeen) -> Result<Loaded, Faults> {
     let settings = Settings::read(&mut reading, &mut tree);
     let endpoints = endpoints::read(&mut reading, &mut tree);
     let clients = clients::read(&mut reading, &mut tree);
-    let notes = effect::judge(&reading, &settings, &clients);
+    let notes = effect::judge(&reading, &settings, &endpoints.sound, &clients, source);
     cross::check(&mut reading, &settings, &endpoints, &clients);
     faults.append(&mut reading.faults);
     let Reading { seen, recorded: values, variables_taken: named, .. } = reading;

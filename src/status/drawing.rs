@@ -6,7 +6,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 
 use super::paint::{Look, Piece, write_line};
-use super::view::{Pace, Row, Spread, View};
+use super::view::{Cooldown, Pace, Row, Spread, Verification, View};
 
 const PLAIN: Style = Style::new();
 const STRONG: Style = Style::new().bold();
@@ -18,6 +18,10 @@ const ALARM: Style = AnsiColor::Red.on_default().bold();
 
 /// The queues, in the order in which they are shown.
 const QUEUES: [&str; 4] = ["primary", "secondary", "failure", "disabled"];
+
+/// What is said where what runs is no longer what the disk has.
+const FAULTY_SETTINGS: &str =
+    "settings FAULTY: the latest reload was refused and those before are in force; a restart would fail, see `check`";
 
 /// The columns, and whether numbers stand in them.
 const COLUMNS: [(&str, bool); 11] = [
@@ -45,6 +49,9 @@ pub fn draw(view: &View, pace: Option<Pace>, look: Look) -> String {
     ];
     write_line(&mut picture, &title, look);
     write_line(&mut picture, &totals(view, pace), look);
+    if view.config_last_reload_successful == Some(false) {
+        write_line(&mut picture, &[Piece::new(FAULTY_SETTINGS, BAD)], look);
+    }
     picture.push('\n');
     let header: Vec<Piece> = COLUMNS.iter().map(|(title, _)| Piece::new(title, FAINT)).collect();
     let queues = QUEUES.iter().map(|queue| view.endpoints.iter().filter(move |row| row.standing == *queue));
@@ -168,14 +175,29 @@ fn next(row: &Row, view: &View) -> String {
 /// Why an endpoint is not as it should be.
 fn why(row: &Row, view: &View) -> String {
     let error = row.last_error.as_deref().unwrap_or_default();
-    let rest = row.cooldowns.iter().filter_map(|cooldown| view.until(&cooldown.until)).min();
+    let rests = row.cooldowns.iter().filter_map(|cooldown| Some((view.until(&cooldown.until)?, cooldown)));
+    let rest = rests.min_by_key(|(rest, _)| *rest);
+    let of_model = |what: &str, rest: Duration, cooldown: &Cooldown| match &cooldown.model {
+        Some(model) => format!("{model} {what} {}", rough(rest)),
+        None => format!("{what} {}", rough(rest)),
+    };
     match (row.status.as_str(), rest, &row.isolated_reason) {
-        ("unhealthy", _, Some(reason)) if error.is_empty() => reason.clone(),
-        ("unhealthy", _, Some(reason)) => format!("{reason}: {error}"),
-        ("exhausted", Some(rest), _) => format!("used up for {}", rough(rest)),
-        ("degraded", Some(rest), _) => format!("rests for {}", rough(rest)),
+        ("unhealthy", _, Some(reason)) if error.is_empty() => format!("{reason}{}", why_still(row)),
+        ("unhealthy", _, Some(reason)) => format!("{reason}: {error}{}", why_still(row)),
+        ("exhausted", Some((rest, cooldown)), _) => of_model("used up for", rest, cooldown),
+        ("degraded", Some((rest, cooldown)), _) => of_model("rests for", rest, cooldown),
         ("degraded", None, _) => error.to_owned(),
         _ => String::new(),
+    }
+}
+
+/// Why it has not come back: what its latest verification failed by, where there was one since it left.
+fn why_still(row: &Row) -> String {
+    match &row.last_verification {
+        Some(Verification { ok: false, error: Some(error) }) if row.verify_count > 0 => {
+            format!("; verification {}: {error}", row.verify_count)
+        }
+        Some(_) | None => String::new(),
     }
 }
 
@@ -239,7 +261,8 @@ mod tests {
                     "breaker": "open", "failures": 3, "success_rate": 0.0, "latency_ms": { "p50": 4.0, "p95": 5.0 },
                     "ttft_ms": { "p50": 0.0, "p95": 0.0 },
                     "isolated_reason": "upstream_status", "last_error": "HTTP 500 api_error",
-                    "next_verification": "2026-01-01T01:02:17.700Z",
+                    "next_verification": "2026-01-01T01:02:17.700Z", "verify_count": 5,
+                    "last_verification": { "ok": false, "error": "HTTP 401 authentication_error" },
                 }),
             ),
             // Each time it met a rate limit, which is neither.
@@ -266,9 +289,9 @@ qcc-gateway 0.1.0  up 1h 2m
 requests 1234  12.3/s  success 99.9 %  failed 1  retries 5  parked 0  leaks 0
 
 id      queue      status     breaker  in flight  success    p50   p95  ttft  next  why
-main    primary    degraded   closed          12   99.9 %  210ms  1.9s  35ms     -  rests for 5s
+main    primary    degraded   closed          12   99.9 %  210ms  1.9s  35ms     -  a rests for 5s
 spare   secondary  healthy    closed           0        -      -     -     -     -
-broken  failure    unhealthy  open             0    0.0 %    4ms   5ms     -   12s  upstream_status: HTTP 500 api_error
+broken  failure    unhealthy  open             0    0.0 %    4ms   5ms     -   12s  upstream_status: HTTP 500 api_error; verification 5: HTTP 401 authentication_error
 gone    failure    unhealthy  open             0    0.0 %      -     -     -     -
 off     disabled   disabled   closed           0        -      -     -     -     -
 ";
@@ -279,9 +302,25 @@ off     disabled   disabled   closed           0        -      -     -     -    
     fn why_and_when_are_told_in_few_words() {
         let isolated = json!({ "breaker": "half_open", "isolated_reason": "credential" });
         let exhausted = json!({ "cooldowns": [{ "until": "2026-01-01T04:02:05Z" }] });
+        let of_model = json!({ "cooldowns": [
+            { "model": "later", "until": "2026-01-01T03:02:05Z" },
+            { "model": "claude-sonnet-4-5", "until": "2026-01-01T02:02:05Z" },
+            { "model": null, "until": "2026-01-01T03:02:05Z" },
+        ] });
+        let verified = |count: u64, ok: bool| {
+            let error = (!ok).then_some("HTTP 401");
+            json!({
+                "isolated_reason": "timeout", "verify_count": count, "last_verification": { "ok": ok, "error": error },
+            })
+        };
         for (row, next, why) in [
             (endpoint("a", "failure", "unhealthy", &isolated), "now", "credential"),
             (endpoint("a", "primary", "exhausted", &exhausted), "-", "used up for 2h 59m"),
+            (endpoint("a", "primary", "exhausted", &of_model), "-", "claude-sonnet-4-5 used up for 59m 59s"),
+            (endpoint("a", "failure", "unhealthy", &verified(2, false)), "-", "timeout; verification 2: HTTP 401"),
+            // It was of the time before.
+            (endpoint("a", "failure", "unhealthy", &verified(0, false)), "-", "timeout"),
+            (endpoint("a", "failure", "unhealthy", &verified(1, true)), "-", "timeout"),
             (endpoint("a", "primary", "degraded", &json!({ "last_error": "HTTP 502" })), "-", "HTTP 502"),
             (endpoint("a", "primary", "healthy", &json!({ "last_error": "HTTP 502" })), "-", ""),
             (endpoint("a", "failure", "unhealthy", &json!({ "next_verification": "soon" })), "-", ""),
@@ -289,6 +328,16 @@ off     disabled   disabled   closed           0        -      -     -     -    
             let view = view(std::slice::from_ref(&row), &json!({}));
             let found = (super::next(&view.endpoints[0], &view), super::why(&view.endpoints[0], &view));
             assert_eq!(found, (next.to_owned(), why.to_owned()), "{row}");
+        }
+    }
+
+    #[test]
+    fn settings_that_a_restart_would_refuse_are_told_of() {
+        let drawn = |more: &Value| draw(&view(&[], more), None, WIDE);
+        let faulty = drawn(&json!({ "config_last_reload_successful": false }));
+        assert!(faulty.lines().nth(2).is_some_and(|line| line.starts_with("settings FAULTY")), "{faulty}");
+        for sound in [json!({ "config_last_reload_successful": true }), json!({})] {
+            assert!(!drawn(&sound).contains("FAULTY"), "{sound}");
         }
     }
 

@@ -19,6 +19,8 @@ pub struct View {
     #[serde(default)]
     pub(super) parked: u64,
     pub(super) leaks: u64,
+    /// Whether the settings on the disk were sound when they were last read.
+    pub(super) config_last_reload_successful: Option<bool>,
     pub(super) endpoints: Vec<Row>,
 }
 
@@ -38,6 +40,10 @@ pub(super) struct Row {
     pub(super) isolated_reason: Option<String>,
     pub(super) last_error: Option<String>,
     pub(super) next_verification: Option<String>,
+    /// Since the isolation.
+    #[serde(default)]
+    pub(super) verify_count: u64,
+    pub(super) last_verification: Option<Verification>,
     #[serde(default)]
     pub(super) cooldowns: Vec<Cooldown>,
 }
@@ -49,9 +55,17 @@ pub(super) struct Spread {
     pub(super) p95: f64,
 }
 
-/// A rest.
+/// A test conversation.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Verification {
+    pub(super) ok: bool,
+    pub(super) error: Option<String>,
+}
+
+/// A rest, for one model where it names one.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Cooldown {
+    pub(super) model: Option<String>,
     pub(super) until: String,
 }
 

@@ -2,7 +2,10 @@
 
 use std::io;
 
+use rustls::CertificateError;
+
 use super::chunked::InvalidChunk;
+use crate::domain::finding::{Handshake, Unanswered};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +81,47 @@ impl SendError {
             Self::ClosedBeforeHead { written } | Self::Broken { written, .. } => *written,
             Self::MalformedHead(_) | Self::HeadTooLarge | Self::UnexpectedUpgrade => true,
         }
+    }
+
+    /// What it means for whoever has set the endpoint up.
+    #[must_use]
+    pub fn meaning(&self) -> Unanswered {
+        match self {
+            Self::InvalidTarget | Self::InvalidHost => Unanswered::Url,
+            Self::Dns(_) => Unanswered::Name,
+            Self::OutOfFiles => Unanswered::Files,
+            Self::OutOfPorts => Unanswered::Ports,
+            Self::Connect(_) | Self::Withdrawn => Unanswered::Refused,
+            Self::ConnectTimeout => Unanswered::ConnectTimeout,
+            Self::Tls(error) => Unanswered::Tls(handshake(error)),
+            Self::ClosedBeforeHead { .. }
+            | Self::Broken { .. }
+            | Self::MalformedHead(_)
+            | Self::HeadTooLarge
+            | Self::UnexpectedUpgrade => Unanswered::NoHttp,
+        }
+    }
+}
+
+/// What failed in a handshake. The library has its own error within the system's.
+fn handshake(error: &io::Error) -> Handshake {
+    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+        return Handshake::Other;
+    };
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => Handshake::Untrusted,
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => Handshake::OtherName,
+        rustls::Error::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => Handshake::Outdated,
+        rustls::Error::InvalidCertificate(_) => Handshake::Certificate,
+        rustls::Error::InvalidMessage(_) => Handshake::NoTls,
+        _ => Handshake::Other,
     }
 }
 

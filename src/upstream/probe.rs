@@ -20,7 +20,9 @@ use crate::domain::challenge::{Challenge, Code, Reply, ReplyBody, Unproven, Verd
 use crate::domain::classify::{Words, is_event_stream};
 use crate::domain::conversation::{self, Dialect, ModelsToTry, Question, StreamEnd, StreamedAnswer, Tokens};
 use crate::domain::endpoint::{Auth, Endpoint, Protocol};
+use crate::domain::finding::{Asked, Finding, Lack, Unanswered};
 use crate::domain::outcome::ErrorNote;
+use crate::domain::rules::Rules;
 use crate::domain::schedule::{Subject, Suffices};
 use crate::domain::time::Moment;
 
@@ -44,6 +46,8 @@ pub struct ProbeSettings {
     pub max_tokens: u32,
     /// Whether an endpoint's own words are kept in notes.
     pub words: Words,
+    /// What the operator takes an endpoint's errors for.
+    pub rules: Rules,
 }
 
 /// Holds test conversations.
@@ -147,6 +151,16 @@ enum NoAnswer {
     Coded,
 }
 
+impl NoAnswer {
+    fn meaning(&self) -> Unanswered {
+        match self {
+            Self::Send(error) => error.meaning(),
+            Self::Content(_) | Self::TooLong | Self::Coded => Unanswered::Body,
+            Self::TimedOut => Unanswered::Timeout,
+        }
+    }
+}
+
 impl Probe {
     /// A probe with a client of its own, so that verifications share no connection with traffic.
     pub fn new(client: Client, settings: ProbeSettings) -> Self {
@@ -162,9 +176,13 @@ impl Probe {
     /// Asks an endpoint for a fresh code and judges its answer. What that costs is added to the bill as it comes.
     pub async fn converse(&self, subject: &Subject, code: Code, clock: Clock, bill: &Bill) -> Verdict {
         let deadline = Deadline { clock, began: clock.now(), timeout: self.settings.timeout };
-        let failed = |note: &str| Verdict::Unproven(Unproven::without_answer(ErrorNote::new(note), deadline.elapsed()));
+        let failed = |finding, note: &str| {
+            Verdict::Unproven(Unproven::without_answer(finding, ErrorNote::new(note), deadline.elapsed()))
+        };
         match &subject.endpoint.auth {
-            Auth::Missing => return failed("the endpoint's credential is missing"),
+            Auth::Missing => {
+                return failed(Finding::Unaskable(Lack::Credential), "the endpoint's credential is missing");
+            }
             Auth::Passthrough | Auth::Own { .. } => {}
         }
         self.talk(subject, code, deadline, bill).await
@@ -201,8 +219,10 @@ impl Probe {
                 Suffices::AnyModel | Suffices::ThatModel => break,
             }
         }
-        let no_model =
-            || Unproven::without_answer(ErrorNote::new("no model is named to verify it with"), deadline.elapsed());
+        let no_model = || {
+            let note = ErrorNote::new("no model is named to verify it with");
+            Unproven::without_answer(Finding::Unaskable(Lack::Model), note, deadline.elapsed())
+        };
         Verdict::Unproven(found.unwrap_or_else(no_model))
     }
 
@@ -219,14 +239,18 @@ impl Probe {
         let answer = match self.ask(endpoint, model, &challenge, deadline, bill).await {
             Ok(answer) => answer,
             Err(error) => {
-                let (note, elapsed) = (ErrorNote::new(error.to_string()), deadline.elapsed());
+                let (meaning, note) = (error.meaning(), ErrorNote::new(error.to_string()));
                 return Verdict::Unproven(match error {
-                    NoAnswer::Send(SendError::OutOfFiles | SendError::OutOfPorts) => Unproven::unasked(note, elapsed),
+                    NoAnswer::Send(SendError::OutOfFiles | SendError::OutOfPorts) => {
+                        Unproven::unasked(meaning, note, deadline.elapsed())
+                    }
                     NoAnswer::Send(_)
                     | NoAnswer::Content(_)
                     | NoAnswer::TimedOut
                     | NoAnswer::TooLong
-                    | NoAnswer::Coded => Unproven::without_answer(note, elapsed),
+                    | NoAnswer::Coded => {
+                        Unproven::without_answer(Finding::Unanswered(meaning), note, deadline.elapsed())
+                    }
                 });
             }
         };
@@ -234,7 +258,10 @@ impl Probe {
             AnswerBody::Whole(body) => ReplyBody::Whole(body),
             AnswerBody::Streamed(stream) => ReplyBody::Streamed(stream),
         };
-        let reply = Reply { protocol: endpoint.protocol, status: answer.status, body, elapsed: deadline.elapsed() };
+        let sent = endpoint.model_map.sent(model).unwrap_or(model);
+        let asked = Asked { model: Some(sent), rules: &self.settings.rules };
+        let (protocol, status, elapsed) = (endpoint.protocol, answer.status, deadline.elapsed());
+        let reply = Reply { protocol, status, body, asked, elapsed };
         challenge.judge(&reply, self.settings.words)
     }
 

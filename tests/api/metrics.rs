@@ -244,10 +244,12 @@ async fn a_reload_that_fails_is_scraped_with_the_time_of_the_last_good_one() {
     assert_eq!(app.reload(Setup::new().primary(&a).section("breaker", "window = 1")).await.status, 422);
     let failed = Scrape::of(&app).await;
     failed.has("qcc_config_last_reload_successful", 0.0);
+    assert_eq!(app.stats().await["config_last_reload_successful"], false);
     failed.has(time, start.value(time));
     assert_eq!(app.reload(Setup::new().primary(&a)).await.status, 200);
     let mended = Scrape::of(&app).await;
     mended.has("qcc_config_last_reload_successful", 1.0);
+    assert_eq!(app.stats().await["config_last_reload_successful"], true);
     assert!(mended.value(time) > start.value(time));
     app.finish().await;
 }

@@ -119,6 +119,7 @@ async fn every_field_of_the_stats_is_there_from_the_start() {
         "failure_queue_size",
         "endpoint_verify_counts",
         "leaks",
+        "config_last_reload_successful",
         "queues",
         "endpoints",
         "clients",

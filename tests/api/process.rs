@@ -14,7 +14,7 @@ use crate::support::app::{LOCAL, TRAFFIC, body, message};
 use crate::support::eventually::within;
 use crate::support::raw_client::RawClient;
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{Behaviour, hold, ok, status};
+use crate::support::upstream::step::{Behaviour, hold, ok, status, status_with};
 
 /// A folder with a settings file of its own.
 pub(crate) struct Settings {
@@ -511,6 +511,51 @@ async fn check_live_verifies_each_endpoint_and_tells_the_next_step() {
     assert_eq!((good.verifications(), bad.verifications(), good.traffic()), (1, 1, 0));
     let (code, output, _) = settings("", &[&good]).run(&["check", "--live"]).await;
     assert_eq!(code, 0, "{output}");
+}
+
+#[actix_web::test]
+async fn check_warns_of_what_would_not_do_what_it_seems_to_and_still_passes() {
+    let upstream = Upstream::anthropic("a").await;
+    let long_ago =
+        "[clients.old]\nkey = \"k\"\nexpires = \"2001-01-01T00:00:00Z\"\n[state]\nfile = \"nowhere/state.json\"";
+    let (code, output, errors) = settings(long_ago, &[&upstream]).run(&["check"]).await;
+    assert_eq!((code, errors.as_str()), (0, ""));
+    let (_, warnings) = output.split_once("\nwarnings:\n").unwrap();
+    assert!(warnings.contains("  clients.old.expires was 2001-01-01T00:00:00Z"), "{output}");
+    assert!(
+        warnings.contains("  state.file can't be written by this user") && warnings.contains("nowhere"),
+        "{output}"
+    );
+    let kept = settings("[state]\nfile = \"state.json\"", &[&upstream]);
+    let (code, output, _) = kept.run(&["check"]).await;
+    assert_eq!((code, output.contains("warnings:")), (0, false), "{output}");
+    assert_eq!(std::fs::read_dir(kept.folder.path()).unwrap().count(), 1, "nothing but the settings is there");
+    let mut gateway =
+        Process::start(settings("[clients.old]\nkey = \"k\"\nexpires = \"2001-01-01T00:00:00Z\"", &[&upstream])).await;
+    gateway.signal("TERM").await;
+    assert!(gateway.logs("clients.old.expires was").await.contains("WARN"));
+}
+
+#[actix_web::test]
+async fn check_live_goes_by_what_an_error_means() {
+    let (poor, own) = (Upstream::anthropic("poor").await, Upstream::anthropic("own").await);
+    let quota = r#"{"error":{"message":"m","type":"insufficient_quota","code":"insufficient_quota"}}"#;
+    poor.behave(Behaviour::always(status_with(429, &[("content-type", "application/json")], quota)));
+    own.behave(Behaviour::always(status(401)));
+    let passing = format!(
+        "[endpoints.own]\nbase_url = {:?}\nauth = \"passthrough\"\n[endpoints.gone]\nbase_url = \"http://127.0.0.1:1\"\n\
+         api_key = \"k\"\n",
+        own.base_url()
+    );
+    let (code, output, _) = settings(&passing, &[&poor]).run(&["check", "--live"]).await;
+    assert_eq!(code, 1);
+    let next = |id: &str| {
+        let verdict = output.split_once(&format!("\n  {id}  FAILED")).map(|(_, rest)| rest.lines().nth(1));
+        verdict.flatten().unwrap_or_else(|| panic!("no {id} in {output}"))
+    };
+    assert!(next("poor").contains("next: top up the account"), "{output}");
+    assert!(next("own").contains("next: set a key for verifications in verify_headers"), "{output}");
+    assert!(next("gone").contains("host and port"), "{output}");
 }
 
 #[actix_web::test]

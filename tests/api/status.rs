@@ -67,6 +67,24 @@ async fn status_shows_each_queue_and_why_an_endpoint_is_out() {
 }
 
 #[actix_web::test]
+async fn status_shows_why_an_endpoint_stays_out_and_that_a_restart_would_fail() {
+    let (bad, good) = (Upstream::anthropic("ep-bad").await, Upstream::anthropic("ep-good").await);
+    let gateway = with_a_broken_one(&bad, &good, "").await;
+    bad.behave(Behaviour::always(status(401)));
+    let mut client = RawClient::connect(gateway.address).await;
+    let verify = client.post("/__qcc__/endpoints/ep-bad/verify", &[], "").await;
+    assert_eq!(verify.status, 200, "{}", verify.text());
+    let (_, output, _) = reaching(&gateway, "").run(&["status"]).await;
+    let why = "upstream_status: HTTP 500 api_error; verification 1: HTTP 401 authentication_error";
+    assert!(output.contains(why) && !output.contains("FAULTY"), "{output}");
+    std::fs::write(gateway.folder().join("settings.toml"), "[breaker]\nwindow = 1\n").unwrap();
+    assert_eq!(client.post("/__qcc__/reload", &[], "").await.status, 422);
+    let (_, output, _) = reaching(&gateway, "").run(&["status"]).await;
+    assert!(output.contains("\nsettings FAULTY: the latest reload was refused"), "{output}");
+    stopped(gateway).await;
+}
+
+#[actix_web::test]
 async fn the_token_comes_from_the_settings_or_from_a_variable() {
     let (bad, good) = (Upstream::anthropic("ep-bad").await, Upstream::anthropic("ep-good").await);
     let gateway = with_a_broken_one(&bad, &good, "[admin]\ntoken = \"hunter2\"\nread_token = \"reader\"").await;

@@ -12,6 +12,7 @@ use qcc_gateway::domain::challenge::{Challenge, Code, RecoveryProof, Reply, Repl
 use qcc_gateway::domain::classify::{Judgement, Words};
 use qcc_gateway::domain::conversation::Manner;
 use qcc_gateway::domain::endpoint::Protocol;
+use qcc_gateway::domain::finding::Asked;
 use qcc_gateway::domain::ids::{EndpointId, Epoch, Serial, Ticket};
 use qcc_gateway::domain::outcome::{FailureKind, Fatal, Outcome, Reason};
 use qcc_gateway::domain::outcome_table::{Class, LastResort, PathKind};
@@ -35,7 +36,13 @@ fn proof(endpoint: &EndpointId, epoch: Epoch) -> RecoveryProof {
     let code = Code::from_random(7);
     let body = format!(r#"{{"content":[{{"type":"text","text":"{code}"}}]}}"#);
     let body = ReplyBody::Whole(body.as_bytes());
-    let reply = Reply { protocol: Protocol::Anthropic, status: 200, body, elapsed: Duration::from_millis(1) };
+    let reply = Reply {
+        protocol: Protocol::Anthropic,
+        status: 200,
+        body,
+        asked: Asked::ANYTHING,
+        elapsed: Duration::from_millis(1),
+    };
     match Challenge::new(endpoint.clone(), epoch, code).judge(&reply, Words::Left) {
         Verdict::Proven(proof) => proof,
         Verdict::Unproven(unproven) => panic!("the code was not accepted: {unproven:?}"),

@@ -6,6 +6,7 @@ use fastrand::Rng;
 use qcc_gateway::domain::challenge::{Challenge, Code, Reply, ReplyBody, Verdict};
 use qcc_gateway::domain::classify::Words;
 use qcc_gateway::domain::endpoint::Protocol;
+use qcc_gateway::domain::finding::Asked;
 use qcc_gateway::domain::registry::Outputs;
 use qcc_gateway::domain::schedule::{AtHome, AtOnce, Failed, Passed, Subject};
 
@@ -129,7 +130,7 @@ impl World {
         let elapsed = Duration::from_millis(self.rng.u64(..3_000));
         let (id, epoch) = key;
         let body = ReplyBody::Whole(body.as_bytes());
-        match challenge.judge(&Reply { protocol, status, body, elapsed }, Words::Left) {
+        match challenge.judge(&Reply { protocol, status, body, asked: Asked::ANYTHING, elapsed }, Words::Left) {
             Verdict::Proven(proof) => {
                 assert!(came_back, "{manner:?} was taken for a proof");
                 self.passed.insert(key.clone());

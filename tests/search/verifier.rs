@@ -5,6 +5,7 @@ use std::time::Duration;
 use qcc_gateway::domain::challenge::{Challenge, Code, RecoveryProof, Reply, ReplyBody, Verdict};
 use qcc_gateway::domain::classify::Words;
 use qcc_gateway::domain::endpoint::Protocol;
+use qcc_gateway::domain::finding::Asked;
 use qcc_gateway::domain::ids::{EndpointId, Epoch};
 use qcc_gateway::domain::outcome::ErrorNote;
 use qcc_gateway::domain::registry::{Effect, Outputs};
@@ -122,7 +123,8 @@ fn proof(endpoint: &EndpointId, epoch: Epoch) -> RecoveryProof {
     let code = Code::from_random(7);
     let body = format!(r#"{{"content":[{{"type":"text","text":"{code}"}}]}}"#);
     let body = ReplyBody::Whole(body.as_bytes());
-    let reply = Reply { protocol: Protocol::Anthropic, status: 200, body, elapsed: Duration::ZERO };
+    let reply =
+        Reply { protocol: Protocol::Anthropic, status: 200, body, asked: Asked::ANYTHING, elapsed: Duration::ZERO };
     match Challenge::new(endpoint.clone(), epoch, code).judge(&reply, Words::Left) {
         Verdict::Proven(proof) => proof,
         Verdict::Unproven(unproven) => panic!("the code was not accepted: {unproven:?}"),

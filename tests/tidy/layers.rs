@@ -42,7 +42,21 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("live", &["domain", "clock", "upstream", "settings", "policies"]),
     (
         "run",
-        &["domain", "entropy", "upstream", "actors", "settings", "telemetry", "status", "app", "cli", "demo", "live"],
+        &[
+            "domain",
+            "clock",
+            "entropy",
+            "state_file",
+            "upstream",
+            "actors",
+            "settings",
+            "telemetry",
+            "status",
+            "app",
+            "cli",
+            "demo",
+            "live",
+        ],
     ),
 ];
 

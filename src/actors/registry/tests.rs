@@ -16,6 +16,7 @@ use crate::domain::opinions::Failed;
 use crate::domain::outcome::{FailureKind, Outcome, Report};
 use crate::domain::queues::Standing;
 use crate::domain::registry::{Ask, NoEndpoint, Reach};
+use crate::domain::rules::Rules;
 use crate::domain::schedule::{Finished, SchedulePolicy};
 use crate::domain::testing::{ask, endpoint, id, proof, registry_policy, tried};
 use crate::domain::topology::Topology;
@@ -147,6 +148,7 @@ fn policies() -> Policies {
             openai_model: "m".to_owned(),
             max_tokens: 64,
             words: Words::Left,
+            rules: Rules::none(),
         },
         events: 1000,
     }

@@ -14,6 +14,7 @@ use crate::domain::conversation::Manner;
 use crate::domain::endpoint::Home;
 use crate::domain::ids::Epoch;
 use crate::domain::outcome::Reason;
+use crate::domain::rules::Rules;
 use crate::domain::schedule::{Recovery, Suffices, Urgency, VerifyJob};
 use crate::domain::testing::{endpoint, id};
 use crate::upstream::ProbeSettings;
@@ -145,6 +146,7 @@ impl World {
             openai_model: "m".to_owned(),
             max_tokens: 64,
             words: Words::Left,
+            rules: Rules::none(),
         };
         let probe = Probe::new(client(), settings);
         let line = Lifeline::new("verifier", Arc::new(|_| ()));

@@ -10,7 +10,10 @@ fn challenge(random: u64) -> Challenge {
 
 fn judge(protocol: Protocol, status: u16, body: &str) -> Verdict {
     let elapsed = Duration::from_millis(700);
-    challenge(99).judge(&Reply { protocol, status, body: ReplyBody::Whole(body.as_bytes()), elapsed }, Words::Left)
+    challenge(99).judge(
+        &Reply { protocol, status, body: ReplyBody::Whole(body.as_bytes()), asked: Asked::ANYTHING, elapsed },
+        Words::Left,
+    )
 }
 
 fn said(text: &str) -> [(Protocol, String); 2] {
@@ -164,8 +167,13 @@ fn only_a_stream_with_a_complete_answer_proves_an_endpoint_whose_streams_failed(
         (502, format!("data: {said}\n\ndata: [DONE]\n\n"), Some("HTTP 502")),
     ] {
         let stream = streamed(Protocol::OpenAi, &events);
-        let reply =
-            Reply { protocol: Protocol::OpenAi, status, body: ReplyBody::Streamed(&stream), elapsed: Duration::ZERO };
+        let reply = Reply {
+            protocol: Protocol::OpenAi,
+            status,
+            body: ReplyBody::Streamed(&stream),
+            asked: Asked::ANYTHING,
+            elapsed: Duration::ZERO,
+        };
         for manner in [Manner::Either, Manner::Streamed] {
             let verdict = streamed_challenge(manner).judge(&reply, Words::Left);
             match wrong {
@@ -177,7 +185,13 @@ fn only_a_stream_with_a_complete_answer_proves_an_endpoint_whose_streams_failed(
         assert!(unasked.starts_with("HTTP "), "a stream that nobody asked for proves nothing: {unasked}");
     }
     for (protocol, body) in self::said(&code()) {
-        let reply = Reply { protocol, status: 200, body: ReplyBody::Whole(body.as_bytes()), elapsed: Duration::ZERO };
+        let reply = Reply {
+            protocol,
+            status: 200,
+            body: ReplyBody::Whole(body.as_bytes()),
+            asked: Asked::ANYTHING,
+            elapsed: Duration::ZERO,
+        };
         let error = error_of(streamed_challenge(Manner::Streamed).judge(&reply, Words::Left));
         assert_eq!(error, "HTTP 200 with no event stream, though one was asked for");
         let verdict = streamed_challenge(Manner::Either).judge(&reply, Words::Left);
@@ -274,7 +288,7 @@ proptest! {
     #[test]
     fn any_body_is_judged_without_panic(body in prop::collection::vec(any::<u8>(), 0..80), status in any::<u16>()) {
         let body = ReplyBody::Whole(&body);
-        let reply = Reply { protocol: Protocol::OpenAi, status, body, elapsed: Duration::ZERO };
+        let reply = Reply { protocol: Protocol::OpenAi, status, body, asked: Asked::ANYTHING, elapsed: Duration::ZERO };
         prop_assert!(matches!(challenge(1).judge(&reply, Words::Kept), Verdict::Unproven(_)));
     }
 }

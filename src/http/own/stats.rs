@@ -40,6 +40,7 @@ struct Body {
     failure_queue_size: usize,
     endpoint_verify_counts: BTreeMap<EndpointId, u32>,
     leaks: u64,
+    config_last_reload_successful: bool,
     queues: Queues,
     endpoints: Vec<EndpointRow>,
     clients: Vec<CallerRow>,
@@ -117,6 +118,7 @@ impl Views<'_> {
             // Of those that are there, as everything else of endpoints.
             endpoint_verify_counts: endpoints.iter().filter_map(EndpointRow::verified).collect(),
             leaks: self.registry.leaks,
+            config_last_reload_successful: self.stats.reloads.ok,
             queues,
             endpoints,
             clients: clients(&self.stats, self.config),

@@ -446,11 +446,11 @@ fn every_key_has_an_effect() {
     assert_eq!(sound(&format!("{ENDPOINT}price_factor = 0.5"), &[]).notes, []);
 }
 
-const NOTHING: [&str; 0] = [];
+pub(super) const NOTHING: [&str; 0] = [];
 
 /// The keys that are noted of an otherwise sound file.
 #[track_caller]
-fn noted(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
+pub(super) fn noted(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
     let notes = sound(&format!("{text}\n{ENDPOINT}"), variables).notes;
     notes.into_iter().map(|note| note.key).collect()
 }

@@ -3,6 +3,7 @@
 mod defaults;
 mod faults;
 mod layering;
+mod notes;
 mod properties;
 mod reload;
 mod secrecy;

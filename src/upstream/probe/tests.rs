@@ -25,6 +25,7 @@ fn settings(timeout: Duration) -> ProbeSettings {
         openai_model: "o".to_owned(),
         max_tokens: 64,
         words: Words::Left,
+        rules: Rules::none(),
     }
 }
 
@@ -295,6 +296,7 @@ async fn a_stream_that_falls_silent_costs_what_it_said_and_fails() {
         let (verdict, _) = tokio::join!(probe.converse(&subject, Code::from_random(7), Clock::start(), &bill), serve);
         let Verdict::Unproven(unproven) = verdict else { panic!("it has said nothing") };
         assert_eq!(unproven.error.as_str(), "no answer within the verifier's time-out");
+        assert_eq!(unproven.finding, Finding::Unanswered(Unanswered::Timeout));
         assert_eq!(bill.total(), Tokens { input: 40, output: 0 });
     })
     .await;

@@ -13,6 +13,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::super::tls::{Authorities, Trust};
 use super::*;
+use crate::domain::finding::{Handshake, Unanswered};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -80,6 +81,27 @@ async fn an_authority_from_the_file_is_trusted_for_names_and_for_addresses() {
     }
 }
 
+/// What it means that there is no answer.
+fn meaning<T>(answer: &Result<T, SendError>) -> Option<Unanswered> {
+    answer.as_ref().err().map(SendError::meaning)
+}
+
+#[tokio::test]
+async fn who_speaks_no_tls_is_told_from_whom_nobody_vouches_for() {
+    within(async {
+        let upstream = Encrypted::bind("127.0.0.1").await;
+        let client = upstream.trusting_client();
+        let serve = async {
+            let mut peer = upstream.upstream.accept().await;
+            peer.say("HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").await;
+            peer
+        };
+        let (answer, _) = join!(send(&client, post(&upstream.upstream.origin)), serve);
+        assert_eq!(meaning(&answer), Some(Unanswered::Tls(Handshake::NoTls)), "{answer:?}");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_certificate_that_nobody_vouches_for_is_refused() {
     within(async {
@@ -87,6 +109,7 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
         let client = Client::new(tls::client_config(&Authorities::default()).unwrap(), Limits::default());
         let (answer, accepted) = join!(send(&client, post(&upstream.upstream.origin)), upstream.accept());
         assert!(matches!(&answer, Err(error @ SendError::Tls(_)) if !error.written()), "{answer:?}");
+        assert_eq!(meaning(&answer), Some(Unanswered::Tls(Handshake::Untrusted)), "{answer:?}");
         assert!(accepted.is_err());
     })
     .await;
@@ -118,6 +141,7 @@ async fn a_certificate_for_another_host_is_refused() {
         let serve = async { upstream.acceptor.accept(listener.accept().await.unwrap().0).await };
         let (answer, accepted) = join!(send(&client, post(&origin)), serve);
         assert!(matches!(answer, Err(SendError::Tls(_))), "{answer:?}");
+        assert_eq!(meaning(&answer), Some(Unanswered::Tls(Handshake::OtherName)), "{answer:?}");
         assert!(accepted.is_err());
     })
     .await;
