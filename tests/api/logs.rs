@@ -1,5 +1,6 @@
 //! The log: its request lines, the route that shows the latest of them, and who may see it.
 
+use qcc_gateway::telemetry::MOST_LINES;
 use serde_json::{Value, json};
 
 use crate::process::{Process, settings};
@@ -154,6 +155,34 @@ async fn only_what_the_level_lets_through_is_kept() {
     let warnings = messages(&gateway, "?level=warn").await;
     assert!(warnings.iter().any(|line| line.starts_with("log level set to \"warn\" by admin")), "{warnings:?}");
     assert!(!warnings.iter().any(|line| line.contains("listening")), "{warnings:?}");
+    stopped(gateway).await;
+}
+
+/// Found by an operator: a second of requests by whoever can reach the gateway, without a key, emptied the list of
+/// warnings.
+#[actix_web::test]
+async fn a_flood_of_requests_takes_no_warning_from_the_log() {
+    let upstream = Upstream::anthropic("a").await;
+    let mut gateway = Process::start(settings("", &[&upstream])).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    client.send_request("PUT", "/__qcc__/log-level", &[], b"info").await;
+    assert_eq!(client.answer().await.status, 200);
+    let address = gateway.address;
+    let flood = async {
+        for number in 0..MOST_LINES {
+            let refused = RawClient::connect(address).await.get(&format!("/nothing/{number}"), &[]).await;
+            assert_eq!(refused.status, 404);
+        }
+    };
+    gateway.while_read(flood).await;
+    let all = messages(&gateway, "?lines=2000").await;
+    assert!(
+        all.iter().all(|line| line.starts_with("request id=")),
+        "the flood is larger than what is kept: {}",
+        all[0]
+    );
+    let warnings = messages(&gateway, "?level=warn").await;
+    assert!(warnings.iter().any(|line| line.starts_with("log level set to \"info\" by admin")), "{warnings:?}");
     stopped(gateway).await;
 }
 
