@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use crate::support::app::{LOCAL, Setup, TRAFFIC, TestApp, body};
 use crate::support::eventually::eventually;
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{hold, ok, sse, status, status_with};
+use crate::support::upstream::step::{hold, ok, sse, status, status_and, status_with};
 
 /// The contract's names, and the labels of each.
-const CONTRACT: [(&str, &[&str]); 31] = [
+const CONTRACT: [(&str, &[&str]); 32] = [
     ("qcc_requests_total", &["profile", "client", "outcome"]),
     ("qcc_attempts_total", &["endpoint", "outcome", "code"]),
     ("qcc_request_duration_seconds", &["endpoint"]),
@@ -21,6 +21,7 @@ const CONTRACT: [(&str, &[&str]); 31] = [
     ("qcc_endpoint_standing", &["endpoint", "standing"]),
     ("qcc_endpoint_isolated", &["endpoint", "reason"]),
     ("qcc_endpoint_cooldown", &["endpoint"]),
+    ("qcc_endpoint_exhausted", &["endpoint"]),
     ("qcc_endpoint_info", &["endpoint", "protocol", "home", "host"]),
     ("qcc_failure_queue_size", &[]),
     ("qcc_isolations_total", &["endpoint", "reason"]),
@@ -232,6 +233,24 @@ async fn counters_never_shrink_whatever_the_settings_become() {
     assert!(before.samples.keys().filter(gauges).count() > 5);
     assert_eq!(after.samples.keys().find(gauges), None, "b is gone");
     assert_eq!(app.stats().await["endpoint_verify_counts"], json!({}));
+    app.finish().await;
+}
+
+/// Found by an operator: with every window used up nothing was served, and no metric told of it.
+#[actix_web::test]
+async fn a_used_up_window_is_scraped_while_its_endpoint_is_in_its_queue() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.script_traffic([status_and(429, &[("retry-after", "7200")])]);
+    let app = Setup::new().primary(&a).secondary(&b).verified_on_demand().start().await;
+    let exhausted =
+        async |id: &str| Scrape::of(&app).await.value(&format!("qcc_endpoint_exhausted{{endpoint=\"{id}\"}}"));
+    assert!(exhausted("a").await < 0.5);
+    assert_eq!(app.message().await.header("x-qcc-endpoint"), Some("b"));
+    assert_eq!(app.row("a").await["status"], "exhausted");
+    assert!(exhausted("a").await > 0.5);
+    assert!(exhausted("b").await < 0.5);
+    assert_eq!(app.admin("a", "isolate").await.status, 200);
+    assert!(exhausted("a").await < 0.5, "its status is another one");
     app.finish().await;
 }
 

@@ -12,6 +12,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use super::Snapshot;
 use super::sheet::{Labels, Sheet};
 use crate::domain::endpoint::Protocol;
+use crate::domain::health::Status;
 use crate::domain::ids::{ClientId, EndpointId, ProfileId};
 use crate::domain::outcome::Reason;
 use crate::domain::prices::add_cost;
@@ -148,6 +149,18 @@ impl Snapshot {
         sheet.gauges(("qcc_endpoint_isolated", "1 while an endpoint is isolated, by the reason."), isolated)?;
         let cooldowns = views().map(|view| (vec![("endpoint", view.endpoint.id.as_str())], view.cooldowns.len()));
         sheet.gauges(("qcc_endpoint_cooldown", "For how many models an endpoint rests."), cooldowns)?;
+        // As its `status` has it: of one that is out of its queue another trouble is told.
+        let exhausted = views().map(|view| {
+            let status = Status::of(view.standing, 0, view.ease());
+            (vec![("endpoint", view.endpoint.id.as_str())], i64::from(status == Status::Exhausted))
+        });
+        sheet.gauges(
+            (
+                "qcc_endpoint_exhausted",
+                "1 while a used-up window keeps an endpoint in its home queue from serving some model, else 0.",
+            ),
+            exhausted,
+        )?;
         let info = views().map(|view| {
             let endpoint = &view.endpoint;
             let labels = vec![
