@@ -95,7 +95,7 @@ impl Registry {
     pub fn new(policy: RegistryPolicy, clock: Clock, memory: Memory, peers: Peers, lifeline: Lifeline) -> Self {
         let mut core = RegistryCore::new(policy);
         core.remember(memory, &clock.almanac(), clock.now());
-        let keeping = peers.keep.clone().map(Keeping::new);
+        let keeping = peers.keep.clone().map(|keeper| Keeping::new(keeper, peers.stats.clone()));
         Self {
             core,
             keeping,

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::process::{Process, settings};
 use crate::support::app::{TRAFFIC, body};
+use crate::support::eventually::eventually;
 use crate::support::raw_client::{Answer, Ended, RawClient};
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{ok, sse, status, status_and};
@@ -196,6 +197,20 @@ async fn a_bad_query_is_refused() {
         assert!(refused.json()["error"].as_str().unwrap().contains(wanted), "{}", refused.text());
     }
     stopped(gateway).await;
+}
+
+#[actix_web::test]
+async fn lines_that_nobody_takes_are_counted() {
+    let upstream = Upstream::anthropic("a").await;
+    let gateway = Process::start(settings("", &[&upstream])).await;
+    let address = gateway.address;
+    let stats = async || RawClient::connect(address).await.get("/__qcc__/stats", &[]).await.json();
+    assert_eq!(stats().await["log_lines_lost"], 0);
+    let _child = gateway.closes_its_log();
+    RawClient::connect(address).await.get("/nothing", &[]).await;
+    eventually("it is told", async || stats().await["log_lines_lost"] == 1).await;
+    let metrics = RawClient::connect(address).await.get("/__qcc__/metrics", &[]).await.text();
+    assert!(metrics.contains("\nqcc_log_lines_lost_total 1\n"), "{metrics}");
 }
 
 #[actix_web::test]

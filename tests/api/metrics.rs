@@ -11,7 +11,7 @@ use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{hold, ok, sse, status, status_and, status_with};
 
 /// The contract's names, and the labels of each.
-const CONTRACT: [(&str, &[&str]); 32] = [
+const CONTRACT: [(&str, &[&str]); 36] = [
     ("qcc_requests_total", &["profile", "client", "outcome"]),
     ("qcc_attempts_total", &["endpoint", "outcome", "code"]),
     ("qcc_request_duration_seconds", &["endpoint"]),
@@ -38,6 +38,10 @@ const CONTRACT: [(&str, &[&str]); 32] = [
     ("qcc_ratelimit_remaining", &["endpoint", "kind"]),
     ("qcc_config_last_reload_successful", &[]),
     ("qcc_config_last_reload_success_timestamp_seconds", &[]),
+    ("qcc_state_file_writable", &[]),
+    ("qcc_notices_lost_total", &[]),
+    ("qcc_log_lines_lost_total", &[]),
+    ("qcc_spans_lost_total", &[]),
     ("qcc_leaks_total", &[]),
     ("qcc_build_info", &["version"]),
     // A histogram's own series.

@@ -12,8 +12,9 @@ use crate::clock::Clock;
 use crate::domain::ids::EndpointId;
 use crate::domain::prices::Cost;
 use crate::domain::queues::Standing;
-use crate::domain::stats::{STEP, Used};
+use crate::domain::stats::{STEP, StateFileHealth, Used};
 use crate::domain::usage::Usage;
+use crate::telemetry::lines_lost;
 
 #[derive(Debug, Serialize)]
 struct Body {
@@ -40,6 +41,11 @@ struct Body {
     failure_queue_size: usize,
     endpoint_verify_counts: BTreeMap<EndpointId, u32>,
     leaks: u64,
+    /// None where there is no state file.
+    state_file_writable: Option<bool>,
+    notices_lost: u64,
+    log_lines_lost: u64,
+    spans_lost: u64,
     queues: Queues,
     endpoints: Vec<EndpointRow>,
     clients: Vec<CallerRow>,
@@ -117,6 +123,10 @@ impl Views<'_> {
             // Of those that are there, as everything else of endpoints.
             endpoint_verify_counts: endpoints.iter().filter_map(EndpointRow::verified).collect(),
             leaks: self.registry.leaks,
+            state_file_writable: self.stats.state_file.map(|health| health == StateFileHealth::Writable),
+            notices_lost: self.stats.losses.notices,
+            log_lines_lost: lines_lost(),
+            spans_lost: self.stats.losses.spans,
             queues,
             endpoints,
             clients: clients(&self.stats, self.config),

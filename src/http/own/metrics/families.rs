@@ -17,7 +17,7 @@ use crate::domain::ids::{ClientId, EndpointId, ProfileId};
 use crate::domain::outcome::Reason;
 use crate::domain::prices::add_cost;
 use crate::domain::queues::Standing;
-use crate::domain::stats::{EndpointStats, Latencies};
+use crate::domain::stats::{EndpointStats, Latencies, Losses, StateFileHealth};
 use crate::domain::time::Moment;
 use crate::domain::windows::remaining;
 
@@ -267,6 +267,18 @@ impl Snapshot {
             ),
             self.seconds(reloads.last_success),
         )?;
+        let is_writable = self.stats.state_file.map(|health| i64::from(health == StateFileHealth::Writable));
+        sheet.gauges(
+            ("qcc_state_file_writable", "0 while the state file can't be written, else 1; only where one is set."),
+            is_writable.map(|is_writable| (Labels::new(), is_writable)),
+        )?;
+        let Losses { notices, spans } = self.stats.losses;
+        sheet.counter(("qcc_notices_lost", "Notices that the webhook's receiver did not get."), notices)?;
+        sheet.counter(
+            ("qcc_log_lines_lost", "Lines of the log that standard error did not take, or not fast enough."),
+            self.log_lines_lost,
+        )?;
+        sheet.counter(("qcc_spans_lost", "Spans that the collector of traces did not get."), spans)?;
         sheet.counter(
             ("qcc_leaks", "Requests that were sent to an isolated endpoint; a promise is broken where it is not 0."),
             self.registry.leaks,

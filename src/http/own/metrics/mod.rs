@@ -20,6 +20,7 @@ use crate::actors::verifier::VerifierView;
 use crate::clock::Clock;
 use crate::domain::registry::RegistryView;
 use crate::domain::stats::Stats;
+use crate::telemetry::lines_lost;
 
 /// All that a scrape shows.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ struct Snapshot {
     stats: Stats,
     registry: RegistryView,
     buffered: u64,
+    log_lines_lost: u64,
 }
 
 impl Snapshot {
@@ -43,6 +45,7 @@ impl Snapshot {
             stats: core.stats.send(ViewStats).await?,
             registry: core.registry.send(ViewRegistry).await?,
             buffered: shared.buffered.held(),
+            log_lines_lost: lines_lost(),
             clock: shared.clock,
             now: shared.clock.since_1970(),
         })
