@@ -11,7 +11,7 @@ use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{hold, ok, sse, status, status_and, status_with};
 
 /// The contract's names, and the labels of each.
-const CONTRACT: [(&str, &[&str]); 36] = [
+const CONTRACT: [(&str, &[&str]); 40] = [
     ("qcc_requests_total", &["profile", "client", "outcome"]),
     ("qcc_attempts_total", &["endpoint", "outcome", "code"]),
     ("qcc_request_duration_seconds", &["endpoint"]),
@@ -44,6 +44,11 @@ const CONTRACT: [(&str, &[&str]); 36] = [
     ("qcc_spans_lost_total", &[]),
     ("qcc_leaks_total", &[]),
     ("qcc_build_info", &["version"]),
+    // What Prometheus' own clients tell of a process.
+    ("process_start_time_seconds", &[]),
+    ("process_resident_memory_bytes", &[]),
+    ("process_open_fds", &[]),
+    ("process_max_fds", &[]),
     // A histogram's own series.
     ("qcc_request_duration_seconds_bucket", &["endpoint", "le"]),
     ("qcc_request_duration_seconds_count", &["endpoint"]),
@@ -278,7 +283,8 @@ async fn a_reload_that_fails_is_scraped_with_the_time_of_the_last_good_one() {
 /// The names of metrics in a text, without the endings that histograms' series have.
 fn names_in(text: &str) -> BTreeSet<String> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let words = text.split(|c| !is_word(c)).filter(|word| word.starts_with("qcc_"));
+    let prefixes = ["qcc_", "process_"];
+    let words = text.split(|c| !is_word(c)).filter(|word| prefixes.iter().any(|prefix| word.starts_with(prefix)));
     let bare = |word: &str| {
         ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word).to_owned()
     };
@@ -303,6 +309,29 @@ async fn the_dashboard_and_the_alerts_use_only_metrics_that_exist() {
     let dashboard = std::fs::read_to_string(deploy.join("grafana/dashboard.json")).unwrap();
     let panels = serde_json::from_str::<Value>(&dashboard).unwrap()["panels"].as_array().unwrap().len();
     assert!(panels > 10, "{panels} panels only");
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn the_process_is_told_of_by_the_names_that_others_have_for_it() {
+    let a = Upstream::anthropic("a").await;
+    let app = Setup::new().primary(&a).start().await;
+    let before = Scrape::of(&app).await;
+    let connections = 50.0;
+    let mut open = Vec::new();
+    for _ in 0..50 {
+        let mut client = app.client().await;
+        assert_eq!(client.get("/__qcc__/health/live", &LOCAL).await.status, 200);
+        open.push(client);
+    }
+    let after = Scrape::of(&app).await;
+    assert!(after.value("process_open_fds") >= connections, "{}", after.text);
+    assert!(after.value("process_open_fds") <= after.value("process_max_fds"), "{}", after.text);
+    assert!(after.value("process_resident_memory_bytes") > 1e6, "{}", after.text);
+    let began = "process_start_time_seconds";
+    after.has(began, before.value(began));
+    let told = before.value(began);
+    assert!((1.6e9..=before.value("qcc_config_last_reload_success_timestamp_seconds")).contains(&told), "{told}");
     app.finish().await;
 }
 

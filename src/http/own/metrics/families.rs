@@ -11,6 +11,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use super::Snapshot;
 use super::sheet::{Labels, Sheet};
+use crate::clock::Clock;
 use crate::domain::endpoint::Protocol;
 use crate::domain::health::Status;
 use crate::domain::ids::{ClientId, EndpointId, ProfileId};
@@ -31,7 +32,8 @@ impl Collector for Snapshot {
         self.tokens(&mut sheet)?;
         self.endpoints(&mut sheet)?;
         self.moves(&mut sheet)?;
-        self.gateway(&mut sheet)
+        self.gateway(&mut sheet)?;
+        self.process(&mut sheet)
     }
 }
 
@@ -285,5 +287,21 @@ impl Snapshot {
         )?;
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         sheet.gauges(("qcc_build_info", "1, with the version that runs."), [(version, 1_i64)])
+    }
+
+    /// By the names that Prometheus' own clients have for it.
+    fn process(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        sheet.gauge(
+            ("process_start_time_seconds", "When the gateway began, as the time since 1970."),
+            self.seconds(Clock::BEGAN),
+        )?;
+        for (name, help, value) in [
+            ("process_resident_memory_bytes", "The memory that the process holds.", self.process.resident_memory),
+            ("process_open_fds", "Open files, each connection among them.", self.process.open_files),
+            ("process_max_fds", "How many files may be open.", self.process.most_open_files),
+        ] {
+            sheet.gauges((name, help), value.map(|value| (Labels::new(), value)))?;
+        }
+        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! exactly as what it counts does.
 
 mod families;
+mod process;
 mod sheet;
 
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::clock::Clock;
 use crate::domain::registry::RegistryView;
 use crate::domain::stats::Stats;
 use crate::telemetry::lines_lost;
+use process::Process;
 
 /// All that a scrape shows.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ struct Snapshot {
     registry: RegistryView,
     buffered: u64,
     log_lines_lost: u64,
+    process: Process,
 }
 
 impl Snapshot {
@@ -46,6 +49,7 @@ impl Snapshot {
             registry: core.registry.send(ViewRegistry).await?,
             buffered: shared.buffered.held(),
             log_lines_lost: lines_lost(),
+            process: Process::look().await,
             clock: shared.clock,
             now: shared.clock.since_1970(),
         })
