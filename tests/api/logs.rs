@@ -159,6 +159,43 @@ async fn only_what_the_level_lets_through_is_kept() {
     stopped(gateway).await;
 }
 
+#[actix_web::test]
+async fn a_used_up_window_is_a_warning() {
+    let upstream = Upstream::anthropic("a").await;
+    upstream.script_traffic([status_and(429, &[("retry-after", "7200")])]);
+    let gateway = Process::start(settings("", &[&upstream])).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    assert_eq!(client.post("/v1/messages", &[TRAFFIC], body(false)).await.status, 429);
+    let warnings = messages(&gateway, "?level=warn").await;
+    assert!(warnings.iter().any(|line| line.starts_with("endpoint a exhausted model=")), "{warnings:?}");
+    stopped(gateway).await;
+}
+
+#[actix_web::test]
+async fn what_an_admin_did_has_the_admins_address_at_its_end() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.script_traffic([status(401)]);
+    let gateway = Process::start(settings("", &[&a, &b])).await;
+    for (id, act) in [("b", "disable"), ("b", "enable"), ("b", "isolate")] {
+        let mut client = RawClient::connect(gateway.address).await;
+        assert_eq!(client.post(&format!("/__qcc__/endpoints/{id}/{act}"), &[], "").await.status, 200);
+    }
+    let mut client = RawClient::connect(gateway.address).await;
+    client.post("/v1/messages", &[TRAFFIC], body(false)).await;
+    let lines = messages(&gateway, "?grep=endpoint%20").await;
+    let begins = |start: &str| lines.iter().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{lines:?}"));
+    begins("endpoint b disabled by=\"admin 127.0.0.1\"");
+    begins("endpoint b enabled by=\"admin 127.0.0.1\"");
+    let by_admin = begins("endpoint b isolated reason=admin failures=0 last_error=");
+    assert!(
+        by_admin.ends_with("\" by=\"admin 127.0.0.1\"") || by_admin.ends_with("- by=\"admin 127.0.0.1\""),
+        "{by_admin}"
+    );
+    let by_itself = begins("endpoint a isolated reason=credential failures=");
+    assert!(!by_itself.contains(" by="), "{by_itself}");
+    stopped(gateway).await;
+}
+
 /// Found by an operator: a second of requests by whoever can reach the gateway, without a key, emptied the list of
 /// warnings.
 #[actix_web::test]
