@@ -156,7 +156,7 @@ impl App {
         core.stats.do_send(SetCatalog::new(catalog, &clients));
         let traces = settings.otel.endpoint.clone().map(|collector| {
             let service = Service { name: settings.otel.service_name.clone(), version: env!("CARGO_PKG_VERSION") };
-            TracerThread::start(collector, service, clock, client.clone())
+            TracerThread::start(collector, service, clock, core.stats.clone().recipient(), client.clone())
         });
         let config = ConfigCell::new(Config::new(settings, clients));
         let (tell_made, made_later) = unbounded_channel();

@@ -147,3 +147,8 @@ pub async fn latest(query: Query) -> Result<Vec<Line>, NoLines> {
     let running = RUNNING.get().ok_or(NotRunning)?;
     running.scribe.find(query).await
 }
+
+/// How many lines of the log were not written since the start; 0 where the process logs by other means.
+pub fn lines_lost() -> u64 {
+    RUNNING.get().map_or(0, |running| running.scribe.lost_in_all())
+}

@@ -5,7 +5,8 @@ use std::time::Duration;
 use actix::{Actor, AsyncContext, Context, Handler, Recipient};
 
 use super::lifeline::Lifeline;
-use super::messages::{Drain, IsKept, KeepImage};
+use super::messages::{Drain, IsKept, KeepImage, Note};
+use crate::domain::stats::StateFileHealth;
 use crate::state_file::StateFile;
 
 /// How soon a write that failed is tried again.
@@ -16,6 +17,7 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 pub struct Keeper {
     file: StateFile,
     registry: Recipient<IsKept>,
+    stats: Recipient<Note>,
     /// The latest image, while it is not on the disk.
     latest: Option<KeepImage>,
     /// What the latest write failed with.
@@ -24,9 +26,14 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// A keeper that answers this registry.
-    pub fn new(file: StateFile, registry: Recipient<IsKept>, lifeline: Lifeline) -> Self {
-        Self { file, registry, latest: None, fault: None, lifeline }
+    /// A keeper that answers this registry, and tells these stats how the file does.
+    pub fn new(file: StateFile, registry: Recipient<IsKept>, stats: Recipient<Note>, lifeline: Lifeline) -> Self {
+        Self { file, registry, stats, latest: None, fault: None, lifeline }
+    }
+
+    fn tell(&self) {
+        let health = if self.fault.is_some() { StateFileHealth::Failing } else { StateFileHealth::Writable };
+        self.stats.do_send(Note::StateFile(health));
     }
 
     fn write(&mut self) {
@@ -46,6 +53,7 @@ impl Keeper {
                 self.fault = Some(fault);
             }
         }
+        self.tell();
     }
 }
 
@@ -54,7 +62,11 @@ impl Actor for Keeper {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(super::MAILBOX_CAPACITY);
-        ctx.run_interval(TRY_AGAIN_AFTER, |keeper, _| keeper.write());
+        self.tell();
+        ctx.run_interval(TRY_AGAIN_AFTER, |keeper, _| {
+            keeper.write();
+            keeper.tell();
+        });
     }
 }
 
@@ -75,6 +87,9 @@ impl Handler<Drain> for Keeper {
 
     fn handle(&mut self, _: Drain, _: &mut Self::Context) {
         self.write();
+        if let Some(fault) = &self.fault {
+            log::error!("stopping without the latest moves in the state file, which can't be written: {fault}");
+        }
         self.lifeline.release();
     }
 }

@@ -26,7 +26,9 @@ use crate::domain::prices::Catalog;
 use crate::domain::queues::SwitchError;
 use crate::domain::registry::{Ask, NoEndpoint, Observation, RegistryView, Settlement};
 use crate::domain::schedule::{AtHome, Finished, SchedulePolicy, Subject, VerifyJob};
-use crate::domain::stats::{AllowancesRecord, AttemptRecord, ReloadRecord, RequestRecord, Stats, VerificationRecord};
+use crate::domain::stats::{
+    AllowancesRecord, AttemptRecord, ReloadRecord, RequestRecord, StateFileHealth, Stats, VerificationRecord,
+};
 use crate::domain::time::Moment;
 use crate::domain::topology::{Topology, TopologyDiff};
 use crate::domain::tracing::Span;
@@ -290,6 +292,12 @@ pub enum Note {
     Verification(VerificationRecord),
     /// The settings were read again.
     Reload(ReloadRecord),
+    /// How the state file does now. Told again and again, so that the latest word is soon the true one.
+    StateFile(StateFileHealth),
+    /// So many notices were lost since the start.
+    NoticesLost(u64),
+    /// So many spans were lost since the start.
+    SpansLost(u64),
 }
 
 /// Start or reload to stats: what the settings say of what is counted, from now on.

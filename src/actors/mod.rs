@@ -124,8 +124,9 @@ impl Core {
             StatsCollector::start_in_arbiter(&threads.core.handle(), move |_| StatsCollector::new(events, stats_line));
         let desk = Desk::start_in_arbiter(&threads.core.handle(), move |_| Desk::new(clock));
         let couriers_client = client.clone();
+        let losses = stats.clone().recipient();
         let notifier = Notifier::start_in_arbiter(&verifier_thread, move |_| {
-            Notifier::new(clock, Courier::new(couriers_client()), webhook)
+            Notifier::new(clock, Courier::new(couriers_client()), webhook, losses)
         });
         let (notes, notices) = (stats.clone(), notifier.clone());
         let registry = Registry::start_in_arbiter(&threads.core.handle(), move |ctx| {
@@ -134,7 +135,8 @@ impl Core {
             let breakers = Breakers::new(breaker_policy, me.clone().recipient(), line("breakers' actor")).start();
             let keeper = file.zip(keeper_thread).map(|(file, thread)| {
                 let (registry, keeper_line) = (me.clone().recipient(), line("keeper of the state file"));
-                Keeper::start_in_arbiter(&thread, move |_| Keeper::new(file, registry, keeper_line))
+                let health = notes.clone().recipient();
+                Keeper::start_in_arbiter(&thread, move |_| Keeper::new(file, registry, health, keeper_line))
             });
             let verifier_line = line("verifier");
             let verifier_peers = verifier::Peers {
@@ -187,8 +189,10 @@ impl Core {
         let _ = self.registry.send(Drain).await;
         let _ = self.stats.send(Drain).await;
         // The registry has sent its last image by now.
-        if let Some(keeper) = &self.keeper {
-            let _ = tokio::time::timeout(FAREWELL, keeper.send(Drain)).await;
+        if let Some(keeper) = &self.keeper
+            && tokio::time::timeout(FAREWELL, keeper.send(Drain)).await.is_err()
+        {
+            log::error!("stopping without the latest moves in the state file: its disk does not answer");
         }
         let _ = self.notifier.send(FinishWithin(patience)).await;
     }

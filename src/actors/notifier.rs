@@ -4,12 +4,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Response, SpawnHandle, WrapFuture};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Response, SpawnHandle, WrapFuture,
+};
 use bytes::Bytes;
 use log::{debug, info, warn};
 use tokio::sync::oneshot;
 
-use super::messages::{FinishWithin, Notify, SetWebhook};
+use super::messages::{FinishWithin, Note, Notify, SetWebhook};
 use crate::clock::Clock;
 use crate::domain::notice::{Letterhead, NoticeKind};
 use crate::domain::outbox::{Delivery, Fate, MOST_WAITING, Next, Outbox, Parcel, Posted};
@@ -27,6 +29,9 @@ pub struct Notifier {
     courier: Rc<Courier>,
     webhook: Option<Rc<Webhook>>,
     outbox: Outbox,
+    stats: Recipient<Note>,
+    /// What the stats know of lost notices.
+    told_lost: u64,
     /// What the ids of this process's notices begin with.
     series: String,
     under_way: Option<SpawnHandle>,
@@ -36,12 +41,14 @@ pub struct Notifier {
 
 impl Notifier {
     /// A notifier that has told nothing yet.
-    pub fn new(clock: Clock, courier: Courier, webhook: Option<Webhook>) -> Self {
+    pub fn new(clock: Clock, courier: Courier, webhook: Option<Webhook>, stats: Recipient<Note>) -> Self {
         Self {
             clock,
             courier: Rc::new(courier),
             webhook: webhook.map(Rc::new),
             outbox: Outbox::default(),
+            stats,
+            told_lost: 0,
             series: format!("{:016x}", fastrand::u64(..)),
             under_way: None,
             alarm: None,
@@ -49,10 +56,16 @@ impl Notifier {
         }
     }
 
-    /// Delivers what is due, sets the alarm for what is due next, and leaves if it is to leave and all is done.
+    /// Tells what was lost, delivers what is due, sets the alarm for what is due next, and leaves if it is to leave and
+    /// all is done.
     fn look(&mut self, ctx: &mut Context<Self>) {
         if let Some((_, alarm)) = self.alarm.take() {
             ctx.cancel_future(alarm);
+        }
+        let lost = self.outbox.lost_in_all();
+        if self.told_lost != lost {
+            self.told_lost = lost;
+            self.stats.do_send(Note::NoticesLost(lost));
         }
         let now = self.clock.now();
         match (self.outbox.next(now), self.webhook.clone()) {

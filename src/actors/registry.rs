@@ -95,7 +95,7 @@ impl Registry {
     pub fn new(policy: RegistryPolicy, clock: Clock, memory: Memory, peers: Peers, lifeline: Lifeline) -> Self {
         let mut core = RegistryCore::new(policy);
         core.remember(memory, &clock.almanac(), clock.now());
-        let keeping = peers.keep.clone().map(Keeping::new);
+        let keeping = peers.keep.clone().map(|keeper| Keeping::new(keeper, peers.stats.clone()));
         Self {
             core,
             keeping,
@@ -273,6 +273,7 @@ impl Registry {
 
 fn log_move(event: &Event, note: MoveNote) {
     let Some(id) = &event.endpoint else { return };
+    let by = event.by.map_or_else(String::new, |address| format!(" by=\"admin {address}\""));
     match event.kind {
         EventKind::Isolated => {
             let failures = match note {
@@ -281,19 +282,15 @@ fn log_move(event: &Event, note: MoveNote) {
             };
             let reason = event.reason.map_or("", Reason::as_str);
             let last_error = event.detail.as_deref().unwrap_or("-");
-            warn!("endpoint {id} isolated reason={reason} failures={failures} last_error={last_error:?}");
+            warn!("endpoint {id} isolated reason={reason} failures={failures} last_error={last_error:?}{by}");
         }
         // Their lines are written where more is known: of a recovery its verifications, of a reload its faults.
         EventKind::Recovered | EventKind::Verified | EventKind::SecondOpinion | EventKind::Reload => {}
-        EventKind::Cooldown | EventKind::Exhausted => {
-            let model = event.model.as_deref().unwrap_or("-");
-            let reason = event.detail.as_deref().unwrap_or("-");
-            let word = if event.kind == EventKind::Exhausted { "exhausted" } else { "cooling" };
-            let seconds = event.ms.unwrap_or_default().div_ceil(1000);
-            info!("endpoint {id} {word} model={model:?} reason={reason} for={seconds}s");
-        }
-        EventKind::Disabled => info!("endpoint {id} disabled"),
-        EventKind::Enabled => info!("endpoint {id} enabled"),
+        EventKind::Cooldown => info!("endpoint {id} cooling {}", rest(event)),
+        // It does not end as soon as a cooldown, and takes more than patience.
+        EventKind::Exhausted => warn!("endpoint {id} exhausted {}", rest(event)),
+        EventKind::Disabled => info!("endpoint {id} disabled{by}"),
+        EventKind::Enabled => info!("endpoint {id} enabled{by}"),
         EventKind::Added => debug!("endpoint {id} added"),
         EventKind::Changed => info!("endpoint {id} changed"),
         EventKind::Removed => info!("endpoint {id} removed"),
@@ -310,6 +307,14 @@ fn log_overruled(id: &EndpointId, switch: Switch) {
         "endpoint {id} was switched {is} by an admin, though the settings have it {settings}: so it stays until \
          POST /__qcc__/endpoints/{id}/{route}"
     );
+}
+
+/// For what an endpoint rests, why and how long.
+fn rest(event: &Event) -> String {
+    let model = event.model.as_deref().unwrap_or("-");
+    let reason = event.detail.as_deref().unwrap_or("-");
+    let seconds = event.ms.unwrap_or_default().div_ceil(1000);
+    format!("model={model:?} reason={reason} for={seconds}s")
 }
 
 impl Actor for Registry {

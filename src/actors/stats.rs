@@ -84,6 +84,9 @@ impl Handler<Note> for StatsCollector {
             }
             Note::Verification(record) => self.stats.verification(&record),
             Note::Reload(record) => self.stats.reload(record),
+            Note::StateFile(health) => self.stats.state_file = Some(health),
+            Note::NoticesLost(lost) => self.stats.losses.notices = lost,
+            Note::SpansLost(lost) => self.stats.losses.spans = lost,
         }
     }
 }

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseFuture, WrapFuture};
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, ResponseFuture, WrapFuture};
 use actix_rt::Arbiter;
 use tokio::sync::oneshot;
 
-use super::messages::{Flush, Spanned};
+use super::messages::{Flush, Note, Spanned};
 use crate::clock::Clock;
 use crate::domain::time::Moment;
 use crate::domain::tracing::{Backlog, Collector, Service, Span, export};
@@ -27,6 +27,9 @@ pub struct Tracer {
     exporter: Exporter,
     service: Service,
     clock: Clock,
+    stats: Recipient<Note>,
+    /// What the stats know of lost spans.
+    told_lost: u64,
     /// One batch is under way at a time.
     is_posting: bool,
     /// Who waits until nothing is left, or the collector takes no more.
@@ -36,9 +39,18 @@ pub struct Tracer {
 
 impl Tracer {
     /// A tracer with nothing to send yet.
-    pub fn new(exporter: Exporter, service: Service, clock: Clock) -> Self {
+    pub fn new(exporter: Exporter, service: Service, clock: Clock, stats: Recipient<Note>) -> Self {
         let (backlog, flushing) = (Backlog::default(), Vec::new());
-        Self { backlog, exporter, service, clock, is_posting: false, flushing, complained: None }
+        Self { backlog, exporter, service, clock, stats, told_lost: 0, is_posting: false, flushing, complained: None }
+    }
+
+    /// Tells what was lost: not for each span, of which there may be thousands a second.
+    fn tell(&mut self) {
+        let lost = self.backlog.lost();
+        if self.told_lost != lost {
+            self.told_lost = lost;
+            self.stats.do_send(Note::SpansLost(lost));
+        }
     }
 
     fn post(&mut self, ctx: &mut Context<Self>) {
@@ -82,6 +94,7 @@ impl Tracer {
                 self.flushed();
             }
         }
+        self.tell();
     }
 
     /// Nobody waits any longer.
@@ -108,7 +121,10 @@ impl Actor for Tracer {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(super::MAILBOX_CAPACITY);
-        ctx.run_interval(PERIOD, Self::post);
+        ctx.run_interval(PERIOD, |tracer, ctx| {
+            tracer.post(ctx);
+            tracer.tell();
+        });
     }
 }
 
@@ -150,11 +166,12 @@ impl TracerThread {
         collector: Collector,
         service: Service,
         clock: Clock,
+        stats: Recipient<Note>,
         client: impl FnOnce() -> Client + Send + 'static,
     ) -> Self {
         let thread = Arbiter::new();
         let tracer = Tracer::start_in_arbiter(&thread.handle(), move |_| {
-            Tracer::new(Exporter::new(client(), collector), service, clock)
+            Tracer::new(Exporter::new(client(), collector), service, clock, stats)
         });
         Self { tracer, thread }
     }

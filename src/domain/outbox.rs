@@ -125,6 +125,8 @@ pub struct Outbox {
     lost: u64,
     /// How many of these were dropped because too many waited.
     overflowed: u64,
+    /// How many could not be delivered since the start.
+    lost_in_all: u64,
     failures: u32,
     not_before: Moment,
     is_under_way: bool,
@@ -143,6 +145,11 @@ impl Outbox {
         self.waiting.is_empty()
     }
 
+    /// How many could not be delivered since the start, whether or not a receiver has heard of it.
+    pub const fn lost_in_all(&self) -> u64 {
+        self.lost_in_all
+    }
+
     /// Takes in a notice.
     pub fn push(&mut self, notice: Notice, now: Moment) -> Posted {
         self.newest += 1;
@@ -153,7 +160,7 @@ impl Outbox {
         // One that has been tried may have arrived, and must not seem lost.
         let oldest = usize::from(self.waiting.front().is_some_and(|entry| entry.lost.is_some()));
         self.waiting.remove(oldest);
-        self.lost += 1;
+        self.lose();
         self.overflowed += 1;
         if self.overflowed == 1 { Posted::FirstOverflow } else { Posted::Overflow }
     }
@@ -226,7 +233,12 @@ impl Outbox {
 
     fn lose_first(&mut self) {
         self.waiting.pop_front();
+        self.lose();
+    }
+
+    fn lose(&mut self) {
         self.lost += 1;
+        self.lost_in_all += 1;
     }
 }
 

@@ -9,10 +9,14 @@ use log::Level;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
-/// How many lines are kept.
+/// How many lines are kept, whatever their level.
 pub const MOST_LINES: usize = 2000;
-/// How much text is kept in all, in bytes.
+/// How much text these hold in all, in bytes.
 const MOST_BYTES: usize = 1 << 20;
+/// How many grave lines are kept besides, that are older than all of these.
+const MOST_GRAVE_LINES: usize = 500;
+/// How much text those hold in all, in bytes.
+const MOST_GRAVE_BYTES: usize = 1 << 18;
 /// The longest message that is kept, in bytes.
 const LONGEST_MESSAGE: usize = 2 << 10;
 
@@ -76,29 +80,57 @@ impl Query {
     }
 }
 
-/// The latest lines. Older ones give way.
+/// Lines in their order, within bounds.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ring {
+struct Shelf {
     lines: VecDeque<Line>,
     bytes: usize,
+}
+
+impl Shelf {
+    fn push(&mut self, line: Line) {
+        self.bytes += line.weight();
+        self.lines.push_back(line);
+    }
+
+    /// The oldest line, where there are more than may be.
+    fn pop_beyond(&mut self, most_lines: usize, most_bytes: usize) -> Option<Line> {
+        if self.lines.len() <= most_lines && self.bytes <= most_bytes {
+            return None;
+        }
+        let oldest = self.lines.pop_front()?;
+        self.bytes -= oldest.weight();
+        Some(oldest)
+    }
+}
+
+/// The latest lines. Older ones give way, the grave among them later: anybody can fill a log with what is not, and what
+/// an operator has to see is to outlive that.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ring {
+    latest: Shelf,
+    /// Older than all of the latest, for these come from there. So no line is in both.
+    grave: Shelf,
 }
 
 impl Ring {
     /// Takes in a line.
     pub(super) fn push(&mut self, mut line: Line) {
         line.cut();
-        self.bytes += line.weight();
-        self.lines.push_back(line);
-        while self.lines.len() > MOST_LINES || self.bytes > MOST_BYTES {
-            let Some(oldest) = self.lines.pop_front() else { return };
-            self.bytes -= oldest.weight();
+        self.latest.push(line);
+        while let Some(oldest) = self.latest.pop_beyond(MOST_LINES, MOST_BYTES) {
+            if oldest.level <= Level::Warn {
+                self.grave.push(oldest);
+            }
         }
+        while self.grave.pop_beyond(MOST_GRAVE_LINES, MOST_GRAVE_BYTES).is_some() {}
     }
 
     /// The lines that are wanted, newest last.
     pub(super) fn find(&self, query: &Query) -> Vec<Line> {
         let wanted = query.grep.to_lowercase();
-        let fitting = self.lines.iter().rev().filter(|line| query.fits(&wanted, line));
+        let newest_first = self.latest.lines.iter().rev().chain(self.grave.lines.iter().rev());
+        let fitting = newest_first.filter(|line| query.fits(&wanted, line));
         let mut found: Vec<Line> = fitting.take(query.lines).cloned().collect();
         found.reverse();
         found
@@ -150,9 +182,64 @@ mod tests {
         for _ in 0..MOST_LINES {
             ring.push(line(Level::Info, "t", &long));
         }
-        let kept: usize = ring.lines.iter().map(Line::weight).sum();
-        assert_eq!(kept, ring.bytes);
-        assert!((MOST_BYTES - LONGEST_MESSAGE * 2..=MOST_BYTES).contains(&kept), "{kept}");
+        assert_holds_nearly(&ring.latest, MOST_BYTES);
+        assert_eq!(ring.grave.lines.len(), 0, "none of them is grave");
+    }
+
+    fn assert_holds_nearly(shelf: &Shelf, most: usize) {
+        let kept: usize = shelf.lines.iter().map(Line::weight).sum();
+        assert_eq!(kept, shelf.bytes);
+        assert!((most - LONGEST_MESSAGE * 2..=most).contains(&kept), "{kept}");
+    }
+
+    #[test]
+    fn what_is_grave_outlives_a_flood_of_what_is_not() {
+        let mut ring = Ring::default();
+        for (level, message) in [(Level::Warn, "isolated"), (Level::Info, "recovered"), (Level::Error, "LEAK")] {
+            ring.push(line(level, "t", message));
+        }
+        for number in 0..3 * MOST_LINES {
+            ring.push(line(Level::Info, "t", &number.to_string()));
+        }
+        ring.push(line(Level::Warn, "t", "reload failed"));
+        assert_eq!(found(&ring, 100, Level::Warn, ""), ["isolated", "LEAK", "reload failed"]);
+        assert_eq!(found(&ring, 2, Level::Warn, ""), ["LEAK", "reload failed"], "the latest of them");
+        assert_eq!(found(&ring, 100, Level::Error, ""), ["LEAK"]);
+        assert_eq!(found(&ring, 100, Level::Trace, "isolated"), ["isolated"]);
+        assert_eq!(found(&ring, 100, Level::Trace, "recovered"), [""; 0]);
+        let all = found(&ring, usize::MAX, Level::Trace, "");
+        assert_eq!((all.len(), &*all[1], &*all[MOST_LINES + 1]), (MOST_LINES + 2, "LEAK", "reload failed"));
+    }
+
+    #[test]
+    fn each_grave_line_is_found_once_and_in_its_place() {
+        let mut ring = Ring::default();
+        let (mut expected, all) = (Vec::new(), MOST_LINES + 300);
+        for number in 0..all {
+            let level = if number % 9 == 0 { Level::Warn } else { Level::Info };
+            ring.push(line(level, "t", &number.to_string()));
+            if level == Level::Warn || number >= all - MOST_LINES {
+                expected.push(number.to_string());
+            }
+        }
+        assert_eq!(found(&ring, usize::MAX, Level::Trace, ""), expected);
+    }
+
+    #[test]
+    fn grave_lines_are_bounded_too() {
+        let mut ring = Ring::default();
+        for number in 0..2 * MOST_LINES {
+            ring.push(line(Level::Warn, "t", &number.to_string()));
+        }
+        let kept = found(&ring, usize::MAX, Level::Trace, "");
+        let first = 2 * MOST_LINES - MOST_LINES - MOST_GRAVE_LINES;
+        assert_eq!((kept.len(), &*kept[0]), (MOST_LINES + MOST_GRAVE_LINES, &*first.to_string()));
+        let long = "x".repeat(LONGEST_MESSAGE);
+        for _ in 0..2 * MOST_LINES {
+            ring.push(line(Level::Error, "t", &long));
+        }
+        assert_holds_nearly(&ring.latest, MOST_BYTES);
+        assert_holds_nearly(&ring.grave, MOST_GRAVE_BYTES);
     }
 
     #[test]

@@ -56,7 +56,9 @@ enum Word {
 #[derive(Clone, Debug)]
 pub(super) struct Scribe {
     words: mpsc::Sender<Word>,
+    /// Not told of yet.
     lost: Arc<AtomicU64>,
+    lost_in_all: Arc<AtomicU64>,
     /// None where it could not be started.
     thread: Option<Thread>,
 }
@@ -65,9 +67,9 @@ impl Scribe {
     /// A scribe who writes to standard error. It ends with the last of its clones.
     pub(super) fn start() -> Self {
         let (mut scribe, words) = Self::with_room_for(WAITING);
+        let lost_in_all = Arc::clone(&scribe.lost_in_all);
         let spawned = thread::Builder::new().name("log-scribe".to_owned()).spawn(move || {
-            Desk { words, ring: Ring::default(), stamp: Stamp::default(), text: Vec::new(), out: std::io::stderr() }
-                .work();
+            Desk::new(words, lost_in_all, std::io::stderr()).work();
         });
         scribe.thread = spawned.ok().map(|handle| handle.thread().clone());
         scribe
@@ -75,7 +77,13 @@ impl Scribe {
 
     fn with_room_for(waiting: usize) -> (Self, mpsc::Receiver<Word>) {
         let (words, heard) = mpsc::channel(waiting);
-        (Self { words, lost: Arc::default(), thread: None }, heard)
+        (Self { words, lost: Arc::default(), lost_in_all: Arc::default(), thread: None }, heard)
+    }
+
+    /// How many lines were not written since the start: there was no room for them, or standard error did not take
+    /// them.
+    pub(super) fn lost_in_all(&self) -> u64 {
+        self.lost_in_all.load(Ordering::Relaxed)
     }
 
     /// Leaves an entry. Never waits and never fails.
@@ -87,6 +95,7 @@ impl Scribe {
             Ok(()) | Err(TrySendError::Closed(Word::Find { .. } | Word::Flush(_))) => {}
             Err(TrySendError::Full(_)) => {
                 self.lost.fetch_add(lost + 1, Ordering::Relaxed);
+                self.lost_in_all.fetch_add(1, Ordering::Relaxed);
             }
             // Without a thread the log itself goes on.
             Err(TrySendError::Closed(Word::Write { entry, .. })) => {
@@ -147,10 +156,15 @@ struct Desk<W> {
     stamp: Stamp,
     /// Not written yet.
     text: Vec<u8>,
+    lost_in_all: Arc<AtomicU64>,
     out: W,
 }
 
 impl<W: Write> Desk<W> {
+    fn new(words: mpsc::Receiver<Word>, lost_in_all: Arc<AtomicU64>, out: W) -> Self {
+        Self { words, ring: Ring::default(), stamp: Stamp::default(), text: Vec::new(), lost_in_all, out }
+    }
+
     fn work(&mut self) {
         while let Some(word) = self.words.blocking_recv() {
             self.hear(word);
@@ -195,27 +209,33 @@ impl<W: Write> Desk<W> {
     }
 
     fn write(&mut self) {
-        if !self.text.is_empty() {
-            // There is nobody who could be told that the log can't be written.
-            let _ = self.write_all().and_then(|()| self.out.flush());
-            self.text.clear();
+        if self.text.is_empty() {
+            return;
         }
+        let (written, ended) = self.write_all();
+        // The log can't tell that it can't be written; the metrics can.
+        if ended.and_then(|()| self.out.flush()).is_err() {
+            let rest = self.text.get(written..).unwrap_or_default();
+            let lines = memchr::memchr_iter(b'\n', rest).count();
+            self.lost_in_all.fetch_add(u64::try_from(lines).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+        self.text.clear();
     }
 
     /// Also where there is no room at the moment: another process that has the same standard error may have set it so that
-    /// nobody waits there.
-    fn write_all(&mut self) -> io::Result<()> {
+    /// nobody waits there. Tells how much was written, and how that ended.
+    fn write_all(&mut self) -> (usize, io::Result<()>) {
         let mut written = 0;
         while let Some(rest) = self.text.get(written..).filter(|rest| !rest.is_empty()) {
             match self.out.write(rest) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
                 Ok(length) => written += length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::park_timeout(REST),
-                Err(error) => return Err(error),
+                Err(error) => return (written, Err(error)),
             }
         }
-        Ok(())
+        (written, Ok(()))
     }
 }
 
@@ -283,8 +303,7 @@ mod tests {
     /// A desk in a thread of its own, and what it will have written at the end.
     fn work(words: mpsc::Receiver<Word>) -> thread::JoinHandle<String> {
         thread::spawn(|| {
-            let mut desk =
-                Desk { words, ring: Ring::default(), stamp: Stamp::default(), text: Vec::new(), out: Vec::new() };
+            let mut desk = Desk::new(words, Arc::default(), Vec::new());
             desk.work();
             String::from_utf8(desk.out).unwrap()
         })
@@ -330,10 +349,11 @@ mod tests {
         }
         let desk = work(words);
         assert_eq!(messages(&scribe).await, ["one", "two"]);
+        assert_eq!(scribe.lost_in_all(), 2);
         scribe.leave(entry("five"));
         let after = messages(&scribe).await;
         assert!(after[2].starts_with("2 log line(s) are missing"), "{after:?}");
-        assert_eq!(after[3], "five");
+        assert_eq!((after[3].as_str(), scribe.lost_in_all()), ("five", 2), "told once, and counted for good");
         drop(scribe);
         assert!(desk.join().unwrap().contains("2 log line(s) are missing"));
     }
@@ -364,10 +384,37 @@ mod tests {
     #[test]
     fn a_line_is_written_whole_where_there_is_no_room_at_the_moment() {
         let (_scribe, words) = Scribe::with_room_for(1);
-        let (ring, stamp) = (Ring::default(), Stamp::default());
-        let mut desk = Desk { words, ring, stamp, text: b"one line\n".to_vec(), out: Narrow::default() };
+        let mut desk = Desk::new(words, Arc::default(), Narrow::default());
+        desk.text = b"one line\n".to_vec();
         desk.write();
         assert_eq!((desk.out.taken, desk.text), (b"one line\n".to_vec(), Vec::new()));
+        assert_eq!(desk.lost_in_all.load(Ordering::Relaxed), 0);
+    }
+
+    /// Has room for so many bytes.
+    struct Disk(usize);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.0);
+            self.0 -= taken;
+            if taken > 0 { Ok(taken) } else { Err(io::ErrorKind::StorageFull.into()) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_standard_error_does_not_take_are_counted() {
+        let (scribe, words) = Scribe::with_room_for(1);
+        let mut desk = Desk::new(words, Arc::clone(&scribe.lost_in_all), Disk(6));
+        for text in ["one\ntwo\nthree\n", "four\n"] {
+            desk.text = text.as_bytes().to_vec();
+            desk.write();
+        }
+        assert_eq!(scribe.lost_in_all(), 3, "the second is cut, the others are not there at all");
     }
 
     #[actix_web::test]

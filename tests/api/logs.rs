@@ -1,9 +1,11 @@
 //! The log: its request lines, the route that shows the latest of them, and who may see it.
 
+use qcc_gateway::telemetry::MOST_LINES;
 use serde_json::{Value, json};
 
 use crate::process::{Process, settings};
 use crate::support::app::{TRAFFIC, body};
+use crate::support::eventually::eventually;
 use crate::support::raw_client::{Answer, Ended, RawClient};
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{ok, sse, status, status_and};
@@ -170,6 +172,71 @@ async fn only_what_the_level_lets_through_is_kept() {
 }
 
 #[actix_web::test]
+async fn a_used_up_window_is_a_warning() {
+    let upstream = Upstream::anthropic("a").await;
+    upstream.script_traffic([status_and(429, &[("retry-after", "7200")])]);
+    let gateway = Process::start(settings("", &[&upstream])).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    assert_eq!(client.post("/v1/messages", &[TRAFFIC], body(false)).await.status, 429);
+    let warnings = messages(&gateway, "?level=warn").await;
+    assert!(warnings.iter().any(|line| line.starts_with("endpoint a exhausted model=")), "{warnings:?}");
+    stopped(gateway).await;
+}
+
+#[actix_web::test]
+async fn what_an_admin_did_has_the_admins_address_at_its_end() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.script_traffic([status(401)]);
+    let gateway = Process::start(settings("", &[&a, &b])).await;
+    for (id, act) in [("b", "disable"), ("b", "enable"), ("b", "isolate")] {
+        let mut client = RawClient::connect(gateway.address).await;
+        assert_eq!(client.post(&format!("/__qcc__/endpoints/{id}/{act}"), &[], "").await.status, 200);
+    }
+    let mut client = RawClient::connect(gateway.address).await;
+    client.post("/v1/messages", &[TRAFFIC], body(false)).await;
+    let lines = messages(&gateway, "?grep=endpoint%20").await;
+    let begins = |start: &str| lines.iter().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{lines:?}"));
+    begins("endpoint b disabled by=\"admin 127.0.0.1\"");
+    begins("endpoint b enabled by=\"admin 127.0.0.1\"");
+    let by_admin = begins("endpoint b isolated reason=admin failures=0 last_error=");
+    assert!(
+        by_admin.ends_with("\" by=\"admin 127.0.0.1\"") || by_admin.ends_with("- by=\"admin 127.0.0.1\""),
+        "{by_admin}"
+    );
+    let by_itself = begins("endpoint a isolated reason=credential failures=");
+    assert!(!by_itself.contains(" by="), "{by_itself}");
+    stopped(gateway).await;
+}
+
+/// Found by an operator: a second of requests by whoever can reach the gateway, without a key, emptied the list of
+/// warnings.
+#[actix_web::test]
+async fn a_flood_of_requests_takes_no_warning_from_the_log() {
+    let upstream = Upstream::anthropic("a").await;
+    let mut gateway = Process::start(settings("", &[&upstream])).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    client.send_request("PUT", "/__qcc__/log-level", &[], b"info").await;
+    assert_eq!(client.answer().await.status, 200);
+    let address = gateway.address;
+    let flood = async {
+        for number in 0..MOST_LINES {
+            let refused = RawClient::connect(address).await.get(&format!("/nothing/{number}"), &[]).await;
+            assert_eq!(refused.status, 404);
+        }
+    };
+    gateway.while_read(flood).await;
+    let all = messages(&gateway, "?lines=2000").await;
+    assert!(
+        all.iter().all(|line| line.starts_with("request id=")),
+        "the flood is larger than what is kept: {}",
+        all[0]
+    );
+    let warnings = messages(&gateway, "?level=warn").await;
+    assert!(warnings.iter().any(|line| line.starts_with("log level set to \"info\" by admin")), "{warnings:?}");
+    stopped(gateway).await;
+}
+
+#[actix_web::test]
 async fn a_bad_query_is_refused() {
     let upstream = Upstream::anthropic("a").await;
     let gateway = Process::start(settings("", &[&upstream])).await;
@@ -179,6 +246,20 @@ async fn a_bad_query_is_refused() {
         assert!(refused.json()["error"].as_str().unwrap().contains(wanted), "{}", refused.text());
     }
     stopped(gateway).await;
+}
+
+#[actix_web::test]
+async fn lines_that_nobody_takes_are_counted() {
+    let upstream = Upstream::anthropic("a").await;
+    let gateway = Process::start(settings("", &[&upstream])).await;
+    let address = gateway.address;
+    let stats = async || RawClient::connect(address).await.get("/__qcc__/stats", &[]).await.json();
+    assert_eq!(stats().await["log_lines_lost"], 0);
+    let _child = gateway.closes_its_log();
+    RawClient::connect(address).await.get("/nothing", &[]).await;
+    eventually("it is told", async || stats().await["log_lines_lost"] == 1).await;
+    let metrics = RawClient::connect(address).await.get("/__qcc__/metrics", &[]).await.text();
+    assert!(metrics.contains("\nqcc_log_lines_lost_total 1\n"), "{metrics}");
 }
 
 #[actix_web::test]

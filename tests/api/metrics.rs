@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use crate::support::app::{LOCAL, Setup, TRAFFIC, TestApp, body};
 use crate::support::eventually::eventually;
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{hold, ok, sse, status, status_with};
+use crate::support::upstream::step::{hold, ok, sse, status, status_and, status_with};
 
 /// The contract's names, and the labels of each.
-const CONTRACT: [(&str, &[&str]); 31] = [
+const CONTRACT: [(&str, &[&str]); 40] = [
     ("qcc_requests_total", &["profile", "client", "outcome"]),
     ("qcc_attempts_total", &["endpoint", "outcome", "code"]),
     ("qcc_request_duration_seconds", &["endpoint"]),
@@ -21,6 +21,7 @@ const CONTRACT: [(&str, &[&str]); 31] = [
     ("qcc_endpoint_standing", &["endpoint", "standing"]),
     ("qcc_endpoint_isolated", &["endpoint", "reason"]),
     ("qcc_endpoint_cooldown", &["endpoint"]),
+    ("qcc_endpoint_exhausted", &["endpoint"]),
     ("qcc_endpoint_info", &["endpoint", "protocol", "home", "host"]),
     ("qcc_failure_queue_size", &[]),
     ("qcc_isolations_total", &["endpoint", "reason"]),
@@ -37,8 +38,17 @@ const CONTRACT: [(&str, &[&str]); 31] = [
     ("qcc_ratelimit_remaining", &["endpoint", "kind"]),
     ("qcc_config_last_reload_successful", &[]),
     ("qcc_config_last_reload_success_timestamp_seconds", &[]),
+    ("qcc_state_file_writable", &[]),
+    ("qcc_notices_lost_total", &[]),
+    ("qcc_log_lines_lost_total", &[]),
+    ("qcc_spans_lost_total", &[]),
     ("qcc_leaks_total", &[]),
     ("qcc_build_info", &["version"]),
+    // What Prometheus' own clients tell of a process.
+    ("process_start_time_seconds", &[]),
+    ("process_resident_memory_bytes", &[]),
+    ("process_open_fds", &[]),
+    ("process_max_fds", &[]),
     // A histogram's own series.
     ("qcc_request_duration_seconds_bucket", &["endpoint", "le"]),
     ("qcc_request_duration_seconds_count", &["endpoint"]),
@@ -235,6 +245,24 @@ async fn counters_never_shrink_whatever_the_settings_become() {
     app.finish().await;
 }
 
+/// Found by an operator: with every window used up nothing was served, and no metric told of it.
+#[actix_web::test]
+async fn a_used_up_window_is_scraped_while_its_endpoint_is_in_its_queue() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.script_traffic([status_and(429, &[("retry-after", "7200")])]);
+    let app = Setup::new().primary(&a).secondary(&b).verified_on_demand().start().await;
+    let exhausted =
+        async |id: &str| Scrape::of(&app).await.value(&format!("qcc_endpoint_exhausted{{endpoint=\"{id}\"}}"));
+    assert!(exhausted("a").await < 0.5);
+    assert_eq!(app.message().await.header("x-qcc-endpoint"), Some("b"));
+    assert_eq!(app.row("a").await["status"], "exhausted");
+    assert!(exhausted("a").await > 0.5);
+    assert!(exhausted("b").await < 0.5);
+    assert_eq!(app.admin("a", "isolate").await.status, 200);
+    assert!(exhausted("a").await < 0.5, "its status is another one");
+    app.finish().await;
+}
+
 #[actix_web::test]
 async fn a_reload_that_fails_is_scraped_with_the_time_of_the_last_good_one() {
     let a = Upstream::anthropic("a").await;
@@ -257,7 +285,8 @@ async fn a_reload_that_fails_is_scraped_with_the_time_of_the_last_good_one() {
 /// The names of metrics in a text, without the endings that histograms' series have.
 fn names_in(text: &str) -> BTreeSet<String> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let words = text.split(|c| !is_word(c)).filter(|word| word.starts_with("qcc_"));
+    let prefixes = ["qcc_", "process_"];
+    let words = text.split(|c| !is_word(c)).filter(|word| prefixes.iter().any(|prefix| word.starts_with(prefix)));
     let bare = |word: &str| {
         ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word).to_owned()
     };
@@ -282,6 +311,29 @@ async fn the_dashboard_and_the_alerts_use_only_metrics_that_exist() {
     let dashboard = std::fs::read_to_string(deploy.join("grafana/dashboard.json")).unwrap();
     let panels = serde_json::from_str::<Value>(&dashboard).unwrap()["panels"].as_array().unwrap().len();
     assert!(panels > 10, "{panels} panels only");
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn the_process_is_told_of_by_the_names_that_others_have_for_it() {
+    let a = Upstream::anthropic("a").await;
+    let app = Setup::new().primary(&a).start().await;
+    let before = Scrape::of(&app).await;
+    let connections = 50.0;
+    let mut open = Vec::new();
+    for _ in 0..50 {
+        let mut client = app.client().await;
+        assert_eq!(client.get("/__qcc__/health/live", &LOCAL).await.status, 200);
+        open.push(client);
+    }
+    let after = Scrape::of(&app).await;
+    assert!(after.value("process_open_fds") >= connections, "{}", after.text);
+    assert!(after.value("process_open_fds") <= after.value("process_max_fds"), "{}", after.text);
+    assert!(after.value("process_resident_memory_bytes") > 1e6, "{}", after.text);
+    let began = "process_start_time_seconds";
+    after.has(began, before.value(began));
+    let told = before.value(began);
+    assert!((1.6e9..=before.value("qcc_config_last_reload_success_timestamp_seconds")).contains(&told), "{told}");
     app.finish().await;
 }
 

@@ -141,6 +141,11 @@ impl Process {
         }
     }
 
+    /// Nobody reads its log from now on, and nobody can.
+    pub(crate) fn closes_its_log(self) -> Child {
+        self.child
+    }
+
     /// How it ended, and all that it had logged.
     pub(crate) async fn ended(mut self) -> (ExitStatus, Vec<String>) {
         while let Some(line) = within("the end of the log", self.log.next_line()).await.unwrap() {

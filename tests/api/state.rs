@@ -309,6 +309,52 @@ async fn a_disk_that_is_full_holds_up_no_traffic() {
     app.finish().await;
 }
 
+/// Found by an operator: the log told of it, and no metric.
+#[actix_web::test]
+async fn a_state_file_that_can_not_be_written_is_told_of_until_it_can() {
+    let a = Upstream::anthropic("a").await;
+    let folder = folder();
+    let path = folder.path().to_owned();
+    let app = kept_in(&path).primary(&a).start_in(folder).await;
+    let told = async || {
+        let metrics = app.client().await.get("/__qcc__/metrics", &LOCAL).await.text();
+        let scraped = metrics.lines().find_map(|line| line.strip_prefix("qcc_state_file_writable ")).map(str::to_owned);
+        (app.stats().await["state_file_writable"].clone(), scraped.unwrap())
+    };
+    assert_eq!(told().await, (json!(true), "1".to_owned()));
+    let in_its_place = path.join("state.json.new");
+    eventually("the first write is over", async || std::fs::create_dir(&in_its_place).is_ok()).await;
+    app.admin("a", "isolate").await;
+    eventually("it is told", async || told().await == (json!(false), "0".to_owned())).await;
+    std::fs::remove_dir(&in_its_place).unwrap();
+    eventually("it is taken back", async || told().await == (json!(true), "1".to_owned())).await;
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn without_a_state_file_nothing_is_told_of_one() {
+    let a = Upstream::anthropic("a").await;
+    let app = Setup::new().primary(&a).start().await;
+    let metrics = app.client().await.get("/__qcc__/metrics", &LOCAL).await.text();
+    assert!(!metrics.contains("\nqcc_state_file_writable "), "{metrics}");
+    assert_eq!(app.stats().await["state_file_writable"], json!(null));
+    app.finish().await;
+}
+
+#[actix_web::test]
+async fn a_stop_without_the_latest_moves_on_the_disk_is_an_error() {
+    let a = Upstream::anthropic("a").await;
+    let gateway = Process::start(Settings::new(&of_process(&[&a]))).await;
+    let in_its_place = gateway.folder().join("state.json.new");
+    eventually("the first write is over", async || std::fs::create_dir(&in_its_place).is_ok()).await;
+    RawClient::connect(gateway.address).await.post("/__qcc__/endpoints/a/isolate", &LOCAL, "").await;
+    gateway.signal("TERM").await;
+    let (_, log) = gateway.ended().await;
+    let last =
+        log.iter().position(|line| line.contains("stopping without the latest moves in the state file, which can't"));
+    assert!(log[last.unwrap()].contains(" ERROR "), "{log:?}");
+}
+
 /// The disk hangs from now on: what is written to takes nothing.
 async fn hang(folder: &Path) {
     let file = folder.join("state.json.new");
@@ -333,7 +379,10 @@ async fn a_disk_that_hangs_keeps_nobody_from_stopping() {
     assert_eq!(isolated.status, 200, "it is waited for, and not for ever");
     gateway.signal("TERM").await;
     gateway.logs("stopping").await;
-    assert_eq!(gateway.ended().await.0.code(), Some(0));
+    let (status, log) = gateway.ended().await;
+    assert_eq!(status.code(), Some(0));
+    let told = "stopping without the latest moves in the state file: its disk does not answer";
+    assert!(log.iter().any(|line| line.contains(" ERROR ") && line.contains(told)), "{log:?}");
 }
 
 #[actix_web::test]
@@ -354,6 +403,7 @@ async fn a_disk_that_hangs_is_waited_for_once() {
         .await;
     hang(&path).await;
     app.admin("x", "isolate").await;
+    assert_eq!(app.stats().await["state_file_writable"], false);
     let began = now();
     for _ in 0..20 {
         assert_eq!(app.message().await.status, 200);

@@ -5,7 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::Value;
 
 use crate::process::{Process, settings};
-use crate::support::app::{Setup, TRAFFIC, TestApp, body};
+use crate::support::app::{LOCAL, Setup, TRAFFIC, TestApp, body};
+use crate::support::eventually::eventually;
 use crate::support::raw_client::{Answer, RawClient};
 use crate::support::upstream::Upstream;
 use crate::support::upstream::record::Recorded;
@@ -250,10 +251,7 @@ async fn every_ending_has_its_span() {
     client.send_request("POST", "/v1/messages", &[TRAFFIC, ("x-request-id", "left")], body(false).as_bytes()).await;
     upstream.gates().reached("open").await;
     drop(client);
-    crate::support::eventually::eventually("the client's leaving is seen", async || {
-        app.stats().await["cancelled_requests"] == 1
-    })
-    .await;
+    eventually("the client's leaving is seen", async || app.stats().await["cancelled_requests"] == 1).await;
     app.traces_are_sent().await;
     let spans = spans(&collector);
     for (id, outcome, attempts, request_fails, attempt_fails) in [
@@ -312,6 +310,9 @@ async fn what_the_collector_can_not_take_now_comes_again() {
         .collect();
     // What got a 503 or half a head came again; what got a 400 did not.
     assert_eq!(batches, [2, 4, 6, 2]);
+    eventually("what is lost is told", async || app.stats().await["spans_lost"] == 6).await;
+    let metrics = app.client().await.get("/__qcc__/metrics", &LOCAL).await.text();
+    assert!(metrics.contains("\nqcc_spans_lost_total 6\n"), "{metrics}");
     app.finish().await;
 }
 

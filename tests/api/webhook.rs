@@ -13,7 +13,7 @@ use qcc_gateway::domain::webhook::{Receiver, Webhook};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::support::app::{Setup, TestApp};
+use crate::support::app::{LOCAL, Setup, TestApp};
 use crate::support::eventually::{eventually, within};
 use crate::support::upstream::Upstream;
 use crate::support::upstream::record::{Exchange, Recorded};
@@ -194,8 +194,13 @@ async fn more_notices_than_the_bound_are_dropped_from_the_oldest_and_counted() {
     assert_eq!((detail(0), detail(1), detail(MOST_WAITING - 1)), (0, 45, sent - 1));
     let lost: Vec<&Value> = notices.iter().map(|notice| &notice["lost"]).take(3).collect();
     assert_eq!(lost, [0, 44, 0]);
+    hook.behave(Behaviour::always(status(410)));
+    notify(&app, "unwanted").await;
+    eventually("all that is lost is told", async || app.stats().await["notices_lost"] == 45).await;
+    let metrics = app.client().await.get("/__qcc__/metrics", &LOCAL).await.text();
+    assert!(metrics.contains("\nqcc_notices_lost_total 45\n"), "{metrics}");
     app.finish().await;
-    assert_eq!(hook.total(), MOST_WAITING);
+    assert_eq!(hook.total(), MOST_WAITING + 1);
 }
 
 #[actix_web::test]

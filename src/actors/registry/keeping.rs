@@ -5,9 +5,10 @@ use std::time::Duration;
 use actix::Recipient;
 use tokio::sync::oneshot;
 
-use super::super::messages::KeepImage;
+use super::super::messages::{KeepImage, Note};
 use crate::domain::memory::Image;
 use crate::domain::registry::Keep;
+use crate::domain::stats::StateFileHealth;
 use crate::domain::time::Moment;
 
 /// How long the disk is waited for, looked at once a second. A move holds in this process at once; what is waited for is only that
@@ -43,6 +44,7 @@ enum Due {
 #[derive(Debug)]
 pub(super) struct Keeping {
     keeper: Recipient<KeepImage>,
+    stats: Recipient<Note>,
     /// The number of the latest image that was sent.
     sent: u64,
     /// The number of the latest one that holds a move; it may still have to be sent.
@@ -55,8 +57,8 @@ pub(super) struct Keeping {
 }
 
 impl Keeping {
-    pub(super) fn new(keeper: Recipient<KeepImage>) -> Self {
-        Self { keeper, sent: 0, awaited: 0, kept: 0, due: Due::Nothing, disk: Disk::Sound, waiting: Vec::new() }
+    pub(super) fn new(keeper: Recipient<KeepImage>, stats: Recipient<Note>) -> Self {
+        Self { keeper, stats, sent: 0, awaited: 0, kept: 0, due: Due::Nothing, disk: Disk::Sound, waiting: Vec::new() }
     }
 
     /// Something has changed.
@@ -131,6 +133,8 @@ impl Keeping {
              the latest moves"
         );
         self.disk = Disk::Hangs;
+        // The keeper, who waits for the disk, says so once it no longer does.
+        self.stats.do_send(Note::StateFile(StateFileHealth::Failing));
         for waiting in self.waiting.drain(..) {
             let _ = waiting.reply.send(());
         }

@@ -103,7 +103,13 @@ impl Handler<Note> for Silent {
         match note {
             Note::Event(event) => self.0.borrow_mut().push(Told::Event(event.kind, event.reason)),
             Note::Verification(_) => {}
-            Note::Request(..) | Note::Attempt(_) | Note::Allowances(_) | Note::Reload(_) => {
+            Note::Request(..)
+            | Note::Attempt(_)
+            | Note::Allowances(_)
+            | Note::Reload(_)
+            | Note::StateFile(_)
+            | Note::NoticesLost(_)
+            | Note::SpansLost(_) => {
                 panic!("the verifier tells of nothing else: {note:?}")
             }
         }

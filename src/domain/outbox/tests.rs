@@ -233,5 +233,6 @@ proptest! {
         }
         prop_assert!(delivered.is_sorted_by(|a, b| a < b), "{:?}", delivered);
         prop_assert_eq!(pushed, delivered.len() as u64 + outbox.len() as u64 + told + outbox.lost);
+        prop_assert_eq!(outbox.lost_in_all(), told + outbox.lost, "it never falls");
     }
 }

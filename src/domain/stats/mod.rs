@@ -18,7 +18,9 @@ use super::time::Moment;
 pub use endpoint::{EndpointStats, Impression, VerificationStats};
 pub use latencies::{Latencies, LatencySummary};
 pub use ledger::{Ledger, OTHER, Row, Used};
-pub use records::{AllowancesRecord, AttemptRecord, ReloadRecord, RequestEnd, RequestRecord, VerificationRecord};
+pub use records::{
+    AllowancesRecord, AttemptRecord, ReloadRecord, RequestEnd, RequestRecord, StateFileHealth, VerificationRecord,
+};
 pub use series::{STEP, STEPS, Series, Step};
 
 /// How requests ended.
@@ -84,6 +86,15 @@ pub struct Reloads {
     pub last_success: Moment,
 }
 
+/// What the gateway could not tell, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Notices that the webhook's receiver did not get.
+    pub notices: u64,
+    /// Spans that the collector of traces did not get.
+    pub spans: u64,
+}
+
 /// What is counted since the start. A copy is cheap: it shares with the original what does not change.
 #[derive(Clone, Debug)]
 pub struct Stats {
@@ -97,6 +108,10 @@ pub struct Stats {
     pub series: Series,
     /// The readings of the settings.
     pub reloads: Reloads,
+    /// How the state file does; none where there is none.
+    pub state_file: Option<StateFileHealth>,
+    /// What could not be told.
+    pub losses: Losses,
     total_elapsed: Duration,
     endpoints: BTreeMap<EndpointId, Arc<EndpointStats>>,
     by_caller: BTreeMap<(Option<ProfileId>, Option<ClientId>), Ends>,
@@ -112,6 +127,8 @@ impl Stats {
             ledger: Ledger::default(),
             series: Series::new(began),
             reloads: Reloads { ok: true, last_success: began },
+            state_file: None,
+            losses: Losses::default(),
             total_elapsed: Duration::ZERO,
             endpoints: BTreeMap::new(),
             by_caller: BTreeMap::new(),

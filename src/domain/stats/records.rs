@@ -95,3 +95,12 @@ pub struct ReloadRecord {
     /// When.
     pub at: Moment,
 }
+
+/// Whether what is to outlive a restart can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateFileHealth {
+    /// The latest write went well, or nothing has had to be written yet.
+    Writable,
+    /// The latest one failed, or takes too long: a restart would lose what it holds.
+    Failing,
+}

@@ -12,8 +12,9 @@ use crate::clock::Clock;
 use crate::domain::ids::EndpointId;
 use crate::domain::prices::Cost;
 use crate::domain::queues::Standing;
-use crate::domain::stats::{STEP, Used};
+use crate::domain::stats::{STEP, StateFileHealth, Used};
 use crate::domain::usage::Usage;
+use crate::telemetry::lines_lost;
 
 #[derive(Debug, Serialize)]
 struct Body {
@@ -41,6 +42,11 @@ struct Body {
     endpoint_verify_counts: BTreeMap<EndpointId, u32>,
     leaks: u64,
     config_last_reload_successful: bool,
+    /// None where there is no state file.
+    state_file_writable: Option<bool>,
+    notices_lost: u64,
+    log_lines_lost: u64,
+    spans_lost: u64,
     queues: Queues,
     endpoints: Vec<EndpointRow>,
     clients: Vec<CallerRow>,
@@ -119,6 +125,10 @@ impl Views<'_> {
             endpoint_verify_counts: endpoints.iter().filter_map(EndpointRow::verified).collect(),
             leaks: self.registry.leaks,
             config_last_reload_successful: self.stats.reloads.ok,
+            state_file_writable: self.stats.state_file.map(|health| health == StateFileHealth::Writable),
+            notices_lost: self.stats.losses.notices,
+            log_lines_lost: lines_lost(),
+            spans_lost: self.stats.losses.spans,
             queues,
             endpoints,
             clients: clients(&self.stats, self.config),

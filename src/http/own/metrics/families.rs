@@ -11,12 +11,14 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use super::Snapshot;
 use super::sheet::{Labels, Sheet};
+use crate::clock::Clock;
 use crate::domain::endpoint::Protocol;
+use crate::domain::health::Status;
 use crate::domain::ids::{ClientId, EndpointId, ProfileId};
 use crate::domain::outcome::Reason;
 use crate::domain::prices::add_cost;
 use crate::domain::queues::Standing;
-use crate::domain::stats::{EndpointStats, Latencies};
+use crate::domain::stats::{EndpointStats, Latencies, Losses, StateFileHealth};
 use crate::domain::time::Moment;
 use crate::domain::windows::remaining;
 
@@ -30,7 +32,8 @@ impl Collector for Snapshot {
         self.tokens(&mut sheet)?;
         self.endpoints(&mut sheet)?;
         self.moves(&mut sheet)?;
-        self.gateway(&mut sheet)
+        self.gateway(&mut sheet)?;
+        self.process(&mut sheet)
     }
 }
 
@@ -148,6 +151,18 @@ impl Snapshot {
         sheet.gauges(("qcc_endpoint_isolated", "1 while an endpoint is isolated, by the reason."), isolated)?;
         let cooldowns = views().map(|view| (vec![("endpoint", view.endpoint.id.as_str())], view.cooldowns.len()));
         sheet.gauges(("qcc_endpoint_cooldown", "For how many models an endpoint rests."), cooldowns)?;
+        // As its `status` has it: of one that is out of its queue another trouble is told.
+        let exhausted = views().map(|view| {
+            let status = Status::of(view.standing, 0, view.ease());
+            (vec![("endpoint", view.endpoint.id.as_str())], i64::from(status == Status::Exhausted))
+        });
+        sheet.gauges(
+            (
+                "qcc_endpoint_exhausted",
+                "1 while a used-up window keeps an endpoint in its home queue from serving some model, else 0.",
+            ),
+            exhausted,
+        )?;
         let info = views().map(|view| {
             let endpoint = &view.endpoint;
             let labels = vec![
@@ -254,11 +269,39 @@ impl Snapshot {
             ),
             self.seconds(reloads.last_success),
         )?;
+        let is_writable = self.stats.state_file.map(|health| i64::from(health == StateFileHealth::Writable));
+        sheet.gauges(
+            ("qcc_state_file_writable", "0 while the state file can't be written, else 1; only where one is set."),
+            is_writable.map(|is_writable| (Labels::new(), is_writable)),
+        )?;
+        let Losses { notices, spans } = self.stats.losses;
+        sheet.counter(("qcc_notices_lost", "Notices that the webhook's receiver did not get."), notices)?;
+        sheet.counter(
+            ("qcc_log_lines_lost", "Lines of the log that standard error did not take, or not fast enough."),
+            self.log_lines_lost,
+        )?;
+        sheet.counter(("qcc_spans_lost", "Spans that the collector of traces did not get."), spans)?;
         sheet.counter(
             ("qcc_leaks", "Requests that were sent to an isolated endpoint; a promise is broken where it is not 0."),
             self.registry.leaks,
         )?;
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         sheet.gauges(("qcc_build_info", "1, with the version that runs."), [(version, 1_i64)])
+    }
+
+    /// By the names that Prometheus' own clients have for it.
+    fn process(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        sheet.gauge(
+            ("process_start_time_seconds", "When the gateway began, as the time since 1970."),
+            self.seconds(Clock::BEGAN),
+        )?;
+        for (name, help, value) in [
+            ("process_resident_memory_bytes", "The memory that the process holds.", self.process.resident_memory),
+            ("process_open_fds", "Open files, each connection among them.", self.process.open_files),
+            ("process_max_fds", "How many files may be open.", self.process.most_open_files),
+        ] {
+            sheet.gauges((name, help), value.map(|value| (Labels::new(), value)))?;
+        }
+        Ok(())
     }
 }

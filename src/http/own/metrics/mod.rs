@@ -4,6 +4,7 @@
 //! exactly as what it counts does.
 
 mod families;
+mod process;
 mod sheet;
 
 use std::time::Duration;
@@ -20,6 +21,8 @@ use crate::actors::verifier::VerifierView;
 use crate::clock::Clock;
 use crate::domain::registry::RegistryView;
 use crate::domain::stats::Stats;
+use crate::telemetry::lines_lost;
+use process::Process;
 
 /// All that a scrape shows.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ struct Snapshot {
     stats: Stats,
     registry: RegistryView,
     buffered: u64,
+    log_lines_lost: u64,
+    process: Process,
 }
 
 impl Snapshot {
@@ -43,6 +48,8 @@ impl Snapshot {
             stats: core.stats.send(ViewStats).await?,
             registry: core.registry.send(ViewRegistry).await?,
             buffered: shared.buffered.held(),
+            log_lines_lost: lines_lost(),
+            process: Process::look().await,
             clock: shared.clock,
             now: shared.clock.since_1970(),
         })
