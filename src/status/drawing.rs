@@ -187,6 +187,7 @@ fn why(row: &Row, view: &View) -> String {
         ("exhausted", Some((rest, cooldown)), _) => of_model("used up for", rest, cooldown),
         ("degraded", Some((rest, cooldown)), _) => of_model("rests for", rest, cooldown),
         ("degraded", None, _) => error.to_owned(),
+        ("disabled", _, _) if row.overruled.is_some() => "by an admin; the settings have it on".to_owned(),
         _ => String::new(),
     }
 }
@@ -324,6 +325,12 @@ off     disabled   disabled   closed           0        -      -     -     -    
             (endpoint("a", "primary", "degraded", &json!({ "last_error": "HTTP 502" })), "-", "HTTP 502"),
             (endpoint("a", "primary", "healthy", &json!({ "last_error": "HTTP 502" })), "-", ""),
             (endpoint("a", "failure", "unhealthy", &json!({ "next_verification": "soon" })), "-", ""),
+            (endpoint("a", "disabled", "disabled", &json!({})), "-", ""),
+            (
+                endpoint("a", "disabled", "disabled", &json!({ "overruled": "off" })),
+                "-",
+                "by an admin; the settings have it on",
+            ),
         ] {
             let view = view(std::slice::from_ref(&row), &json!({}));
             let found = (super::next(&view.endpoints[0], &view), super::why(&view.endpoints[0], &view));

@@ -37,6 +37,8 @@ pub(super) struct Row {
     pub(super) success_rate: f64,
     pub(super) latency_ms: Spread,
     pub(super) ttft_ms: Option<Spread>,
+    /// `off` or `on`, where an admin has it so and the settings have it otherwise.
+    pub(super) overruled: Option<String>,
     pub(super) isolated_reason: Option<String>,
     pub(super) last_error: Option<String>,
     pub(super) next_verification: Option<String>,

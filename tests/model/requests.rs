@@ -93,13 +93,14 @@ impl World {
             (Acquired::Waiting(id), Look::Waits { parked, until }) => {
                 assert!(!(parked && has_its_share), "a client took more than its share while others wait");
                 self.trace.met(if parked { "a parked request" } else { "a wait for a verdict" });
-                self.shadow.begins_to_wait(id, ask.clone(), (parked, until), self.now);
+                let asked = ask.clone();
+                self.shadow.begins_to_wait(id, ask, (parked, until), self.now);
                 self.waiting.extend(whose.map(|journey| (id, journey)));
                 // Who has found nobody says so at once.
                 let doubts = whose.map(|journey| self.journeys[&journey].doubts_while_parked()).unwrap_or_default();
                 if parked && !doubts.is_empty() && self.rng.bool() {
                     self.trace.met("a parked request that doubts");
-                    self.doubts(&ask, &doubts);
+                    self.doubts(&asked, &doubts);
                 }
             }
             (Acquired::Refused(NoEndpoint::BudgetSpent), Look::Granted { ids, .. }) => {
