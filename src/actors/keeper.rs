@@ -37,7 +37,7 @@ impl Keeper {
     }
 
     fn write(&mut self) {
-        let Some(KeepImage { image, .. }) = &self.latest else { return };
+        let Some(KeepImage { image, .. }) = &self.latest else { return self.tell() };
         match self.file.write(image) {
             Ok(()) => {
                 self.latest = None;
@@ -63,10 +63,7 @@ impl Actor for Keeper {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(super::MAILBOX_CAPACITY);
         self.tell();
-        ctx.run_interval(TRY_AGAIN_AFTER, |keeper, _| {
-            keeper.write();
-            keeper.tell();
-        });
+        ctx.run_interval(TRY_AGAIN_AFTER, |keeper, _| keeper.write());
     }
 }
 

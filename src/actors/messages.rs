@@ -47,7 +47,7 @@ pub type Acquired = Result<Lease, NoEndpoint>;
 pub struct Acquire {
     /// What is asked.
     pub ask: Ask,
-    /// The failures that the request has had, which may be its own where it has to be parked.
+    /// The failures that the request has had. Where it has to wait it may be for endpoints that these have isolated.
     pub failures: Vec<Failed>,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Acquired>,

@@ -333,13 +333,16 @@ impl Handler<Acquire> for Registry {
         let model = ask.model.clone();
         // Who has left takes no place from who has come.
         self.forget_who_left();
+        let doubting = (!failures.is_empty()).then(|| ask.clone());
         let acquired = self.step(ctx, |core, now, out| core.acquire(ask, now, out));
         match acquired {
             core::Acquired::Granted(grant) => drop(reply.send(Ok(self.lease(grant, model, ctx)))),
             core::Acquired::Refused(why) => drop(reply.send(Err(why))),
             core::Acquired::Waiting(waiter) => {
                 self.waiting.insert(waiter, Waiting { reply, model });
-                self.step(ctx, |core, now, out| core.doubt_while_parked(waiter, &failures, now, out));
+                if let Some(ask) = doubting {
+                    self.step(ctx, |core, now, out| core.doubt_while_waiting(&ask, &failures, now, out));
+                }
             }
         }
     }

@@ -14,6 +14,7 @@ use super::cooling::CooldownReason;
 use super::endpoint::{Auth, AuthStyle, Endpoint};
 use super::ids::EndpointId;
 use super::outcome::Reason;
+use super::schedule::Suffices;
 use super::time::Moment;
 
 /// What time of day a moment is, and the other way round.
@@ -133,6 +134,9 @@ pub struct KeptIsolation {
     pub manner: Manner,
     /// The model whose failure it was.
     pub model: Option<String>,
+    /// Whether another model's answer brings it back as well.
+    #[serde(default, skip_serializing_if = "Suffices::is_default")]
+    pub suffices: Suffices,
     /// Whether it was isolated again while it was still in slow start.
     pub relapse: bool,
     /// Whether it is to be verified at once.

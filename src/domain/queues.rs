@@ -24,6 +24,7 @@ use super::epoch::{EpochClock, EpochGate, EpochReader};
 use super::ids::{EndpointId, Epoch, Serial};
 use super::memory::{Salt, ServiceDigest};
 use super::outcome::Reason;
+use super::schedule::Suffices;
 use super::slots::Slot;
 use super::time::Moment;
 use super::topology::{Topology, TopologyDiff};
@@ -137,7 +138,7 @@ impl Queues {
     pub fn overruled(&self, endpoint: &Endpoint) -> Option<Switch> {
         match endpoint.enabled {
             true if self.switched_off.contains(&endpoint.id) => Some(Switch::Off),
-            false if self.switched_on.contains(&endpoint.id) => Some(Switch::On),
+            false if self.switched_on.contains(&endpoint.id) && endpoint.auth != Auth::Missing => Some(Switch::On),
             true | false => None,
         }
     }
@@ -207,12 +208,13 @@ impl Queues {
     ) -> Option<Epoch> {
         let member = self.members.get_mut(id).filter(|member| member.epoch == epoch)?;
         let Place::Home { recovered, .. } = &member.place else { return None };
-        let Evidence { reason, failures, error, model } = evidence;
+        let Evidence { reason, failures, error, model, suffices } = evidence;
         let in_slow_start = recovered.is_some_and(|returned| now.since(returned.at) < slow_start);
         // An admin's word is no relapse: nothing has failed again.
         let relapse = in_slow_start && reason != Reason::Admin;
         let fault = Fault::of(reason, epoch);
-        let isolation = Isolation { reason, at: now, failures, error, model, relapse, fault, redefined: false };
+        let isolation =
+            Isolation { reason, at: now, failures, error, model, relapse, fault, suffices, redefined: false };
         Some(enter(&mut self.clock, member, Place::Failure(isolation)))
     }
 
@@ -238,7 +240,7 @@ impl Queues {
         match &mut member.place {
             Place::Failure(isolation) => match isolation.fault {
                 Fault::Presumed { ended } | Fault::Doubted { ended } if ended == epoch => {
-                    isolation.fault = Fault::Doubted { ended };
+                    (isolation.fault, isolation.suffices) = (Fault::Doubted { ended }, Suffices::AnyModel);
                     Doubted::Isolated(member.epoch)
                 }
                 Fault::Settled | Fault::Presumed { .. } | Fault::Doubted { .. } => Doubted::Nothing,

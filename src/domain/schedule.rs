@@ -369,9 +369,10 @@ impl Entry {
     /// Takes over what a newer list says of the same task. The conversation that is returned is void.
     fn refresh(&mut self, job: &VerifyJob, now: Moment) -> Option<Conversation> {
         let is_now_urgent = job.task.is_urgent() && !self.job.task.is_urgent();
-        // A whole answer says nothing of streams, so it can't prove what is doubted now.
-        let must_stream_now = self.job.subject.manner < job.subject.manner;
-        let void = if must_stream_now { self.conversation() } else { None };
+        // A whole answer says nothing of streams, and one model's silence nothing of the others: neither settles what is doubted now.
+        let (before, now_asked) = (&self.job.subject, &job.subject);
+        let is_another_question = before.manner < now_asked.manner || before.suffices < now_asked.suffices;
+        let void = if is_another_question { self.conversation() } else { None };
         self.job = job.clone();
         if void.is_some() {
             self.running = false;

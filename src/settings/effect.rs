@@ -216,10 +216,12 @@ fn in_clear(endpoint: &Endpoint) -> Option<Note> {
 }
 
 fn of_environment(reading: &Reading<'_>, source: &Source) -> Option<Note> {
-    let is_named = source.environment.as_deref().is_some_and(|name| !name.is_empty());
+    // The image sets the variable, so that it says nothing of what somebody meant.
+    let by_variable = source.variables.get("QCC_ENV");
+    let is_named = source.environment.as_ref().is_some_and(|name| !name.is_empty() && Some(name) != by_variable);
     match reading.layers.place {
         Place::File if is_named => Some(Note::new(
-            "--env or QCC_ENV",
+            "--env",
             "has no effect: the settings are a single file, beside which none of an environment is read",
         )),
         Place::File | Place::Directory { .. } | Place::Nowhere => None,

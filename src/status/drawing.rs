@@ -176,7 +176,8 @@ fn next(row: &Row, view: &View) -> String {
 fn why(row: &Row, view: &View) -> String {
     let error = row.last_error.as_deref().unwrap_or_default();
     let rests = row.cooldowns.iter().filter_map(|cooldown| Some((view.until(&cooldown.until)?, cooldown)));
-    let rest = rests.min_by_key(|(rest, _)| *rest);
+    // Another model may rest for a moment while this one's window is used up.
+    let rest = rests.min_by_key(|(rest, cooldown)| (!cooldown.exhausted, *rest));
     let of_model = |what: &str, rest: Duration, cooldown: &Cooldown| match &cooldown.model {
         Some(model) => format!("{model} {what} {}", rough(rest)),
         None => format!("{what} {}", rough(rest)),
@@ -187,7 +188,9 @@ fn why(row: &Row, view: &View) -> String {
         ("exhausted", Some((rest, cooldown)), _) => of_model("used up for", rest, cooldown),
         ("degraded", Some((rest, cooldown)), _) => of_model("rests for", rest, cooldown),
         ("degraded", None, _) => error.to_owned(),
-        ("disabled", _, _) if row.overruled.is_some() => "by an admin; the settings have it on".to_owned(),
+        ("disabled", _, _) if row.overruled.as_deref() == Some("off") => {
+            "by an admin; the settings have it on".to_owned()
+        }
         _ => String::new(),
     }
 }
@@ -308,6 +311,10 @@ off     disabled   disabled   closed           0        -      -     -     -    
             { "model": "claude-sonnet-4-5", "until": "2026-01-01T02:02:05Z" },
             { "model": null, "until": "2026-01-01T03:02:05Z" },
         ] });
+        let of_two = json!({ "cooldowns": [
+            { "model": "haiku", "until": "2026-01-01T01:02:06Z", "exhausted": false },
+            { "model": "opus", "until": "2026-01-01T04:02:05Z", "exhausted": true },
+        ] });
         let verified = |count: u64, ok: bool| {
             let error = (!ok).then_some("HTTP 401");
             json!({
@@ -325,6 +332,7 @@ off     disabled   disabled   closed           0        -      -     -     -    
             (endpoint("a", "primary", "degraded", &json!({ "last_error": "HTTP 502" })), "-", "HTTP 502"),
             (endpoint("a", "primary", "healthy", &json!({ "last_error": "HTTP 502" })), "-", ""),
             (endpoint("a", "failure", "unhealthy", &json!({ "next_verification": "soon" })), "-", ""),
+            (endpoint("a", "primary", "exhausted", &of_two), "-", "opus used up for 2h 59m"),
             (endpoint("a", "disabled", "disabled", &json!({})), "-", ""),
             (
                 endpoint("a", "disabled", "disabled", &json!({ "overruled": "off" })),

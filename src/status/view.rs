@@ -69,6 +69,9 @@ pub(super) struct Verification {
 pub(super) struct Cooldown {
     pub(super) model: Option<String>,
     pub(super) until: String,
+    /// Whether it is a used-up window.
+    #[serde(default)]
+    pub(super) exhausted: bool,
 }
 
 impl View {

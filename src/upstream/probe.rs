@@ -32,7 +32,7 @@ const MAX_ANSWER: usize = 1 << 20;
 /// How conversations are held.
 #[derive(Clone, Debug)]
 pub struct ProbeSettings {
-    /// The longest time for a whole conversation.
+    /// The longest time for a whole conversation; where another model's answer suffices as well, for that once more.
     pub timeout: Duration,
     /// The longest time for name, connection and TLS.
     pub connect_timeout: Duration,
@@ -91,8 +91,10 @@ impl Bill {
 #[derive(Clone, Copy)]
 struct Deadline {
     clock: Clock,
+    /// When the conversation began.
     began: Moment,
-    timeout: Duration,
+    /// Until when the present model may answer.
+    until: Moment,
 }
 
 impl Deadline {
@@ -101,7 +103,7 @@ impl Deadline {
     }
 
     async fn bound<T>(&self, wait: impl Future<Output = T>) -> Result<T, NoAnswer> {
-        let left = self.timeout.saturating_sub(self.elapsed());
+        let left = self.until.since(self.clock.now());
         tokio::time::timeout(left, wait).await.map_err(|_| NoAnswer::TimedOut)
     }
 }
@@ -175,7 +177,8 @@ impl Probe {
 
     /// Asks an endpoint for a fresh code and judges its answer. What that costs is added to the bill as it comes.
     pub async fn converse(&self, subject: &Subject, code: Code, clock: Clock, bill: &Bill) -> Verdict {
-        let deadline = Deadline { clock, began: clock.now(), timeout: self.settings.timeout };
+        let began = clock.now();
+        let deadline = Deadline { clock, began, until: began + self.settings.timeout };
         let failed = |finding, note: &str| {
             Verdict::Unproven(Unproven::without_answer(finding, ErrorNote::new(note), deadline.elapsed()))
         };
@@ -214,7 +217,7 @@ impl Probe {
             match subject.suffices {
                 _ if lacks_model => {}
                 Suffices::AnyModel if is_in_question && !is_unasked => {
-                    deadline = Deadline { began: deadline.clock.now(), ..deadline };
+                    deadline.until = deadline.clock.now() + self.settings.timeout;
                 }
                 Suffices::AnyModel | Suffices::ThatModel => break,
             }

@@ -261,7 +261,7 @@ impl World {
 
 impl Journey {
     /// What it has failed on so far, where that may be its own fault.
-    pub(crate) fn doubts_while_parked(&self) -> Vec<Failed> {
+    pub(crate) fn doubts_while_waiting(&self) -> Vec<Failed> {
         if self.path == PathKind::Other { Vec::new() } else { self.doubts.clone() }
     }
 

@@ -461,7 +461,8 @@ proptest! {
     /// No news of another epoch than the present one holds, isolates or restores, wherever the endpoint is.
     #[test]
     fn news_of_any_other_epoch_moves_nobody(moves in prop::collection::vec(0..4_u8, 0..20), off_by in 1..9_u64) {
-        let evidence = || Evidence { reason: Reason::Connect, failures: 1, error: None, model: None };
+        let suffices = Suffices::ThatModel;
+        let evidence = || Evidence { reason: Reason::Connect, failures: 1, error: None, model: None, suffices };
         let name = id("a");
         let mut queues = Queues::default();
         queues.apply(Arc::new(Topology::new([plain_endpoint(name.clone())])));

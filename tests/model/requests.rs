@@ -96,11 +96,9 @@ impl World {
                 let asked = ask.clone();
                 self.shadow.begins_to_wait(id, ask, (parked, until), self.now);
                 self.waiting.extend(whose.map(|journey| (id, journey)));
-                // Who has found nobody says so at once.
-                let doubts = whose.map(|journey| self.journeys[&journey].doubts_while_parked()).unwrap_or_default();
-                if parked && !doubts.is_empty() && self.rng.bool() {
-                    self.trace.met("a parked request that doubts");
-                    self.doubts(&asked, &doubts);
+                let doubts = whose.map(|journey| self.journeys[&journey].doubts_while_waiting()).unwrap_or_default();
+                if !doubts.is_empty() {
+                    self.doubts_while_waiting(&asked, &doubts);
                 }
             }
             (Acquired::Refused(NoEndpoint::BudgetSpent), Look::Granted { ids, .. }) => {
@@ -242,7 +240,22 @@ impl World {
         let latest = self.failed.len().saturating_sub(if self.rng.bool() { 4 } else { PAST });
         let failures = ends::failures(&mut self.rng, &self.failed[latest..]);
         let ask = Ask { tried: Vec::new(), ..chance::ask(&mut self.rng, self.now, &[]) };
-        self.doubts(&ask, &failures);
+        // As one that is to wait does, whether or not it will be served.
+        if self.rng.bool() {
+            self.doubts_while_waiting(&ask, &failures);
+        } else {
+            self.doubts(&ask, &failures);
+        }
+    }
+
+    /// It may wait for those that it has isolated itself.
+    fn doubts_while_waiting(&mut self, ask: &Ask, failures: &[Failed]) {
+        let mut effects = Outputs::new();
+        self.core.doubt_while_waiting(ask, failures, self.now, &mut effects);
+        if self.shadow.doubt_while_waiting(ask, failures, self.now) {
+            self.trace.met("a request that waits for who is in doubt");
+        }
+        assert_eq!(self.carry_out(effects, 0), Followed::default());
     }
 
     pub(crate) fn doubts(&mut self, ask: &Ask, failures: &[Failed]) {

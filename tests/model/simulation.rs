@@ -37,7 +37,7 @@ const SITUATIONS: [&str; 72] = [
     "a place given up for another client",
     "a place given up for another endpoint",
     "a poisoned request",
-    "a parked request that doubts",
+    "a request that waits for who is in doubt",
     "a proof of an older epoch",
     "a proof that restores",
     "a request in vain",

@@ -9,6 +9,7 @@ use super::super::endpoint::{Home, SharedEndpoint};
 use super::super::epoch::EpochGate;
 use super::super::ids::{Epoch, Serial};
 use super::super::outcome::{ErrorNote, Reason};
+use super::super::schedule::Suffices;
 use super::super::slots::Slot;
 use super::super::time::Moment;
 
@@ -74,6 +75,8 @@ pub struct Isolation {
     pub relapse: bool,
     /// Whose fault it was.
     pub fault: Fault,
+    /// Whose answer brings it back, where the model that failed answers nothing.
+    pub suffices: Suffices,
     /// Whether its definition changed meanwhile, so that it should be verified at once.
     pub redefined: bool,
 }
@@ -147,6 +150,8 @@ pub struct Evidence {
     pub error: Option<ErrorNote>,
     /// The model that was asked for.
     pub model: Option<Arc<str>>,
+    /// Whether it may be that model alone that has failed.
+    pub suffices: Suffices,
 }
 
 /// An endpoint's place, with what only matters there.

@@ -9,16 +9,12 @@ use super::super::outcome::{ErrorNote, Reason};
 use super::super::queues::{Doubted, Evidence, Member};
 use super::super::schedule::{AtHome, Finished, Subject, Suffices, Task, VerifyJob};
 use super::super::time::Moment;
-use super::{Ask, Doubt, Effect, Keep, Outputs, RegistryCore, WaiterId};
+use super::{Ask, Doubt, Effect, Keep, Outputs, RegistryCore};
 
 impl RegistryCore {
     /// A request has failed for good. Those of its failures that may be its own are taken back, and the endpoints asked.
     pub fn doubt(&mut self, ask: &Ask, failures: &[Failed], now: Moment, out: &mut Outputs) {
-        let Some(first) = failures.first() else { return };
-        let is_known = ask.fingerprint.is_some_and(|request| self.opinions.is_poisoned(request, now));
-        let has_other = self.has_other(ask, &first.ticket.endpoint, now);
-        let others = if has_other { Others::Some } else { Others::None };
-        for failed in in_doubt(failures, others, is_known) {
+        for failed in self.doubted(ask, failures, now) {
             let ticket = &failed.ticket;
             out.push(Effect::Retract(ticket.clone()));
             let (reason, model) = (Reason::from(failed.kind), ask.model.clone());
@@ -32,12 +28,25 @@ impl RegistryCore {
         self.check_invariants();
     }
 
-    /// A request that has failed is parked, for it has found nobody. It may be waiting for the very endpoints that its own failures
-    /// have isolated, and these are back at once where that is known: so it is not only told in the end.
-    pub fn doubt_while_parked(&mut self, waiter: WaiterId, failures: &[Failed], now: Moment, out: &mut Outputs) {
-        let Some(ask) = self.waiters.ask_in_vain(waiter).filter(|_| !failures.is_empty()) else { return };
-        let ask = ask.clone();
-        self.doubt(&ask, failures, now, out);
+    /// A request that has failed has to wait. It may wait for the very endpoints that its own failures have isolated, which are back at
+    /// once where that is known: so of these it is not told only in the end. Of all others it is, for it may yet be served.
+    pub fn doubt_while_waiting(&mut self, ask: &Ask, failures: &[Failed], now: Moment, out: &mut Outputs) {
+        for failed in self.doubted(ask, failures, now) {
+            let is_isolated = |member: &Member| member.isolation().is_some();
+            if self.queues.get(&failed.ticket.endpoint).is_some_and(is_isolated) {
+                self.doubt_isolation(&failed.ticket, ask.fingerprint, now, out);
+            }
+        }
+        self.check_invariants();
+    }
+
+    /// Of a request's failures those that may be its own.
+    fn doubted<'a>(&mut self, ask: &Ask, failures: &'a [Failed], now: Moment) -> Vec<&'a Failed> {
+        let Some(first) = failures.first() else { return Vec::new() };
+        let is_known = ask.fingerprint.is_some_and(|request| self.opinions.is_poisoned(request, now));
+        let has_other = self.has_other(ask, &first.ticket.endpoint, now);
+        let others = if has_other { Others::Some } else { Others::None };
+        in_doubt(failures, others, is_known)
     }
 
     /// Where this lease's failure has helped to isolate its endpoint, that is in doubt from now on.
@@ -120,7 +129,8 @@ impl RegistryCore {
     pub fn unfit(&mut self, id: &EndpointId, epoch: Epoch, error: ErrorNote, now: Moment, out: &mut Outputs) {
         let Some(asked) = self.opinions.failed(id, epoch) else { return };
         let error = asked.error.or(Some(error));
-        let evidence = Evidence { reason: asked.reason, failures: FAILED_TWICE, error, model: asked.model };
+        let (reason, failures, model) = (asked.reason, FAILED_TWICE, asked.model);
+        let evidence = Evidence { reason, failures, error, model, suffices: Suffices::AnyModel };
         if !self.isolate(id, epoch, evidence, None, now, out) {
             return;
         }

@@ -10,7 +10,7 @@ use super::super::memory::{
 };
 use super::super::outcome::{ErrorNote, Reason};
 use super::super::queues::{Departed, Fault, Isolation, Member, Switched, Was};
-use super::super::schedule::{Resume, Verified};
+use super::super::schedule::{Resume, Suffices, Verified};
 use super::super::time::Moment;
 use super::RegistryCore;
 
@@ -134,6 +134,7 @@ fn isolation(reason: Reason, at: Moment, error: Option<ErrorNote>) -> Isolation 
         relapse: false,
         // No attempt of the last run can end in this one, so that nobody doubts what ended then.
         fault: Fault::Settled,
+        suffices: Suffices::ThatModel,
         redefined: false,
     }
 }
@@ -146,18 +147,20 @@ fn kept_isolation(isolation: &Isolation, almanac: &Almanac) -> KeptIsolation {
         error: isolation.error.as_ref().map(ToString::to_string),
         manner: isolation.error.as_ref().map(ErrorNote::manner).unwrap_or_default(),
         model: isolation.model.as_deref().map(str::to_owned),
+        suffices: isolation.suffices,
         relapse: isolation.relapse,
         at_once: isolation.is_due_at_once(),
     }
 }
 
 fn revived(kept: KeptIsolation, almanac: &Almanac, now: Moment) -> Isolation {
-    let KeptIsolation { reason, at, failures, error, manner, model, relapse, at_once } = kept;
+    let KeptIsolation { reason, at, failures, error, manner, model, suffices, relapse, at_once } = kept;
     let error = error.map(|error| ErrorNote::new(error).seen_in(manner));
     let model = model.map(Arc::from);
     Isolation {
         failures,
         model,
+        suffices,
         relapse,
         redefined: at_once,
         ..isolation(reason, almanac.moment_of(at).min(now), error)

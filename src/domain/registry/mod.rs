@@ -39,6 +39,7 @@ use super::leases::{Leases, OpenLease};
 use super::opinions::{Fingerprint, Opinions};
 use super::outcome::{ErrorNote, Outcome, Reason, Report};
 use super::queues::{Evidence, Member, Queues};
+use super::schedule::Suffices;
 use super::sessions::{AffinityPolicy, Sessions};
 use super::slots::{BySlot, Slot};
 use super::throttle::Throttle;
@@ -275,7 +276,9 @@ impl RegistryCore {
             }
             Throttled::Noted | Throttled::Rests(_) => {}
             Throttled::TooLong => {
-                let evidence = Evidence { reason: Reason::Overloaded, failures: 0, error, model };
+                // It is one of a model.
+                let suffices = Suffices::AnyModel;
+                let evidence = Evidence { reason: Reason::Overloaded, failures: 0, error, model, suffices };
                 self.isolate(&ticket.endpoint, ticket.epoch, evidence, None, now, out);
                 self.look_at_waiters(now, out);
             }
@@ -292,7 +295,7 @@ impl RegistryCore {
         match judgement {
             Judgement::Keep => {}
             Judgement::Trip { reason, failures } => {
-                let evidence = Evidence { reason, failures, error, model };
+                let evidence = Evidence { reason, failures, error, model, suffices: Suffices::ThatModel };
                 let isolates = self.isolate(&ticket.endpoint, ticket.epoch, evidence, None, now, out);
                 if let (true, Doubt::Raised(request)) = (isolates, doubt) {
                     self.doubt_isolation(ticket, request, now, out);

@@ -10,6 +10,7 @@ use super::super::ids::{EndpointId, Epoch};
 use super::super::journal::Entry;
 use super::super::outcome::Reason;
 use super::super::queues::{Evidence, Isolation, SwitchError};
+use super::super::schedule::Suffices;
 use super::super::time::Moment;
 use super::super::topology::{Topology, TopologyDiff};
 use super::effects::MoveNote;
@@ -92,7 +93,8 @@ impl RegistryCore {
             Standing::Failure => return Ok(false),
             Standing::Primary | Standing::Secondary => {}
         }
-        let evidence = Evidence { reason: Reason::Admin, failures: 0, error: None, model: None };
+        let evidence =
+            Evidence { reason: Reason::Admin, failures: 0, error: None, model: None, suffices: Suffices::ThatModel };
         let isolated = self.isolate(id, epoch, evidence, Some(by), now, out);
         self.look_at_waiters(now, out);
         self.check_invariants();

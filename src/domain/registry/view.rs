@@ -7,8 +7,7 @@ use super::super::cooling::{Cooldown, is_exhausted};
 use super::super::endpoint::SharedEndpoint;
 use super::super::health::Ease;
 use super::super::ids::{EndpointId, Epoch};
-use super::super::outcome::Reason;
-use super::super::queues::{Fault, Isolation, Member, Standing, Switch};
+use super::super::queues::{Isolation, Member, Standing, Switch};
 use super::super::schedule::{Recovery, Subject, Suffices, Task, Urgency, VerifyJob};
 use super::super::time::Moment;
 use super::RegistryCore;
@@ -167,23 +166,5 @@ fn subject(member: &Member) -> Subject {
         return Subject { endpoint, epoch, manner: Manner::Whole, model: None, suffices: Suffices::ThatModel };
     };
     let manner = isolation.reason.manner_of_proof(isolation.error.as_ref(), isolation.relapse);
-    Subject { endpoint, epoch, manner, model: isolation.model.clone(), suffices: suffices(isolation) }
-}
-
-/// An overload is one of a model; where a request may be the cause, so may be the model that it named.
-fn suffices(isolation: &Isolation) -> Suffices {
-    match (isolation.fault, isolation.reason) {
-        (Fault::Doubted { .. }, _) | (_, Reason::Overloaded) => Suffices::AnyModel,
-        (
-            Fault::Settled | Fault::Presumed { .. },
-            Reason::UpstreamStatus
-            | Reason::Connect
-            | Reason::Timeout
-            | Reason::Body
-            | Reason::Stream
-            | Reason::Credential
-            | Reason::Account
-            | Reason::Admin,
-        ) => Suffices::ThatModel,
-    }
+    Subject { endpoint, epoch, manner, model: isolation.model.clone(), suffices: isolation.suffices }
 }

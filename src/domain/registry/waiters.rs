@@ -41,12 +41,6 @@ pub(super) struct Waiters {
 }
 
 impl Waiters {
-    /// What this one asks for, if it has found nobody who is free or held.
-    pub(super) fn ask_in_vain(&self, id: WaiterId) -> Option<&Ask> {
-        let found_nobody = |waiter: &&Waiter| waiter.id == id && waiter.finds_nobody;
-        self.queue.iter().find(found_nobody).map(|waiter| &waiter.ask)
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

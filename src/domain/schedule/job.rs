@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::super::conversation::Manner;
 use super::super::endpoint::SharedEndpoint;
 use super::super::ids::{EndpointId, Epoch};
@@ -13,7 +15,7 @@ use super::super::time::Moment;
 pub enum Purpose {
     /// A [`Task::Recovery`].
     Recovery,
-    /// Another one.
+    /// A task with an endpoint in its home queue.
     AtHome(AtHome),
 }
 
@@ -24,6 +26,14 @@ pub enum AtHome {
     Opinion,
     /// A [`Task::EarlyReturn`].
     EarlyReturn,
+}
+
+impl Suffices {
+    /// Whether this need not be written down.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+    pub(in super::super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Purpose {
@@ -70,10 +80,12 @@ pub struct Subject {
     pub suffices: Suffices,
 }
 
-/// Whose answer suffices in a conversation about a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whose answer suffices in a conversation about a model. Where the settings name one to verify with, that one's counts in its place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Suffices {
     /// That model's; or the next one's, where the endpoint lacks it.
+    #[default]
     ThatModel,
     /// Any model's: it may be the model alone that has failed, and a request that names one which works nowhere must not take the
     /// endpoint from all others.

@@ -366,6 +366,18 @@ fn a_doubt_about_streams_voids_the_conversation_that_is_not_streamed() {
     assert_eq!(schedule.update(&[opinion], at(2), steady), [], "a streamed one proves whole answers too");
 }
 
+/// Once wrong: a conversation that the model alone had to pass went on, and its failure settled the doubt.
+#[test]
+fn a_doubt_voids_the_conversation_in_which_no_other_models_answer_suffices() {
+    let mut schedule = Schedule::new(POLICY);
+    let doubted = Subject { suffices: Suffices::AnyModel, ..subject("a", 1) };
+    schedule.update(&[job("a", 1, 0)], at(0), steady);
+    assert_eq!(started(&mut schedule, 5), ["a"]);
+    let now = VerifyJob { subject: doubted.clone(), ..job("a", 1, 0) };
+    assert_eq!(schedule.update(&one(&now), at(6), steady), [conversation("a", 1)]);
+    assert_eq!(schedule.start_due(at(6)), [doubted]);
+}
+
 #[test]
 fn a_hastened_verification_comes_as_soon_as_it_may() {
     let mut schedule = Schedule::new(POLICY);

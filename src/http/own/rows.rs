@@ -94,6 +94,7 @@ struct CooldownRow {
     model: Option<String>,
     until: String,
     reason: &'static str,
+    exhausted: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -214,10 +215,11 @@ impl<'a> Views<'a> {
     }
 
     fn cooldowns(&self, view: &EndpointView) -> Vec<CooldownRow> {
-        let row = |CooldownView { model, cooldown, .. }: &CooldownView| CooldownRow {
+        let row = |CooldownView { model, cooldown, exhausted }: &CooldownView| CooldownRow {
             model: model.as_deref().map(str::to_owned),
             until: self.clock.rfc3339(cooldown.until),
             reason: cooldown.reason.as_str(),
+            exhausted: *exhausted,
         };
         view.cooldowns.iter().map(row).collect()
     }

@@ -1,5 +1,6 @@
 //! What is noted of settings that are sound, and do not what they seem to.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::faults::{NOTHING, noted};
@@ -114,13 +115,16 @@ fn an_environment_beside_a_single_file_is_noted() {
     let directory = Directory::new(&[("one.toml", ENDPOINT), ("default.toml", ENDPOINT), ("production.toml", "")]);
     let one = directory.path().join("one.toml");
     for (place, environment, keys) in [
-        (one.as_path(), Some("production"), &["--env or QCC_ENV"][..]),
+        (one.as_path(), Some("production"), &["--env"][..]),
         (one.as_path(), Some(""), &NOTHING),
         (one.as_path(), None, &NOTHING),
         (directory.path(), Some("production"), &NOTHING),
+        // As in the image, whose variable it is.
+        (one.as_path(), Some("of-the-variable"), &NOTHING),
     ] {
         let environment = environment.map(str::to_owned);
-        let source = Source { place: Some(place.to_owned()), environment, ..Source::default() };
+        let variables = BTreeMap::from([("QCC_ENV".to_owned(), "of-the-variable".to_owned())]);
+        let source = Source { place: Some(place.to_owned()), environment, variables };
         let notes = load(&source).unwrap().notes;
         assert_eq!(notes.into_iter().map(|note| note.key).collect::<Vec<_>>(), keys, "{source:?}");
     }

@@ -62,8 +62,8 @@ impl Shadow {
         request.is_some_and(|request| self.opinions.is_poisoned(request, now))
     }
 
-    /// A request has failed for good. Which of its failures must be taken back, in their order.
-    pub(crate) fn doubt(&mut self, ask: &Ask, failures: &[Failed], now: Moment) -> Vec<Failed> {
+    /// Which of a request's failures may be its own.
+    fn doubted(&self, ask: &Ask, failures: &[Failed], now: Moment) -> Vec<Failed> {
         let Some(first) = failures.first().map(|failed| failed.ticket.endpoint.clone()) else { return Vec::new() };
         let is_known = self.is_poisoned(ask.fingerprint, now);
         let is_alone =
@@ -71,12 +71,34 @@ impl Shadow {
         let alike = |one: &Failed, other: &Failed| {
             one.kind == other.kind && one.status == other.status && one.ticket.endpoint != other.ticket.endpoint
         };
-        let doubted: Vec<Failed> = failures
+        failures
             .iter()
             .filter(|failed| failed.kind != FailureKind::Connect)
             .filter(|failed| is_known || is_alone || failures.iter().any(|other| alike(failed, other)))
             .cloned()
-            .collect();
+            .collect()
+    }
+
+    /// A request that has failed waits. Tells whether it doubts an isolation.
+    pub(crate) fn doubt_while_waiting(&mut self, ask: &Ask, failures: &[Failed], now: Moment) -> bool {
+        let mut any = false;
+        for failed in self.doubted(ask, failures, now) {
+            let ticket = &failed.ticket;
+            if let Some(plain) = self.endpoints.get_mut(&ticket.endpoint)
+                && let Place::Isolated(quarantine) = &mut plain.place
+                && quarantine.is_for_failures_of(ticket.epoch)
+            {
+                any = true;
+                quarantine.doubted = true;
+                self.opinions.about_isolated.entry(ticket.endpoint.clone()).or_default().extend(ask.fingerprint);
+            }
+        }
+        any
+    }
+
+    /// A request has failed for good. Which of its failures must be taken back, in their order.
+    pub(crate) fn doubt(&mut self, ask: &Ask, failures: &[Failed], now: Moment) -> Vec<Failed> {
+        let doubted = self.doubted(ask, failures, now);
         for failed in &doubted {
             let ticket = &failed.ticket;
             let cause = Cause::of(failed.kind.into(), failed.error.as_ref());

@@ -45,6 +45,7 @@ fn an_isolated_endpoint_that_was_not_verified_yet_is_verified_soon_though_the_cl
         error: None,
         manner: Manner::Whole,
         model: None,
+        suffices: Suffices::ThatModel,
         relapse: false,
         at_once: false,
     };
@@ -72,6 +73,7 @@ fn a_verification_that_was_planned_comes_as_soon_as_planned() {
         error: None,
         manner: Manner::Whole,
         model: None,
+        suffices: Suffices::ThatModel,
         relapse: false,
         at_once: false,
     };

@@ -2,7 +2,7 @@
 
 use super::super::super::opinions::{Failed, Fingerprint};
 use super::super::super::outcome::Reason;
-use super::super::super::schedule::{AtHome, Finished, Task, Urgency, VerifyJob};
+use super::super::super::schedule::{AtHome, Finished, Suffices, Task, Urgency, VerifyJob};
 use super::*;
 
 const REQUEST: Fingerprint = Fingerprint(7);
@@ -35,8 +35,10 @@ fn is_opinion(job: &VerifyJob) -> bool {
     matches!(job.task, Task::Opinion { .. })
 }
 
-fn is_due_at_once(desk: &Desk) -> bool {
-    desk.core.failures().iter().all(|job| recovery(job).urgency == Urgency::AtOnce)
+/// Whether all isolated endpoints are to be verified so, of which there are some.
+fn are_all(desk: &Desk, urgency: Urgency) -> bool {
+    let jobs = desk.core.failures();
+    !jobs.is_empty() && jobs.iter().all(|job| recovery(job).urgency == urgency)
 }
 
 fn asked(desk: &Desk) -> Vec<String> {
@@ -115,9 +117,9 @@ fn who_fails_is_isolated_for_what_brought_it_about() {
 fn a_doubt_after_the_isolation_verifies_at_once_and_who_passes_is_back_at_full_share() {
     let mut desk = Desk::new([primary("a"), primary("b"), primary("c")]);
     let failures = fail_on_each(&mut desk, TRIP);
-    assert!(!is_due_at_once(&desk));
+    assert!(are_all(&desk, Urgency::Delayed));
     doubt(&mut desk, &failures);
-    assert!(is_due_at_once(&desk));
+    assert!(are_all(&desk, Urgency::AtOnce));
     for name in ["a", "b", "c"] {
         assert!(desk.recover(name));
         let view = desk.core.view_of_id(name);
@@ -134,11 +136,11 @@ fn a_doubt_does_not_touch_an_isolation_of_another_cause_or_epoch() {
     let failures = fail_on_each(&mut desk, Judgement::Keep);
     desk.core.isolate_by_admin(&id("a"), ADMIN, at(0), &mut desk.out).unwrap();
     doubt(&mut desk, &failures);
-    assert!(!is_due_at_once(&desk), "an admin's word");
+    assert!(are_all(&desk, Urgency::Delayed), "an admin's word");
     desk.recover("a");
     desk.fail("a");
     doubt(&mut desk, &failures);
-    assert!(!is_due_at_once(&desk), "a later isolation");
+    assert!(are_all(&desk, Urgency::Delayed), "a later isolation");
     desk.recover("a");
     doubt(&mut desk, &failures);
     assert!(desk.core.view_of_id("a").slow_start, "what has ended a later isolation is not forgiven either");
@@ -274,7 +276,7 @@ fn a_doubt_is_over_once_the_isolated_endpoint_has_failed_its_verification() {
         still_failing(&mut desk, name, 1);
     }
     doubt(&mut desk, &failures);
-    assert!(!is_due_at_once(&desk), "nor can it come up again");
+    assert!(are_all(&desk, Urgency::Delayed), "nor can it come up again");
     desk.now = 600;
     assert!(desk.recover("a") && desk.recover("b"));
     assert!(!is_poisoned(&mut desk), "it was the endpoints");
@@ -295,7 +297,7 @@ fn a_late_failure_does_not_put_in_doubt_what_the_second_opinion_has_found() {
     assert_eq!(desk.standing("a"), Standing::Failure);
     desk.settle(&late, FAILED);
     doubt(&mut desk, &[failed(&late)]);
-    assert!(!is_due_at_once(&desk), "it has just failed two conversations");
+    assert!(are_all(&desk, Urgency::Delayed), "it has just failed two conversations");
 }
 
 /// A client that leaves between its failure and the verdict on it.
@@ -307,7 +309,7 @@ fn a_doubt_that_comes_before_the_verdict_is_one_about_the_isolation() {
     doubt(&mut desk, &[failed(&grant)]);
     desk.judge(&grant, TRIP);
     assert_eq!(desk.standing("a"), Standing::Failure);
-    assert!(is_due_at_once(&desk), "it is in doubt");
+    assert!(are_all(&desk, Urgency::AtOnce), "it is in doubt");
     desk.now = 1;
     assert!(desk.recover("a"));
     assert!(is_poisoned(&mut desk) && !desk.core.view_of_id("a").slow_start);
@@ -318,14 +320,52 @@ fn a_doubt_that_comes_before_the_verdict_is_one_about_the_isolation() {
 fn a_request_that_waits_for_those_that_it_has_isolated_itself_has_them_verified_at_once() {
     let mut desk = Desk::new([primary("a"), primary("b")]);
     let failures = fail_on_each(&mut desk, TRIP);
-    assert!(!is_due_at_once(&desk));
-    let Acquired::Waiting(waiter) = desk.ask(Ask { reach: Reach::Parked { until: at(10) }, ..asking_again() }) else {
-        panic!("it is not parked")
-    };
-    desk.core.doubt_while_parked(waiter, &[], at(0), &mut desk.out);
-    assert!(!is_due_at_once(&desk), "it has not failed");
-    desk.core.doubt_while_parked(waiter, &failures, at(0), &mut desk.out);
-    assert!(is_due_at_once(&desk));
+    assert!(are_all(&desk, Urgency::Delayed));
+    desk.core.doubt_while_waiting(&asking_again(), &[], at(0), &mut desk.out);
+    assert!(are_all(&desk, Urgency::Delayed), "it has not failed");
+    desk.core.doubt_while_waiting(&asking_again(), &failures, at(0), &mut desk.out);
+    assert!(are_all(&desk, Urgency::AtOnce));
+}
+
+#[test]
+fn while_it_waits_a_request_doubts_no_endpoint_that_is_in_its_home_queue() {
+    let mut desk = Desk::new([primary("a"), primary("b")]);
+    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    desk.out.clear();
+    desk.core.doubt_while_waiting(&asking_again(), &failures, at(0), &mut desk.out);
+    assert_eq!((retracted(&mut desk), asked(&desk)), (0, Vec::new()), "it may yet be served");
+    assert!(!is_poisoned(&mut desk));
+}
+
+fn suffices(desk: &Desk) -> Suffices {
+    desk.core.failures()[0].subject.suffices
+}
+
+/// Once wrong: one conversation that failed, and again only the model that works nowhere could bring the endpoint back.
+#[test]
+fn who_was_doubted_is_brought_back_by_any_models_answer_until_it_is_back() {
+    let mut desk = Desk::new([primary("a")]);
+    let failures = fail_on_each(&mut desk, TRIP);
+    assert_eq!(suffices(&desk), Suffices::ThatModel);
+    doubt(&mut desk, &failures);
+    assert_eq!(suffices(&desk), Suffices::AnyModel);
+    still_failing(&mut desk, "a", 1);
+    assert_eq!(suffices(&desk), Suffices::AnyModel);
+    desk.now = 2;
+    assert!(desk.recover("a"));
+    desk.fail("a");
+    assert_eq!(suffices(&desk), Suffices::ThatModel, "another isolation");
+}
+
+#[test]
+fn an_opinion_is_given_by_any_models_answer_and_so_is_the_proof_of_who_failed_it() {
+    let mut desk = Desk::new([primary("a")]);
+    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    doubt(&mut desk, &failures);
+    let job = desk.core.conversations(at(0)).pop().unwrap();
+    assert_eq!(job.subject.suffices, Suffices::AnyModel);
+    desk.core.unfit(&id("a"), job.subject.epoch, ErrorNote::new("HTTP 500"), at(0), &mut desk.out);
+    assert_eq!(suffices(&desk), Suffices::AnyModel);
 }
 
 fn still_failing(desk: &mut Desk, name: &str, now: u64) {
@@ -350,5 +390,5 @@ fn an_isolation_by_other_failures_is_in_no_doubt() {
     desk.settle(&other, FAILED);
     desk.judge(&other, TRIP);
     assert_eq!(desk.standing("a"), Standing::Failure);
-    assert!(!is_due_at_once(&desk));
+    assert!(are_all(&desk, Urgency::Delayed));
 }
