@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use crate::support::app::{Setup, TRAFFIC, TestApp, body, message};
 use crate::support::eventually::eventually;
 use crate::support::streaming::STREAM_HEAD;
-use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{Behaviour, error, html, never_answer, ok, raw, sse, status, status_with};
+use crate::support::upstream::{Upstream, is_verification};
 
 /// The message that every sound upstream answers 500 to: the gateway's upstreams here know it by its text.
 fn poison() -> String {
@@ -59,6 +59,10 @@ async fn a_model_that_works_nowhere_takes_no_endpoint_from_the_others() {
     for failing in [status(500), html(), status_with(400, &[("content-type", "text/plain")], "unknown model")] {
         let upstreams = [Upstream::anthropic("a").await, Upstream::anthropic("b").await];
         for upstream in &upstreams {
+            // Verifications with that model too.
+            upstream.recognise_verifications(|request| {
+                is_verification(request) && request.json()["model"] != "works-nowhere"
+            });
             upstream.answers_to("works-nowhere", failing.clone());
         }
         let app = pool(&upstreams).section("verifier", "initial_delay = \"20ms\"").start().await;
