@@ -9,10 +9,9 @@ use crate::clock::Clock;
 use crate::domain::advice::next_step;
 use crate::domain::challenge::{Code, Verdict};
 use crate::domain::classify::Words;
-use crate::domain::conversation::Manner;
 use crate::domain::endpoint::SharedEndpoint;
 use crate::domain::ids::Epoch;
-use crate::domain::schedule::{Subject, Suffices};
+use crate::domain::schedule::Subject;
 use crate::policies::probe_settings;
 use crate::settings::Loaded;
 use crate::upstream::tls::{TlsConfigError, client_config};
@@ -41,7 +40,10 @@ pub async fn verify_all(loaded: &Loaded) -> Result<Verdicts, TlsConfigError> {
             return (Arc::clone(endpoint), None);
         }
         let code = Code::from_random(fastrand::u64(..));
-        (Arc::clone(endpoint), Some(probe.converse(&subject(endpoint), code, clock, &Bill::default()).await))
+        (
+            Arc::clone(endpoint),
+            Some(probe.converse(&Subject::new(Arc::clone(endpoint), Epoch::NONE), code, clock, &Bill::default()).await),
+        )
     };
     let conversations = futures_util::stream::iter(loaded.topology.iter().map(converse));
     let verdicts: Vec<_> = conversations.buffered(loaded.settings.verifier.concurrency).collect().await;
@@ -68,14 +70,4 @@ fn told(verdicts: &[(SharedEndpoint, Option<Verdict>)], words: Words) -> Verdict
         };
     }
     Verdicts { text, all_passed }
-}
-
-fn subject(endpoint: &SharedEndpoint) -> Subject {
-    Subject {
-        endpoint: Arc::clone(endpoint),
-        epoch: Epoch::NONE,
-        manner: Manner::Whole,
-        model: None,
-        suffices: Suffices::ThatModel,
-    }
 }

@@ -27,12 +27,6 @@ pub enum Manner {
 }
 
 impl Manner {
-    /// Whether it is the one that is taken where nothing is said.
-    #[must_use]
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// How to ask once more where a stream was refused. `None` where none was asked for, or nothing else will do: then it is a
     /// matter of the model.
     #[must_use]

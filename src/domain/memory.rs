@@ -118,6 +118,11 @@ impl ServiceDigest {
     }
 }
 
+/// Whether this need not be written down, since it is what is taken where nothing is.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// An isolation, as it is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptIsolation {
@@ -130,12 +135,12 @@ pub struct KeptIsolation {
     /// What was seen of the last failure.
     pub error: Option<String>,
     /// How the answer came in which that was seen.
-    #[serde(default, skip_serializing_if = "Manner::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub manner: Manner,
     /// The model whose failure it was.
     pub model: Option<String>,
     /// Whether another model's answer brings it back as well.
-    #[serde(default, skip_serializing_if = "Suffices::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub suffices: Suffices,
     /// Whether it was isolated again while it was still in slow start.
     pub relapse: bool,

@@ -29,7 +29,8 @@ pub enum LlmPath {
 }
 
 impl LlmPath {
-    const ALL: [Self; 6] = [
+    /// All of them.
+    pub const ALL: [Self; 6] = [
         Self::Messages,
         Self::CountTokens,
         Self::ChatCompletions,

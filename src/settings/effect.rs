@@ -16,6 +16,7 @@ use crate::domain::conversation::Dialect;
 use crate::domain::endpoint::{Auth, Endpoint};
 use crate::domain::hiding::holds_a_credential;
 use crate::domain::ids::ProfileId;
+use crate::domain::route::LlmPath;
 
 /// The key that is for nothing without a receiver.
 const SECRET: &str = "webhook.secret_env";
@@ -49,16 +50,6 @@ const PROVIDERS: [&str; 22] = [
 /// What the names of their hosts end in where each customer has one.
 const PROVIDERS_OF_MANY_NAMES: [&str; 3] =
     [".openai.azure.com", ".services.ai.azure.com", "-aiplatform.googleapis.com"];
-
-/// What requests bring themselves; where the base has a version, that takes the place of theirs.
-const PATHS_OF_REQUESTS: [&str; 6] = [
-    "/v1/messages",
-    "/v1/messages/count_tokens",
-    "/chat/completions",
-    "/v1/completions",
-    "/v1/responses",
-    "/v1/embeddings",
-];
 
 /// A key that is set and does not what it seems to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,7 +182,7 @@ fn of_passthrough(endpoint: &Endpoint) -> Option<Note> {
 
 /// The path of each request is appended.
 fn of_path(endpoint: &Endpoint) -> Option<Note> {
-    let ending = PATHS_OF_REQUESTS.into_iter().find(|ending| endpoint.base_url.path().ends_with(ending))?;
+    let ending = LlmPath::ALL.into_iter().map(end_of).find(|ending| endpoint.base_url.path().ends_with(ending))?;
     let asked = Dialect::first(endpoint.protocol).path();
     let text = format!(
         "ends in {ending}, but each request brings its path: {} is sent to {}",
@@ -199,6 +190,14 @@ fn of_path(endpoint: &Endpoint) -> Option<Note> {
         endpoint.base_url.target(asked.as_str())
     );
     Some(Note::new(format!("endpoints.{}.base_url", endpoint.id), text))
+}
+
+/// Chats are asked for behind any version, which takes the place of theirs where the base has one.
+fn end_of(path: LlmPath) -> &'static str {
+    match path {
+        LlmPath::ChatCompletions => "/chat/completions",
+        path => path.as_str(),
+    }
 }
 
 fn in_clear(endpoint: &Endpoint) -> Option<Note> {

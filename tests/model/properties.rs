@@ -10,7 +10,6 @@ use qcc_gateway::domain::audit::Audit;
 use qcc_gateway::domain::breaker::{BreakerBank, BreakerPolicy};
 use qcc_gateway::domain::challenge::{Challenge, Code, RecoveryProof, Reply, ReplyBody, Verdict};
 use qcc_gateway::domain::classify::{Judgement, Words};
-use qcc_gateway::domain::conversation::Manner;
 use qcc_gateway::domain::endpoint::Protocol;
 use qcc_gateway::domain::finding::Asked;
 use qcc_gateway::domain::ids::{EndpointId, Epoch, Serial, Ticket};
@@ -111,13 +110,7 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 
 fn subject(name: usize, epoch: u64) -> Subject {
     let endpoint = Arc::new(plain_endpoint(id(NAMES[name])));
-    Subject {
-        endpoint,
-        epoch: Epoch::from_raw(epoch),
-        manner: Manner::Whole,
-        model: None,
-        suffices: Suffices::ThatModel,
-    }
+    Subject::new(endpoint, Epoch::from_raw(epoch))
 }
 
 fn job(name: usize, epoch: u64, purpose: Purpose, relapse: bool, isolated_at: Moment) -> VerifyJob {

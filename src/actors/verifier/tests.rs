@@ -10,12 +10,11 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::domain::base_url::BaseUrl;
 use crate::domain::classify::Words;
-use crate::domain::conversation::Manner;
 use crate::domain::endpoint::Home;
 use crate::domain::ids::Epoch;
 use crate::domain::outcome::Reason;
 use crate::domain::rules::Rules;
-use crate::domain::schedule::{Recovery, Suffices, Urgency, VerifyJob};
+use crate::domain::schedule::{Recovery, Urgency, VerifyJob};
 use crate::domain::testing::{endpoint, id};
 use crate::upstream::ProbeSettings;
 use crate::upstream::testing::{Peer, Received, Upstream, client, within};
@@ -168,13 +167,7 @@ impl World {
     fn subject(&self, epoch: u64) -> Subject {
         let mut endpoint = endpoint("a", Home::Primary);
         endpoint.base_url = BaseUrl::parse(&format!("http://127.0.0.1:{}", self.upstream.origin.port)).unwrap();
-        Subject {
-            endpoint: Arc::new(endpoint),
-            epoch: Epoch::from_raw(epoch),
-            manner: Manner::Whole,
-            model: None,
-            suffices: Suffices::ThatModel,
-        }
+        Subject::new(Arc::new(endpoint), Epoch::from_raw(epoch))
     }
 
     fn job(&self, task: Task, epoch: u64) -> VerifyJob {

@@ -1,5 +1,4 @@
 use super::super::conversation::Manner;
-use super::super::schedule::Suffices;
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;
@@ -135,13 +134,7 @@ fn an_answer_that_is_none_fails_even_with_the_code_in_it() {
 /// An endpoint that was isolated for its streams.
 fn streamed_challenge(manner: Manner) -> Challenge {
     let endpoint = super::super::testing::endpoint("main", super::super::endpoint::Home::Primary);
-    let subject = Subject {
-        endpoint: std::sync::Arc::new(endpoint),
-        epoch: Epoch::from_raw(4),
-        manner,
-        model: None,
-        suffices: Suffices::ThatModel,
-    };
+    let subject = Subject { manner, ..Subject::new(std::sync::Arc::new(endpoint), Epoch::from_raw(4)) };
     Challenge::of(&subject, Code::from_random(99))
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::super::conversation::Manner;
 use super::super::ids::{EndpointId, Epoch, Ticket};
 use super::super::opinions::{Failed, Fingerprint, NewlyAsked, Others, in_doubt};
 use super::super::outcome::{ErrorNote, Reason};
@@ -193,8 +192,7 @@ impl RegistryCore {
         let cooling = self.cooling.get(member.slot())?;
         let (model, cooldown) = cooling.exhausted(now, &self.policy.cooling)?;
         let endpoint = Arc::clone(member.endpoint());
-        let (epoch, model) = (member.epoch(), model.cloned());
-        let subject = Subject { endpoint, epoch, manner: Manner::Whole, model, suffices: Suffices::ThatModel };
+        let subject = Subject { model: model.cloned(), ..Subject::new(endpoint, member.epoch()) };
         Some(VerifyJob { subject, task: Task::EarlyReturn { since: cooldown.since } })
     }
 }

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use super::super::conversation::Manner;
 use super::super::cooling::{Cooldown, is_exhausted};
 use super::super::endpoint::SharedEndpoint;
 use super::super::health::Ease;
 use super::super::ids::{EndpointId, Epoch};
 use super::super::queues::{Isolation, Member, Standing, Switch};
-use super::super::schedule::{Recovery, Subject, Suffices, Task, Urgency, VerifyJob};
+use super::super::schedule::{Recovery, Subject, Task, Urgency, VerifyJob};
 use super::super::time::Moment;
 use super::RegistryCore;
 
@@ -163,7 +162,7 @@ impl RegistryCore {
 fn subject(member: &Member) -> Subject {
     let (endpoint, epoch) = (Arc::clone(member.endpoint()), member.epoch());
     let Some(isolation) = member.isolation() else {
-        return Subject { endpoint, epoch, manner: Manner::Whole, model: None, suffices: Suffices::ThatModel };
+        return Subject::new(endpoint, epoch);
     };
     let manner = isolation.reason.manner_of_proof(isolation.error.as_ref(), isolation.relapse);
     Subject { endpoint, epoch, manner, model: isolation.model.clone(), suffices: isolation.suffices }

@@ -28,14 +28,6 @@ pub enum AtHome {
     EarlyReturn,
 }
 
-impl Suffices {
-    /// Whether this need not be written down.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
-    pub(in super::super) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 impl Purpose {
     /// What the log calls such a conversation.
     #[must_use]
@@ -161,6 +153,12 @@ pub struct Verified {
 }
 
 impl Subject {
+    /// An endpoint that is talked to about no model in particular, to be answered in one piece.
+    #[must_use]
+    pub const fn new(endpoint: SharedEndpoint, epoch: Epoch) -> Self {
+        Self { endpoint, epoch, manner: Manner::Whole, model: None, suffices: Suffices::ThatModel }
+    }
+
     /// A conversation with it.
     #[must_use]
     pub fn conversation(&self) -> Conversation {

@@ -18,13 +18,7 @@ const POLICY: SchedulePolicy = SchedulePolicy {
 
 fn subject(name: &str, epoch: u64) -> Subject {
     let endpoint = Arc::new(endpoint(name, Home::Primary));
-    Subject {
-        endpoint,
-        epoch: Epoch::from_raw(epoch),
-        manner: Manner::Whole,
-        model: None,
-        suffices: Suffices::ThatModel,
-    }
+    Subject::new(endpoint, Epoch::from_raw(epoch))
 }
 
 fn isolated(at_second: u64) -> Recovery {

@@ -33,13 +33,7 @@ fn subject(upstream: &Upstream, protocol: Protocol, manner: Manner) -> Subject {
     let mut endpoint = endpoint("main", Home::Primary);
     endpoint.base_url = BaseUrl::parse(&format!("http://127.0.0.1:{}", upstream.origin.port)).unwrap();
     endpoint.protocol = protocol;
-    Subject {
-        endpoint: Arc::new(endpoint),
-        epoch: Epoch::from_raw(1),
-        manner,
-        model: Some("failed".into()),
-        suffices: Suffices::ThatModel,
-    }
+    Subject { manner, model: Some("failed".into()), ..Subject::new(Arc::new(endpoint), Epoch::from_raw(1)) }
 }
 
 fn chunk(bytes: &[u8]) -> Vec<u8> {
