@@ -137,8 +137,12 @@ impl Reloader {
         let applied = async move {
             let sound = examined?;
             trust.replace(Arc::clone(&sound.trusted));
-            let Loaded { settings, topology, .. } = &sound.reread.loaded;
-            let apply = Apply { topology: Arc::new(topology.clone()), policies: policies(settings, journal) };
+            let Loaded { settings, topology, clients, .. } = &sound.reread.loaded;
+            let apply = Apply {
+                topology: Arc::new(topology.clone()),
+                profiles: clients.iter().map(|client| (client.id.clone(), client.profile.clone())).collect(),
+                policies: policies(settings, journal),
+            };
             match registry.send(apply).await {
                 Ok(endpoints) => Ok((sound, endpoints)),
                 Err(_) => Err(fault("", "a gateway that is stopping".to_owned(), "one that runs")),

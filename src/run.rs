@@ -278,7 +278,7 @@ pub fn demo(options: &cli::Demo) -> ExitCode {
             (Err(error), _) | (_, Err(error)) => return Err(format!("signals can't be listened for: {error}")),
         };
         let stop = either(&mut terminate, &mut interrupt);
-        demo::run(options, rust_log.as_deref(), stop).await.map_err(|error| error.to_string())
+        Box::pin(demo::run(options, rust_log.as_deref(), stop)).await.map_err(|error| error.to_string())
     });
     match ending {
         Ok(Ending::Kept) => ExitCode::SUCCESS,

@@ -215,6 +215,8 @@ pub struct Retract(pub Ticket);
 pub struct Apply {
     /// The endpoints.
     pub topology: Arc<Topology>,
+    /// Which profile serves which client.
+    pub profiles: BTreeMap<ClientId, ProfileId>,
     /// What the settings say to all actors.
     pub policies: Policies,
 }

@@ -12,6 +12,7 @@ pub mod stats;
 pub mod tracer;
 pub mod verifier;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -170,7 +171,9 @@ impl Core {
         });
         let (breakers, verifier, keeper) = told.await.map_err(|_| CoreError)?;
         let core = Self { registry, breakers, verifier, stats, desk, keeper, notifier };
-        core.registry.send(Apply { topology, policies }).await.map_err(|_| CoreError)?;
+        // They matter to requests that came before a reload alone.
+        let profiles = BTreeMap::new();
+        core.registry.send(Apply { topology, profiles, policies }).await.map_err(|_| CoreError)?;
         Ok((core, threads))
     }
 

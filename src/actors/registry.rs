@@ -443,11 +443,12 @@ impl Handler<Recovered> for Registry {
 impl Handler<Apply> for Registry {
     type Result = MessageResult<Apply>;
 
-    fn handle(&mut self, Apply { topology, policies }: Apply, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Apply { topology, profiles, policies }: Apply, ctx: &mut Self::Context) -> Self::Result {
         let Policies { registry, breaker, schedule, probe, events: _ } = policies;
         self.core.set_policy(registry);
         self.peers.breaker_policy.do_send(SetBreakerPolicy(breaker));
         self.peers.verifier_policy.do_send(SetVerifierPolicy { schedule, probe });
+        self.core.set_clients(profiles);
         let diff: TopologyDiff = self.step(ctx, |core, now, out| core.apply(topology, now, out));
         for (id, switch) in self.core.overruled() {
             log_overruled(id, switch);

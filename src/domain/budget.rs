@@ -1,7 +1,12 @@
 //! The retry budget: further retries are a bounded share of the requests, so that a dead pool is not hammered.
+//!
+//! It is one for all, and no client has all of it while others are there: what the requests of one client bring it is its own,
+//! and of the rest it takes no more than half. So one whose requests fail everywhere leaves others the retries by which theirs
+//! are answered.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
+use super::ids::ClientId;
 use super::time::Moment;
 
 /// Over how many seconds requests and retries are counted.
@@ -16,12 +21,28 @@ pub struct BudgetPolicy {
     pub min_per_second: u32,
 }
 
-/// One second's counts.
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    second: u64,
+/// Who asks; `None` where clients have no keys.
+type Client = Option<ClientId>;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
     requests: u32,
     retries: u32,
+}
+
+impl Counts {
+    fn add(&mut self, other: Self) {
+        self.requests = self.requests.saturating_add(other.requests);
+        self.retries = self.retries.saturating_add(other.retries);
+    }
+}
+
+/// What was counted in one second.
+#[derive(Clone, Debug)]
+struct Slot {
+    second: u64,
+    all: Counts,
+    of_each: HashMap<Client, Counts>,
 }
 
 /// Requests and further retries of the last ten seconds.
@@ -31,38 +52,58 @@ pub struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// Counts a request.
-    pub fn request(&mut self, now: Moment) {
-        self.count(now, 1, 0);
+    /// Counts a request of this client.
+    pub fn request(&mut self, client: &Client, now: Moment) {
+        self.count(client, Counts { requests: 1, retries: 0 }, now);
     }
 
-    /// Takes one further retry out of the budget, if there is one left.
-    pub fn take(&mut self, now: Moment, policy: &BudgetPolicy) -> bool {
-        self.count(now, 0, 0);
-        let (requests, retries) = self.slots.iter().fold((0_u32, 0_u32), |(requests, retries), slot| {
-            (requests.saturating_add(slot.requests), retries.saturating_add(slot.retries))
-        });
-        let allowed = policy.ratio * f64::from(requests) + f64::from(policy.min_per_second) * f64::from(WINDOW);
-        let is_allowed = f64::from(retries) + 1.0 <= allowed;
+    /// Takes one further retry out of the budget for this client, if there is one left for it.
+    pub fn take(&mut self, client: &Client, now: Moment, policy: &BudgetPolicy) -> bool {
+        self.forget_before(now);
+        let (mut all, mut own) = (Counts::default(), Counts::default());
+        for slot in &self.slots {
+            all.add(slot.all);
+            own.add(slot.of_each.get(client).copied().unwrap_or_default());
+        }
+        let share = |counts: Counts| policy.ratio * f64::from(counts.requests);
+        let besides = f64::from(policy.min_per_second) * f64::from(WINDOW);
+        let has_room = |counts: Counts, most: f64| f64::from(counts.retries) + 1.0 <= most;
+        // A share of few requests is less than one, and of many such clients each may still have its turn.
+        let is_allowed =
+            has_room(all, share(all) + besides) && (all == own || has_room(own, share(own).ceil() + besides / 2.0));
         if is_allowed {
-            self.count(now, 0, 1);
+            self.count(client, Counts { requests: 0, retries: 1 }, now);
         }
         is_allowed
     }
 
-    fn count(&mut self, now: Moment, requests: u32, retries: u32) {
-        let second = now.since(Moment::START).as_secs();
+    fn forget_before(&mut self, now: Moment) {
+        let second = second_of(now);
         while self.slots.front().is_some_and(|slot| slot.second + u64::from(WINDOW) <= second) {
             self.slots.pop_front();
         }
+    }
+
+    fn count(&mut self, client: &Client, counts: Counts, now: Moment) {
+        self.forget_before(now);
+        let second = second_of(now);
         match self.slots.back_mut() {
             Some(slot) if slot.second >= second => {
-                slot.requests = slot.requests.saturating_add(requests);
-                slot.retries = slot.retries.saturating_add(retries);
+                slot.all.add(counts);
+                match slot.of_each.get_mut(client) {
+                    Some(own) => own.add(counts),
+                    None => drop(slot.of_each.insert(client.clone(), counts)),
+                }
             }
-            Some(_) | None => self.slots.push_back(Slot { second, requests, retries }),
+            Some(_) | None => {
+                self.slots.push_back(Slot { second, all: counts, of_each: HashMap::from([(client.clone(), counts)]) });
+            }
         }
     }
+}
+
+fn second_of(now: Moment) -> u64 {
+    now.since(Moment::START).as_secs()
 }
 
 #[cfg(test)]
@@ -70,8 +111,22 @@ mod tests {
     use super::super::testing::at;
     use super::*;
 
+    fn client(name: &str) -> ClientId {
+        ClientId::new(name).unwrap()
+    }
+
+    fn asked(budget: &mut RetryBudget, client: &Client, requests: usize, now: u64) {
+        for _ in 0..requests {
+            budget.request(client, at(now));
+        }
+    }
+
+    fn taken_by(budget: &mut RetryBudget, client: &Client, now: u64, policy: &BudgetPolicy) -> usize {
+        (0..10_000).take_while(|_| budget.take(client, at(now), policy)).count()
+    }
+
     fn taken(budget: &mut RetryBudget, now: u64, policy: &BudgetPolicy) -> usize {
-        (0..10_000).take_while(|_| budget.take(at(now), policy)).count()
+        taken_by(budget, &None, now, policy)
     }
 
     #[test]
@@ -79,12 +134,36 @@ mod tests {
         let policy = BudgetPolicy { ratio: 0.2, min_per_second: 10 };
         let mut budget = RetryBudget::default();
         assert_eq!(taken(&mut budget, 0, &policy), 100);
-        for _ in 0..500 {
-            budget.request(at(1));
-        }
+        asked(&mut budget, &None, 500, 1);
         assert_eq!(taken(&mut budget, 1, &policy), 100, "a fifth of 500");
         assert_eq!(taken(&mut budget, 9, &policy), 0);
         assert_eq!(taken(&mut budget, 10, &policy), 100, "those of the first second are forgotten");
+    }
+
+    #[test]
+    fn a_client_that_retries_without_end_leaves_others_their_share_and_half_of_what_is_besides() {
+        let policy = BudgetPolicy { ratio: 0.2, min_per_second: 10 };
+        let [noisy, other, third] = ["noisy", "other", "third"].map(|name| Some(client(name)));
+        let mut budget = RetryBudget::default();
+        asked(&mut budget, &noisy, 500, 0);
+        asked(&mut budget, &other, 50, 0);
+        assert_eq!(taken_by(&mut budget, &noisy, 0, &policy), 150, "a fifth of 500, and 50");
+        assert_eq!(taken_by(&mut budget, &other, 0, &policy), 60, "a fifth of 50, and 50");
+        assert_eq!(taken_by(&mut budget, &third, 0, &policy), 0, "all is taken");
+        assert_eq!(taken_by(&mut budget, &noisy, 10, &policy), 100, "by now nobody else has asked for ten seconds");
+    }
+
+    #[test]
+    fn many_clients_of_few_requests_have_the_share_of_all_of_them() {
+        let policy = BudgetPolicy { ratio: 0.2, min_per_second: 0 };
+        let clients: Vec<Client> = (0..50).map(|number| Some(client(&format!("c{number}")))).collect();
+        let mut budget = RetryBudget::default();
+        for client in &clients {
+            asked(&mut budget, client, 2, 0);
+        }
+        let taken: Vec<usize> = clients.iter().map(|client| taken_by(&mut budget, client, 0, &policy)).collect();
+        assert_eq!(taken.iter().sum::<usize>(), 20, "a fifth of 100");
+        assert!(taken.iter().all(|taken| *taken <= 1), "{taken:?}");
     }
 
     /// Once a second they are counted together, and no sooner than that they are forgotten together.
@@ -93,18 +172,22 @@ mod tests {
         let policy = BudgetPolicy { ratio: 1.0, min_per_second: 0 };
         let mut budget = RetryBudget::default();
         for second in [0, 0, 0, 1, 1, 9] {
-            budget.request(at(second));
+            asked(&mut budget, &None, 1, second);
         }
         assert_eq!(budget.slots.len(), 3);
         assert_eq!(taken(&mut budget, 9, &policy), 6);
-        budget.request(at(11));
-        assert_eq!(budget.slots.iter().map(|slot| (slot.second, slot.requests)).collect::<Vec<_>>(), [(9, 1), (11, 1)]);
+        asked(&mut budget, &None, 1, 11);
+        let requests = budget.slots.iter().map(|slot| (slot.second, slot.all.requests)).collect::<Vec<_>>();
+        assert_eq!(requests, [(9, 1), (11, 1)]);
     }
 
     #[test]
     fn without_a_budget_there_is_no_further_retry() {
+        let policy = BudgetPolicy { ratio: 0.0, min_per_second: 0 };
         let mut budget = RetryBudget::default();
-        budget.request(at(0));
-        assert_eq!(taken(&mut budget, 0, &BudgetPolicy { ratio: 0.0, min_per_second: 0 }), 0);
+        asked(&mut budget, &None, 1, 0);
+        assert_eq!(taken(&mut budget, 0, &policy), 0);
+        asked(&mut budget, &Some(client("other")), 1, 0);
+        assert_eq!(taken(&mut budget, 0, &policy), 0);
     }
 }

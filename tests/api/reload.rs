@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::support::app::{LOCAL, Setup, TRAFFIC, TestApp, body, message};
 use crate::support::eventually::eventually;
-use crate::support::raw_client::Answer;
+use crate::support::load;
+use crate::support::raw_client::{Answer, RawClient};
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{Behaviour, hold, ok, status, status_and};
 
@@ -350,28 +351,75 @@ async fn a_clients_key_is_never_passed_through_by_a_reload() {
     app.finish().await;
 }
 
-#[actix_web::test]
-async fn a_parked_request_whose_profile_goes_is_not_told_that_its_path_is_wrong() {
-    let a = Upstream::anthropic("a").await;
+/// One endpoint with room for one request, in a profile with one client.
+fn with_room_for_one(a: &Upstream, profile: &str, client: &str) -> Setup {
+    setup()
+        .endpoint("a", &a.base_url(), &format!("max_in_flight = 1\nprofiles = [\"{profile}\"]"))
+        .section(&format!("clients.{client}"), &format!("key = \"{client}-key\"\nprofile = \"{profile}\""))
+}
+
+/// Alice has a request under way at the only endpoint, which holds it until `first` is opened, and another one that is parked.
+async fn one_under_way_and_one_parked(a: &Upstream, app: &TestApp) -> [RawClient; 2] {
     a.script([hold("first").then(ok())]);
-    let with = |profile: &str| {
-        setup()
-            .endpoint("a", &a.base_url(), &format!("max_in_flight = 1\nprofiles = [\"{profile}\"]"))
-            .section("clients.alice", &format!("key = \"alice-key\"\nprofile = \"{profile}\""))
-    };
-    let app = with("one").start().await;
     let headers = [TRAFFIC, ("x-api-key", "alice-key")];
     let (mut first, mut second) = (app.client().await, app.client().await);
     first.send_request("POST", "/v1/messages", &headers, body(false).as_bytes()).await;
     a.gates().reached("first").await;
     second.send_request("POST", "/v1/messages", &headers, body(false).as_bytes()).await;
     eventually("it is parked", async || app.stats().await["parked"] == 1).await;
-    app.reload(with("two")).await;
+    [first, second]
+}
+
+#[actix_web::test]
+async fn a_parked_request_whose_client_and_profile_go_is_not_told_that_its_path_is_wrong() {
+    let a = Upstream::anthropic("a").await;
+    let app = with_room_for_one(&a, "one", "alice").start().await;
+    let [mut first, mut second] = one_under_way_and_one_parked(&a, &app).await;
+    app.reload(with_room_for_one(&a, "two", "bob")).await;
     let answer = second.answer().await;
     a.gates().open("first");
     first.answer().await;
     app.finish().await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{}", answer.text());
+}
+
+#[actix_web::test]
+async fn a_parked_request_is_served_whatever_its_clients_profile_is_called_by_then() {
+    let a = Upstream::anthropic("a").await;
+    let app = with_room_for_one(&a, "one", "alice").start().await;
+    let [mut first, mut second] = one_under_way_and_one_parked(&a, &app).await;
+    app.reload(with_room_for_one(&a, "two", "alice")).await;
+    a.gates().open("first");
+    let answers = [first.answer().await, second.answer().await];
+    app.finish().await;
+    assert_eq!(answers.map(|answer| answer.status), [200, 200]);
+}
+
+/// The endpoints are there before what new requests are read by, and what waits or fails meanwhile is of before.
+#[actix_web::test]
+async fn no_request_is_refused_while_a_profile_is_renamed() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    let with = |profile: &str| {
+        let own = format!("profiles = [\"{profile}\"]");
+        setup()
+            .endpoint("a", &a.base_url(), &own)
+            .endpoint("b", &b.base_url(), &own)
+            .section("clients.alice", &format!("key = \"alice-key\"\nprofile = \"{profile}\""))
+    };
+    let app = with("p0").start().await;
+    let headers = [TRAFFIC, ("x-api-key", "alice-key")];
+    let renaming = async {
+        for number in 1..=20 {
+            app.reload(with(&format!("p{number}"))).await;
+        }
+    };
+    let traffic = load::run(app.address(), 600, 8, async |_, client: &mut RawClient| {
+        client.send_request("POST", "/v1/messages", &headers, body(false).as_bytes()).await;
+        Ok(client.answer().await)
+    });
+    let ((), done) = tokio::join!(renaming, traffic);
+    app.finish().await;
+    assert_eq!(done.statuses().into_iter().collect::<Vec<_>>(), [(200, 600)]);
 }
 
 #[actix_web::test]

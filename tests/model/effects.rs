@@ -146,7 +146,7 @@ impl World {
                 self.granted(grant, &waiter.ask, &ids, binds, taker);
             }
             (Look::Granted { ids, .. }, Some(Told::Refused(to, NoEndpoint::BudgetSpent))) if to == id => {
-                assert!(ids.iter().any(|id| self.shadow.has_no_budget(&waiter.ask, id, self.now)));
+                assert!(ids.iter().any(|id| self.shadow.spent(&waiter.ask, id, self.now).is_some()));
                 self.hears(taker, &NoEndpoint::BudgetSpent);
             }
             (Look::Refused(why), Some(Told::Refused(to, really))) if to == id => {
@@ -216,7 +216,7 @@ impl World {
     pub(crate) fn granted(&mut self, grant: Grant, ask: &Ask, ids: &[EndpointId], binds: bool, taker: Taker) {
         let id = &grant.ticket.endpoint;
         assert!(ids.contains(id), "{id} was given out, though it was the turn of {ids:?}");
-        assert!(!self.shadow.has_no_budget(ask, id, self.now), "a further retry beyond the budget");
+        assert_eq!(self.shadow.spent(ask, id, self.now), None, "a further retry beyond the budget");
         assert!(grant.gate.is_at(grant.ticket.epoch), "a lease came with a closed gate");
         assert_eq!(grant.endpoint.id, *id);
         if let Some(own) = self.shadow.own_if_free(ask, self.now) {

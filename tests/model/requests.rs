@@ -11,7 +11,7 @@ use super::chance::{self, pick};
 use super::effects::Followed;
 use super::ends::{self, Weather};
 use super::journeys::JourneyId;
-use super::shadow::Look;
+use super::shadow::{Look, Spent};
 use super::world::{Lease, Taker, World};
 
 /// How many tickets of past leases are kept to bring stale news with.
@@ -66,7 +66,7 @@ impl World {
         if is_due {
             self.look_at_waiters(&mut told);
         }
-        self.shadow.count_turn(ask.turn, self.now);
+        self.shadow.count_turn(&ask, self.now);
         if ask.turn != Turn::First && self.shadow.is_poisoned(ask.fingerprint, self.now) {
             self.trace.met("a poisoned request");
             assert!(matches!(acquired, Acquired::Refused(NoEndpoint::Poisoned)), "{acquired:?} for a poisoned request");
@@ -102,8 +102,11 @@ impl World {
                 }
             }
             (Acquired::Refused(NoEndpoint::BudgetSpent), Look::Granted { ids, .. }) => {
-                self.trace.met("a retry beyond the budget");
-                assert!(ids.iter().any(|id| self.shadow.has_no_budget(&ask, id, self.now)), "there is a budget left");
+                self.trace.met(match ids.iter().find_map(|id| self.shadow.spent(&ask, id, self.now)) {
+                    Some(Spent::TheBudget) => "a retry beyond the budget",
+                    Some(Spent::ItsPart) => "a retry beyond a client's part of the budget",
+                    None => panic!("there is a budget left"),
+                });
                 if let Some(journey) = whose {
                     self.journey_refused(journey, &NoEndpoint::BudgetSpent);
                 }

@@ -26,7 +26,8 @@ use plain::{Cause, Place, Plain, Quarantine};
 pub(crate) use rests::Announced;
 use rests::{Leads, Rests};
 pub(crate) use search::Finding;
-pub(crate) use waiters::{Expected, Look, Waiter};
+use waiters::Counted;
+pub(crate) use waiters::{Expected, Look, Spent, Waiter};
 
 /// Where a session is at home.
 struct Bond {
@@ -83,8 +84,8 @@ pub(crate) struct Shadow {
     waiters: Vec<Waiter>,
     /// How many of them were parked at the latest look.
     parked_before: usize,
-    /// First turns, and further retries, with when they were.
-    turns: Vec<(Moment, bool)>,
+    /// First turns, and further retries.
+    turns: Vec<Counted>,
     /// The gateway is stopping: nobody is parked any more.
     stopping: bool,
 }

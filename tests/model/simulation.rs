@@ -18,7 +18,7 @@ const SECONDS: u64 = 60;
 const STEPS: u64 = 400;
 
 /// What the default runs must have met, each ten times at least: else they would show nothing.
-const SITUATIONS: [&str; 72] = [
+const SITUATIONS: [&str; 73] = [
     "a client that leaves its attempt",
     "a conversation broken off",
     "a conversation broken off that would never have ended",
@@ -50,6 +50,7 @@ const SITUATIONS: [&str; 72] = [
     "a request that was its client's fault",
     "a request without an attempt",
     "a restart while some are isolated",
+    "a retry beyond a client's part of the budget",
     "a retry beyond the budget",
     "a second opinion asked for",
     "a second opinion asked once more",

@@ -1,6 +1,7 @@
 //! The registry's actor with peers that only listen: what it tells whom, and what it does while nobody answers it.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
@@ -187,8 +188,12 @@ async fn registry_with(
     )
     .start();
     let topology = Topology::new([endpoint("a", Home::Primary), endpoint("b", Home::Secondary)]);
-    registry.send(Apply { topology: Arc::new(topology), policies: policies() }).await.unwrap();
+    registry.send(applied(topology, policies())).await.unwrap();
     (registry, heard)
+}
+
+fn applied(topology: Topology, policies: Policies) -> Apply {
+    Apply { topology: Arc::new(topology), profiles: BTreeMap::new(), policies }
 }
 
 async fn acquire(registry: &Addr<Registry>, ask: Ask) -> Lease {
@@ -410,7 +415,7 @@ async fn a_reload_tells_breakers_and_verifier_what_the_settings_say_now() {
     policies.breaker.failure_threshold = 7;
     policies.schedule.interval = Duration::from_secs(9);
     let topology = Topology::new([endpoint("a", Home::Primary)]);
-    let diff = registry.send(Apply { topology: Arc::new(topology), policies }).await.unwrap();
+    let diff = registry.send(applied(topology, policies)).await.unwrap();
     assert_eq!(diff.removed, [id("b")]);
     registry.send(ViewRegistry).await.unwrap();
     assert_eq!(heard.borrow().thresholds, [3, 7]);

@@ -19,10 +19,7 @@ impl RegistryCore {
             let (reason, model) = (Reason::from(failed.kind), ask.model.clone());
             self.ask_for_opinion(ticket, reason, model, failed.error.clone(), ask.fingerprint, now, out);
             self.doubt_isolation(ticket, ask.fingerprint, now, out);
-            if let Some(pending) = self.pending.get_mut(&ticket.serial) {
-                // The verdict may isolate yet.
-                pending.doubt = Doubt::Raised(ask.fingerprint);
-            }
+            self.doubt_verdict(ticket, ask.fingerprint);
         }
         self.check_invariants();
     }
@@ -35,6 +32,7 @@ impl RegistryCore {
             if self.queues.get(&failed.ticket.endpoint).is_some_and(is_isolated) {
                 self.doubt_isolation(&failed.ticket, ask.fingerprint, now, out);
             }
+            self.doubt_verdict(&failed.ticket, ask.fingerprint);
         }
         self.check_invariants();
     }
@@ -68,6 +66,13 @@ impl RegistryCore {
                 self.opinions.was_the_cause(request, now);
             }
             Doubted::Nothing => {}
+        }
+    }
+
+    /// The verdict on this lease's failure may isolate yet: then that is in doubt.
+    fn doubt_verdict(&mut self, ticket: &Ticket, request: Option<Fingerprint>) {
+        if let Some(pending) = self.pending.get_mut(&ticket.serial) {
+            pending.doubt = Doubt::Raised(request);
         }
     }
 

@@ -4,6 +4,7 @@
 //! Inputs are methods; what follows from them for others is left as [`Effect`]s, which the actor carries out in order.
 
 mod ask;
+mod clients;
 mod dearth;
 mod doubts;
 mod effects;
@@ -33,7 +34,7 @@ use super::budget::{BudgetPolicy, RetryBudget};
 use super::cooling::{Cooldown, Cooling, CoolingPolicy, Throttled};
 use super::epoch::EpochReader;
 use super::events::{Event, EventKind};
-use super::ids::{Epoch, ProfileId, Serial, Ticket};
+use super::ids::{ClientId, Epoch, ProfileId, Serial, Ticket};
 use super::journal::{Entry, Journal};
 use super::leases::{Leases, OpenLease};
 use super::opinions::{Fingerprint, Opinions};
@@ -108,6 +109,7 @@ pub struct RegistryCore {
     leases: Leases,
     audit: Audit,
     pools: BTreeMap<ProfileId, Pool>,
+    profile_of: BTreeMap<ClientId, ProfileId>,
     lanes: Lanes,
     turns: BySlot<f64>,
     pending: HashMap<Serial, Pending>,
@@ -133,6 +135,7 @@ impl RegistryCore {
             leases: Leases::default(),
             audit: Audit::default(),
             pools: BTreeMap::new(),
+            profile_of: BTreeMap::new(),
             lanes: Lanes::default(),
             turns: BySlot::default(),
             pending: HashMap::new(),
@@ -161,14 +164,15 @@ impl RegistryCore {
     }
 
     /// Gives a request an endpoint, has it wait, or refuses it.
-    pub fn acquire(&mut self, ask: Ask, now: Moment, out: &mut Outputs) -> Acquired {
+    pub fn acquire(&mut self, mut ask: Ask, now: Moment, out: &mut Outputs) -> Acquired {
+        self.readdress(&mut ask);
         self.note_what_is_asked(&ask, out);
         if self.next_wake().is_some_and(|wake| wake <= now) {
             // Whoever has waited for this moment comes first.
             self.look_at_waiters(now, out);
         }
         if ask.turn == Turn::First {
-            self.budget.request(now);
+            self.budget.request(&ask.client, now);
         }
         let acquired = self.grant_or_wait(ask, now, out);
         self.check_invariants();
@@ -324,7 +328,7 @@ impl RegistryCore {
             Turn::Onward => ask.has_been_at(id),
             Turn::Retry => !is_elsewhere_for_the_first_time,
         };
-        if is_further && !self.budget.take(now, &self.policy.budget) {
+        if is_further && !self.budget.take(&ask.client, now, &self.policy.budget) {
             return Err(NoEndpoint::BudgetSpent);
         }
         if let Some(next_turn) = next_turn {

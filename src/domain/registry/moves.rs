@@ -181,6 +181,7 @@ impl RegistryCore {
         out.push(Effect::PublishFailures);
         out.push(Effect::Keep(Keep::Now));
         self.summarise(self.pools.keys().cloned().collect(), out);
+        self.readdress_waiters();
         self.look_at_waiters(now, out);
         self.check_invariants();
         diff

@@ -240,8 +240,9 @@ impl RegistryCore {
 
     /// Whether there is another endpoint than this one that the request could have been sent to.
     pub(super) fn has_other(&self, ask: &Ask, asked: &EndpointId, now: Moment) -> bool {
-        let Some(pool) = self.pools.get(&ask.profile) else { return false };
-        let untried = Ask { tried: Vec::new(), ..ask.clone() };
+        let mut untried = Ask { tried: Vec::new(), ..ask.clone() };
+        self.readdress(&mut untried);
+        let Some(pool) = self.pools.get(&untried.profile) else { return false };
         pool.members(&self.queues).filter(|member| member.endpoint().id != *asked).any(|member| {
             match self.look_at(member, &untried, Bond::None, now) {
                 Availability::Free | Availability::Held | Availability::Full => true,

@@ -305,6 +305,15 @@ impl RegistryCore {
         self.waiters.queue.retain(|waiting| waiting.id != waiter);
     }
 
+    /// The profiles have changed, and with them perhaps whose endpoints these wait for.
+    pub(super) fn readdress_waiters(&mut self) {
+        let mut waiters = std::mem::take(&mut self.waiters.queue);
+        for waiter in &mut waiters {
+            self.readdress(&mut waiter.ask);
+        }
+        self.waiters.queue = waiters;
+    }
+
     /// How many requests wait, parked or for a verdict.
     pub(super) fn waiting(&self) -> usize {
         self.waiters.queue.len()

@@ -84,6 +84,7 @@ impl Shadow {
         let mut any = false;
         for failed in self.doubted(ask, failures, now) {
             let ticket = &failed.ticket;
+            self.doubt_verdict(ticket.serial, ask.fingerprint);
             if let Some(plain) = self.endpoints.get_mut(&ticket.endpoint)
                 && let Place::Isolated(quarantine) = &mut plain.place
                 && quarantine.is_for_failures_of(ticket.epoch)
@@ -103,9 +104,7 @@ impl Shadow {
             let ticket = &failed.ticket;
             let cause = Cause::of(failed.kind.into(), failed.error.as_ref());
             self.ask_for_opinion(&ticket.endpoint, ticket.epoch, cause, ask.fingerprint, now);
-            if self.awaited.contains_key(&ticket.serial) {
-                self.opinions.unjudged.insert(ticket.serial, ask.fingerprint);
-            }
+            self.doubt_verdict(ticket.serial, ask.fingerprint);
             let Some(plain) = self.endpoints.get_mut(&ticket.endpoint) else { continue };
             match &mut plain.place {
                 Place::Isolated(quarantine) if quarantine.is_for_failures_of(ticket.epoch) => {
@@ -127,6 +126,12 @@ impl Shadow {
             }
         }
         doubted
+    }
+
+    fn doubt_verdict(&mut self, serial: Serial, about: Option<Fingerprint>) {
+        if self.awaited.contains_key(&serial) {
+            self.opinions.unjudged.insert(serial, about);
+        }
     }
 
     pub(super) fn ask_for_opinion(

@@ -51,6 +51,27 @@ pub(crate) enum Expected {
     GivesUpItsPlace(Box<Waiter>, Look),
 }
 
+/// A first turn, or a further retry.
+#[derive(Clone, Debug)]
+pub(super) struct Counted {
+    at: Moment,
+    client: Option<ClientId>,
+    is_retry: bool,
+}
+
+/// Why there is no further retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spent {
+    /// Nobody has one.
+    TheBudget,
+    /// This client has had its part, and others have asked for something.
+    ItsPart,
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> f64 {
+    f64::from(u32::try_from(items.count()).unwrap())
+}
+
 enum PlaceToWait {
     Free,
     InPlaceOf(WaiterId),
@@ -93,9 +114,9 @@ impl Shadow {
         }
     }
 
-    pub(crate) fn count_turn(&mut self, turn: Turn, now: Moment) {
-        if turn == Turn::First {
-            self.turns.push((now, false));
+    pub(crate) fn count_turn(&mut self, ask: &Ask, now: Moment) {
+        if ask.turn == Turn::First {
+            self.turns.push(Counted { at: now, client: ask.client.clone(), is_retry: false });
         }
     }
 
@@ -213,21 +234,27 @@ impl Shadow {
         last.map_or(PlaceToWait::None, |waiter| PlaceToWait::InPlaceOf(waiter.id))
     }
 
-    /// Whether this attempt is a further retry, and the budget for these is spent.
-    pub(crate) fn has_no_budget(&self, ask: &Ask, id: &EndpointId, now: Moment) -> bool {
+    /// What is spent, where this attempt is a further retry and can't be had.
+    pub(crate) fn spent(&self, ask: &Ask, id: &EndpointId, now: Moment) -> Option<Spent> {
         if !is_further(ask, id) {
-            return false;
+            return None;
         }
         let second = |at: Moment| at.since(Moment::START).as_secs();
-        let recent = |wanted: bool| {
-            let counted =
-                |(at, is_retry): &&(Moment, bool)| *is_retry == wanted && second(now) - second(*at) < BUDGET_WINDOW;
-            f64::from(u32::try_from(self.turns.iter().filter(counted).count()).unwrap())
-        };
+        let recent: Vec<&Counted> =
+            self.turns.iter().filter(|turn| second(now) - second(turn.at) < BUDGET_WINDOW).collect();
+        let own: Vec<&Counted> = recent.iter().copied().filter(|turn| turn.client == ask.client).collect();
         let policy = self.policy.budget;
-        let seconds = Duration::from_secs(BUDGET_WINDOW).as_secs_f64();
-        let allowed = policy.ratio * recent(false) + f64::from(policy.min_per_second) * seconds;
-        recent(true) + 1.0 > allowed
+        let besides = f64::from(policy.min_per_second) * Duration::from_secs(BUDGET_WINDOW).as_secs_f64();
+        let next = |turns: &[&Counted]| count(turns.iter().filter(|turn| turn.is_retry)) + 1.0;
+        let share = |turns: &[&Counted]| policy.ratio * count(turns.iter().filter(|turn| !turn.is_retry));
+        let others_ask = own.len() < recent.len();
+        if next(&recent) > share(&recent) + besides {
+            Some(Spent::TheBudget)
+        } else if others_ask && next(&own) > share(&own).ceil() + besides / 2.0 {
+            Some(Spent::ItsPart)
+        } else {
+            None
+        }
     }
 
     /// A lease is given out: everything that must be so for that.
@@ -242,7 +269,7 @@ impl Shadow {
         assert!(!rests || ask.service == qcc_gateway::domain::registry::Service::Other, "{id} rests for this model");
         assert!(now < ask.deadline, "a lease for one who came too late");
         if is_further(ask, id) {
-            self.turns.push((now, true));
+            self.turns.push(Counted { at: now, client: ask.client.clone(), is_retry: true });
         }
         if let Some(session) = ask.origin.session().filter(|_| binds && self.policy.affinity.enabled) {
             let before = self.sessions.get(&session).filter(|bond| bond.endpoint == *id);

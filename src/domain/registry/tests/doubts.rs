@@ -327,6 +327,17 @@ fn a_request_that_waits_for_those_that_it_has_isolated_itself_has_them_verified_
     assert!(are_all(&desk, Urgency::AtOnce));
 }
 
+/// Once wrong: it asks for the next endpoint before the verdict on its failure is in, and nothing was told of what that isolates.
+#[test]
+fn a_request_that_waits_doubts_what_the_verdict_on_its_failure_isolates() {
+    let mut desk = Desk::new([primary("a")]);
+    let grant = desk.lease();
+    desk.settle(&grant, FAILED);
+    desk.core.doubt_while_waiting(&asking_again(), &[failed(&grant)], at(0), &mut desk.out);
+    desk.judge(&grant, TRIP);
+    assert!(are_all(&desk, Urgency::AtOnce));
+}
+
 #[test]
 fn while_it_waits_a_request_doubts_no_endpoint_that_is_in_its_home_queue() {
     let mut desk = Desk::new([primary("a"), primary("b")]);

@@ -47,6 +47,31 @@ fn a_new_definition_keeps_the_isolation_and_voids_what_was_under_way() {
     assert!(!under_way.gate.is_at(under_way.ticket.epoch));
 }
 
+/// What waits is served as soon as its client's profile has an endpoint, and so is what comes by the name of before.
+#[test]
+fn a_request_goes_on_in_its_clients_profile_by_whatever_name() {
+    let [one, two] = ["one", "two"].map(|name| ProfileId::new(name).unwrap());
+    let [alice, bob] = ["alice", "bob"].map(|name| ClientId::new(name).unwrap());
+    let of = |profile: &ProfileId| Endpoint {
+        profiles: vec![profile.clone()],
+        max_in_flight: NonZeroU32::new(1),
+        ..primary("a")
+    };
+    let mut desk = Desk::new([of(&one)]);
+    let parked = Reach::Parked { until: at(10) };
+    let by = |client: &ClientId| Ask { profile: one.clone(), client: Some(client.clone()), reach: parked, ..ask() };
+    let Acquired::Granted(under_way) = desk.ask(by(&alice)) else { panic!("a is free") };
+    let Acquired::Waiting(waiter) = desk.ask(by(&alice)) else { panic!("a is full") };
+    desk.core.set_clients(BTreeMap::from([(alice.clone(), two.clone())]));
+    desk.apply([of(&two)]);
+    desk.settle(&under_way, Outcome::Success);
+    assert_eq!(desk.granted_to_waiters(), ["a"], "{waiter:?}");
+    let later = desk.ask(by(&alice));
+    assert!(matches!(later, Acquired::Waiting(_)), "it is full again: {later:?}");
+    let gone = desk.ask(by(&bob));
+    assert!(matches!(gone, Acquired::Refused(NoEndpoint::ProfileGone)), "nobody serves bob: {gone:?}");
+}
+
 #[test]
 fn removing_and_adding_does_not_launder_a_failed_endpoint() {
     let mut desk = Desk::new([primary("a"), secondary("b")]);
