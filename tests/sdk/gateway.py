@@ -51,9 +51,9 @@ queue = "{queue}"
 class Gateway:
     """A running gateway, from `with` to the end of its block. It must end well, and its log must show no secret."""
 
-    def __init__(self, directory, protocol, upstreams):
+    def __init__(self, directory, protocol, upstreams, settings=""):
         self.secrets = [CLIENT_KEY, *(upstream.key for upstream in upstreams.values())]
-        text = SETTINGS.format(client_key=CLIENT_KEY)
+        text = SETTINGS.format(client_key=CLIENT_KEY) + settings
         for (id, upstream), home in zip(upstreams.items(), ["primary", "secondary"], strict=True):
             text += ENDPOINT.format(id=id, url=upstream.url, key=upstream.key, protocol=protocol, queue=home)
         self.settings = Path(directory) / "gateway.toml"
