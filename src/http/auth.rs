@@ -22,6 +22,36 @@ pub(super) struct Caller {
     pub(super) profile: ProfileId,
 }
 
+/// Why a request is from nobody who is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stranger {
+    /// It shows no key.
+    NoKey,
+    /// It shows none that is a client's.
+    WrongKey,
+    /// It shows this client's, whose time is over.
+    Expired(ClientId),
+}
+
+impl Stranger {
+    /// What it is answered.
+    pub(super) fn refusal(&self) -> Refusal {
+        match self {
+            Self::NoKey => Refusal::NoClientKey,
+            Self::WrongKey => Refusal::WrongClientKey,
+            Self::Expired(_) => Refusal::ExpiredClientKey,
+        }
+    }
+
+    /// Whose request it would be, for the log and the counts.
+    pub(super) fn client(self) -> Option<ClientId> {
+        match self {
+            Self::NoKey | Self::WrongKey => None,
+            Self::Expired(client) => Some(client),
+        }
+    }
+}
+
 /// One of the requests that a client has under way. Dropped when the request has ended, in whatever way.
 #[derive(Debug)]
 pub(super) struct Place(Arc<AtomicU32>);
@@ -99,26 +129,26 @@ impl ClientBook {
 
     /// Finds the client by its key, in any of the headers in which clients send one. All keys are compared with all keys,
     /// each in constant time, so that an answer's time tells nothing. `now` is the time since 1970.
-    pub(super) fn identify(&self, headers: &HeaderMap, now: Duration) -> Result<Caller, Refusal> {
+    pub(super) fn identify(&self, headers: &HeaderMap, now: Duration) -> Result<Caller, Stranger> {
         if self.entries.is_empty() {
             return Ok(Caller { client: None, profile: ProfileId::default() });
         }
         let shown = shown_keys(headers);
         if shown.is_empty() {
-            return Err(Refusal::NoClientKey);
+            return Err(Stranger::NoKey);
         }
-        let (mut found, mut has_expired) = (None, false);
+        let (mut found, mut expired) = (None, None);
         for Entry { client, .. } in &self.entries {
             for key in &shown {
                 match (key.is_among(&client.keys) && client.enabled, client.is_expired(now)) {
                     (false, _) => {}
-                    (true, true) => has_expired = true,
+                    (true, true) => expired = Some(client),
                     (true, false) => found = Some(client),
                 }
             }
         }
-        let unknown = if has_expired { Refusal::ExpiredClientKey } else { Refusal::WrongClientKey };
-        let client = found.ok_or(unknown)?;
+        let unknown = || expired.map_or(Stranger::WrongKey, |client| Stranger::Expired(client.id.clone()));
+        let client = found.ok_or_else(unknown)?;
         Ok(Caller { client: Some(client.id.clone()), profile: client.profile.clone() })
     }
 
@@ -171,7 +201,7 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(1_000);
 
-    fn identified(headers: &[(&str, &str)]) -> Result<String, Refusal> {
+    fn identified(headers: &[(&str, &str)]) -> Result<String, Stranger> {
         let ending =
             |id: &str, key: &str, expires| Client { expires: Some(expires), ..client(id, "default", &[key], true) };
         let book = ClientBook::new(vec![
@@ -196,13 +226,13 @@ mod tests {
             (vec![("authorization", "Bearer b")], Ok("bob/other")),
             (vec![("authorization", "bearer  b")], Ok("bob/other")),
             (vec![("authorization", "Bearer sk-own"), ("x-qcc-key", "b")], Ok("bob/other")),
-            (vec![("authorization", "Basic b")], Err(Refusal::NoClientKey)),
-            (vec![("x-api-key", "")], Err(Refusal::NoClientKey)),
-            (vec![], Err(Refusal::NoClientKey)),
-            (vec![("x-api-key", "nobody")], Err(Refusal::WrongClientKey)),
-            (vec![("x-api-key", "c")], Err(Refusal::WrongClientKey)),
-            (vec![("x-api-key", "d")], Err(Refusal::ExpiredClientKey)),
-            (vec![("x-api-key", "nobody"), ("x-qcc-key", "d")], Err(Refusal::ExpiredClientKey)),
+            (vec![("authorization", "Basic b")], Err(Stranger::NoKey)),
+            (vec![("x-api-key", "")], Err(Stranger::NoKey)),
+            (vec![], Err(Stranger::NoKey)),
+            (vec![("x-api-key", "nobody")], Err(Stranger::WrongKey)),
+            (vec![("x-api-key", "c")], Err(Stranger::WrongKey)),
+            (vec![("x-api-key", "d")], Err(Stranger::Expired(ClientId::new("dave").unwrap()))),
+            (vec![("x-api-key", "nobody"), ("x-qcc-key", "d")], Err(Stranger::Expired(ClientId::new("dave").unwrap()))),
             (vec![("x-api-key", "b"), ("x-qcc-key", "d")], Ok("bob/other")),
             (vec![("x-api-key", "e")], Ok("erin/default")),
         ] {

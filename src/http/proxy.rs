@@ -85,7 +85,11 @@ async fn begin<'a>(
     let mut scope = scope_of(worker, request, errand.llm);
     let caller = match config.clients.identify(request.headers(), shared.clock.since_1970()) {
         Ok(caller) => caller,
-        Err(refusal) => return Err(closing(worker.refused(&refusal, errand.shape(), scope))),
+        Err(stranger) => {
+            let refusal = stranger.refusal();
+            scope.described.client = stranger.client();
+            return Err(closing(worker.refused(&refusal, errand.shape(), scope)));
+        }
     };
     if caller.client.is_none() && is_from_a_foreign_page(request.headers(), &config.settings) {
         return Err(closing(worker.refused(&Refusal::ForeignPage, errand.shape(), scope)));

@@ -96,6 +96,10 @@ async fn an_expired_key_is_told_so_and_a_disabled_clients_key_is_unknown() {
         }
     }
     assert_eq!(upstream.total(), 0);
+    let stats = app.stats().await;
+    let rows = stats["clients"].as_array().unwrap().iter().map(|row| (row["id"].as_str(), row["rejected"].as_u64()));
+    let rejected: Vec<_> = rows.filter(|(_, rejected)| *rejected != Some(0)).collect();
+    assert_eq!(rejected, [(None, Some(2)), (Some("alice"), Some(2))], "an operator sees whose key has expired");
     assert_eq!(by(&app, "valid", "/v1/messages").await.status, 200);
     app.finish().await;
 }
