@@ -6,6 +6,12 @@ use std::rc::Rc;
 
 use actix::{Actor, Addr, Context, Handler};
 
+use super::super::Policies;
+use super::super::lease::Lease;
+use super::super::messages::{
+    Acquire, Acquired, Apply, Doubt, Isolate, Judged, Recovered, SetEnabled, StillFailing, Verdict, VerifyNow,
+    ViewRegistry,
+};
 use super::*;
 use crate::domain::breaker::{BreakerPolicy, Judgement};
 use crate::domain::classify::Words;
@@ -14,12 +20,13 @@ use crate::domain::ids::{EndpointId, Ticket};
 use crate::domain::memory::Salt;
 use crate::domain::opinions::Failed;
 use crate::domain::outcome::{FailureKind, Outcome, Report};
-use crate::domain::queues::Standing;
+use crate::domain::queues::{Standing, SwitchError};
 use crate::domain::registry::{Ask, NoEndpoint, Reach};
 use crate::domain::rules::Rules;
 use crate::domain::schedule::{Finished, SchedulePolicy};
 use crate::domain::testing::{ask, endpoint, id, proof, registry_policy, tried};
 use crate::domain::topology::Topology;
+use crate::domain::verification::Verification;
 use crate::upstream::{ProbeSettings, WritePermit};
 
 /// Who gives orders here.
