@@ -129,7 +129,6 @@ impl Task<'_> {
     }
 
     async fn exchange(&self, client: &Client, scope: &AttemptScope) -> AttemptEnd {
-        let Some(lease) = scope.lease() else { return AttemptEnd::Withdrawn };
         let endpoint = scope.endpoint();
         let limit = self.limit(scope.began());
         if limit.whose == Patience::Client && limit.at <= present() {
@@ -139,7 +138,7 @@ impl Task<'_> {
         let mut request = self.request.for_endpoint(endpoint);
         scope.mark(&mut request.headers);
         let sent = {
-            let sending = pin!(client.send(request, lease, self.times.connect));
+            let sending = pin!(client.send(request, scope.lease(), self.times.connect));
             self.alarm.within(limit.at, sending).await
         };
         let mut response = match sent {

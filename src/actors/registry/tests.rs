@@ -215,7 +215,7 @@ async fn waiting(registry: &Addr<Registry>, ask: Ask) -> oneshot::Receiver<Acqui
 
 /// Fails a lease on `a`; the verdict is up to the test.
 async fn fail(registry: &Addr<Registry>) -> Ticket {
-    let lease = acquire(registry, ask()).await;
+    let mut lease = acquire(registry, ask()).await;
     let ticket = lease.ticket().clone();
     lease.settle(Report::of(Outcome::Failure(FailureKind::UpstreamStatus)));
     ticket
