@@ -52,12 +52,13 @@ impl Lease {
         self.is_written.get()
     }
 
-    /// Reports the attempt's end.
-    pub fn settle(mut self, report: Report) {
-        self.report(report);
+    /// Whether the attempt's end is reported.
+    pub fn is_settled(&self) -> bool {
+        self.settled
     }
 
-    fn report(&mut self, report: Report) {
+    /// Reports the attempt's end. The first report counts.
+    pub fn settle(&mut self, report: Report) {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
@@ -72,7 +73,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.report(Report::of(Outcome::Cancelled));
+        self.settle(Report::of(Outcome::Cancelled));
     }
 }
 

@@ -1,40 +1,33 @@
 //! One attempt: the request goes to one endpoint, and what comes back is judged.
 
+mod judging;
+mod limit;
+mod reading;
+
 use std::pin::pin;
-use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use bytes::Bytes;
-use futures_util::StreamExt;
-use tokio::time::Instant;
 
 use super::alarm::{Alarm, Overdue};
-use super::body::{BodyKind, Passing, PassingBytes};
-use super::event_body::{BreakAs, PassingEvents, StreamFacts};
-use super::gate::{AtGate, GateTimes, wait_at_gate};
-use super::names;
+use super::body::Passing;
 use super::scope::AttemptScope;
-use super::times::{AttemptTimes, Patience, after, present};
+use super::times::{AttemptTimes, Patience, present};
 use crate::domain::classify::{
     AnswerHead, Judgement, WhoseCredential, Words, classify_answer, classify_stream_head, is_event_stream,
 };
 use crate::domain::conversation::Manner;
 use crate::domain::endpoint::{Auth, Endpoint};
-use crate::domain::error_object::ErrorObject;
-use crate::domain::json_end::JsonEnd;
-use crate::domain::outcome_table::{Class, LastResort, Next, PathKind};
-use crate::domain::peek::{Peek, Wanted};
+use crate::domain::outcome_table::{Class, LastResort, PathKind};
+use crate::domain::peek::Wanted;
 use crate::domain::pieces::Pieces;
 use crate::domain::route::LlmPath;
 use crate::domain::rules::Rules;
-use crate::domain::sse::{Expected, Failure, Format, StreamError, as_events};
-use crate::domain::usage::{AnswerEnd, Usage};
 use crate::settings::OnBreak;
-use crate::upstream::{BodyError, Client, ClientRequest, Content, ContentError, Legibility, SendError};
-
-/// An answer up to this size is held whole and judged before anything of it is passed on.
-const HELD_WHOLE: usize = 4 << 20;
+use crate::upstream::{BodyError, Client, ClientRequest, Content, Legibility, SendError};
+use limit::Limit;
+use reading::{Reading, read_whole};
 
 /// What all attempts of a request have in common.
 pub(super) struct Task<'a> {
@@ -101,24 +94,6 @@ impl Task<'_> {
         if self.llm.is_some() { self.request.peek.wanted } else { Wanted::Whole }
     }
 
-    /// When the head of an attempt that began at this moment is overdue; of a whole answer also its end.
-    fn limit(&self, began: Instant) -> Limit {
-        let (time, too_slow) = match self.wanted() {
-            Wanted::Stream => (self.times.first_event, "no answer within first_event"),
-            Wanted::Whole | Wanted::Unknown => (self.times.response, "no whole answer within response"),
-        };
-        let ours = after(began, time);
-        let client_leaves = self.times.client_leaves.filter(|_| self.wanted() != Wanted::Stream);
-        match client_leaves.filter(|leaves| *leaves < ours) {
-            // A client that waits nearly as long as the operator would is no less patient than that.
-            Some(leaves) if ours.duration_since(leaves) > time / 10 => {
-                Limit { at: leaves, whose: Patience::Client, too_slow }
-            }
-            Some(leaves) => Limit { at: leaves, whose: Patience::Gateway, too_slow },
-            None => Limit { at: ours, whose: Patience::Gateway, too_slow },
-        }
-    }
-
     /// Sends the request to the attempt's endpoint and judges what comes back.
     pub(super) async fn attempt(&self, client: &Client, scope: &AttemptScope) -> AttemptEnd {
         match self.wanted() {
@@ -129,7 +104,6 @@ impl Task<'_> {
     }
 
     async fn exchange(&self, client: &Client, scope: &AttemptScope) -> AttemptEnd {
-        let Some(lease) = scope.lease() else { return AttemptEnd::Withdrawn };
         let endpoint = scope.endpoint();
         let limit = self.limit(scope.began());
         if limit.whose == Patience::Client && limit.at <= present() {
@@ -139,7 +113,7 @@ impl Task<'_> {
         let mut request = self.request.for_endpoint(endpoint);
         scope.mark(&mut request.headers);
         let sent = {
-            let sending = pin!(client.send(request, lease, self.times.connect));
+            let sending = pin!(client.send(request, scope.lease(), self.times.connect));
             self.alarm.within(limit.at, sending).await
         };
         let mut response = match sent {
@@ -211,237 +185,6 @@ impl Task<'_> {
             }
         }
     }
-
-    /// Holds a stream back until there is something in it that is worth passing on.
-    async fn judge_stream(
-        &self,
-        mut flow: Flow,
-        head: &AnswerHead<'_>,
-        path: LlmPath,
-        mut content: Content,
-        success: Judgement,
-        scope: &AttemptScope,
-    ) -> AttemptEnd {
-        scope.comes_in(Manner::Streamed);
-        if flow.legibility == Legibility::Coded {
-            return fault(Class::Body, "an event stream in a coding that was not asked for");
-        }
-        let format = Format::of(path);
-        let expected = Expected { format, choices: self.choices(format) };
-        let times = GateTimes { first_event: flow.limit.at, first_content: self.times.first_content };
-        let facts = StreamFacts {
-            endpoint: Arc::clone(scope.endpoint()),
-            path: self.path(),
-            status: head.status,
-            credential: head.credential,
-            model: head.model.map(str::to_owned),
-            words: self.words,
-            limits: head.limits.clone(),
-            rules: self.rules.clone(),
-        };
-        match wait_at_gate(&mut content, expected, times, scope, &self.alarm).await {
-            AtGate::Open(relay) => {
-                let passing = Passing::Events(PassingEvents {
-                    relay,
-                    format,
-                    facts,
-                    judgement: success,
-                    break_as: BreakAs::of(self.on_break, self.request.headers),
-                    idle: self.times.stream_idle,
-                });
-                let Flow { status, headers, .. } = flow;
-                AttemptEnd::Flowing(Box::new(Flowing { status, headers, content, passing }))
-            }
-            AtGate::Failed(failure) => {
-                let Failure { error, .. } = facts.without_key(failure);
-                let judgement = facts.judge(&error);
-                self.conclude(judgement, error_answer(flow, error))
-            }
-            AtGate::Broken(note) => fault(Class::Stream, &note),
-            AtGate::Whole(whole) => {
-                scope.comes_in(Manner::Whole);
-                let json = HeaderValue::from_static("application/json");
-                flow.headers.insert(CONTENT_TYPE, json);
-                let head = AnswerHead { content_type: Some("application/json"), ..*head };
-                self.judge_whole(flow, &head, whole, scope)
-            }
-            AtGate::TooSlow => flow.limit.passed(),
-        }
-    }
-
-    /// How many choices the answer is to have.
-    fn choices(&self, format: Format) -> u32 {
-        let Peek { choices, prompts, .. } = &self.request.peek;
-        let of_each = choices.unwrap_or(1);
-        match format {
-            Format::Completions => of_each.saturating_mul(prompts.unwrap_or(1)),
-            Format::Messages | Format::Chat | Format::Responses => of_each,
-        }
-    }
-
-    /// Judges an answer that has come whole.
-    fn judge_whole(&self, flow: Flow, head: &AnswerHead<'_>, mut whole: Bytes, scope: &AttemptScope) -> AttemptEnd {
-        let can_be_read = self.llm.is_none() || flow.legibility == Legibility::Readable;
-        let judge = |whole: &Bytes| classify_answer(self.path(), head, can_be_read.then_some(&**whole), self.words);
-        let mut judgement = judge(&whole);
-        // Some repeat the key that they were shown, and this one is the operator's: it is neither in an answer nor in a note.
-        if judgement.class != Class::Success
-            && let Some(hidden) = scope.endpoint().without_secrets(&whole)
-        {
-            whole = hidden.into();
-            judgement = judge(&whole);
-        }
-        if self.is_answer(&judgement, flow.legibility) {
-            scope.costs(Usage::of_answer(&whole));
-        }
-        let answer = WholeAnswer { status: flow.status, headers: flow.headers, body: whole };
-        match self.stream_that_was_wanted() {
-            Some(format) if judgement.class == Class::Success && can_be_read => {
-                self.as_stream(format, answer, judgement)
-            }
-            Some(_) | None => self.conclude(judgement, answer),
-        }
-    }
-
-    /// Judges an error whose body has not come whole, as its framing has it: the status has said enough, and an error object may be
-    /// there all the same. Where there is none, nothing of the body is passed on.
-    fn judge_torn(&self, mut flow: Flow, head: &AnswerHead<'_>, come: Bytes, scope: &AttemptScope) -> AttemptEnd {
-        if flow.legibility == Legibility::Readable && ErrorObject::of_answer(head.status, &come).is_some() {
-            flow.headers.remove(CONTENT_LENGTH);
-            return self.judge_whole(flow, head, come, scope);
-        }
-        let judgement = classify_answer(self.path(), head, Some(b""), self.words);
-        match judgement.rule(self.path()).next {
-            Next::Elsewhere(_) => AttemptEnd::Failed(judgement, None),
-            Next::Answer | Next::Stop => {
-                for described in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING] {
-                    flow.headers.remove(described);
-                }
-                let answer = WholeAnswer { status: flow.status, headers: flow.headers, body: Bytes::new() };
-                AttemptEnd::Whole(answer, judgement)
-            }
-        }
-    }
-
-    /// Whether it is a model's answer, which says what it has cost.
-    fn is_answer(&self, judgement: &Judgement, legibility: Legibility) -> bool {
-        self.path() == PathKind::Llm && judgement.class == Class::Success && legibility == Legibility::Readable
-    }
-
-    /// How the stream was to be written in which a whole answer can be passed on all the same.
-    fn stream_that_was_wanted(&self) -> Option<Format> {
-        match (self.wanted(), self.llm?) {
-            (Wanted::Stream, path @ (LlmPath::Messages | LlmPath::ChatCompletions | LlmPath::Responses)) => {
-                Some(Format::of(path))
-            }
-            (Wanted::Stream, LlmPath::CountTokens | LlmPath::Completions | LlmPath::Embeddings)
-            | (Wanted::Whole | Wanted::Unknown, _) => None,
-        }
-    }
-
-    /// A whole answer, where a stream was asked for: as the events that it stands for.
-    fn as_stream(&self, format: Format, mut answer: WholeAnswer, judgement: Judgement) -> AttemptEnd {
-        let Some(events) = as_events(format, &answer.body, self.request.peek.include_usage) else {
-            // A response may also be one that has only been begun.
-            if format == Format::Responses {
-                return AttemptEnd::Whole(answer, judgement);
-            }
-            return fault(Class::Body, "a JSON object that is no answer, where an event stream was asked for");
-        };
-        answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-        answer.headers.insert(names::ACCEL_BUFFERING, HeaderValue::from_static("no"));
-        answer.body = Bytes::from(events);
-        AttemptEnd::Whole(answer, judgement)
-    }
-
-    /// What the table says of a whole answer.
-    fn conclude(&self, judgement: Judgement, mut answer: WholeAnswer) -> AttemptEnd {
-        if let Some(told) = judgement.status.and_then(|status| StatusCode::from_u16(status).ok()) {
-            answer.status = told;
-        }
-        match judgement.rule(self.path()).next {
-            Next::Answer | Next::Stop => AttemptEnd::Whole(answer, judgement),
-            Next::Elsewhere(LastResort::Never) => AttemptEnd::Failed(judgement, None),
-            Next::Elsewhere(rank) => AttemptEnd::Failed(judgement, Some((rank, answer))),
-        }
-    }
-
-    /// Passes an answer on as it comes, if that is what its head calls for.
-    fn pass_or_fail(&self, flow: Flow, held: Pieces, content: Content, judgement: Judgement) -> AttemptEnd {
-        match judgement.rule(self.path()).next {
-            Next::Elsewhere(_) => AttemptEnd::Failed(judgement, None),
-            Next::Answer | Next::Stop => {
-                let time_left = flow.limit.at.saturating_duration_since(present());
-                let idle = self.times.stream_idle;
-                let kind = if flow.is_stream { BodyKind::EventStream { idle } } else { BodyKind::Plain };
-                let is_answer = self.is_answer(&judgement, flow.legibility);
-                let mut end = is_answer.then(AnswerEnd::default);
-                let mut proof = (is_answer && content.ends_with_connection()).then(JsonEnd::default);
-                for piece in held.iter() {
-                    if let Some(end) = &mut end {
-                        end.push(piece);
-                    }
-                    if let Some(proof) = &mut proof {
-                        proof.push(piece);
-                    }
-                }
-                let whose = flow.limit.whose;
-                let passing = Passing::Bytes(PassingBytes { held, kind, judgement, time_left, whose, end, proof });
-                let Flow { status, headers, .. } = flow;
-                AttemptEnd::Flowing(Box::new(Flowing { status, headers, content, passing }))
-            }
-        }
-    }
-}
-
-/// How the reading of an answer has ended.
-enum Reading {
-    /// At the answer's end.
-    Whole,
-    /// That it is whole is proved by its JSON alone, for TLS was not closed as it should be.
-    Unclosed,
-    /// With more of it than is held.
-    TooLarge,
-    /// It took too long.
-    Late,
-    /// Before the answer's end.
-    Broken(ContentError),
-}
-
-/// Reads an answer to its end, as far as it is to be held.
-async fn read_whole(
-    content: &mut Content,
-    pieces: &mut Pieces,
-    limit: Limit,
-    scope: &AttemptScope,
-    alarm: &Alarm,
-) -> Reading {
-    loop {
-        match alarm.within(limit.at, pin!(content.next())).await {
-            Err(Overdue) => return Reading::Late,
-            Ok(None) => return Reading::Whole,
-            Ok(Some(Err(ContentError::Body(BodyError::Unclosed)))) => return Reading::Unclosed,
-            Ok(Some(Err(error))) => return Reading::Broken(error),
-            Ok(Some(Ok(piece))) => {
-                pieces.push(piece);
-                if pieces.length() > HELD_WHOLE {
-                    return Reading::TooLarge;
-                }
-                if content.is_finished() {
-                    return Reading::Whole;
-                }
-                scope.waits_for_endpoint(scope.now());
-            }
-        }
-    }
-}
-
-/// The error of a stream as the answer that it would have been.
-fn error_answer(flow: Flow, error: StreamError) -> WholeAnswer {
-    let mut headers = flow.headers;
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.remove(CONTENT_ENCODING);
-    WholeAnswer { status: flow.status, headers, body: Bytes::from(error.body) }
 }
 
 /// An answer's head, on the way to a decision.
@@ -451,24 +194,6 @@ struct Flow {
     limit: Limit,
     is_stream: bool,
     legibility: Legibility,
-}
-
-/// When an attempt has taken too long, and whose fault that is.
-#[derive(Clone, Copy, Debug)]
-struct Limit {
-    at: Instant,
-    whose: Patience,
-    too_slow: &'static str,
-}
-
-impl Limit {
-    /// What it means that it has passed.
-    fn passed(self) -> AttemptEnd {
-        match self.whose {
-            Patience::Gateway => fault(Class::Timeout, self.too_slow),
-            Patience::Client => AttemptEnd::ClientOutOfTime,
-        }
-    }
 }
 
 /// Some repeat in a header the key that they were shown.

@@ -70,7 +70,7 @@ pub(super) struct Journey<'a> {
 /// How a journey has ended.
 pub(super) enum JourneyEnd {
     /// With an answer that has come whole at this moment, and the attempt that brought it.
-    Whole(WholeAnswer, Option<AttemptRecord>, Moment),
+    Whole(WholeAnswer, AttemptRecord, Moment),
     /// With an answer that is to be passed on as it comes.
     Flowing(Box<Flowing>, AttemptScope),
     /// There is no further attempt; for want of an endpoint, where one is named as missing.
@@ -128,8 +128,8 @@ impl Journey<'_> {
                 }
                 AttemptEnd::Failed(judgement, answer) => {
                     self.scope.tried(&judgement, attempt.elapsed(now));
-                    let Some(ticket) = attempt.lease().map(|lease| lease.ticket().clone()) else { continue };
-                    let was_written = attempt.lease().is_some_and(Lease::was_written);
+                    let ticket = attempt.lease().ticket().clone();
+                    let was_written = attempt.lease().was_written();
                     self.plan.failed(&ticket, &judgement, self.task.path(), answer, now);
                     attempt.end(&judgement, now);
                     // It is of this failure too should the client leave before the verdict.
@@ -166,7 +166,7 @@ impl Journey<'_> {
     /// The client's answer.
     pub(super) fn answer(self, end: JourneyEnd) -> HttpResponse {
         match end {
-            JourneyEnd::Whole(answer, last, now) => self.answer_whole(answer, last, now),
+            JourneyEnd::Whole(answer, last, now) => self.answer_whole(answer, Some(last), now),
             JourneyEnd::Flowing(flowing, attempt) => self.answer_flowing(*flowing, attempt),
             JourneyEnd::Spent(none) => self.conclude(none.as_ref()),
             JourneyEnd::Refused(refusal) => self.refuse(&refusal),

@@ -1,34 +1,28 @@
-//! One request and one attempt, from their beginning to their end, however they end: counted, logged and settled once.
+//! One request, from its beginning to its end, however it ends: counted and logged once. Its attempts are in `attempt.rs`.
 
-use std::cell::{Cell, OnceCell};
+mod attempt;
+
+use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::Method;
-use actix_web::http::header::HeaderMap;
 use log::kv::{ToValue, Value};
-use tokio::time::Instant;
+
+pub(super) use attempt::{Asked, AttemptScope};
 
 use super::auth::Place;
-use super::silence::Silence;
-use super::tracing::{AttemptFacts, AttemptTrace, RequestFacts, RequestTrace};
+use super::tracing::{AttemptTrace, RequestFacts, RequestTrace};
 use crate::actors::Core;
-use crate::actors::lease::Lease;
 use crate::actors::messages::Note;
 use crate::clock::Clock;
 use crate::domain::classify::Judgement;
-use crate::domain::conversation::Manner;
-use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{ClientId, EndpointId, ProfileId};
-use crate::domain::limits::Limits;
-use crate::domain::outcome::{ErrorNote, Outcome, Reason, Report};
-use crate::domain::outcome_table::{Class, PathKind};
-use crate::domain::stats::{AllowancesRecord, AttemptRecord, RequestEnd, RequestRecord};
+use crate::domain::stats::{AttemptRecord, RequestEnd, RequestRecord};
 use crate::domain::time::Moment;
 use crate::domain::trail::Trail;
 use crate::domain::usage::Usage;
-use crate::upstream::HeaderLines;
 
 /// What is known of a request from its head and body.
 #[derive(Clone, Debug, Default)]
@@ -269,234 +263,5 @@ impl Drop for RequestScope {
         if !self.ended {
             self.left();
         }
-    }
-}
-
-/// For whom an attempt is made, and which model is asked.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Asked {
-    pub(super) client: Option<ClientId>,
-    pub(super) model: Option<Arc<str>>,
-}
-
-/// One attempt. One that is dropped before its end, because the client has left, is counted and settled as cancelled.
-#[derive(Debug)]
-pub(super) struct AttemptScope {
-    core: Arc<Core>,
-    clock: Clock,
-    began: Moment,
-    endpoint: Arc<Endpoint>,
-    path: PathKind,
-    lease: Option<Lease>,
-    silence: Silence,
-    manner: Cell<Manner>,
-    asked: Asked,
-    usage: Cell<Usage>,
-    first_content: Cell<Option<Duration>>,
-    trace: Option<AttemptTrace>,
-}
-
-impl AttemptScope {
-    /// An attempt that begins now. `suspect`: an endpoint that is silent for longer is, if the client leaves.
-    pub(super) fn begin(
-        request: &RequestScope,
-        lease: Lease,
-        path: PathKind,
-        suspect: Duration,
-        asked: Asked,
-        began: Moment,
-    ) -> Self {
-        // Of other paths nobody knows for how long they may be silent.
-        let suspect = match path {
-            PathKind::Llm => suspect,
-            PathKind::CountTokens | PathKind::Other => Duration::MAX,
-        };
-        let (core, clock) = (Arc::clone(&request.core), request.clock);
-        let endpoint = Arc::clone(lease.endpoint());
-        let silence = Silence::new(suspect, began);
-        let (manner, usage, first_content) = (Cell::default(), Cell::default(), Cell::default());
-        let lease = Some(lease);
-        Self { core, clock, began, endpoint, path, lease, silence, manner, asked, usage, first_content, trace: None }
-    }
-
-    /// The same with a span, where its request has one.
-    pub(super) fn traced(mut self, trace: Option<AttemptTrace>) -> Self {
-        self.trace = trace;
-        self
-    }
-
-    /// What kind of path it is for.
-    pub(super) fn path(&self) -> PathKind {
-        self.path
-    }
-
-    /// Has the endpoint know of the trace, where there is one.
-    pub(super) fn mark(&self, headers: &mut HeaderLines<'_>) {
-        if let Some(trace) = &self.trace {
-            trace.mark(headers, &self.endpoint);
-        }
-    }
-
-    /// The head of an answer has come.
-    pub(super) fn answered(&self, status: u16, headers: &HeaderMap) {
-        if let Some(trace) = &self.trace {
-            trace.answered(status, headers);
-        }
-    }
-
-    /// Its answer is to come in this manner, or does.
-    pub(super) fn comes_in(&self, manner: Manner) {
-        self.manner.set(manner);
-    }
-
-    /// How its answer is to come, or comes.
-    pub(super) fn manner(&self) -> Manner {
-        self.manner.get()
-    }
-
-    /// The endpoint is waited for from now on: it has just sent something, or only now it is looked at again.
-    pub(super) fn waits_for_endpoint(&self, now: Moment) {
-        self.silence.begins(now);
-    }
-
-    /// The endpoint has sent something, and nothing more is asked of it before the client has taken that.
-    pub(super) fn waits_for_client(&self) {
-        self.silence.ends();
-    }
-
-    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.endpoint
-    }
-
-    pub(super) fn lease(&self) -> Option<&Lease> {
-        self.lease.as_ref()
-    }
-
-    /// The clock that it goes by.
-    pub(super) fn clock(&self) -> Clock {
-        self.clock
-    }
-
-    /// The present moment.
-    pub(super) fn now(&self) -> Moment {
-        self.clock.now()
-    }
-
-    /// When it began, as the timers have it.
-    pub(super) fn began(&self) -> Instant {
-        self.clock.instant(self.began).into()
-    }
-
-    /// How long it took up to this moment.
-    pub(super) fn elapsed(&self, now: Moment) -> Duration {
-        now.since(self.began)
-    }
-
-    /// Notes what the answer has cost by what it has said so far.
-    pub(super) fn costs(&self, usage: Usage) {
-        self.usage.set(usage);
-    }
-
-    /// What the answer has cost so far.
-    pub(super) fn usage(&self) -> Usage {
-        self.usage.get()
-    }
-
-    /// Notes that a stream has content; its first one counts.
-    pub(super) fn content(&self) {
-        if self.first_content.get().is_none() {
-            self.first_content.set(Some(self.elapsed(self.now())));
-        }
-    }
-
-    /// What the headers of the attempt's answer say of limits. The stats are told at once: a stream may take minutes, and
-    /// what its head said is old when it ends.
-    pub(super) fn limits(&self, headers: &HeaderMap) -> Limits {
-        let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        let limits = Limits::of(headers, self.clock.since_1970());
-        let seen: Vec<(String, String)> =
-            limits.allowances().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        if !seen.is_empty() {
-            self.core.stats.do_send(Note::Allowances(AllowancesRecord { endpoint: Arc::clone(&self.endpoint), seen }));
-        }
-        limits
-    }
-
-    /// Counts and settles the attempt.
-    pub(super) fn end(mut self, judgement: &Judgement, now: Moment) {
-        let record = self.settle_as_judged(judgement, now);
-        self.count(record);
-    }
-
-    /// Settles the attempt, and leaves it to the caller to have it counted.
-    pub(super) fn settled(mut self, judgement: &Judgement, now: Moment) -> Option<AttemptRecord> {
-        self.settle_as_judged(judgement, now)
-    }
-
-    /// Has an attempt counted whose request goes on, or is counted by itself.
-    fn count(&self, record: Option<AttemptRecord>) {
-        if let Some(record) = record {
-            self.core.stats.do_send(Note::Attempt(record));
-        }
-    }
-
-    fn settle_as_judged(&mut self, judgement: &Judgement, now: Moment) -> Option<AttemptRecord> {
-        let outcome = judgement.rule(self.path).outcome;
-        let error = judgement.error.clone();
-        let opinion = judgement.class.opinion(self.path);
-        self.settle(Report { outcome, error, throttle: judgement.throttle, opinion }, Some(judgement), now)
-    }
-
-    /// Gives the lease back unused: its endpoint has moved meanwhile, and nothing was sent.
-    pub(super) fn withdraw(mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.settle(Report::of(Outcome::Neutral));
-        }
-    }
-
-    /// Without a judgement it was cancelled.
-    fn settle(&mut self, report: Report, judgement: Option<&Judgement>, now: Moment) -> Option<AttemptRecord> {
-        let lease = self.lease.take()?;
-        let (outcome, error) = (report.outcome, report.error.clone());
-        lease.settle(Report { outcome: self.path.for_health(outcome), ..report });
-        let (class, status) = judgement.map_or((Class::Cancelled, None), |came| (came.class, came.status));
-        let usage = self.usage.get();
-        let is_answer = self.path == PathKind::Llm && (class == Class::Success || !usage.is_none());
-        if let Some(trace) = self.trace.take() {
-            trace.end(&AttemptFacts {
-                endpoint: &self.endpoint,
-                judgement,
-                began: self.began,
-                ended: now,
-                usage,
-                first_content: self.first_content.get(),
-            });
-        }
-        let Asked { client, model } = std::mem::take(&mut self.asked);
-        Some(AttemptRecord {
-            endpoint: Arc::clone(&self.endpoint),
-            client,
-            model,
-            class,
-            status,
-            outcome,
-            elapsed: self.elapsed(now),
-            first_content: self.first_content.get(),
-            usage: is_answer.then_some(usage),
-            error,
-        })
-    }
-}
-
-impl Drop for AttemptScope {
-    fn drop(&mut self) {
-        if self.lease.is_none() {
-            return;
-        }
-        let now = self.clock.now();
-        let opinion = self.silence.is_suspect(now).then_some(Reason::Timeout);
-        let error = opinion.map(|_| ErrorNote::new("silent until the client left").seen_in(self.manner()));
-        let record = self.settle(Report { error, opinion, ..Report::of(Outcome::Cancelled) }, None, now);
-        self.count(record);
     }
 }

@@ -107,7 +107,7 @@ impl Settling {
         if let Some((attempt, request)) = self.open.take() {
             let now = request.now();
             let last = attempt.settled(judgement, now);
-            request.end_whole(last, now);
+            request.end_whole(Some(last), now);
         }
     }
 
@@ -130,11 +130,11 @@ impl Settling {
     pub(super) fn failed(&mut self, judgement: &Judgement) -> Verdict {
         let Some((attempt, mut request)) = self.open.take() else { return Box::pin(std::future::ready(())) };
         let judgement = &judgement.clone().seen_in(attempt.manner());
-        let ticket = attempt.lease().map(|lease| lease.ticket().clone());
+        let ticket = attempt.lease().ticket().clone();
         let mut doubt = self.doubt.take();
-        if let (Some(doubt), Some(ticket)) = (&mut doubt, &ticket) {
+        if let Some(doubt) = &mut doubt {
             // The request has failed for good, and this was its last failure.
-            doubt.failures.extend(Failed::of(ticket, judgement, attempt.path()));
+            doubt.failures.extend(Failed::of(&ticket, judgement, attempt.path()));
         }
         let now = request.now();
         request.tried(judgement, attempt.elapsed(now));
@@ -144,10 +144,8 @@ impl Settling {
         let doubts = Doubts { core: Arc::clone(&self.core), held: doubt };
         Box::pin(async move {
             let core = &doubts.core;
-            if let Some(ticket) = ticket {
-                // Should the registry be gone, the process is ending anyway.
-                let _ = core.registry.send(Judged(ticket.serial)).await;
-            }
+            // Should the registry be gone, the process is ending anyway.
+            let _ = core.registry.send(Judged(ticket.serial)).await;
             drop(doubts);
         })
     }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use actix::Recipient;
+use actix::{Handler, Recipient, Response};
 use tokio::sync::oneshot;
 
-use super::super::messages::{KeepImage, Note};
+use super::super::messages::{AwaitKept, IsKept, KeepImage, Note};
+use super::Registry;
 use crate::domain::memory::Image;
 use crate::domain::registry::Keep;
 use crate::domain::stats::StateFileHealth;
@@ -138,5 +139,53 @@ impl Keeping {
         for waiting in self.waiting.drain(..) {
             let _ = waiting.reply.send(());
         }
+    }
+}
+
+impl Registry {
+    /// Has something kept, where anything is.
+    pub(super) fn keep(&mut self, act: impl FnOnce(&mut Keeping, &dyn Fn() -> Image)) {
+        if let Some(keeping) = &mut self.keeping {
+            let (core, clock) = (&self.core, &self.clock);
+            act(keeping, &|| core.image(&clock.almanac(), clock.now()));
+        }
+    }
+
+    /// Tells it once the latest move is on the disk, so that whoever hears of a move can rely on it also after a crash.
+    pub(super) fn tell_when_kept(&mut self, reply: oneshot::Sender<()>) {
+        let now = self.clock.now();
+        let at_once = match &mut self.keeping {
+            Some(keeping) => keeping.wait(reply, now),
+            None => Some(reply),
+        };
+        if let Some(reply) = at_once {
+            let _ = reply.send(());
+        }
+    }
+
+    /// Answers with this once the latest move is on the disk.
+    pub(super) fn when_kept<T: 'static>(&mut self, answer: T) -> Response<T> {
+        let (reply, kept) = oneshot::channel();
+        self.tell_when_kept(reply);
+        Response::fut(async move {
+            kept.await.unwrap_or_default();
+            answer
+        })
+    }
+}
+
+impl Handler<AwaitKept> for Registry {
+    type Result = Response<()>;
+
+    fn handle(&mut self, _: AwaitKept, _: &mut Self::Context) -> Self::Result {
+        self.when_kept(())
+    }
+}
+
+impl Handler<IsKept> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, IsKept(number): IsKept, _: &mut Self::Context) {
+        self.keep(|keeping, image| keeping.is_kept(number, image));
     }
 }

@@ -7,6 +7,12 @@ use std::rc::Rc;
 
 use actix::{Actor, Addr, Context, Handler};
 
+use super::super::Policies;
+use super::super::lease::Lease;
+use super::super::messages::{
+    Acquire, Acquired, Apply, Doubt, Isolate, Judged, Recovered, SetEnabled, StillFailing, Verdict, VerifyNow,
+    ViewRegistry,
+};
 use super::*;
 use crate::domain::breaker::{BreakerPolicy, Judgement};
 use crate::domain::classify::Words;
@@ -15,12 +21,13 @@ use crate::domain::ids::{EndpointId, Ticket};
 use crate::domain::memory::Salt;
 use crate::domain::opinions::Failed;
 use crate::domain::outcome::{FailureKind, Outcome, Report};
-use crate::domain::queues::Standing;
+use crate::domain::queues::{Standing, SwitchError};
 use crate::domain::registry::{Ask, NoEndpoint, Reach};
 use crate::domain::rules::Rules;
 use crate::domain::schedule::{Finished, SchedulePolicy};
 use crate::domain::testing::{ask, endpoint, id, proof, registry_policy, tried};
 use crate::domain::topology::Topology;
+use crate::domain::verification::Verification;
 use crate::upstream::{ProbeSettings, WritePermit};
 
 /// Who gives orders here.
@@ -213,7 +220,7 @@ async fn waiting(registry: &Addr<Registry>, ask: Ask) -> oneshot::Receiver<Acqui
 
 /// Fails a lease on `a`; the verdict is up to the test.
 async fn fail(registry: &Addr<Registry>) -> Ticket {
-    let lease = acquire(registry, ask()).await;
+    let mut lease = acquire(registry, ask()).await;
     let ticket = lease.ticket().clone();
     lease.settle(Report::of(Outcome::Failure(FailureKind::UpstreamStatus)));
     ticket

@@ -1,0 +1,23 @@
+//! What others may see of it: copies.
+
+use actix::{Handler, MessageResult};
+
+use super::super::messages::{ViewJournal, ViewRegistry};
+use super::Registry;
+
+impl Handler<ViewRegistry> for Registry {
+    type Result = MessageResult<ViewRegistry>;
+
+    fn handle(&mut self, _: ViewRegistry, _: &mut Self::Context) -> Self::Result {
+        self.forget_who_left();
+        MessageResult(self.core.view(self.clock.now()))
+    }
+}
+
+impl Handler<ViewJournal> for Registry {
+    type Result = MessageResult<ViewJournal>;
+
+    fn handle(&mut self, _: ViewJournal, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.core.journal().clone())
+    }
+}

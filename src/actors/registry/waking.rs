@@ -1,0 +1,46 @@
+//! When the clock is looked at: at each tick, and when the next waiter has to be.
+
+use actix::{AsyncContext, Context, Handler};
+
+use super::super::messages::Tick;
+use super::Registry;
+use crate::domain::registry::RegistryCore;
+
+impl Registry {
+    /// Sees to it that the clock is looked at when the next waiter has to be.
+    pub(super) fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+        let next = self.core.next_wake();
+        if self.alarm.map(|(wake, _)| wake) == next {
+            return;
+        }
+        if let Some((_, alarm)) = self.alarm.take() {
+            ctx.cancel_future(alarm);
+        }
+        self.alarm = next.map(|wake| {
+            let alarm = ctx.run_later(wake.since(self.clock.now()), |registry, ctx| {
+                registry.alarm = None;
+                registry.look_at_the_clock(ctx);
+            });
+            (wake, alarm)
+        });
+    }
+
+    fn look_at_the_clock(&mut self, ctx: &mut Context<Self>) {
+        self.forget_who_left();
+        self.step(ctx, RegistryCore::tick);
+    }
+}
+
+impl Handler<Tick> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
+        self.look_at_the_clock(ctx);
+        self.publish_failures();
+        let now = self.clock.now();
+        self.keep(|keeping, image| {
+            keeping.catch_up(image);
+            keeping.look_at_the_clock(now);
+        });
+    }
+}

@@ -1,0 +1,76 @@
+//! Files beside one another: where they are, how one is made, and what keeps it from being made.
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
+use rustix::io::Errno;
+
+/// How many links are followed, as by the system.
+const MOST_LINKS: usize = 40;
+
+/// Why no file could be written at this path by the user that this process runs as; none where it could be, as far as that can be
+/// seen without writing there.
+pub fn obstacle(path: &Path) -> Option<String> {
+    let path = resolved(path);
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let told = |why: &dyn Display| Some(format!("the directory {}: {why}", directory.display()));
+    match fs::metadata(directory) {
+        Err(error) => return told(&error),
+        Ok(found) if !found.is_dir() => return told(&"it is none"),
+        Ok(_) => {}
+    }
+    match accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+        Err(error @ (Errno::ACCESS | Errno::ROFS)) => told(&io::Error::from(error)),
+        // Where the system does not say it there is nothing to tell.
+        Ok(()) | Err(_) => None,
+    }
+}
+
+/// The file that a link leads to, be it there or not: that is the one that is replaced and locked.
+pub(super) fn resolved(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or_else(|| Path::new("")).join(target);
+    }
+    path
+}
+
+/// A file beside another one, by a further ending.
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name: OsString = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Opens a file anew that nobody else may read: it tells which endpoints there are, and what failed. No link to another file is
+/// followed, and what stands there already becomes as a new one would be.
+pub(super) fn create(path: &Path) -> io::Result<File> {
+    let no_links = OFlags::NOFOLLOW.bits().cast_signed();
+    let file =
+        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).custom_flags(no_links).open(path)?;
+    close_to_others(&file)?;
+    Ok(file)
+}
+
+/// Lets nobody else read a file that was there before. Not every file system can do that.
+pub(super) fn close_to_others(file: &File) -> io::Result<()> {
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600)).ok();
+    }
+    Ok(())
+}
+
+/// Has the directory of this file on the disk.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    File::open(directory)?.sync_all()
+}
