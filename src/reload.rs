@@ -190,6 +190,9 @@ impl Reloader {
                 log::warn!("{error}");
             }
         }
+        if loaded.clients.is_empty() && !self.running.clients.is_empty() {
+            log::warn!("no client has a key any more: whoever reaches the gateway is served without one");
+        }
         for note in loaded.notes_at(self.parts.clock.since_1970()) {
             log::warn!("{} {}", note.key, note.text);
         }
@@ -246,7 +249,7 @@ impl From<Unread> for Faults {
             Unread::NoThread => ("no thread to read the settings on".to_owned(), "a process with room for one more"),
             Unread::Panicked => ("a reading that has broken off".to_owned(), "a report of this, with the log"),
             Unread::TooSlow => (format!("no end of reading within {} s", READ_WITHIN.as_secs()), READABLE),
-            Unread::Hangs => ("an earlier reading that has not ended".to_owned(), READABLE),
+            Unread::Hangs => ("an earlier reading that has not ended".to_owned(), RESTARTED),
         };
         fault("", found, wanted)
     }
@@ -254,6 +257,7 @@ impl From<Unread> for Faults {
 
 /// Where the commands that ask a running gateway look for it: at what the settings say now.
 const ADDRESSES: [&str; 3] = ["server.host", "server.port", "admin.listen"];
+const RESTARTED: &str = "settings files that can be read; where they are by now, the gateway restarted: it still waits for what it read before";
 const READABLE: &str = "settings files that can be read: no pipe that nobody writes to, no disk that hangs";
 
 /// `endpoints added: backup; settings: breaker.window; needs a restart: server.port`

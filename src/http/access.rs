@@ -41,7 +41,9 @@ pub(super) enum Denied {
     #[error("requests from another site's page are refused")]
     CrossSite,
     /// It shows no token.
-    #[error("this route wants the admin token, as `authorization: Bearer …`, and the request shows none")]
+    #[error(
+        "this route wants a token, as `authorization: Bearer …`, and the request shows none: the admin token, or for reading the read token"
+    )]
     NoToken,
     /// It shows one that is neither the admin token nor the read token.
     #[error("the gateway does not know this token; set admin.token, or one of its other forms, and show the same")]

@@ -137,9 +137,10 @@ impl ClientBook {
         if shown.is_empty() {
             return Err(Stranger::NoKey);
         }
+        // Of several clients' keys the one that is shown first counts.
         let (mut found, mut expired) = (None, None);
-        for Entry { client, .. } in &self.entries {
-            for key in &shown {
+        for key in shown.iter().rev() {
+            for Entry { client, .. } in &self.entries {
                 match (key.is_among(&client.keys) && client.enabled, client.is_expired(now)) {
                     (false, _) => {}
                     (true, true) => expired = Some(client),
@@ -235,6 +236,9 @@ mod tests {
             (vec![("x-api-key", "nobody"), ("x-qcc-key", "d")], Err(Stranger::Expired(ClientId::new("dave").unwrap()))),
             (vec![("x-api-key", "b"), ("x-qcc-key", "d")], Ok("bob/other")),
             (vec![("x-api-key", "e")], Ok("erin/default")),
+            (vec![("x-api-key", "b"), ("x-qcc-key", "a-old")], Ok("alice/default")),
+            (vec![("x-api-key", "a-old"), ("x-qcc-key", "b")], Ok("bob/other")),
+            (vec![("authorization", "Bearer a-old"), ("x-api-key", "b")], Ok("bob/other")),
         ] {
             assert_eq!(identified(&headers), who.map(str::to_owned), "{headers:?}");
         }

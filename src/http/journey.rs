@@ -8,7 +8,9 @@ use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
+use bytes::Bytes;
 use serde_json::json;
+use tokio::task::spawn_blocking;
 
 use super::attempt::{AttemptEnd, Flowing, Task, WholeAnswer};
 use super::body::Recipient;
@@ -32,6 +34,9 @@ use crate::domain::retry::{Ending, Plan};
 use crate::domain::route::LlmPath;
 use crate::domain::stats::AttemptRecord;
 use crate::domain::time::Moment;
+
+/// The longest request, in bytes, that is weighed at once: that takes less than a millisecond or two.
+const LONGEST_WEIGHED_AT_ONCE: usize = 256 << 10;
 
 /// What is to be proxied.
 #[derive(Clone, Copy, Debug)]
@@ -75,13 +80,26 @@ pub(super) enum JourneyEnd {
     Flowing(Box<Flowing>, AttemptScope),
     /// There is no further attempt; for want of an endpoint, where one is named as missing.
     Spent(Option<NoEndpoint>),
+    /// With the gateway's own guess at the tokens that are to be counted.
+    Estimated(u64),
     /// With a refusal, whatever has come of its attempts.
     Refused(Refusal),
 }
 
 impl Journey<'_> {
-    /// Makes one attempt after another.
+    /// Makes attempts until it is known how the journey ends.
     pub(super) async fn run(&mut self) -> JourneyEnd {
+        match self.attempts().await {
+            JourneyEnd::Spent(none) if self.is_to_be_estimated(none.as_ref()) => {
+                // Few come here, and what that takes has a box of its own.
+                JourneyEnd::Estimated(Box::pin(estimated(self.task.request.readable())).await)
+            }
+            end => end,
+        }
+    }
+
+    /// Makes one attempt after another.
+    async fn attempts(&mut self) -> JourneyEnd {
         let mut now = self.began;
         let shared = &self.worker.shared;
         let suspect = self.worker.config.settings.timeouts.suspect;
@@ -168,6 +186,7 @@ impl Journey<'_> {
         match end {
             JourneyEnd::Whole(answer, last, now) => self.answer_whole(answer, Some(last), now),
             JourneyEnd::Flowing(flowing, attempt) => self.answer_flowing(*flowing, attempt),
+            JourneyEnd::Estimated(tokens) => self.answer_estimated(tokens),
             JourneyEnd::Spent(none) => self.conclude(none.as_ref()),
             JourneyEnd::Refused(refusal) => self.refuse(&refusal),
         }
@@ -242,8 +261,8 @@ impl Journey<'_> {
     }
 
     /// No client fails for want of a count.
-    fn answer_estimated(mut self) -> HttpResponse {
-        let body = json!({ "input_tokens": estimate_tokens(self.task.request.readable()) }).to_string();
+    fn answer_estimated(mut self, tokens: u64) -> HttpResponse {
+        let body = json!({ "input_tokens": tokens }).to_string();
         self.scope.answered(StatusCode::OK.as_u16(), None);
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -256,9 +275,6 @@ impl Journey<'_> {
 
     /// Answers when there is no further attempt.
     fn conclude(mut self, none: Option<&NoEndpoint>) -> HttpResponse {
-        if self.is_to_be_estimated(none) {
-            return self.answer_estimated();
-        }
         let refusal = match self.plan.take_ending() {
             Ending::PassOn(mut answer) => {
                 // Where nobody will be back soon, a client would wait for the minute that the answer's own time becomes.
@@ -396,4 +412,14 @@ fn mark_response(response: &mut HttpResponse, scope: &RequestScope, with_trail: 
     for (name, value) in headers {
         response.headers_mut().insert(name, value);
     }
+}
+
+/// The tokens of a request by estimate. A long one is weighed beside the thread: it would hold up everybody else's for as long.
+async fn estimated(body: &Bytes) -> u64 {
+    if body.len() <= LONGEST_WEIGHED_AT_ONCE {
+        return estimate_tokens(body);
+    }
+    let body = body.clone();
+    // It fails where the runtime is about to end.
+    spawn_blocking(move || estimate_tokens(&body)).await.unwrap_or_default()
 }

@@ -8,6 +8,8 @@ use actix_web::http::header::{
     HeaderName, HeaderValue, RETRY_AFTER, SET_COOKIE, STRICT_TRANSPORT_SECURITY,
 };
 
+use serde_json::json;
+
 use super::names;
 use super::scope::RequestScope;
 use crate::clock::Clock;
@@ -159,5 +161,6 @@ impl MessageBody for HeadOnly {
 
 /// The answer to a method that a route does not have.
 pub(super) fn wrong_method(allowed: &'static str) -> HttpResponse {
-    HttpResponse::MethodNotAllowed().insert_header((ALLOW, allowed)).finish()
+    let error = format!("this route wants the method {allowed}");
+    HttpResponse::MethodNotAllowed().insert_header((ALLOW, allowed)).json(json!({ "error": error }))
 }

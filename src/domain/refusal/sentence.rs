@@ -19,7 +19,8 @@ const FOREIGN_PAGE: &str = "A page in a browser sent this, and without a client 
 const PATH_NOT_SERVED: &str = "The gateway does not serve this path. Trying again does not help; its operator can open it with \
                                server.other_paths.";
 
-const OPERATOR_MUST_ACT: &str = "credentials or accounts are why. Trying again does not help; the gateway's operator must act. Your own key is fine.";
+const OPERATOR_MUST_ACT: &str =
+    "credential or account is why. Trying again does not help; the gateway's operator must act. Your own key is fine.";
 
 impl Refusal {
     /// What is the matter, and whether trying again helps.
@@ -45,8 +46,9 @@ impl Refusal {
                 until(*next_verification)
             ),
             Self::OperatorNeeded { counts } => format!(
-                "The gateway has no usable endpoint for this request: {}, and their {OPERATOR_MUST_ACT}",
-                outage(*counts)
+                "The gateway has no usable endpoint for this request: {}, and {} {OPERATOR_MUST_ACT}",
+                outage(*counts),
+                if counts.total == 1 { "its" } else { "their" }
             ),
             Self::EveryAttemptFailed { attempts, needs_operator } => every_attempt_failed(*attempts, *needs_operator),
             Self::EveryAttemptTimedOut { attempts } => format!(

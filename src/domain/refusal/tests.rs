@@ -101,7 +101,7 @@ fn a_message_gives_the_numbers() {
         ),
         (
             Refusal::OperatorNeeded { counts: Counts { isolated: 1, total: 1 } },
-            "the only one has failed, and their credentials or accounts are why",
+            "the only one has failed, and its credential or account is why",
         ),
         (
             Refusal::NoUsableEndpoint { counts: Counts::default(), next_verification: Duration::ZERO },

@@ -33,15 +33,17 @@ pub(super) async fn login(worker: &Serving<'_>, request: &Request, payload: Payl
     };
     let admin = &worker.config.settings.admin;
     let peer = peer_of(request);
+    let shown = KeyDigest::of(token.trim());
+    let who = if admin.token == Some(shown) { "admin" } else { "reader" };
     let log_in = LogIn {
         peer,
-        shown: KeyDigest::of(token.trim()),
+        shown,
         accepted: [admin.token, admin.read_token].into_iter().flatten().collect(),
         value: KeyDigest::of(value.expose()),
     };
     match shared.core.desk.send(log_in).await {
         Ok(Ok(())) => {
-            log::info!("login by admin {peer}");
+            log::info!("login by {who} {peer}");
             to_the_page(&cookie(request, value.expose(), SESSION_LIFETIME.as_secs()))
         }
         Ok(Err(refused)) => {
