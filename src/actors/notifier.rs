@@ -12,6 +12,7 @@ use log::{debug, info, warn};
 use tokio::sync::oneshot;
 
 use super::messages::{FinishWithin, Note, Notify, SetWebhook};
+use super::stats::Losses;
 use crate::clock::Clock;
 use crate::domain::notice::{Letterhead, NoticeKind};
 use crate::domain::outbox::{Delivery, Fate, MOST_WAITING, Next, Outbox, Parcel, Posted};
@@ -29,9 +30,7 @@ pub struct Notifier {
     courier: Rc<Courier>,
     webhook: Option<Rc<Webhook>>,
     outbox: Outbox,
-    stats: Recipient<Note>,
-    /// What the stats know of lost notices.
-    told_lost: u64,
+    losses: Losses,
     /// What the ids of this process's notices begin with.
     series: String,
     under_way: Option<SpawnHandle>,
@@ -47,8 +46,7 @@ impl Notifier {
             courier: Rc::new(courier),
             webhook: webhook.map(Rc::new),
             outbox: Outbox::default(),
-            stats,
-            told_lost: 0,
+            losses: Losses::new(stats, Note::NoticesLost),
             series: format!("{:016x}", fastrand::u64(..)),
             under_way: None,
             alarm: None,
@@ -62,11 +60,7 @@ impl Notifier {
         if let Some((_, alarm)) = self.alarm.take() {
             ctx.cancel_future(alarm);
         }
-        let lost = self.outbox.lost_in_all();
-        if self.told_lost != lost {
-            self.told_lost = lost;
-            self.stats.do_send(Note::NoticesLost(lost));
-        }
+        self.losses.tell(self.outbox.lost_in_all());
         let now = self.clock.now();
         match (self.outbox.next(now), self.webhook.clone()) {
             (Next::Deliver(parcel), Some(webhook)) => self.deliver(&parcel, webhook, ctx),

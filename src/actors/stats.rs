@@ -1,9 +1,13 @@
 //! The actor that owns the counts and the event log. It tells nobody anything unasked.
 
+mod losses;
+
 use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, MessageResult};
 use tokio::sync::broadcast;
+
+pub(super) use losses::Losses;
 
 use super::lifeline::Lifeline;
 use super::messages::{

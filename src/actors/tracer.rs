@@ -8,6 +8,7 @@ use actix_rt::Arbiter;
 use tokio::sync::oneshot;
 
 use super::messages::{Flush, Note, Spanned};
+use super::stats::Losses;
 use crate::clock::Clock;
 use crate::domain::time::Moment;
 use crate::domain::tracing::{Backlog, Collector, Service, Span, export};
@@ -27,9 +28,7 @@ pub struct Tracer {
     exporter: Exporter,
     service: Service,
     clock: Clock,
-    stats: Recipient<Note>,
-    /// What the stats know of lost spans.
-    told_lost: u64,
+    losses: Losses,
     /// One batch is under way at a time.
     is_posting: bool,
     /// Who waits until nothing is left, or the collector takes no more.
@@ -40,17 +39,13 @@ pub struct Tracer {
 impl Tracer {
     /// A tracer with nothing to send yet.
     pub fn new(exporter: Exporter, service: Service, clock: Clock, stats: Recipient<Note>) -> Self {
-        let (backlog, flushing) = (Backlog::default(), Vec::new());
-        Self { backlog, exporter, service, clock, stats, told_lost: 0, is_posting: false, flushing, complained: None }
+        let (backlog, flushing, losses) = (Backlog::default(), Vec::new(), Losses::new(stats, Note::SpansLost));
+        Self { backlog, exporter, service, clock, losses, is_posting: false, flushing, complained: None }
     }
 
     /// Tells what was lost: not for each span, of which there may be thousands a second.
     fn tell(&mut self) {
-        let lost = self.backlog.lost();
-        if self.told_lost != lost {
-            self.told_lost = lost;
-            self.stats.do_send(Note::SpansLost(lost));
-        }
+        self.losses.tell(self.backlog.lost());
     }
 
     fn post(&mut self, ctx: &mut Context<Self>) {

@@ -166,10 +166,20 @@ impl ErrorObject {
         data.find_map(|data| Self::read(data).or_else(|| shapes::read(200, data)))
     }
 
-    /// Whether an answer has failed that ended for this reason, as `OpenRouter`, Zhipu and `DeepSeek` say it.
+    /// Reads what stands in a member `error`: the error, and the body of an answer that has it. `None` where it is no error object.
     #[must_use]
-    pub fn is_failed_finish(finish_reason: &str) -> bool {
-        matches!(finish_reason, "error" | "network_error" | "insufficient_system_resource")
+    pub fn of_member(error: &str) -> Option<(Self, String)> {
+        let body = format!("{{\"error\":{error}}}");
+        Some((Self::read(body.as_bytes())?, body))
+    }
+
+    /// What is said of an answer that has failed by why one of its choices ended, as `OpenRouter`, Zhipu and `DeepSeek` word it.
+    #[must_use]
+    pub fn failed_finish(finish_reasons: impl IntoIterator<Item = String>) -> Option<String> {
+        let is_failed =
+            |reason: &String| matches!(reason.as_str(), "error" | "network_error" | "insufficient_system_resource");
+        let reason = finish_reasons.into_iter().find(is_failed)?;
+        Some(format!("The answer ended with the finish_reason {reason}."))
     }
 
     /// Whether a body of which only the beginning is here may become an error object, by what that holds.

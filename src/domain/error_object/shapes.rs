@@ -160,11 +160,9 @@ impl Flat<'_> {
     /// `{"choices":[{"finish_reason":"error","error":{"code":502,"message":"…"}}]}`, of `OpenRouter`, with a 200.
     fn of_choice(&self) -> Option<ErrorObject> {
         let choices: Vec<Choice<'_>> = serde_json::from_str(self.choices?.get()).ok()?;
-        let told = |choice: &Choice<'_>| ErrorObject::read(format!("{{\"error\":{}}}", choice.error?.get()).as_bytes());
-        let reasons = || choices.iter().filter_map(|choice| text(choice.finish_reason));
+        let told = |choice: &Choice<'_>| Some(ErrorObject::of_member(choice.error?.get())?.0);
         choices.iter().find_map(told).or_else(|| {
-            let reason = reasons().find(|reason| ErrorObject::is_failed_finish(reason))?;
-            let message = format!("The answer ended with the finish_reason {reason}.");
+            let message = ErrorObject::failed_finish(choices.iter().filter_map(|choice| text(choice.finish_reason)))?;
             Some(error(Some("api_error".to_owned()), None, None, message))
         })
     }

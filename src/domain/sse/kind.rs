@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::ending::error_body;
 use super::event::Event;
-use super::json::{Members, ObjectText, has_value, has_value_besides, is_empty, quoted};
+use super::json::{Members, ObjectText, elements, has_value, has_value_besides, is_empty, quoted};
 use super::scanner::Progress;
 use super::{Expected, Format};
 use crate::domain::error_object::ErrorObject;
@@ -291,7 +291,8 @@ fn chunk(event: &Event<'_>, expected: Expected, choices: &mut Choices, has_begun
         return content_if(!has_begun && !has_word && has_value(text, b"\"choices\""));
     };
     let mut says_something = false;
-    let parts = data.objects("choices").unwrap_or_default();
+    let list = data.filled("choices");
+    let parts = list.and_then(elements).unwrap_or_default();
     if let Some(error) = failed_chunk(event, &data, &parts, expected.format) {
         return Kind::Error(error);
     }
@@ -306,7 +307,7 @@ fn chunk(event: &Event<'_>, expected: Expected, choices: &mut Choices, has_begun
     if choices.are_all_finished(expected.choices) {
         return Kind::Complete;
     }
-    content_if(says_something || (has_begun && data.filled("choices").is_some()))
+    content_if(says_something || (has_begun && list.is_some()))
 }
 
 /// How a chunk says that the answer has failed, in none of the shapes that clients know: by an error within a choice, as `OpenRouter` does,
@@ -314,12 +315,11 @@ fn chunk(event: &Event<'_>, expected: Expected, choices: &mut Choices, has_begun
 fn failed_chunk(event: &Event<'_>, data: &Members<'_>, choices: &[Members<'_>], format: Format) -> Option<StreamError> {
     let of_choice = choices.iter().find_map(|choice| told_error(choice.get("error")?.get(), format));
     let of_groq = || told_error(Members::of(data.get("x_groq")?)?.get("error")?.get(), format);
-    let reasons = || choices.iter().filter_map(|choice| choice.text("finish_reason"));
-    let reason = || reasons().find(|reason| ErrorObject::is_failed_finish(reason));
+    let of_finish = || ErrorObject::failed_finish(choices.iter().filter_map(|choice| choice.text("finish_reason")));
     let body = if let Some(body) = of_choice.or_else(of_groq) {
         body
-    } else if let Some(reason) = reason() {
-        error_body(format, &format!("The answer ended with the finish_reason {reason}."))
+    } else if let Some(message) = of_finish() {
+        error_body(format, &message)
     } else if choices.is_empty() && ErrorObject::of_answer(200, event.text()).is_some() {
         String::from_utf8_lossy(event.text()).into_owned()
     } else {
@@ -330,8 +330,7 @@ fn failed_chunk(event: &Event<'_>, data: &Members<'_>, choices: &[Members<'_>], 
 
 /// The body of an error answer for an `error` that says something, in an object or a text.
 fn told_error(error: &str, format: Format) -> Option<String> {
-    let body = format!("{{\"error\":{error}}}");
-    if ErrorObject::read(body.as_bytes()).is_some() {
+    if let Some((_, body)) = ErrorObject::of_member(error) {
         return Some(body);
     }
     let text: String = serde_json::from_str(error).ok()?;
