@@ -13,7 +13,11 @@ const PATH: &str = "/v1/messages/count_tokens";
 
 /// A hundred words or so.
 fn question() -> String {
-    let words = "Tell me of the sea. ".repeat(20);
+    question_of(20)
+}
+
+fn question_of(sentences: usize) -> String {
+    let words = "Tell me of the sea. ".repeat(sentences);
     json!({ "model": "claude-haiku-4-5", "messages": [{ "role": "user", "content": words }] }).to_string()
 }
 
@@ -107,6 +111,19 @@ async fn with_no_endpoint_usable_the_gateway_guesses_at_once() {
     check_estimated(&answer, "isolated");
     assert_eq!(answer.header("x-qcc-endpoint"), None);
     assert_eq!(a.traffic(), 0, "an isolated endpoint is not asked to count either");
+    app.finish().await;
+}
+
+/// It is weighed beside the thread, and by the same measure.
+#[actix_web::test]
+async fn a_long_request_is_guessed_at_as_a_short_one_is() {
+    let a = Upstream::anthropic("a").await;
+    let app = setup().primary(&a).start().await;
+    assert_eq!(app.admin("a", "isolate").await.status, 200);
+    let answer = app.client().await.post(PATH, &[TRAFFIC], question_of(50_000)).await;
+    assert_eq!((answer.status, answer.header("x-qcc-estimated")), (200, Some("true")), "{}", answer.text());
+    let tokens = answer.json()["input_tokens"].as_u64().unwrap();
+    assert!((200_000..=375_000).contains(&tokens), "{tokens} tokens");
     app.finish().await;
 }
 
