@@ -5,6 +5,7 @@ mod fields;
 mod filter;
 mod ring;
 mod scribe;
+mod writing;
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -17,7 +18,8 @@ pub use ring::{Line, MOST_LINES, Query};
 
 use crate::settings::{Log, LogFormat};
 use filter::Filter;
-use scribe::{Entry, Scribe};
+use scribe::Scribe;
+use writing::Entry;
 
 /// The process's log, whose filter can be replaced while it runs.
 struct Running {

@@ -7,20 +7,20 @@
 //! Waking a thread costs more than writing a line. So the scribe, once awake, rests for a moment after each look at what was
 //! left, and in that time nobody wakes it but for what is pressing.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as blocking;
 use std::thread::{self, Thread};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use log::Level;
-use serde_json::{Map, Value};
+use serde_json::Map;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::ring::{Line, Query, Ring, shown};
+use super::ring::{Line, Query, Ring};
+use super::writing::{Entry, Stamp, written};
 use super::{NoLines, NotRunning};
 
 /// How many lines may wait.
@@ -29,18 +29,6 @@ const WAITING: usize = 1 << 14;
 const REST: Duration = Duration::from_millis(10);
 /// How long somebody who is about to end the process waits for the last lines, and somebody who asks for the latest.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// What is logged, on its way to be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) at: SystemTime,
-    pub(super) level: Level,
-    pub(super) target: Cow<'static, str>,
-    /// The message with its fields behind it.
-    pub(super) message: String,
-    /// Where the log's format is JSON: the fields, and the message alone.
-    pub(super) object: Option<Map<String, Value>>,
-}
 
 /// What the scribe is told.
 enum Word {
@@ -242,49 +230,12 @@ impl<W: Write> Desk<W> {
 /// As much as is written at once, in bytes.
 const LARGEST_WRITE: usize = 1 << 16;
 
-/// The time of day that stands before a line. All of it but the milliseconds is the same for a second.
-#[derive(Debug, Default)]
-struct Stamp {
-    second: u64,
-    /// Up to that second; empty before the first.
-    text: String,
-}
-
-impl Stamp {
-    fn write(&mut self, at: SystemTime, text: &mut Vec<u8>) -> io::Result<()> {
-        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        if self.text.is_empty() || self.second != since.as_secs() {
-            self.second = since.as_secs();
-            self.text = humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string();
-            self.text.truncate(self.text.trim_end_matches('Z').len());
-        }
-        text.extend_from_slice(self.text.as_bytes());
-        write!(text, ".{:03}Z", since.subsec_millis())
-    }
-}
-
-/// An entry as it stands in the log: for people, or as an object of its own in which each field is one.
-fn written(entry: &Entry, stamp: &mut Stamp, text: &mut Vec<u8>) {
-    let Entry { at, level, target, message, object } = entry;
-    // Writing to a vector can't fail.
-    let _ = match object {
-        None => stamp.write(*at, text).and_then(|()| write!(text, " {level:<5} ")).map(|()| {
-            text.extend_from_slice(message.as_bytes());
-            text.push(b'\n');
-        }),
-        Some(object) => {
-            let mut object = object.clone();
-            // Last, so that no field can take their place.
-            for (name, value) in [("at", &*shown(*at).to_string()), ("level", level.as_str()), ("target", target)] {
-                object.insert(name.to_owned(), value.into());
-            }
-            writeln!(text, "{}", Value::Object(object))
-        }
-    };
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use serde_json::Value;
+
     use super::*;
 
     fn entry(message: &str) -> Entry {
@@ -307,26 +258,6 @@ mod tests {
             desk.work();
             String::from_utf8(desk.out).unwrap()
         })
-    }
-
-    #[test]
-    fn a_lines_time_is_its_own_though_most_of_it_is_written_once_a_second() {
-        let mut stamp = Stamp::default();
-        for milliseconds in [0, 7, 999, 1000, 1_764_384_339_042, 1_764_384_339_999, 1_764_384_340_000, 59_999] {
-            let at = UNIX_EPOCH + Duration::from_millis(milliseconds);
-            let mut text = Vec::new();
-            stamp.write(at, &mut text).unwrap();
-            assert_eq!(String::from_utf8(text).unwrap(), shown(at).to_string());
-        }
-    }
-
-    #[test]
-    fn a_clock_that_was_never_set_is_no_reason_to_panic() {
-        let before = UNIX_EPOCH - Duration::from_secs(1);
-        let mut text = Vec::new();
-        Stamp::default().write(before, &mut text).unwrap();
-        let expected = "1970-01-01T00:00:00.000Z";
-        assert_eq!((str::from_utf8(&text).unwrap(), &*shown(before).to_string()), (expected, expected));
     }
 
     #[actix_web::test]
@@ -448,18 +379,5 @@ mod tests {
         let objects: Vec<Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(objects.len(), 3, "{written}");
         assert!(objects[1]["message"].as_str().unwrap().starts_with("1 log line(s) are missing"), "{written}");
-    }
-
-    #[test]
-    fn in_json_each_field_is_one_and_takes_no_others_place() {
-        let mut object = Map::new();
-        for (name, value) in [("id", "r1"), ("level", "ERROR"), ("message", "request")] {
-            object.insert(name.to_owned(), value.into());
-        }
-        let mut text = Vec::new();
-        written(&Entry { object: Some(object), ..entry("request id=r1") }, &mut Stamp::default(), &mut text);
-        let object: Value = serde_json::from_slice(&text).unwrap();
-        let expected = serde_json::json!({ "at": "1970-01-01T00:00:00.000Z", "level": "INFO", "target": "gateway", "message": "request", "id": "r1" });
-        assert_eq!(object, expected);
     }
 }
