@@ -161,7 +161,8 @@ impl Task<'_> {
                 Box::pin(self.judge_stream(flow, &head, path, content, success, scope)).await
             }
             (_, Some(judgement)) => self.pass_or_fail(flow, Pieces::default(), content, judgement),
-            (None, None) if head.status < 500 => {
+            // An error may repeat the operator's key, so it is looked into before it is passed on; nothing else is.
+            (None, None) if head.status < 400 || (head.status < 500 && is_stream) => {
                 let judgement = classify_answer(self.path(), &head, None, self.words);
                 self.pass_or_fail(flow, Pieces::default(), content, judgement)
             }
