@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::alarm::{Alarm, Overdue};
 use super::body::Passing;
+use super::intake::{BodyBudget, Held};
 use super::scope::AttemptScope;
 use super::times::{AttemptTimes, Patience, present};
 use crate::domain::classify::{
@@ -27,7 +28,7 @@ use crate::domain::rules::Rules;
 use crate::settings::OnBreak;
 use crate::upstream::{BodyError, Client, ClientRequest, Content, Legibility, SendError};
 use limit::Limit;
-use reading::{Reading, read_whole};
+use reading::Reading;
 
 /// What all attempts of a request have in common.
 pub(super) struct Task<'a> {
@@ -40,6 +41,10 @@ pub(super) struct Task<'a> {
     pub(super) words: Words,
     pub(super) rules: &'a Rules,
     pub(super) on_break: OnBreak,
+    /// What answers that are held are counted in, as requests' bodies are.
+    pub(super) buffered: &'a BodyBudget,
+    /// The most of it, in bytes.
+    pub(super) together: u64,
 }
 
 /// A whole answer that may be passed on.
@@ -47,6 +52,8 @@ pub(super) struct WholeAnswer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// Its share of what may be buffered, if it is large enough to have one.
+    pub(super) _share: Option<Held>,
 }
 
 /// An answer that is to be passed on as it comes.
@@ -153,7 +160,7 @@ impl Task<'_> {
                 Err(error) => return fault(Class::Body, &error.to_string()),
             },
         };
-        let flow = Flow { status: response.status, headers, limit, is_stream, legibility };
+        let mut flow = Flow { status: response.status, headers, limit, is_stream, legibility, share: None };
         let by_head = classify_stream_head(self.path(), &head);
         match (self.llm, by_head) {
             (Some(path), Some(success)) if success.class == Class::Success => {
@@ -161,13 +168,14 @@ impl Task<'_> {
                 Box::pin(self.judge_stream(flow, &head, path, content, success, scope)).await
             }
             (_, Some(judgement)) => self.pass_or_fail(flow, Pieces::default(), content, judgement),
-            (None, None) if head.status < 500 => {
+            // An error may repeat the operator's key, so it is looked into before it is passed on; nothing else is.
+            (None, None) if head.status < 400 || (head.status < 500 && is_stream) => {
                 let judgement = classify_answer(self.path(), &head, None, self.words);
                 self.pass_or_fail(flow, Pieces::default(), content, judgement)
             }
             (_, None) => {
                 let mut pieces = Pieces::default();
-                match read_whole(&mut content, &mut pieces, flow.limit, scope, &self.alarm).await {
+                match self.read_whole(&mut content, &mut pieces, &mut flow, scope).await {
                     // What can't be looked into proves nothing.
                     Reading::Unclosed if flow.status.is_success() && flow.legibility == Legibility::Coded => {
                         fault(Class::Body, &BodyError::Unclosed.to_string())
@@ -194,6 +202,8 @@ struct Flow {
     limit: Limit,
     is_stream: bool,
     legibility: Legibility,
+    /// Its share of what may be buffered, once so much is held that it has one.
+    share: Option<Held>,
 }
 
 /// Some repeat in a header the key that they were shown.

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::connection::{ClientSide, TAKING};
 use super::drain::DrainDeadline;
 use super::event_body::{EventBody, PassingEvents, Signature};
+use super::intake::Held;
 use super::reply::HeadOnly;
 use super::scope::{AttemptScope, RequestScope};
 use super::settling::Settling;
@@ -60,6 +61,8 @@ pub(super) enum Passing {
 pub(super) struct PassingBytes {
     /// Pieces that were read already.
     pub(super) held: Pieces,
+    /// Their share of what may be buffered.
+    pub(super) share: Option<Held>,
     pub(super) kind: BodyKind,
     /// What it is if it ends well.
     pub(super) judgement: Judgement,
@@ -142,6 +145,8 @@ enum State {
 /// A body that settles its lease at its end, at its breaking, or when the client leaves.
 pub(super) struct LeasedBody {
     held: Pieces,
+    /// What `held` has of what may be buffered, until that has gone out.
+    share: Option<Held>,
     content: Content,
     kind: BodyKind,
     judgement: Judgement,
@@ -166,11 +171,12 @@ impl fmt::Debug for LeasedBody {
 
 impl LeasedBody {
     fn new(passing: PassingBytes, content: Content, settling: Settling, client: ClientSide) -> Self {
-        let PassingBytes { held, kind, judgement, time_left, whose, end, proof } = passing;
+        let PassingBytes { held, share, kind, judgement, time_left, whose, end, proof } = passing;
         let mut leased = Self {
             has_begun: !held.is_empty(),
             is_waiting: false,
             held,
+            share,
             content,
             kind,
             judgement,
@@ -257,6 +263,7 @@ impl LeasedBody {
             self.settling.piece_goes_out();
             return Poll::Ready(Some(piece));
         }
+        self.share = None;
         self.begin_to_wait();
         let next = match self.content.poll_next_unpin(cx) {
             Poll::Pending if self.client.alarm().is_overdue(self.due, cx) => {

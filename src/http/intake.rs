@@ -18,7 +18,7 @@ use super::times::deadline;
 use crate::domain::refusal::Refusal;
 use crate::settings::Server;
 
-/// How much of all requests' bodies, and of heads under way, is held at the moment.
+/// How much of all requests' bodies, of heads under way, and of answers that are not judged yet is held at the moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct BodyBudget {
     held: Arc<AtomicU64>,
@@ -51,6 +51,11 @@ impl Held {
         let before = self.budget.held.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
         if before.saturating_add(bytes) > self.limit { Err(Refusal::TooMuchBuffered) } else { Ok(()) }
+    }
+
+    /// Takes as much more as makes it `bytes`.
+    pub(super) fn grow_to(&mut self, bytes: u64) -> Result<(), Refusal> {
+        self.grow(bytes.saturating_sub(self.bytes))
     }
 
     /// A share of nothing yet in the same budget.

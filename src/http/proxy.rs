@@ -138,6 +138,8 @@ async fn begin<'a>(
         words: config.settings.log.words(),
         rules: &config.settings.rules,
         alarm: client.alarm().clone(),
+        buffered: &shared.buffered,
+        together: limits.together,
         request: ClientRequest {
             method: request.method(),
             target: errand.target,

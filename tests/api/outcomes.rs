@@ -41,8 +41,9 @@ async fn a_key_that_an_upstream_repeats_is_shown_to_no_client() {
     b.behave(Behaviour::always(status_with(400, &json, said("key"))));
     for (upstream, key, told) in [(&a, "sk-operators-own", "****************"), (&b, "key", "key")] {
         let app = Setup::new().endpoint("x", &upstream.base_url(), &format!("api_key = \"{key}\"")).start().await;
-        let answer = app.message().await;
-        assert_eq!((answer.status, answer.text()), (400, said(told)), "but for the key to the byte");
+        for answer in [app.message().await, app.client().await.get("/v1/models", &[TRAFFIC]).await] {
+            assert_eq!((answer.status, answer.text()), (400, said(told)), "but for the key to the byte");
+        }
         app.finish().await;
     }
 }

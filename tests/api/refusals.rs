@@ -2,9 +2,11 @@
 
 use serde_json::json;
 
-use crate::support::app::{Setup, TRAFFIC, body};
+use crate::support::app::{Setup, TRAFFIC, TestApp, body};
+use crate::support::eventually::eventually;
+use crate::support::raw_client::Ended;
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{Behaviour, never_answer, status};
+use crate::support::upstream::step::{Behaviour, hold, never_answer, raw, status};
 
 #[actix_web::test]
 async fn with_all_endpoints_out_the_answer_is_an_honest_refusal() {
@@ -131,6 +133,48 @@ async fn what_all_requests_hold_together_is_bounded() {
     let refused = app.client().await.post("/v1/messages", &[TRAFFIC], &body).await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
     drop(holding);
+    app.finish().await;
+}
+
+async fn buffered(app: &TestApp) -> u64 {
+    let metrics = app.client().await.get("/__qcc__/metrics", &[]).await.text();
+    metrics.lines().find_map(|line| line.strip_prefix("qcc_buffered_bytes ")).unwrap().parse().unwrap()
+}
+
+/// Found by a reader: many answers that stall before their end took memory without bound.
+#[actix_web::test]
+async fn answers_that_wait_for_their_end_count_as_held_and_beyond_the_bound_one_is_passed_on_as_it_comes() {
+    let a = Upstream::anthropic("a").await;
+    let whole = format!(r#"{{"type":"message","content":"{}"}}"#, "x".repeat(2 << 20));
+    let (begun, rest) = whole.split_at(1 << 20);
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", whole.len());
+    let stalls = raw(format!("{head}{begun}")).then(hold("rest")).then(raw(rest.to_owned()));
+    a.script_traffic([stalls.clone(), stalls.clone(), stalls]);
+    let server = "host = \"127.0.0.1\"\nport = 0\nworkers = 1\nmax_buffered = \"2560KiB\"";
+    let app = Setup::only().section("server", server).primary(&a).start().await;
+    let mut clients = Vec::new();
+    for held in 1..=2 {
+        let mut client = app.client().await;
+        client.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;
+        clients.push(client);
+        eventually("what has come to be counted", async || buffered(&app).await >= held << 20).await;
+    }
+    let mut beyond = app.client().await;
+    beyond.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;
+    assert_eq!(beyond.answer_head().await.status, 200, "before its end has come");
+    let mut come = 0;
+    while come < begun.len() {
+        come += beyond.piece().await.unwrap().len();
+    }
+    assert!(buffered(&app).await < 5 << 19, "what has gone out is given back");
+    a.gates().open("rest");
+    let last = beyond.rest().await;
+    assert_eq!((last.ended, come + last.body.len()), (Ended::Whole, whole.len()));
+    for client in &mut clients {
+        let answer = client.answer().await;
+        assert!(answer.ended == Ended::Whole && answer.body == whole.as_bytes());
+    }
+    eventually("all to be given back", async || buffered(&app).await == 0).await;
     app.finish().await;
 }
 

@@ -114,7 +114,7 @@ impl Task<'_> {
         if self.is_answer(&judgement, flow.legibility) {
             scope.costs(Usage::of_answer(&whole));
         }
-        let answer = WholeAnswer { status: flow.status, headers: flow.headers, body: whole };
+        let answer = WholeAnswer { status: flow.status, headers: flow.headers, body: whole, _share: flow.share };
         match self.stream_that_was_wanted() {
             Some(format) if judgement.class == Class::Success && can_be_read => {
                 self.as_stream(format, answer, judgement)
@@ -143,7 +143,8 @@ impl Task<'_> {
                 for described in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING] {
                     flow.headers.remove(described);
                 }
-                let answer = WholeAnswer { status: flow.status, headers: flow.headers, body: Bytes::new() };
+                let answer =
+                    WholeAnswer { status: flow.status, headers: flow.headers, body: Bytes::new(), _share: None };
                 AttemptEnd::Whole(answer, judgement)
             }
         }
@@ -212,8 +213,9 @@ impl Task<'_> {
                     }
                 }
                 let whose = flow.limit.whose;
-                let passing = Passing::Bytes(PassingBytes { held, kind, judgement, time_left, whose, end, proof });
-                let Flow { status, headers, .. } = flow;
+                let Flow { status, headers, share, .. } = flow;
+                let passing =
+                    Passing::Bytes(PassingBytes { held, share, kind, judgement, time_left, whose, end, proof });
                 AttemptEnd::Flowing(Box::new(Flowing { status, headers, content, passing }))
             }
         }
@@ -225,5 +227,5 @@ fn error_answer(flow: Flow, error: StreamError) -> WholeAnswer {
     let mut headers = flow.headers;
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.remove(CONTENT_ENCODING);
-    WholeAnswer { status: flow.status, headers, body: Bytes::from(error.body) }
+    WholeAnswer { status: flow.status, headers, body: Bytes::from(error.body), _share: None }
 }

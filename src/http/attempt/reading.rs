@@ -4,14 +4,18 @@ use std::pin::pin;
 
 use futures_util::StreamExt;
 
-use super::super::alarm::{Alarm, Overdue};
+use super::super::alarm::Overdue;
 use super::super::scope::AttemptScope;
-use super::Limit;
+use super::{Flow, Task};
 use crate::domain::pieces::Pieces;
 use crate::upstream::{BodyError, Content, ContentError};
 
 /// An answer up to this size is held whole and judged before anything of it is passed on.
 const HELD_WHOLE: usize = 4 << 20;
+
+/// Beyond this size what is held of an answer is counted, in steps of it. A smaller answer costs no more than a head does, and is
+/// judged even where nothing more may be buffered.
+const STEP: usize = 64 << 10;
 
 /// How the reading of an answer has ended.
 pub(super) enum Reading {
@@ -19,7 +23,7 @@ pub(super) enum Reading {
     Whole,
     /// That it is whole is proved by its JSON alone, for TLS was not closed as it should be.
     Unclosed,
-    /// With more of it than is held.
+    /// With more of it than is held, or than may be held together with all others.
     TooLarge,
     /// It took too long.
     Late,
@@ -27,29 +31,40 @@ pub(super) enum Reading {
     Broken(ContentError),
 }
 
-/// Reads an answer to its end, as far as it is to be held.
-pub(super) async fn read_whole(
-    content: &mut Content,
-    pieces: &mut Pieces,
-    limit: Limit,
-    scope: &AttemptScope,
-    alarm: &Alarm,
-) -> Reading {
-    loop {
-        match alarm.within(limit.at, pin!(content.next())).await {
-            Err(Overdue) => return Reading::Late,
-            Ok(None) => return Reading::Whole,
-            Ok(Some(Err(ContentError::Body(BodyError::Unclosed)))) => return Reading::Unclosed,
-            Ok(Some(Err(error))) => return Reading::Broken(error),
-            Ok(Some(Ok(piece))) => {
-                pieces.push(piece);
-                if pieces.length() > HELD_WHOLE {
-                    return Reading::TooLarge;
+impl Task<'_> {
+    /// Reads an answer to its end, as far as it is to be held.
+    pub(super) async fn read_whole(
+        &self,
+        content: &mut Content,
+        pieces: &mut Pieces,
+        flow: &mut Flow,
+        scope: &AttemptScope,
+    ) -> Reading {
+        // How much may be held before more has to be taken.
+        let mut covered = STEP;
+        loop {
+            match self.alarm.within(flow.limit.at, pin!(content.next())).await {
+                Err(Overdue) => return Reading::Late,
+                Ok(None) => return Reading::Whole,
+                Ok(Some(Err(ContentError::Body(BodyError::Unclosed)))) => return Reading::Unclosed,
+                Ok(Some(Err(error))) => return Reading::Broken(error),
+                Ok(Some(Ok(piece))) => {
+                    pieces.push(piece);
+                    if pieces.length() > HELD_WHOLE {
+                        return Reading::TooLarge;
+                    }
+                    if content.is_finished() {
+                        return Reading::Whole;
+                    }
+                    if pieces.length() > covered {
+                        covered = pieces.length().next_multiple_of(STEP);
+                        let share = flow.share.get_or_insert_with(|| self.buffered.hold_nothing(self.together));
+                        if share.grow_to(u64::try_from(covered).unwrap_or(u64::MAX)).is_err() {
+                            return Reading::TooLarge;
+                        }
+                    }
+                    scope.waits_for_endpoint(scope.now());
                 }
-                if content.is_finished() {
-                    return Reading::Whole;
-                }
-                scope.waits_for_endpoint(scope.now());
             }
         }
     }

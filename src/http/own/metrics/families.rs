@@ -256,7 +256,10 @@ impl Snapshot {
     fn gateway(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
         sheet.gauge(("qcc_parked", "Requests that wait for an endpoint."), self.registry.parked)?;
         sheet.gauge(("qcc_sessions", "Sessions that are bound to an endpoint."), self.registry.sessions)?;
-        sheet.gauge(("qcc_buffered_bytes", "What is held of requests' bodies."), self.buffered)?;
+        sheet.gauge(
+            ("qcc_buffered_bytes", "What is held of requests' bodies, and of answers that are not judged yet."),
+            self.buffered,
+        )?;
         let reloads = self.stats.reloads;
         sheet.gauge(
             ("qcc_config_last_reload_successful", "Whether the latest reading of the settings was sound."),
