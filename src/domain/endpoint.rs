@@ -109,6 +109,12 @@ impl ModelFilter {
     pub fn patterns(&self) -> &[String] {
         &self.patterns
     }
+
+    /// The patterns that are a model's whole name.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let is_glob = |pattern: &str| pattern.contains(['*', '?', '[', '{', '\\']);
+        self.patterns.iter().map(String::as_str).filter(move |pattern| !is_glob(pattern))
+    }
 }
 
 impl PartialEq for ModelFilter {
@@ -254,6 +260,13 @@ mod tests {
         assert!(all.serves(Some("x")) && all.serves(None));
         assert!(some.serves(Some("claude-opus-4-5")) && some.serves(Some("org/x")) && some.serves(None));
         assert!(!some.serves(Some("gpt-4o")));
+    }
+
+    #[test]
+    fn a_name_is_a_pattern_that_fits_nothing_else() {
+        let patterns = ["*", "a?", "[ab]", "{a,b}", "a\\*", "org/x", "claude-opus-x"].map(str::to_owned);
+        let models = ModelFilter::new(&patterns).unwrap();
+        assert_eq!(models.names().collect::<Vec<_>>(), ["org/x", "claude-opus-x"]);
     }
 
     #[test]

@@ -203,6 +203,7 @@ impl Probe {
             self.settings.model.as_deref(),
             subject.model.as_deref(),
             default,
+            endpoint.models.names(),
         );
         let mut found: Option<Unproven> = None;
         for model in models {

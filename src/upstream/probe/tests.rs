@@ -9,7 +9,7 @@ use super::super::testing::{Peer, Received, Upstream, client, within};
 use super::*;
 use crate::domain::base_url::BaseUrl;
 use crate::domain::conversation::Manner;
-use crate::domain::endpoint::Home;
+use crate::domain::endpoint::{Home, ModelFilter};
 use crate::domain::ids::Epoch;
 use crate::domain::schedule::{Subject, Suffices};
 use crate::domain::testing::endpoint;
@@ -320,6 +320,36 @@ async fn where_any_models_answer_suffices_the_next_one_is_asked_also_after_a_fai
         let asked: Vec<_> = held.asked.iter().map(|asked| body_of(asked)["model"].clone()).collect();
         assert_eq!(asked, models, "{suffices:?} {error:?}");
     }
+}
+
+/// Found by reading: where no model is known that has failed, an endpoint whose vendor has none but its own stayed isolated for ever.
+#[actix_web::test]
+async fn an_endpoint_that_lacks_the_default_is_asked_for_a_model_that_its_settings_name() {
+    within(async {
+        let upstream = Upstream::bind().await;
+        let probe = Probe::new(client(), settings(Duration::from_secs(20)));
+        let mut subject = Subject { model: None, ..subject(&upstream, Protocol::Anthropic, Manner::Whole) };
+        let listed = ["opus-*", "opus-x"].map(str::to_owned);
+        Arc::make_mut(&mut subject.endpoint).models = ModelFilter::new(&listed).unwrap();
+        let (code, bill) = (Code::from_random(7), Bill::default());
+        let serve = async {
+            let mut asked = Vec::new();
+            for (status, body) in [
+                ("404 Not Found", String::new()),
+                ("200 OK", json!({ "content": [{ "type": "text", "text": code.to_string() }] }).to_string()),
+            ] {
+                let mut peer: Peer<_> = upstream.accept().await;
+                asked.push(body_of(&peer.request().await)["model"].clone());
+                let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+                peer.say(head + &body).await;
+            }
+            asked
+        };
+        let (verdict, asked) = tokio::join!(probe.converse(&subject, code, Clock::start(), &bill), serve);
+        assert!(matches!(verdict, Verdict::Proven(_)));
+        assert_eq!(asked, ["a", "opus-x"]);
+    })
+    .await;
 }
 
 /// Found by reading: OpenAI streams some models only to organisations that it has verified. One that `verify_model` names kept an
