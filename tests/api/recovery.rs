@@ -158,6 +158,22 @@ async fn after_a_model_that_it_lacks_the_next_is_tried() {
 }
 
 #[actix_web::test]
+async fn an_endpoint_that_lacks_the_default_model_comes_back_by_one_that_its_settings_name() {
+    let upstream = Upstream::anthropic("a").await;
+    upstream.script_verifications([error(404, "not_found_error", "model: claude-haiku-4-5"), ok()]);
+    let app = Setup::new()
+        .endpoint("a", &upstream.base_url(), "models = [\"claude-*\", \"claude-opus-x\"]")
+        .verified_on_demand()
+        .start()
+        .await;
+    assert_eq!(app.admin("a", "isolate").await.json()["standing"], "failure");
+    assert_eq!(app.admin("a", "verify").await.json()["ok"], true);
+    let models: Vec<_> = upstream.verification_requests().iter().map(|asked| asked.json()["model"].clone()).collect();
+    assert_eq!(models, ["claude-haiku-4-5", "claude-opus-x"]);
+    app.finish().await;
+}
+
+#[actix_web::test]
 async fn while_it_is_verified_the_breaker_is_half_open_and_no_traffic_comes() {
     let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
     a.behave(Behaviour::honest().traffic(status(401)).verifications(hold("verifying").then(ok())));
