@@ -83,20 +83,21 @@ async fn a_wrong_code_and_an_echo_do_not_bring_it_back() {
 #[actix_web::test]
 async fn an_openai_endpoint_is_verified_in_its_own_protocol_and_dialect() {
     let upstream = Upstream::openai("o").await;
-    upstream.behave(Behaviour::honest().traffic(status(500)));
+    upstream.behave(Behaviour::honest().traffic(error(401, "invalid_request_error", "Incorrect API key provided.")));
     let refusal =
         "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
     upstream.script_verifications([error(400, "invalid_request_error", refusal)]);
     let app = Setup::new()
         .isolated_by_one_failure()
         .endpoint("o", &upstream.base_url(), "protocol = \"openai\"")
-        .verified_every(20)
+        .verified_on_demand()
         .start()
         .await;
     let body = json!({ "model": "gpt-x", "messages": [{ "role": "user", "content": "hi" }] }).to_string();
     let answer = app.client().await.post("/v1/chat/completions", &[("x-traffic", "1")], body).await;
-    assert_eq!(answer.status, 500);
-    eventually("the recovery", async || app.row("o").await["standing"] == "primary").await;
+    assert_eq!((answer.status, app.row("o").await["standing"].as_str()), (502, Some("failure")));
+    let verdict = app.admin("o", "verify").await.json();
+    assert_eq!((&verdict["ok"], &verdict["endpoint"]["standing"]), (&json!(true), &json!("primary")), "{verdict}");
     let asked = upstream.verification_requests();
     assert_eq!(asked[0].target, "/v1/chat/completions");
     assert_eq!(asked[0].json()["model"], "gpt-x", "the model whose failure isolated it");
