@@ -77,6 +77,11 @@ pub enum Auth {
     Missing,
 }
 
+/// Whether a pattern may fit other names than itself.
+pub(super) fn is_glob(pattern: &str) -> bool {
+    pattern.contains(['*', '?', '[', '{', '\\'])
+}
+
 /// Which models an endpoint serves: globs over the client's name of the model; none means every model.
 #[derive(Clone, Debug, Default)]
 pub struct ModelFilter {
@@ -112,8 +117,7 @@ impl ModelFilter {
 
     /// The patterns that are a model's whole name.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        let is_glob = |pattern: &str| pattern.contains(['*', '?', '[', '{', '\\']);
-        self.patterns.iter().map(String::as_str).filter(move |pattern| !is_glob(pattern))
+        self.patterns.iter().map(String::as_str).filter(|pattern| !is_glob(pattern))
     }
 }
 
@@ -146,8 +150,7 @@ impl ModelMap {
     pub fn new<'a>(rules: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, globset::Error> {
         let mut compiled = Vec::new();
         for (pattern, sent) in rules {
-            let is_glob = pattern.contains(['*', '?', '[', '{', '\\']);
-            let matcher = if is_glob { Some(Glob::new(pattern)?.compile_matcher()) } else { None };
+            let matcher = if is_glob(pattern) { Some(Glob::new(pattern)?.compile_matcher()) } else { None };
             compiled.push(ModelRule { pattern: pattern.to_owned(), matcher, sent: sent.to_owned() });
         }
         compiled.sort_by_key(|rule| (rule.matcher.is_some(), std::cmp::Reverse(rule.pattern.len())));

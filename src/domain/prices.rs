@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use globset::GlobMatcher;
 
-use super::endpoint::{Endpoint, ModelFilter};
+use super::endpoint::{Endpoint, ModelFilter, is_glob};
 use super::topology::Topology;
 use super::usage::Usage;
 
@@ -95,8 +95,8 @@ impl Catalog {
     /// The catalog of one reading of the settings.
     #[must_use]
     pub fn new(prices: Vec<Price>, topology: &Topology) -> Self {
-        let is_glob = |price: &Price| price.pattern().contains(['*', '?', '[', '{', '\\']);
-        let (mut globs, exact): (Vec<Price>, Vec<Price>) = prices.into_iter().partition(is_glob);
+        let (mut globs, exact): (Vec<Price>, Vec<Price>) =
+            prices.into_iter().partition(|price| is_glob(price.pattern()));
         globs.sort_by_key(|price| std::cmp::Reverse(price.pattern().len()));
         let exact = exact.into_iter().map(|price| (price.pattern().to_owned(), price)).collect();
         let mut listed: Vec<ModelFilter> = Vec::new();

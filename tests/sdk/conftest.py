@@ -46,6 +46,12 @@ def second():
 
 
 @pytest.fixture
-def gateway(sdk, first, second, tmp_path):
-    with Gateway(tmp_path, sdk, {"first": first, "second": second}) as gateway:
+def settings():
+    """Further settings of the gateway; a file of tests may have its own."""
+    return ""
+
+
+@pytest.fixture
+def gateway(sdk, first, second, tmp_path, settings):
+    with Gateway(tmp_path, sdk, {"first": first, "second": second}, settings) as gateway:
         yield gateway

@@ -5,7 +5,6 @@ import anthropic
 import openai
 import pytest
 
-from gateway import Gateway
 from sdks import CALLS, tell
 from test_calls import shown
 from upstream import CLOSES_AFTER, ENDS_AFTER
@@ -20,18 +19,10 @@ ROWS = [
 ]
 
 
-#: However many streams are cut, nobody is isolated.
-PATIENT = """
-[breaker]
-failure_threshold = 100_000
-min_requests = 100_000
-"""
-
-
 @pytest.fixture
-def gateway(sdk, first, second, tmp_path):
-    with Gateway(tmp_path, sdk, {"first": first, "second": second}, PATIENT) as gateway:
-        yield gateway
+def settings():
+    """However many streams are cut, nobody is isolated."""
+    return "[breaker]\nfailure_threshold = 100_000\nmin_requests = 100_000\n"
 
 
 def what_became_of(gateway, sdk, call, manner, first, second):
