@@ -165,6 +165,20 @@ pub struct Fit {
     pub epoch: Epoch,
     /// What it was asked for.
     pub purpose: AtHome,
+    /// The model that was in question, where one was.
+    pub model: Option<Arc<str>>,
+}
+
+/// Verifier to registry: an endpoint in its home queue was asked about a used-up window, and has not passed.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct StillExhausted {
+    /// Which endpoint.
+    pub endpoint: EndpointId,
+    /// Its epoch when it was asked.
+    pub epoch: Epoch,
+    /// The model whose window it is; none where it is that of requests without one.
+    pub model: Option<Arc<str>>,
 }
 
 /// Verifier to registry: an endpoint in its home queue has failed its second opinion twice.

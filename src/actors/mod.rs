@@ -144,6 +144,7 @@ impl Core {
                 recovered: me.clone().recipient(),
                 still_failing: me.clone().recipient(),
                 fit: me.clone().recipient(),
+                still_exhausted: me.clone().recipient(),
                 proved: me.clone().recipient(),
                 unfit: me.clone().recipient(),
                 undecided: me.recipient(),

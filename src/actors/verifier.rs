@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 
 use super::lifeline::Lifeline;
 use super::messages::{
-    Converse, Drain, FailureList, Fit, Hasten, Note, Notify, Proved, Recovered, SetVerifierPolicy, StillFailing, Tick,
-    Undecided, Unfit, ViewVerifier,
+    Converse, Drain, FailureList, Fit, Hasten, Note, Notify, Proved, Recovered, SetVerifierPolicy, StillExhausted,
+    StillFailing, Tick, Undecided, Unfit, ViewVerifier,
 };
 use crate::clock::Clock;
 use crate::domain::challenge::{Code, RecoveryProof, Unproven, Verdict};
@@ -43,6 +43,8 @@ pub struct Peers {
     pub still_failing: Recipient<StillFailing>,
     /// The registry, for endpoints in their home queues that passed.
     pub fit: Recipient<Fit>,
+    /// The registry, for used-up windows that are so still.
+    pub still_exhausted: Recipient<StillExhausted>,
     /// The registry, for endpoints that passed for an admin's sake alone.
     pub proved: Recipient<Proved>,
     /// The registry, for endpoints in their home queues that failed their second opinion.
@@ -161,7 +163,7 @@ impl Verifier {
         match verdict {
             Verdict::Proven(proof) => {
                 let passed = self.schedule.passed(id, *epoch, now);
-                self.report_passed(proof, passed);
+                self.report_passed(&subject, proof, passed);
             }
             Verdict::Unproven(unproven) => {
                 let failed = self.schedule.failed(id, *epoch, now, fastrand::f64());
@@ -176,7 +178,7 @@ impl Verifier {
         self.look_at_the_clock(ctx);
     }
 
-    fn report_passed(&self, proof: RecoveryProof, passed: Option<Passed>) {
+    fn report_passed(&self, subject: &Subject, proof: RecoveryProof, passed: Option<Passed>) {
         let (id, ms, score) = (proof.endpoint().clone(), proof.elapsed().as_millis(), proof.score());
         match passed {
             Some(Passed::Recovered { verifications, step }) => {
@@ -184,7 +186,8 @@ impl Verifier {
             }
             Some(Passed::Fit(purpose)) => {
                 info!("endpoint {id} {} passed ms={ms} score={score}", Purpose::AtHome(purpose).as_str());
-                self.peers.fit.do_send(Fit { endpoint: id, epoch: proof.epoch(), purpose });
+                let model = subject.model.clone();
+                self.peers.fit.do_send(Fit { endpoint: id, epoch: proof.epoch(), purpose, model });
             }
             None => {
                 info!("endpoint {id} verified ms={ms} score={score}");
@@ -217,6 +220,8 @@ impl Verifier {
             Some(Failed::StillExhausted { next_in }) => {
                 let (what, shown) = (Purpose::AtHome(AtHome::EarlyReturn).as_str(), show_delay(next_in));
                 info!("endpoint {id} {what} failed error={:?} next={shown}", error.as_str());
+                let model = subject.model.clone();
+                self.peers.still_exhausted.do_send(StillExhausted { endpoint, epoch, model });
             }
             None => info!("endpoint {id} not verified error={:?}", error.as_str()),
         }

@@ -290,6 +290,12 @@ impl ModelsToTry {
         }
         Self { models: models.into_iter() }
     }
+
+    /// No other model than this one.
+    #[must_use]
+    pub fn only(model: &str) -> Self {
+        Self { models: vec![model.to_owned()].into_iter() }
+    }
 }
 
 impl Iterator for ModelsToTry {

@@ -90,6 +90,8 @@ struct Rests {
     unnamed: Option<(Origin, Moment)>,
     overload: Option<Cooldown>,
     overload_step: u32,
+    /// When a conversation last found the window still used up.
+    asked: Option<Moment>,
 }
 
 impl Rests {
@@ -235,10 +237,23 @@ impl Cooling {
             .filter(move |(_, cooldown)| cooldown.until > now)
     }
 
-    /// The used-up window that was announced first, with the model that it is for.
+    /// The used-up window whose turn it is to be asked about, with the model that it is for: the one that was asked about longest ago, and
+    /// of those that never were the one announced first.
     #[must_use]
     pub fn exhausted(&self, now: Moment, policy: &CoolingPolicy) -> Option<(Option<&Arc<str>>, Cooldown)> {
-        self.all(now).filter(|(_, cooldown)| is_exhausted(cooldown, policy)).min_by_key(|(_, cooldown)| cooldown.since)
+        self.by_model
+            .iter()
+            .filter_map(|(model, rests)| Some((model.as_ref(), rests.latest()?, rests.asked)))
+            .filter(|(_, cooldown, _)| cooldown.until > now && is_exhausted(cooldown, policy))
+            .min_by_key(|(_, cooldown, asked)| (*asked, cooldown.since))
+            .map(|(model, cooldown, _)| (model, cooldown))
+    }
+
+    /// A conversation has found this model's window still used up: it is another one's turn.
+    pub fn still_exhausted(&mut self, model: Option<&Arc<str>>, now: Moment) {
+        if let Some(rests) = self.by_model.get_mut(&model.cloned()) {
+            rests.asked = Some(now);
+        }
     }
 
     /// Takes up a cooldown that was announced before this process began.
@@ -251,16 +266,12 @@ impl Cooling {
         }
     }
 
-    /// Ends all used-up windows: the endpoint has shown that it serves again.
-    pub fn end_exhausted(&mut self, now: Moment, policy: &CoolingPolicy) -> bool {
-        let mut ended = false;
-        for rests in self.by_model.values_mut() {
-            if let Some(limit) = rests.limit.as_mut().filter(|limit| limit.until > now && is_exhausted(limit, policy)) {
-                limit.until = now;
-                ended = true;
-            }
-        }
-        ended
+    /// Ends this model's used-up window: the endpoint has shown that it serves it again. That says nothing of another model's.
+    pub fn end_exhausted(&mut self, model: Option<&Arc<str>>, now: Moment, policy: &CoolingPolicy) -> bool {
+        let limit = self.by_model.get_mut(&model.cloned()).and_then(|rests| rests.limit.as_mut());
+        let Some(limit) = limit.filter(|limit| limit.until > now && is_exhausted(limit, policy)) else { return false };
+        limit.until = now;
+        true
     }
 
     /// Forgets overloads: the endpoint has recovered.

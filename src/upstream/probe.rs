@@ -193,20 +193,8 @@ impl Probe {
 
     /// Tries one model after another while the endpoint only lacks the model, or where another one's answer suffices.
     async fn talk(&self, subject: &Subject, code: Code, mut deadline: Deadline, bill: &Bill) -> Verdict {
-        let endpoint = &subject.endpoint;
-        let default = match endpoint.protocol {
-            Protocol::Anthropic => &self.settings.anthropic_model,
-            Protocol::OpenAi => &self.settings.openai_model,
-        };
-        let models = ModelsToTry::new(
-            endpoint.verify.model.as_deref(),
-            self.settings.model.as_deref(),
-            subject.model.as_deref(),
-            default,
-            endpoint.models.names(),
-        );
         let mut found: Option<Unproven> = None;
-        for model in models {
+        for model in self.models(subject) {
             let unproven = match self.ask_and_judge(subject, &model, code, deadline, bill).await {
                 Verdict::Unproven(unproven) => unproven,
                 proven @ Verdict::Proven(_) => return proven,
@@ -220,7 +208,7 @@ impl Probe {
                 Suffices::AnyModel if is_in_question && !is_unasked => {
                     deadline.until = deadline.clock.now() + self.settings.timeout;
                 }
-                Suffices::AnyModel | Suffices::ThatModel => break,
+                Suffices::AnyModel | Suffices::ThatModel | Suffices::ItAlone => break,
             }
         }
         let no_model = || {
@@ -228,6 +216,20 @@ impl Probe {
             Unproven::without_answer(Finding::Unaskable(Lack::Model), note, deadline.elapsed())
         };
         Verdict::Unproven(found.unwrap_or_else(no_model))
+    }
+
+    fn models(&self, Subject { endpoint, model, suffices, .. }: &Subject) -> ModelsToTry {
+        let default = match endpoint.protocol {
+            Protocol::Anthropic => &self.settings.anthropic_model,
+            Protocol::OpenAi => &self.settings.openai_model,
+        };
+        match (suffices, model.as_deref()) {
+            (Suffices::ItAlone, Some(model)) => ModelsToTry::only(model),
+            (Suffices::ItAlone | Suffices::ThatModel | Suffices::AnyModel, failed) => {
+                let (own, all) = (endpoint.verify.model.as_deref(), self.settings.model.as_deref());
+                ModelsToTry::new(own, all, failed, default, endpoint.models.names())
+            }
+        }
     }
 
     async fn ask_and_judge(

@@ -90,6 +90,34 @@ async fn a_used_up_window_is_told_so_and_ends_early_when_a_verification_passes()
     app.finish().await;
 }
 
+/// Found by reading: an answer of the model that `verifier.model` names ended each used-up window, and the next request met its 429 again.
+#[actix_web::test]
+async fn a_used_up_window_ends_early_only_by_an_answer_of_its_own_model() {
+    let a = Upstream::anthropic("a").await;
+    let used_up = || status_and(429, &[("retry-after", "7200")]);
+    a.script_traffic([used_up(), used_up()]);
+    a.script_verifications([used_up(), ok(), hold("opus").then(ok())]);
+    let verifier = "model = \"claude-sonnet-4-5\"\ninitial_delay = \"1h\"\ninterval = \"1h\"\n\
+                    interval_account = \"200ms\"\njitter = 0.0";
+    let app = Setup::new().primary(&a).section("verifier", verifier).start().await;
+    let mut client = app.client().await;
+    let mut ask = async |model: &str| {
+        client.post("/v1/messages", &[TRAFFIC], body(false).replace("claude-haiku-4-5", model)).await.status
+    };
+    assert_eq!((ask("opus").await, ask("haiku").await), (429, 429));
+    let resting = async || -> Vec<_> {
+        let row = app.row("a").await;
+        row["cooldowns"].as_array().unwrap().iter().map(|cooldown| cooldown["model"].clone()).collect()
+    };
+    eventually("one window's early end", async || resting().await == [json!("opus")]).await;
+    assert_eq!((ask("opus").await, ask("haiku").await), (429, 200));
+    a.gates().open("opus");
+    eventually("the other one's", async || resting().await.is_empty()).await;
+    let asked: Vec<_> = a.verification_requests().iter().map(|asked| asked.json()["model"].clone()).collect();
+    assert_eq!(asked, ["opus", "haiku", "opus"]);
+    app.finish().await;
+}
+
 #[actix_web::test]
 async fn a_limit_without_a_time_rests_the_endpoint_only_when_two_sessions_meet_it() {
     let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);

@@ -160,7 +160,7 @@ pub(crate) fn sessions_first(ask: &Ask, client: &str, now: Moment) -> Ask {
     }
 }
 
-fn model(rng: &mut Rng) -> Option<Arc<str>> {
+pub(crate) fn model(rng: &mut Rng) -> Option<Arc<str>> {
     [None, None, Some("claude-x"), Some("claude-x"), Some("gpt-x")][rng.usize(..5)].map(Into::into)
 }
 

@@ -99,8 +99,8 @@ impl World {
         assert!(self.talks.keys().all(|(other, _)| *other != id), "two conversations with {id}");
         self.conversed.insert(id.clone(), self.now);
         let code = Code::from_random(self.rng.u64(..));
-        let challenge = Challenge::new(id.clone(), epoch, code);
-        self.talks.insert((id, epoch), Talk { challenge, code, protocol: subject.endpoint.protocol });
+        let (challenge, protocol) = (Challenge::new(id.clone(), epoch, code), subject.endpoint.protocol);
+        self.talks.insert((id, epoch), Talk { challenge, code, protocol, model: subject.model.clone() });
     }
 
     pub(crate) fn conversation_ends(&mut self, key: &Conversation, manner: Manner) {
@@ -109,7 +109,7 @@ impl World {
             self.trace.note(&format!("the conversation with {key:?} hangs"));
             return;
         }
-        let Some(Talk { challenge, code, protocol }) = self.talks.remove(key) else { return };
+        let Some(Talk { challenge, code, protocol, model }) = self.talks.remove(key) else { return };
         if self.hung.remove(key) {
             self.trace.met("a conversation that hung until its time-out");
         }
@@ -137,7 +137,7 @@ impl World {
                 match self.schedule.passed(id, *epoch, self.now) {
                     Some(Passed::Recovered { .. }) => self.proofs.push_back(proof),
                     Some(Passed::Fit(purpose)) => {
-                        self.news.push_back(News::Fit { id: id.clone(), epoch: *epoch, purpose });
+                        self.news.push_back(News::Fit { id: id.clone(), epoch: *epoch, purpose, model });
                         // An opinion is no proof, but it would make one if anybody took it for that.
                         self.kept_proofs.push(proof);
                     }
@@ -157,7 +157,9 @@ impl World {
                         self.news.push_back(News::Unfit { id, epoch, error: unproven.error });
                     }
                     Some(Failed::OnceMore) => self.trace.met("a second opinion asked once more"),
-                    Some(Failed::StillExhausted { .. }) => self.trace.met("a window that is still used up"),
+                    Some(Failed::StillExhausted { .. }) => {
+                        self.news.push_back(News::StillExhausted { id, epoch, model });
+                    }
                     None => {}
                 }
             }
@@ -207,19 +209,37 @@ impl World {
         if self.shadow.isolated().contains(&id) {
             self.trace.met("an isolated one is said to be fit");
         }
-        let purpose = [AtHome::Opinion, AtHome::EarlyReturn][self.rng.usize(..2)];
-        self.take_in(News::Fit { id, epoch, purpose });
+        let model = chance::model(&mut self.rng);
+        let news = match self.rng.u32(..3) {
+            0 => News::Fit { id, epoch, purpose: AtHome::Opinion, model },
+            1 => News::Fit { id, epoch, purpose: AtHome::EarlyReturn, model },
+            _ => {
+                let model = self.shadow.used_up(&id, self.now).unwrap_or(model);
+                News::StillExhausted { id, epoch, model }
+            }
+        };
+        self.take_in(news);
     }
 
     pub(crate) fn take_in(&mut self, news: News) {
         self.trace.note(&format!("{news:?} arrives"));
         let (mut effects, mut looks, mut isolated) = (Outputs::new(), 1, Vec::new());
         match news {
-            News::Fit { id, epoch, purpose } => {
-                self.core.fit(&id, epoch, purpose, self.now, &mut effects);
-                let has_ended = self.shadow.fit(&id, epoch, purpose == AtHome::EarlyReturn, self.now);
+            News::Fit { id, epoch, purpose, model } => {
+                self.core.fit(&id, epoch, purpose, model.as_ref(), self.now, &mut effects);
+                let returns = (purpose == AtHome::EarlyReturn).then_some(&model);
+                let has_ended = self.shadow.fit(&id, epoch, returns, self.now);
                 self.trace.met(if has_ended { "an early return" } else { "one that is fit" });
                 looks = usize::from(has_ended);
+            }
+            News::StillExhausted { id, epoch, model } => {
+                self.core.still_exhausted(&id, epoch, model.as_ref(), self.now, &mut effects);
+                self.shadow.still_used_up(&id, epoch, &model, self.now);
+                self.trace.met("a window that is still used up");
+                if self.shadow.used_up(&id, self.now).is_some_and(|next| next != model) {
+                    self.trace.met("another used-up window's turn");
+                }
+                looks = 0;
             }
             News::Unfit { id, epoch, error } => {
                 self.core.unfit(&id, epoch, error, self.now, &mut effects);

@@ -60,7 +60,8 @@ pub(crate) enum ToVerifier {
 /// What the verifier tells the registry, but for proofs, of which there can be no second copy.
 #[derive(Clone, Debug)]
 pub(crate) enum News {
-    Fit { id: EndpointId, epoch: Epoch, purpose: AtHome },
+    Fit { id: EndpointId, epoch: Epoch, purpose: AtHome, model: Option<Arc<str>> },
+    StillExhausted { id: EndpointId, epoch: Epoch, model: Option<Arc<str>> },
     Unfit { id: EndpointId, epoch: Epoch, error: ErrorNote },
     StillFailing { id: EndpointId, epoch: Epoch, finished: Finished },
 }
@@ -77,6 +78,8 @@ pub(crate) struct Talk {
     pub(crate) challenge: Challenge,
     pub(crate) code: Code,
     pub(crate) protocol: Protocol,
+    /// The model in question.
+    pub(crate) model: Option<Arc<str>>,
 }
 
 pub(crate) type Conversation = (EndpointId, Epoch);

@@ -101,7 +101,8 @@ impl World {
                 None
             }
             News::Fit(id, epoch, purpose) => {
-                self.core.fit(&id, epoch, purpose, self.now, effects);
+                // No request here names a model.
+                self.core.fit(&id, epoch, purpose, None, self.now, effects);
                 None
             }
             News::Unfit(id, epoch, error) => {

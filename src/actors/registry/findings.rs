@@ -2,7 +2,7 @@
 
 use actix::Handler;
 
-use super::super::messages::{Fit, Proved, Recovered, StillFailing, Undecided, Unfit, Verdict};
+use super::super::messages::{Fit, Proved, Recovered, StillExhausted, StillFailing, Undecided, Unfit, Verdict};
 use super::{Registry, log_recovered};
 
 impl Handler<Verdict> for Registry {
@@ -47,8 +47,16 @@ impl Handler<Proved> for Registry {
 impl Handler<Fit> for Registry {
     type Result = ();
 
-    fn handle(&mut self, Fit { endpoint, epoch, purpose }: Fit, ctx: &mut Self::Context) {
-        self.step(ctx, |core, now, out| core.fit(&endpoint, epoch, purpose, now, out));
+    fn handle(&mut self, Fit { endpoint, epoch, purpose, model }: Fit, ctx: &mut Self::Context) {
+        self.step(ctx, |core, now, out| core.fit(&endpoint, epoch, purpose, model.as_ref(), now, out));
+    }
+}
+
+impl Handler<StillExhausted> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, StillExhausted { endpoint, epoch, model }: StillExhausted, ctx: &mut Self::Context) {
+        self.step(ctx, |core, now, out| core.still_exhausted(&endpoint, epoch, model.as_ref(), now, out));
     }
 }
 

@@ -14,7 +14,7 @@ use crate::domain::endpoint::Home;
 use crate::domain::ids::Epoch;
 use crate::domain::outcome::Reason;
 use crate::domain::rules::Rules;
-use crate::domain::schedule::{Recovery, Urgency, VerifyJob};
+use crate::domain::schedule::{Recovery, Suffices, Urgency, VerifyJob};
 use crate::domain::testing::{endpoint, id};
 use crate::upstream::ProbeSettings;
 use crate::upstream::testing::{Peer, Received, Upstream, client, within};
@@ -35,6 +35,7 @@ enum Told {
     Recovered(Epoch, u32),
     StillFailing(Epoch),
     Fit(Epoch, AtHome),
+    StillExhausted(Epoch, Option<Arc<str>>),
     Proved(Epoch),
     Unfit(Epoch, String),
     Undecided(Epoch),
@@ -67,6 +68,13 @@ impl Handler<Fit> for Silent {
     type Result = ();
     fn handle(&mut self, Fit { epoch, purpose, .. }: Fit, _: &mut Self::Context) {
         self.0.borrow_mut().push(Told::Fit(epoch, purpose));
+    }
+}
+
+impl Handler<StillExhausted> for Silent {
+    type Result = ();
+    fn handle(&mut self, StillExhausted { epoch, model, .. }: StillExhausted, _: &mut Self::Context) {
+        self.0.borrow_mut().push(Told::StillExhausted(epoch, model));
     }
 }
 
@@ -129,6 +137,7 @@ impl World {
             recovered: silent.clone().recipient(),
             still_failing: silent.clone().recipient(),
             fit: silent.clone().recipient(),
+            still_exhausted: silent.clone().recipient(),
             proved: silent.clone().recipient(),
             unfit: silent.clone().recipient(),
             undecided: silent.clone().recipient(),
@@ -279,6 +288,22 @@ async fn a_second_opinion_that_passes_is_fit_and_two_that_fail_are_unfit() {
         assert!(view.counts.is_empty(), "a second opinion is no verification since an isolation");
         assert!(view.progress[&id("a")].next.is_some(), "it rests, though it is still on the list");
         assert!(world.upstream.has_no_more_connections().await);
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn the_registry_learns_whose_used_up_window_is_so_still() {
+    within(async {
+        let world = World::patient().await;
+        let mut early = world.job(Task::EarlyReturn { since: Clock::BEGAN }, 3);
+        early.subject = Subject { model: Some(Arc::from("opus")), suffices: Suffices::ItAlone, ..early.subject };
+        world.list(&[early]).await;
+        let verdict = world.admin_wants(3);
+        world.asked().await.fails().await;
+        assert!(!verdict.await.unwrap().ok);
+        let verified = Told::Event(EventKind::Verified, None);
+        assert_eq!(world.told(2).await, [verified, Told::StillExhausted(epoch(3), Some(Arc::from("opus")))]);
     })
     .await;
 }

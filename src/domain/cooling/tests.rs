@@ -89,11 +89,12 @@ fn only_what_is_a_used_up_window_and_still_runs_ends_early() {
     let opus: Arc<str> = Arc::from("opus");
     let mut cooling = Cooling::default();
     cooling.throttle(Some(&opus), named(60), from(1), at(0), at(0), &POLICY);
-    assert!(!cooling.end_exhausted(at(10), &POLICY), "a short one");
+    assert!(!cooling.end_exhausted(Some(&opus), at(10), &POLICY), "a short one");
     assert!(cooling.now(Some(&opus), at(10)).is_some());
     cooling.throttle(None, named(3600), from(1), at(0), at(0), &POLICY);
-    assert!(!cooling.end_exhausted(at(3600), &POLICY), "one that is over");
-    assert!(cooling.end_exhausted(at(3599), &POLICY));
+    assert!(!cooling.end_exhausted(None, at(3600), &POLICY), "one that is over");
+    assert!(!cooling.end_exhausted(Some(&opus), at(3599), &POLICY), "another model's");
+    assert!(cooling.end_exhausted(None, at(3599), &POLICY));
 }
 
 #[test]
@@ -198,11 +199,27 @@ fn overloaded_for_too_long_without_a_success_is_too_long() {
 }
 
 #[test]
+fn each_of_several_used_up_windows_has_its_turn() {
+    let models = ["opus", "haiku", "sonnet"].map(Arc::<str>::from);
+    let mut cooling = Cooling::default();
+    for (model, now) in models.iter().zip(0..) {
+        cooling.throttle(Some(model), named(3600), from(1), at(now), at(now), &POLICY);
+    }
+    let mut turns = Vec::new();
+    for now in 10..15 {
+        let model = cooling.exhausted(at(now), &POLICY).and_then(|(model, _)| model).cloned();
+        cooling.still_exhausted(model.as_ref(), at(now));
+        turns.extend(model);
+    }
+    assert_eq!(turns.iter().map(|model| &**model).collect::<Vec<_>>(), ["opus", "haiku", "sonnet", "opus", "haiku"]);
+}
+
+#[test]
 fn a_used_up_window_can_end_early() {
     let mut cooling = Cooling::default();
     cooling.throttle(None, named(3600), from(1), at(0), at(0), &POLICY);
     assert!(cooling.exhausted(at(10), &POLICY).is_some());
-    assert!(cooling.end_exhausted(at(10), &POLICY));
+    assert!(cooling.end_exhausted(None, at(10), &POLICY));
     assert_eq!(cooling.now(None, at(10)), None);
     cooling.throttle(None, named(299), from(1), at(20), at(20), &POLICY);
     assert!(cooling.exhausted(at(20), &POLICY).is_none());

@@ -103,14 +103,24 @@ impl RegistryCore {
     }
 
     /// An endpoint in its home queue has passed its conversation. This restores nothing: it was never out.
-    pub fn fit(&mut self, id: &EndpointId, epoch: Epoch, purpose: AtHome, now: Moment, out: &mut Outputs) {
+    /// `model` is the one that was in question.
+    pub fn fit(
+        &mut self,
+        id: &EndpointId,
+        epoch: Epoch,
+        purpose: AtHome,
+        model: Option<&Arc<str>>,
+        now: Moment,
+        out: &mut Outputs,
+    ) {
         let Some(slot) = self.queues.slot(id).filter(|_| self.is_home_in(id, epoch)) else { return };
         self.opinions.passed(id, epoch, now);
         self.queues.note_proven(slot);
         self.verifications.note_conversation(id, epoch, now, now);
         let has_ended = match purpose {
             AtHome::EarlyReturn => {
-                self.cooling.get_mut(slot).is_some_and(|cooling| cooling.end_exhausted(now, &self.policy.cooling))
+                let policy = &self.policy.cooling;
+                self.cooling.get_mut(slot).is_some_and(|cooling| cooling.end_exhausted(model, now, policy))
             }
             AtHome::Opinion => false,
         };
@@ -152,6 +162,23 @@ impl RegistryCore {
             out.push(Effect::PublishFailures);
         }
         self.check_invariants();
+    }
+
+    /// An endpoint was asked about this model's used-up window, and has not passed: it is another model's turn.
+    pub fn still_exhausted(
+        &mut self,
+        id: &EndpointId,
+        epoch: Epoch,
+        model: Option<&Arc<str>>,
+        now: Moment,
+        out: &mut Outputs,
+    ) {
+        let is_present = self.is_home_in(id, epoch);
+        let slot = self.queues.slot(id).filter(|_| is_present);
+        if let Some(cooling) = slot.and_then(|slot| self.cooling.get_mut(slot)) {
+            cooling.still_exhausted(model, now);
+            out.push(Effect::PublishFailures);
+        }
     }
 
     /// An isolated endpoint has passed its verification and is about to be restored: should it relapse, its delays go on from this
@@ -197,7 +224,8 @@ impl RegistryCore {
         let cooling = self.cooling.get(member.slot())?;
         let (model, cooldown) = cooling.exhausted(now, &self.policy.cooling)?;
         let endpoint = Arc::clone(member.endpoint());
-        let subject = Subject { model: model.cloned(), ..Subject::new(endpoint, member.epoch()) };
+        let (model, suffices) = (model.cloned(), Suffices::ItAlone);
+        let subject = Subject { model, suffices, ..Subject::new(endpoint, member.epoch()) };
         Some(VerifyJob { subject, task: Task::EarlyReturn { since: cooldown.since } })
     }
 }

@@ -82,6 +82,9 @@ pub enum Suffices {
     /// Any model's: it may be the model alone that has failed, and a request that names one which works nowhere must not take the
     /// endpoint from all others.
     AnyModel,
+    /// That model's alone, whatever the settings name: a used-up window may be one model's, and no other's answer says anything of it.
+    /// Where no model is in question, this is as [`Suffices::ThatModel`].
+    ItAlone,
 }
 
 /// One endpoint that a conversation is to be held with, as the registry names it.

@@ -322,6 +322,21 @@ async fn where_any_models_answer_suffices_the_next_one_is_asked_also_after_a_fai
     }
 }
 
+/// Found by reading: a window of one model's was ended by the answer of the one that the settings name.
+#[actix_web::test]
+async fn where_a_models_own_answer_alone_suffices_no_other_is_asked() {
+    let upstream = Upstream::bind().await;
+    let models = |suffices, model: Option<&str>| -> Vec<String> {
+        let subject = subject(&upstream, Protocol::Anthropic, Manner::Whole);
+        let subject = Subject { model: model.map(Arc::from), suffices, ..subject };
+        let settings = ProbeSettings { model: Some("named".to_owned()), ..settings(Duration::from_secs(20)) };
+        Probe::new(client(), settings).models(&subject).collect()
+    };
+    assert_eq!(models(Suffices::ItAlone, Some("used-up")), ["used-up"]);
+    assert_eq!(models(Suffices::ThatModel, Some("used-up")), ["named", "used-up", "a"]);
+    assert_eq!(models(Suffices::ItAlone, None), ["named", "a"], "no model in particular");
+}
+
 /// Found by reading: where no model is known that has failed, an endpoint whose vendor has none but its own stayed isolated for ever.
 #[actix_web::test]
 async fn an_endpoint_that_lacks_the_default_is_asked_for_a_model_that_its_settings_name() {

@@ -5,11 +5,12 @@ use qcc_gateway::domain::ids::{EndpointId, Epoch};
 use qcc_gateway::domain::outcome::Reason;
 use qcc_gateway::domain::queues::Fault;
 use qcc_gateway::domain::registry::{EndpointView, RegistryView};
-use qcc_gateway::domain::schedule::{AtHome, Purpose, Recovery, Task, Urgency, VerifyJob};
+use qcc_gateway::domain::schedule::{AtHome, Purpose, Recovery, Suffices, Task, Urgency, VerifyJob};
 use qcc_gateway::domain::time::Moment;
 
 use super::Shadow;
 use super::plain::{Cause, Place, Quarantine};
+use super::rests::Model;
 
 /// With whom, what for, in which epoch; and for what, and how it has to be disproved.
 type Talk = (EndpointId, Purpose, Epoch, Option<(Reason, Manner)>);
@@ -95,7 +96,7 @@ impl Shadow {
                     Place::Off { .. } => return None,
                     Place::Home => match self.asked_for(id) {
                         Some(cause) => (Purpose::AtHome(AtHome::Opinion), Some((cause.reason, cause.proof(false)))),
-                        None if self.has_exhausted(id, now) => (Purpose::AtHome(AtHome::EarlyReturn), None),
+                        None if self.used_up(id, now).is_some() => (Purpose::AtHome(AtHome::EarlyReturn), None),
                         None => return None,
                     },
                 };
@@ -111,15 +112,28 @@ impl Shadow {
         });
         assert_eq!(named.collect::<Vec<_>>(), expected, "who is to be talked to, and what for");
         for VerifyJob { subject, task } in jobs {
-            let Task::Recovery(Recovery { relapse, urgency, .. }) = *task else { continue };
-            let quarantine = self.endpoints[&subject.endpoint.id].isolated().unwrap();
-            assert_eq!(relapse, quarantine.relapse);
-            assert_eq!(urgency == Urgency::AtOnce, quarantine.redefined || quarantine.doubted);
+            let id = &subject.endpoint.id;
+            match *task {
+                Task::Recovery(Recovery { relapse, urgency, .. }) => {
+                    let quarantine = self.endpoints[id].isolated().unwrap();
+                    assert_eq!(relapse, quarantine.relapse);
+                    assert_eq!(urgency == Urgency::AtOnce, quarantine.redefined || quarantine.doubted);
+                }
+                Task::EarlyReturn { .. } => {
+                    assert_eq!(
+                        Some(&subject.model),
+                        self.used_up(id, now).as_ref(),
+                        "whose window {id} is asked about"
+                    );
+                    assert_eq!(subject.suffices, Suffices::ItAlone);
+                }
+                Task::Opinion { .. } => {}
+            }
         }
     }
 
-    fn has_exhausted(&self, id: &EndpointId, now: Moment) -> bool {
-        let policy = self.policy.cooling;
-        self.rests.get(id).is_some_and(|rests| rests.shown(now, &policy).iter().any(|view| view.exhausted))
+    /// The model whose used-up window this endpoint is to be asked about.
+    pub(crate) fn used_up(&self, id: &EndpointId, now: Moment) -> Option<Model> {
+        self.rests.get(id)?.to_be_asked(now, &self.policy.cooling)
     }
 }

@@ -10,6 +10,7 @@ use qcc_gateway::domain::registry::Ask;
 use qcc_gateway::domain::time::Moment;
 
 use super::plain::{Cause, Place, Plain};
+use super::rests::Model;
 use super::{Shadow, Told};
 
 /// For how long a request that was found to be the cause gets a single attempt.
@@ -162,15 +163,26 @@ impl Shadow {
         self.opinions.asked.insert(id.clone(), Asked { epoch, cause, about });
     }
 
-    /// An endpoint has passed where it stands: nobody moves. Tells whether a used-up window has ended by it.
-    pub(crate) fn fit(&mut self, id: &EndpointId, epoch: Epoch, returns_early: bool, now: Moment) -> bool {
+    /// An endpoint has passed where it stands: nobody moves. `returns` is the model whose window it was asked about, where it was asked
+    /// for that. Tells whether that has ended by it.
+    pub(crate) fn fit(&mut self, id: &EndpointId, epoch: Epoch, returns: Option<&Model>, now: Moment) -> bool {
         if !self.is_home_in(id, epoch) {
             return false;
         }
         self.opinions.passed(id, epoch, now);
         self.told.insert(id.clone(), Told { epoch, began: now, next: now });
         let policy = self.policy.cooling;
-        returns_early && self.rests.get_mut(id).is_some_and(|rests| rests.return_early(now, &policy))
+        let rests = self.rests.get_mut(id);
+        returns.zip(rests).is_some_and(|(model, rests)| rests.return_early(model, now, &policy))
+    }
+
+    /// An endpoint was asked about this model's used-up window in vain.
+    pub(crate) fn still_used_up(&mut self, id: &EndpointId, epoch: Epoch, model: &Model, now: Moment) {
+        if self.is_home_in(id, epoch)
+            && let Some(rests) = self.rests.get_mut(id)
+        {
+            rests.still_used_up(model, now);
+        }
     }
 
     /// An endpoint has failed its second opinion. Tells whether it must be isolated: not where nobody has asked in this epoch.

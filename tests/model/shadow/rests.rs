@@ -22,6 +22,8 @@ struct Line {
     overloads: u32,
     /// The latest rate limit that named no time and was not believed.
     first_unnamed: Option<(Origin, Moment)>,
+    /// When a conversation last found its window still used up.
+    still_used_up: Option<Moment>,
 }
 
 impl Line {
@@ -145,16 +147,28 @@ impl Rests {
         }
     }
 
-    /// The endpoint serves again before its windows begin anew. Tells whether that has ended any rest.
-    pub(crate) fn return_early(&mut self, now: Moment, policy: &CoolingPolicy) -> bool {
-        let mut any = false;
-        for limit in self.lines.values_mut().filter_map(|line| line.limit.as_mut()) {
-            if limit.until > now && is_exhausted(limit, policy) {
+    /// The endpoint serves this model again before its window begins anew. Tells whether that has ended a rest.
+    pub(crate) fn return_early(&mut self, model: &Model, now: Moment, policy: &CoolingPolicy) -> bool {
+        match self.lines.get_mut(model).and_then(|line| line.limit.as_mut()) {
+            Some(limit) if limit.until > now && is_exhausted(limit, policy) => {
                 limit.until = now;
-                any = true;
+                true
             }
+            Some(_) | None => false,
         }
-        any
+    }
+
+    pub(crate) fn still_used_up(&mut self, model: &Model, now: Moment) {
+        if let Some(line) = self.lines.get_mut(model) {
+            line.still_used_up = Some(now);
+        }
+    }
+
+    /// Of the models whose windows are used up the one that is to be asked next: in vain longest ago, or announced first.
+    pub(crate) fn to_be_asked(&self, now: Moment, policy: &CoolingPolicy) -> Option<Model> {
+        let used_up = self.shown(now, policy).into_iter().filter(|view| view.exhausted);
+        let turn = |view: &CooldownView| (self.lines[&view.model].still_used_up, view.cooldown.since);
+        used_up.min_by_key(turn).map(|view| view.model)
     }
 
     pub(crate) fn now(&self, model: &Model, now: Moment) -> Option<Cooldown> {

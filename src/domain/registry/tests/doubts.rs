@@ -93,7 +93,7 @@ fn who_passes_keeps_a_clean_record_and_the_request_gets_a_single_attempt_for_a_m
     doubt(&mut desk, &failures);
     assert!(!is_poisoned(&mut desk));
     let epoch = failures[0].ticket.epoch;
-    desk.core.fit(&id("a"), epoch, AtHome::Opinion, at(0), &mut desk.out);
+    desk.core.fit(&id("a"), epoch, AtHome::Opinion, None, at(0), &mut desk.out);
     assert_eq!(asked(&desk), [""; 0]);
     assert!(is_poisoned(&mut desk));
     assert!(matches!(desk.ask(Ask { turn: Turn::First, ..asking_again() }), Acquired::Granted(_)), "its one attempt");
@@ -151,7 +151,7 @@ fn who_has_just_passed_is_not_asked_again() {
     let mut desk = Desk::new([primary("a")]);
     let failures = fail_on_each(&mut desk, Judgement::Keep);
     doubt(&mut desk, &failures);
-    desk.core.fit(&id("a"), failures[0].ticket.epoch, AtHome::Opinion, at(0), &mut desk.out);
+    desk.core.fit(&id("a"), failures[0].ticket.epoch, AtHome::Opinion, None, at(0), &mut desk.out);
     for (now, expected) in [(4, 0), (5, 1)] {
         desk.now = now;
         let failures = fail_on_each(&mut desk, Judgement::Keep);
@@ -179,7 +179,7 @@ fn an_opinion_of_an_older_epoch_moves_nothing() {
     doubt(&mut desk, &failures);
     let epoch = failures[0].ticket.epoch;
     desk.fail("a");
-    desk.core.fit(&id("a"), epoch, AtHome::Opinion, at(0), &mut desk.out);
+    desk.core.fit(&id("a"), epoch, AtHome::Opinion, None, at(0), &mut desk.out);
     assert_eq!(desk.standing("a"), Standing::Failure, "an opinion restores nothing");
     desk.recover("a");
     desk.core.unfit(&id("a"), epoch, ErrorNote::new("HTTP 500"), at(0), &mut desk.out);
@@ -197,7 +197,7 @@ fn what_was_passed_before_the_latest_move_answers_no_question_of_now() {
     desk.now = 60;
     let failures = fail_on_each(&mut desk, Judgement::Keep);
     doubt(&mut desk, &failures);
-    desk.core.fit(&id("a"), before, AtHome::Opinion, at(60), &mut desk.out);
+    desk.core.fit(&id("a"), before, AtHome::Opinion, None, at(60), &mut desk.out);
     assert_eq!((asked(&desk), is_poisoned(&mut desk)), (vec!["a".to_owned()], false));
 }
 
@@ -207,7 +207,7 @@ fn who_is_isolated_has_passed_no_opinion() {
     let failures = fail_on_each(&mut desk, TRIP);
     doubt(&mut desk, &failures);
     let epoch = desk.core.view_of_id("a").epoch;
-    desk.core.fit(&id("a"), epoch, AtHome::Opinion, at(0), &mut desk.out);
+    desk.core.fit(&id("a"), epoch, AtHome::Opinion, None, at(0), &mut desk.out);
     assert!(!is_poisoned(&mut desk), "only a recovery says that");
     assert!(desk.recover("a") && is_poisoned(&mut desk));
 }

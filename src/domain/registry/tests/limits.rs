@@ -1,7 +1,7 @@
 //! Cooldowns, overloads, used-up windows.
 
 use super::super::super::health::Ease;
-use super::super::super::schedule::{AtHome, Task};
+use super::super::super::schedule::{AtHome, Suffices, Task, VerifyJob};
 use super::*;
 
 fn throttled(throttle: Throttle) -> Report {
@@ -104,10 +104,46 @@ fn a_used_up_window_is_verified_and_comes_back_early() {
     let job = desk.core.conversations(at(1)).pop().unwrap();
     assert_eq!((job.task, job.subject.model.as_deref()), (Task::EarlyReturn { since: at(0) }, Some("m")));
     assert_eq!(leased_for(&mut desk, "m"), None);
-    desk.core.fit(&id("a"), job.subject.epoch, AtHome::EarlyReturn, at(2), &mut desk.out);
+    let VerifyJob { subject, .. } = job;
+    desk.core.fit(&id("a"), subject.epoch, AtHome::EarlyReturn, subject.model.as_ref(), at(2), &mut desk.out);
     desk.now = 2;
     assert_eq!(leased_for(&mut desk, "m").as_deref(), Some("a"));
     assert_eq!(desk.core.conversations(at(2)), []);
+}
+
+#[test]
+fn a_models_answer_ends_no_other_models_used_up_window() {
+    let mut desk = Desk::new([primary("a")]);
+    limit(&mut desk, "m", named(3600));
+    desk.now = 1;
+    limit(&mut desk, "n", named(3600));
+    let first = desk.core.conversations(at(1)).pop().unwrap().subject;
+    assert_eq!((first.model.as_deref(), first.suffices), (Some("m"), Suffices::ItAlone));
+    desk.core.fit(&id("a"), first.epoch, AtHome::EarlyReturn, first.model.as_ref(), at(2), &mut desk.out);
+    desk.now = 2;
+    assert_eq!(leased_for(&mut desk, "m").as_deref(), Some("a"));
+    assert_eq!(leased_for(&mut desk, "n"), None);
+    let second = desk.core.conversations(at(2)).pop().unwrap().subject;
+    assert_eq!(second.model.as_deref(), Some("n"), "its turn comes");
+}
+
+#[test]
+fn where_one_models_window_is_still_used_up_the_next_one_is_asked_about() {
+    let mut desk = Desk::new([primary("a")]);
+    limit(&mut desk, "m", named(3600));
+    desk.now = 1;
+    limit(&mut desk, "n", named(3600));
+    let asked = |desk: &Desk| desk.core.conversations(at(desk.now)).pop().unwrap().subject;
+    let first = asked(&desk);
+    desk.core.still_exhausted(&id("a"), first.epoch, first.model.as_ref(), at(1), &mut desk.out);
+    let is_told = desk.out.iter().any(|effect| matches!(effect, Effect::PublishFailures));
+    assert!(is_told, "the verifier learns of it");
+    let second = asked(&desk);
+    assert_eq!((first.model.as_deref(), second.model.as_deref()), (Some("m"), Some("n")));
+    desk.fail("a");
+    desk.recover("a");
+    desk.core.still_exhausted(&id("a"), second.epoch, second.model.as_ref(), at(2), &mut desk.out);
+    assert_eq!(asked(&desk).model.as_deref(), Some("n"), "what was found before it moved makes no turn");
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn whoever_has_served_or_passed_any_conversation_is_known_to_work() {
             let grant = desk.lease();
             desk.settle(&grant, Outcome::Success);
         },
-        |desk| desk.core.fit(&id("a"), epoch(desk), AtHome::Opinion, at(0), &mut Outputs::new()),
+        |desk| desk.core.fit(&id("a"), epoch(desk), AtHome::Opinion, None, at(0), &mut Outputs::new()),
         |desk| desk.core.proved(&id("a"), epoch(desk)),
     ];
     for work in works {
@@ -51,7 +51,7 @@ fn what_was_passed_in_another_epoch_or_by_another_service_proves_nothing() {
     let before = epoch(&desk);
     desk.apply([secondary("a")]);
     desk.core.proved(&id("a"), before);
-    desk.core.fit(&id("a"), before, AtHome::Opinion, at(0), &mut desk.out);
+    desk.core.fit(&id("a"), before, AtHome::Opinion, None, at(0), &mut desk.out);
     assert!(!desk.core.view_of_id("a").proven);
     desk.core.proved(&id("a"), epoch(&desk));
     desk.apply([Endpoint { base_url: BaseUrl::parse("http://127.0.0.1:2").unwrap(), ..secondary("a") }]);
