@@ -280,6 +280,18 @@ async fn an_endpoint_whose_stream_is_silent_until_its_client_leaves_is_looked_in
     app.finish().await;
 }
 
+/// Once wrong: the first conversation was broken off a moment after it had begun, for the doubt of the very request that waits.
+#[actix_web::test]
+async fn an_endpoint_that_a_request_waits_for_is_talked_to_once() {
+    let a = Upstream::anthropic("a").await;
+    a.script_traffic([status(500)]);
+    let app = Setup::new().primary(&a).section("breaker", "failure_threshold = 1").verified_on_demand().start().await;
+    assert_eq!(app.message().await.status, 200);
+    assert_eq!(a.verifications(), 1);
+    assert_eq!(a.connections(), 2, "one for traffic, and one to verify");
+    app.finish().await;
+}
+
 #[actix_web::test]
 async fn an_endpoint_that_hangs_until_its_clients_leave_is_found() {
     let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);

@@ -61,6 +61,12 @@ impl World {
         let is_due = self.core.next_wake().is_some_and(|wake| wake <= self.now);
         let mut effects = Outputs::new();
         let acquired = self.core.acquire(ask.clone(), self.now, &mut effects);
+        let is_to_wait = matches!(acquired, Acquired::Waiting(_));
+        let doubts = whose.filter(|_| is_to_wait).map(|journey| self.journeys[&journey].doubts_while_waiting());
+        let doubts = doubts.unwrap_or_default();
+        if !doubts.is_empty() {
+            self.core.doubt_while_waiting(&ask, &doubts, self.now, &mut effects);
+        }
         let (followed, mut told) = self.sort_out(effects);
         assert_eq!(followed, Followed::default());
         if is_due {
@@ -93,12 +99,11 @@ impl World {
             (Acquired::Waiting(id), Look::Waits { parked, until }) => {
                 assert!(!(parked && has_its_share), "a client took more than its share while others wait");
                 self.trace.met(if parked { "a parked request" } else { "a wait for a verdict" });
-                let asked = ask.clone();
+                let is_in_doubt = self.shadow.doubt_while_waiting(&ask, &doubts, self.now);
                 self.shadow.begins_to_wait(id, ask, (parked, until), self.now);
                 self.waiting.extend(whose.map(|journey| (id, journey)));
-                let doubts = whose.map(|journey| self.journeys[&journey].doubts_while_waiting()).unwrap_or_default();
-                if !doubts.is_empty() {
-                    self.doubts_while_waiting(&asked, &doubts);
+                if is_in_doubt {
+                    self.trace.met("a request that waits for who is in doubt");
                 }
             }
             (Acquired::Refused(NoEndpoint::BudgetSpent), Look::Granted { ids, .. }) => {
@@ -245,20 +250,15 @@ impl World {
         let ask = Ask { tried: Vec::new(), ..chance::ask(&mut self.rng, self.now, &[]) };
         // As one that is to wait does, whether or not it will be served.
         if self.rng.bool() {
-            self.doubts_while_waiting(&ask, &failures);
+            let mut effects = Outputs::new();
+            self.core.doubt_while_waiting(&ask, &failures, self.now, &mut effects);
+            if self.shadow.doubt_while_waiting(&ask, &failures, self.now) {
+                self.trace.met("a request that waits for who is in doubt");
+            }
+            assert_eq!(self.carry_out(effects, 0), Followed::default());
         } else {
             self.doubts(&ask, &failures);
         }
-    }
-
-    /// It may wait for those that it has isolated itself.
-    fn doubts_while_waiting(&mut self, ask: &Ask, failures: &[Failed]) {
-        let mut effects = Outputs::new();
-        self.core.doubt_while_waiting(ask, failures, self.now, &mut effects);
-        if self.shadow.doubt_while_waiting(ask, failures, self.now) {
-            self.trace.met("a request that waits for who is in doubt");
-        }
-        assert_eq!(self.carry_out(effects, 0), Followed::default());
     }
 
     pub(crate) fn doubts(&mut self, ask: &Ask, failures: &[Failed]) {

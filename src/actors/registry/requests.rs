@@ -42,16 +42,19 @@ impl Handler<Acquire> for Registry {
         let model = ask.model.clone();
         // Who has left takes no place from who has come.
         self.forget_who_left();
-        let doubting = (!failures.is_empty()).then(|| ask.clone());
-        let acquired = self.step(ctx, |core, now, out| core.acquire(ask, now, out));
+        let acquired = self.step(ctx, |core, now, out| {
+            let doubting = (!failures.is_empty()).then(|| ask.clone());
+            let acquired = core.acquire(ask, now, out);
+            if let (core::Acquired::Waiting(_), Some(ask)) = (&acquired, doubting) {
+                core.doubt_while_waiting(&ask, &failures, now, out);
+            }
+            acquired
+        });
         match acquired {
             core::Acquired::Granted(grant) => drop(reply.send(Ok(self.lease(grant, model, ctx)))),
             core::Acquired::Refused(why) => drop(reply.send(Err(why))),
             core::Acquired::Waiting(waiter) => {
                 self.waiting.insert(waiter, Waiting { reply, model });
-                if let Some(ask) = doubting {
-                    self.step(ctx, |core, now, out| core.doubt_while_waiting(&ask, &failures, now, out));
-                }
             }
         }
     }

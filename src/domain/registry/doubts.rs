@@ -26,6 +26,7 @@ impl RegistryCore {
 
     /// A request that has failed has to wait. It may wait for the very endpoints that its own failures have isolated, which are back at
     /// once where that is known: so of these it is not told only in the end. Of all others it is, for it may yet be served.
+    /// `out` may hold what followed from its asking.
     pub fn doubt_while_waiting(&mut self, ask: &Ask, failures: &[Failed], now: Moment, out: &mut Outputs) {
         for failed in self.doubted(ask, failures, now) {
             let is_isolated = |member: &Member| member.isolation().is_some();
@@ -34,6 +35,8 @@ impl RegistryCore {
             }
             self.doubt_verdict(&failed.ticket, ask.fingerprint);
         }
+        // Doubts come first: what is hastened for this request would begin without them, be void at once and begin anew.
+        out.sort_by_key(|effect| matches!(effect, Effect::Hasten(_)));
         self.check_invariants();
     }
 

@@ -327,6 +327,23 @@ fn a_request_that_waits_for_those_that_it_has_isolated_itself_has_them_verified_
     assert!(are_all(&desk, Urgency::AtOnce));
 }
 
+/// Once wrong: the verification was hastened with the failed model alone to go by, and broken off a moment later for the doubt.
+#[test]
+fn the_verifier_learns_of_a_doubt_before_it_is_to_make_haste() {
+    let mut desk = Desk::new([primary("a")]);
+    let failures = fail_on_each(&mut desk, TRIP);
+    desk.out.clear();
+    let ask = Ask { reach: Reach::Parked { until: at(30) }, ..asking_again() };
+    assert!(matches!(desk.ask(ask.clone()), Acquired::Waiting(_)));
+    desk.core.doubt_while_waiting(&ask, &failures, at(0), &mut desk.out);
+    let to_verifier = desk.out.iter().filter_map(|effect| match effect {
+        Effect::PublishFailures => Some("list"),
+        Effect::Hasten(_) => Some("haste"),
+        _ => None,
+    });
+    assert_eq!(to_verifier.collect::<Vec<_>>(), ["list", "haste"]);
+}
+
 /// Once wrong: it asks for the next endpoint before the verdict on its failure is in, and nothing was told of what that isolates.
 #[test]
 fn a_request_that_waits_doubts_what_the_verdict_on_its_failure_isolates() {
