@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::super::endpoint::Protocol;
 use super::super::error_object::ErrorObject;
-use super::{Tokens, counted};
+use super::answer::{Tokens, counted};
 
 /// How a stream has ended so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
