@@ -17,9 +17,69 @@ pub fn to_the_second(since_1970: Duration) -> impl Display {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + since_1970.min(LAST))
 }
 
+/// A time of RFC 3339 with its zone, `Z` or an offset such as `+02:00`, as the time since 1970. Earlier ones are none that anybody
+/// means.
+pub fn with_zone(text: &str) -> Option<Duration> {
+    if let Some(local) = text.strip_suffix(['Z', 'z']) {
+        return in_utc(local);
+    }
+    // The library reads UTC alone.
+    let (local, offset) = text.split_at_checked(text.len().checked_sub("+02:00".len())?)?;
+    let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+    let number = |digits: &str, below: u64| {
+        let is_plain = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit());
+        digits.parse::<u64>().ok().filter(|number| is_plain && *number < below)
+    };
+    let ahead = Duration::from_secs(3600 * number(hours, 24)? + 60 * number(minutes, 60)?);
+    let local = in_utc(local)?;
+    match offset.get(..1)? {
+        "+" => Some(local.saturating_sub(ahead)),
+        "-" => local.checked_add(ahead),
+        _ => None,
+    }
+}
+
+/// The same of a time without a zone, taken for UTC.
+pub fn in_utc(text: &str) -> Option<Duration> {
+    let has_no_zone = !text.ends_with(['Z', 'z']);
+    let time = has_no_zone.then(|| humantime::parse_rfc3339_weak(text).ok()).flatten()?;
+    time.duration_since(UNIX_EPOCH).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_read_with_any_offset() {
+        for (text, seconds) in [
+            ("1970-01-02T00:00:00Z", Some(86_400)),
+            ("1970-01-02T00:00:00z", Some(86_400)),
+            ("1970-01-02 00:00:00Z", Some(86_400)),
+            ("1970-01-02T02:00:00+02:00", Some(86_400)),
+            ("1970-01-01T22:30:00-01:30", Some(86_400)),
+            ("1969-01-01T00:00:00Z", None),
+            ("1970-01-02", None),
+            ("1970-01-02T00:00:00", None),
+            ("1970-01-02T00:00:00ZZ", None),
+            ("1970-01-02T00:00:00Z+02:00", None),
+            ("1970-01-02T00:00:00+2:00", None),
+            ("1970-01-02T00:00:00*02:00", None),
+            ("1970-01-02T00:00:00+99:00", None),
+            ("+02:00", None),
+            ("ééé", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(with_zone(text), seconds.map(Duration::from_secs), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_without_a_zone_is_one_in_utc() {
+        assert_eq!(in_utc("1970-01-02T00:00:00"), Some(Duration::from_secs(86_400)));
+        assert_eq!(in_utc("1970-01-02T00:00:00Z"), None);
+    }
 
     #[test]
     fn a_time_beyond_all_calendars_is_shown_as_the_last_within() {

@@ -175,21 +175,10 @@ fn until_http_date(value: &str, now: Duration) -> Option<Duration> {
     Some(date.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(now))
 }
 
-/// A date of RFC 3339, in UTC or with an offset.
+/// A date of RFC 3339; one without a zone is taken for UTC.
 fn until_rfc3339(value: &str, now: Duration) -> Option<Duration> {
-    let since_1970 = |text: &str| {
-        let date = humantime::parse_rfc3339_weak(text).ok()?;
-        Some(date.duration_since(UNIX_EPOCH).unwrap_or_default())
-    };
-    let (local, offset) = match value.len().checked_sub(6).and_then(|at| value.split_at_checked(at)) {
-        Some((local, offset)) if offset.starts_with(['+', '-']) && local.contains(['T', 't', ' ']) => (local, offset),
-        Some(_) | None => return since_1970(value).map(|date| date.saturating_sub(now)),
-    };
-    let (hours, minutes) = offset.get(1..)?.split_once(':')?;
-    let ahead = Duration::from_secs(hours.parse::<u64>().ok()? * 3600 + minutes.parse::<u64>().ok()? * 60);
-    let local = since_1970(local)?;
-    let utc = if offset.starts_with('+') { local.saturating_sub(ahead) } else { local.saturating_add(ahead) };
-    Some(utc.saturating_sub(now))
+    let date = calendar::with_zone(value).or_else(|| calendar::in_utc(value))?;
+    Some(date.saturating_sub(now))
 }
 
 /// A span as OpenAI writes it: numbers with units, such as `1h2m3.5s` or `12ms`.
