@@ -59,6 +59,7 @@ impl Tracer {
         }
         let Ok(body) = export(&self.service, &batch, self.clock.almanac().zero) else {
             self.backlog.lose(&batch);
+            self.flushed();
             return;
         };
         self.is_posting = true;
