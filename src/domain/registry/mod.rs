@@ -16,6 +16,7 @@ mod moves;
 mod pick;
 mod pool;
 mod search;
+mod supply;
 mod verifications;
 mod view;
 mod waiters;
