@@ -22,6 +22,7 @@ use super::messages::{
     SetVerifierPolicy, StopParking, Tick,
 };
 use crate::clock::Clock;
+use crate::domain::endpoint::Protocol;
 use crate::domain::events::{Event, EventKind};
 use crate::domain::health::{BreakerState, Status};
 use crate::domain::ids::{EndpointId, ProfileId, Serial, Ticket};
@@ -220,9 +221,12 @@ fn log_summary(profile: &ProfileId, endpoints: usize, usable: usize, isolated: u
     info!("profile {profile}: {endpoints} endpoints, {usable} usable, {isolated} in the failure queue");
 }
 
-fn log_nothing_usable(profile: &ProfileId, endpoints: usize, isolated: usize) {
-    let disabled = endpoints.saturating_sub(isolated);
-    error!("profile {profile}: no endpoint is usable, {isolated} in the failure queue and {disabled} disabled");
+fn log_nothing_usable(profile: &ProfileId, protocol: Protocol, endpoints: usize, isolated: usize) {
+    let (disabled, protocol) = (endpoints.saturating_sub(isolated), protocol.as_str());
+    error!(
+        "profile {profile}: no endpoint is usable, {isolated} in the failure queue and {disabled} disabled \
+         protocol={protocol}"
+    );
 }
 
 fn log_never_proven(id: &EndpointId) {

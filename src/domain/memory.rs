@@ -187,6 +187,9 @@ pub struct KeptEndpoint {
     pub progress: KeptProgress,
     /// Its cooldowns.
     pub cooldowns: Vec<KeptCooldown>,
+    /// Whether it has ever passed a verification or served a request.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub proven: bool,
 }
 
 /// A service that left the settings while it was isolated.

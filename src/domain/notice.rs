@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::endpoint::Protocol;
 use super::events::{Event, EventKind};
 use super::ids::ProfileId;
 use super::time::Moment;
@@ -14,7 +15,7 @@ const LONGEST_DETAIL: usize = 4096;
 pub enum NoticeKind {
     /// Something that the event log has too.
     Event(EventKind),
-    /// A profile has lost its last usable endpoint.
+    /// A profile has lost its last usable endpoint of a protocol.
     NothingUsable,
     /// New settings were not taken.
     ReloadFailed,
@@ -49,13 +50,15 @@ impl NoticeKind {
 pub enum Notice {
     /// A queue move or a verification.
     Event(Event),
-    /// A profile has lost its last usable endpoint.
+    /// A profile has lost its last usable endpoint of a protocol.
     NothingUsable {
         /// When.
         at: Moment,
         /// Which profile.
         profile: ProfileId,
-        /// All its endpoints.
+        /// Whose clients have nobody.
+        protocol: Protocol,
+        /// All its endpoints of this protocol.
         endpoints: usize,
         /// Those in the failure queue; the others are switched off.
         isolated: usize,
@@ -118,7 +121,7 @@ impl Notice {
             "text": self.text(lost),
             "gateway": { "version": env!("CARGO_PKG_VERSION") },
             "lost": lost,
-            "profile": null, "endpoints": null, "isolated": null,
+            "profile": null, "protocol": null, "endpoints": null, "isolated": null,
             "endpoint": null, "model": null, "epoch": null, "reason": null,
             "detail": null, "by": null, "ms": null, "score": null,
         });
@@ -133,8 +136,9 @@ impl Notice {
                 body["ms"] = json!(event.ms);
                 body["score"] = json!(event.score);
             }
-            Self::NothingUsable { profile, endpoints, isolated, .. } => {
+            Self::NothingUsable { profile, protocol, endpoints, isolated, .. } => {
                 body["profile"] = json!(profile);
+                body["protocol"] = json!(protocol);
                 body["endpoints"] = json!(endpoints);
                 body["isolated"] = json!(isolated);
             }
@@ -148,9 +152,11 @@ impl Notice {
     fn text(&self, lost: u64) -> String {
         let text = match self {
             Self::Event(event) => sentence(event),
-            Self::NothingUsable { profile, endpoints, isolated, .. } => {
-                let disabled = endpoints.saturating_sub(*isolated);
-                format!("profile {profile} has no usable endpoint: {isolated} isolated, {disabled} disabled")
+            Self::NothingUsable { profile, protocol, endpoints, isolated, .. } => {
+                let (disabled, protocol) = (endpoints.saturating_sub(*isolated), protocol.as_str());
+                format!(
+                    "profile {profile} has no usable endpoint: {isolated} isolated, {disabled} disabled; protocol {protocol}"
+                )
             }
             Self::ReloadFailed { detail, .. } => format!("a reload has failed and changed nothing: {detail}"),
         };
@@ -219,7 +225,7 @@ mod tests {
             "id": "a-1", "at": "2026-01-01T00:00:00.000Z", "event": "isolated", "lost": 0,
             "text": "qcc-gateway: endpoint main is isolated (upstream_status): HTTP 500",
             "gateway": { "version": env!("CARGO_PKG_VERSION") },
-            "profile": null, "endpoints": null, "isolated": null,
+            "profile": null, "protocol": null, "endpoints": null, "isolated": null,
             "endpoint": "main", "model": null, "epoch": null, "reason": "upstream_status", "detail": "HTTP 500",
             "by": "admin 127.0.0.1", "ms": null, "score": null,
         });
@@ -228,13 +234,20 @@ mod tests {
 
     #[test]
     fn an_outage_names_its_profile_and_a_failed_reload_its_faults() {
-        let outage = Notice::NothingUsable { at: at(1), profile: ProfileId::default(), endpoints: 3, isolated: 2 };
+        let outage = Notice::NothingUsable {
+            at: at(1),
+            profile: ProfileId::default(),
+            protocol: Protocol::OpenAi,
+            endpoints: 3,
+            isolated: 2,
+        };
         let body = parsed(&outage, Letterhead { lost: 4, ..LETTERHEAD });
         assert_eq!((&body["event"], &body["profile"]), (&json!("nothing_usable"), &json!("default")));
+        assert_eq!(body["protocol"], "openai");
         assert_eq!((&body["endpoints"], &body["isolated"], &body["lost"]), (&json!(3), &json!(2), &json!(4)));
         assert_eq!(
             body["text"],
-            "qcc-gateway: profile default has no usable endpoint: 2 isolated, 1 disabled (4 notices before this were lost)"
+            "qcc-gateway: profile default has no usable endpoint: 2 isolated, 1 disabled; protocol openai (4 notices before this were lost)"
         );
         let body = parsed(&Notice::reload_failed(at(1), "server.port: found true"), LETTERHEAD);
         assert_eq!((&body["event"], &body["detail"]), (&json!("reload_failed"), &json!("server.port: found true")));

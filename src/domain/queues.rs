@@ -177,11 +177,10 @@ impl Queues {
         }
     }
 
-    /// Notes that the endpoint has served a request, or passed a test conversation.
-    pub fn note_proven(&mut self, slot: Slot) {
-        if let Some(member) = self.members.at_mut(slot) {
-            member.proven = Proven::Yes;
-        }
+    /// Notes that the endpoint has served a request, or passed a test conversation. Tells whether that was not known before.
+    pub fn note_proven(&mut self, slot: Slot) -> bool {
+        let member = self.members.at_mut(slot);
+        member.is_some_and(|member| std::mem::replace(&mut member.proven, Proven::Yes) != Proven::Yes)
     }
 
     /// Whether the endpoint is not known to work at all and that was not said before.

@@ -646,7 +646,7 @@ async fn an_outage_is_logged_once() {
     gateway.signal("TERM").await;
     let (_, log) = gateway.ended().await;
     let told: Vec<&String> = log.iter().filter(|line| line.contains("ERROR")).collect();
-    let outage = "profile default: no endpoint is usable, 1 in the failure queue and 0 disabled";
+    let outage = "profile default: no endpoint is usable, 1 in the failure queue and 0 disabled protocol=anthropic";
     assert!(told.len() == 1 && told[0].ends_with(outage), "{log:?}");
 }
 

@@ -215,8 +215,8 @@ async fn nothing_usable_is_told_once_an_outage() {
         assert_eq!(app.admin("a", "verify").await.json()["ok"], false);
         let notice = hook.received(outage).await.json();
         assert_eq!(
-            (&notice["profile"], &notice["endpoints"], &notice["isolated"]),
-            (&json!("default"), &json!(1), &json!(1))
+            (&notice["profile"], &notice["protocol"], &notice["endpoints"], &notice["isolated"]),
+            (&json!("default"), &json!("anthropic"), &json!(1), &json!(1))
         );
         a.mend();
         assert_eq!(app.admin("a", "verify").await.json()["ok"], true);

@@ -1,9 +1,10 @@
 //! What follows from an input, carried out as the registry's actor does, and held against what must follow.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
+use qcc_gateway::domain::endpoint::Protocol;
 use qcc_gateway::domain::events::EventKind;
-use qcc_gateway::domain::ids::{EndpointId, Ticket};
+use qcc_gateway::domain::ids::{EndpointId, ProfileId, Ticket};
 use qcc_gateway::domain::registry::{Ask, Effect, Grant, Keep, NoEndpoint, Outputs, WaiterId};
 
 use super::shadow::{Announced, Expected, Look, Waiter};
@@ -88,17 +89,22 @@ impl World {
                 Effect::Filtered { profile, excluded } => assert_eq!(self.shadow.summary(&profile).2, excluded),
                 Effect::Summary { profile, endpoints, usable, isolated } => {
                     assert_eq!(self.shadow.summary(&profile), (endpoints, usable, isolated));
-                    if usable > 0 {
-                        self.outages.remove(&profile);
-                    } else if self.outages.insert(profile.clone()) {
-                        self.trace.met("a profile without a usable endpoint");
+                    let out: BTreeSet<(ProfileId, Protocol)> =
+                        self.shadow.lacking(&profile).into_iter().map(|protocol| (profile.clone(), protocol)).collect();
+                    self.outages.retain(|outage| outage.0 != profile || out.contains(outage));
+                    for outage in out.into_iter().filter(|outage| self.outages.insert(outage.clone())) {
+                        self.trace.met("a profile without a usable endpoint of a protocol");
                         let told = effects.next();
-                        let is_told =
-                            matches!(&told, Some(Effect::NothingUsable { profile: its, .. }) if *its == profile);
-                        assert!(is_told, "{profile} has nothing usable, and then came {told:?}");
+                        let is_told = matches!(
+                            &told,
+                            Some(Effect::NothingUsable { profile, protocol, .. }) if (profile, protocol) == (&outage.0, &outage.1)
+                        );
+                        assert!(is_told, "{outage:?} has nothing usable, and then came {told:?}");
                     }
                 }
-                Effect::NothingUsable { profile, .. } => panic!("{profile} was told of again"),
+                Effect::NothingUsable { profile, protocol, .. } => {
+                    panic!("{profile} was told of again, or too soon: {protocol:?}")
+                }
                 // A word to the operator, which moves nothing.
                 Effect::NeverProven(_) => {}
                 Effect::Keep(Keep::Now) => {

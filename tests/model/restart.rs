@@ -77,10 +77,14 @@ impl World {
             assert_eq!(place(before), place(after), "of {}", before.endpoint.id);
             let rests = |view: &EndpointView| {
                 let cooldowns = view.cooldowns.iter().map(|rest| (rest.model.clone(), rest.exhausted));
-                (view.slow_start, cooldowns.collect::<Vec<_>>())
+                (view.slow_start, cooldowns.collect::<Vec<_>>(), view.proven)
             };
             let may_differ = self.disk.is_behind;
-            assert!(may_differ || rests(before) == rests(after), "slow start and cooldowns of {}", before.endpoint.id);
+            assert!(
+                may_differ || rests(before) == rests(after),
+                "slow start, cooldowns and whether it has worked, of {}",
+                before.endpoint.id
+            );
         }
         if !self.disk.is_behind {
             let same = read_back(&self.core.image(&BEGAN, self.now));

@@ -13,7 +13,7 @@ mod waiters;
 use std::collections::{BTreeMap, BTreeSet};
 
 use qcc_gateway::domain::breaker::Judgement;
-use qcc_gateway::domain::endpoint::Endpoint;
+use qcc_gateway::domain::endpoint::{Endpoint, Protocol};
 use qcc_gateway::domain::ids::{EndpointId, Epoch, ProfileId, Serial, Ticket};
 use qcc_gateway::domain::outcome::{ErrorNote, Outcome, Reason, Report};
 use qcc_gateway::domain::queues::SwitchError;
@@ -270,6 +270,17 @@ impl Shadow {
         let members = || self.endpoints.values().filter(|plain| plain.definition.in_profile(profile));
         let isolated = members().filter(|plain| plain.isolated().is_some()).count();
         (members().count(), members().filter(|plain| plain.place == Place::Home).count(), isolated)
+    }
+
+    /// The protocols of which a profile has endpoints, but none in its home queue: those that are meant to serve, if any is.
+    pub(crate) fn lacking(&self, profile: &ProfileId) -> BTreeSet<Protocol> {
+        let members = || self.endpoints.values().filter(|plain| plain.definition.in_profile(profile));
+        let is_meant = |plain: &&Plain| plain.definition.enabled || !matches!(plain.place, Place::Off { .. });
+        let of = |plain: &Plain| plain.definition.protocol;
+        let meant: BTreeSet<Protocol> = members().filter(is_meant).map(of).collect();
+        let served: BTreeSet<Protocol> = members().filter(|plain| plain.place == Place::Home).map(of).collect();
+        let wanted = if meant.is_empty() { members().map(of).collect() } else { meant };
+        &wanted - &served
     }
 
     pub(crate) fn isolated(&self) -> Vec<EndpointId> {

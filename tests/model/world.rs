@@ -102,8 +102,8 @@ pub(crate) struct World {
     pub(crate) shadow: Shadow,
     pub(crate) disk: Disk,
     pub(crate) settings: BTreeMap<EndpointId, Endpoint>,
-    /// The profiles that are known to have nothing usable.
-    pub(crate) outages: BTreeSet<ProfileId>,
+    /// The profiles that are known to have nothing usable, of which protocol.
+    pub(crate) outages: BTreeSet<(ProfileId, Protocol)>,
     /// Of those who wait, whose client has left; nobody has noticed yet.
     pub(crate) left: BTreeSet<WaiterId>,
 
@@ -225,7 +225,7 @@ impl World {
             self.trace.met("one that was isolated when it was removed");
         }
         self.core.apply(topology, self.now, &mut effects);
-        self.outages.retain(|profile| self.shadow.summary(profile).0 > 0);
+        self.outages.retain(|(profile, _)| self.shadow.summary(profile).0 > 0);
         let came_isolated = self.shadow.isolated().into_iter().filter(|id| !quarantined.contains(id)).collect();
         assert_eq!(self.carry_out(effects, 1), Followed { isolated: came_isolated, ..Followed::default() });
         self.check();

@@ -54,9 +54,10 @@ impl Registry {
                 Effect::Summary { profile, endpoints, usable, isolated } => {
                     log_summary(&profile, endpoints, usable, isolated);
                 }
-                Effect::NothingUsable { profile, endpoints, isolated } => {
-                    log_nothing_usable(&profile, endpoints, isolated);
-                    self.peers.notices.do_send(Notify(Notice::NothingUsable { at: now, profile, endpoints, isolated }));
+                Effect::NothingUsable { profile, protocol, endpoints, isolated } => {
+                    log_nothing_usable(&profile, protocol, endpoints, isolated);
+                    let notice = Notice::NothingUsable { at: now, profile, protocol, endpoints, isolated };
+                    self.peers.notices.do_send(Notify(notice));
                 }
                 Effect::NeverProven(id) => log_never_proven(&id),
                 Effect::Keep(keep) => self.keep(|keeping, image| keeping.changed(keep, image)),

@@ -39,8 +39,8 @@ impl Handler<StillFailing> for Registry {
 impl Handler<Proved> for Registry {
     type Result = ();
 
-    fn handle(&mut self, Proved { endpoint, epoch }: Proved, _: &mut Self::Context) {
-        self.core.proved(&endpoint, epoch);
+    fn handle(&mut self, Proved { endpoint, epoch }: Proved, ctx: &mut Self::Context) {
+        self.step(ctx, |core, _, out| core.proved(&endpoint, epoch, out));
     }
 }
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::endpoint::Protocol;
 use crate::domain::ids::ProfileId;
 use crate::domain::testing::at;
 
@@ -163,7 +164,16 @@ fn one_that_was_refused_is_told_of_as_lost() {
 #[test]
 fn what_waits_goes_to_the_new_receiver_at_once_if_that_wants_it() {
     let mut outbox = holding(2);
-    outbox.push(Notice::NothingUsable { at: at(0), profile: ProfileId::default(), endpoints: 1, isolated: 1 }, at(0));
+    outbox.push(
+        Notice::NothingUsable {
+            at: at(0),
+            profile: ProfileId::default(),
+            protocol: Protocol::Anthropic,
+            endpoints: 1,
+            isolated: 1,
+        },
+        at(0),
+    );
     begin(&mut outbox, at(0));
     outbox.ended(Delivery::Unanswered, at(0), 1.0);
     outbox.redirect(|kind| kind == NoticeKind::NothingUsable, at(0));

@@ -118,7 +118,7 @@ impl RegistryCore {
     ) {
         let Some(slot) = self.queues.slot(id).filter(|_| self.is_home_in(id, epoch)) else { return };
         self.opinions.passed(id, epoch, now);
-        self.queues.note_proven(slot);
+        self.note_proven(slot, out);
         self.verifications.note_conversation(id, epoch, now, now);
         let has_ended = match purpose {
             AtHome::EarlyReturn => {
@@ -136,9 +136,9 @@ impl RegistryCore {
     }
 
     /// An endpoint has passed a conversation that an admin wanted and nothing else waits for.
-    pub fn proved(&mut self, id: &EndpointId, epoch: Epoch) {
+    pub fn proved(&mut self, id: &EndpointId, epoch: Epoch, out: &mut Outputs) {
         if let Some(slot) = self.queues.slot(id).filter(|_| self.is_home_in(id, epoch)) {
-            self.queues.note_proven(slot);
+            self.note_proven(slot, out);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What follows from the registry's inputs for others.
 
-use super::super::endpoint::SharedEndpoint;
+use super::super::endpoint::{Protocol, SharedEndpoint};
 use super::super::epoch::EpochGate;
 use super::super::events::Event;
 use super::super::ids::{EndpointId, Epoch, ProfileId, Serial, Ticket};
@@ -66,11 +66,13 @@ pub enum Effect {
         /// Those in the failure queue.
         isolated: usize,
     },
-    /// Log, and tell whoever wants to know, that a profile has lost its last usable endpoint, or has none from the start.
+    /// Log, and tell whoever wants to know, that a profile has lost its last usable endpoint of a protocol, or has none from the start.
     NothingUsable {
         /// Which profile.
         profile: ProfileId,
-        /// All its endpoints.
+        /// Whose clients have nobody.
+        protocol: Protocol,
+        /// All its endpoints of this protocol.
         endpoints: usize,
         /// Those in the failure queue; the others are switched off.
         isolated: usize,

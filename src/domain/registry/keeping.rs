@@ -11,8 +11,9 @@ use super::super::memory::{
 use super::super::outcome::{ErrorNote, Reason};
 use super::super::queues::{Departed, Fault, Isolation, Member, Switched, Was};
 use super::super::schedule::{Resume, Suffices, Verified};
+use super::super::slots::Slot;
 use super::super::time::Moment;
-use super::RegistryCore;
+use super::{Effect, Keep, Outputs, RegistryCore};
 
 /// What was known of one endpoint before the start, beyond its place.
 #[derive(Clone, Debug)]
@@ -20,6 +21,7 @@ pub(super) struct KeptOfOne {
     service: ServiceDigest,
     progress: Resume,
     cooldowns: Vec<(Option<Arc<str>>, Cooldown)>,
+    proven: bool,
 }
 
 /// The same of all endpoints.
@@ -37,7 +39,7 @@ impl RegistryCore {
         let Image { salt, made_at, endpoints, departed, switched_off, switched_on } = image;
         let made = almanac.moment_of(made_at);
         let mut places = BTreeMap::new();
-        for KeptEndpoint { id, service, isolation, recovered_at, progress, cooldowns } in endpoints {
+        for KeptEndpoint { id, service, isolation, recovered_at, progress, cooldowns, proven } in endpoints {
             let recovered = recovered_at.map(|time| Was::Recovered(almanac.moment_of(time).min(now)));
             let was = isolation.map(|kept| Was::Isolated(revived(kept, almanac, now))).or(recovered);
             places.extend(was.map(|was| (id.clone(), (service, was))));
@@ -46,7 +48,7 @@ impl RegistryCore {
             let since_isolation = next.map(|next| Verified { verifications: progress.verifications, next });
             let progress = Resume { step: progress.step, since_isolation };
             let cooldowns = cooldowns.into_iter().map(|kept| cooldown(kept, almanac, now)).collect();
-            self.before.insert(id, KeptOfOne { service, progress, cooldowns });
+            self.before.insert(id, KeptOfOne { service, progress, cooldowns, proven });
         }
         let mut gone: BTreeMap<EndpointId, Vec<Departed>> = BTreeMap::new();
         for KeptDeparture { id, service, isolation } in departed {
@@ -57,15 +59,19 @@ impl RegistryCore {
         self.queues.remember(salt, places, others, gone, switched);
     }
 
-    /// The first endpoints have come: those that are the same services rest and are verified as before.
+    /// The first endpoints have come: those that are the same services rest and are verified as before, and have worked if they had.
     pub(super) fn take_up_what_was_before(&mut self) {
         for (id, kept) in std::mem::take(&mut self.before) {
             let Some(member) = self.queues.get(&id) else { continue };
             if ServiceDigest::of(member.endpoint(), self.queues.salt()) != kept.service {
                 continue;
             }
+            let slot = member.slot();
             self.verifications.take_up(&id, member.epoch(), kept.progress);
-            let cooling = self.cooling.get_or_default(member.slot());
+            if kept.proven {
+                self.queues.note_proven(slot);
+            }
+            let cooling = self.cooling.get_or_default(slot);
             for (model, cooldown) in kept.cooldowns {
                 cooling.resume(model, cooldown);
             }
@@ -88,6 +94,13 @@ impl RegistryCore {
             departed: departed.collect(),
             switched_off: off.into_iter().collect(),
             switched_on: on.into_iter().collect(),
+        }
+    }
+
+    /// Notes that the endpoint works, and has that kept where it is news: once, not with each request.
+    pub(super) fn note_proven(&mut self, slot: Slot, out: &mut Outputs) {
+        if self.queues.note_proven(slot) {
+            out.push(Effect::Keep(Keep::Soon));
         }
     }
 
@@ -114,6 +127,7 @@ impl RegistryCore {
                 next: verified.map(|verified| almanac.time_of(verified.next)),
             },
             cooldowns: cooling.map(|cooling| cooling.all(now).map(kept_cooldown).collect()).unwrap_or_default(),
+            proven: member.is_proven(),
         }
     }
 }

@@ -16,6 +16,7 @@ mod moves;
 mod pick;
 mod pool;
 mod search;
+mod supply;
 mod verifications;
 mod view;
 mod waiters;
@@ -221,7 +222,7 @@ impl RegistryCore {
         let Report { outcome, error, throttle, opinion } = report;
         match outcome {
             Outcome::Success => {
-                self.queues.note_proven(lease.slot);
+                self.note_proven(lease.slot, out);
                 self.last_served = Some(lease.slot);
                 if let Some(cooling) = self.cooling.get_mut(lease.slot) {
                     cooling.success(model.as_ref());

@@ -15,7 +15,6 @@ use super::super::time::Moment;
 use super::super::topology::{Topology, TopologyDiff};
 use super::effects::MoveNote;
 use super::lanes::Lanes;
-use super::pool::Supply;
 use super::{Effect, Keep, Member, Outputs, Pool, RegistryCore, RegistryPolicy};
 
 impl RegistryCore {
@@ -157,10 +156,10 @@ impl RegistryCore {
         self.pools = profiles
             .into_iter()
             .map(|profile| {
-                let told = self.pools.get(&profile).map(|pool| (pool.reported_excluded, pool.supply));
-                let (reported_excluded, supply) = told.unwrap_or_default();
+                let told = self.pools.get(&profile).map(|pool| (pool.reported_excluded, pool.lacks.clone()));
+                let (reported_excluded, lacks) = told.unwrap_or_default();
                 let mut pool = Pool::new(&profile, &self.queues, &self.lanes);
-                (pool.reported_excluded, pool.supply) = (reported_excluded, supply);
+                (pool.reported_excluded, pool.lacks) = (reported_excluded, lacks);
                 (profile, pool)
             })
             .collect::<BTreeMap<_, _>>();
@@ -234,30 +233,6 @@ impl RegistryCore {
         } else {
             self.audit.note(id, self.queues.epochs().newest(), false);
             self.journal.push(Entry::Removed { endpoint });
-        }
-    }
-
-    /// Tells how profiles stand, and of each that has lost its last usable endpoint: once, until one is usable again.
-    fn summarise(&mut self, profiles: Vec<super::ProfileId>, out: &mut Outputs) {
-        for profile in profiles {
-            let Some(pool) = self.pools.get_mut(&profile) else { continue };
-            let (mut endpoints, mut usable, mut isolated) = (0, 0, 0);
-            for standing in pool.members(&self.queues).map(super::Member::standing) {
-                use super::super::queues::Standing;
-                endpoints += 1;
-                match standing {
-                    Standing::Primary | Standing::Secondary => usable += 1,
-                    Standing::Failure => isolated += 1,
-                    Standing::Disabled => {}
-                }
-            }
-            pool.isolated = isolated;
-            let supply = if usable > 0 { Supply::Usable } else { Supply::Nothing };
-            let before = std::mem::replace(&mut pool.supply, supply);
-            out.push(Effect::Summary { profile: profile.clone(), endpoints, usable, isolated });
-            if (before, supply) == (Supply::Usable, Supply::Nothing) {
-                out.push(Effect::NothingUsable { profile, endpoints, isolated });
-            }
         }
     }
 }

@@ -1,9 +1,9 @@
 //! A profile's endpoints, in the order in which they are used.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::super::endpoint::Home;
+use super::super::endpoint::{Home, Protocol};
 use super::super::ids::ProfileId;
 use super::super::queues::{Member, Queues};
 use super::super::slots::Slot;
@@ -33,22 +33,12 @@ pub(super) struct Pool {
     pub(super) isolated: usize,
     /// How many isolated endpoints the filter's last line told of.
     pub(super) reported_excluded: usize,
-    /// Whether the last word on it was that nothing is usable.
-    pub(super) supply: Supply,
+    /// The protocols of which the last word was that nothing is usable.
+    pub(super) lacks: BTreeSet<Protocol>,
     /// Whether any of them serves some models only.
     has_filters: bool,
     /// The lanes that serve a model, by rank.
     known: HashMap<Arc<str>, Vec<Vec<usize>>>,
-}
-
-/// Whether any endpoint of a profile is in its home queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Supply {
-    /// At least one is, or nobody has looked yet.
-    #[default]
-    Usable,
-    /// None is.
-    Nothing,
 }
 
 /// The lanes of a rank that a request may look at.

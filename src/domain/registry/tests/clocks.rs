@@ -22,6 +22,7 @@ fn desk_of(change: impl FnOnce(&mut KeptEndpoint), now: u64) -> Desk {
         recovered_at: None,
         progress: KeptProgress::default(),
         cooldowns: Vec::new(),
+        proven: false,
     };
     change(&mut kept);
     let image = Image { salt, made_at: time(now + AHEAD), endpoints: vec![kept], ..Image::default() };

@@ -1,4 +1,4 @@
-//! When it is told that a profile has nothing usable: at the edge, once an outage.
+//! When it is told that a profile has nothing usable of a protocol: at the edge, once an outage.
 
 use super::*;
 
@@ -6,7 +6,9 @@ impl Desk {
     /// The outages that were told of since the last look: profile, endpoints, isolated ones.
     fn outages(&mut self) -> Vec<(String, usize, usize)> {
         let outage = |effect| match effect {
-            Effect::NothingUsable { profile, endpoints, isolated } => Some((profile.to_string(), endpoints, isolated)),
+            Effect::NothingUsable { profile, endpoints, isolated, .. } => {
+                Some((profile.to_string(), endpoints, isolated))
+            }
             _ => None,
         };
         self.out.drain(..).filter_map(outage).collect()
@@ -80,4 +82,34 @@ fn each_profile_has_outages_of_its_own() {
     assert_eq!(desk.outages(), of_default(1, 1));
     desk.core.set_enabled(&id("b"), false, ADMIN, at(0), &mut desk.out).unwrap();
     assert_eq!(desk.outages(), [("x".to_owned(), 2, 1)]);
+}
+
+/// Found by review: with the endpoints of one protocol alone isolated no word came, though nobody who speaks it was served.
+#[test]
+fn each_protocol_has_outages_of_its_own_if_it_is_meant_to_be_served() {
+    let openai = |name: &str, enabled| Endpoint { protocol: Protocol::OpenAi, enabled, ..primary(name) };
+    let lost = |desk: &mut Desk| {
+        let lost = |effect| match effect {
+            Effect::NothingUsable { protocol, endpoints, isolated, .. } => {
+                Some((protocol.as_str(), endpoints, isolated))
+            }
+            _ => None,
+        };
+        desk.out.drain(..).filter_map(lost).collect::<Vec<_>>()
+    };
+    let isolate = |desk: &mut Desk, name: &str| desk.core.isolate_by_admin(&id(name), ADMIN, at(0), &mut desk.out);
+    let mut desk = Desk::new([primary("a"), openai("o", false)]);
+    assert_eq!(lost(&mut desk), [], "the settings have it so");
+    isolate(&mut desk, "a").unwrap();
+    assert_eq!(lost(&mut desk), [("anthropic", 1, 1)]);
+    desk.apply([primary("a"), primary("b"), openai("o", true), openai("p", false)]);
+    isolate(&mut desk, "o").unwrap();
+    assert_eq!(lost(&mut desk), [("openai", 2, 1)], "there is one of the other");
+    isolate(&mut desk, "b").unwrap();
+    assert_eq!(lost(&mut desk), [("anthropic", 2, 2)]);
+    assert!(desk.recover("o"));
+    desk.core.set_enabled(&id("o"), false, ADMIN, at(0), &mut desk.out).unwrap();
+    assert_eq!(lost(&mut desk), [("openai", 2, 0)], "an admin takes the last one away");
+    desk.apply([Endpoint { enabled: false, ..primary("a") }, openai("o", false)]);
+    assert_eq!(lost(&mut desk), [], "nothing is meant to be served: it is the same outage");
 }

@@ -33,14 +33,22 @@ fn whoever_has_served_or_passed_any_conversation_is_known_to_work() {
             let grant = desk.lease();
             desk.settle(&grant, Outcome::Success);
         },
-        |desk| desk.core.fit(&id("a"), epoch(desk), AtHome::Opinion, None, at(0), &mut Outputs::new()),
-        |desk| desk.core.proved(&id("a"), epoch(desk)),
+        |desk| desk.core.fit(&id("a"), epoch(desk), AtHome::Opinion, None, at(0), &mut desk.out),
+        |desk| desk.core.proved(&id("a"), epoch(desk), &mut desk.out),
     ];
+    let kept = |desk: &Desk| desk.out.iter().filter(|effect| matches!(effect, Effect::Keep(_))).count();
     for work in works {
         let mut desk = Desk::new([primary("a")]);
         assert!(!desk.core.view_of_id("a").proven);
+        desk.out.clear();
         work(&mut desk);
         assert!(desk.core.view_of_id("a").proven);
+        assert!(matches!(
+            desk.out.iter().find(|effect| matches!(effect, Effect::Keep(_))),
+            Some(Effect::Keep(Keep::Soon))
+        ));
+        work(&mut desk);
+        assert_eq!(kept(&desk), 1, "no request writes what is written already");
         assert!(!is_told(&mut desk, "a"));
     }
 }
@@ -50,10 +58,10 @@ fn what_was_passed_in_another_epoch_or_by_another_service_proves_nothing() {
     let mut desk = Desk::new([primary("a")]);
     let before = epoch(&desk);
     desk.apply([secondary("a")]);
-    desk.core.proved(&id("a"), before);
+    desk.core.proved(&id("a"), before, &mut desk.out);
     desk.core.fit(&id("a"), before, AtHome::Opinion, None, at(0), &mut desk.out);
     assert!(!desk.core.view_of_id("a").proven);
-    desk.core.proved(&id("a"), epoch(&desk));
+    desk.core.proved(&id("a"), epoch(&desk), &mut desk.out);
     desk.apply([Endpoint { base_url: BaseUrl::parse("http://127.0.0.1:2").unwrap(), ..secondary("a") }]);
     assert!(!desk.core.view_of_id("a").proven, "it is another service now");
 }

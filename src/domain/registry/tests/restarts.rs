@@ -161,6 +161,28 @@ fn an_endpoint_that_is_another_service_after_a_restart_stays_isolated_and_is_ask
     }
 }
 
+/// Found by review: after a restart the operator was told of an endpoint that had served for months that it never had.
+#[test]
+fn who_has_worked_in_the_last_run_is_known_to_work_in_this_one_unless_it_is_another_service_now() {
+    let mut before = begun(Memory::Fresh(SALT), [primary("a"), secondary("b")]);
+    let grant = before.lease();
+    before.settle(&grant, Outcome::Success);
+    let written = serde_json::to_value(image(&before)).unwrap();
+    let mut earlier = written.clone();
+    assert!(earlier["endpoints"][0].as_object_mut().unwrap().remove("proven").is_some());
+    let other = Endpoint { auth: Auth::Passthrough, ..primary("a") };
+    for (written, a, proven) in
+        [(&written, primary("a"), true), (&written, other, false), (&earlier, primary("a"), false)]
+    {
+        let memory = Memory::Kept(Box::new(serde_json::from_value(written.clone()).unwrap()));
+        let mut after = begun(memory, [a, secondary("b")]);
+        assert_eq!(["a", "b"].map(|name| after.core.view_of_id(name).proven), [proven, false]);
+        after.fail("a");
+        let is_told = after.out.iter().any(|effect| matches!(effect, Effect::NeverProven(_)));
+        assert_eq!(is_told, !proven);
+    }
+}
+
 #[test]
 fn what_an_admin_has_switched_stays_switched() {
     let off = || Endpoint { enabled: false, ..secondary("b") };
