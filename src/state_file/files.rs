@@ -24,6 +24,9 @@ pub fn obstacle(path: &Path) -> Option<String> {
         Ok(found) if !found.is_dir() => return told(&"it is none"),
         Ok(_) => {}
     }
+    if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+        return Some(format!("{}: it is no regular file", path.display()));
+    }
     match accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
         Err(error @ (Errno::ACCESS | Errno::ROFS)) => told(&io::Error::from(error)),
         // Where the system does not say it there is nothing to tell.

@@ -20,6 +20,8 @@ fn what_would_keep_it_from_being_written_is_seen_without_writing() {
         let found = obstacle(&at(name)).unwrap();
         assert!(found.contains(told), "{found}");
     }
+    let itself = obstacle(folder.path()).unwrap();
+    assert!(itself.ends_with("it is no regular file"), "{itself}");
     std::os::unix::fs::symlink(at("nowhere/state.json"), at("link")).unwrap();
     assert!(obstacle(&at("link")).unwrap().contains("nowhere: "), "a link is followed");
     assert_eq!(obstacle(Path::new("state.json")), None, "here");
