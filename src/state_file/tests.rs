@@ -109,10 +109,14 @@ fn a_link_that_somebody_else_has_made_is_not_followed_and_nobody_else_may_read()
     let (folder, path) = folder();
     let elsewhere = folder.path().join("elsewhere");
     fs::write(&elsewhere, "theirs").unwrap();
-    symlink(&elsewhere, beside(&path, ".new")).unwrap();
-    let refused = StateFile::open(&path, SALT).unwrap_err().to_string();
-    assert!(refused.contains(".new: can't be written"), "{refused}");
-    fs::remove_file(beside(&path, ".new")).unwrap();
+    fs::write(&path, "damaged").unwrap();
+    for ending in [".lock", ".damaged", ".new"] {
+        symlink(&elsewhere, beside(&path, ending)).unwrap();
+        let refused = StateFile::open(&path, SALT).unwrap_err().to_string();
+        assert!(refused.contains(&format!("{ending}: can't be written")), "{refused}");
+        fs::remove_file(beside(&path, ending)).unwrap();
+    }
+    fs::remove_file(&path).unwrap();
     fs::set_permissions(lock_path(&path), Permissions::from_mode(0o644)).unwrap();
     let (mut file, _) = StateFile::open(&path, SALT).unwrap();
     fs::write(beside(&path, ".new"), "left over, and open to all").unwrap();
