@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub use files::obstacle;
 
 use crate::domain::memory::{Image, Memory, Salt};
-use files::{beside, create, resolved, sync_directory};
+use files::{beside, copy, create, resolved, sync_directory};
 use format::{FORMAT, Found, read, text_of};
 use lock::Lock;
 
@@ -79,7 +79,7 @@ impl StateFile {
             Found::Damaged => {
                 let aside = beside(path, ".damaged");
                 // It stays where it is until there is a new one: a missing file would mean that nothing was known.
-                fs::copy(path, &aside).map_err(|source| failed(&aside, "can't be written", source))?;
+                copy(path, &aside).map_err(|source| failed(&aside, "can't be written", source))?;
                 let previous = beside(path, ".previous");
                 if let Found::Image(image) = read(&previous)? {
                     log::error!(
@@ -134,7 +134,7 @@ impl StateFile {
             Ok(()) | Err(_) => {}
         }
         // Where the file system knows no links a copy does.
-        match fs::hard_link(&self.path, &link).or_else(|_| fs::copy(&self.path, &link).map(drop)) {
+        match fs::hard_link(&self.path, &link).or_else(|_| copy(&self.path, &link)) {
             // Somebody has removed it: there is nothing to keep, and all the more to write.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             linked => linked.and_then(|()| fs::rename(&link, &previous)),

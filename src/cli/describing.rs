@@ -13,6 +13,9 @@ use crate::domain::rules::Rule;
 use crate::domain::webhook::Webhook;
 use crate::settings::{Faults, Loaded, Otel};
 
+/// What is to be said where nothing would be served. The gateway itself says so when it knows what admins have switched on.
+const ALL_OFF: &str = "endpoints are all switched off (enabled = false): no request is served until one is switched on";
+
 /// What `check` found, for the caller to print.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
@@ -76,7 +79,9 @@ fn describe(loaded: &Loaded) -> String {
     }
     let Otel { endpoint: collector, service_name } = &loaded.settings.otel;
     paragraph(&mut text, "traces are sent to", collector.iter().map(|to| format!("{to} as {service_name}")));
-    paragraph(&mut text, "warnings", loaded.notes.iter().map(|note| format!("{} {}", note.key, note.text)));
+    let notes = loaded.notes.iter().map(|note| format!("{} {}", note.key, note.text));
+    let is_off = loaded.topology.iter().all(|endpoint| !endpoint.enabled);
+    paragraph(&mut text, "warnings", notes.chain(is_off.then(|| ALL_OFF.to_owned())));
     text
 }
 

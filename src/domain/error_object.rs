@@ -43,13 +43,13 @@ struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// An object, or a list that holds it alone. A list could also be read as the members themselves.
+    /// An object, or a list that holds it alone.
     fn read(body: &'a [u8]) -> Option<Self> {
         if body.trim_ascii_start().starts_with(b"[") {
-            let [object]: [&RawValue; 1] = serde_json::from_slice(body).ok()?;
-            return object.get().starts_with('{').then(|| serde_json::from_str(object.get()).ok()).flatten();
+            let [alone]: [&RawValue; 1] = serde_json::from_slice(body).ok()?;
+            return object(alone.get().as_bytes());
         }
-        serde_json::from_slice(body).ok()
+        object(body)
     }
 }
 
@@ -62,7 +62,7 @@ struct Flat<'a> {
 
 impl Flat<'_> {
     fn is_error(body: &[u8]) -> bool {
-        serde_json::from_slice(body).is_ok_and(|flat: Flat<'_>| text(Some(flat.object)).as_deref() == Some("error"))
+        object(body).is_some_and(|flat: Flat<'_>| text(Some(flat.object)).as_deref() == Some("error"))
     }
 }
 
@@ -92,6 +92,11 @@ fn may_hold_error(body: &[u8]) -> bool {
 fn is_null(behind_name: &[u8]) -> bool {
     let value = behind_name.trim_ascii_start().strip_prefix(b":");
     value.is_some_and(|value| value.trim_ascii_start().starts_with(b"null"))
+}
+
+/// Reads an object, of which `T` has some members. A list could also be read as these members themselves, in their order.
+fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+    json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(json).ok()).flatten()
 }
 
 /// An empty text says nothing: some relays put an error object of empty texts into their good answers.
@@ -194,8 +199,8 @@ impl ErrorObject {
         }
         let envelope = Envelope::read(body)?;
         let fields: Fields<'_> = match envelope.error {
-            Some(error) => serde_json::from_str(error.get()).ok()?,
-            None if Flat::is_error(body) => serde_json::from_slice(body).ok()?,
+            Some(error) => object(error.get().as_bytes())?,
+            None if Flat::is_error(body) => object(body)?,
             None => return None,
         };
         let kind = text(fields.kind);
@@ -323,6 +328,18 @@ mod tests {
             r#"{"error":{"message":"m"}"#,
         ] {
             assert!(read(other).is_none(), "{other}");
+        }
+    }
+
+    /// Found by review: its elements were taken for the members, in the order in which the code has them.
+    #[test]
+    fn a_list_where_an_object_is_meant_says_nothing() {
+        for body in [
+            r#"{"error":["api_error",500,"m"]}"#,
+            r#"{"base_resp":[1008,"insufficient balance"]}"#,
+            r#"{"choices":[[{"message":"m","type":"error"},"stop"]]}"#,
+        ] {
+            assert_eq!(ErrorObject::of_answer(200, body.as_bytes()), None, "{body}");
         }
     }
 

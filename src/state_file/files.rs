@@ -13,6 +13,9 @@ use rustix::io::Errno;
 /// How many links are followed, as by the system.
 const MOST_LINKS: usize = 40;
 
+/// Has the system refuse to open a link: where others may write, it could lead to any file of this user's.
+pub(super) const NO_LINKS: i32 = OFlags::NOFOLLOW.bits().cast_signed();
+
 /// Why no file could be written at this path by the user that this process runs as; none where it could be, as far as that can be
 /// seen without writing there.
 pub fn obstacle(path: &Path) -> Option<String> {
@@ -23,6 +26,9 @@ pub fn obstacle(path: &Path) -> Option<String> {
         Err(error) => return told(&error),
         Ok(found) if !found.is_dir() => return told(&"it is none"),
         Ok(_) => {}
+    }
+    if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+        return Some(format!("{}: it is no regular file", path.display()));
     }
     match accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
         Err(error @ (Errno::ACCESS | Errno::ROFS)) => told(&io::Error::from(error)),
@@ -51,11 +57,15 @@ pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
 /// Opens a file anew that nobody else may read: it tells which endpoints there are, and what failed. No link to another file is
 /// followed, and what stands there already becomes as a new one would be.
 pub(super) fn create(path: &Path) -> io::Result<File> {
-    let no_links = OFlags::NOFOLLOW.bits().cast_signed();
     let file =
-        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).custom_flags(no_links).open(path)?;
+        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).custom_flags(NO_LINKS).open(path)?;
     close_to_others(&file)?;
     Ok(file)
+}
+
+/// Copies a file to a place where it is made as by [`create`].
+pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    io::copy(&mut File::open(from)?, &mut create(to)?).map(drop)
 }
 
 /// Lets nobody else read a file that was there before. Not every file system can do that.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::files::{beside, close_to_others};
+use super::files::{NO_LINKS, beside, close_to_others};
 use super::{StateFileError, failed};
 
 /// Held for as long as this lives, but while nothing can be written.
@@ -21,7 +21,8 @@ impl Lock {
     /// Takes it again where somebody has removed it, alone or with its directory: a next gateway would write here as well.
     pub(super) fn keep(&mut self, path: &Path) -> io::Result<()> {
         let same_file = |one: Metadata, other: Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
-        let is_in_place = |lock: &File| Ok::<_, io::Error>(same_file(lock.metadata()?, fs::metadata(lock_path(path))?));
+        let is_in_place =
+            |lock: &File| Ok::<_, io::Error>(same_file(lock.metadata()?, fs::symlink_metadata(lock_path(path))?));
         if !self.0.as_ref().is_some_and(|lock| is_in_place(lock).unwrap_or(false)) {
             self.0 = None;
             self.0 = Some(locked(path).map_err(io::Error::other)?);
@@ -38,7 +39,8 @@ pub(super) fn lock_path(path: &Path) -> PathBuf {
 fn locked(path: &Path) -> Result<File, StateFileError> {
     let lock_path = lock_path(path);
     // Whoever may read it could hold the lock.
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
+    let lock =
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).custom_flags(NO_LINKS).open(&lock_path);
     let lock = lock.and_then(|lock| close_to_others(&lock).map(|()| lock));
     let lock = lock.map_err(|source| failed(&lock_path, "can't be written", source))?;
     match lock.try_lock() {

@@ -20,6 +20,8 @@ fn what_would_keep_it_from_being_written_is_seen_without_writing() {
         let found = obstacle(&at(name)).unwrap();
         assert!(found.contains(told), "{found}");
     }
+    let itself = obstacle(folder.path()).unwrap();
+    assert!(itself.ends_with("it is no regular file"), "{itself}");
     std::os::unix::fs::symlink(at("nowhere/state.json"), at("link")).unwrap();
     assert!(obstacle(&at("link")).unwrap().contains("nowhere: "), "a link is followed");
     assert_eq!(obstacle(Path::new("state.json")), None, "here");
@@ -107,10 +109,14 @@ fn a_link_that_somebody_else_has_made_is_not_followed_and_nobody_else_may_read()
     let (folder, path) = folder();
     let elsewhere = folder.path().join("elsewhere");
     fs::write(&elsewhere, "theirs").unwrap();
-    symlink(&elsewhere, beside(&path, ".new")).unwrap();
-    let refused = StateFile::open(&path, SALT).unwrap_err().to_string();
-    assert!(refused.contains(".new: can't be written"), "{refused}");
-    fs::remove_file(beside(&path, ".new")).unwrap();
+    fs::write(&path, "damaged").unwrap();
+    for ending in [".lock", ".damaged", ".new"] {
+        symlink(&elsewhere, beside(&path, ending)).unwrap();
+        let refused = StateFile::open(&path, SALT).unwrap_err().to_string();
+        assert!(refused.contains(&format!("{ending}: can't be written")), "{refused}");
+        fs::remove_file(beside(&path, ending)).unwrap();
+    }
+    fs::remove_file(&path).unwrap();
     fs::set_permissions(lock_path(&path), Permissions::from_mode(0o644)).unwrap();
     let (mut file, _) = StateFile::open(&path, SALT).unwrap();
     fs::write(beside(&path, ".new"), "left over, and open to all").unwrap();

@@ -127,6 +127,7 @@ async fn every_field_of_the_stats_is_there_from_the_start() {
         "series",
         "tokens",
         "cost",
+        "unpriced",
     ] {
         assert!(stats.get(name).is_some(), "{name}");
     }
@@ -156,6 +157,7 @@ async fn every_field_of_the_stats_is_there_from_the_start() {
         "ttft_ms",
         "tokens",
         "cost",
+        "unpriced",
         "verification_tokens",
         "verification_cost",
         "isolated_at",

@@ -214,13 +214,15 @@ async fn usage_is_told_apart_by_what_is_asked_and_priced_as_the_settings_say() {
         alice,
         json!({
             "id": "alice", "team": "core, \"A\"", "requests": 2, "successes": 2, "failures": 0, "rejected": 0,
-            "cancelled": 0, "in_flight": 0, "tokens": tokens(80, 6, 0, 0), "cost": 0.07,
+            "cancelled": 0, "in_flight": 0, "tokens": tokens(80, 6, 0, 0), "cost": 0.07, "unpriced": 0,
         })
     );
     let stats = app.stats().await;
     assert_eq!(stats["teams"][0]["requests"], 3);
     assert_eq!((&stats["cost"], &stats["tokens"]), (&json!(0.105), &tokens(160, 12, 0, 0)));
-    assert_eq!(app.row("a").await["cost"], 0.105);
+    let row = app.row("a").await;
+    assert_eq!(row["cost"], 0.105);
+    assert_eq!([&stats, &row, &client_row(&app, json!("bob")).await].map(|sum| sum["unpriced"].as_u64()), [Some(1); 3]);
     app.finish().await;
 }
 

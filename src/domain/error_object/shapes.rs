@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{ErrorObject, text};
+use super::{ErrorObject, object, text};
 
 /// A good answer that is longer is not looked into for these shapes, in bytes.
 const LONGEST_IN_SUCCESS: usize = 16 << 10;
@@ -99,7 +99,7 @@ pub(super) fn read(status: u16, body: &[u8]) -> Option<ErrorObject> {
     {
         return None;
     }
-    let flat: Flat<'_> = serde_json::from_slice(body).ok()?;
+    let flat: Flat<'_> = object(body)?;
     if let Some(error) = is_success.then(|| flat.of_choice()).flatten() {
         return Some(error);
     }
@@ -125,7 +125,7 @@ pub(super) fn read(status: u16, body: &[u8]) -> Option<ErrorObject> {
 impl Flat<'_> {
     /// `{"base_resp":{"status_code":1008,"status_msg":"insufficient balance"}}`, with a 200.
     fn of_minimax(&self) -> Option<ErrorObject> {
-        let base: BaseResp = serde_json::from_str(self.base_resp?.get()).ok()?;
+        let base: BaseResp = object(self.base_resp?.get().as_bytes())?;
         let kind = MINIMAX.iter().find(|(code, _)| *code == base.status_code).map(|(_, kind)| (*kind).to_owned());
         (base.status_code != 0).then(|| error(kind, None, Some(base.status_code), base.status_msg))
     }
@@ -159,7 +159,9 @@ impl Flat<'_> {
 
     /// `{"choices":[{"finish_reason":"error","error":{"code":502,"message":"…"}}]}`, of `OpenRouter`, with a 200.
     fn of_choice(&self) -> Option<ErrorObject> {
-        let choices: Vec<Choice<'_>> = serde_json::from_str(self.choices?.get()).ok()?;
+        let choices: Vec<&RawValue> = serde_json::from_str(self.choices?.get()).ok()?;
+        let choices: Vec<Choice<'_>> =
+            choices.into_iter().filter_map(|choice| object(choice.get().as_bytes())).collect();
         let told = |choice: &Choice<'_>| Some(ErrorObject::of_member(choice.error?.get())?.0);
         choices.iter().find_map(told).or_else(|| {
             let message = ErrorObject::failed_finish(choices.iter().filter_map(|choice| text(choice.finish_reason)))?;

@@ -61,6 +61,8 @@ pub struct EndpointStats {
     pub usage: Usage,
     /// The same in dollars.
     pub cost: Cost,
+    /// How many of them have no price, and so no part in that.
+    pub unpriced: u64,
     /// The verifier's conversations.
     pub verifications: VerificationStats,
     /// How often it was isolated, by reason.
@@ -129,7 +131,10 @@ impl EndpointStats {
         if let Some(time) = attempt.first_content {
             self.first_contents.note(time);
         }
-        self.usage += attempt.usage.unwrap_or_default();
+        if let Some(usage) = attempt.usage {
+            self.usage += usage;
+            self.unpriced += u64::from(cost.is_none());
+        }
         add_cost(&mut self.cost, cost);
     }
 

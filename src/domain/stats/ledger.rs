@@ -25,6 +25,16 @@ pub struct Used {
     pub usage: Usage,
     /// Their cost.
     pub cost: Cost,
+    /// Those of them without a price, which have no part in it.
+    pub unpriced: u64,
+}
+
+impl Used {
+    /// What one answer has used.
+    #[must_use]
+    pub fn by_one_answer(usage: Usage, cost: Cost) -> Self {
+        Self { requests: 1, usage, cost, unpriced: u64::from(cost.is_none()) }
+    }
 }
 
 impl std::ops::AddAssign for Used {
@@ -32,6 +42,7 @@ impl std::ops::AddAssign for Used {
         self.requests += more.requests;
         self.usage += more.usage;
         add_cost(&mut self.cost, more.cost);
+        self.unpriced += more.unpriced;
     }
 }
 
@@ -166,7 +177,7 @@ mod tests {
     use super::*;
 
     fn used(input: u64) -> Used {
-        Used { requests: 1, usage: Usage { input, ..Usage::default() }, cost: Some(1.0) }
+        Used::by_one_answer(Usage { input, ..Usage::default() }, Some(1.0))
     }
 
     fn add(ledger: &mut Ledger, client: &str, model: &str, is_listed: bool) {

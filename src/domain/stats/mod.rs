@@ -167,7 +167,7 @@ impl Stats {
         if let Some(usage) = *usage {
             cost = self.quotes.cost(endpoint, model.as_deref(), &usage);
             let is_listed = model.as_deref().is_some_and(|model| self.quotes.lists(model));
-            let used = Used { requests: 1, usage, cost };
+            let used = Used::by_one_answer(usage, cost);
             self.ledger.add(client.as_ref(), &endpoint.id, model.as_ref(), used, is_listed);
         }
         let counted = match self.endpoints.get_mut(&endpoint.id) {

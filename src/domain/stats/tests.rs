@@ -116,13 +116,13 @@ fn tokens_and_their_cost_are_counted_by_endpoint_client_and_model() {
     stats.attempt(AttemptRecord { model: Some(Arc::from("free")), ..answer });
     stats.attempt(attempt(Class::Success, Outcome::Success, 1));
     let a = stats.endpoint(&id("a")).unwrap();
-    assert_eq!((a.usage.input, a.usage.output, a.cost), (6_000_000, 3_000_000, Some(6.0)));
+    assert_eq!((a.usage.input, a.usage.output, a.cost, a.unpriced), (6_000_000, 3_000_000, Some(6.0), 1));
     let used = stats.ledger.of_client(Some(&alice));
-    assert_eq!((used.requests, used.usage, used.cost), (1, usage, Some(3.0)));
+    assert_eq!((used.requests, used.usage, used.cost, used.unpriced), (1, usage, Some(3.0), 0));
     let labels: Vec<_> = stats.ledger.labelled().map(|row| (row.model.unwrap(), row.used.requests)).collect();
     assert_eq!(labels, [("other", 2), ("m", 1)]);
     let total = stats.used();
-    assert_eq!((total.requests, total.cost), (3, Some(6.0)));
+    assert_eq!((total.requests, total.cost, total.unpriced), (3, Some(6.0), 1));
     // New prices are for what comes.
     stats.set_catalog(Catalog::default());
     assert_eq!(stats.used().cost, Some(6.0));

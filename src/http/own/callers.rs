@@ -27,6 +27,7 @@ pub(super) struct CallerRow {
     in_flight: u32,
     tokens: Usage,
     cost: Cost,
+    unpriced: u64,
 }
 
 /// The name in a row.
@@ -66,6 +67,7 @@ impl CallerRow {
             in_flight,
             tokens: used.usage,
             cost: used.cost.map(rounded),
+            unpriced: used.unpriced,
         }
     }
 }

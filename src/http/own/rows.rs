@@ -53,6 +53,7 @@ pub(super) struct EndpointRow {
     ttft_ms: Latency,
     tokens: Usage,
     cost: Cost,
+    unpriced: u64,
     isolated_at: Option<String>,
     isolated_reason: Option<Reason>,
     last_error: Option<ErrorNote>,
@@ -196,6 +197,7 @@ impl<'a> Views<'a> {
             ttft_ms: counted.first_contents.summary().into(),
             tokens: counted.usage,
             cost: counted.cost.map(rounded),
+            unpriced: counted.unpriced,
             isolated_at: view.isolation.as_ref().map(|isolation| self.clock.rfc3339(isolation.at)),
             isolated_reason: view.isolation.as_ref().map(|isolation| isolation.reason),
             windows: windows(&seen.rate_limits, self.clock.since_1970())

@@ -34,6 +34,8 @@ struct Body {
     sessions: usize,
     tokens: Usage,
     cost: Cost,
+    /// How many of the answers whose tokens are counted have no price.
+    unpriced: u64,
     last_used_endpoint_id: Option<EndpointId>,
     total_endpoints: usize,
     healthy_endpoints: usize,
@@ -97,7 +99,7 @@ impl Views<'_> {
             queue.push(view.endpoint.id.clone());
         }
         let ends = self.stats.ends;
-        let Used { usage, cost, .. } = self.stats.used();
+        let Used { usage, cost, unpriced, .. } = self.stats.used();
         let endpoints: Vec<EndpointRow> = self.registry.endpoints.iter().map(|view| self.row(view)).collect();
         Body {
             version: env!("CARGO_PKG_VERSION"),
@@ -116,6 +118,7 @@ impl Views<'_> {
             sessions: self.registry.sessions,
             tokens: usage,
             cost: cost.map(rounded),
+            unpriced,
             last_used_endpoint_id: self.registry.last_served.clone(),
             total_endpoints: endpoints.len(),
             healthy_endpoints: queues.primary.len() + queues.secondary.len(),

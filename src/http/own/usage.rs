@@ -105,7 +105,7 @@ fn rows<'a>(stats: &'a Stats, config: &'a Config, by: &[Column]) -> Rows<'a> {
 }
 
 fn as_json(rows: Rows<'_>, by: &[Column]) -> Value {
-    let row = |(key, Used { requests, usage, cost }): (Vec<Option<&str>>, Used)| {
+    let row = |(key, Used { requests, usage, cost, .. }): (Vec<Option<&str>>, Used)| {
         let mut row: Map<String, Value> =
             by.iter().zip(key).map(|(column, value)| (column.as_str().to_owned(), value.into())).collect();
         row.insert("requests".to_owned(), requests.into());
@@ -121,7 +121,7 @@ fn as_csv(rows: Rows<'_>, by: &[Column]) -> String {
     let mut head: Vec<&str> = by.iter().map(|column| column.as_str()).collect();
     head.extend(["requests", "input", "output", "cache_read", "cache_write", "cost"]);
     let mut text = head.join(",");
-    for (key, Used { requests, usage, cost }) in rows {
+    for (key, Used { requests, usage, cost, .. }) in rows {
         let mut fields: Vec<String> = key.into_iter().map(|field| csv_field(field.unwrap_or_default())).collect();
         fields.push(requests.to_string());
         fields.extend(usage.kinds().map(|(_, tokens)| tokens.to_string()));
