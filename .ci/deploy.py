@@ -319,8 +319,6 @@ def checked(binary, name, text, env):
         settings.write_text(text.replace(f"{SECRETS}/", f"{directory}/"), encoding="utf-8")
         # Not QCC_SETTINGS_DIR: this one file is what is asked about.
         env = {name: value for name, value in env.items() if name.startswith("QCC__")}
-        # The directory that the image has is not here, and it can't be written there, `check` would say.
-        env["QCC__STATE__FILE"] = f"{directory}/state.json"
         run = subprocess.run(
             [binary, "check", "--settings", str(settings)], env=env, text=True, capture_output=True, check=False
         )

@@ -24,7 +24,7 @@ use crate::domain::ids::ClientId;
 use crate::domain::secret::Secret;
 use crate::entropy::fresh_credential;
 use crate::live;
-use crate::settings::{self, Loaded, Log, Reach, Source};
+use crate::settings::{self, Loaded, Log, Note, Reach, Source};
 use crate::state_file;
 use crate::telemetry;
 
@@ -196,28 +196,24 @@ pub fn check(source: &Source, options: &cli::Check) -> ExitCode {
     let mut loaded = settings::load(source);
     if let Ok(loaded) = &mut loaded {
         loaded.notes = loaded.notes_at(Clock::start().since_1970());
+        loaded.notes.extend(note_of_state_file(loaded));
     }
     let checked = cli::check(&loaded);
     if !checked.errors.is_empty() {
         tell(checked.errors.trim_end());
     }
     let ending = printed(&checked.output, ExitCode::from(checked.status));
-    let Ok(loaded) = loaded else { return ending };
-    let ending = if options.live && ending == ExitCode::SUCCESS { check_live(&loaded) } else { ending };
-    match fault_of_state_file(&loaded) {
-        Some(fault) => {
-            tell(fault);
-            // That of a gateway that does not start for it: the settings are sound.
-            ExitCode::FAILURE
-        }
-        None => ending,
+    match loaded {
+        Ok(loaded) if options.live && ending == ExitCode::SUCCESS => check_live(&loaded),
+        Ok(_) | Err(_) => ending,
     }
 }
 
 /// What would keep the gateway from starting with its state file. Nothing is written or locked for it: one may be running with it.
-fn fault_of_state_file(loaded: &Loaded) -> Option<String> {
+fn note_of_state_file(loaded: &Loaded) -> Option<Note> {
     let obstacle = state_file::obstacle(loaded.settings.state.file.as_deref()?)?;
-    Some(format!("state.file can't be written by this user, without which the gateway does not start: {obstacle}"))
+    let text = format!("can't be written by this user, without which the gateway does not start: {obstacle}");
+    Some(Note { key: "state.file".to_owned(), text })
 }
 
 fn check_live(loaded: &Loaded) -> ExitCode {
