@@ -180,6 +180,12 @@ impl Class {
         }
     }
 
+    /// Whether an error of this class is the client's own fault: of what it has asked for, or of its own credential.
+    #[must_use]
+    pub const fn is_the_clients_fault(self) -> bool {
+        matches!(self, Self::ClientCredential | Self::ClientError) || self.lacks_what_is_asked()
+    }
+
     /// Whether the endpoint has not got what was asked for: the model, or a counter of tokens.
     #[must_use]
     pub const fn lacks_what_is_asked(self) -> bool {

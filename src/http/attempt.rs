@@ -52,6 +52,8 @@ pub(super) struct WholeAnswer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// What it was found to be.
+    pub(super) class: Class,
     /// Its share of what may be buffered, if it is large enough to have one.
     pub(super) _share: Option<Held>,
 }

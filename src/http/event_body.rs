@@ -24,6 +24,7 @@ use super::times::{after, deadline};
 use crate::domain::classify::{AnswerHead, Judgement, WhoseCredential, Words, classify_answer};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::limits::Limits;
+use crate::domain::outcome::Outcome;
 use crate::domain::outcome_table::{Class, PathKind};
 use crate::domain::peek::Wanted;
 use crate::domain::rules::Rules;
@@ -314,7 +315,9 @@ impl EventBody {
     fn fail(&mut self, failure: Failure) {
         let failure = self.passing.facts.without_key(failure);
         let judgement = self.passing.facts.judge(&failure.error);
-        match failure.event {
+        // One by which the gateway's own key or account is refused would tell clients that theirs is.
+        let isolates_at_once = matches!(judgement.rule(self.passing.facts.path).outcome, Outcome::Fatal(_));
+        match failure.event.filter(|_| !isolates_at_once) {
             Some(event) => self.close(&judgement, Some(event)),
             None => self.break_off(Break::Failed, &judgement),
         }

@@ -269,7 +269,7 @@ impl Journey<'_> {
         headers.insert(names::ESTIMATED, HeaderValue::from_static("true"));
         mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
         let now = self.scope.now();
-        self.scope.end_whole(None, now);
+        self.scope.end_own(now);
         respond(StatusCode::OK, headers, body.boxed())
     }
 
@@ -343,7 +343,7 @@ impl Journey<'_> {
         let length = length_of_head(&answer.headers);
         let mut headers = passed_on(answer.headers, self.task.request.headers, self.worker.shared.clock);
         mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
-        self.scope.end_whole(last, now);
+        self.scope.end_whole(answer.class, last, now);
         let body = match *self.task.request.method {
             Method::HEAD => HeadOnly(length).boxed(),
             _ => answer.body.boxed(),
@@ -400,7 +400,7 @@ impl Serving<'_> {
         match refusal {
             // By their status these would be the gateway's.
             Refusal::ClientBusy { .. } | Refusal::Upgrade => scope.end_rejected(now),
-            _ => scope.end_whole(None, now),
+            _ => scope.end_own(now),
         }
         response
     }

@@ -19,6 +19,7 @@ use crate::actors::messages::Note;
 use crate::clock::Clock;
 use crate::domain::classify::Judgement;
 use crate::domain::ids::{ClientId, EndpointId, ProfileId};
+use crate::domain::outcome_table::Class;
 use crate::domain::stats::{AttemptRecord, RequestEnd, RequestRecord};
 use crate::domain::time::Moment;
 use crate::domain::trail::Trail;
@@ -172,16 +173,14 @@ impl RequestScope {
         self.usage = usage;
     }
 
-    /// The answer was passed on whole. `last`: its attempt, where that has ended with it.
-    pub(super) fn end_whole(mut self, last: Option<AttemptRecord>, now: Moment) {
-        let end = match self.status {
-            Some(200..=299) => RequestEnd::Successful,
-            // A rate limit that reached the client is the gateway's failure to find room, not the client's fault.
-            Some(429) => RequestEnd::Failed,
-            Some(400..=499) => RequestEnd::Rejected,
-            Some(_) | None => RequestEnd::Failed,
-        };
-        self.end(end, now, last);
+    /// An endpoint's answer of this class was passed on whole. `last`: its attempt, where that has ended with it.
+    pub(super) fn end_whole(mut self, class: Class, last: Option<AttemptRecord>, now: Moment) {
+        self.end(RequestEnd::of_answer(self.status, Some(class)), now, last);
+    }
+
+    /// It was answered by the gateway itself.
+    pub(super) fn end_own(mut self, now: Moment) {
+        self.end(RequestEnd::of_answer(self.status, None), now, None);
     }
 
     /// It was refused for what its client has done.

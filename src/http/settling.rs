@@ -107,7 +107,7 @@ impl Settling {
         if let Some((attempt, request)) = self.open.take() {
             let now = request.now();
             let last = attempt.settled(judgement, now);
-            request.end_whole(Some(last), now);
+            request.end_whole(judgement.class, Some(last), now);
         }
     }
 

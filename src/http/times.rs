@@ -53,12 +53,13 @@ fn time_told(headers: &HeaderMap) -> Option<Duration> {
     names::CLIENT_TIMEOUTS.iter().find_map(|name| time_of_client(headers.get(name)?.to_str().ok()?))
 }
 
-/// How long the gateway has for a client that waits so many seconds: 5 s less, so that it can still tell the client; of a
-/// short time half.
+/// How long the gateway has for a client that waits so many seconds: 5 s less, so that it can still tell the client; where that leaves
+/// less than a second, one, or half of a still shorter time.
 fn time_of_client(seconds: &str) -> Option<Duration> {
     const MARGIN: Duration = Duration::from_secs(5);
+    const LEAST: Duration = Duration::from_secs(1);
     let waits = Duration::try_from_secs_f64(seconds.trim().parse().ok()?).ok()?;
-    (!waits.is_zero()).then(|| waits.saturating_sub(MARGIN).max(waits / 2))
+    (!waits.is_zero()).then(|| waits.saturating_sub(MARGIN).max(LEAST.min(waits / 2)))
 }
 
 /// The present, by the clock that timers run on.
@@ -106,7 +107,8 @@ mod tests {
             ("600", Some(595_000)),
             ("300.0", Some(295_000)),
             ("10", Some(5_000)),
-            ("5", Some(2_500)),
+            ("7", Some(2_000)),
+            ("5", Some(1_000)),
             ("0.2", Some(100)),
             ("0", None),
             ("-1", None),

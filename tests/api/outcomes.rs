@@ -31,6 +31,31 @@ async fn an_upstreams_error_is_passed_on_to_the_byte() {
     app.finish().await;
 }
 
+/// Found by an audit: each 4xx that was passed on was the client's fault in the stats, so that a pool of which nobody gets an answer had
+/// a success rate of 100 %.
+#[actix_web::test]
+async fn an_answer_that_is_an_endpoints_fault_is_a_failed_request_whatever_its_status() {
+    let html = [("content-type", "text/html")];
+    for (step, is_failed) in [
+        (status(403), true),
+        (status(408), true),
+        (status_with(404, &html, "<h1>wrong base URL</h1>"), true),
+        (status(400), false),
+        (error(404, "not_found_error", "model: claude-haiku-4-5"), false),
+    ] {
+        let upstream = Upstream::anthropic("a").await;
+        upstream.script_traffic([step]);
+        let app = Setup::new().primary(&upstream).section("retry", ONE_TURN).verified_on_demand().start().await;
+        let answer = app.message().await;
+        let stats = app.stats().await;
+        let (failed, rejected) = if is_failed { (1, 0) } else { (0, 1) };
+        let counted = (&stats["failed_requests"], &stats["rejected_requests"]);
+        assert_eq!(counted, (&json!(failed), &json!(rejected)), "{}", answer.status);
+        assert!((400..500).contains(&answer.status), "{}", answer.text());
+        app.finish().await;
+    }
+}
+
 #[actix_web::test]
 async fn a_key_that_an_upstream_repeats_is_shown_to_no_client() {
     let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);

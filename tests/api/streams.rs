@@ -262,12 +262,9 @@ async fn a_stream_that_breaks_within_an_event_that_is_too_long_to_be_held_is_bro
 #[actix_web::test]
 async fn an_error_event_behind_the_first_content_is_passed_on_and_nothing_behind_it() {
     for path in PATHS {
-        for (kind, counted, standing) in [
-            ("overloaded_error", 0, "primary"),
-            ("api_error", 1, "failure"),
-            ("invalid_request_error", 0, "primary"),
-            ("authentication_error", 1, "failure"),
-        ] {
+        for (kind, counted, standing) in
+            [("overloaded_error", 0, "primary"), ("api_error", 1, "failure"), ("invalid_request_error", 0, "primary")]
+        {
             let pair = Pair::serving(path).await;
             pair.a.script_traffic([sse(2).then_error(kind)]);
             let app = pair.strict().section("stream", "on_break = \"abort\"").start().await;
@@ -280,6 +277,26 @@ async fn an_error_event_behind_the_first_content_is_passed_on_and_nothing_behind
             assert!(answer.body.ends_with(&last.raw), "{}", answer.text());
             assert_eq!(app.stats().await["failed_requests"], 1);
             app.finish().await;
+        }
+    }
+}
+
+/// Found by an audit: it was passed on like any other, so that clients were told that their own key is wrong, or their credit used up.
+#[actix_web::test]
+async fn an_error_event_that_refuses_the_gateways_key_or_account_is_not_passed_on() {
+    for path in PATHS {
+        for (kind, reason) in [("authentication_error", "credential"), ("billing_error", "account")] {
+            for (on_break, ended) in [("event", Ended::Whole), ("abort", Ended::Truncated)] {
+                let pair = Pair::serving(path).await;
+                pair.a.script_traffic([sse(2).then_error(kind)]);
+                let app = pair.strict().section("stream", &format!("on_break = \"{on_break}\"")).start().await;
+                let answer = pair.ask(&mut app.client().await).await;
+                assert_eq!((answer.ended, answer.text().contains("scripted")), (ended, false), "{path} {kind}");
+                let says_so = answer.text().contains("Server error upstream in the midst of the answer");
+                assert_eq!(says_so, on_break == "event", "{path} {kind}: {}", answer.text());
+                assert_eq!(app.row("a").await["isolated_reason"], reason, "{path}");
+                app.finish().await;
+            }
         }
     }
 }

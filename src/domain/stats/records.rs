@@ -23,6 +23,21 @@ pub enum RequestEnd {
     Cancelled,
 }
 
+impl RequestEnd {
+    /// How a request has ended that was answered whole. `class` is what its attempt came to; none of an answer of the gateway's own.
+    #[must_use]
+    pub const fn of_answer(status: Option<u16>, class: Option<Class>) -> Self {
+        match (status, class) {
+            (Some(200..=299), _) => Self::Successful,
+            (Some(400..=499), Some(class)) if class.is_the_clients_fault() => Self::Rejected,
+            // A rate limit that reaches the client is the gateway's failure to find room.
+            (Some(429), None) => Self::Failed,
+            (Some(400..=499), None) => Self::Rejected,
+            (Some(_) | None, _) => Self::Failed,
+        }
+    }
+}
+
 /// One client's request, when it is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestRecord {

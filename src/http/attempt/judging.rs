@@ -69,7 +69,8 @@ impl Task<'_> {
             AtGate::Failed(failure) => {
                 let Failure { error, .. } = facts.without_key(failure);
                 let judgement = facts.judge(&error);
-                self.conclude(judgement, error_answer(flow, error))
+                let answer = error_answer(flow, error, judgement.class);
+                self.conclude(judgement, answer)
             }
             AtGate::Broken(note) => fault(Class::Stream, &note),
             AtGate::Whole(whole) => {
@@ -114,7 +115,8 @@ impl Task<'_> {
         if self.is_answer(&judgement, flow.legibility) {
             scope.costs(Usage::of_answer(&whole));
         }
-        let answer = WholeAnswer { status: flow.status, headers: flow.headers, body: whole, _share: flow.share };
+        let Flow { status, headers, share, .. } = flow;
+        let answer = WholeAnswer { status, headers, body: whole, class: judgement.class, _share: share };
         match self.stream_that_was_wanted() {
             Some(format) if judgement.class == Class::Success && can_be_read => {
                 self.as_stream(format, answer, judgement)
@@ -143,8 +145,8 @@ impl Task<'_> {
                 for described in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING] {
                     flow.headers.remove(described);
                 }
-                let answer =
-                    WholeAnswer { status: flow.status, headers: flow.headers, body: Bytes::new(), _share: None };
+                let Flow { status, headers, .. } = flow;
+                let answer = WholeAnswer { status, headers, body: Bytes::new(), class: judgement.class, _share: None };
                 AttemptEnd::Whole(answer, judgement)
             }
         }
@@ -223,9 +225,9 @@ impl Task<'_> {
 }
 
 /// The error of a stream as the answer that it would have been.
-fn error_answer(flow: Flow, error: StreamError) -> WholeAnswer {
+fn error_answer(flow: Flow, error: StreamError, class: Class) -> WholeAnswer {
     let mut headers = flow.headers;
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.remove(CONTENT_ENCODING);
-    WholeAnswer { status: flow.status, headers, body: Bytes::from(error.body), _share: None }
+    WholeAnswer { status: flow.status, headers, body: Bytes::from(error.body), class, _share: None }
 }
