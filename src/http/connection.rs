@@ -143,6 +143,9 @@ impl Connection {
                 peer = peer.as_ref().map(Value::from_display);
                 "request"
             );
+            // Who has not sent a byte has not asked for anything.
+            let has_begun = self.state.head_length.get() > 0;
+            self.state.given_up.set(has_begun.then(|| refusal.status()));
             // A client that takes no answer gets none.
             stream.try_write(&raw_refusal(refusal, &id, &self.patience.help)).ok();
         }

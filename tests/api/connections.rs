@@ -6,6 +6,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::support::app::{Setup, TRAFFIC, TestApp, body};
+use crate::support::eventually::eventually;
 use crate::support::raw_client::{Ended, RawClient};
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{Behaviour, hold, never_answer, ok, raw, sse, status, status_with};
@@ -39,6 +40,8 @@ async fn a_first_head_that_does_not_come_is_answered_and_the_connection_closed()
         client.send(begun.as_bytes()).await;
         check_408(&mut client).await;
     }
+    let rejected = async || app.stats().await["rejected_requests"] == 2;
+    eventually("the count of those that had begun", rejected).await;
     assert_eq!(upstream.total(), 0);
     app.finish().await;
 }

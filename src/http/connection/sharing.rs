@@ -54,6 +54,8 @@ pub(super) struct State {
     pub(super) framing: RefCell<Framing>,
     /// Nothing more is read: the client is at its end, or its patience with it is.
     pub(super) is_read_out: Cell<bool>,
+    /// The status by which its first head was given up.
+    pub(super) given_up: Cell<Option<u16>>,
     /// Whether the request under way is the last one. What comes behind that must not be looked at (RFC 9112, section 9.6), for
     /// nobody has promised to answer it.
     pub(super) is_last: Cell<bool>,
@@ -81,6 +83,7 @@ impl State {
             head_held: RefCell::new(patience.buffered.hold_nothing(patience.together)),
             framing: RefCell::new(Framing::new()),
             is_read_out: Cell::new(false),
+            given_up: Cell::new(None),
             is_last: Cell::new(false),
             reader: RefCell::new(None),
             ending: Cell::new(Ending::Close),
@@ -149,6 +152,11 @@ impl Handle {
             state.wake_reader();
         }
         UnderWay(Rc::clone(state))
+    }
+
+    /// The status by which its first head was given up, for which there was no request to be counted.
+    pub(in crate::http) fn given_up(&self) -> Option<u16> {
+        self.0.given_up.get()
     }
 
     /// What is left of the connection once it is served no more, unless it was closed with that. All that it held is given up.

@@ -22,6 +22,9 @@ use super::super::connection::{Connection, Patience};
 use super::super::serve;
 use super::super::state::{Door, Shared, Worker};
 use super::{Phase, Stops};
+use crate::actors::messages::Note;
+use crate::domain::stats::{RequestEnd, RequestRecord};
+use crate::domain::time::Moment;
 
 /// How long actix goes on reading what the client had begun to send, before it closes a connection.
 const LINGER: Duration = Duration::from_secs(1);
@@ -190,9 +193,12 @@ where
             Ok(stream) => Connection::new(stream, Patience::of(&self.shared.config().settings, &self.shared.buffered)),
             Err(error) => return log::debug!("a client's connection can't be served: {error}"),
         };
-        let handle = connection.handle();
+        let (handle, began) = (connection.handle(), self.shared.clock.now());
         if let Err(error) = self.serve(connection, door).await {
             log::debug!("a client's connection has ended: {error}");
+        }
+        if let Some(status) = handle.given_up() {
+            self.count_given_up(status, began);
         }
         match handle.left() {
             Some(left) if left.is_sending() => tokio::select! {
@@ -206,6 +212,14 @@ where
             })),
             None => {}
         }
+    }
+
+    /// Counts a request whose head was given up with this status: no handler has seen it.
+    fn count_given_up(&self, status: u16, began: Moment) {
+        let at = self.shared.clock.now();
+        let (end, elapsed) = (RequestEnd::of_answer(Some(status), None), at.since(began));
+        let record = RequestRecord { end, at, elapsed, attempts: 0, client: None, profile: None };
+        self.shared.core.stats.do_send(Note::Request(record, None));
     }
 
     async fn serve(&self, connection: Connection, door: Door) -> Result<(), DispatchError> {
