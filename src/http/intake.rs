@@ -115,6 +115,11 @@ impl From<Refusal> for NoBody {
     }
 }
 
+/// How long a body is to be, in bytes, where its head says so.
+pub(super) fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// Reads a body whole. One that has not come when a drain's time is up is not waited for any longer.
 pub(super) async fn read_body(
     payload: &mut Payload,
@@ -125,7 +130,7 @@ pub(super) async fn read_body(
     drain: &DrainDeadline,
 ) -> Result<(Bytes, Held), NoBody> {
     let too_large = Refusal::BodyTooLarge { limit: limits.size };
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let announced = announced_length(headers);
     if announced.is_some_and(|length| length > limits.size) {
         return Err(too_large.into());
     }

@@ -44,6 +44,7 @@ pub use state::{Config, ConfigCell, Readiness, Shared, Worker};
 use crate::domain::refusal::Refusal;
 use crate::domain::route::{Destination, LlmPath, llm_path, route};
 use connection::{Answering, BodyEnd, ClientSide};
+use intake::announced_length;
 use journey::Errand;
 use proxy::{proxy, refuse_unserved};
 use reply::{closing, for_http_10};
@@ -65,6 +66,27 @@ async fn serve(mut request: Request, worker: Rc<Worker>, door: Door) -> HttpResp
         client.is_the_last();
     }
     response.map_body(|_, body| Answering::new(body, under_way, request.version()).boxed())
+}
+
+/// Whether a request is refused by what its head says, so that its client is not to be told to go on with the body (RFC 9110,
+/// section 10.1.1).
+fn is_refused_by_its_head(request: &Request, worker: &Worker, door: Door) -> bool {
+    let Serving { shared, config, .. } = &worker.serving();
+    let server = &config.settings.server;
+    let target = request.uri().path_and_query().map(PathAndQuery::as_str).unwrap_or_default();
+    match route(request.method().as_str(), target, &server.other_paths) {
+        // These look after their few bytes themselves.
+        Destination::Own { .. } => false,
+        Destination::Llm { .. } | Destination::Other { .. } => {
+            let is_stranger = || config.clients.identify(request.headers(), shared.clock.since_1970()).is_err();
+            door == Door::Admin || announced_length(request.headers()) > Some(server.max_body) || is_stranger()
+        }
+        Destination::Disguised
+        | Destination::Warmup
+        | Destination::Root
+        | Destination::WrongMethod { .. }
+        | Destination::Unknown => true,
+    }
 }
 
 /// Answers by one of the gateway's own routes, by an endpoint, or with a refusal.

@@ -376,6 +376,34 @@ async fn a_key_is_asked_for_before_a_body_that_waits_to_be_sent() {
     app.finish().await;
 }
 
+/// Found by an audit: it was told to go on first.
+#[actix_web::test]
+async fn who_is_refused_by_the_head_alone_is_not_told_to_go_on_with_the_body() {
+    let upstream = Upstream::anthropic("a").await;
+    let app = Setup::only()
+        .section("server", "host = \"127.0.0.1\"\nport = 0\nmax_body = \"1KiB\"")
+        .primary(&upstream)
+        .section("clients.alice", "key = \"alice-key\"")
+        .start()
+        .await;
+    for (path, key, length, status) in [
+        ("/v1/messages", "no-key", 10, 401),
+        ("/v1/messages", "alice-key", 2000, 413),
+        ("/v1/nothing", "alice-key", 10, 404),
+    ] {
+        let mut client = app.client().await;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+        );
+        client.send(head.as_bytes()).await;
+        let answer = client.answer().await;
+        assert_eq!((answer.status, answer.interim.as_slice()), (status, [].as_slice()), "{path}");
+        assert_eq!((answer.header("connection"), client.ended().await), (Some("close"), Ended::Truncated), "{path}");
+    }
+    assert_eq!((upstream.total(), &app.stats().await["rejected_requests"]), (0, &json!(3)));
+    app.finish().await;
+}
+
 #[actix_web::test]
 async fn after_a_refusal_that_leaves_a_body_unread_the_connection_is_closed() {
     let upstream = Upstream::anthropic("a").await;

@@ -19,8 +19,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::super::connection::{Connection, Patience};
-use super::super::serve;
 use super::super::state::{Door, Shared, Worker};
+use super::super::{is_refused_by_its_head, serve};
 use super::{Phase, Stops};
 use crate::actors::messages::Note;
 use crate::domain::stats::{RequestEnd, RequestRecord};
@@ -252,6 +252,18 @@ fn routes(
     InitError = (),
     Service = impl Service<Arrived, Response = (), Error = DispatchError>,
 > {
+    let doorkeeper = Rc::clone(&worker);
+    // Asked for a request whose client waits with the body until it is told to go on.
+    let expectation = fn_service(move |request: Request| {
+        let worker = Rc::clone(&doorkeeper);
+        // Few clients do, and an idle connection is not to have the room for it.
+        Box::pin(async move {
+            if is_refused_by_its_head(&request, &worker, door) {
+                return Err::<Request, Response<BoxBody>>(serve(request, worker, door).await.into());
+            }
+            Ok(request)
+        })
+    });
     // There is one way in, which finds its own way on: actix-web's, by patterns, would be gone for nothing.
     let routes = fn_service(move |request: Request| {
         let worker = Rc::clone(&worker);
@@ -263,6 +275,7 @@ fn routes(
         // The connection itself looks after heads that do not come, of which actix covers the first one only, and after pauses,
         // for which actix would set a timer anew with each request.
         .keep_alive(KeepAlive::Os)
+        .expect(expectation)
         .client_request_timeout(Duration::ZERO)
         .client_disconnect_timeout(LINGER)
         // A client that closes its side has left: handler, upstream stream and socket go at once.
