@@ -90,7 +90,7 @@ fn read_table(
     let weight = table.integer("weight", 0..=1000).unwrap_or(WEIGHT);
     let price_factor = table.number("price_factor", "a number of at least 0", |factor| factor >= 0.0);
     let price_factor = table.or("price_factor", price_factor, 1.0);
-    let models = table.globs("models", "globs over models", ModelFilter::new).unwrap_or_default();
+    let models = table.globs("models", "globs over models", |_| true, ModelFilter::new).unwrap_or_default();
     let model_map = read_model_map(&mut table);
     let max_in_flight = limit(&mut table, "max_in_flight");
     let verify = VerifyOverrides {

@@ -302,7 +302,8 @@ impl<'r, 'a> Table<'r, 'a> {
         wanted: &str,
         fits: impl Fn(&str) -> bool,
     ) -> Option<Vec<String>> {
-        let texts = self.read(key, Shown::Always, &format!("a list of texts: {wanted}"), texts)?;
+        let form = self.entries.get(key).map_or("", |value| Given::new(value).form_of_list());
+        let texts = self.read(key, Shown::Always, &format!("a list of texts{form}: {wanted}"), texts)?;
         let (good, bad): (Vec<String>, Vec<String>) = texts.into_iter().partition(|text| fits(text));
         for text in &bad {
             self.fault(key, quoted(text), wanted);
@@ -310,14 +311,15 @@ impl<'r, 'a> Table<'r, 'a> {
         bad.is_empty().then_some(good)
     }
 
-    /// Globs, and what is built of all of them.
+    /// Globs, each of which must fit, and what is built of all of them.
     pub(super) fn globs<T>(
         &mut self,
         key: &'static str,
         wanted: &str,
+        fits: impl Fn(&str) -> bool,
         build: impl FnOnce(&[String]) -> Result<T, globset::Error>,
     ) -> Option<T> {
-        let globs = self.texts(key, wanted, is_glob)?;
+        let globs = self.texts(key, wanted, |text| is_glob(text) && fits(text))?;
         let all = build(&globs);
         if all.is_err() {
             self.fault(key, "globs that are too much together", wanted);

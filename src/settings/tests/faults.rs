@@ -39,6 +39,12 @@ fn a_value_of_the_wrong_type_is_a_fault_with_its_line() {
         ("[server]\nmax_body = \"many\"", "server.max_body", "wanted: a size"),
         ("[server]\nother_paths = \"/v1/models\"", "server.other_paths", "wanted: a list of texts"),
         ("[server]\nother_paths = [1]", "server.other_paths", "wanted: a list of texts"),
+        (
+            "[server]\nother_paths = [\"/a\", \"v1/files\"]",
+            "server.other_paths",
+            "\"v1/files\"; wanted: globs over paths",
+        ),
+        ("[server]\nother_paths = [\"\"]", "server.other_paths", "\"\"; wanted: globs over paths"),
         ("[server]\nother_paths = [\"/[\"]", "server.other_paths", "\"/[\"; wanted: globs over paths"),
         ("[server]\nmax_connections = 0", "server.max_connections", "from 1"),
         ("[timeouts]\nconnect = 5", "timeouts.connect", "wanted: a duration"),
