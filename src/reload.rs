@@ -183,7 +183,7 @@ impl Reloader {
         let catalog = Catalog::new(loaded.settings.prices.clone(), &loaded.topology);
         self.parts.core.stats.do_send(SetCatalog::new(catalog, &loaded.clients));
         let level = &loaded.settings.log.level;
-        let is_for_the_settings = loaded.source.variables.get("RUST_LOG").is_none_or(String::is_empty);
+        let is_for_the_settings = loaded.source.rust_log().filter().is_none();
         if is_for_the_settings && *level != self.running.settings.log.level {
             // A log that is not the gateway's own, as in tests, keeps its level.
             if let Err(error) = telemetry::set_level(level, "a reload") {

@@ -24,7 +24,7 @@ use crate::domain::ids::ClientId;
 use crate::domain::secret::Secret;
 use crate::entropy::fresh_credential;
 use crate::live;
-use crate::settings::{self, Loaded, Log, Note, Reach, Source};
+use crate::settings::{self, Loaded, Log, Note, Reach, RustLog, Source};
 use crate::state_file;
 use crate::telemetry;
 
@@ -63,10 +63,10 @@ pub fn serve(source: &Source) -> ExitCode {
             return ExitCode::from(BAD_SETTINGS);
         }
     };
-    let rust_log = source.variables.get("RUST_LOG").map(String::as_str);
-    telemetry::start(&loaded.settings.log, rust_log);
+    let rust_log = source.rust_log();
+    telemetry::start(&loaded.settings.log, &rust_log);
     log_panics();
-    doubt_the_filter(rust_log);
+    doubt_the_filter(&rust_log);
     for note in loaded.notes_at(Clock::start().since_1970()) {
         log::warn!("{} {}", note.key, note.text);
     }
@@ -182,12 +182,16 @@ fn failed(error: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Tells of a `RUST_LOG` by which nothing of the gateway is logged, where that was hardly meant: a misspelt level is taken for a
-/// part of the program, the log of which alone is wanted.
-fn doubt_the_filter(rust_log: Option<&str>) {
-    let is_meant = |filter: &str| filter.is_empty() || filter.contains("off");
-    if let Some(filter) = rust_log.filter(|filter| !is_meant(filter) && !log::log_enabled!(log::Level::Error)) {
+/// Tells of a `RUST_LOG` by which nothing of the gateway is logged, where that was hardly meant: a sound one may name none of its
+/// parts. Of one that is at fault the log tells, if it can be heard.
+fn doubt_the_filter(rust_log: &RustLog<'_>) {
+    let is_meant = |filter: &str| filter.contains("off");
+    if let Some(filter) = rust_log.filter().filter(|filter| !is_meant(filter) && !log::log_enabled!(log::Level::Error))
+    {
         tell(format_args!("RUST_LOG={filter:?}: with this the gateway logs nothing; wanted: {}", Log::FILTER));
+    }
+    if let Some(doubt) = rust_log.doubt().filter(|_| !log::log_enabled!(log::Level::Warn)) {
+        tell(format_args!("variable {} {doubt}", RustLog::NAME));
     }
 }
 
@@ -271,14 +275,18 @@ pub fn health(source: &Source) -> ExitCode {
 
 /// Shows isolation, verification and recovery with upstreams of its own.
 pub fn demo(options: &cli::Demo) -> ExitCode {
-    let rust_log = std::env::var("RUST_LOG").ok();
+    let variable = std::env::var(RustLog::NAME).ok();
+    let rust_log = RustLog::read(variable.as_deref());
+    if let Some(doubt) = rust_log.doubt() {
+        tell(format_args!("variable {} {doubt}", RustLog::NAME));
+    }
     let ending = System::new().block_on(async {
         let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
             (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
             (Err(error), _) | (_, Err(error)) => return Err(format!("signals can't be listened for: {error}")),
         };
         let stop = either(&mut terminate, &mut interrupt);
-        Box::pin(demo::run(options, rust_log.as_deref(), stop)).await.map_err(|error| error.to_string())
+        Box::pin(demo::run(options, &rust_log, stop)).await.map_err(|error| error.to_string())
     });
     match ending {
         Ok(Ending::Kept) => ExitCode::SUCCESS,

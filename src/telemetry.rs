@@ -16,7 +16,7 @@ use log::{Level, Metadata, Record};
 
 pub use ring::{Line, MOST_LINES, Query};
 
-use crate::settings::{Log, LogFormat};
+use crate::settings::{Log, LogFormat, RustLog};
 use filter::Filter;
 use scribe::Scribe;
 use writing::Entry;
@@ -95,11 +95,11 @@ pub enum LevelError {
     NotRunning(#[from] NotRunning),
 }
 
-/// Starts the log on standard error. `rust_log` is the variable `RUST_LOG`, which wins over the settings where it is set.
+/// Starts the log on standard error. `rust_log` wins over the settings where it is a filter.
 ///
 /// A log that runs already, as in tests, is left as it is.
-pub fn start(settings: &Log, rust_log: Option<&str>) {
-    let filters = rust_log.filter(|filters| !filters.is_empty()).unwrap_or(&settings.level);
+pub fn start(settings: &Log, rust_log: &RustLog<'_>) {
+    let filters = rust_log.filter().unwrap_or(&settings.level);
     let running = RUNNING.get_or_init(|| {
         let filter = ArcSwap::from_pointee(Filter::read(filters));
         Running { format: settings.format, filter, scribe: Scribe::start() }

@@ -25,7 +25,7 @@ use crate::app::{App, StartError};
 use crate::cli::Demo;
 use crate::clock::Clock;
 use crate::domain::endpoint::Home;
-use crate::settings::{self, Faults, Loaded, Source};
+use crate::settings::{self, Faults, Loaded, RustLog, Source};
 use crate::telemetry;
 
 use client::plain_client;
@@ -79,7 +79,7 @@ pub enum DemoError {
 /// # Errors
 ///
 /// [`DemoError`] where something can't be started, or the gateway can't be watched.
-pub async fn run(options: &Demo, rust_log: Option<&str>, stop: impl Future<Output = ()>) -> Result<Ending, DemoError> {
+pub async fn run(options: &Demo, rust_log: &RustLog<'_>, stop: impl Future<Output = ()>) -> Result<Ending, DemoError> {
     let clock = Clock::start();
     let (tell, reports) = unbounded_channel();
     let mut upstreams = Vec::new();

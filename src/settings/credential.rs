@@ -218,7 +218,7 @@ impl Table<'_, '_> {
     fn digests(&mut self, key: &'static str, given: &Given<'_>) -> Credential {
         let wanted = "a list of SHA-256 sums, each of 64 hexadecimal digits";
         let Some(texts) = given.texts() else {
-            self.fault(key, given.kind(), wanted);
+            self.fault(key, given.kind(), format!("{wanted}{}", given.form_of_list()));
             return Credential::Unusable;
         };
         let digests: Vec<KeyDigest> = texts.iter().filter_map(|text| KeyDigest::from_hex(text)).collect();

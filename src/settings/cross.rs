@@ -19,26 +19,43 @@ use crate::domain::ids::ProfileId;
 pub(super) fn check_ids(reading: &mut Reading<'_>, tree: &Map<String, Value>) {
     for section in ["endpoints", "clients"] {
         let Some(ValueKind::Table(entries)) = tree.get(section).map(|value| &value.kind) else { continue };
-        check_alike(reading, section, entries.keys().map(String::as_str));
+        let layers = reading.layers;
+        let place = |id: &str| layers.place_of_table(&[section.to_owned(), id.to_owned()]);
+        check_alike(reading, section, entries.keys().map(String::as_str), place);
     }
 }
 
-fn check_alike<'a>(reading: &mut Reading<'_>, key: &str, ids: impl Iterator<Item = &'a str>) {
+/// `place` tells where an id stands; of those that coincide all places are named.
+fn check_alike<'a>(
+    reading: &mut Reading<'_>,
+    key: &str,
+    ids: impl Iterator<Item = &'a str>,
+    place: impl Fn(&str) -> String,
+) {
     let mut groups: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for id in ids {
         groups.entry(alike(id)).or_default().insert(id);
     }
     for ids in groups.into_values().filter(|ids| ids.len() > 1) {
         let names: Vec<String> = ids.iter().map(|id| super::fault::quoted(id)).collect();
+        let mut places: Vec<String> = ids.iter().map(|id| place(id)).filter(|place| !place.is_empty()).collect();
+        // Of profiles one list may hold them all.
+        places.dedup();
         let wanted = "ids that differ in more than '_' and '-', which are the same in a variable";
-        reading.fault(key, names.join(" and "), wanted);
+        let (source, found) = (places.join(" and "), names.join(" and "));
+        reading.faults.push(Fault { key: key.to_owned(), source, found, wanted: wanted.to_owned() });
     }
 }
 
 /// All other rules between tables.
 pub(super) fn check(reading: &mut Reading<'_>, settings: &Settings, endpoints: &Endpoints, clients: &[Client]) {
     check_profiles(reading, &endpoints.profiles, clients);
-    check_alike(reading, "endpoints.*.profiles", endpoints.profiles.iter().map(ProfileId::as_str));
+    let names = endpoints.profiles.keys().map(ProfileId::as_str);
+    let place = |name: &str| {
+        let listed = endpoints.profiles.iter().find(|(profile, _)| profile.as_str() == name);
+        listed.map_or_else(String::new, |(_, place)| place.clone())
+    };
+    check_alike(reading, "endpoints.*.profiles", names, place);
     check_passthrough(reading, &endpoints.sound, clients);
     check_keys(reading, clients);
     check_exposure(reading, settings, clients);
@@ -46,7 +63,7 @@ pub(super) fn check(reading: &mut Reading<'_>, settings: &Settings, endpoints: &
     check_loops(reading, settings, &endpoints.sound);
 }
 
-fn check_profiles(reading: &mut Reading<'_>, known: &BTreeSet<ProfileId>, clients: &[Client]) {
+fn check_profiles(reading: &mut Reading<'_>, known: &BTreeMap<ProfileId, String>, clients: &[Client]) {
     let is_list_of_profiles = |key: &str| key.starts_with("endpoints.") && key.ends_with(".profiles");
     // With no endpoint at all, a list of profiles that is at fault itself, or a file that can't be read, nobody can say which
     // profiles are meant.
@@ -56,8 +73,8 @@ fn check_profiles(reading: &mut Reading<'_>, known: &BTreeSet<ProfileId>, client
     {
         return;
     }
-    for client in clients.iter().filter(|client| !known.contains(&client.profile)) {
-        let names: Vec<&str> = known.iter().map(ProfileId::as_str).collect();
+    for client in clients.iter().filter(|client| !known.contains_key(&client.profile)) {
+        let names: Vec<&str> = known.keys().map(ProfileId::as_str).collect();
         let found = format!("the profile {:?}, which no endpoint lists", client.profile);
         reading.fault(&format!("clients.{}.profile", client.id), found, format!("one of {}", names.join(", ")));
     }

@@ -7,7 +7,7 @@ use super::environment;
 use super::fault::key_part;
 use super::layers::Place;
 use super::reading::Reading;
-use super::sections::Host;
+use super::sections::{Host, RustLog};
 use super::{Loaded, Settings, Source};
 use crate::domain::base_url::{Origin, Scheme};
 use crate::domain::calendar::to_the_second;
@@ -96,6 +96,7 @@ pub(super) fn judge(
     }));
     notes.extend(of_environment(reading, source));
     notes.extend(of_variables(reading));
+    notes.extend(source.rust_log().doubt().map(|doubt| Note::new(format!("variable {}", RustLog::NAME), doubt)));
     notes
 }
 

@@ -1,6 +1,6 @@
 //! `[endpoints.…]`: the upstream services.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use config::{Map, Value, ValueKind};
@@ -34,8 +34,8 @@ const WEIGHT: u16 = 100;
 pub(super) struct Endpoints {
     /// All but those whose id or URL is at fault.
     pub(super) sound: Vec<Endpoint>,
-    /// The profiles of all, so that a faulty endpoint's clients are no faults.
-    pub(super) profiles: BTreeSet<ProfileId>,
+    /// The profiles of all, so that a faulty endpoint's clients are no faults, and where each is listed first.
+    pub(super) profiles: BTreeMap<ProfileId, String>,
 }
 
 /// Reads all endpoints.
@@ -47,7 +47,7 @@ pub(super) fn read(reading: &mut Reading<'_>, tree: &mut Map<String, Value>) -> 
         let found = format!("no endpoint at all ({})", reading.layers.what_was_looked_at());
         reading.fault("endpoints", found, wanted);
     }
-    let mut endpoints = Endpoints { sound: Vec::new(), profiles: BTreeSet::new() };
+    let mut endpoints = Endpoints { sound: Vec::new(), profiles: BTreeMap::new() };
     for (id, value) in entries {
         endpoints.sound.extend(read_one(reading, &id, value, &mut endpoints.profiles));
     }
@@ -58,7 +58,7 @@ fn read_one(
     reading: &mut Reading<'_>,
     id: &str,
     value: Value,
-    all_profiles: &mut BTreeSet<ProfileId>,
+    all_profiles: &mut BTreeMap<ProfileId, String>,
 ) -> Option<Endpoint> {
     let table = reading.entry(&["endpoints", id], value);
     let path = table.path().to_owned();
@@ -72,7 +72,7 @@ fn read_one(
 fn read_table(
     mut table: Table<'_, '_>,
     id: Option<EndpointId>,
-    all_profiles: &mut BTreeSet<ProfileId>,
+    all_profiles: &mut BTreeMap<ProfileId, String>,
 ) -> Option<Endpoint> {
     let enabled = table.flag("enabled");
     let enabled = table.or("enabled", enabled, true);
@@ -84,11 +84,13 @@ fn read_table(
         table.word("queue", &[("primary", Home::Primary), ("secondary", Home::Secondary)]).unwrap_or(Home::Primary);
     let priority = table.integer("priority", 0..=9).unwrap_or(0);
     let profiles = read_profiles(&mut table);
-    all_profiles.extend(profiles.iter().cloned());
+    for profile in &profiles {
+        all_profiles.entry(profile.clone()).or_insert_with(|| table.reading.place_of(&table.key("profiles")));
+    }
     let weight = table.integer("weight", 0..=1000).unwrap_or(WEIGHT);
     let price_factor = table.number("price_factor", "a number of at least 0", |factor| factor >= 0.0);
     let price_factor = table.or("price_factor", price_factor, 1.0);
-    let models = table.globs("models", "globs over models", ModelFilter::new).unwrap_or_default();
+    let models = table.globs("models", "globs over models", |_| true, ModelFilter::new).unwrap_or_default();
     let model_map = read_model_map(&mut table);
     let max_in_flight = limit(&mut table, "max_in_flight");
     let verify = VerifyOverrides {

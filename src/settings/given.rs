@@ -69,7 +69,18 @@ impl<'value> Given<'value> {
             }
             Self::Typed(_) => None,
             Self::Text(text) if text.trim().is_empty() => Some(Vec::new()),
+            Self::Text(text) if is_in_brackets(text) => None,
             Self::Text(text) => Some(text.split(',').map(|item| item.trim().to_owned()).collect()),
+        }
+    }
+
+    /// What is to be said of how a list is written, where a variable has it as files do.
+    pub(super) fn form_of_list(&self) -> &'static str {
+        match self {
+            Self::Text(text) if is_in_brackets(text) => {
+                ", in a variable separated by commas, without brackets and quotes"
+            }
+            Self::Text(_) | Self::Typed(_) => "",
         }
     }
 
@@ -112,4 +123,11 @@ impl<'value> Given<'value> {
             },
         }
     }
+}
+
+/// Whether a variable's text is a list as it is written in a file, with its quotes or without them, which a shell takes away. As globs
+/// such a text would hardly be meant: it is a set of single characters.
+fn is_in_brackets(text: &str) -> bool {
+    let inner = text.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    inner.is_some_and(|inner| inner.trim_start().starts_with(['"', '\'']) || !inner.contains(['[', ']']))
 }

@@ -54,6 +54,14 @@ pub struct Source {
     pub variables: BTreeMap<String, String>,
 }
 
+impl Source {
+    /// What the variable `RUST_LOG` says of the log.
+    #[must_use]
+    pub fn rust_log(&self) -> RustLog<'_> {
+        RustLog::read(self.variables.get(RustLog::NAME).map(String::as_str))
+    }
+}
+
 impl fmt::Debug for Source {
     /// Without the variables, some of which are secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,6 +147,7 @@ fn read(source: &Source, files: &mut FilesSeen) -> Result<Loaded, Faults> {
 
     let mut variables_taken = variables.taken;
     variables_taken.extend(named);
+    variables_taken.extend(source.rust_log().filter().map(|_| RustLog::NAME.to_owned()));
     variables_taken.sort();
     variables_taken.dedup();
     let topology = Topology::new(endpoints.sound);

@@ -58,9 +58,16 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Notes a fault of the key at `path`, or of the settings as a whole where no such key was read.
+    /// Where the key at `path` stands; where it was left out, the table that lacks it. Empty for the settings as a whole.
+    pub(super) fn place_of(&self, path: &str) -> String {
+        let with_those_above = std::iter::successors(Some(path), |path| path.rsplit_once('.').map(|(above, _)| above));
+        let mut places = with_those_above.filter_map(|path| self.places.get(path));
+        places.find(|place| !place.is_empty()).cloned().unwrap_or_default()
+    }
+
+    /// Notes a fault of the key at `path`, or of the settings as a whole where neither it nor its table was read.
     pub(super) fn fault(&mut self, path: &str, found: impl Into<String>, wanted: impl Into<String>) {
-        let source = self.places.get(path).cloned().unwrap_or_default();
+        let source = self.place_of(path);
         self.faults.push(Fault { key: path.to_owned(), source, found: found.into(), wanted: wanted.into() });
     }
 
@@ -73,13 +80,13 @@ impl<'a> Reading<'a> {
     /// Opens a table that has every key, because the built-in defaults have.
     pub(super) fn section(&mut self, tree: &mut Map<String, Value>, name: &str) -> Table<'_, 'a> {
         let value = tree.remove(name).unwrap_or_else(|| Value::new(None, Map::<String, Value>::new()));
-        Table::open(self, &[name.to_owned()], value, true)
+        Table::open(self, vec![name.to_owned()], value, true)
     }
 
     /// Opens a table that has only the keys that somebody wrote.
     pub(super) fn entry(&mut self, path: &[&str], value: Value) -> Table<'_, 'a> {
         let parts: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
-        Table::open(self, &parts, value, false)
+        Table::open(self, parts, value, false)
     }
 
     /// Whether an entry of a table of tables is one; where it is none, that is its only fault.
@@ -109,24 +116,25 @@ impl<'a> Reading<'a> {
 pub(super) struct Table<'r, 'a> {
     pub(super) reading: &'r mut Reading<'a>,
     path: String,
+    parts: Vec<String>,
     entries: Map<String, Value>,
     known: Vec<&'static str>,
     complete: bool,
 }
 
 impl<'r, 'a> Table<'r, 'a> {
-    fn open(reading: &'r mut Reading<'a>, parts: &[String], value: Value, complete: bool) -> Self {
+    fn open(reading: &'r mut Reading<'a>, parts: Vec<String>, value: Value, complete: bool) -> Self {
         let path = parts.iter().map(|part| key_part(part)).collect::<Vec<_>>().join(".");
-        let place = match reading.layers.place_of_table(parts) {
+        let place = match reading.layers.place_of_table(&parts) {
             place if place.is_empty() => reading.layers.place_of_value(&value),
             place => place,
         };
         reading.places.insert(path.clone(), place);
         match value.kind {
-            ValueKind::Table(entries) => Self { reading, path, entries, known: Vec::new(), complete },
+            ValueKind::Table(entries) => Self { reading, path, parts, entries, known: Vec::new(), complete },
             kind => {
                 reading.fault(&path, Given::Typed(&kind).kind(), format!("a table: [{path}]"));
-                Self { reading, path, entries: Map::new(), known: Vec::new(), complete: false }
+                Self { reading, path, parts, entries: Map::new(), known: Vec::new(), complete: false }
             }
         }
     }
@@ -144,11 +152,21 @@ impl<'r, 'a> Table<'r, 'a> {
     /// Notes a fault of one of its keys.
     pub(super) fn fault(&mut self, key: &str, found: impl Into<String>, wanted: impl Into<String>) {
         let path = self.key(key);
-        if !self.reading.places.contains_key(&path) {
-            let place = self.reading.places.get(&self.path).cloned().unwrap_or_default();
-            self.reading.places.insert(path.clone(), place);
-        }
         self.reading.fault(&path, found, wanted);
+    }
+
+    /// Remembers where one of its keys stands.
+    fn locate(&mut self, key: &str, value: &Value) {
+        let place = match self.reading.layers.place_of_value(value) {
+            // An empty table that was merged: nothing in it tells.
+            place if place.is_empty() => {
+                let path: Vec<String> = self.parts.iter().cloned().chain([key.to_owned()]).collect();
+                self.reading.layers.place_of_table(&path)
+            }
+            place => place,
+        };
+        let path = self.key(key);
+        self.reading.places.insert(path, place);
     }
 
     /// The same where what is at fault is that a key stands nowhere, which a file that can't be read may hold.
@@ -162,8 +180,7 @@ impl<'r, 'a> Table<'r, 'a> {
     pub(super) fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         let value = self.entries.remove(key)?;
-        let place = self.reading.layers.place_of_value(&value);
-        self.reading.places.insert(self.key(key), place);
+        self.locate(key, &value);
         Some(value)
     }
 
@@ -285,7 +302,8 @@ impl<'r, 'a> Table<'r, 'a> {
         wanted: &str,
         fits: impl Fn(&str) -> bool,
     ) -> Option<Vec<String>> {
-        let texts = self.read(key, Shown::Always, &format!("a list of texts: {wanted}"), texts)?;
+        let form = self.entries.get(key).map_or("", |value| Given::new(value).form_of_list());
+        let texts = self.read(key, Shown::Always, &format!("a list of texts{form}: {wanted}"), texts)?;
         let (good, bad): (Vec<String>, Vec<String>) = texts.into_iter().partition(|text| fits(text));
         for text in &bad {
             self.fault(key, quoted(text), wanted);
@@ -293,14 +311,15 @@ impl<'r, 'a> Table<'r, 'a> {
         bad.is_empty().then_some(good)
     }
 
-    /// Globs, and what is built of all of them.
+    /// Globs, each of which must fit, and what is built of all of them.
     pub(super) fn globs<T>(
         &mut self,
         key: &'static str,
         wanted: &str,
+        fits: impl Fn(&str) -> bool,
         build: impl FnOnce(&[String]) -> Result<T, globset::Error>,
     ) -> Option<T> {
-        let globs = self.texts(key, wanted, is_glob)?;
+        let globs = self.texts(key, wanted, |text| is_glob(text) && fits(text))?;
         let all = build(&globs);
         if all.is_err() {
             self.fault(key, "globs that are too much together", wanted);
@@ -313,8 +332,7 @@ impl<'r, 'a> Table<'r, 'a> {
         let mut unknown: Vec<(String, Value)> = std::mem::take(&mut self.entries).into_iter().collect();
         unknown.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (key, value) in unknown {
-            let place = self.reading.layers.place_of_value(&value);
-            self.reading.places.insert(self.key(&key), place);
+            self.locate(&key, &value);
             let wanted = format!("one of the keys {}", self.known.join(", "));
             self.fault(&key, "a key that does not exist", wanted);
         }

@@ -408,12 +408,42 @@ async fn a_log_that_says_nothing_hides_no_failure_to_start() {
     let upstream = Upstream::anthropic("a").await;
     let taken = upstream.address().port();
     let text = format!("[server]\nport = {taken}\n[endpoints.a]\nbase_url = \"http://127.0.0.1:1\"\napi_key = \"k\"\n");
-    for (filter, is_doubted) in [("off", false), ("inof", true), ("qcc-gateway=info", true), ("info", false)] {
+    for (filter, is_doubted) in [("off", false), ("qcc-gateway=info", true), ("info", false)] {
         let (status, _, errors) = Settings::new(&text).variable("RUST_LOG", filter).run(&[]).await;
         assert_eq!(status, 1);
         assert_eq!(errors.matches("can't listen on").count(), 1, "{filter}: {errors}");
         assert_eq!(errors.contains(&format!("RUST_LOG={filter:?}: with this")), is_doubted, "{filter}: {errors}");
     }
+}
+
+#[actix_web::test]
+async fn a_mistake_in_rust_log_is_told_and_leaves_the_level_to_the_settings() {
+    let upstream = Upstream::anthropic("a").await;
+    let told = "variable RUST_LOG is not taken, log.level is: found \"qcc_gateway=inof\"; wanted: off, error, ";
+    let with = |level: &str, filter: &str| {
+        settings(&format!("[log]\nlevel = \"{level}\""), &[&upstream]).variable("RUST_LOG", filter)
+    };
+    let (status, output, _) = with("info", "qcc_gateway=inof").run(&["check"]).await;
+    assert!(status == 0 && output.contains(told), "{output}");
+    let (_, output, _) = with("info", "qcc_gateway=info").run(&["check"]).await;
+    assert!(output.contains("variables taken:\n  RUST_LOG\n") && !output.contains(told), "{output}");
+
+    let mut gateway = Process::start(with("info", "qcc_gateway=inof")).await;
+    let line = gateway.logs("RUST_LOG").await;
+    assert!(line.contains("WARN") && line.contains(told), "{line}");
+    let file = gateway.folder().join("settings.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("level = \"info\"", "level = \"debug\"")).unwrap();
+    gateway.signal("HUP").await;
+    gateway.logs("log level set to \"debug\" by a reload").await;
+
+    // Where the log is not to warn, it is told all the same.
+    let text = format!(
+        "[server]\nport = {}\n[log]\nlevel = \"off\"\n[endpoints.a]\nbase_url = \"http://127.0.0.1:1\"\napi_key = \"k\"\n",
+        upstream.address().port()
+    );
+    let (status, _, errors) = Settings::new(&text).variable("RUST_LOG", "qcc_gateway=inof").run(&[]).await;
+    assert!(status == 1 && errors.starts_with(told), "{errors}");
 }
 
 #[actix_web::test]

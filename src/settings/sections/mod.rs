@@ -13,7 +13,7 @@ mod traffic;
 use config::{Map, Value};
 
 pub use health::{Affinity, Breaker, Overload, RateLimit, Verifier};
-pub use operation::{Admin, Log, LogFormat, Otel, Reload, State, Stats, Upstream, Webhook};
+pub use operation::{Admin, Log, LogFormat, Otel, Reload, RustLog, State, Stats, Upstream, Webhook};
 pub use server::{Host, Server};
 pub use traffic::{OnBreak, Retry, Stream, Timeouts};
 

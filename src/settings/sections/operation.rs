@@ -16,6 +16,9 @@ use crate::settings::credential::{ADMIN_TOKEN, Kind, READ_TOKEN, Unset, WEBHOOK_
 use crate::settings::fault::quoted;
 use crate::settings::reading::{Shown, Table};
 
+/// The target of all that the gateway itself logs begins with it.
+const GATEWAY: &str = env!("CARGO_CRATE_NAME");
+
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -78,6 +81,76 @@ impl Log {
         };
         table.finish();
         log
+    }
+}
+
+/// What the variable `RUST_LOG` says of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RustLog<'a> {
+    /// Nothing: it is unset or empty.
+    Unset,
+    /// This filter, which wins over `log.level`.
+    Filter(&'a str),
+    /// Nothing that can be read, so that `log.level` counts.
+    Faulty {
+        /// The part that can't be read, quoted.
+        found: String,
+    },
+}
+
+impl<'a> RustLog<'a> {
+    /// The variable's name.
+    pub const NAME: &'static str = "RUST_LOG";
+
+    /// Reads the variable's text.
+    #[must_use]
+    pub fn read(text: Option<&'a str>) -> Self {
+        match text.filter(|text| !text.is_empty()) {
+            None => Self::Unset,
+            Some(text) => Self::fault(text).map_or(Self::Filter(text), |found| Self::Faulty { found }),
+        }
+    }
+
+    /// The filter that wins over `log.level`, where there is one.
+    #[must_use]
+    pub fn filter(&self) -> Option<&'a str> {
+        match self {
+            Self::Filter(filter) => Some(filter),
+            Self::Unset | Self::Faulty { .. } => None,
+        }
+    }
+
+    /// What is to be known of a faulty one, in a sentence behind its name.
+    #[must_use]
+    pub fn doubt(&self) -> Option<String> {
+        match self {
+            Self::Faulty { found } => {
+                Some(format!("is not taken, log.level is: found {found}; wanted: {}", Log::FILTER))
+            }
+            Self::Unset | Self::Filter(_) => None,
+        }
+    }
+
+    /// As [`Log::fault_of_filter`], but with what other programs have made a habit of: a target without a level, which logs
+    /// everything. Alone it is more likely a misspelt level, by which the gateway would log nothing.
+    fn fault(text: &str) -> Option<String> {
+        let mut parts = text.split('/');
+        let directives: Vec<&str> = parts.next().unwrap_or_default().split(',').map(str::trim).collect();
+        let directives: Vec<&str> = directives.into_iter().filter(|directive| !directive.is_empty()).collect();
+        if parts.count() > 1 || directives.is_empty() {
+            return Some(quoted(text));
+        }
+        let is_heard = directives.iter().any(|directive| {
+            let target = directive.split_once('=').map_or(*directive, |(target, _)| target);
+            let is_own = |rest: &str| rest.is_empty() || rest.starts_with("::");
+            is_level(directive) || target.strip_prefix(GATEWAY).is_some_and(is_own)
+        });
+        let is_sound = |directive: &&str| match directive.split_once('=') {
+            Some((target, "")) => !target.is_empty() && is_heard,
+            None => is_heard || is_level(directive),
+            Some(_) => Log::fault_of_filter(directive).is_none(),
+        };
+        directives.into_iter().find(|directive| !is_sound(directive)).map(quoted)
     }
 }
 
@@ -267,7 +340,7 @@ impl Otel {
 
 #[cfg(test)]
 mod tests {
-    use super::Log;
+    use super::{Log, RustLog};
 
     #[test]
     fn a_misspelt_level_is_no_target() {
@@ -279,5 +352,39 @@ mod tests {
         {
             assert!(Log::fault_of_filter(bad).is_some(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_variable_may_name_targets_without_a_level_but_no_misspelt_one() {
+        for good in [
+            "info",
+            "warn,h2",
+            "info,",
+            "qcc_gateway",
+            "qcc_gateway::actors=",
+            "h2,qcc_gateway=info",
+            "hyper=debug",
+            "debug/words",
+            "off",
+        ] {
+            assert_eq!(RustLog::read(Some(good)), RustLog::Filter(good));
+        }
+        for (bad, part) in [
+            ("qcc_gateway=inof", "qcc_gateway=inof"),
+            ("warn,qcc_gateway=inof", "qcc_gateway=inof"),
+            ("in=fo=x", "in=fo=x"),
+            ("info/a/b", "info/a/b"),
+            ("inof", "inof"),
+            ("info;debug", "info;debug"),
+            ("qcc_gateway:debug", "qcc_gateway:debug"),
+            ("qcc-gateway=info,h2", "h2"),
+            ("h2=", "h2="),
+            ("=info", "=info"),
+            (" ", " "),
+            ("/words", "/words"),
+        ] {
+            assert_eq!(RustLog::read(Some(bad)), RustLog::Faulty { found: format!("{part:?}") });
+        }
+        assert_eq!((RustLog::read(None), RustLog::read(Some(""))), (RustLog::Unset, RustLog::Unset));
     }
 }

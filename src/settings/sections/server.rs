@@ -8,6 +8,14 @@ use std::time::Duration;
 use crate::domain::route::OtherPaths;
 use crate::settings::reading::{Shown, Table};
 
+/// What `other_paths` is.
+const PATHS: &str = "globs over paths, which begin with '/' or a wildcard, such as \"/v1/models\" or \"*\"";
+
+/// Whether a glob may fit a path at all: each begins with a slash.
+fn may_fit_a_path(glob: &str) -> bool {
+    glob.starts_with(['/', '*', '?', '[', '{']) || glob.starts_with("\\/")
+}
+
 /// `[server]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
@@ -56,7 +64,7 @@ impl Server {
             max_connections: table.integer("max_connections", 1..=10_000_000).unwrap_or_default(),
             max_buffered: table.size("max_buffered").unwrap_or_default(),
             other_paths: table
-                .globs("other_paths", "globs over paths", |globs| OtherPaths::new(globs))
+                .globs("other_paths", PATHS, may_fit_a_path, |globs| OtherPaths::new(globs))
                 .unwrap_or_default(),
             trail_headers: table.flag("trail_headers").unwrap_or_default(),
             help: table.text("help").unwrap_or_default(),

@@ -39,6 +39,12 @@ fn a_value_of_the_wrong_type_is_a_fault_with_its_line() {
         ("[server]\nmax_body = \"many\"", "server.max_body", "wanted: a size"),
         ("[server]\nother_paths = \"/v1/models\"", "server.other_paths", "wanted: a list of texts"),
         ("[server]\nother_paths = [1]", "server.other_paths", "wanted: a list of texts"),
+        (
+            "[server]\nother_paths = [\"/a\", \"v1/files\"]",
+            "server.other_paths",
+            "\"v1/files\"; wanted: globs over paths",
+        ),
+        ("[server]\nother_paths = [\"\"]", "server.other_paths", "\"\"; wanted: globs over paths"),
         ("[server]\nother_paths = [\"/[\"]", "server.other_paths", "\"/[\"; wanted: globs over paths"),
         ("[server]\nmax_connections = 0", "server.max_connections", "from 1"),
         ("[timeouts]\nconnect = 5", "timeouts.connect", "wanted: a duration"),
@@ -93,6 +99,25 @@ fn a_value_of_the_wrong_type_is_a_fault_with_its_line() {
         ("rules = [\"client\"]", "rules.1", "a table: [[rules]]"),
     ] {
         refused(text, &[key, wanted, "local.toml line "]);
+    }
+}
+
+#[test]
+fn an_empty_table_where_none_belongs_has_its_line_too() {
+    for (text, key) in [
+        ("[server.x]", "server.x"),
+        ("[server.port]", "server.port"),
+        ("[server]\nx = {}", "server.x"),
+        ("server = { x = {} }", "server.x"),
+        ("[endpoints.other.frob]", "endpoints.other.frob"),
+        ("[[rules]]\nstatus = 403\nas = \"client\"\n[rules.x]", "rules.1.x"),
+        ("[prices.a.b]", "prices.a.b"),
+        ("[nothing]", "nothing"),
+    ] {
+        let line = text.lines().count();
+        let told = faults_of(&format!("{text}\n{ENDPOINT}"), &[]);
+        let told = told.lines().find(|told| told.starts_with(&format!("{key} ("))).unwrap_or_else(|| panic!("{told}"));
+        assert!(told.contains(&format!("local.toml line {line}): found a ")), "{told}");
     }
 }
 
@@ -181,10 +206,12 @@ fn ids_are_checked_and_must_differ_in_a_variable_too() {
     let endpoint = |id: &str| format!("[endpoints.{id}]\nbase_url = \"http://a\"\napi_key = \"k\"\n");
     one_fault(&endpoint("Main"), &[], &["endpoints.Main", "an id is"]);
     one_fault(&endpoint("\"a.b\""), &[], &["endpoints.\"a.b\"", "an id is"]);
-    one_fault(&(endpoint("a-b") + &endpoint("a_b")), &[], &["endpoints", "\"a-b\" and \"a_b\""]);
+    let lines = ["endpoints (", "local.toml line 1 and ", "local.toml line 4): found \"a-b\" and \"a_b\""];
+    one_fault(&(endpoint("a-b") + &endpoint("a_b")), &[], &lines);
     let of_profile = |id: &str, profile: &str| endpoint(id) + &format!("profiles = [\"{profile}\"]\n");
     let alike = of_profile("a", "t-1") + &of_profile("b", "t_1");
-    one_fault(&alike, &[], &["endpoints.*.profiles", "\"t-1\" and \"t_1\""]);
+    let lines = ["endpoints.*.profiles (", "local.toml line 4 and ", "local.toml line 8): found \"t-1\" and \"t_1\""];
+    one_fault(&alike, &[], &lines);
     one_fault(&format!("{ENDPOINT}[clients.B]\nkey = \"c\""), &[], &["clients.B", "an id is"]);
 }
 
@@ -490,6 +517,12 @@ fn a_webhooks_secret_without_a_receiver_is_noted() {
     assert_eq!(noted("", &[secret]), ["webhook.secret_env"]);
     assert_eq!(noted("[webhook]\nurl = \"http://a\"", &[secret]), NOTHING);
     assert_eq!(noted("", &[secret, ("QCC_WEBHOOK_URL", "http://a")]), NOTHING);
+}
+
+#[test]
+fn a_client_that_names_no_profile_has_its_tables_line_where_there_is_no_default_one() {
+    let text = "[endpoints.a]\nbase_url = \"http://a\"\napi_key = \"k\"\nprofiles = [\"x\"]\n[clients.c]\nkey = \"c\"";
+    one_fault(text, &[], &["clients.c.profile (", "local.toml line 5): found the profile \"default\""]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Directory, ENDPOINT, Source, load, none, one_fault, sound};
+use super::{Directory, ENDPOINT, Source, faults_of, load, none, one_fault, sound};
 
 #[test]
 fn later_layers_win_key_by_key() {
@@ -124,6 +124,32 @@ fn a_variable_that_can_not_be_read_is_a_fault_with_its_name() {
     }
     let twice = [("QCC__SERVER__PORT", "1"), ("QCC__Server__Port", "1")];
     one_fault(ENDPOINT, &twice, &["server.port", "another variable sets too"]);
+}
+
+#[test]
+fn a_list_in_a_variable_as_files_have_it_is_a_fault_and_a_glob_with_brackets_is_none() {
+    for (name, text) in [
+        ("QCC__SERVER__OTHER_PATHS", "[\"/v1/models\"]"),
+        ("QCC__SERVER__OTHER_PATHS", " [ '/v1/[ab]*', '/v1/files' ] "),
+        ("QCC__SERVER__OTHER_PATHS", "[/v1/models,/v1/files]"),
+        ("QCC__SERVER__OTHER_PATHS", "[]"),
+        ("QCC__ENDPOINTS__MAIN__MODELS", "[\"claude-*\"]"),
+        ("QCC__ENDPOINTS__MAIN__PROFILES", "[\"default\"]"),
+        ("QCC__WEBHOOK__EVENTS", "[\"isolated\"]"),
+        ("QCC__CLIENTS__BOB__KEYS_SHA256", "[\"hunter2\"]"),
+    ] {
+        let told = ["in a variable separated by commas, without brackets and quotes"];
+        one_fault(ENDPOINT, &[(name, text)], &told);
+        assert!(!faults_of(ENDPOINT, &[(name, text)]).contains("hunter2"));
+    }
+    for (name, text) in [
+        ("QCC__SERVER__OTHER_PATHS", "[/]v1/*, /a[bc]"),
+        ("QCC__SERVER__OTHER_PATHS", ""),
+        ("QCC__ENDPOINTS__MAIN__MODELS", "[ab]*"),
+        ("QCC__ENDPOINTS__MAIN__MODELS", "[ab]-*-[cd]"),
+    ] {
+        sound(ENDPOINT, &[(name, text)]);
+    }
 }
 
 #[test]

@@ -153,6 +153,18 @@ fn a_variable_with_an_underscore_too_few_is_noted() {
 }
 
 #[test]
+fn a_filter_of_the_log_that_can_not_be_read_is_noted_and_a_sound_one_is_taken() {
+    let of = |filter: &str| {
+        let loaded = sound(ENDPOINT, &[("RUST_LOG", filter)]);
+        (loaded.notes.into_iter().map(|note| note.key).collect::<Vec<_>>(), loaded.variables_taken)
+    };
+    let (noted, taken) = (vec!["variable RUST_LOG".to_owned()], vec!["RUST_LOG".to_owned()]);
+    assert_eq!(of("inof"), (noted, Vec::new()));
+    assert_eq!(of("info"), (Vec::new(), taken));
+    assert_eq!(of(""), (Vec::new(), Vec::new()));
+}
+
+#[test]
 fn without_an_endpoint_it_is_told_which_files_were_read_and_which_were_not() {
     let directory = Directory::new(&[("default.toml", "[log]\n"), ("gateway.toml", ENDPOINT), ("notes.txt", "")]);
     let path = |name: &str| directory.path().join(name).display().to_string();
