@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use bytes::Bytes;
 use serde_json::json;
@@ -16,7 +16,7 @@ use super::attempt::{AttemptEnd, Flowing, Task, WholeAnswer};
 use super::body::Recipient;
 use super::connection::ClientSide;
 use super::identity::upstream_request_id;
-use super::intake::Held;
+use super::intake::{Held, announced_length};
 use super::names;
 use super::reply::{HeadOnly, mark, passed_on, refuse, respond};
 use super::scope::{Asked, AttemptScope, RequestScope};
@@ -340,7 +340,7 @@ impl Journey<'_> {
     fn answer_whole(mut self, answer: WholeAnswer, last: Option<AttemptRecord>, now: Moment) -> HttpResponse {
         self.scope.first_piece_at(now);
         self.scope.answered(answer.status.as_u16(), upstream_request_id(&answer.headers));
-        let length = length_of_head(&answer.headers);
+        let length = announced_length(&answer.headers);
         let mut headers = passed_on(answer.headers, self.task.request.headers, self.worker.shared.clock);
         mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
         self.scope.end_whole(answer.class, last, now);
@@ -357,7 +357,7 @@ impl Journey<'_> {
         self.scope.tried(passing.judgement(), attempt.elapsed(attempt.now()));
         self.scope.flows();
         self.scope.answered(status.as_u16(), upstream_request_id(&upstream_headers));
-        let length = length_of_head(&upstream_headers);
+        let length = announced_length(&upstream_headers);
         let shared = &self.worker.shared;
         let mut headers = passed_on(upstream_headers, self.task.request.headers, shared.clock);
         mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
@@ -383,10 +383,6 @@ impl Journey<'_> {
 enum NotGranted {
     No(NoEndpoint),
     Stopping,
-}
-
-fn length_of_head(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 impl Serving<'_> {

@@ -111,12 +111,18 @@ fn a_used_up_window_is_verified_and_comes_back_early() {
     assert_eq!(desk.core.conversations(at(2)), []);
 }
 
-#[test]
-fn a_models_answer_ends_no_other_models_used_up_window() {
+/// One endpoint with a used-up window of `m` and, a second later, one of `n`.
+fn with_two_used_up() -> Desk {
     let mut desk = Desk::new([primary("a")]);
     limit(&mut desk, "m", named(3600));
     desk.now = 1;
     limit(&mut desk, "n", named(3600));
+    desk
+}
+
+#[test]
+fn a_models_answer_ends_no_other_models_used_up_window() {
+    let mut desk = with_two_used_up();
     let first = desk.core.conversations(at(1)).pop().unwrap().subject;
     assert_eq!((first.model.as_deref(), first.suffices), (Some("m"), Suffices::ItAlone));
     desk.core.fit(&id("a"), first.epoch, AtHome::EarlyReturn, first.model.as_ref(), at(2), &mut desk.out);
@@ -129,10 +135,7 @@ fn a_models_answer_ends_no_other_models_used_up_window() {
 
 #[test]
 fn where_one_models_window_is_still_used_up_the_next_one_is_asked_about() {
-    let mut desk = Desk::new([primary("a")]);
-    limit(&mut desk, "m", named(3600));
-    desk.now = 1;
-    limit(&mut desk, "n", named(3600));
+    let mut desk = with_two_used_up();
     let asked = |desk: &Desk| desk.core.conversations(at(desk.now)).pop().unwrap().subject;
     let first = asked(&desk);
     desk.core.still_exhausted(&id("a"), first.epoch, first.model.as_ref(), at(1), &mut desk.out);
