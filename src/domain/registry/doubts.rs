@@ -7,6 +7,7 @@ use super::super::opinions::{Failed, Fingerprint, NewlyAsked, Others, in_doubt};
 use super::super::outcome::{ErrorNote, Reason};
 use super::super::queues::{Doubted, Evidence, Member};
 use super::super::schedule::{AtHome, Finished, Subject, Suffices, Task, VerifyJob};
+use super::super::slots::Slot;
 use super::super::time::Moment;
 use super::{Ask, Doubt, Effect, Keep, Outputs, RegistryCore};
 
@@ -79,9 +80,9 @@ impl RegistryCore {
         }
     }
 
-    /// Whether an endpoint is in its home queue, in this epoch.
-    fn is_home_in(&self, id: &EndpointId, epoch: Epoch) -> bool {
-        self.queues.get(id).is_some_and(|member| member.epoch() == epoch && member.is_home())
+    /// An endpoint's slot, if it is in its home queue in this epoch.
+    fn home_slot(&self, id: &EndpointId, epoch: Epoch) -> Option<Slot> {
+        self.queues.get(id).filter(|member| member.epoch() == epoch && member.is_home()).map(Member::slot)
     }
 
     /// Asks an endpoint for its opinion, while it stays in its home queue.
@@ -96,7 +97,7 @@ impl RegistryCore {
         now: Moment,
         out: &mut Outputs,
     ) {
-        if !self.is_home_in(&ticket.endpoint, ticket.epoch) {
+        if self.home_slot(&ticket.endpoint, ticket.epoch).is_none() {
             return;
         }
         let asked = NewlyAsked { epoch: ticket.epoch, reason, model, error, about };
@@ -116,7 +117,7 @@ impl RegistryCore {
         now: Moment,
         out: &mut Outputs,
     ) {
-        let Some(slot) = self.queues.slot(id).filter(|_| self.is_home_in(id, epoch)) else { return };
+        let Some(slot) = self.home_slot(id, epoch) else { return };
         self.opinions.passed(id, epoch, now);
         self.note_proven(slot, out);
         self.verifications.note_conversation(id, epoch, now, now);
@@ -137,7 +138,7 @@ impl RegistryCore {
 
     /// An endpoint has passed a conversation that an admin wanted and nothing else waits for.
     pub fn proved(&mut self, id: &EndpointId, epoch: Epoch, out: &mut Outputs) {
-        if let Some(slot) = self.queues.slot(id).filter(|_| self.is_home_in(id, epoch)) {
+        if let Some(slot) = self.home_slot(id, epoch) {
             self.note_proven(slot, out);
         }
     }
@@ -176,9 +177,8 @@ impl RegistryCore {
         now: Moment,
         out: &mut Outputs,
     ) {
-        let is_present = self.is_home_in(id, epoch);
-        let slot = self.queues.slot(id).filter(|_| is_present);
-        if let Some(cooling) = slot.and_then(|slot| self.cooling.get_mut(slot)) {
+        let present = self.home_slot(id, epoch);
+        if let Some(cooling) = present.and_then(|slot| self.cooling.get_mut(slot)) {
             cooling.still_exhausted(model, now);
             out.push(Effect::PublishFailures);
         }
