@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::Method;
@@ -273,7 +274,7 @@ impl Probe {
 
     async fn ask(
         &self,
-        endpoint: &Endpoint,
+        endpoint: &Arc<Endpoint>,
         model: &str,
         challenge: &Challenge,
         deadline: Deadline,
@@ -302,7 +303,7 @@ impl Probe {
 
     async fn exchange(
         &self,
-        endpoint: &Endpoint,
+        endpoint: &Arc<Endpoint>,
         dialect: Dialect,
         question: &Question<'_>,
         deadline: Deadline,
@@ -335,8 +336,8 @@ impl Probe {
         let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let is_stream = is_success && is_event_stream(content_type);
         let body = if is_stream {
-            let mut stream = StreamedAnswer::new(endpoint.protocol);
-            let end = read_stream(content, endpoint, &mut stream, deadline).await;
+            let mut stream = StreamedAnswer::new(Arc::clone(endpoint));
+            let end = read_stream(content, &mut stream, deadline).await;
             bill.add(stream.tokens());
             end?;
             AnswerBody::Streamed(stream)
@@ -372,12 +373,7 @@ async fn read_whole(mut body: Content, deadline: Deadline) -> Result<Bytes, NoAn
 
 /// Reads a stream to its closing event or its error event; what the upstream does after that is no matter. Nor is how it ends
 /// behind a complete answer that lacks only the closing event: as for traffic.
-async fn read_stream(
-    mut body: Content,
-    endpoint: &Endpoint,
-    stream: &mut StreamedAnswer,
-    deadline: Deadline,
-) -> Result<(), NoAnswer> {
+async fn read_stream(mut body: Content, stream: &mut StreamedAnswer, deadline: Deadline) -> Result<(), NoAnswer> {
     let mut received = 0_usize;
     loop {
         let piece = match deadline.bound(body.next()).await {
@@ -391,7 +387,7 @@ async fn read_stream(
         if received > MAX_ANSWER {
             return Err(NoAnswer::TooLong);
         }
-        stream.push(&endpoint.hidden_in(piece));
+        stream.push(&piece);
         match stream.end() {
             StreamEnd::Open | StreamEnd::Complete => {}
             StreamEnd::Closed | StreamEnd::Failed(_) | StreamEnd::Garbled => return Ok(()),

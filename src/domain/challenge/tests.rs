@@ -1,4 +1,8 @@
+use std::sync::Arc;
+
 use super::super::conversation::Manner;
+use super::super::endpoint::{Endpoint, Home};
+use super::super::testing::endpoint;
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;
@@ -133,13 +137,12 @@ fn an_answer_that_is_none_fails_even_with_the_code_in_it() {
 
 /// An endpoint that was isolated for its streams.
 fn streamed_challenge(manner: Manner) -> Challenge {
-    let endpoint = super::super::testing::endpoint("main", super::super::endpoint::Home::Primary);
-    let subject = Subject { manner, ..Subject::new(std::sync::Arc::new(endpoint), Epoch::from_raw(4)) };
+    let subject = Subject { manner, ..Subject::new(Arc::new(endpoint("main", Home::Primary)), Epoch::from_raw(4)) };
     Challenge::of(&subject, Code::from_random(99))
 }
 
 fn streamed(protocol: Protocol, events: &str) -> StreamedAnswer {
-    let mut answer = StreamedAnswer::new(protocol);
+    let mut answer = StreamedAnswer::new(Arc::new(Endpoint { protocol, ..endpoint("main", Home::Primary) }));
     answer.push(events.as_bytes());
     answer
 }

@@ -3,10 +3,12 @@
 
 use std::fmt;
 use std::mem;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use serde_json::Value;
 
-use super::super::endpoint::Protocol;
+use super::super::endpoint::{Endpoint, Protocol};
 use super::super::error_object::ErrorObject;
 use super::answer::{Tokens, counted};
 
@@ -28,10 +30,11 @@ pub enum StreamEnd {
 
 /// Takes in the event stream (WHATWG HTML, section 9.2.6) of a messages or a chat request, however it is cut into pieces.
 ///
-/// What comes after its end is not looked at.
+/// What comes after its end is not looked at. The operator's secrets are hidden in each event once it is whole, for a read may end
+/// within one.
 #[derive(Clone)]
 pub struct StreamedAnswer {
-    protocol: Protocol,
+    endpoint: Arc<Endpoint>,
     /// The line under way.
     line: Vec<u8>,
     /// The latest byte was a carriage return, so that a line feed now belongs to the same line's end.
@@ -48,9 +51,9 @@ pub struct StreamedAnswer {
 impl fmt::Debug for StreamedAnswer {
     /// Without what was said.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { protocol, tokens, end, .. } = self;
+        let Self { endpoint, tokens, end, .. } = self;
         f.debug_struct("StreamedAnswer")
-            .field("protocol", protocol)
+            .field("endpoint", &endpoint.id)
             .field("tokens", tokens)
             .field("end", end)
             .finish_non_exhaustive()
@@ -58,11 +61,11 @@ impl fmt::Debug for StreamedAnswer {
 }
 
 impl StreamedAnswer {
-    /// An answer of which nothing has come yet.
+    /// An answer of this endpoint of which nothing has come yet.
     #[must_use]
-    pub const fn new(protocol: Protocol) -> Self {
+    pub const fn new(endpoint: Arc<Endpoint>) -> Self {
         Self {
-            protocol,
+            endpoint,
             line: Vec::new(),
             after_return: false,
             is_first_line: true,
@@ -142,14 +145,17 @@ impl StreamedAnswer {
         let event = mem::take(&mut self.event);
         let Some(data) = self.data.take().filter(|data| !data.is_empty()) else { return };
         match self.end {
-            StreamEnd::Open | StreamEnd::Complete => self.take_in(&event, &data),
+            StreamEnd::Open | StreamEnd::Complete => {
+                let data = self.endpoint.hidden_in(Bytes::from(data));
+                self.take_in(&event, &data);
+            }
             StreamEnd::Closed | StreamEnd::Failed(_) | StreamEnd::Garbled => {}
         }
     }
 
     fn take_in(&mut self, event: &[u8], data: &[u8]) {
         if data == b"[DONE]" {
-            match self.protocol {
+            match self.endpoint.protocol {
                 Protocol::OpenAi => self.end = StreamEnd::Closed,
                 // Some relays end every stream so; here only `message_stop` counts.
                 Protocol::Anthropic => {}
@@ -172,7 +178,7 @@ impl StreamedAnswer {
         for usage in [value.get("usage"), value.pointer("/message/usage")].into_iter().flatten() {
             self.tokens = self.tokens.greatest(counted(usage));
         }
-        match self.protocol {
+        match self.endpoint.protocol {
             Protocol::Anthropic => {
                 self.text.push_str(anthropic_text(&value));
                 if event == b"message_stop" || kind == Some("message_stop") {

@@ -1,5 +1,8 @@
 use proptest::prelude::*;
 
+use super::super::super::endpoint::{Auth, AuthStyle, Home};
+use super::super::super::secret::Secret;
+use super::super::super::testing::endpoint;
 use super::*;
 
 const ANTHROPIC: &str = concat!(
@@ -23,8 +26,14 @@ const OPENAI: &str = concat!(
     "data: [DONE]\n\n",
 );
 
+fn answer_of(protocol: Protocol) -> StreamedAnswer {
+    let key = Secret::new("sk-of-the-operator");
+    let auth = Auth::Own { style: AuthStyle::Bearer, key };
+    StreamedAnswer::new(Arc::new(Endpoint { protocol, auth, ..endpoint("main", Home::Primary) }))
+}
+
 fn read(protocol: Protocol, stream: &str) -> StreamedAnswer {
-    let mut answer = StreamedAnswer::new(protocol);
+    let mut answer = answer_of(protocol);
     answer.push(stream.as_bytes());
     answer
 }
@@ -101,6 +110,19 @@ fn a_last_event_without_its_blank_line_counts_where_the_body_ended_in_order() {
     assert_eq!(torn.end(), &StreamEnd::Garbled);
 }
 
+#[test]
+fn a_secret_is_hidden_wherever_the_pieces_of_its_event_end() {
+    let stream = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"sk-of-the-operator\",\"message\":\"no sk-of-the-operator\"}}\n\n";
+    for cut in 0..=stream.len() {
+        let mut answer = answer_of(Protocol::Anthropic);
+        let (first, second) = stream.split_at(cut);
+        answer.push(first.as_bytes());
+        answer.push(second.as_bytes());
+        let StreamEnd::Failed(Some(error)) = answer.end() else { panic!("{cut}: {answer:?}") };
+        assert_eq!((error.type_word(), error.message()), (None, "no ******************"), "{cut}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_split_and_any_line_end_give_the_same(
@@ -113,7 +135,7 @@ proptest! {
         let bytes = stream.as_bytes();
         let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
         cuts.sort_unstable();
-        let mut answer = StreamedAnswer::new(protocol);
+        let mut answer = answer_of(protocol);
         let mut from = 0;
         for cut in cuts.into_iter().chain([bytes.len()]) {
             answer.push(&bytes[from..cut]);
@@ -128,14 +150,14 @@ proptest! {
         let (protocol, stream) = if openai { (Protocol::OpenAi, OPENAI) } else { (Protocol::Anthropic, ANTHROPIC) };
         // Without its last line end the closing event is not dispatched.
         let cut = cut.min(stream.len() - 1);
-        let mut answer = StreamedAnswer::new(protocol);
+        let mut answer = answer_of(protocol);
         answer.push(&stream.as_bytes()[..cut]);
         prop_assert!(matches!(answer.end(), StreamEnd::Open | StreamEnd::Complete));
     }
 
     #[test]
     fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let mut answer = StreamedAnswer::new(Protocol::Anthropic);
+        let mut answer = answer_of(Protocol::Anthropic);
         answer.push(&bytes);
         answer.finish();
         prop_assert_ne!(answer.end(), &StreamEnd::Closed);
