@@ -15,6 +15,7 @@ use actix::{
     WrapFuture,
 };
 use reading::{Readings, Unread};
+use rustls::ClientConfig;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::actors::Core;
@@ -29,10 +30,10 @@ use crate::domain::secret::Secret;
 use crate::domain::stats::ReloadRecord;
 use crate::http::{Config, ConfigCell, Reload, Reloaded};
 use crate::policies::policies;
-use crate::settings::{self, Fault, Faults, FilesSeen, Loaded, Look, Reread};
+use crate::settings::{self, Fault, Faults, FilesSeen, Loaded, Look, Reread, Settings};
 use crate::telemetry;
 use crate::token;
-use crate::upstream::tls::{self, Trust};
+use crate::upstream::tls::{self, TlsConfigError, Trust};
 
 /// How long files that have changed must stay as they are before they are read for good: an editor may still be writing.
 const SETTLED_AFTER: Duration = Duration::from_millis(250);
@@ -82,10 +83,9 @@ pub struct Reloader {
 #[rtype(result = "()")]
 struct Watch;
 
-/// New settings that are sound, and what was looked at for them.
+/// New settings that are sound, also together with what can't change.
 struct Sound {
     reread: Reread,
-    trusted: Arc<rustls::ClientConfig>,
     made: Option<Secret>,
 }
 
@@ -106,24 +106,30 @@ impl Reloader {
         }
     }
 
-    /// Whether the new settings are sound, also together with what can't change.
+    /// Whether the new settings are sound.
     fn examine(&self, found: Result<Loaded, Faults>) -> Result<Sound, Faults> {
         let reread = Reread::against(&self.running, found?, self.parts.port)?;
-        let settings = &reread.loaded.settings;
-        let trusted = tls::client_config(&settings.upstream.authorities).map_err(|error| {
-            fault("upstream.ca_file", error.to_string(), "certificates of authorities that can be used")
-        })?;
         let made = match self.made_token {
             Some(_) => None,
-            None => token::made_if_needed(settings)
+            None => token::made_if_needed(&reread.loaded.settings)
                 .map_err(|error| fault("admin.token", error.to_string(), "an admin token in the settings"))?,
         };
-        Ok(Sound { reread, trusted, made })
+        Ok(Sound { reread, made })
     }
 
     fn look(&mut self) -> impl Future<Output = Result<Look, Unread>> + use<> {
         let source = self.running.source.clone();
         self.readings.begin(move || settings::look(&source), READ_WITHIN)
+    }
+
+    /// Whom to trust by these settings. The system's own authorities are in files as well.
+    fn trusted_by(&mut self, settings: &Settings) -> impl Future<Output = Result<Arc<ClientConfig>, Faults>> + use<> {
+        let authorities = settings.upstream.authorities.clone();
+        let read = self.readings.begin(move || tls::client_config(&authorities), READ_WITHIN);
+        let unusable = |error: TlsConfigError| {
+            fault("upstream.ca_file", error.to_string(), "certificates of authorities that can be used")
+        };
+        async move { read.await?.map_err(unusable) }
     }
 
     /// Takes over what was read, in the order: whom to trust, for new endpoints may be asked at once; endpoints and policies; then
@@ -133,10 +139,10 @@ impl Reloader {
         (self.unsettled, self.was_given_up) = (None, false);
         let Parts { core, trust, journal, .. } = &self.parts;
         let (registry, trust, journal) = (core.registry.clone(), trust.clone(), *journal);
-        let examined = self.examine(look.found);
+        let examined = self.examine(look.found).map(|sound| (self.trusted_by(&sound.reread.loaded.settings), sound));
         let applied = async move {
-            let sound = examined?;
-            trust.replace(Arc::clone(&sound.trusted));
+            let (trusted, sound) = examined?;
+            trust.replace(trusted.await?);
             let Loaded { settings, topology, clients, .. } = &sound.reread.loaded;
             let apply = Apply {
                 topology: Arc::new(topology.clone()),
@@ -169,7 +175,7 @@ impl Reloader {
     }
 
     fn take_over(&mut self, sound: Sound) {
-        let Sound { reread: Reread { loaded, .. }, made, trusted: _ } = sound;
+        let Sound { reread: Reread { loaded, .. }, made } = sound;
         if let Some(token) = made {
             self.made_token = Some(KeyDigest::of(token.expose()));
             // Whoever shows it is gone only when the process ends.
