@@ -1,6 +1,6 @@
 //! Who asks: client keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -79,9 +79,12 @@ struct Entry {
 }
 
 /// The clients that may use the gateway. None at all: everybody may.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct ClientBook {
     entries: Vec<Entry>,
+    /// Which of them has a key, of those that may be used.
+    by_key: HashMap<KeyDigest, usize>,
+    by_id: HashMap<ClientId, usize>,
     /// Those that are in the settings no more, and had requests under way at the latest reading.
     gone: Vec<Entry>,
     /// The places taken by requests without a client.
@@ -99,7 +102,7 @@ pub(super) struct Shown<'a> {
 
 impl ClientBook {
     pub(super) fn new(clients: Vec<Client>) -> Self {
-        Self::after(&Self { entries: Vec::new(), gone: Vec::new(), anonymous: Arc::default() }, clients)
+        Self::after(&Self::default(), clients)
     }
 
     /// The clients of a newer reading. Who was known before goes on with the places that it has taken, also if it was gone
@@ -114,7 +117,11 @@ impl ClientBook {
         }
         let is_busy = |entry: &&Entry| entry.taken.load(Ordering::Relaxed) > 0;
         let gone = before.into_values().filter(is_busy).cloned().collect();
-        Self { entries, gone, anonymous: Arc::clone(&earlier.anonymous) }
+        let all = || entries.iter().map(|entry| &entry.client).enumerate();
+        let usable = all().filter(|(_, client)| client.enabled);
+        let by_key = usable.flat_map(|(at, client)| client.keys.iter().map(move |key| (*key, at))).collect();
+        let by_id = all().map(|(at, client)| (client.id.clone(), at)).collect();
+        Self { entries, by_key, by_id, gone, anonymous: Arc::clone(&earlier.anonymous) }
     }
 
     /// All clients, and last the requests without one.
@@ -127,8 +134,9 @@ impl ClientBook {
         known.chain([Shown { client: None, team: None, in_flight: self.anonymous.load(Ordering::Relaxed) }])
     }
 
-    /// Finds the client by its key, in any of the headers in which clients send one. All keys are compared with all keys,
-    /// each in constant time, so that an answer's time tells nothing. `now` is the time since 1970.
+    /// Finds the client by its key, in any of the headers in which clients send one. `now` is the time since 1970.
+    ///
+    /// What is looked up are digests, by a hash whose key nobody knows: the time that it takes tells nothing of a key.
     pub(super) fn identify(&self, headers: &HeaderMap, now: Duration) -> Result<Caller, Stranger> {
         if self.entries.is_empty() {
             return Ok(Caller { client: None, profile: ProfileId::default() });
@@ -140,12 +148,13 @@ impl ClientBook {
         // Of several clients' keys the one that is shown first counts.
         let (mut found, mut expired) = (None, None);
         for key in shown.iter().rev() {
-            for Entry { client, .. } in &self.entries {
-                match (key.is_among(&client.keys) && client.enabled, client.is_expired(now)) {
-                    (false, _) => {}
-                    (true, true) => expired = Some(client),
-                    (true, false) => found = Some(client),
-                }
+            let Some(Entry { client, .. }) = self.by_key.get(key).and_then(|at| self.entries.get(*at)) else {
+                continue;
+            };
+            if client.is_expired(now) {
+                expired = Some(client);
+            } else {
+                found = Some(client);
             }
         }
         let unknown = || expired.map_or(Stranger::WrongKey, |client| Stranger::Expired(client.id.clone()));
@@ -155,8 +164,8 @@ impl ClientBook {
 
     /// Takes one of the places that a client has for requests.
     pub(super) fn admit(&self, caller: &Caller) -> Result<Place, Refusal> {
-        let own = |entry: &&Entry| caller.client.as_ref() == Some(&entry.client.id);
-        let (taken, limit) = match self.entries.iter().find(own) {
+        let own = caller.client.as_ref().and_then(|id| self.by_id.get(id));
+        let (taken, limit) = match own.and_then(|at| self.entries.get(*at)) {
             Some(Entry { client, taken }) => (taken, client.max_in_flight),
             None => (&self.anonymous, None),
         };
