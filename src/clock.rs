@@ -48,9 +48,9 @@ impl Clock {
         time.unwrap_or(self.began_at)
     }
 
-    /// What ties moments to times of day.
+    /// What ties moments to times of day, by what time it is now: for what another process reads.
     pub fn almanac(&self) -> Almanac {
-        Almanac { zero: self.time_of_day(Moment::START).duration_since(UNIX_EPOCH).unwrap_or_default() }
+        Almanac { zero: self.since_1970().saturating_sub(self.now().since(Moment::START)) }
     }
 
     /// The present time of day as the time since 1970, for comparison with dates that others name: by the machine's own clock,
@@ -82,5 +82,7 @@ mod tests {
         let slept = Clock { began: Instant::now(), began_at: SystemTime::now() - day };
         let late = slept.since_1970().abs_diff(slept.since_1970_at(slept.now()));
         assert!(late.abs_diff(day) < Duration::from_hours(1), "{late:?}");
+        let kept = slept.almanac().zero + slept.now().since(Moment::START);
+        assert!(kept.abs_diff(slept.since_1970()) < Duration::from_hours(1), "{kept:?}");
     }
 }
