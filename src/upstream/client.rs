@@ -221,10 +221,14 @@ impl Client {
         let shared = &self.shared;
         // In a place of its own: TLS needs so much room that every request would be the larger for it.
         let transport = Box::pin(connect(request.origin, &shared.names, &shared.trust, connect_timeout)).await;
-        match transport {
-            Err(SendError::OutOfFiles) => self.shared.told.tell("the process has too few file descriptors", now()),
-            Err(SendError::OutOfPorts) => self.shared.told.tell("the machine has too few ports to begin at", now()),
-            Ok(_) | Err(_) => {}
+        let want = match transport {
+            Err(SendError::OutOfFiles) => Some("the process has too few file descriptors"),
+            Err(SendError::OutOfPorts) => Some("the machine has too few ports to begin at"),
+            Ok(_) | Err(_) => None,
+        };
+        // Requests log nothing graver than INFO.
+        if let Some(want) = want.filter(|_| shared.told.is_due(now())) {
+            log::error!("no connection to an endpoint can be opened: {want}");
         }
         let transport = transport?;
         let connection = Connection::new(transport, Rc::new(request.origin.clone()), now());

@@ -32,23 +32,35 @@ pub(super) fn are_ports_used_up(error: &io::Error, address: SocketAddr) -> bool 
             .is_ok_and(|socket| socket.connect(&address.into()).is_ok())
 }
 
-/// Remembers when the operator was told last.
+/// Remembers when the operator was told last of what shows in many connections.
 #[derive(Debug, Default)]
-pub(super) struct Told(Cell<Option<Instant>>);
+pub struct Told(Cell<Option<Instant>>);
 
 impl Told {
-    /// Tells the operator: it shows in many requests, and those log nothing graver than INFO.
-    pub(super) fn tell(&self, what: &str, now: Instant) {
-        if self.0.get().is_none_or(|told| now.saturating_duration_since(told) >= TOLD_EVERY) {
+    /// Whether it is time to tell, which it then is not for a while.
+    pub fn is_due(&self, now: Instant) -> bool {
+        let is_due = self.0.get().is_none_or(|told| now.saturating_duration_since(told) >= TOLD_EVERY);
+        if is_due {
             self.0.set(Some(now));
-            log::error!("no connection to an endpoint can be opened: {what}");
         }
+        is_due
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
+
+    #[test]
+    fn what_shows_in_many_connections_is_told_once_in_a_while() {
+        let (told, first) = (Told::default(), Instant::from_std(Clock::start().instant(Clock::BEGAN)));
+        let after = |wait: Duration| told.is_due(first + wait);
+        assert!(after(Duration::ZERO));
+        assert!(!after(TOLD_EVERY / 2));
+        assert!(after(TOLD_EVERY));
+        assert!(!after(TOLD_EVERY + TOLD_EVERY / 2));
+    }
 
     #[test]
     fn an_address_that_no_connection_can_begin_for_at_all_wants_no_port() {

@@ -39,6 +39,7 @@ pub use decoding::{Coding, Decoded, Decoder, Undecodable};
 pub use error::{BodyError, MalformedHead, SendError};
 pub use exporter::{Exporter, Taken};
 pub use fetch::{FetchError, Fetched};
+pub use files::Told;
 pub use lines::HeaderLines;
 pub use probe::{Bill, Probe, ProbeSettings};
 pub use request::{ClientRequest, leave_end_to_end};

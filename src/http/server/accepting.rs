@@ -9,8 +9,10 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 use super::super::state::Door;
+use super::super::times::present;
 use super::thread::Desk;
 use super::{Phase, Stops};
+use crate::upstream::Told;
 
 /// How long nothing is accepted after the system refused to: mostly the process has no file descriptor left.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(500);
@@ -65,6 +67,7 @@ impl Acceptor {
             Door::Common | Door::Clients => &self.places,
             Door::Admin => &self.own_places,
         };
+        let told = Told::default();
         loop {
             match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
                 Ok(stream) => {
@@ -74,9 +77,11 @@ impl Acceptor {
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    log::error!(
-                        "no connection can be accepted: {error}; the process may have too few file descriptors"
-                    );
+                    if told.is_due(present()) {
+                        log::error!(
+                            "no connection can be accepted: {error}; the process may have too few file descriptors"
+                        );
+                    }
                     tokio::time::sleep(PAUSE_AFTER_REFUSAL).await;
                 }
             }
