@@ -55,7 +55,7 @@ pub(super) struct WholeAnswer {
     /// What it was found to be.
     pub(super) class: Class,
     /// Its share of what may be buffered, if it is large enough to have one.
-    pub(super) _share: Option<Held>,
+    pub(super) share: Option<Held>,
 }
 
 /// An answer that is to be passed on as it comes.

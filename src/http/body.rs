@@ -3,14 +3,16 @@
 //! The first byte of it is the point of no return: from here on there is no second endpoint, only an end that is whole or a
 //! connection that is visibly broken.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_web::body::{BodyStream, BoxBody, MessageBody, SizedStream};
+use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody, SizedStream};
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::time::Instant;
@@ -134,6 +136,32 @@ impl Passing {
     }
 }
 
+/// The body of an answer that is there whole. Its share of what may be buffered is given back when it has gone out.
+pub(super) fn whole_body(bytes: Bytes, share: Option<Held>) -> BoxBody {
+    match share {
+        Some(share) => HeldBody { bytes, _share: share }.boxed(),
+        None => bytes.boxed(),
+    }
+}
+
+struct HeldBody {
+    bytes: Bytes,
+    _share: Held,
+}
+
+impl MessageBody for HeldBody {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        self.bytes.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let bytes = mem::take(&mut self.bytes);
+        Poll::Ready((!bytes.is_empty()).then_some(Ok(bytes)))
+    }
+}
+
 enum State {
     Flowing,
     /// The verdict on the failure is awaited before the client is cut off: whoever has seen the end can rely on it. And so is
@@ -243,7 +271,7 @@ impl LeasedBody {
     /// The upstream is asked for more. A stream that has spoken may be silent for a while anew.
     /// The time that the client took is not the endpoint's.
     fn begin_to_wait(&mut self) {
-        if std::mem::replace(&mut self.is_waiting, true) {
+        if mem::replace(&mut self.is_waiting, true) {
             return;
         }
         let now = self.settling.now();

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
@@ -13,7 +14,7 @@ use serde_json::json;
 use tokio::task::spawn_blocking;
 
 use super::attempt::{AttemptEnd, Flowing, Task, WholeAnswer};
-use super::body::Recipient;
+use super::body::{Recipient, whole_body};
 use super::connection::ClientSide;
 use super::identity::upstream_request_id;
 use super::intake::{Held, announced_length};
@@ -203,8 +204,13 @@ impl Journey<'_> {
             Err(NotGranted::No(NoEndpoint::GivenUp)) => self.plan.pause_before_repeat(fastrand::f64()),
             answer => return Ok((answer?, answered_at)),
         };
-        let Some(pause) = pause else { return Err(NotGranted::No(NoEndpoint::GivenUp)) };
-        tokio::time::sleep(pause).await;
+        let in_time = |pause: &Duration| self.plan.may_try(answered_at + *pause);
+        let Some(pause) = pause.filter(in_time) else { return Err(NotGranted::No(NoEndpoint::GivenUp)) };
+        let drain = &self.worker.shared.drain;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = poll_fn(|cx| self.client.poll_drained(drain, cx)) => return Err(NotGranted::Stopping),
+        }
         let lease = self.ask(Reach::Again).await?;
         Ok((lease, clock.now()))
     }
@@ -346,7 +352,7 @@ impl Journey<'_> {
         self.scope.end_whole(answer.class, last, now);
         let body = match *self.task.request.method {
             Method::HEAD => HeadOnly(length).boxed(),
-            _ => answer.body.boxed(),
+            _ => whole_body(answer.body, answer.share),
         };
         respond(answer.status, headers, body)
     }

@@ -28,8 +28,8 @@ pub(super) type Verdict = Pin<Box<dyn Future<Output = ()>>>;
 #[derive(Debug)]
 pub(super) struct Settling {
     open: Option<(AttemptScope, RequestScope)>,
-    doubt: Option<Doubt>,
-    core: Arc<Core>,
+    /// Dropped behind the attempt, whose end is told first.
+    doubts: Doubts<Arc<Core>>,
     clock: Clock,
     /// Since when it is the client that is waited for.
     handed_out: Option<Moment>,
@@ -42,7 +42,7 @@ impl Settling {
     pub(super) fn new(attempt: AttemptScope, request: RequestScope, doubt: Option<Doubt>, core: Arc<Core>) -> Self {
         let clock = attempt.clock();
         let (handed_out, longest_pause) = (Some(clock.now()), Duration::ZERO);
-        Self { open: Some((attempt, request)), doubt, core, clock, handed_out, longest_pause }
+        Self { open: Some((attempt, request)), doubts: Doubts { core, held: doubt }, clock, handed_out, longest_pause }
     }
 
     /// The present moment.
@@ -105,6 +105,9 @@ impl Settling {
     /// The answer is whole. Said before its end goes out: whoever has the whole answer can rely on the stats.
     pub(super) fn whole(&mut self, judgement: &Judgement) {
         if let Some((attempt, request)) = self.open.take() {
+            if judgement.class == Class::Success {
+                self.doubts.held = None;
+            }
             let now = request.now();
             let last = attempt.settled(judgement, now);
             request.end_whole(judgement.class, Some(last), now);
@@ -120,9 +123,7 @@ impl Settling {
             request.cuts_short(now);
             request.end_broken(now);
             // The request's earlier failures may be its own all the same.
-            if let Some(doubt) = self.doubt.take() {
-                self.core.registry.do_send(doubt);
-            }
+            self.doubts.tell();
         }
     }
 
@@ -131,8 +132,8 @@ impl Settling {
         let Some((attempt, mut request)) = self.open.take() else { return Box::pin(std::future::ready(())) };
         let judgement = &judgement.clone().seen_in(attempt.manner());
         let ticket = attempt.lease().ticket().clone();
-        let mut doubt = self.doubt.take();
-        if let Some(doubt) = &mut doubt {
+        let mut doubts = Doubts { core: Arc::clone(&self.doubts.core), held: self.doubts.held.take() };
+        if let Some(doubt) = &mut doubts.held {
             // The request has failed for good, and this was its last failure.
             doubt.failures.extend(Failed::of(&ticket, judgement, attempt.path()));
         }
@@ -141,7 +142,6 @@ impl Settling {
         attempt.end(judgement, now);
         request.end_broken(now);
         // Told behind the verdict, or as soon as its client does not wait for that.
-        let doubts = Doubts { core: Arc::clone(&self.core), held: doubt };
         Box::pin(async move {
             let core = &doubts.core;
             // Should the registry be gone, the process is ending anyway.
@@ -153,15 +153,23 @@ impl Settling {
 
 /// The doubt about a request's failures so far. It is told when the request is over without a success, before its answer or the
 /// end of that, or when its client leaves.
+#[derive(Debug)]
 pub(super) struct Doubts<C: Deref<Target = Core>> {
     pub(super) core: C,
     pub(super) held: Option<Doubt>,
 }
 
-impl<C: Deref<Target = Core>> Drop for Doubts<C> {
-    fn drop(&mut self) {
-        if let Some(doubt) = self.held.take() {
+impl<C: Deref<Target = Core>> Doubts<C> {
+    /// Tells the registry, if there is anything in doubt.
+    fn tell(&mut self) {
+        if let Some(doubt) = self.held.take().filter(|doubt| !doubt.failures.is_empty()) {
             self.core.registry.do_send(doubt);
         }
+    }
+}
+
+impl<C: Deref<Target = Core>> Drop for Doubts<C> {
+    fn drop(&mut self) {
+        self.tell();
     }
 }

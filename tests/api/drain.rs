@@ -6,7 +6,7 @@ use crate::support::app::{Setup, TRAFFIC, body};
 use crate::support::eventually::{eventually, now};
 use crate::support::raw_client::{Answer, Ended, RawClient};
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{Behaviour, hold, never_answer, ok, sse};
+use crate::support::upstream::step::{Behaviour, hold, never_answer, ok, sse, status};
 
 const STREAMS: usize = 200;
 
@@ -76,6 +76,22 @@ async fn a_request_that_was_accepted_is_answered_within_the_grace_or_told_to_com
     assert_eq!(quick.status, 200);
     assert_eq!((slow.status, slow.header("retry-after")), (503, Some("1")));
     assert!(slow.text().contains("stopping"), "{}", slow.text());
+}
+
+/// Once wrong: its connection was broken off.
+#[actix_web::test]
+async fn a_request_that_pauses_before_its_next_attempt_is_told_to_come_again() {
+    let upstream = Upstream::anthropic("a").await;
+    upstream.behave(Behaviour::honest().traffic(status(500)));
+    let pauses = "backoff = \"1h\"\nbackoff_max = \"1h\"\ndeadline = \"2h\"";
+    let app = with_grace("1s").section("retry", pauses).primary(&upstream).start().await;
+    let mut client = app.client().await;
+    client.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;
+    eventually("its failure", async || app.row("a").await["consecutive_failures"] == 1).await;
+    let (answer, _) = tokio::join!(client.answer(), app.finish());
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    assert!(answer.text().contains("stopping"), "{}", answer.text());
+    assert_eq!(upstream.traffic(), 1);
 }
 
 /// Found with half a body: its connection was closed when the grace was over, without a word.

@@ -125,26 +125,32 @@ async fn a_poisoned_conversation_whose_client_is_out_of_time_leaves_nobody_isola
     app.finish().await;
 }
 
+/// Once wrong: a client that left in the midst of an answer took the doubt with it.
 #[actix_web::test]
 async fn a_poisoned_conversation_whose_client_leaves_leaves_nobody_isolated() {
-    let upstreams = sound(&["a", "b"]).await;
-    let slow = Upstream::anthropic("slow").await;
-    slow.answers_to("POISON", never_answer());
-    let app = pool(&upstreams).secondary(&slow).verified_on_demand().start().await;
-    for number in 1..5 {
-        let mut client = app.client().await;
-        // Each is another conversation: one that is known as the cause gets a single attempt.
-        let poison = poison().replace("POISON", &format!("POISON {number}"));
-        client.send_request("POST", "/v1/messages", &[TRAFFIC], poison.as_bytes()).await;
-        slow.received(number).await;
-        client.hang_up();
-        eventually("the end", async || app.row("slow").await["in_flight"] == 0).await;
-        eventually("all are in traffic", async || isolated(&app).await == json!([])).await;
-        for id in ["a", "b"] {
-            assert_eq!(app.row(id).await["consecutive_failures"], 0, "{id} after {number}");
+    for (wanted, step) in [(false, never_answer()), (true, sse(1).then_stall())] {
+        let upstreams = sound(&["a", "b"]).await;
+        let slow = Upstream::anthropic("slow").await;
+        slow.answers_to("POISON", step);
+        let app = pool(&upstreams).secondary(&slow).verified_on_demand().start().await;
+        for number in 1..5 {
+            let mut client = app.client().await;
+            // Each is another conversation: one that is known as the cause gets a single attempt.
+            let poison = body(wanted).replace("Say hello.", &format!("POISON {number}"));
+            client.send_request("POST", "/v1/messages", &[TRAFFIC], poison.as_bytes()).await;
+            slow.received(number).await;
+            if wanted {
+                assert_eq!(client.answer_head().await.status, 200);
+            }
+            client.hang_up();
+            eventually("the end", async || app.row("slow").await["in_flight"] == 0).await;
+            eventually("all are in traffic", async || isolated(&app).await == json!([])).await;
+            for id in ["a", "b"] {
+                assert_eq!(app.row(id).await["consecutive_failures"], 0, "{id} after {number}");
+            }
         }
+        app.finish().await;
     }
-    app.finish().await;
 }
 
 #[actix_web::test]
@@ -353,7 +359,8 @@ async fn a_request_whose_client_leaves_after_its_failures_is_doubted() {
 
 /// So long a pause before the same endpoint is tried again that no test comes to its end.
 fn pool_with_pauses(upstreams: &[Upstream]) -> Setup {
-    let setup = Setup::new().section("retry", "backoff = \"1h\"\nbackoff_max = \"1h\"").verified_on_demand();
+    let retry = "backoff = \"1h\"\nbackoff_max = \"1h\"\ndeadline = \"2h\"";
+    let setup = Setup::new().section("retry", retry).verified_on_demand();
     upstreams.iter().fold(setup, Setup::primary)
 }
 

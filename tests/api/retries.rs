@@ -91,6 +91,18 @@ async fn no_attempt_starts_after_the_deadline() {
     app.finish().await;
 }
 
+/// Once wrong: the pause was made, and the attempt behind it.
+#[actix_web::test]
+async fn no_pause_is_made_that_would_end_after_the_deadline() {
+    let a = Upstream::anthropic("a").await;
+    a.behave(Behaviour::always(status(500)));
+    let retry = "backoff = \"100d\"\nbackoff_max = \"100d\"\ndeadline = \"2s\"";
+    let app = Setup::new().primary(&a).section("retry", retry).verified_on_demand().start().await;
+    let answer = app.message().await;
+    assert_eq!((answer.status, a.traffic()), (500, 1));
+    app.finish().await;
+}
+
 /// How many requests the upstreams get for each of the clients' while every one of them is down.
 async fn load_of_an_outage(app: &TestApp, upstreams: &[Upstream], requests: usize) -> f64 {
     let before: usize = upstreams.iter().map(Upstream::traffic).sum();

@@ -116,7 +116,7 @@ impl Task<'_> {
             scope.costs(Usage::of_answer(&whole));
         }
         let Flow { status, headers, share, .. } = flow;
-        let answer = WholeAnswer { status, headers, body: whole, class: judgement.class, _share: share };
+        let answer = WholeAnswer { status, headers, body: whole, class: judgement.class, share };
         match self.stream_that_was_wanted() {
             Some(format) if judgement.class == Class::Success && can_be_read => {
                 self.as_stream(format, answer, judgement)
@@ -146,7 +146,7 @@ impl Task<'_> {
                     flow.headers.remove(described);
                 }
                 let Flow { status, headers, .. } = flow;
-                let answer = WholeAnswer { status, headers, body: Bytes::new(), class: judgement.class, _share: None };
+                let answer = WholeAnswer { status, headers, body: Bytes::new(), class: judgement.class, share: None };
                 AttemptEnd::Whole(answer, judgement)
             }
         }
@@ -179,6 +179,8 @@ impl Task<'_> {
         };
         answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
         answer.headers.insert(names::ACCEL_BUFFERING, HeaderValue::from_static("no"));
+        // It is there already: whoever comes next is refused for it.
+        let _ = self.hold(events.len(), &mut answer.share);
         answer.body = Bytes::from(events);
         AttemptEnd::Whole(answer, judgement)
     }
@@ -229,5 +231,5 @@ fn error_answer(flow: Flow, error: StreamError, class: Class) -> WholeAnswer {
     let mut headers = flow.headers;
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.remove(CONTENT_ENCODING);
-    WholeAnswer { status: flow.status, headers, body: Bytes::from(error.body), class, _share: None }
+    WholeAnswer { status: flow.status, headers, body: Bytes::from(error.body), class, share: None }
 }

@@ -5,9 +5,11 @@ use std::pin::pin;
 use futures_util::StreamExt;
 
 use super::super::alarm::Overdue;
+use super::super::intake::Held;
 use super::super::scope::AttemptScope;
 use super::{Flow, Task};
 use crate::domain::pieces::Pieces;
+use crate::domain::refusal::Refusal;
 use crate::upstream::{BodyError, Content, ContentError};
 
 /// An answer up to this size is held whole and judged before anything of it is passed on.
@@ -58,8 +60,7 @@ impl Task<'_> {
                     }
                     if pieces.length() > covered {
                         covered = pieces.length().next_multiple_of(STEP);
-                        let share = flow.share.get_or_insert_with(|| self.buffered.hold_nothing(self.together));
-                        if share.grow_to(u64::try_from(covered).unwrap_or(u64::MAX)).is_err() {
+                        if self.hold(covered, &mut flow.share).is_err() {
                             return Reading::TooLarge;
                         }
                     }
@@ -67,5 +68,14 @@ impl Task<'_> {
                 }
             }
         }
+    }
+
+    /// Counts so much of an answer as held, where it is enough to be counted.
+    pub(super) fn hold(&self, length: usize, share: &mut Option<Held>) -> Result<(), Refusal> {
+        if length <= STEP {
+            return Ok(());
+        }
+        let share = share.get_or_insert_with(|| self.buffered.hold_nothing(self.together));
+        share.grow_to(u64::try_from(length).unwrap_or(u64::MAX))
     }
 }
