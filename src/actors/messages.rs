@@ -143,74 +143,41 @@ pub struct Recovered {
     pub step: u32,
 }
 
-/// Verifier to registry: an isolated endpoint has failed a verification.
+/// Verifier to registry: a conversation is over, and has come to this. It restores nothing: [`Recovered`] alone does.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
-pub struct StillFailing {
-    /// Which endpoint.
-    pub endpoint: EndpointId,
-    /// The epoch of its isolation.
-    pub epoch: Epoch,
-    /// What came of it, and when the next one is due.
-    pub finished: Finished,
-}
-
-/// Verifier to registry: an endpoint in its home queue has passed its conversation. It restores nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub struct Fit {
+pub struct Concluded {
     /// Which endpoint.
     pub endpoint: EndpointId,
     /// Its epoch when it was asked.
     pub epoch: Epoch,
-    /// What it was asked for.
-    pub purpose: AtHome,
-    /// The model that was in question, where one was.
-    pub model: Option<Arc<str>>,
+    /// What it has come to.
+    pub conclusion: Conclusion,
 }
 
-/// Verifier to registry: an endpoint in its home queue was asked about a used-up window, and has not passed.
-#[derive(Clone, Debug, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub struct StillExhausted {
-    /// Which endpoint.
-    pub endpoint: EndpointId,
-    /// Its epoch when it was asked.
-    pub epoch: Epoch,
-    /// The model whose window it is; none where it is that of requests without one.
-    pub model: Option<Arc<str>>,
-}
-
-/// Verifier to registry: an endpoint in its home queue has failed its second opinion twice.
-#[derive(Clone, Debug, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub struct Unfit {
-    /// Which endpoint.
-    pub endpoint: EndpointId,
-    /// Its epoch when it was asked.
-    pub epoch: Epoch,
-    /// What was found.
-    pub error: ErrorNote,
-}
-
-/// Verifier to registry: the second opinion on an endpoint in its home queue can't be had.
-#[derive(Clone, Debug, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub struct Undecided {
-    /// Which endpoint.
-    pub endpoint: EndpointId,
-    /// Its epoch when it was asked.
-    pub epoch: Epoch,
-}
-
-/// Verifier to registry: an endpoint has passed a conversation that an admin wanted and nothing else waits for. It restores nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub struct Proved {
-    /// Which endpoint.
-    pub endpoint: EndpointId,
-    /// Its epoch when it was asked.
-    pub epoch: Epoch,
+/// What a conversation has come to that restores nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Conclusion {
+    /// An isolated endpoint has failed a verification. How, and when the next one is due.
+    StillFailing(Finished),
+    /// An endpoint in its home queue has passed.
+    Fit {
+        /// What it was asked for.
+        purpose: AtHome,
+        /// The model that was in question, where one was.
+        model: Option<Arc<str>>,
+    },
+    /// An endpoint in its home queue was asked about a used-up window, and has not passed.
+    StillExhausted {
+        /// The model whose window it is; none where it is that of requests without one.
+        model: Option<Arc<str>>,
+    },
+    /// An endpoint in its home queue has failed its second opinion twice; the last time by this.
+    Unfit(ErrorNote),
+    /// The second opinion on an endpoint in its home queue can't be had.
+    Undecided,
+    /// An endpoint has passed what an admin wanted and nothing else waits for.
+    Proved,
 }
 
 /// Registry to verifier: requests wait for these isolated endpoints; verify them as soon as they may be.

@@ -142,12 +142,7 @@ impl Core {
             let verifier_line = line("verifier");
             let verifier_peers = verifier::Peers {
                 recovered: me.clone().recipient(),
-                still_failing: me.clone().recipient(),
-                fit: me.clone().recipient(),
-                still_exhausted: me.clone().recipient(),
-                proved: me.clone().recipient(),
-                unfit: me.clone().recipient(),
-                undecided: me.recipient(),
+                concluded: me.recipient(),
                 stats: notes.clone().recipient(),
                 notices: notices.clone().recipient(),
             };

@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 
 use super::lifeline::Lifeline;
 use super::messages::{
-    Converse, Drain, FailureList, Fit, Hasten, Note, Notify, Proved, Recovered, SetVerifierPolicy, StillExhausted,
-    StillFailing, Tick, Undecided, Unfit, ViewVerifier,
+    Concluded, Conclusion, Converse, Drain, FailureList, Hasten, Note, Notify, Recovered, SetVerifierPolicy, Tick,
+    ViewVerifier,
 };
 use crate::clock::Clock;
 use crate::domain::challenge::{Code, RecoveryProof, Unproven, Verdict};
@@ -39,18 +39,8 @@ use crate::upstream::{Bill, Probe};
 pub struct Peers {
     /// The registry, for proofs.
     pub recovered: Recipient<Recovered>,
-    /// The registry, for verifications that failed.
-    pub still_failing: Recipient<StillFailing>,
-    /// The registry, for endpoints in their home queues that passed.
-    pub fit: Recipient<Fit>,
-    /// The registry, for used-up windows that are so still.
-    pub still_exhausted: Recipient<StillExhausted>,
-    /// The registry, for endpoints that passed for an admin's sake alone.
-    pub proved: Recipient<Proved>,
-    /// The registry, for endpoints in their home queues that failed their second opinion.
-    pub unfit: Recipient<Unfit>,
-    /// The registry, for second opinions that can't be had.
-    pub undecided: Recipient<Undecided>,
+    /// The registry, for all else that conversations come to.
+    pub concluded: Recipient<Concluded>,
     /// The stats collector.
     pub stats: Recipient<Note>,
     /// The notifier.
@@ -179,19 +169,18 @@ impl Verifier {
     }
 
     fn report_passed(&self, subject: &Subject, proof: RecoveryProof, passed: Option<Passed>) {
-        let (id, ms, score) = (proof.endpoint().clone(), proof.elapsed().as_millis(), proof.score());
+        let (id, ms, score) = (proof.endpoint(), proof.elapsed().as_millis(), proof.score());
         match passed {
             Some(Passed::Recovered { verifications, step }) => {
                 self.peers.recovered.do_send(Recovered { proof, verifications, step });
             }
             Some(Passed::Fit(purpose)) => {
                 info!("endpoint {id} {} passed ms={ms} score={score}", Purpose::AtHome(purpose).as_str());
-                let model = subject.model.clone();
-                self.peers.fit.do_send(Fit { endpoint: id, epoch: proof.epoch(), purpose, model });
+                self.conclude(subject, Conclusion::Fit { purpose, model: subject.model.clone() });
             }
             None => {
                 info!("endpoint {id} verified ms={ms} score={score}");
-                self.peers.proved.do_send(Proved { endpoint: id, epoch: proof.epoch() });
+                self.conclude(subject, Conclusion::Proved);
             }
         }
     }
@@ -199,32 +188,33 @@ impl Verifier {
     fn report_failed(&self, subject: &Subject, unproven: Unproven, failed: Option<Failed>) {
         const OPINION: &str = Purpose::AtHome(AtHome::Opinion).as_str();
         let (id, decides_nothing) = (&subject.endpoint.id, unproven.decides_nothing(&subject.endpoint.auth));
-        let (endpoint, epoch, error) = (id.clone(), subject.epoch, unproven.error);
+        let error = unproven.error;
         match failed {
             Some(Failed::StillFailing(finished)) => {
                 let (verifications, shown) = (finished.verifications, show_delay(finished.next_in));
                 info!("endpoint {id} verification {verifications} failed error={:?} next={shown}", error.as_str());
-                self.peers.still_failing.do_send(StillFailing { endpoint, epoch, finished });
+                self.conclude(subject, Conclusion::StillFailing(finished));
             }
             Some(Failed::OnceMore) => {
                 info!("endpoint {id} {OPINION} failed error={:?}", error.as_str());
             }
             Some(Failed::Unfit) => {
                 info!("endpoint {id} {OPINION} failed error={:?}", error.as_str());
-                if decides_nothing {
-                    self.peers.undecided.do_send(Undecided { endpoint, epoch });
-                } else {
-                    self.peers.unfit.do_send(Unfit { endpoint, epoch, error });
-                }
+                let conclusion = if decides_nothing { Conclusion::Undecided } else { Conclusion::Unfit(error) };
+                self.conclude(subject, conclusion);
             }
             Some(Failed::StillExhausted { next_in }) => {
                 let (what, shown) = (Purpose::AtHome(AtHome::EarlyReturn).as_str(), show_delay(next_in));
                 info!("endpoint {id} {what} failed error={:?} next={shown}", error.as_str());
-                let model = subject.model.clone();
-                self.peers.still_exhausted.do_send(StillExhausted { endpoint, epoch, model });
+                self.conclude(subject, Conclusion::StillExhausted { model: subject.model.clone() });
             }
             None => info!("endpoint {id} not verified error={:?}", error.as_str()),
         }
+    }
+
+    fn conclude(&self, subject: &Subject, conclusion: Conclusion) {
+        let (endpoint, epoch) = (subject.endpoint.id.clone(), subject.epoch);
+        self.peers.concluded.do_send(Concluded { endpoint, epoch, conclusion });
     }
 
     fn note(

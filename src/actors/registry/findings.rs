@@ -2,7 +2,7 @@
 
 use actix::Handler;
 
-use super::super::messages::{Fit, Proved, Recovered, StillExhausted, StillFailing, Undecided, Unfit, Verdict};
+use super::super::messages::{Concluded, Conclusion, Recovered, Verdict};
 use super::{Registry, log_recovered};
 
 impl Handler<Verdict> for Registry {
@@ -27,51 +27,17 @@ impl Handler<Recovered> for Registry {
     }
 }
 
-impl Handler<StillFailing> for Registry {
+impl Handler<Concluded> for Registry {
     type Result = ();
 
-    fn handle(&mut self, news: StillFailing, ctx: &mut Self::Context) {
-        let StillFailing { endpoint, epoch, finished } = news;
-        self.step(ctx, |core, now, out| core.still_failing(&endpoint, epoch, &finished, now, out));
-    }
-}
-
-impl Handler<Proved> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, Proved { endpoint, epoch }: Proved, ctx: &mut Self::Context) {
-        self.step(ctx, |core, _, out| core.proved(&endpoint, epoch, out));
-    }
-}
-
-impl Handler<Fit> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, Fit { endpoint, epoch, purpose, model }: Fit, ctx: &mut Self::Context) {
-        self.step(ctx, |core, now, out| core.fit(&endpoint, epoch, purpose, model.as_ref(), now, out));
-    }
-}
-
-impl Handler<StillExhausted> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, StillExhausted { endpoint, epoch, model }: StillExhausted, ctx: &mut Self::Context) {
-        self.step(ctx, |core, now, out| core.still_exhausted(&endpoint, epoch, model.as_ref(), now, out));
-    }
-}
-
-impl Handler<Unfit> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, Unfit { endpoint, epoch, error }: Unfit, ctx: &mut Self::Context) {
-        self.step(ctx, |core, now, out| core.unfit(&endpoint, epoch, error, now, out));
-    }
-}
-
-impl Handler<Undecided> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, Undecided { endpoint, epoch }: Undecided, ctx: &mut Self::Context) {
-        self.step(ctx, |core, _, out| core.undecided(&endpoint, epoch, out));
+    fn handle(&mut self, Concluded { endpoint: id, epoch, conclusion }: Concluded, ctx: &mut Self::Context) {
+        self.step(ctx, |core, now, out| match conclusion {
+            Conclusion::StillFailing(finished) => core.still_failing(&id, epoch, &finished, now, out),
+            Conclusion::Fit { purpose, model } => core.fit(&id, epoch, purpose, model.as_ref(), now, out),
+            Conclusion::StillExhausted { model } => core.still_exhausted(&id, epoch, model.as_ref(), now, out),
+            Conclusion::Unfit(error) => core.unfit(&id, epoch, error, now, out),
+            Conclusion::Undecided => core.undecided(&id, epoch, out),
+            Conclusion::Proved => core.proved(&id, epoch, out),
+        });
     }
 }

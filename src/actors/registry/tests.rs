@@ -10,7 +10,7 @@ use actix::{Actor, Addr, Context, Handler};
 use super::super::Policies;
 use super::super::lease::Lease;
 use super::super::messages::{
-    Acquire, Acquired, Apply, Doubt, Isolate, Judged, Recovered, SetEnabled, StillFailing, Verdict, VerifyNow,
+    Acquire, Acquired, Apply, Concluded, Conclusion, Doubt, Isolate, Judged, Recovered, SetEnabled, Verdict, VerifyNow,
     ViewRegistry,
 };
 use super::*;
@@ -398,7 +398,8 @@ async fn what_changes_while_an_image_is_under_way_goes_to_the_disk_before_the_re
     let before = heard.borrow().images;
     let finished =
         Finished { verifications: 1, step: 1, began: Clock::BEGAN, next: Clock::BEGAN, next_in: Duration::ZERO };
-    registry.send(StillFailing { endpoint: id("a"), epoch, finished }).await.unwrap();
+    let conclusion = Conclusion::StillFailing(finished);
+    registry.send(Concluded { endpoint: id("a"), epoch, conclusion }).await.unwrap();
     registry.send(Tick).await.unwrap();
     assert_eq!(heard.borrow().images, before, "one is under way, and the keeper has not answered");
     registry.send(Drain).await.unwrap();

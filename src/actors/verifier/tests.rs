@@ -56,46 +56,20 @@ impl Handler<Recovered> for Silent {
     }
 }
 
-impl Handler<StillFailing> for Silent {
+impl Handler<Concluded> for Silent {
     type Result = ();
-    fn handle(&mut self, StillFailing { epoch, finished, .. }: StillFailing, _: &mut Self::Context) {
-        assert!(finished.began < finished.next);
-        self.0.borrow_mut().push(Told::StillFailing(epoch));
-    }
-}
-
-impl Handler<Fit> for Silent {
-    type Result = ();
-    fn handle(&mut self, Fit { epoch, purpose, .. }: Fit, _: &mut Self::Context) {
-        self.0.borrow_mut().push(Told::Fit(epoch, purpose));
-    }
-}
-
-impl Handler<StillExhausted> for Silent {
-    type Result = ();
-    fn handle(&mut self, StillExhausted { epoch, model, .. }: StillExhausted, _: &mut Self::Context) {
-        self.0.borrow_mut().push(Told::StillExhausted(epoch, model));
-    }
-}
-
-impl Handler<Proved> for Silent {
-    type Result = ();
-    fn handle(&mut self, Proved { epoch, .. }: Proved, _: &mut Self::Context) {
-        self.0.borrow_mut().push(Told::Proved(epoch));
-    }
-}
-
-impl Handler<Unfit> for Silent {
-    type Result = ();
-    fn handle(&mut self, Unfit { epoch, error, .. }: Unfit, _: &mut Self::Context) {
-        self.0.borrow_mut().push(Told::Unfit(epoch, error.to_string()));
-    }
-}
-
-impl Handler<Undecided> for Silent {
-    type Result = ();
-    fn handle(&mut self, Undecided { epoch, .. }: Undecided, _: &mut Self::Context) {
-        self.0.borrow_mut().push(Told::Undecided(epoch));
+    fn handle(&mut self, Concluded { epoch, conclusion, .. }: Concluded, _: &mut Self::Context) {
+        if let Conclusion::StillFailing(finished) = &conclusion {
+            assert!(finished.began < finished.next);
+        }
+        self.0.borrow_mut().push(match conclusion {
+            Conclusion::StillFailing(_) => Told::StillFailing(epoch),
+            Conclusion::Fit { purpose, .. } => Told::Fit(epoch, purpose),
+            Conclusion::StillExhausted { model } => Told::StillExhausted(epoch, model),
+            Conclusion::Unfit(error) => Told::Unfit(epoch, error.to_string()),
+            Conclusion::Undecided => Told::Undecided(epoch),
+            Conclusion::Proved => Told::Proved(epoch),
+        });
     }
 }
 
@@ -135,12 +109,7 @@ impl World {
         let silent = Silent(Rc::clone(&told)).start();
         let peers = Peers {
             recovered: silent.clone().recipient(),
-            still_failing: silent.clone().recipient(),
-            fit: silent.clone().recipient(),
-            still_exhausted: silent.clone().recipient(),
-            proved: silent.clone().recipient(),
-            unfit: silent.clone().recipient(),
-            undecided: silent.clone().recipient(),
+            concluded: silent.clone().recipient(),
             stats: silent.clone().recipient(),
             notices: silent.recipient(),
         };
