@@ -44,7 +44,7 @@ use verifier::Verifier;
 /// How many messages a mailbox holds before `send` waits. Load is shed by limits in the cores, not here.
 const MAILBOX_CAPACITY: usize = 1 << 16;
 
-/// How long the last image, and the end of a thread, are waited for when the gateway stops.
+/// How long the last image, the last notices and the end of a thread are waited for when the gateway stops.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What the actors need to know of the settings.

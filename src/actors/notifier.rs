@@ -2,7 +2,6 @@
 //! actor is gone, nobody waits and nothing else suffers.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Response, SpawnHandle, WrapFuture,
@@ -19,9 +18,6 @@ use crate::domain::outbox::{Delivery, Fate, MOST_WAITING, Next, Outbox, Parcel, 
 use crate::domain::time::Moment;
 use crate::domain::webhook::Webhook;
 use crate::upstream::{Courier, NoReceipt, Receipt};
-
-/// The longest time in which a gateway that stops delivers what waits.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Posts notices to a receiver, if there is one.
 #[derive(Debug)]
@@ -197,7 +193,7 @@ impl Handler<FinishWithin> for Notifier {
     fn handle(&mut self, FinishWithin(patience): FinishWithin, ctx: &mut Self::Context) -> Self::Result {
         let (done, told) = oneshot::channel();
         self.leaving = Some(done);
-        ctx.run_later(patience.min(FAREWELL), Self::leave);
+        ctx.run_later(patience.min(super::FAREWELL), Self::leave);
         self.outbox.hurry();
         self.look(ctx);
         Response::fut(async move { told.await.unwrap_or_default() })

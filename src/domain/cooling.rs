@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::backoff::Growth;
+use super::limits::LONGEST_REST;
 use super::sessions::Origin;
 use super::throttle::Throttle;
 use super::time::Moment;
@@ -15,8 +16,6 @@ use super::time::Moment;
 const UNNAMED_LIMIT: Duration = Duration::from_mins(1);
 /// The shortest cooldown that an answer can ask for, so that one which names hardly any time does not invite a storm.
 const SHORTEST: Duration = Duration::from_millis(500);
-/// The longest cooldown that is believed: a week's window and a day.
-const LONGEST: Duration = Duration::from_hours(8 * 24);
 /// How long a rate limit that names no time is remembered in wait of a second one.
 const MEMORY: Duration = Duration::from_mins(1);
 /// For how many models an endpoint's cooldowns are kept; clients choose the names.
@@ -159,7 +158,7 @@ impl Cooling {
         };
         match throttle {
             Throttle::Named(time) => {
-                let until = now + time.clamp(SHORTEST, LONGEST);
+                let until = now + time.clamp(SHORTEST, LONGEST_REST);
                 Throttled::Rests(extend(&mut rests.limit, until, now, CooldownReason::RateLimit))
             }
             Throttle::Unnamed => {
@@ -177,7 +176,7 @@ impl Cooling {
                 let step = step_of(&rests.overload, &mut rests.overload_step);
                 // An overload is of the moment. One that names hours would keep its endpoint from everybody, and unlike with a used-up
                 // window nobody asks meanwhile whether that is still so.
-                let longest = policy.exhausted_after.clamp(SHORTEST, LONGEST);
+                let longest = policy.exhausted_after.clamp(SHORTEST, LONGEST_REST);
                 let named = named.filter(|named| !named.is_zero()).map(|named| named.clamp(SHORTEST, longest));
                 let rest = named.unwrap_or_else(|| grown(policy.overload_cooldown, policy.overload_max, step));
                 let cooldown = extend(&mut rests.overload, now + rest, now, CooldownReason::Overload);

@@ -10,7 +10,7 @@ const MOST_VALUES: usize = 64;
 /// A longer name or value is none of a rate limit, in bytes.
 const LONGEST: usize = 100;
 /// The longest rest that is believed. Providers' longest windows are of seven days.
-const LONGEST_REST: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+pub(super) const LONGEST_REST: Duration = Duration::from_hours(8 * 24);
 /// The rest after an answer whose named time is over already: not none, or a wrong clock would have us knock without pause.
 const SHORTEST_REST: Duration = Duration::from_secs(1);
 /// A plain number from here on is no span but a date in seconds since 1970; one in milliseconds is a thousand times that.
