@@ -22,6 +22,10 @@ const RETRY_AFTER: &str = "retry-after";
 const RETRY_AFTER_MS: &str = "retry-after-ms";
 const ANTHROPIC: &str = "anthropic-ratelimit-";
 const OPENAI: &str = "x-ratelimit-";
+/// The windows of a subscription, each by its name behind this, and their sum without one.
+const UNIFIED: &str = "anthropic-ratelimit-unified";
+const UNIFIED_RESET: &str = "anthropic-ratelimit-unified-reset";
+const UNIFIED_STATUS: &str = "anthropic-ratelimit-unified-status";
 
 /// The headers of one answer that concern limits, and when it came. Nothing is read out of them before it is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,9 +99,17 @@ impl Limits {
     fn is_used_up(&self, name: &str) -> bool {
         let is_zero = |name: &str| self.value(name).and_then(number).is_some_and(|left| left <= 0.0);
         if let Some(window) = name.strip_suffix("-reset").filter(|_| name.starts_with(ANTHROPIC)) {
-            let status = self.value(&format!("{window}-status"));
-            return is_zero(&format!("{window}-remaining"))
-                || status.is_some_and(|status| status.starts_with("rejected"));
+            let is_rejected = |window: &str| {
+                self.value(&format!("{window}-status")).is_some_and(|status| status.starts_with("rejected"))
+            };
+            return match window.strip_prefix(UNIFIED) {
+                Some("") => is_rejected(window),
+                // What could be bought beyond the windows, which most accounts don't.
+                Some("-overage") => false,
+                // The sum of all tells which of them binds: one of some models alone may be used up while requests are served.
+                Some(_) if self.value(UNIFIED_RESET).is_some() && self.value(UNIFIED_STATUS).is_some() => false,
+                Some(_) | None => is_rejected(window) || is_zero(&format!("{window}-remaining")),
+            };
         }
         // Some relays name one window without a kind.
         match name.strip_prefix("x-ratelimit-reset") {
@@ -111,6 +123,14 @@ impl Limits {
 #[must_use]
 pub fn is_beyond_clients_patience(retry_after_value: &str, now: Duration) -> bool {
     retry_after(retry_after_value.trim(), now).is_some_and(|rest| rest > LONGEST_FOR_CLIENTS)
+}
+
+/// The same of a `retry-after-ms`.
+#[must_use]
+pub fn are_millis_beyond_clients_patience(retry_after_ms_value: &str) -> bool {
+    number(retry_after_ms_value.trim())
+        .and_then(|millis| span(millis / 1000.0))
+        .is_some_and(|rest| rest > LONGEST_FOR_CLIENTS)
 }
 
 fn printable(value: &[u8]) -> Option<&str> {

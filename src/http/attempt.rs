@@ -114,7 +114,7 @@ impl Task<'_> {
 
     async fn exchange(&self, client: &Client, scope: &AttemptScope) -> AttemptEnd {
         let endpoint = scope.endpoint();
-        let limit = self.limit(scope.began());
+        let limit = self.limit(self.wanted(), scope.began());
         if limit.whose == Patience::Client && limit.at <= present() {
             // Nobody would wait for the answer, but somebody would pay for it.
             return limit.passed();
@@ -154,6 +154,9 @@ impl Task<'_> {
             rules: self.rules,
         };
         let is_stream = is_event_stream(head.content_type);
+        // A whole answer has the time of one, also where a stream was asked for.
+        let comes_whole = self.wanted() == Wanted::Stream && response.status.is_success() && !is_stream;
+        let limit = if comes_whole { self.limit(Wanted::Whole, scope.began()) } else { limit };
         let mut headers = response.headers;
         let (mut content, legibility) = match self.llm {
             None => (Content::untouched(response.body), Legibility::Readable),

@@ -285,10 +285,7 @@ impl Journey<'_> {
             Ending::PassOn(mut answer) => {
                 // Where nobody will be back soon, a client would wait for the minute that the answer's own time becomes.
                 let is_exhausted = matches!(none, Some(NoEndpoint::Cooling { limit: Limit::Exhausted, .. }));
-                if is_exhausted
-                    && answer.status == StatusCode::TOO_MANY_REQUESTS
-                    && !answer.headers.contains_key(names::SHOULD_RETRY)
-                {
+                if is_exhausted && answer.status == StatusCode::TOO_MANY_REQUESTS {
                     answer.headers.insert(names::SHOULD_RETRY, HeaderValue::from_static("false"));
                 }
                 let now = self.scope.now();

@@ -30,6 +30,9 @@ pub(super) const AFFINITY: HeaderName = HeaderName::from_static("x-session-affin
 /// Whether a client's library may try again by itself. Anthropic's API sends it, and its SDKs and `OpenAI`'s heed it.
 pub(super) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
+/// The same as `retry-after` in milliseconds, which SDKs read first.
+pub(super) const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+
 /// What browsers say of a request (Fetch Metadata).
 pub(super) const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 pub(super) const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

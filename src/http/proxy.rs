@@ -16,10 +16,10 @@ use super::journey::{Errand, Journey, JourneyEnd};
 use super::reply::closing;
 use super::scope::{Described, RequestScope};
 use super::state::Serving;
-use super::times::AttemptTimes;
+use super::times::{AttemptTimes, time_told};
 use super::tracing::RequestTrace;
 use crate::domain::outcome_table::PathKind;
-use crate::domain::peek::Peek;
+use crate::domain::peek::{Peek, Wanted};
 use crate::domain::refusal::{ErrorShape, Refusal};
 use crate::domain::registry::Ask;
 use crate::domain::retry::{Plan, RetryPolicy};
@@ -127,6 +127,14 @@ async fn begin<'a>(
     }
     let now = shared.clock.now();
     let model = peek.model_name().cloned();
+    let deadline = now + config.settings.retry.deadline;
+    let deadline = match peek.wanted {
+        Wanted::Stream => deadline,
+        // Nobody is there any more for what would begin later.
+        Wanted::Whole | Wanted::Unknown => {
+            time_told(request.headers()).map_or(deadline, |time| deadline.min(scope.began() + time))
+        }
+    };
     let task = Task {
         llm: errand.llm,
         on_break: config.settings.stream.on_break,
@@ -152,7 +160,7 @@ async fn begin<'a>(
             resend_stale: errand.llm.is_some(),
         },
     };
-    let plan = plan_of(task.path(), &config.settings.retry, now);
+    let plan = plan_of(task.path(), &config.settings.retry, deadline);
     // A count has no prompt cache to come back to, and where it is answered says nothing of the conversation.
     let session = errand.llm.filter(|path| path.kind() != PathKind::CountTokens).and_then(|path| {
         let name = scope.described.session.as_deref().or(task.request.peek.session.as_deref())?;
@@ -169,13 +177,13 @@ async fn begin<'a>(
         turn: plan.turn(),
         reach: plan.reach(now),
         is_last: plan.is_last(),
-        deadline: now + config.settings.retry.deadline,
+        deadline,
     };
     Ok(Journey { worker, errand, task, scope, client, ask, plan, began: now, _held: held })
 }
 
-/// How often, and for how long, a request is tried that has come whole by now.
-fn plan_of<A>(path: PathKind, retry: &Retry, now: Moment) -> Plan<A> {
+/// How often a request is tried, and until when.
+fn plan_of<A>(path: PathKind, retry: &Retry, deadline: Moment) -> Plan<A> {
     // Nobody waits for a count that the gateway can guess.
     let (max_per_endpoint, park) = match path {
         PathKind::CountTokens => (1, Duration::ZERO),
@@ -184,7 +192,7 @@ fn plan_of<A>(path: PathKind, retry: &Retry, now: Moment) -> Plan<A> {
     Plan::new(RetryPolicy {
         max_attempts: retry.max_attempts,
         max_per_endpoint,
-        deadline: now + retry.deadline,
+        deadline,
         backoff: retry.backoff,
         backoff_max: retry.backoff_max,
         park,

@@ -14,7 +14,7 @@ use super::names;
 use super::scope::RequestScope;
 use crate::clock::Clock;
 use crate::domain::ids::EndpointId;
-use crate::domain::limits::{LONGEST_FOR_CLIENTS, is_beyond_clients_patience};
+use crate::domain::limits::{LONGEST_FOR_CLIENTS, are_millis_beyond_clients_patience, is_beyond_clients_patience};
 use crate::domain::logins::is_session_cookie;
 use crate::domain::refusal::{ErrorShape, Refusal};
 use crate::upstream::leave_end_to_end;
@@ -24,6 +24,12 @@ pub(super) fn refuse(refusal: &Refusal, shape: ErrorShape, request_id: &str, hel
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
     response.insert_header((CONTENT_TYPE, "application/json"));
+    // Where the SDKs of the path's protocol look for it.
+    let id_header = match shape {
+        ErrorShape::Anthropic => names::UPSTREAM_REQUEST_ID,
+        ErrorShape::OpenAi => names::REQUEST_ID,
+    };
+    response.insert_header((id_header, request_id));
     for (name, value) in refusal.headers() {
         response.insert_header((name, value));
     }
@@ -40,6 +46,9 @@ pub(super) fn passed_on(headers: HeaderMap, asked: &HeaderMap, clock: Clock) -> 
         |value: &HeaderValue| value.to_str().is_ok_and(|value| is_beyond_clients_patience(value, clock.since_1970()));
     if kept.get_all(RETRY_AFTER).any(is_too_long) {
         kept.insert(RETRY_AFTER, HeaderValue::from(LONGEST_FOR_CLIENTS.as_secs()));
+    }
+    if kept.get_all(names::RETRY_AFTER_MS).any(|value| value.to_str().is_ok_and(are_millis_beyond_clients_patience)) {
+        kept.insert(names::RETRY_AFTER_MS, HeaderValue::from(LONGEST_FOR_CLIENTS.as_secs() * 1000));
     }
     if may_be_a_page(&kept, asked) {
         // A browser would take it for the gateway's own page, with the gateway's own rights.

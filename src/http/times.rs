@@ -49,7 +49,7 @@ impl AttemptTimes {
 }
 
 /// How long the gateway has for a client that says how long it waits: by the first of its headers that tells a time.
-fn time_told(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn time_told(headers: &HeaderMap) -> Option<Duration> {
     names::CLIENT_TIMEOUTS.iter().find_map(|name| time_of_client(headers.get(name)?.to_str().ok()?))
 }
 

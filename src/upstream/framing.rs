@@ -49,7 +49,6 @@ pub(super) fn framing(
         let reuse = if is_ambiguous { Reuse::Never } else { reuse };
         match transfer_coding(headers)? {
             TransferCoding::Chunked => return Ok((Framing::Chunked, reuse)),
-            TransferCoding::Other => return Ok((Framing::UntilClose, Reuse::Never)),
             TransferCoding::Identity => {}
         }
     }
@@ -98,8 +97,6 @@ fn plain_number(digits: &[u8]) -> Option<u64> {
 enum TransferCoding {
     /// Chunked is the last coding.
     Chunked,
-    /// Codings that say nothing of the length.
-    Other,
     /// The word of RFC 2616 for none, which old servers still send.
     Identity,
 }
@@ -110,11 +107,16 @@ fn transfer_coding(headers: &HeaderMap) -> Result<TransferCoding, MalformedHead>
     }
     let codings: Vec<&str> = list(headers, &header::TRANSFER_ENCODING).collect();
     let is = |coding: &str, name: &str| coding.eq_ignore_ascii_case(name);
+    let is_known = |coding: &str| is(coding, "chunked") || is(coding, "identity");
     match codings.iter().filter(|coding| is(coding, "chunked")).count() {
         0 if codings.is_empty() => Err(MalformedHead::TransferEncoding),
         0 if codings.iter().all(|coding| is(coding, "identity")) => Ok(TransferCoding::Identity),
-        1 if codings.last().is_some_and(|last| is(last, "chunked")) => Ok(TransferCoding::Chunked),
-        0 | 1 => Ok(TransferCoding::Other),
+        1 if codings.last().is_some_and(|last| is(last, "chunked"))
+            && codings.iter().all(|coding| is_known(coding)) =>
+        {
+            Ok(TransferCoding::Chunked)
+        }
+        // What is in another coding can't be passed on: that stays with this connection, and the client would take it for the content.
         _ => Err(MalformedHead::TransferEncoding),
     }
 }
@@ -159,14 +161,10 @@ mod tests {
             ("content-length: 007", Length(7), YES),
             ("transfer-encoding: chunked", Chunked, YES),
             ("transfer-encoding: Chunked", Chunked, YES),
-            ("transfer-encoding: gzip, chunked", Chunked, YES),
-            ("transfer-encoding: gzip|transfer-encoding: chunked", Chunked, YES),
+            ("transfer-encoding: identity, chunked", Chunked, YES),
+            ("transfer-encoding: identity|transfer-encoding: chunked", Chunked, YES),
             ("transfer-encoding: chunked|content-length: 5", Chunked, NO),
             ("transfer-encoding: chunked|content-length: x", Chunked, NO),
-            ("transfer-encoding: gzip", UntilClose, NO),
-            ("transfer-encoding: chunked, gzip", UntilClose, NO),
-            ("transfer-encoding: gzip|content-length: 5", UntilClose, NO),
-            ("transfer-encoding: xchunked", UntilClose, NO),
             ("transfer-encoding: identity", UntilClose, NO),
             ("transfer-encoding: identity|content-length: 5", Length(5), NO),
         ] {
@@ -185,7 +183,19 @@ mod tests {
                 "{lines}"
             );
         }
-        for value in ["chunked, chunked", "chunked|transfer-encoding: chunked", "", ","] {
+        for value in [
+            "chunked, chunked",
+            "chunked|transfer-encoding: chunked",
+            "gzip",
+            "gzip, chunked",
+            "gzip|transfer-encoding: chunked",
+            "chunked, gzip",
+            "chunked, identity",
+            "gzip|content-length: 5",
+            "xchunked",
+            "",
+            ",",
+        ] {
             let lines = format!("transfer-encoding: {value}");
             assert_eq!(
                 read(&Method::POST, Version::HTTP_11, 200, &lines),

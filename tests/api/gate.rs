@@ -1,6 +1,7 @@
 //! The gate: until its first content a stream is held back, and what fails before is asked of another endpoint.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -75,11 +76,46 @@ async fn a_first_event_that_does_not_come_is_a_time_out() {
     }
 }
 
+/// Once wrong: a comment behind the head tied the client to an endpoint that said nothing more.
+#[actix_web::test]
+async fn a_comment_is_no_event() {
+    for path in PATHS {
+        let pair = Pair::serving(path).await;
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+        pair.a.script_traffic([raw(format!("{head}: connected\n\nretry: 3000\n\n")).then(never_answer())]);
+        let timeouts = "first_event = \"300ms\"\nfirst_content = \"50ms\"";
+        let app = pair.setup(Setup::new().section("timeouts", timeouts)).start().await;
+        let answer = pair.ask(&mut app.client().await).await;
+        check_served_by_b(&pair, &answer, "a=timeout@");
+        app.finish().await;
+    }
+}
+
+/// Once wrong: it had no more time than a stream has to its first event.
+#[actix_web::test]
+async fn an_answer_that_comes_whole_where_a_stream_was_asked_for_has_the_time_of_one() {
+    let pair = Pair::serving("/v1/messages").await;
+    let message = r#"{"id":"m","type":"message","role":"assistant","content":[{"type":"text","text":"hi"}]}"#;
+    let length = message.len();
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
+    pair.a.script_traffic([raw(head).then(hold("body")).then(raw(message))]);
+    let app = pair.setup(Setup::new().section("timeouts", "first_event = \"300ms\"")).start().await;
+    let mut client = app.client().await;
+    pair.send(&mut client, &[]).await;
+    pair.a.received(1).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    pair.a.gates().open("body");
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.header("x-qcc-endpoint")), (200, Some("a")));
+    assert_eq!(answer.events().last().unwrap().name.as_deref(), Some("message_stop"));
+    app.finish().await;
+}
+
 #[actix_web::test]
 async fn a_stream_of_pings_is_passed_on_after_a_while_as_it_is() {
     for path in PATHS {
         let pair = Pair::serving(path).await;
-        pair.a.script_traffic([sse(0).bytes(": still here\n\n").hold("content").more(1).then_end()]);
+        pair.a.script_traffic([sse(0).bytes("event: ping\ndata: {}\n\n: still here\n\n").hold("content").more(1).then_end()]);
         let app = pair.setup(Setup::new().section("timeouts", "first_content = \"100ms\"")).start().await;
         let mut client = app.client().await;
         pair.send(&mut client, &[]).await;

@@ -48,6 +48,22 @@ async fn a_request_waits_for_a_cooldown_that_ends_within_its_parking() {
     app.finish().await;
 }
 
+/// Once wrong: it waited, and got its answer when its client was gone.
+#[actix_web::test]
+async fn a_request_waits_for_nothing_that_comes_when_its_client_is_gone() {
+    for limited in [status_and(429, &[("retry-after", "3")]), status_and(529, &[("retry-after", "3")])] {
+        let a = Upstream::anthropic("a").await;
+        a.script_traffic([limited]);
+        let app = Setup::new().primary(&a).verified_on_demand().start().await;
+        // Of these six the gateway has one.
+        let headers = [TRAFFIC, ("x-stainless-timeout", "6")];
+        let answer = app.client().await.post("/v1/messages", &headers, body(false)).await;
+        assert!(matches!(answer.status, 429 | 503), "{}", answer.status);
+        assert_eq!(a.traffic(), 1);
+        app.finish().await;
+    }
+}
+
 #[actix_web::test]
 async fn with_all_in_a_cooldown_clients_are_told_when_to_come_again() {
     let a = Upstream::anthropic("a").await;
@@ -68,7 +84,8 @@ async fn with_all_in_a_cooldown_clients_are_told_when_to_come_again() {
 #[actix_web::test]
 async fn a_used_up_window_is_told_so_and_ends_early_when_a_verification_passes() {
     let a = Upstream::anthropic("a").await;
-    a.script_traffic([status_and(429, &[("retry-after", "7200")])]);
+    // What the provider says of trying again says nothing of a time that has been made shorter.
+    a.script_traffic([status_and(429, &[("retry-after", "7200"), ("x-should-retry", "true")])]);
     let app = Setup::new()
         .primary(&a)
         .section("verifier", "initial_delay = \"1h\"\ninterval = \"1h\"\ninterval_account = \"300ms\"\njitter = 0.0")

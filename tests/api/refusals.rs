@@ -208,6 +208,8 @@ async fn an_upgrade_is_not_implemented() {
         let answer = app.client().await.get(path, &upgrade).await;
         assert_eq!((answer.status, answer.json()["error"]["type"].as_str()), (501, Some("invalid_request_error")));
         assert_eq!(answer.json().get("type").is_none(), is_openais, "{path}: in the path's protocol's shape");
+        let looked_for = if is_openais { "x-request-id" } else { "request-id" };
+        assert_eq!(answer.header(looked_for), answer.header("x-qcc-request-id"), "{path}: where its SDKs look for it");
     }
     app.finish().await;
 }

@@ -87,6 +87,36 @@ fn a_window_of_which_nothing_is_left_rests_to_its_end() {
     }
 }
 
+/// As answers to subscriptions have been seen. Once wrong: a window that does not bind took the endpoint out for days.
+#[test]
+fn of_a_subscriptions_windows_the_one_that_binds_counts() {
+    let day = |days: u64| (NOW + Duration::from_hours(24 * days)).as_secs().to_string();
+    let (one, six) = (day(1), day(6));
+    let overage = [
+        ("anthropic-ratelimit-unified-overage-status", "rejected"),
+        ("anthropic-ratelimit-unified-overage-reset", six.as_str()),
+        ("anthropic-ratelimit-unified-overage-disabled-reason", "org_spend_cap_reached"),
+    ];
+    let windows = [
+        ("anthropic-ratelimit-unified-5h-status", "rejected"),
+        ("anthropic-ratelimit-unified-5h-reset", one.as_str()),
+        ("anthropic-ratelimit-unified-7d_oi-status", "rejected"),
+        ("anthropic-ratelimit-unified-7d_oi-reset", six.as_str()),
+    ];
+    let sum =
+        |status| [("anthropic-ratelimit-unified-status", status), ("anthropic-ratelimit-unified-reset", one.as_str())];
+    let hours = |hours| Some(Duration::from_hours(hours));
+    for (headers, rest) in [
+        (overage.to_vec(), None),
+        ([&overage[..], &[("retry-after", "5")]].concat(), Some(millis(5_000))),
+        ([&overage[..], &windows, &sum("rejected")].concat(), hours(24)),
+        ([&windows[..], &sum("allowed"), &[("retry-after", "5")]].concat(), Some(millis(5_000))),
+        ([&overage[..], &windows].concat(), hours(6 * 24)),
+    ] {
+        assert_eq!(limits(&headers).rest(), rest, "{headers:?}");
+    }
+}
+
 #[test]
 fn a_window_that_has_room_names_no_time() {
     for headers in [
@@ -155,6 +185,10 @@ fn clients_are_not_told_to_wait_for_longer_than_they_would() {
     ] {
         assert_eq!(is_beyond_clients_patience(value, NOW), is_beyond, "{value}");
     }
+    for (value, are_beyond) in [("59000", false), ("59000.5", true), ("7200000", true), ("-1", false), ("soon", false)]
+    {
+        assert_eq!(are_millis_beyond_clients_patience(value), are_beyond, "{value}");
+    }
 }
 
 proptest! {
@@ -171,6 +205,6 @@ proptest! {
         if let Some(rest) = limits.rest() {
             prop_assert!(rest > Duration::ZERO && rest <= LONGEST_REST);
         }
-        let _ = is_beyond_clients_patience(&value, now);
+        let _ = (is_beyond_clients_patience(&value, now), are_millis_beyond_clients_patience(&value));
     }
 }

@@ -71,8 +71,16 @@ pub const fn closing(format: Format) -> Option<&'static str> {
 #[must_use]
 pub(super) fn named_error(format: Format, body: &str, number: u64) -> Option<String> {
     match format {
-        // In JSON a line's end is a blank, but an event's data would end with it.
-        Format::Messages => Some(format!("event: error\ndata: {}\n\n", body.replace(['\r', '\n'], " "))),
+        Format::Messages => {
+            let answer = Members::read(body.as_bytes())?;
+            let data = match answer.text("type").as_deref() {
+                Some("error") => body.to_owned(),
+                // Clients' parsers want the type (the API's reference, "Errors").
+                _ => ObjectText::default().text("type", "error").member("error", answer.get("error")?.get()).finish(),
+            };
+            // In JSON a line's end is a blank, but an event's data would end with it.
+            Some(format!("event: error\ndata: {}\n\n", data.replace(['\r', '\n'], " ")))
+        }
         Format::Responses => {
             let answer = Members::read(body.as_bytes())?;
             let error = Members::of(answer.get("error")?)?;

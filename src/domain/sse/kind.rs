@@ -13,8 +13,10 @@ use crate::domain::error_object::ErrorObject;
 /// What an event says of its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Nothing of the answer itself: `message_start`, `ping`, a block or an item with nothing in it, a role, a comment. Nor
-    /// does an event of an unknown type that carries no `delta`.
+    /// It is no event at all: a comment, or a mere `retry` or `id`.
+    Comment,
+    /// Nothing of the answer itself: `message_start`, `ping`, a block or an item with nothing in it, a role. Nor does an event
+    /// of an unknown type that carries no `delta`.
     Preamble,
     /// A part of the answer. An event that is too long to be looked at is taken for one.
     Content,
@@ -121,7 +123,7 @@ pub(super) fn look(event: &Event<'_>, expected: Expected, choices: &mut Choices,
         return Kind::Error(error_of_field(error, expected.format));
     }
     if event.name.is_none() && event.data.is_none() {
-        return Kind::Preamble;
+        return Kind::Comment;
     }
     let has_begun = progress >= Progress::Content;
     match expected.format {

@@ -94,7 +94,7 @@ impl Relay {
         self.scanner.next_number()
     }
 
-    /// Whether any event has come, be it a comment.
+    /// Whether any event has come. A comment is none.
     pub fn has_seen_event(&self) -> bool {
         self.has_seen_event
     }
@@ -128,7 +128,7 @@ impl Relay {
         }
         let mut whole = 0;
         while let Some(Found { length, kind }) = self.scanner.advance(piece.get(whole..).unwrap_or_default()) {
-            self.has_seen_event = true;
+            self.has_seen_event |= kind != Kind::Comment;
             if self.has_closed_without_answer() {
                 let before = piece.split_to(whole.min(piece.len()));
                 self.let_out_before(before);
@@ -182,7 +182,7 @@ impl Relay {
                     self.fail(error, Bytes::from_static(b"\n\n"));
                     return Ending::Broken;
                 }
-                Some(Kind::Preamble | Kind::Content) | None => {}
+                Some(Kind::Comment | Kind::Preamble | Kind::Content) | None => {}
             }
         }
         if self.has_closed_without_answer() {

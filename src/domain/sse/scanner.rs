@@ -154,7 +154,7 @@ impl Scanner {
         }
         let progress = self.progress;
         let kind = self.end_event(&[]);
-        if matches!(kind, Kind::Preamble | Kind::Content) {
+        if matches!(kind, Kind::Comment | Kind::Preamble | Kind::Content) {
             // It is not let out without its blank line, so it was no progress. It may show that there was less of it, though.
             self.progress = self.progress.min(progress);
         }
@@ -179,7 +179,7 @@ impl Scanner {
         }
         match self.end_event(&[]) {
             Kind::Error(error) => Some(error),
-            Kind::Preamble | Kind::Content | Kind::Complete | Kind::Closed => None,
+            Kind::Comment | Kind::Preamble | Kind::Content | Kind::Complete | Kind::Closed => None,
         }
     }
 
@@ -206,7 +206,7 @@ impl Scanner {
     /// An event ends with these bytes.
     fn end_event(&mut self, last_part: &[u8]) -> Kind {
         if self.length == 0 && last_part.len() <= LONGEST_LOOKED_INTO {
-            return if last_part.is_empty() { Kind::Preamble } else { self.judge(last_part) };
+            return if last_part.is_empty() { Kind::Comment } else { self.judge(last_part) };
         }
         self.hold(last_part);
         let is_long = std::mem::take(&mut self.length) > LONGEST_LOOKED_INTO;
@@ -240,7 +240,7 @@ impl Scanner {
             self.next_number = sequence_number(event).unwrap_or(self.next_number).saturating_add(1);
         }
         match kind {
-            Kind::Preamble | Kind::Error(_) => {}
+            Kind::Comment | Kind::Preamble | Kind::Error(_) => {}
             // What looked like the answer's end was none: one that is over has nothing more to say.
             Kind::Content if self.progress == Progress::Complete => self.progress = Progress::Content,
             Kind::Content => self.reach(Progress::Content),

@@ -31,6 +31,7 @@ fn scanned(format: Format, pieces: &[&[u8]]) -> (Vec<Kind>, Scanner) {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Word {
+    Comment,
     Preamble,
     Content,
     Error,
@@ -41,6 +42,7 @@ enum Word {
 fn word(format: Format, event: &str) -> Word {
     let (kinds, _) = kinds_of(format, &[event.as_bytes(), b"\n\n"]);
     match kinds.first().unwrap_or_else(|| panic!("no event in {event}")) {
+        Kind::Comment => Word::Comment,
         Kind::Preamble => Word::Preamble,
         Kind::Content => Word::Content,
         Kind::Error(_) => Word::Error,
@@ -52,9 +54,11 @@ fn word(format: Format, event: &str) -> Word {
 #[test]
 fn an_event_is_what_its_protocol_says() {
     use Format::{Chat, Completions, Messages};
-    use Word::{Closed, Complete, Content, Error, Preamble};
+    use Word::{Closed, Comment, Complete, Content, Error, Preamble};
     for (format, event, expected) in [
-        (Messages, ": a comment", Preamble),
+        (Messages, ": a comment", Comment),
+        (Messages, "retry: 3000", Comment),
+        (Messages, "event: ping", Preamble),
         (Messages, "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"content\":[]}}", Preamble),
         (Messages, "event: ping\ndata: {\"type\":\"ping\"}", Preamble),
         (Messages, "event: content_block_start\ndata: {\"content_block\":{\"type\":\"text\",\"text\":\"\"}}", Preamble),
@@ -121,7 +125,7 @@ fn an_event_is_what_its_protocol_says() {
         ),
         (Chat, "data: {\"choices\":[{\"delta\":{\"content\":\"\\\"error\\\":{\\\"message\\\":1}\"}}]}", Content),
         (Chat, "event: error\ndata: {\"message\":\"m\"}", Error),
-        (Chat, ": OPENROUTER PROCESSING", Preamble),
+        (Chat, ": OPENROUTER PROCESSING", Comment),
         (
             Chat,
             "data: {\"error\":{\"code\":502,\"message\":\"m\"},\"choices\":[{\"delta\":{},\"finish_reason\":\"error\"}]}",

@@ -27,13 +27,13 @@ impl Limit {
 
 impl Task<'_> {
     /// When the head of an attempt that began at this moment is overdue; of a whole answer also its end.
-    pub(super) fn limit(&self, began: Instant) -> Limit {
-        let (time, too_slow) = match self.wanted() {
+    pub(super) fn limit(&self, wanted: Wanted, began: Instant) -> Limit {
+        let (time, too_slow) = match wanted {
             Wanted::Stream => (self.times.first_event, "no answer within first_event"),
             Wanted::Whole | Wanted::Unknown => (self.times.response, "no whole answer within response"),
         };
         let ours = after(began, time);
-        let client_leaves = self.times.client_leaves.filter(|_| self.wanted() != Wanted::Stream);
+        let client_leaves = self.times.client_leaves.filter(|_| wanted != Wanted::Stream);
         match client_leaves.filter(|leaves| *leaves < ours) {
             // A client that waits nearly as long as the operator would is no less patient than that.
             Some(leaves) if ours.duration_since(leaves) > time / 10 => {

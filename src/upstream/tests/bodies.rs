@@ -29,7 +29,6 @@ async fn a_body_ends_where_its_framing_says() {
         ),
         // A body that ends with its connection, which a client that reads by length or chunks alone takes for empty.
         (Method::POST, "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\nhello", "hello", 0),
-        (Method::POST, "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\nhello", "hello", 0),
         (Method::GET, "HTTP/1.0 200 OK\r\n\r\nhello", "hello", 0),
         (Method::GET, "HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nhello", "hello", 0),
         (Method::GET, "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 5\r\n\r\nhello", "hello", 1),

@@ -32,6 +32,14 @@ async fn a_long_retry_after_is_passed_on_as_one_that_clients_wait_for() {
         assert_eq!((answer.status, answer.header("retry-after")), (413, Some(passed_on)));
         app.finish().await;
     }
+    for (named, passed_on) in [("7200000", "59000"), ("59000", "59000"), ("soon", "soon")] {
+        let upstream = Upstream::anthropic("a").await;
+        upstream.script([status_and(413, &[("retry-after-ms", named)])]);
+        let app = Setup::new().primary(&upstream).start().await;
+        let answer = app.message().await;
+        assert_eq!((answer.status, answer.header("retry-after-ms")), (413, Some(passed_on)));
+        app.finish().await;
+    }
 }
 
 #[actix_web::test]

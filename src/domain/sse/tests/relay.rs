@@ -202,7 +202,7 @@ fn an_error_that_clients_would_pass_over_gets_the_name_by_which_they_know_it() {
         ),
         (
             "event: oops\ndata: {\"error\":\ndata: {\"message\":\"m\"}}\n\n",
-            "event: error\ndata: {\"error\": {\"message\":\"m\"}}\n\n",
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"message\":\"m\"}}\n\n",
         ),
     ] {
         let mut relay = relay(Format::Messages, &[CONTENT.as_bytes(), error.as_bytes()]);
