@@ -336,7 +336,7 @@ impl RegistryCore {
             self.turns.insert(slot, next_turn);
         }
         if let (true, true, Some(session)) = (self.policy.affinity.enabled, binds, ask.origin.session()) {
-            self.sessions.bind(session, slot, now);
+            self.sessions.bind(session, slot, now, &self.policy.affinity);
         }
         let serial = self.leases.open(OpenLease { slot, since: now, origin: ask.origin });
         let ticket = Ticket { endpoint: id.clone(), epoch: member.epoch(), serial };
