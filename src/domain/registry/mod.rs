@@ -170,7 +170,7 @@ impl RegistryCore {
         self.note_what_is_asked(&ask, out);
         if self.next_wake().is_some_and(|wake| wake <= now) {
             // Whoever has waited for this moment comes first.
-            self.look_at_waiters(now, out);
+            self.look_at_waiters_for_the_clock(now, out);
         }
         if ask.turn == Turn::First {
             self.budget.request(&ask.client, now);

@@ -169,7 +169,7 @@ fn a_waiter_is_refused_at_its_deadline_and_forgotten_when_it_leaves() {
     desk.settle(&grant, FAILED);
     let Acquired::Waiting(late) = desk.ask(Ask { deadline: at(5), ..ask() }) else { panic!("not waiting") };
     let Acquired::Waiting(gone) = desk.ask(ask()) else { panic!("not waiting") };
-    desk.core.leave(gone);
+    desk.core.leave(&[gone].into());
     desk.core.tick(at(5), &mut desk.out);
     let refused = |effect: &Effect| matches!(effect, Effect::Refused(id, NoEndpoint::TooLate) if *id == late);
     assert!(desk.out.iter().any(refused));
