@@ -99,6 +99,11 @@ impl RegistryCore {
         self.queues.get(id).map(|member| self.shown(member, now))
     }
 
+    /// How many endpoints are in their home queues.
+    pub fn usable(&self) -> usize {
+        self.queues.iter().filter(|member| member.is_home()).count()
+    }
+
     /// What an admin has made of endpoints against the settings.
     pub fn overruled(&self) -> impl Iterator<Item = (&EndpointId, Switch)> {
         self.queues.iter().filter_map(|member| {
