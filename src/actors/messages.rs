@@ -322,6 +322,11 @@ pub struct IsKept(pub u64);
 #[rtype(result = "RegistryView")]
 pub struct ViewRegistry;
 
+/// Route to registry: how many endpoints are in their home queues.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "usize")]
+pub struct CountUsable;
+
 /// Tests to registry: what was done, in order.
 #[derive(Debug, Message)]
 #[rtype(result = "Journal")]

@@ -154,8 +154,7 @@ impl Registry {
             return;
         }
         let Some(id) = &event.endpoint else { return };
-        let view = self.core.view(self.clock.now());
-        let Some(moved) = view.endpoints.iter().find(|view| view.endpoint.id == *id) else { return };
+        let Some(moved) = self.core.view_of(id, self.clock.now()) else { return };
         let standing = moved.standing.as_str();
         let status = Status::of(moved.standing, 0, moved.ease()).as_str();
         let breaker = BreakerState::of(moved.isolation.is_some(), false).as_str();

@@ -88,10 +88,19 @@ pub struct Bond {
     pub has_served: bool,
 }
 
+/// For so long a session that was idle for too long is remembered besides: an attempt of it may be under way since then, and its end
+/// has it bound as before. No answer takes that long.
+const LONGEST_ATTEMPT: Duration = Duration::from_hours(1);
+
+/// So many are taken out of the table at a time: more than come in, and so few that nobody waits for it.
+const SHED_AT_ONCE: usize = 2;
+
 /// All bound sessions.
 #[derive(Clone, Debug)]
 pub struct Sessions {
     bound: LruCache<SessionKey, Bound>,
+    /// Whose latest use is before this is forgotten, though it may still be in the table, whatever the settings say later.
+    forgotten: Moment,
 }
 
 impl Sessions {
@@ -99,7 +108,7 @@ impl Sessions {
     #[must_use]
     pub fn new(policy: &AffinityPolicy) -> Self {
         // The table grows with the sessions, not with the bound on them.
-        let mut sessions = Self { bound: LruCache::unbounded() };
+        let mut sessions = Self { bound: LruCache::unbounded(), forgotten: Moment::START };
         sessions.resize(policy);
         sessions
     }
@@ -112,15 +121,18 @@ impl Sessions {
     /// Where a session is bound.
     #[must_use]
     pub fn find(&self, key: &SessionKey, now: Moment, policy: &AffinityPolicy) -> Option<Bond> {
-        let Bound { endpoint, used, has_served } = *self.bound.peek(key)?;
+        let Bound { endpoint, used, has_served } = *self.bound.peek(key).filter(|bound| self.remembers(bound))?;
         let idle = now.since(used);
         (idle < policy.ttl).then_some(Bond { endpoint, idle, has_served })
     }
 
-    /// Binds a session, or keeps it bound.
-    pub fn bind(&mut self, key: SessionKey, endpoint: Slot, now: Moment) {
+    /// Binds a session, or keeps it bound. Those that were idle for so long that nothing binds them any more are forgotten.
+    pub fn bind(&mut self, key: SessionKey, endpoint: Slot, now: Moment, policy: &AffinityPolicy) {
+        self.forgotten = self.forgotten.max(now.before(policy.ttl.saturating_add(LONGEST_ATTEMPT)));
+        self.shed();
+        let forgotten = self.forgotten;
         if let Some(bound) = self.bound.get_mut(&key) {
-            let has_served = bound.endpoint == endpoint && bound.has_served;
+            let has_served = bound.used >= forgotten && bound.endpoint == endpoint && bound.has_served;
             *bound = Bound { endpoint, used: now, has_served };
         } else {
             self.bound.put(key, Bound { endpoint, used: now, has_served: false });
@@ -130,7 +142,7 @@ impl Sessions {
     /// A session has used its endpoint until now, if it is still bound there, and perhaps was served.
     pub fn used(&mut self, key: &SessionKey, endpoint: Slot, was_served: bool, now: Moment) {
         // A look alone leaves it in its place among the least recently used.
-        if self.bound.peek(key).is_none_or(|bound| bound.endpoint != endpoint) {
+        if self.bound.peek(key).is_none_or(|bound| bound.endpoint != endpoint || !self.remembers(bound)) {
             return;
         }
         if let Some(bound) = self.bound.get_mut(key) {
@@ -152,8 +164,23 @@ impl Sessions {
     #[must_use]
     pub fn count(&self, now: Moment, policy: &AffinityPolicy) -> usize {
         // The least recently used are the last ones.
-        let lapsed = self.bound.iter().rev().take_while(|(_, bound)| now.since(bound.used) >= policy.ttl).count();
+        let has_lapsed = |bound: &Bound| now.since(bound.used) >= policy.ttl || !self.remembers(bound);
+        let lapsed = self.bound.iter().rev().take_while(|(_, bound)| has_lapsed(bound)).count();
         self.bound.len() - lapsed
+    }
+
+    fn remembers(&self, bound: &Bound) -> bool {
+        bound.used >= self.forgotten
+    }
+
+    /// Takes some of those out that are forgotten. Each use makes a session the most recently used, so they are the last ones.
+    fn shed(&mut self) {
+        for _ in 0..SHED_AT_ONCE {
+            if self.bound.peek_lru().is_none_or(|(_, bound)| self.remembers(bound)) {
+                return;
+            }
+            self.bound.pop_lru();
+        }
     }
 }
 
@@ -183,16 +210,16 @@ mod tests {
     fn a_session_stays_bound_until_it_was_idle_for_too_long() {
         let policy = policy(10);
         let mut sessions = Sessions::new(&policy);
-        sessions.bind(key("s"), A, at(0));
+        sessions.bind(key("s"), A, at(0), &policy);
         let bond = Bond { endpoint: A, idle: Duration::from_secs(99), has_served: false };
         assert_eq!(sessions.find(&key("s"), at(99), &policy), Some(bond));
         assert_eq!(sessions.find(&key("s"), at(100), &policy), None);
         sessions.used(&key("s"), A, true, at(50));
         sessions.used(&key("s"), B, true, at(90));
         assert!(sessions.find(&key("s"), at(149), &policy).is_some_and(|bond| bond.has_served));
-        sessions.bind(key("s"), A, at(50));
+        sessions.bind(key("s"), A, at(50), &policy);
         assert!(sessions.find(&key("s"), at(50), &policy).is_some_and(|bond| bond.has_served));
-        sessions.bind(key("s"), B, at(50));
+        sessions.bind(key("s"), B, at(50), &policy);
         assert!(sessions.find(&key("s"), at(50), &policy).is_some_and(|bond| !bond.has_served));
         assert!(sessions.find(&key("s"), at(150), &policy).is_none());
     }
@@ -202,7 +229,7 @@ mod tests {
         let policy = policy(2);
         let mut sessions = Sessions::new(&policy);
         for name in ["s1", "s2", "s1", "s3"] {
-            sessions.bind(key(name), A, at(0));
+            sessions.bind(key(name), A, at(0), &policy);
         }
         let known = ["s1", "s2", "s3"].map(|name| sessions.find(&key(name), at(0), &policy).is_some());
         assert_eq!((known, sessions.count(at(0), &policy)), ([true, false, true], 2));
@@ -215,11 +242,66 @@ mod tests {
         let policy = policy(10);
         let mut sessions = Sessions::new(&policy);
         for (name, now) in [("s1", 0), ("s2", 10), ("s3", 20)] {
-            sessions.bind(key(name), A, at(now));
+            sessions.bind(key(name), A, at(now), &policy);
         }
         sessions.used(&key("s1"), A, true, at(30));
         sessions.used(&key("s2"), B, true, at(40));
         assert_eq!([109, 110, 120, 130].map(|now| sessions.count(at(now), &policy)), [3, 2, 1, 0]);
+    }
+
+    /// Once wrong: they left the table only where it was full, and each look at the count went through all of them.
+    #[test]
+    fn what_nothing_binds_any_more_leaves_the_table_as_others_come() {
+        let policy = policy(1000);
+        let mut sessions = Sessions::new(&policy);
+        for number in 0..100 {
+            sessions.bind(key(&format!("old {number}")), A, at(0), &policy);
+        }
+        let later = 100 + LONGEST_ATTEMPT.as_secs();
+        sessions.bind(key("new 0"), A, at(later), &policy);
+        assert_eq!(sessions.bound.len(), 101, "an attempt of each may be under way");
+        for number in 1..=60 {
+            sessions.bind(key(&format!("new {number}")), A, at(later + 1), &policy);
+        }
+        assert_eq!((sessions.bound.len(), sessions.count(at(later + 1), &policy)), (61, 61));
+    }
+
+    #[test]
+    fn an_attempt_that_takes_longer_than_a_session_may_be_idle_keeps_it_bound_but_not_for_ever() {
+        let policy = policy(10);
+        let later = 100 + LONGEST_ATTEMPT.as_secs();
+        for (ends, is_bound) in [(later, true), (later + 1, false)] {
+            let mut sessions = Sessions::new(&policy);
+            for name in ["s1", "s2", "s3", "s4"] {
+                sessions.bind(key(name), A, at(0), &policy);
+            }
+            sessions.bind(key("other"), A, at(ends), &policy);
+            // Of these the first two are out of the table, and the others not yet.
+            for name in ["s1", "s2", "s3", "s4"] {
+                sessions.used(&key(name), A, true, at(ends));
+                assert_eq!(sessions.find(&key(name), at(ends), &policy).is_some(), is_bound, "{name} at {ends}");
+            }
+            assert_eq!(sessions.count(at(ends), &policy), if is_bound { 5 } else { 1 });
+        }
+    }
+
+    #[test]
+    fn what_was_forgotten_stays_so_though_sessions_may_be_idle_for_longer_now() {
+        let short = policy(10);
+        let long = AffinityPolicy { ttl: Duration::from_hours(24), ..short };
+        let later = 101 + LONGEST_ATTEMPT.as_secs();
+        let mut sessions = Sessions::new(&short);
+        for name in ["s1", "s2", "s3", "s4"] {
+            sessions.bind(key(name), A, at(0), &short);
+            sessions.used(&key(name), A, true, at(0));
+        }
+        sessions.bind(key("other"), A, at(later), &short);
+        for name in ["s1", "s4"] {
+            assert_eq!(sessions.find(&key(name), at(later), &long), None, "{name}");
+        }
+        assert_eq!(sessions.count(at(later), &long), 1);
+        sessions.bind(key("s4"), A, at(later), &long);
+        assert!(sessions.find(&key("s4"), at(later), &long).is_some_and(|bond| !bond.has_served), "its cache is cold");
     }
 
     #[test]
@@ -248,8 +330,8 @@ mod tests {
     fn all_sessions_of_an_endpoint_can_be_forgotten() {
         let policy = policy(10);
         let mut sessions = Sessions::new(&policy);
-        sessions.bind(key("s1"), A, at(0));
-        sessions.bind(key("s2"), B, at(0));
+        sessions.bind(key("s1"), A, at(0), &policy);
+        sessions.bind(key("s2"), B, at(0), &policy);
         sessions.forget(A);
         assert_eq!(sessions.count(at(0), &policy), 1);
         assert!(sessions.find(&key("s2"), at(0), &policy).is_some());

@@ -115,7 +115,11 @@ async fn an_answer_that_comes_whole_where_a_stream_was_asked_for_has_the_time_of
 async fn a_stream_of_pings_is_passed_on_after_a_while_as_it_is() {
     for path in PATHS {
         let pair = Pair::serving(path).await;
-        pair.a.script_traffic([sse(0).bytes("event: ping\ndata: {}\n\n: still here\n\n").hold("content").more(1).then_end()]);
+        pair.a.script_traffic([sse(0)
+            .bytes("event: ping\ndata: {}\n\n: still here\n\n")
+            .hold("content")
+            .more(1)
+            .then_end()]);
         let app = pair.setup(Setup::new().section("timeouts", "first_content = \"100ms\"")).start().await;
         let mut client = app.client().await;
         pair.send(&mut client, &[]).await;

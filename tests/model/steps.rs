@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use qcc_gateway::domain::registry::{Outputs, WaiterId};
+use qcc_gateway::domain::registry::{Outputs, RegistryCore, WaiterId};
+use qcc_gateway::domain::time::Moment;
 
 use super::chance::{self, one_in, pick};
 use super::effects::Followed;
@@ -200,18 +201,20 @@ impl World {
 
     /// Who has left is forgotten first.
     pub(crate) fn forget_who_left(&mut self) {
-        for waiter in std::mem::take(&mut self.left) {
-            self.core.leave(waiter);
+        let left = std::mem::take(&mut self.left);
+        self.core.leave(&left);
+        for waiter in left {
             self.shadow.stops_waiting(waiter);
             self.trace.met("one who left while it waited");
         }
     }
 
-    /// The registry looks at the clock.
-    fn look_at_the_clock(&mut self) {
+    /// The registry looks at the clock, at all who wait or only at those for whom that has changed something: what follows is what
+    /// a look at all is followed by.
+    fn look_at_the_clock(&mut self, look: impl FnOnce(&mut RegistryCore, Moment, &mut Outputs)) {
         self.forget_who_left();
         let mut effects = Outputs::new();
-        self.core.tick(self.now, &mut effects);
+        look(&mut self.core, self.now, &mut effects);
         assert_eq!(self.carry_out(effects, 1), Followed::default());
         let is_over = |wake| wake <= self.now;
         assert!(!self.core.next_wake().is_some_and(is_over), "a look at the clock asks for another at once");
@@ -219,7 +222,7 @@ impl World {
 
     pub(crate) fn registry_tick(&mut self) {
         self.trace.note("the registry's clock ticks");
-        self.look_at_the_clock();
+        self.look_at_the_clock(RegistryCore::tick);
         self.publish_failures();
         self.catch_up();
     }
@@ -230,7 +233,7 @@ impl World {
         self.now = self.now.max(wake);
         self.trace.note("the registry is woken");
         self.trace.met("an alarm for those who wait");
-        self.look_at_the_clock();
+        self.look_at_the_clock(RegistryCore::wake);
     }
 
     /// The clock goes on to a moment just before or after it, and nobody is woken.

@@ -167,9 +167,7 @@ impl World {
     }
 
     pub(crate) fn forget_who_left(&mut self) {
-        for waiter in std::mem::take(&mut self.left) {
-            self.core.leave(waiter);
-        }
+        self.core.leave(&std::mem::take(&mut self.left).into_iter().collect());
     }
 
     fn doubts(&mut self, number: usize, effects: &mut Outputs) -> Move {

@@ -1,5 +1,6 @@
 //! What workers ask for their requests, and what their leases report.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use actix::{AsyncContext, Context, Handler, Response};
@@ -24,13 +25,12 @@ impl Registry {
         Lease::new(grant, model, self.core.epochs(), Arc::clone(address))
     }
 
-    /// Takes those out who no longer wait for their answer.
+    /// Takes those out who no longer wait for their answer. Nobody tells when a client leaves: each channel is looked at.
     pub(super) fn forget_who_left(&mut self) {
-        let gone: Vec<WaiterId> =
-            self.waiting.iter().filter(|(_, waiting)| waiting.reply.is_closed()).map(|(waiter, _)| *waiter).collect();
-        for waiter in gone {
-            self.waiting.remove(&waiter);
-            self.core.leave(waiter);
+        let left = self.waiting.extract_if(|_, waiting| waiting.reply.is_closed());
+        let gone: BTreeSet<WaiterId> = left.map(|(waiter, _)| waiter).collect();
+        if !gone.is_empty() {
+            self.core.leave(&gone);
         }
     }
 }

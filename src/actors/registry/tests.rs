@@ -10,8 +10,8 @@ use actix::{Actor, Addr, Context, Handler};
 use super::super::Policies;
 use super::super::lease::Lease;
 use super::super::messages::{
-    Acquire, Acquired, Apply, Concluded, Conclusion, Doubt, Isolate, Judged, Recovered, SetEnabled, Verdict, VerifyNow,
-    ViewRegistry,
+    Acquire, Acquired, Apply, Concluded, Conclusion, CountUsable, Doubt, Isolate, Judged, Recovered, SetEnabled,
+    Verdict, VerifyNow, ViewRegistry,
 };
 use super::*;
 use crate::domain::breaker::{BreakerPolicy, Judgement};
@@ -259,6 +259,18 @@ async fn judged_is_answered_when_the_verdict_is_in_and_not_before() {
     judged.await.unwrap();
     let view = registry.send(ViewRegistry).await.unwrap();
     assert_eq!(view.endpoints[0].standing, Standing::Failure);
+}
+
+#[actix_web::test]
+async fn usable_is_who_is_in_a_home_queue() {
+    let (registry, _) = registry().await;
+    assert_eq!(registry.send(CountUsable).await.unwrap(), 2);
+    let ticket = fail(&registry).await;
+    assert_eq!(registry.send(CountUsable).await.unwrap(), 2, "whoever is held is not out");
+    registry.do_send(Verdict { ticket, judgement: TRIP });
+    assert_eq!(registry.send(CountUsable).await.unwrap(), 1);
+    registry.send(SetEnabled { id: id("b"), enabled: false, by: ADMIN }).await.unwrap().unwrap();
+    assert_eq!(registry.send(CountUsable).await.unwrap(), 0);
 }
 
 #[actix_web::test]

@@ -1,8 +1,8 @@
-//! What others may see of it: copies.
+//! What others may see of it: copies, and a count.
 
 use actix::{Handler, MessageResult};
 
-use super::super::messages::{ViewJournal, ViewRegistry};
+use super::super::messages::{CountUsable, ViewJournal, ViewRegistry};
 use super::Registry;
 
 impl Handler<ViewRegistry> for Registry {
@@ -11,6 +11,14 @@ impl Handler<ViewRegistry> for Registry {
     fn handle(&mut self, _: ViewRegistry, _: &mut Self::Context) -> Self::Result {
         self.forget_who_left();
         MessageResult(self.core.view(self.clock.now()))
+    }
+}
+
+impl Handler<CountUsable> for Registry {
+    type Result = usize;
+
+    fn handle(&mut self, _: CountUsable, _: &mut Self::Context) -> Self::Result {
+        self.core.usable()
     }
 }
 

@@ -19,15 +19,11 @@ impl Registry {
         self.alarm = next.map(|wake| {
             let alarm = ctx.run_later(wake.since(self.clock.now()), |registry, ctx| {
                 registry.alarm = None;
-                registry.look_at_the_clock(ctx);
+                registry.forget_who_left();
+                registry.step(ctx, RegistryCore::wake);
             });
             (wake, alarm)
         });
-    }
-
-    fn look_at_the_clock(&mut self, ctx: &mut Context<Self>) {
-        self.forget_who_left();
-        self.step(ctx, RegistryCore::tick);
     }
 }
 
@@ -35,7 +31,8 @@ impl Handler<Tick> for Registry {
     type Result = ();
 
     fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
-        self.look_at_the_clock(ctx);
+        self.forget_who_left();
+        self.step(ctx, RegistryCore::tick);
         self.publish_failures();
         let now = self.clock.now();
         self.keep(|keeping, image| {

@@ -170,7 +170,7 @@ impl RegistryCore {
         self.note_what_is_asked(&ask, out);
         if self.next_wake().is_some_and(|wake| wake <= now) {
             // Whoever has waited for this moment comes first.
-            self.look_at_waiters(now, out);
+            self.look_at_waiters_for_the_clock(now, out);
         }
         if ask.turn == Turn::First {
             self.budget.request(&ask.client, now);
@@ -336,7 +336,7 @@ impl RegistryCore {
             self.turns.insert(slot, next_turn);
         }
         if let (true, true, Some(session)) = (self.policy.affinity.enabled, binds, ask.origin.session()) {
-            self.sessions.bind(session, slot, now);
+            self.sessions.bind(session, slot, now, &self.policy.affinity);
         }
         let serial = self.leases.open(OpenLease { slot, since: now, origin: ask.origin });
         let ticket = Ticket { endpoint: id.clone(), epoch: member.epoch(), serial };

@@ -60,6 +60,13 @@ pub(super) enum Bond {
     None,
 }
 
+/// The endpoint that a session is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Own {
+    endpoint: Slot,
+    has_served: bool,
+}
+
 impl RegistryCore {
     /// One that the request has not tried; else one that has failed it, where its reach goes so far. Of either the session's own
     /// endpoint first. `since` is when the request began to wait.
@@ -141,6 +148,11 @@ impl RegistryCore {
             Home::Secondary if idle >= policy.secondary_ttl => None,
             Home::Primary | Home::Secondary => Some((member, has_served)),
         }
+    }
+
+    /// The same, to be remembered.
+    pub(super) fn own(&self, ask: &Ask, now: Moment) -> Option<Own> {
+        self.own_endpoint(ask, now).map(|(member, has_served)| Own { endpoint: member.slot(), has_served })
     }
 
     pub(super) fn look_at(&self, member: &Member, ask: &Ask, bond: Bond, now: Moment) -> Availability {

@@ -85,13 +85,23 @@ impl RegistryCore {
     /// A copy of the state.
     pub fn view(&self, now: Moment) -> RegistryView {
         RegistryView {
-            endpoints: self.queues.iter().map(|member| self.view_of(member, now)).collect(),
+            endpoints: self.queues.iter().map(|member| self.shown(member, now)).collect(),
             leaks: self.audit.leaks(),
             last_served: self.last_served.and_then(|slot| self.queues.name(slot)).cloned(),
             waiting: self.waiting(),
             parked: self.waiters.parked(),
             sessions: self.sessions.count(now, &self.policy.affinity),
         }
+    }
+
+    /// The endpoint of this name, as [`Self::view`] shows it.
+    pub fn view_of(&self, id: &EndpointId, now: Moment) -> Option<EndpointView> {
+        self.queues.get(id).map(|member| self.shown(member, now))
+    }
+
+    /// How many endpoints are in their home queues.
+    pub fn usable(&self) -> usize {
+        self.queues.iter().filter(|member| member.is_home()).count()
     }
 
     /// What an admin has made of endpoints against the settings.
@@ -138,7 +148,7 @@ impl RegistryCore {
         cooling.all(now).map(view).collect()
     }
 
-    fn view_of(&self, member: &Member, now: Moment) -> EndpointView {
+    fn shown(&self, member: &Member, now: Moment) -> EndpointView {
         let standing = member.standing();
         let takes_traffic = matches!(standing, Standing::Primary | Standing::Secondary);
         let recovering = |at| now.since(at) < self.policy.slow_start;

@@ -1,71 +1,18 @@
 //! Requests that wait: for a verdict on the endpoint that they would get, or parked until one may serve them.
 
-use std::collections::{BTreeMap, VecDeque};
+mod line;
 
-use super::super::ids::{ClientId, EndpointId, Epoch};
+use std::collections::BTreeSet;
+
+use super::super::ids::{EndpointId, Epoch};
 use super::super::slots::Slot;
 use super::super::time::Moment;
 use super::dearth::Dearth;
 use super::search::Search;
 use super::{Acquired, Ask, Effect, NoEndpoint, Outputs, RegistryCore, Turn, WaiterId};
+use line::{Finds, Wait, Waiter, Why};
 
-/// What a request waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
-    /// A verdict, which comes by itself and soon: such waiters take no place.
-    Verdict,
-    /// An endpoint that may serve it.
-    Parked,
-}
-
-#[derive(Clone, Debug)]
-struct Waiter {
-    id: WaiterId,
-    ask: Ask,
-    since: Moment,
-    why: Why,
-    /// Whether the latest look has found nobody for it who is free or held.
-    finds_nobody: bool,
-    /// When it has to be looked at even if nothing happens.
-    wake: Moment,
-}
-
-/// All who wait, first come first served.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Waiters {
-    queue: VecDeque<Waiter>,
-    newest: u64,
-    /// How often one of them was looked at again.
-    #[cfg(test)]
-    looks: usize,
-}
-
-impl Waiters {
-    pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    pub(super) fn parked(&self) -> usize {
-        self.queue.iter().filter(|waiter| waiter.why == Why::Parked).count()
-    }
-
-    fn parked_for(&self, client: Option<&ClientId>) -> usize {
-        let theirs = |waiter: &&Waiter| waiter.why == Why::Parked && waiter.ask.client.as_ref() == client;
-        self.queue.iter().filter(theirs).count()
-    }
-
-    #[cfg(test)]
-    pub(super) fn looks(&self) -> usize {
-        self.looks
-    }
-
-    fn push(&mut self, ask: Ask, since: Moment, Wait { why, finds_nobody, wake }: Wait) -> WaiterId {
-        self.newest += 1;
-        let id = WaiterId(self.newest);
-        self.queue.push_back(Waiter { id, ask, since, why, finds_nobody, wake });
-        id
-    }
-}
+pub(super) use line::Waiters;
 
 /// A lease on an endpoint of bounded room has ended.
 pub(super) struct LeaseEnd {
@@ -80,13 +27,6 @@ enum Place {
     /// This one has to give up its own: its client takes more than its share.
     InPlaceOf(WaiterId),
     None,
-}
-
-/// How a request waits.
-struct Wait {
-    why: Why,
-    finds_nobody: bool,
-    wake: Moment,
 }
 
 /// What becomes of a request that was looked at.
@@ -108,33 +48,35 @@ impl RegistryCore {
         match self.look(&ask, now, None, now, out) {
             Look::Granted(grant) => Acquired::Granted(grant),
             Look::Refused(why) => Acquired::Refused(why),
-            Look::Waits(wait) => Acquired::Waiting(self.waiters.push(ask, now, wait)),
+            Look::Waits(wait) => Acquired::Waiting(self.waiters.begin(ask, now, wait)),
         }
     }
 
-    /// Looks for an endpoint. `waits` is what the request has waited for so far, since `since`.
-    fn look(&mut self, ask: &Ask, since: Moment, waits: Option<Why>, now: Moment, out: &mut Outputs) -> Look {
+    /// Looks for an endpoint. `waited` is what the request has waited for so far, since `since`.
+    fn look(&mut self, ask: &Ask, since: Moment, waited: Option<Why>, now: Moment, out: &mut Outputs) -> Look {
         let mut search = self.search(ask, since, now, !self.stopping);
+        // Before a place is claimed: whoever gives one up may be given an endpoint, and bind the same session to that.
+        let own = if let Search::Found(_) = search { None } else { self.own(ask, now) };
         if let Search::Patience { .. } = search
-            && waits != Some(Why::Parked)
+            && waited != Some(Why::Parked)
             && !self.claim_place(ask, now, out)
         {
             search = self.search(ask, since, now, false);
         }
-        let waits_for = |why, wake| Look::Waits(Wait { why, finds_nobody: false, wake });
+        let waits = |why, finds, wake| Look::Waits(Wait { why, finds, own, wake });
         match search {
             Search::Found(found) => match self.grant(ask, &found, now) {
                 Ok(grant) => Look::Granted(grant),
                 Err(why) => Look::Refused(why),
             },
-            Search::Held => waits_for(waits.unwrap_or(Why::Verdict), ask.deadline),
-            Search::Patience { until } => waits_for(Why::Parked, until.min(ask.deadline)),
+            Search::Held => waits(waited.unwrap_or(Why::Verdict), Finds::Held, ask.deadline),
+            Search::Patience { until } => waits(Why::Parked, Finds::ItsOwn, until.min(ask.deadline)),
             Search::Nothing(dearth) => {
                 self.hasten(&dearth, now, out);
                 match dearth.wake(ask, now) {
                     Some(_) if self.stopping => Look::Refused(NoEndpoint::Stopping),
-                    Some(wake) if waits == Some(Why::Parked) || self.claim_place(ask, now, out) => {
-                        Look::Waits(Wait { why: Why::Parked, finds_nobody: true, wake })
+                    Some(wake) if waited == Some(Why::Parked) || self.claim_place(ask, now, out) => {
+                        waits(Why::Parked, Finds::Nobody, wake)
                     }
                     Some(_) | None => Look::Refused(dearth.verdict()),
                 }
@@ -163,10 +105,8 @@ impl RegistryCore {
     /// The gateway is stopping: whoever is parked is refused, and nobody is from now on. Verdicts are still waited for.
     pub fn stop_parking(&mut self, now: Moment, out: &mut Outputs) {
         self.stopping = true;
-        let waiters = std::mem::take(&mut self.waiters.queue);
-        let (parked, others): (VecDeque<_>, _) = waiters.into_iter().partition(|waiter| waiter.why == Why::Parked);
-        self.waiters.queue = others;
-        out.extend(parked.into_iter().map(|waiter| Effect::Refused(waiter.id, NoEndpoint::Stopping)));
+        let parked = self.waiters.take_parked();
+        out.extend(parked.into_iter().map(|waiter| Effect::Refused(waiter, NoEndpoint::Stopping)));
         self.look_at_waiters(now, out);
         self.check_invariants();
     }
@@ -177,8 +117,7 @@ impl RegistryCore {
             Place::Free => true,
             Place::None => false,
             Place::InPlaceOf(waiter) => {
-                let index = self.waiters.queue.iter().position(|other| other.id == waiter);
-                if let Some(Waiter { id, ask, since, .. }) = index.and_then(|index| self.waiters.queue.remove(index)) {
+                if let Some(Waiter { id, ask, since, .. }) = self.waiters.take(waiter) {
                     out.push(match self.search(&ask, since, now, false) {
                         // It waited for its session's own endpoint; now another one has to do.
                         Search::Found(found) => match self.grant(&ask, &found, now) {
@@ -201,7 +140,7 @@ impl RegistryCore {
         let most = self.policy.park_max;
         let share = (most / 4).max(1);
         let parked = self.waiters.parked();
-        let own = self.waiters.parked_for(ask.client.as_ref());
+        let own = self.waiters.parked_of_its_client(ask);
         let others_wait = parked > own;
         if others_wait && own >= share {
             return Place::None;
@@ -209,17 +148,13 @@ impl RegistryCore {
         if parked < most {
             return Place::Free;
         }
-        let mut of_each: BTreeMap<Option<&ClientId>, usize> = BTreeMap::new();
-        let is_parked = |waiter: &&Waiter| waiter.why == Why::Parked;
-        for waiter in self.waiters.queue.iter().filter(is_parked) {
-            *of_each.entry(waiter.ask.client.as_ref()).or_default() += 1;
-        }
         let takes_too_much = |waiter: &&Waiter| {
-            let client = waiter.ask.client.as_ref();
-            client != ask.client.as_ref() && of_each.get(&client).is_some_and(|parked| *parked > share)
+            waiter.is_parked()
+                && waiter.ask.client != ask.client
+                && self.waiters.parked_of_its_client(&waiter.ask) > share
         };
         // Of those who take too much the one that came last gives way.
-        match self.waiters.queue.iter().filter(is_parked).filter(takes_too_much).max_by_key(|waiter| waiter.id) {
+        match self.waiters.iter().filter(takes_too_much).max_by_key(|waiter| waiter.id) {
             Some(waiter) => Place::InPlaceOf(waiter.id),
             None => Place::None,
         }
@@ -254,37 +189,43 @@ impl RegistryCore {
     pub(super) fn look_at_waiters_for_room(&mut self, ended: &LeaseEnd, now: Moment, out: &mut Outputs) {
         self.look_at_each(now, out, |core, waiter| {
             let is_taken = core.queues.at(ended.slot).is_some_and(|member| !member.is_held() && core.is_full(member));
-            let is_as_before = waiter.finds_nobody && waiter.wake > now && (ended.had_room || is_taken);
-            // One that takes no new sessions is for its own alone, and an attempt's end keeps its session from going idle.
-            let own_is_drained =
-                || core.own_endpoint(&waiter.ask, now).is_some_and(|(own, _)| own.endpoint().weight == 0);
-            !is_as_before || own_is_drained()
+            !(core.finds_the_same(waiter, now) && (ended.had_room || is_taken))
         });
+    }
+
+    /// The same where nothing has happened at all but that the clock went on.
+    pub(super) fn look_at_waiters_for_the_clock(&mut self, now: Moment, out: &mut Outputs) {
+        self.look_at_each(now, out, |core, waiter| !core.finds_the_same(waiter, now));
+    }
+
+    /// Whether a look would find what the latest one has found, where neither an endpoint has moved nor a cooldown begun or ended
+    /// before its time, and none has room that had none: each of these has all who wait looked at. What the clock changes for who
+    /// finds nobody, or waits for its own, it changes at `wake`, but for what its session is bound to: that goes idle, and other
+    /// requests of the session bind it and keep it from that.
+    fn finds_the_same(&self, waiter: &Waiter, now: Moment) -> bool {
+        let Wait { finds, own, wake, .. } = waiter.wait;
+        finds != Finds::Held && wake > now && own == self.own(&waiter.ask, now)
     }
 
     /// Each that is worth a look goes from the front of the queue to its back, as do the others, so that all others are counted
     /// while one takes a place.
     fn look_at_each(&mut self, now: Moment, out: &mut Outputs, is_worth: impl Fn(&Self, &Waiter) -> bool) {
         let mut latest = None;
-        while self.waiters.queue.front().is_some_and(|waiter| Some(waiter.id) > latest)
-            && let Some(mut waiter) = self.waiters.queue.pop_front()
-        {
+        while let Some(waiter) = self.waiters.front().filter(|waiter| Some(waiter.id) > latest) {
             latest = Some(waiter.id);
-            if !is_worth(self, &waiter) {
-                self.waiters.queue.push_back(waiter);
+            if !is_worth(self, waiter) {
+                self.waiters.pass();
                 continue;
             }
+            let Some(waiter) = self.waiters.pop_front() else { return };
             #[cfg(test)]
             {
                 self.waiters.looks += 1;
             }
-            match self.look(&waiter.ask, waiter.since, Some(waiter.why), now, out) {
+            match self.look(&waiter.ask, waiter.since, Some(waiter.wait.why), now, out) {
                 Look::Granted(grant) => out.push(Effect::Granted(waiter.id, grant)),
                 Look::Refused(why) => out.push(Effect::Refused(waiter.id, why)),
-                Look::Waits(Wait { why, finds_nobody, wake }) => {
-                    (waiter.why, waiter.finds_nobody, waiter.wake) = (why, finds_nobody, wake);
-                    self.waiters.queue.push_back(waiter);
-                }
+                Look::Waits(wait) => self.waiters.join(Waiter { wait, ..waiter }),
             }
         }
     }
@@ -295,27 +236,33 @@ impl RegistryCore {
         self.check_invariants();
     }
 
-    /// When [`Self::tick`] is wanted next.
-    pub fn next_wake(&self) -> Option<Moment> {
-        self.waiters.queue.iter().map(|waiter| waiter.wake).min()
+    /// It is the time of [`Self::next_wake`]: looks at those for whom the clock has changed something. [`Self::tick`] does not depend on
+    /// that.
+    pub fn wake(&mut self, now: Moment, out: &mut Outputs) {
+        self.look_at_waiters_for_the_clock(now, out);
+        self.check_invariants();
     }
 
-    /// Forgets a waiter whose client has left.
-    pub fn leave(&mut self, waiter: WaiterId) {
-        self.waiters.queue.retain(|waiting| waiting.id != waiter);
+    /// When [`Self::wake`] is wanted next.
+    pub fn next_wake(&self) -> Option<Moment> {
+        self.waiters.next_wake()
+    }
+
+    /// Forgets waiters whose clients have left.
+    pub fn leave(&mut self, gone: &BTreeSet<WaiterId>) {
+        self.waiters.leave(gone);
     }
 
     /// The profiles have changed, and with them perhaps whose endpoints these wait for.
     pub(super) fn readdress_waiters(&mut self) {
-        let mut waiters = std::mem::take(&mut self.waiters.queue);
-        for waiter in &mut waiters {
+        for mut waiter in self.waiters.take_all() {
             self.readdress(&mut waiter.ask);
+            self.waiters.join(waiter);
         }
-        self.waiters.queue = waiters;
     }
 
     /// How many requests wait, parked or for a verdict.
     pub(super) fn waiting(&self) -> usize {
-        self.waiters.queue.len()
+        self.waiters.len()
     }
 }

@@ -4,8 +4,7 @@ use actix_web::HttpResponse;
 use serde_json::json;
 
 use super::super::state::Serving;
-use crate::actors::messages::ViewRegistry;
-use crate::domain::queues::Standing;
+use crate::actors::messages::CountUsable;
 
 pub(super) fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "live" }))
@@ -14,9 +13,7 @@ pub(super) fn live() -> HttpResponse {
 /// Ready also where no endpoint is usable: the gateway still answers best.
 pub(super) async fn ready(worker: &Serving<'_>) -> HttpResponse {
     let shared = &worker.shared;
-    let Ok(view) = shared.core.registry.send(ViewRegistry).await else { return super::stopping() };
-    let is_usable = |standing| matches!(standing, Standing::Primary | Standing::Secondary);
-    let usable = view.endpoints.iter().filter(|endpoint| is_usable(endpoint.standing)).count();
+    let Ok(usable) = shared.core.registry.send(CountUsable).await else { return super::stopping() };
     if shared.readiness.get() {
         HttpResponse::Ok().json(json!({ "status": "ready", "usable_endpoints": usable }))
     } else {

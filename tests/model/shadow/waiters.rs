@@ -13,6 +13,9 @@ use super::{Bond, Finding, Open, Shadow};
 /// Over how long requests and further retries are counted, second by second.
 const BUDGET_WINDOW: u64 = 10;
 
+/// For so long beyond their time idle sessions are remembered, for an attempt that may end yet.
+const LONGEST_ATTEMPT: Duration = Duration::from_hours(1);
+
 /// A request that waits.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Waiter {
@@ -272,6 +275,9 @@ impl Shadow {
             self.turns.push(Counted { at: now, client: ask.client.clone(), is_retry: true });
         }
         if let Some(session) = ask.origin.session().filter(|_| binds && self.policy.affinity.enabled) {
+            // An attempt that began so long before would still bring its session back.
+            let forgotten = self.policy.affinity.ttl + LONGEST_ATTEMPT;
+            self.sessions.retain(|_, bond| now.since(bond.used) <= forgotten);
             let before = self.sessions.get(&session).filter(|bond| bond.endpoint == *id);
             let has_served = before.is_some_and(|bond| bond.has_served);
             self.sessions.insert(session, Bond { endpoint: id.clone(), used: now, has_served });

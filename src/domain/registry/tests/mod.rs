@@ -120,7 +120,7 @@ impl Desk {
 
 impl RegistryCore {
     fn view_of_id(&self, name: &str) -> EndpointView {
-        self.view(at(0)).endpoints.into_iter().find(|view| view.endpoint.id == id(name)).unwrap()
+        self.view_of(&id(name), at(0)).unwrap()
     }
 }
 
@@ -141,6 +141,20 @@ fn primaries_come_before_secondaries_and_lower_priority_first() {
     assert_eq!(desk.leased(), "later");
     desk.fail("later");
     assert_eq!(desk.leased(), "backup");
+}
+
+#[test]
+fn a_view_of_one_endpoint_is_what_a_view_of_all_shows_of_it() {
+    let mut desk = Desk::new([primary("a"), secondary("b"), secondary("c")]);
+    let limited = desk.lease();
+    let limit = Some(Throttle::Named(Duration::from_secs(4)));
+    desk.report(&limited, Report { throttle: limit, ..Report::of(Outcome::Neutral) }, Some("m"));
+    desk.core.isolate_by_admin(&id("b"), ADMIN, at(0), &mut desk.out).unwrap();
+    let _kept = desk.lease();
+    for view in desk.core.view(at(1)).endpoints {
+        assert_eq!(desk.core.view_of(&view.endpoint.id.clone(), at(1)), Some(view));
+    }
+    assert_eq!(desk.core.view_of(&id("d"), at(1)), None);
 }
 
 #[test]
@@ -169,7 +183,7 @@ fn a_waiter_is_refused_at_its_deadline_and_forgotten_when_it_leaves() {
     desk.settle(&grant, FAILED);
     let Acquired::Waiting(late) = desk.ask(Ask { deadline: at(5), ..ask() }) else { panic!("not waiting") };
     let Acquired::Waiting(gone) = desk.ask(ask()) else { panic!("not waiting") };
-    desk.core.leave(gone);
+    desk.core.leave(&[gone].into());
     desk.core.tick(at(5), &mut desk.out);
     let refused = |effect: &Effect| matches!(effect, Effect::Refused(id, NoEndpoint::TooLate) if *id == late);
     assert!(desk.out.iter().any(refused));

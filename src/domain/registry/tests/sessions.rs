@@ -243,3 +243,21 @@ fn who_waits_finds_its_sessions_drained_endpoint_again_when_an_attempt_of_it_end
     desk.settle(&long, Outcome::Success);
     assert_eq!(desk.granted_to_waiters(), ["a"]);
 }
+
+/// A drained endpoint is for the sessions that are bound to it, and the clock unbinds them without waking anybody.
+#[test]
+fn who_waits_for_its_sessions_drained_endpoint_is_looked_at_again_once_the_session_has_gone_idle() {
+    let own = Endpoint { max_in_flight: NonZeroU32::new(1), ..primary("a") };
+    let mut desk = Desk::new([own.clone()]);
+    let Acquired::Granted(_long) = desk.ask(of_session("s")) else { panic!("not granted") };
+    desk.apply([Endpoint { weight: 0, ..own }]);
+    desk.now = 3595;
+    for (origin, until) in [(of_session("s").origin, 3610), (of_session("s").origin, 3600)] {
+        let waits = desk.ask(Ask { origin, reach: Reach::Parked { until: at(until) }, ..of_session("s") });
+        assert!(matches!(waits, Acquired::Waiting(_)), "{waits:?}");
+    }
+    desk.out.clear();
+    desk.core.wake(at(3600), &mut desk.out);
+    let refused = |effect: &Effect| matches!(effect, Effect::Refused(_, NoEndpoint::SwitchedOff { total: 1 }));
+    assert_eq!(desk.out.iter().filter(|effect| refused(effect)).count(), 2, "{:?}", desk.out);
+}

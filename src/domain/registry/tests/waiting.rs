@@ -22,6 +22,15 @@ fn is_waiting(acquired: &Acquired) -> bool {
     matches!(acquired, Acquired::Waiting(_))
 }
 
+/// Who of those who wait has been given an endpoint, in order.
+fn granted(desk: &mut Desk) -> Vec<WaiterId> {
+    let granted = |effect| match effect {
+        Effect::Granted(waiter, _) => Some(waiter),
+        _ => None,
+    };
+    desk.out.drain(..).filter_map(granted).collect()
+}
+
 fn refusals(desk: &mut Desk) -> Vec<NoEndpoint> {
     let refused = |effect| match effect {
         Effect::Refused(_, why) => Some(why),
@@ -51,15 +60,7 @@ fn requests_wait_for_an_endpoint_that_recovers_first_come_first_served() {
     desk.now = 3;
     desk.out.clear();
     desk.recover("a");
-    let granted: Vec<WaiterId> = desk
-        .out
-        .iter()
-        .filter_map(|effect| match effect {
-            Effect::Granted(waiter, _) => Some(*waiter),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(granted, [first], "there is room for one");
+    assert_eq!(granted(&mut desk), [first], "there is room for one");
     assert_eq!(desk.core.view(at(3)).parked, 1);
 }
 
@@ -293,6 +294,59 @@ fn an_attempts_end_costs_a_full_pool_no_look_at_each_endpoint_for_each_waiter() 
     assert_eq!(desk.core.waiters.looks() - before, 1, "the others would find what they have found before");
 }
 
+/// Once wrong: each one whose time was up had all others looked at, who found what they had found before.
+#[test]
+fn whose_time_is_up_has_nobody_else_looked_at() {
+    let mut desk = Desk::new([primary("a")]);
+    desk.fail("a");
+    for until in 10..30 {
+        assert!(is_waiting(&desk.ask(Ask { origin: Origin::Request(until), ..parked(until) })));
+    }
+    let before = desk.core.waiters.looks();
+    for until in 10..30 {
+        assert_eq!(desk.core.next_wake(), Some(at(until)));
+        desk.core.wake(at(until), &mut desk.out);
+        assert_eq!(refusals(&mut desk).len(), 1, "at {until}");
+    }
+    assert_eq!(desk.core.waiters.looks() - before, 20, "one for each");
+}
+
+#[test]
+fn whose_time_is_up_leaves_the_others_in_their_order() {
+    let mut desk = Desk::new([Endpoint { max_in_flight: NonZeroU32::new(1), ..primary("a") }]);
+    let lease = desk.lease();
+    let waiters = [20, 10, 20].map(|until| match desk.ask(parked(until)) {
+        Acquired::Waiting(waiter) => waiter,
+        other => panic!("not waiting: {other:?}"),
+    });
+    desk.core.wake(at(10), &mut desk.out);
+    assert_eq!(refusals(&mut desk), [NoEndpoint::Full { usable: 1 }]);
+    desk.now = 11;
+    desk.settle(&lease, Outcome::Success);
+    assert_eq!(granted(&mut desk), [waiters[0]]);
+    assert_eq!((desk.core.view(at(11)).waiting, desk.core.next_wake()), (1, Some(at(20))));
+}
+
+/// What its cooldown's end brings one who waits for a verdict is no news by itself: but whoever is woken shares it.
+#[test]
+fn who_waits_for_a_verdict_is_served_by_a_cooldown_that_another_has_waited_for() {
+    let elsewhere = Endpoint { profiles: vec![other_profile()], ..primary("b") };
+    let both = Endpoint { profiles: vec![ProfileId::default(), other_profile()], ..primary("a") };
+    let mut desk = Desk::new([both, elsewhere, Endpoint { priority: 0, ..primary("c") }]);
+    let grants: Vec<Grant> = (0..2).map(|_| desk.lease()).collect();
+    let of = |name: &str| grants.iter().find(|grant| grant.endpoint.id == id(name)).unwrap();
+    let limit = Some(Throttle::Named(Duration::from_secs(4)));
+    desk.report(of("a"), Report { throttle: limit, ..Report::of(Outcome::Neutral) }, None);
+    desk.settle(of("c"), FAILED);
+    assert!(is_waiting(&desk.ask(ask())), "for the verdict on c");
+    desk.core.isolate_by_admin(&id("b"), ADMIN, at(0), &mut desk.out).unwrap();
+    assert!(is_waiting(&desk.ask(Ask { profile: other_profile(), ..parked(10) })), "for a");
+    assert_eq!(desk.core.next_wake(), Some(at(4)));
+    desk.out.clear();
+    desk.core.wake(at(4), &mut desk.out);
+    assert_eq!(desk.granted_to_waiters(), ["a", "a"]);
+}
+
 #[test]
 fn there_are_so_many_places_and_a_client_has_a_quarter_of_them_while_others_wait() {
     let mut desk = Desk::with(RegistryPolicy { park_max: 8, ..registry_policy() }, [primary("a")]);
@@ -334,8 +388,23 @@ fn a_client_that_leaves_frees_its_place() {
     desk.fail("a");
     let Acquired::Waiting(waiter) = desk.ask(parked(10)) else { panic!("not waiting") };
     assert!(!is_waiting(&desk.ask(parked(10))));
-    desk.core.leave(waiter);
+    desk.core.leave(&[waiter].into());
     assert!(is_waiting(&desk.ask(parked(10))));
+}
+
+#[test]
+fn of_several_clients_that_leave_nobody_is_left_and_the_others_keep_their_order() {
+    let mut desk = Desk::new([Endpoint { max_in_flight: NonZeroU32::new(1), ..primary("a") }]);
+    let lease = desk.lease();
+    let waiters = [10, 11, 12, 13, 14].map(|until| match desk.ask(of("alice", until)) {
+        Acquired::Waiting(waiter) => waiter,
+        other => panic!("not waiting: {other:?}"),
+    });
+    desk.core.leave(&[waiters[0], waiters[2], waiters[3]].into());
+    assert_eq!((desk.core.view(at(0)).parked, desk.core.next_wake()), (2, Some(at(11))));
+    desk.out.clear();
+    desk.settle(&lease, Outcome::Success);
+    assert_eq!(granted(&mut desk), [waiters[1]]);
 }
 
 #[test]
