@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::BuildHasher;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lru::LruCache;
@@ -69,6 +70,9 @@ pub struct AffinityPolicy {
     pub max_sessions: NonZeroUsize,
 }
 
+/// A model by the client's name; none where a request names none.
+type Model = Option<Arc<str>>;
+
 /// Where a session is bound, and since when it is idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bound {
@@ -95,10 +99,14 @@ const LONGEST_ATTEMPT: Duration = Duration::from_hours(1);
 /// So many are taken out of the table at a time: more than come in, and so few that nobody waits for it.
 const SHED_AT_ONCE: usize = 2;
 
-/// All bound sessions.
+/// All bound sessions. Each model of a session is bound by itself, for so are the caches: where its own endpoint rests for one of
+/// them, the others stay. A model that is new to it begins where the session's latest is.
 #[derive(Clone, Debug)]
 pub struct Sessions {
-    bound: LruCache<SessionKey, Bound>,
+    /// Each session's latest bond, and for which model.
+    latest: LruCache<SessionKey, (Model, Bound)>,
+    /// The bonds for a session's other models, where it has several.
+    others: LruCache<(SessionKey, Model), Bound>,
     /// Whose latest use is before this is forgotten, though it may still be in the table, whatever the settings say later.
     forgotten: Moment,
 }
@@ -107,56 +115,87 @@ impl Sessions {
     /// No session yet.
     #[must_use]
     pub fn new(policy: &AffinityPolicy) -> Self {
-        // The table grows with the sessions, not with the bound on them.
-        let mut sessions = Self { bound: LruCache::unbounded(), forgotten: Moment::START };
+        // The tables grow with the sessions, not with the bound on them.
+        let (latest, others) = (LruCache::unbounded(), LruCache::unbounded());
+        let mut sessions = Self { latest, others, forgotten: Moment::START };
         sessions.resize(policy);
         sessions
     }
 
     /// Takes over another bound; the least recently used go where it is narrower.
     pub fn resize(&mut self, policy: &AffinityPolicy) {
-        self.bound.resize(policy.max_sessions);
+        self.latest.resize(policy.max_sessions);
+        self.others.resize(policy.max_sessions);
     }
 
-    /// Where a session is bound.
-    #[must_use]
-    pub fn find(&self, key: &SessionKey, now: Moment, policy: &AffinityPolicy) -> Option<Bond> {
-        let Bound { endpoint, used, has_served } = *self.bound.peek(key).filter(|bound| self.remembers(bound))?;
-        let idle = now.since(used);
-        (idle < policy.ttl).then_some(Bond { endpoint, idle, has_served })
+    /// Where a session is bound with this model, and where with its latest, which counts where the first does not.
+    pub fn find(
+        &self,
+        key: SessionKey,
+        model: &Model,
+        now: Moment,
+        policy: &AffinityPolicy,
+    ) -> impl Iterator<Item = Bond> + use<> {
+        let latest = self.latest.peek(&key);
+        let is_of_another = latest.is_none_or(|(its, _)| its != model);
+        let own = is_of_another.then(|| self.others.peek(&(key, model.clone()))).flatten();
+        let (ttl, forgotten) = (policy.ttl, self.forgotten);
+        let bond = move |Bound { endpoint, used, has_served }| {
+            let idle = now.since(used);
+            (used >= forgotten && idle < ttl).then_some(Bond { endpoint, idle, has_served })
+        };
+        [own.copied(), latest.map(|(_, bound)| *bound)].into_iter().flatten().filter_map(bond)
     }
 
-    /// Binds a session, or keeps it bound. Those that were idle for so long that nothing binds them any more are forgotten.
-    pub fn bind(&mut self, key: SessionKey, endpoint: Slot, now: Moment, policy: &AffinityPolicy) {
+    /// Binds a session with this model, or keeps it bound. What was idle for so long that nothing binds it any more is forgotten.
+    pub fn bind(&mut self, key: SessionKey, model: &Model, endpoint: Slot, now: Moment, policy: &AffinityPolicy) {
         self.forgotten = self.forgotten.max(now.before(policy.ttl.saturating_add(LONGEST_ATTEMPT)));
         self.shed();
-        let forgotten = self.forgotten;
-        if let Some(bound) = self.bound.get_mut(&key) {
-            let has_served = bound.used >= forgotten && bound.endpoint == endpoint && bound.has_served;
-            *bound = Bound { endpoint, used: now, has_served };
-        } else {
-            self.bound.put(key, Bound { endpoint, used: now, has_served: false });
-        }
+        let before = match self.latest.get(&key) {
+            Some((its, bound)) if its == model => Some(*bound),
+            Some((its, bound)) => {
+                let (its, bound) = (its.clone(), *bound);
+                self.others.put((key, its), bound);
+                self.others.pop(&(key, model.clone()))
+            }
+            None if self.others.is_empty() => None,
+            None => self.others.pop(&(key, model.clone())),
+        };
+        let has_served =
+            before.is_some_and(|bound| bound.used >= self.forgotten && bound.endpoint == endpoint && bound.has_served);
+        self.latest.put(key, (model.clone(), Bound { endpoint, used: now, has_served }));
     }
 
-    /// A session has used its endpoint until now, if it is still bound there, and perhaps was served.
-    pub fn used(&mut self, key: &SessionKey, endpoint: Slot, was_served: bool, now: Moment) {
+    /// A session has used its endpoint with this model until now, if it is still bound there, and perhaps was served.
+    pub fn used(&mut self, key: SessionKey, model: &Model, endpoint: Slot, was_served: bool, now: Moment) {
+        let forgotten = self.forgotten;
+        let is_it = |bound: &Bound| bound.endpoint == endpoint && bound.used >= forgotten;
         // A look alone leaves it in its place among the least recently used.
-        if self.bound.peek(key).is_none_or(|bound| bound.endpoint != endpoint || !self.remembers(bound)) {
-            return;
-        }
-        if let Some(bound) = self.bound.get_mut(key) {
+        let bound = match self.latest.peek(&key) {
+            Some((its, bound)) if its == model => {
+                is_it(bound).then(|| self.latest.get_mut(&key)).flatten().map(|(_, bound)| bound)
+            }
+            Some(_) | None if self.others.is_empty() => None,
+            Some(_) | None => {
+                let key = (key, model.clone());
+                self.others.peek(&key).is_some_and(is_it).then(|| self.others.get_mut(&key)).flatten()
+            }
+        };
+        if let Some(bound) = bound {
             bound.used = now;
             bound.has_served |= was_served;
         }
     }
 
-    /// Forgets all sessions of an endpoint.
+    /// Forgets all bonds to an endpoint.
     pub fn forget(&mut self, endpoint: Slot) {
-        let theirs: Vec<SessionKey> =
-            self.bound.iter().filter(|(_, bound)| bound.endpoint == endpoint).map(|(key, _)| *key).collect();
-        for key in theirs {
-            self.bound.pop(&key);
+        let theirs = self.latest.iter().filter(|(_, (_, bound))| bound.endpoint == endpoint);
+        for key in theirs.map(|(key, _)| *key).collect::<Vec<_>>() {
+            self.latest.pop(&key);
+        }
+        let theirs = self.others.iter().filter(|(_, bound)| bound.endpoint == endpoint);
+        for key in theirs.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            self.others.pop(&key);
         }
     }
 
@@ -164,22 +203,20 @@ impl Sessions {
     #[must_use]
     pub fn count(&self, now: Moment, policy: &AffinityPolicy) -> usize {
         // The least recently used are the last ones.
-        let has_lapsed = |bound: &Bound| now.since(bound.used) >= policy.ttl || !self.remembers(bound);
-        let lapsed = self.bound.iter().rev().take_while(|(_, bound)| has_lapsed(bound)).count();
-        self.bound.len() - lapsed
+        let has_lapsed = |bound: &Bound| now.since(bound.used) >= policy.ttl || bound.used < self.forgotten;
+        let lapsed = self.latest.iter().rev().take_while(|(_, (_, bound))| has_lapsed(bound)).count();
+        self.latest.len() - lapsed
     }
 
-    fn remembers(&self, bound: &Bound) -> bool {
-        bound.used >= self.forgotten
-    }
-
-    /// Takes some of those out that are forgotten. Each use makes a session the most recently used, so they are the last ones.
+    /// Takes some of those out that are forgotten. Each use makes one the most recently used, so they are the last ones.
     fn shed(&mut self) {
         for _ in 0..SHED_AT_ONCE {
-            if self.bound.peek_lru().is_none_or(|(_, bound)| self.remembers(bound)) {
-                return;
+            if self.latest.peek_lru().is_some_and(|(_, (_, bound))| bound.used < self.forgotten) {
+                self.latest.pop_lru();
             }
-            self.bound.pop_lru();
+            if self.others.peek_lru().is_some_and(|(_, bound)| bound.used < self.forgotten) {
+                self.others.pop_lru();
+            }
         }
     }
 }
@@ -191,6 +228,7 @@ mod tests {
 
     const A: Slot = Slot::from_raw(0);
     const B: Slot = Slot::from_raw(1);
+    const MODEL: Model = None;
 
     fn policy(max_sessions: usize) -> AffinityPolicy {
         AffinityPolicy {
@@ -206,22 +244,66 @@ mod tests {
         session(None, Protocol::Anthropic, name)
     }
 
+    fn found(sessions: &Sessions, key: SessionKey, now: Moment, policy: &AffinityPolicy) -> Option<Bond> {
+        sessions.find(key, &MODEL, now, policy).next()
+    }
+
+    /// Once wrong: where one model's endpoint rested for it, the whole session moved, and the others lost their caches.
+    #[test]
+    fn each_model_of_a_session_is_bound_by_itself_and_a_new_one_begins_where_the_latest_is() {
+        let policy = policy(10);
+        let [opus, haiku, sonnet] = ["opus", "haiku", "sonnet"].map(|name| Some(Arc::from(name)));
+        let mut sessions = Sessions::new(&policy);
+        let bonds = |sessions: &Sessions, model: &Model, now| {
+            sessions
+                .find(key("s"), model, at(now), &policy)
+                .map(|bond| (bond.endpoint, bond.has_served))
+                .collect::<Vec<_>>()
+        };
+        sessions.bind(key("s"), &opus, A, at(0), &policy);
+        sessions.used(key("s"), &opus, A, true, at(1));
+        assert_eq!(bonds(&sessions, &haiku, 1), [(A, true)]);
+        sessions.bind(key("s"), &haiku, B, at(2), &policy);
+        assert_eq!(bonds(&sessions, &opus, 2), [(A, true), (B, false)]);
+        assert_eq!(bonds(&sessions, &sonnet, 2), [(B, false)]);
+        sessions.used(key("s"), &opus, A, true, at(50));
+        sessions.used(key("s"), &haiku, A, true, at(60));
+        assert_eq!(bonds(&sessions, &opus, 149), [(A, true)], "the latest has lapsed, and its own has not");
+        assert_eq!(bonds(&sessions, &haiku, 149), []);
+        sessions.bind(key("s"), &opus, A, at(100), &policy);
+        assert_eq!((bonds(&sessions, &opus, 100), sessions.count(at(100), &policy)), (vec![(A, true)], 1));
+        sessions.forget(A);
+        assert_eq!((bonds(&sessions, &opus, 100), bonds(&sessions, &haiku, 100)), (vec![], vec![(B, false)]));
+    }
+
+    #[test]
+    fn the_bonds_of_other_models_are_forgotten_with_time_too() {
+        let policy = policy(10);
+        let mut sessions = Sessions::new(&policy);
+        for model in ["m1", "m2", "m3"] {
+            sessions.bind(key("s"), &Some(Arc::from(model)), A, at(0), &policy);
+        }
+        assert_eq!((sessions.latest.len(), sessions.others.len()), (1, 2));
+        sessions.bind(key("t"), &MODEL, A, at(101 + LONGEST_ATTEMPT.as_secs()), &policy);
+        assert_eq!((sessions.latest.len(), sessions.others.len()), (1, 0));
+    }
+
     #[test]
     fn a_session_stays_bound_until_it_was_idle_for_too_long() {
         let policy = policy(10);
         let mut sessions = Sessions::new(&policy);
-        sessions.bind(key("s"), A, at(0), &policy);
+        sessions.bind(key("s"), &MODEL, A, at(0), &policy);
         let bond = Bond { endpoint: A, idle: Duration::from_secs(99), has_served: false };
-        assert_eq!(sessions.find(&key("s"), at(99), &policy), Some(bond));
-        assert_eq!(sessions.find(&key("s"), at(100), &policy), None);
-        sessions.used(&key("s"), A, true, at(50));
-        sessions.used(&key("s"), B, true, at(90));
-        assert!(sessions.find(&key("s"), at(149), &policy).is_some_and(|bond| bond.has_served));
-        sessions.bind(key("s"), A, at(50), &policy);
-        assert!(sessions.find(&key("s"), at(50), &policy).is_some_and(|bond| bond.has_served));
-        sessions.bind(key("s"), B, at(50), &policy);
-        assert!(sessions.find(&key("s"), at(50), &policy).is_some_and(|bond| !bond.has_served));
-        assert!(sessions.find(&key("s"), at(150), &policy).is_none());
+        assert_eq!(found(&sessions, key("s"), at(99), &policy), Some(bond));
+        assert_eq!(found(&sessions, key("s"), at(100), &policy), None);
+        sessions.used(key("s"), &MODEL, A, true, at(50));
+        sessions.used(key("s"), &MODEL, B, true, at(90));
+        assert!(found(&sessions, key("s"), at(149), &policy).is_some_and(|bond| bond.has_served));
+        sessions.bind(key("s"), &MODEL, A, at(50), &policy);
+        assert!(found(&sessions, key("s"), at(50), &policy).is_some_and(|bond| bond.has_served));
+        sessions.bind(key("s"), &MODEL, B, at(50), &policy);
+        assert!(found(&sessions, key("s"), at(50), &policy).is_some_and(|bond| !bond.has_served));
+        assert!(found(&sessions, key("s"), at(150), &policy).is_none());
     }
 
     #[test]
@@ -229,9 +311,9 @@ mod tests {
         let policy = policy(2);
         let mut sessions = Sessions::new(&policy);
         for name in ["s1", "s2", "s1", "s3"] {
-            sessions.bind(key(name), A, at(0), &policy);
+            sessions.bind(key(name), &MODEL, A, at(0), &policy);
         }
-        let known = ["s1", "s2", "s3"].map(|name| sessions.find(&key(name), at(0), &policy).is_some());
+        let known = ["s1", "s2", "s3"].map(|name| found(&sessions, key(name), at(0), &policy).is_some());
         assert_eq!((known, sessions.count(at(0), &policy)), ([true, false, true], 2));
         assert_eq!(Sessions::new(&policy).count(at(0), &policy), 0);
     }
@@ -242,10 +324,10 @@ mod tests {
         let policy = policy(10);
         let mut sessions = Sessions::new(&policy);
         for (name, now) in [("s1", 0), ("s2", 10), ("s3", 20)] {
-            sessions.bind(key(name), A, at(now), &policy);
+            sessions.bind(key(name), &MODEL, A, at(now), &policy);
         }
-        sessions.used(&key("s1"), A, true, at(30));
-        sessions.used(&key("s2"), B, true, at(40));
+        sessions.used(key("s1"), &MODEL, A, true, at(30));
+        sessions.used(key("s2"), &MODEL, B, true, at(40));
         assert_eq!([109, 110, 120, 130].map(|now| sessions.count(at(now), &policy)), [3, 2, 1, 0]);
     }
 
@@ -255,15 +337,15 @@ mod tests {
         let policy = policy(1000);
         let mut sessions = Sessions::new(&policy);
         for number in 0..100 {
-            sessions.bind(key(&format!("old {number}")), A, at(0), &policy);
+            sessions.bind(key(&format!("old {number}")), &MODEL, A, at(0), &policy);
         }
         let later = 100 + LONGEST_ATTEMPT.as_secs();
-        sessions.bind(key("new 0"), A, at(later), &policy);
-        assert_eq!(sessions.bound.len(), 101, "an attempt of each may be under way");
+        sessions.bind(key("new 0"), &MODEL, A, at(later), &policy);
+        assert_eq!(sessions.latest.len(), 101, "an attempt of each may be under way");
         for number in 1..=60 {
-            sessions.bind(key(&format!("new {number}")), A, at(later + 1), &policy);
+            sessions.bind(key(&format!("new {number}")), &MODEL, A, at(later + 1), &policy);
         }
-        assert_eq!((sessions.bound.len(), sessions.count(at(later + 1), &policy)), (61, 61));
+        assert_eq!((sessions.latest.len(), sessions.count(at(later + 1), &policy)), (61, 61));
     }
 
     #[test]
@@ -273,13 +355,13 @@ mod tests {
         for (ends, is_bound) in [(later, true), (later + 1, false)] {
             let mut sessions = Sessions::new(&policy);
             for name in ["s1", "s2", "s3", "s4"] {
-                sessions.bind(key(name), A, at(0), &policy);
+                sessions.bind(key(name), &MODEL, A, at(0), &policy);
             }
-            sessions.bind(key("other"), A, at(ends), &policy);
+            sessions.bind(key("other"), &MODEL, A, at(ends), &policy);
             // Of these the first two are out of the table, and the others not yet.
             for name in ["s1", "s2", "s3", "s4"] {
-                sessions.used(&key(name), A, true, at(ends));
-                assert_eq!(sessions.find(&key(name), at(ends), &policy).is_some(), is_bound, "{name} at {ends}");
+                sessions.used(key(name), &MODEL, A, true, at(ends));
+                assert_eq!(found(&sessions, key(name), at(ends), &policy).is_some(), is_bound, "{name} at {ends}");
             }
             assert_eq!(sessions.count(at(ends), &policy), if is_bound { 5 } else { 1 });
         }
@@ -292,16 +374,19 @@ mod tests {
         let later = 101 + LONGEST_ATTEMPT.as_secs();
         let mut sessions = Sessions::new(&short);
         for name in ["s1", "s2", "s3", "s4"] {
-            sessions.bind(key(name), A, at(0), &short);
-            sessions.used(&key(name), A, true, at(0));
+            sessions.bind(key(name), &MODEL, A, at(0), &short);
+            sessions.used(key(name), &MODEL, A, true, at(0));
         }
-        sessions.bind(key("other"), A, at(later), &short);
+        sessions.bind(key("other"), &MODEL, A, at(later), &short);
         for name in ["s1", "s4"] {
-            assert_eq!(sessions.find(&key(name), at(later), &long), None, "{name}");
+            assert_eq!(found(&sessions, key(name), at(later), &long), None, "{name}");
         }
         assert_eq!(sessions.count(at(later), &long), 1);
-        sessions.bind(key("s4"), A, at(later), &long);
-        assert!(sessions.find(&key("s4"), at(later), &long).is_some_and(|bond| !bond.has_served), "its cache is cold");
+        sessions.bind(key("s4"), &MODEL, A, at(later), &long);
+        assert!(
+            found(&sessions, key("s4"), at(later), &long).is_some_and(|bond| !bond.has_served),
+            "its cache is cold"
+        );
     }
 
     #[test]
@@ -330,10 +415,10 @@ mod tests {
     fn all_sessions_of_an_endpoint_can_be_forgotten() {
         let policy = policy(10);
         let mut sessions = Sessions::new(&policy);
-        sessions.bind(key("s1"), A, at(0), &policy);
-        sessions.bind(key("s2"), B, at(0), &policy);
+        sessions.bind(key("s1"), &MODEL, A, at(0), &policy);
+        sessions.bind(key("s2"), &MODEL, B, at(0), &policy);
         sessions.forget(A);
         assert_eq!(sessions.count(at(0), &policy), 1);
-        assert!(sessions.find(&key("s2"), at(0), &policy).is_some());
+        assert!(found(&sessions, key("s2"), at(0), &policy).is_some());
     }
 }

@@ -228,6 +228,9 @@ impl World {
         if let Some(own) = self.shadow.own_if_free(ask, self.now) {
             assert_eq!(*id, own, "a session was not given its own endpoint");
             self.trace.met("a session at its own endpoint");
+            if self.shadow.is_elsewhere_with_its_latest_model(ask, id) {
+                self.trace.met("a session with its models at two endpoints");
+            }
         }
         self.shadow.granted(ask, &grant.ticket, binds, self.now);
         let (journey, abandoned) = match taker {

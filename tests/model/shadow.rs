@@ -29,7 +29,7 @@ pub(crate) use search::Finding;
 use waiters::Counted;
 pub(crate) use waiters::{Expected, Look, Spent, Waiter};
 
-/// Where a session is at home.
+/// Where a session is at home with one of its models.
 struct Bond {
     endpoint: EndpointId,
     used: Moment,
@@ -77,7 +77,9 @@ pub(crate) struct Shadow {
     newest_epoch: Epoch,
     rests: BTreeMap<EndpointId, Rests>,
     opinions: Opinions,
-    sessions: BTreeMap<SessionKey, Bond>,
+    sessions: BTreeMap<(SessionKey, rests::Model), Bond>,
+    /// The model that each session was given an endpoint for last.
+    latest_models: BTreeMap<SessionKey, rests::Model>,
     told: BTreeMap<EndpointId, Told>,
     /// Whose verification was hastened in its present epoch and has not been held since.
     hastened: BTreeSet<EndpointId>,
@@ -104,6 +106,7 @@ impl Shadow {
             rests: BTreeMap::new(),
             opinions: Opinions::default(),
             sessions: BTreeMap::new(),
+            latest_models: BTreeMap::new(),
             told: BTreeMap::new(),
             hastened: BTreeSet::new(),
             waiters: Vec::new(),
@@ -150,7 +153,7 @@ impl Shadow {
         let plain = self.endpoints.get(&ticket.endpoint);
         let may_make_room = plain.is_some_and(|plain| plain.definition.max_in_flight.is_some());
         settled.looks = usize::from(may_make_room || report.throttle.is_some());
-        let bond = lease.origin.session().and_then(|session| self.sessions.get_mut(&session));
+        let bond = lease.origin.session().and_then(|session| self.sessions.get_mut(&(session, model.clone())));
         if let Some(bond) = bond.filter(|bond| bond.endpoint == ticket.endpoint) {
             bond.used = now;
             bond.has_served |= report.outcome == Outcome::Success;

@@ -18,7 +18,7 @@ const SECONDS: u64 = 60;
 const STEPS: u64 = 400;
 
 /// What the default runs must have met, each ten times at least: else they would show nothing.
-const SITUATIONS: [&str; 73] = [
+const SITUATIONS: [&str; 74] = [
     "a client that leaves its attempt",
     "a conversation broken off",
     "a conversation broken off that would never have ended",
@@ -55,6 +55,7 @@ const SITUATIONS: [&str; 73] = [
     "a second opinion asked for",
     "a second opinion asked once more",
     "a session at its own endpoint",
+    "a session with its models at two endpoints",
     "a used-up window",
     "a verdict of an older epoch",
     "a verdict that isolates",

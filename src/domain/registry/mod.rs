@@ -190,7 +190,7 @@ impl RegistryCore {
         let rests = report.throttle.is_some();
         self.check_for_leak(&ticket, &lease, written_at, out);
         if let Some(session) = lease.origin.session() {
-            self.sessions.used(&session, lease.slot, report.outcome == Outcome::Success, now);
+            self.sessions.used(session, &model, lease.slot, report.outcome == Outcome::Success, now);
         }
         if is_current {
             self.take_in(ticket, &lease, report, model, now, out);
@@ -336,7 +336,7 @@ impl RegistryCore {
             self.turns.insert(slot, next_turn);
         }
         if let (true, true, Some(session)) = (self.policy.affinity.enabled, binds, ask.origin.session()) {
-            self.sessions.bind(session, slot, now, &self.policy.affinity);
+            self.sessions.bind(session, &ask.model, slot, now, &self.policy.affinity);
         }
         let serial = self.leases.open(OpenLease { slot, since: now, origin: ask.origin });
         let ticket = Ticket { endpoint: id.clone(), epoch: member.epoch(), serial };

@@ -102,9 +102,13 @@ impl RegistryCore {
                 {
                     return Some(Search::Patience { until: cooldown.until });
                 }
-                // It serves the session's other models, or will again when it has room.
-                Availability::Full | Availability::OtherModels | Availability::OtherProtocol => binds = false,
-                Availability::Cooling(_) | Availability::Isolated | Availability::Disabled | Availability::Tried => {}
+                // It will serve it again when it has room.
+                Availability::Full | Availability::OtherProtocol => binds = false,
+                Availability::OtherModels
+                | Availability::Cooling(_)
+                | Availability::Isolated
+                | Availability::Disabled
+                | Availability::Tried => {}
             }
         }
         let Some(choice) = self.pick(pool, ask, now)?.choice else { return Some(Search::Held) };
@@ -135,19 +139,21 @@ impl RegistryCore {
         }
     }
 
-    /// The endpoint that the request's session is bound to, and whether it has served it. On a secondary it stays for a
-    /// shorter while.
+    /// The endpoint that the request's session is bound to with this model, else with its latest, and whether it has served it. On a
+    /// secondary it stays for a shorter while.
     pub(super) fn own_endpoint(&self, ask: &Ask, now: Moment) -> Option<(&Member, bool)> {
         let policy = &self.policy.affinity;
         if !policy.enabled || ask.service == Service::Other {
             return None;
         }
-        let sessions::Bond { endpoint, idle, has_served } = self.sessions.find(&ask.origin.session()?, now, policy)?;
-        let member = self.queues.at(endpoint).filter(|member| member.endpoint().in_profile(&ask.profile))?;
-        match member.endpoint().home {
-            Home::Secondary if idle >= policy.secondary_ttl => None,
-            Home::Primary | Home::Secondary => Some((member, has_served)),
-        }
+        let holds = |sessions::Bond { endpoint, idle, has_served }| {
+            let member = self.queues.at(endpoint).filter(|member| member.endpoint().in_profile(&ask.profile))?;
+            match member.endpoint().home {
+                Home::Secondary if idle >= policy.secondary_ttl => None,
+                Home::Primary | Home::Secondary => Some((member, has_served)),
+            }
+        };
+        self.sessions.find(ask.origin.session()?, &ask.model, now, policy).find_map(holds)
     }
 
     /// The same, to be remembered.

@@ -20,7 +20,9 @@ impl Shadow {
     pub(crate) fn compare(&mut self, real: &RegistryView, now: Moment) {
         assert_eq!(real.leaks, 0, "something was written to an isolated endpoint");
         assert!(real.endpoints.iter().map(|view| &view.endpoint.id).eq(self.endpoints.keys()), "other endpoints");
-        let bound = self.sessions.values().filter(|bond| now.since(bond.used) < self.policy.affinity.ttl).count();
+        let latest =
+            self.latest_models.iter().filter_map(|(session, model)| self.sessions.get(&(*session, model.clone())));
+        let bound = latest.filter(|bond| now.since(bond.used) < self.policy.affinity.ttl).count();
         assert_eq!(real.sessions, bound, "bound sessions");
         assert_eq!(real.waiting, self.waiters.len(), "a waiter was forgotten");
         assert_eq!(real.parked, self.parked(), "parked requests");

@@ -66,6 +66,7 @@ impl Shadow {
         self.newest_epoch = Epoch::NONE;
         self.opinions = Opinions::default();
         self.sessions.clear();
+        self.latest_models.clear();
         self.hastened = BTreeSet::new();
         self.waiters.clear();
         self.parked_before = 0;

@@ -8,9 +8,9 @@ use qcc_gateway::domain::ids::EndpointId;
 use qcc_gateway::domain::registry::{Ask, Limit, NoEndpoint, Reach, Service};
 use qcc_gateway::domain::time::Moment;
 
-use super::Shadow;
 use super::plain::{Place, Plain};
 use super::rests::is_exhausted;
+use super::{Bond, Shadow};
 
 /// How one endpoint stands to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,40 +96,51 @@ impl Shadow {
         }
     }
 
-    /// Where the request's session is at home.
-    fn own(&self, ask: &Ask, now: Moment) -> Option<&Plain> {
+    /// Where the request's session is at home with this model, else where with its latest. And whether it was served there.
+    fn own(&self, ask: &Ask, now: Moment) -> Option<(&Plain, bool)> {
         let policy = self.policy.affinity;
-        let bond = self.sessions.get(&ask.origin.session()?)?;
-        let plain = self.endpoints.get(&bond.endpoint).filter(|plain| plain.definition.in_profile(&ask.profile))?;
-        let lasts = match plain.definition.home {
-            Home::Primary => policy.ttl,
-            Home::Secondary => policy.secondary_ttl.min(policy.ttl),
+        if !policy.enabled || ask.service == Service::Other {
+            return None;
+        }
+        let session = ask.origin.session()?;
+        let models = [Some(&ask.model), self.latest_models.get(&session)];
+        let mut bonds = models.into_iter().flatten().filter_map(|model| self.sessions.get(&(session, model.clone())));
+        let home = |bond: &Bond| {
+            let plain = self.endpoints.get(&bond.endpoint).filter(|plain| plain.definition.in_profile(&ask.profile))?;
+            let lasts = match plain.definition.home {
+                Home::Primary => policy.ttl,
+                Home::Secondary => policy.secondary_ttl.min(policy.ttl),
+            };
+            (now.since(bond.used) < lasts).then_some((plain, bond.has_served))
         };
-        (policy.enabled && ask.service != Service::Other && now.since(bond.used) < lasts).then_some(plain)
+        bonds.find_map(home)
     }
 
     /// Whether a request waits so long for its session's own endpoint: only where that has served it before, for there is a cache,
     /// and has not just refused this request.
-    fn is_worth_it(&self, ask: &Ask, own: &Plain, wait: Duration) -> bool {
+    fn is_worth_it(&self, ask: &Ask, (own, has_served): (&Plain, bool), wait: Duration) -> bool {
         let has_been_there = ask.tried.iter().any(|tried| tried.endpoint == own.definition.id);
-        self.has_served(ask) && !has_been_there && wait <= self.policy.affinity.patience
+        has_served && !has_been_there && wait <= self.policy.affinity.patience
     }
 
     /// Which endpoint is the session's own at this moment, and whether it has served it. It may lapse by the clock alone, or
     /// come by another request of the session; those who wait are not told of that.
     pub(crate) fn own_and_served(&self, ask: &Ask, now: Moment) -> Option<(EndpointId, bool)> {
-        let own = self.own(ask, now)?.definition.id.clone();
-        Some((own, self.has_served(ask)))
+        self.own(ask, now).map(|(own, has_served)| (own.definition.id.clone(), has_served))
     }
 
-    fn has_served(&self, ask: &Ask) -> bool {
-        let bond = ask.origin.session().and_then(|session| self.sessions.get(&session));
-        bond.is_some_and(|bond| bond.has_served)
+    /// Whether the request's session is at another endpoint than this with the model that it was given one for last.
+    pub(crate) fn is_elsewhere_with_its_latest_model(&self, ask: &Ask, own: &EndpointId) -> bool {
+        let latest = ask.origin.session().and_then(|session| {
+            let model = self.latest_models.get(&session)?;
+            self.sessions.get(&(session, model.clone()))
+        });
+        latest.is_some_and(|bond| bond.endpoint != *own)
     }
 
     /// The endpoint that a session must get whenever it is free and this request has not been there.
     pub(crate) fn own_if_free(&self, ask: &Ask, now: Moment) -> Option<EndpointId> {
-        let own = self.own(ask, now).filter(|own| fits(&own.definition, ask))?;
+        let (own, _) = self.own(ask, now).filter(|(own, _)| fits(&own.definition, ask))?;
         let ask = &Ask { reach: Reach::Fresh, ..ask.clone() };
         let is_free = now < ask.deadline && self.state(own, ask, true, now) == State::Free;
         is_free.then(|| own.definition.id.clone())
@@ -149,13 +160,14 @@ impl Shadow {
 
     fn find_among(&self, ask: &Ask, since: Moment, patient: bool, now: Moment) -> Option<Finding> {
         let mut binds = true;
-        if let Some(own) = self.own(ask, now) {
+        if let Some((own, has_served)) = self.own(ask, now) {
             let id = own.definition.id.clone();
             match self.state(own, ask, true, now) {
-                _ if !fits(&own.definition, ask) => binds = false,
+                _ if !serves_path(&own.definition, ask) => binds = false,
+                _ if !fits(&own.definition, ask) => {}
                 State::Free => return Some(Finding::OneOf { ids: vec![id], binds }),
                 State::Held => return Some(Finding::Held),
-                State::Rests(rest) if patient && self.is_worth_it(ask, own, rest.until.since(since)) => {
+                State::Rests(rest) if patient && self.is_worth_it(ask, (own, has_served), rest.until.since(since)) => {
                     return Some(Finding::Patience(rest.until));
                 }
                 State::Full => binds = false,
@@ -198,7 +210,7 @@ impl Shadow {
 
     pub(super) fn nothing(&self, ask: &Ask, now: Moment) -> Nothing {
         // To its own sessions a drained endpoint is one like any other.
-        let own = self.own(ask, now).map(|own| &own.definition.id);
+        let own = self.own(ask, now).map(|(own, _)| &own.definition.id);
         let state = |plain: &Plain| self.state(plain, ask, own == Some(&plain.definition.id), now);
         let serves_path: Vec<&Plain> =
             self.endpoints.values().filter(|plain| serves_path(&plain.definition, ask)).collect();

@@ -278,9 +278,11 @@ impl Shadow {
             // An attempt that began so long before would still bring its session back.
             let forgotten = self.policy.affinity.ttl + LONGEST_ATTEMPT;
             self.sessions.retain(|_, bond| now.since(bond.used) <= forgotten);
-            let before = self.sessions.get(&session).filter(|bond| bond.endpoint == *id);
+            let with_model = (session, ask.model.clone());
+            let before = self.sessions.get(&with_model).filter(|bond| bond.endpoint == *id);
             let has_served = before.is_some_and(|bond| bond.has_served);
-            self.sessions.insert(session, Bond { endpoint: id.clone(), used: now, has_served });
+            self.sessions.insert(with_model, Bond { endpoint: id.clone(), used: now, has_served });
+            self.latest_models.insert(session, ask.model.clone());
         }
         let open = Open { ticket: ticket.clone(), origin: ask.origin, since: now };
         assert!(self.open.insert(ticket.serial, open).is_none(), "a lease's number came twice");

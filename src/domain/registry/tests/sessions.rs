@@ -11,9 +11,10 @@ fn of_session(name: &str) -> Ask {
 }
 
 fn served(desk: &mut Desk, ask: Ask) -> String {
+    let model = ask.model.clone();
     match desk.ask(ask) {
         Acquired::Granted(grant) => {
-            desk.settle(&grant, Outcome::Success);
+            desk.report(&grant, Report::of(Outcome::Success), model.as_deref());
             grant.endpoint.id.to_string()
         }
         other => panic!("not served: {other:?}"),
@@ -77,6 +78,26 @@ fn weight_zero_keeps_bound_sessions_and_takes_no_new_ones() {
         assert_eq!(served(&mut desk, of_session("new")), "b");
         assert_eq!(desk.leased(), "b");
     }
+}
+
+/// Once wrong: one request for a small model that was limited moved a whole conversation with another one, away from its cache.
+#[test]
+fn where_its_endpoint_rests_for_one_of_a_sessions_models_the_others_stay() {
+    let of_model = |model: &str| Ask { model: Some(model.into()), ..of_session("s") };
+    let mut desk = Desk::new([primary("a"), secondary("b"), secondary("c")]);
+    assert_eq!(served(&mut desk, of_model("opus")), "a");
+    let Acquired::Granted(grant) = desk.ask(of_model("haiku")) else { panic!("not granted") };
+    assert_eq!(grant.endpoint.id.as_str(), "a", "a model that is new to the session begins where that is");
+    let limit = Throttle::Named(Duration::from_secs(60));
+    desk.report(&grant, Report { throttle: Some(limit), ..Report::of(Outcome::Neutral) }, Some("haiku"));
+    let elsewhere = served(&mut desk, of_model("haiku"));
+    for _ in 0..4 {
+        assert_eq!(served(&mut desk, of_model("opus")), "a");
+        assert_eq!(served(&mut desk, of_model("haiku")), elsewhere);
+    }
+    desk.fail("a");
+    assert_ne!(served(&mut desk, of_model("opus")), "a", "no bond outweighs an isolation");
+    assert_eq!(served(&mut desk, of_model("haiku")), elsewhere);
 }
 
 #[test]
@@ -240,7 +261,7 @@ fn who_waits_finds_its_sessions_drained_endpoint_again_when_an_attempt_of_it_end
     desk.now = 3600;
     let waits = desk.ask(Ask { reach: Reach::Parked { until: at(3610) }, ..of_session("s") });
     assert!(matches!(waits, Acquired::Waiting(_)), "{waits:?}");
-    desk.settle(&long, Outcome::Success);
+    desk.report(&long, Report::of(Outcome::Success), Some("m"));
     assert_eq!(desk.granted_to_waiters(), ["a"]);
 }
 
