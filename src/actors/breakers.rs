@@ -3,7 +3,7 @@
 use actix::{Actor, Context, Handler, MessageResult, Recipient};
 
 use super::lifeline::Lifeline;
-use super::messages::{Drain, Observe, ResetBreaker, Retract, SetBreakerPolicy, Verdict, ViewBreakers};
+use super::messages::{Drain, ForgetOthers, Observe, ResetBreaker, Retract, SetBreakerPolicy, Verdict, ViewBreakers};
 use crate::domain::breaker::{BreakerBank, BreakerPolicy};
 
 /// Counts failures and judges them.
@@ -64,6 +64,14 @@ impl Handler<SetBreakerPolicy> for Breakers {
 
     fn handle(&mut self, SetBreakerPolicy(policy): SetBreakerPolicy, _: &mut Self::Context) {
         self.policy = policy;
+    }
+}
+
+impl Handler<ForgetOthers> for Breakers {
+    type Result = ();
+
+    fn handle(&mut self, ForgetOthers(known): ForgetOthers, _: &mut Self::Context) {
+        self.bank.forget_others(&known);
     }
 }
 

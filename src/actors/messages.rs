@@ -1,6 +1,6 @@
 //! What the actors say to each other. Who may say what to whom, and in which order, is in `PROTOCOL.md`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -301,6 +301,12 @@ impl SetCatalog {
         Self { catalog, callers: known.chain(everybody).collect() }
     }
 }
+
+/// Registry to breakers and verifier: an endpoint has left the settings, and these are known still. What is kept of others by their
+/// names can go.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct ForgetOthers(pub Arc<BTreeSet<EndpointId>>);
 
 /// Registry to keeper: this is what outlives a restart.
 #[derive(Debug, Message)]

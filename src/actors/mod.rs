@@ -158,6 +158,8 @@ impl Core {
                 converse: verifier.clone().recipient(),
                 breaker_policy: breakers.clone().recipient(),
                 verifier_policy: verifier.clone().recipient(),
+                breakers_known: breakers.clone().recipient(),
+                verifier_known: verifier.clone().recipient(),
                 keep: keeper.clone().map(actix::Addr::recipient),
                 stats: notes.recipient(),
                 notices: notices.recipient(),

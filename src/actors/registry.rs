@@ -18,8 +18,8 @@ use tokio::sync::oneshot;
 
 use super::lifeline::Lifeline;
 use super::messages::{
-    Converse, Drain, FailureList, Hasten, KeepImage, Note, Notify, Observe, ResetBreaker, Retract, SetBreakerPolicy,
-    SetVerifierPolicy, StopParking, Tick,
+    Converse, Drain, FailureList, ForgetOthers, Hasten, KeepImage, Note, Notify, Observe, ResetBreaker, Retract,
+    SetBreakerPolicy, SetVerifierPolicy, StopParking, Tick,
 };
 use crate::clock::Clock;
 use crate::domain::endpoint::Protocol;
@@ -56,6 +56,10 @@ pub struct Peers {
     pub breaker_policy: Recipient<SetBreakerPolicy>,
     /// The verifier, likewise.
     pub verifier_policy: Recipient<SetVerifierPolicy>,
+    /// The breakers, for who is known still.
+    pub breakers_known: Recipient<ForgetOthers>,
+    /// The verifier, likewise.
+    pub verifier_known: Recipient<ForgetOthers>,
     /// The keeper, if anything outlives a restart.
     pub keep: Option<Recipient<KeepImage>>,
     /// The stats collector.

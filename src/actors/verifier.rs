@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 
 use super::lifeline::Lifeline;
 use super::messages::{
-    Concluded, Conclusion, Converse, Drain, FailureList, Hasten, Note, Notify, Recovered, SetVerifierPolicy, Tick,
-    ViewVerifier,
+    Concluded, Conclusion, Converse, Drain, FailureList, ForgetOthers, Hasten, Note, Notify, Recovered,
+    SetVerifierPolicy, Tick, ViewVerifier,
 };
 use crate::clock::Clock;
 use crate::domain::challenge::{Code, RecoveryProof, Unproven, Verdict};
@@ -309,6 +309,17 @@ impl Handler<SetVerifierPolicy> for Verifier {
         self.schedule.set_policy(schedule, self.clock.now(), fastrand::f64);
         self.probe = Rc::new(self.probe.with(probe));
         self.look_at_the_clock(ctx);
+    }
+}
+
+impl Handler<ForgetOthers> for Verifier {
+    type Result = ();
+
+    /// A conversation with one that is gone, which an admin wants, goes on; what is noted at its end goes the next time.
+    fn handle(&mut self, ForgetOthers(known): ForgetOthers, _: &mut Self::Context) {
+        self.schedule.forget_others(&known);
+        self.last.retain(|id, _| known.contains(id));
+        self.spent.retain(|id, _| known.contains(id));
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! There is no time-out that closes one: a breaker starts anew with the endpoint's next epoch, and in no other way.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::ids::{EndpointId, Epoch, Serial, Ticket};
@@ -167,6 +167,12 @@ impl BreakerBank {
         }
     }
 
+    /// Forgets the breakers of all but these. Should a report of one that is gone come later, it begins a new one, of an epoch that is
+    /// over: whatever that says changes nothing, and a report of a newer epoch starts it anew.
+    pub fn forget_others(&mut self, known: &BTreeSet<EndpointId>) {
+        self.breakers.retain(|endpoint, _| known.contains(endpoint));
+    }
+
     /// What each breaker has counted. Without their windows, which may hold thousands of attempts.
     pub fn counts(&self) -> BTreeMap<EndpointId, FailureCount> {
         let count = |(endpoint, breaker): (&EndpointId, &BreakerCore)| {
@@ -281,6 +287,22 @@ mod tests {
         assert!(bank.reset(&a, Epoch::from_raw(3)));
         let breaker = bank.get(&a).unwrap();
         assert_eq!((breaker.epoch(), breaker.consecutive_failures()), (Epoch::from_raw(3), 0));
+    }
+
+    #[test]
+    fn of_an_endpoint_that_is_gone_nothing_is_left_and_a_late_report_counts_in_its_own_epoch_alone() {
+        let mut bank = BreakerBank::default();
+        let b = Ticket { endpoint: EndpointId::new("b").unwrap(), ..ticket(3, 9) };
+        for serial in 1..=2 {
+            bank.observe(&ticket(2, serial), FAILED, at(0), &POLICY);
+        }
+        bank.observe(&b, FAILED, at(0), &POLICY);
+        bank.forget_others(&[b.endpoint.clone()].into());
+        assert_eq!(bank.counts().into_keys().collect::<Vec<_>>(), [b.endpoint]);
+        assert_eq!(bank.observe(&ticket(2, 3), FAILED, at(0), &POLICY), Some(Judgement::Keep));
+        assert_eq!(bank.observe(&ticket(4, 4), FAILED, at(0), &POLICY), Some(Judgement::Keep));
+        let breaker = bank.get(&EndpointId::new("a").unwrap()).unwrap();
+        assert_eq!((breaker.epoch(), breaker.consecutive_failures()), (Epoch::from_raw(4), 1));
     }
 
     #[test]

@@ -212,7 +212,7 @@ pub struct Image {
     pub made_at: TimeOfDay,
     /// The endpoints of the settings of that time.
     pub endpoints: Vec<KeptEndpoint>,
-    /// The services that are out of the settings, and were isolated.
+    /// The services that are out of the settings, and were isolated: the latest last.
     pub departed: Vec<KeptDeparture>,
     /// What an admin has switched off.
     pub switched_off: Vec<EndpointId>,

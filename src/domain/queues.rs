@@ -108,7 +108,7 @@ impl Queues {
         salt: Salt,
         places: BTreeMap<EndpointId, (ServiceDigest, Was)>,
         others: Option<Isolation>,
-        departed: BTreeMap<EndpointId, Vec<Departed>>,
+        departed: Vec<(EndpointId, Departed)>,
         switched: Switched,
     ) {
         self.salt = salt;
@@ -149,7 +149,7 @@ impl Queues {
         now.chain(self.before.isolated()).cloned().collect()
     }
 
-    /// The services that have left the settings while they were isolated.
+    /// The services that have left the settings while they were isolated, in the order in which they left.
     pub fn departed(&self) -> impl Iterator<Item = (&EndpointId, &Departed)> {
         self.departed.iter()
     }

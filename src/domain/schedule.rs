@@ -5,7 +5,7 @@ mod job;
 mod policy;
 mod results;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::endpoint::SharedEndpoint;
@@ -263,6 +263,16 @@ impl Schedule {
                 Some(Failed::StillExhausted { next_in })
             }
         }
+    }
+
+    /// Forgets how far all but these have come. One that left while it was isolated is among these as long as that is remembered: it
+    /// may come back, and then its delays and its count go on. Of the others neither can: an isolation that begins later is no
+    /// relapse, and counts anew.
+    pub fn forget_others(&mut self, known: &BTreeSet<EndpointId>) {
+        let Self { entries, reached, counts, .. } = self;
+        reached.retain(|id, _| known.contains(id));
+        // The list without it may not have come.
+        counts.retain(|id, _| known.contains(id) || entries.contains_key(id));
     }
 
     /// When the next conversation is due that could start; `None` where there is nothing to wait for but running ones.

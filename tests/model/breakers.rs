@@ -16,6 +16,11 @@ impl World {
             None => {}
             Some(ToBreakers::Observe(observation, at)) => self.observe(&observation, at),
             Some(ToBreakers::SetPolicy(policy)) => self.breaker_policy = policy,
+            Some(ToBreakers::ForgetOthers(known)) => {
+                self.trace.note(&format!("the breakers know {known:?} still"));
+                self.bank.forget_others(&known);
+                self.counts.forget_others(&known);
+            }
             Some(ToBreakers::Retract(ticket)) => {
                 self.trace.note(&format!("the breakers take back {ticket:?}"));
                 self.bank.retract(&ticket);

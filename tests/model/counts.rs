@@ -1,6 +1,6 @@
 //! What a circuit breaker should say, counted the obvious way: over a list of everything that was reported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use qcc_gateway::domain::breaker::{BreakerPolicy, Judgement};
@@ -71,6 +71,11 @@ impl Counts {
             *epoch = newer;
             reports.clear();
         }
+    }
+
+    /// Only these are known still.
+    pub(crate) fn forget_others(&mut self, known: &BTreeSet<EndpointId>) {
+        self.reports.retain(|endpoint, _| known.contains(endpoint));
     }
 
     /// A failure was perhaps its request's own: as if it had never been reported.

@@ -59,6 +59,7 @@ impl World {
             }
             Some(ToVerifier::Hasten(wanted)) if is_lost => self.trace.note(&format!("{wanted:?} is not hastened")),
             Some(ToVerifier::Hasten(wanted)) => self.schedule.hasten(&wanted, self.now),
+            Some(ToVerifier::ForgetOthers(known)) => self.schedule.forget_others(&known),
             Some(ToVerifier::SetPolicy(policy)) => {
                 let rng = &mut self.rng;
                 self.schedule.set_policy(policy, self.now, || rng.f64());

@@ -55,6 +55,7 @@ pub(crate) enum ToVerifier {
     Hasten(Vec<Conversation>),
     Converse(Subject),
     SetPolicy(SchedulePolicy),
+    ForgetOthers(BTreeSet<EndpointId>),
 }
 
 /// What the verifier tells the registry, but for proofs, of which there can be no second copy.
@@ -71,6 +72,7 @@ pub(crate) enum ToBreakers {
     Observe(Observation, Moment),
     Retract(Ticket),
     SetPolicy(BreakerPolicy),
+    ForgetOthers(BTreeSet<EndpointId>),
 }
 
 /// A conversation under way.
@@ -224,10 +226,16 @@ impl World {
         if remembered {
             self.trace.met("one that was isolated when it was removed");
         }
-        self.core.apply(topology, self.now, &mut effects);
+        let diff = self.core.apply(topology, self.now, &mut effects);
         self.outages.retain(|(profile, _)| self.shadow.summary(profile).0 > 0);
         let came_isolated = self.shadow.isolated().into_iter().filter(|id| !quarantined.contains(id)).collect();
         assert_eq!(self.carry_out(effects, 1), Followed { isolated: came_isolated, ..Followed::default() });
+        if !diff.removed.is_empty() {
+            let known = self.core.known();
+            assert!(self.shadow.is_known(&known), "{known:?}");
+            self.to_breakers.push_back(ToBreakers::ForgetOthers(known.clone()));
+            self.to_verifier.push_back(ToVerifier::ForgetOthers(known));
+        }
         self.check();
     }
 

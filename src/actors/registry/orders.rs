@@ -1,10 +1,14 @@
 //! What the settings and admins want.
 
+use std::sync::Arc;
+
 use actix::{Handler, MessageResult, Response};
 use tokio::sync::oneshot;
 
 use super::super::Policies;
-use super::super::messages::{Apply, Converse, Isolate, SetBreakerPolicy, SetEnabled, SetVerifierPolicy, VerifyNow};
+use super::super::messages::{
+    Apply, Converse, ForgetOthers, Isolate, SetBreakerPolicy, SetEnabled, SetVerifierPolicy, VerifyNow,
+};
 use super::{Registry, log_overruled};
 use crate::domain::queues::SwitchError;
 use crate::domain::topology::TopologyDiff;
@@ -20,6 +24,12 @@ impl Handler<Apply> for Registry {
         self.peers.verifier_policy.do_send(SetVerifierPolicy { schedule, probe });
         self.core.set_clients(profiles);
         let diff: TopologyDiff = self.step(ctx, |core, now, out| core.apply(topology, now, out));
+        // Behind the list without them, which breaks off what is under way with them.
+        if !diff.removed.is_empty() {
+            let known = Arc::new(self.core.known());
+            self.peers.breakers_known.do_send(ForgetOthers(Arc::clone(&known)));
+            self.peers.verifier_known.do_send(ForgetOthers(known));
+        }
         for (id, switch) in self.core.overruled() {
             log_overruled(id, switch);
         }

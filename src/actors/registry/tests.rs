@@ -42,6 +42,7 @@ struct Heard {
     conversations: Vec<EndpointId>,
     retracted: Vec<Ticket>,
     hastened: Vec<EndpointId>,
+    known: Vec<Vec<EndpointId>>,
     thresholds: Vec<u32>,
     intervals: Vec<Duration>,
     notes: usize,
@@ -94,6 +95,13 @@ impl Handler<Converse> for Silent {
     type Result = ();
     fn handle(&mut self, message: Converse, _: &mut Self::Context) {
         self.0.borrow_mut().conversations.push(message.subject.endpoint.id.clone());
+    }
+}
+
+impl Handler<ForgetOthers> for Silent {
+    type Result = ();
+    fn handle(&mut self, ForgetOthers(known): ForgetOthers, _: &mut Self::Context) {
+        self.0.borrow_mut().known.push(known.iter().cloned().collect());
     }
 }
 
@@ -182,6 +190,8 @@ async fn registry_with(
         converse: silent.clone().recipient(),
         breaker_policy: silent.clone().recipient(),
         verifier_policy: silent.clone().recipient(),
+        breakers_known: silent.clone().recipient(),
+        verifier_known: silent.clone().recipient(),
         keep: keeper(silent.clone()),
         stats: silent.clone().recipient(),
         notices: silent.recipient(),
@@ -259,6 +269,19 @@ async fn judged_is_answered_when_the_verdict_is_in_and_not_before() {
     judged.await.unwrap();
     let view = registry.send(ViewRegistry).await.unwrap();
     assert_eq!(view.endpoints[0].standing, Standing::Failure);
+}
+
+#[actix_web::test]
+async fn whoever_leaves_is_forgotten_by_breakers_and_verifier_unless_its_isolation_is_remembered() {
+    let (registry, heard) = registry().await;
+    registry.send(Isolate { id: id("b"), by: ADMIN }).await.unwrap().unwrap();
+    let [a, b, c] = ["a", "b", "c"].map(|name| endpoint(name, Home::Primary));
+    for endpoints in [vec![a.clone(), b.clone(), c.clone()], vec![a, b], vec![c]] {
+        registry.send(applied(Topology::new(endpoints), policies())).await.unwrap();
+    }
+    registry.send(ViewRegistry).await.unwrap();
+    let [first, second] = [vec![id("a"), id("b")], vec![id("b"), id("c")]];
+    assert_eq!(heard.borrow().known, [first.clone(), first, second.clone(), second], "each is told");
 }
 
 #[actix_web::test]

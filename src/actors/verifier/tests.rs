@@ -385,3 +385,21 @@ async fn a_request_that_waits_hastens_the_verification() {
     })
     .await;
 }
+
+/// Once wrong: the latest conversation, and what all have cost, was kept of each endpoint that there ever was.
+#[actix_web::test]
+async fn of_an_endpoint_that_is_gone_nothing_is_kept() {
+    within(async {
+        let world = World::patient().await;
+        world.list(&[world.job(Task::Recovery(RECOVERY), 4)]).await;
+        world.asked().await.fails().await;
+        world.told(2).await;
+        for (known, kept) in [(vec![id("a"), id("b")], 1), (vec![id("b")], 0)] {
+            world.list(&[]).await;
+            world.verifier.send(ForgetOthers(Arc::new(known.into_iter().collect()))).await.unwrap();
+            let view = world.view().await;
+            assert_eq!([view.last.len(), view.spent.len(), view.counts.len()], [kept; 3]);
+        }
+    })
+    .await;
+}

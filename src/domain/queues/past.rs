@@ -1,6 +1,6 @@
 //! What was: services that have left the settings, and the places that endpoints had before the start.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::ids::EndpointId;
 use super::super::memory::ServiceDigest;
@@ -42,39 +42,51 @@ impl Before {
 }
 
 /// So many services of one name are remembered, the latest: a key that is replaced every few minutes is not to fill the memory.
-const MOST_DEPARTED: usize = 1000;
+const MOST_OF_ONE_NAME: usize = 1000;
+
+/// So many are remembered in all, the latest: nor are names that a script makes up, and with it the state file, which is written
+/// whole at each move. Nobody takes so many out by hand while they are isolated.
+const MOST: usize = 4000;
 
 /// The services that left the settings while they were isolated, be it that another one has their name: coming back must not
-/// launder them, whatever was in between.
+/// launder them, whatever was in between. In the order in which they left.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Departures(BTreeMap<EndpointId, Vec<Departed>>);
+pub(super) struct Departures(VecDeque<(EndpointId, Departed)>);
 
 impl Departures {
-    pub(super) fn new(departed: BTreeMap<EndpointId, Vec<Departed>>) -> Self {
-        Self(departed)
+    pub(super) fn new(departed: impl IntoIterator<Item = (EndpointId, Departed)>) -> Self {
+        let mut departures = Self::default();
+        for (id, Departed { service, isolation }) in departed {
+            departures.leave(&id, service, Some(isolation));
+        }
+        departures
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&EndpointId, &Departed)> {
-        self.0.iter().flat_map(|(id, departed)| departed.iter().map(move |departed| (id, departed)))
+        self.0.iter().map(|(id, departed)| (id, departed))
     }
 
     /// A service leaves, with this isolation or sound. Of one service the latest departure counts.
     pub(super) fn leave(&mut self, id: &EndpointId, service: ServiceDigest, isolation: Option<Isolation>) {
-        let departed = self.0.entry(id.clone()).or_default();
-        departed.retain(|earlier| earlier.service != service);
-        departed.extend(isolation.map(|isolation| Departed { service, isolation }));
-        if departed.len() > MOST_DEPARTED {
-            departed.remove(0);
+        self.take(id, service);
+        let departed = isolation.map(|isolation| Departed { service, isolation });
+        self.0.extend(departed.map(|departed| (id.clone(), departed)));
+        if self.0.iter().filter(|(name, _)| name == id).count() > MOST_OF_ONE_NAME {
+            self.take_first(|name, _| name == id);
         }
-        if departed.is_empty() {
-            self.0.remove(id);
+        if self.0.len() > MOST {
+            self.0.pop_front();
         }
     }
 
     /// A service comes: the isolation with which it has left, if it has.
     pub(super) fn take(&mut self, id: &EndpointId, service: ServiceDigest) -> Option<Isolation> {
-        let same = self.0.get_mut(id)?.extract_if(.., |departed| departed.service == service).next();
-        same.map(|departed| departed.isolation)
+        self.take_first(|name, departed| name == id && departed.service == service)
+    }
+
+    fn take_first(&mut self, is_meant: impl Fn(&EndpointId, &Departed) -> bool) -> Option<Isolation> {
+        let index = self.0.iter().position(|(name, departed)| is_meant(name, departed))?;
+        self.0.remove(index).map(|(_, departed)| departed.isolation)
     }
 }
 
@@ -95,5 +107,85 @@ impl Was {
             // No attempt of the last run can end in this one, so that nobody doubts what ended then.
             Self::Recovered(at) => Some(Returned { at, pardonable: None }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::memory::Salt;
+    use super::super::super::outcome::Reason;
+    use super::super::super::schedule::Suffices;
+    use super::super::super::testing::{endpoint, id};
+    use super::super::Fault;
+    use super::*;
+    use crate::domain::endpoint::Home;
+
+    /// Of another name there is another service.
+    fn service(number: usize) -> ServiceDigest {
+        let mut salt = [0; 16];
+        salt[..8].copy_from_slice(&number.to_be_bytes());
+        ServiceDigest::of(&endpoint("a", Home::Primary), Salt::new(salt))
+    }
+
+    fn isolation() -> Isolation {
+        Isolation {
+            reason: Reason::Connect,
+            at: Moment::START,
+            failures: 1,
+            error: None,
+            model: None,
+            relapse: false,
+            fault: Fault::Settled,
+            suffices: Suffices::ThatModel,
+            redefined: false,
+        }
+    }
+
+    fn name(number: usize) -> EndpointId {
+        id(&format!("n{number}"))
+    }
+
+    /// Once wrong: there was a bound for each name, and none on names.
+    #[test]
+    fn of_too_many_departures_the_oldest_is_forgotten_whatever_its_name() {
+        let mut departures = Departures::default();
+        for number in 0..MOST + 2 {
+            departures.leave(&name(number), service(number), Some(isolation()));
+        }
+        assert_eq!(departures.iter().count(), MOST);
+        let is_known = [0, 1, 2, MOST + 1].map(|number| departures.take(&name(number), service(number)).is_some());
+        assert_eq!(is_known, [false, false, true, true]);
+    }
+
+    #[test]
+    fn a_name_that_leaves_again_and_again_drives_no_other_out() {
+        let mut departures = Departures::default();
+        departures.leave(&id("other"), service(0), Some(isolation()));
+        for number in 0..=MOST {
+            departures.leave(&id("a"), service(number), Some(isolation()));
+        }
+        assert_eq!(departures.iter().count(), MOST_OF_ONE_NAME + 1);
+        assert!(departures.take(&id("other"), service(0)).is_some());
+        assert!(departures.take(&id("a"), service(MOST - MOST_OF_ONE_NAME)).is_none());
+        assert!(departures.take(&id("a"), service(MOST)).is_some());
+    }
+
+    #[test]
+    fn of_one_service_the_latest_departure_counts_and_whoever_comes_back_leaves_nothing_behind() {
+        let mut departures = Departures::default();
+        departures.leave(&id("a"), service(1), Some(isolation()));
+        departures.leave(&id("a"), service(1), Some(Isolation { failures: 7, ..isolation() }));
+        assert_eq!(departures.take(&id("a"), service(1)).map(|isolation| isolation.failures), Some(7));
+        departures.leave(&id("a"), service(1), Some(isolation()));
+        departures.leave(&id("a"), service(1), None);
+        assert_eq!(departures.iter().count(), 0);
+    }
+
+    #[test]
+    fn what_a_state_file_has_too_many_of_is_forgotten_from_its_beginning() {
+        let departed = |number| (name(number), Departed { service: service(number), isolation: isolation() });
+        let mut departures = Departures::new((0..=MOST).map(departed));
+        assert_eq!(departures.iter().count(), MOST);
+        assert!(departures.take(&name(0), service(0)).is_none());
     }
 }

@@ -50,10 +50,10 @@ impl RegistryCore {
             let cooldowns = cooldowns.into_iter().map(|kept| cooldown(kept, almanac, now)).collect();
             self.before.insert(id, KeptOfOne { service, progress, cooldowns, proven });
         }
-        let mut gone: BTreeMap<EndpointId, Vec<Departed>> = BTreeMap::new();
-        for KeptDeparture { id, service, isolation } in departed {
-            gone.entry(id).or_default().push(Departed { service, isolation: revived(isolation, almanac, now) });
-        }
+        let gone = |KeptDeparture { id, service, isolation }: KeptDeparture| {
+            (id, Departed { service, isolation: revived(isolation, almanac, now) })
+        };
+        let gone = departed.into_iter().map(gone).collect();
         let set = |ids: Vec<EndpointId>| ids.into_iter().collect::<BTreeSet<_>>();
         let switched = Switched { off: set(switched_off), on: set(switched_on) };
         self.queues.remember(salt, places, others, gone, switched);

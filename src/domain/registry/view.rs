@@ -1,5 +1,6 @@
 //! The registry's state as routes and tests see it: a cheap copy, never the thing itself.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::cooling::{Cooldown, is_exhausted};
@@ -110,6 +111,12 @@ impl RegistryCore {
             let endpoint = member.endpoint();
             Some((&endpoint.id, self.queues.overruled(endpoint)?))
         })
+    }
+
+    /// The names that mean anything: of endpoints, and of services that left while they were isolated.
+    pub fn known(&self) -> BTreeSet<EndpointId> {
+        let present = self.queues.iter().map(|member| &member.endpoint().id);
+        present.chain(self.queues.departed().map(|(id, _)| id)).cloned().collect()
     }
 
     /// The whole failure queue.

@@ -469,3 +469,29 @@ fn shorter_delays_bring_the_next_verification_forward_and_longer_ones_put_off_no
     schedule.set_policy(SchedulePolicy { interval: Duration::from_secs(7), ..POLICY }, last_failed, || 0.5);
     assert_eq!(schedule.next_due(), Some(last_failed + Duration::from_secs(7)));
 }
+
+/// Once wrong: how far it had come was remembered of each endpoint that there ever was.
+#[test]
+fn of_one_that_is_gone_nothing_is_remembered_unless_it_may_come_back_isolated() {
+    for (is_known, goes_on) in [(false, 5), (true, 20)] {
+        let mut schedule = Schedule::new(POLICY);
+        schedule.update(&[job("a", 1, 0)], at(0), steady);
+        begins(&mut schedule, "a", 1, 2);
+        schedule.update(&[], at(15), steady);
+        let known = if is_known { vec![id("a")] } else { Vec::new() };
+        schedule.forget_others(&known.into_iter().collect());
+        assert_eq!((schedule.reached.contains_key(&id("a")), schedule.counts.len()), (is_known, usize::from(is_known)));
+        let relapse = Recovery { relapse: true, ..isolated(100) };
+        schedule.update(&[recovery("a", 2, relapse)], at(100), steady);
+        assert_eq!(due(&schedule), Some(100 + goes_on));
+    }
+}
+
+#[test]
+fn one_that_is_listed_is_counted_though_it_is_said_to_be_gone() {
+    let mut schedule = Schedule::new(POLICY);
+    schedule.update(&[job("a", 1, 0)], at(0), steady);
+    begins(&mut schedule, "a", 1, 1);
+    schedule.forget_others(&[].into());
+    assert_eq!(schedule.progress().next().map(|(_, progress)| progress.verifications), Some(1));
+}

@@ -23,6 +23,12 @@ impl Shadow {
         assert!(departed.into_iter().eq(expected), "who has left while it was isolated");
     }
 
+    /// Whether these are all that are in the settings, or have left them while they were isolated.
+    pub(crate) fn is_known(&self, known: &BTreeSet<EndpointId>) -> bool {
+        let departed = self.departed.iter().filter(|(_, past)| !past.is_empty()).map(|(id, _)| id);
+        known.iter().eq(self.endpoints.keys().chain(departed).collect::<BTreeSet<_>>())
+    }
+
     /// The process has ended and begun again. `kept` is what becomes of a moment that is written down.
     pub(crate) fn restart(&mut self, kept: impl Fn(Moment) -> Moment, now: Moment) {
         let isolation = |quarantine: &mut Quarantine| {
