@@ -35,8 +35,8 @@ impl Handler<Observe> for Breakers {
 
     fn handle(&mut self, Observe { observation, at }: Observe, _: &mut Self::Context) {
         let ticket = observation.ticket;
-        if let Some(judgement) = self.bank.observe(&ticket, observation.outcome, at, &self.policy) {
-            self.registry.do_send(Verdict { ticket, judgement });
+        if let Some(ruling) = self.bank.observe(&ticket, observation.outcome, at, &self.policy) {
+            self.registry.do_send(Verdict { ticket, ruling });
         }
     }
 }
@@ -99,14 +99,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::breaker::Judgement;
+    use crate::domain::breaker::Ruling;
     use crate::domain::ids::{Epoch, Serial, Ticket};
     use crate::domain::outcome::{FailureKind, Outcome};
     use crate::domain::registry::Observation;
     use crate::domain::testing::{at, id};
 
     /// A registry that only listens.
-    struct Silent(Rc<RefCell<Vec<Judgement>>>);
+    struct Silent(Rc<RefCell<Vec<Ruling>>>);
 
     impl Actor for Silent {
         type Context = Context<Self>;
@@ -115,7 +115,7 @@ mod tests {
     impl Handler<Verdict> for Silent {
         type Result = ();
         fn handle(&mut self, verdict: Verdict, _: &mut Self::Context) {
-            self.0.borrow_mut().push(verdict.judgement);
+            self.0.borrow_mut().push(verdict.ruling);
         }
     }
 
@@ -144,7 +144,7 @@ mod tests {
         while heard.borrow().len() < 3 {
             tokio::task::yield_now().await;
         }
-        let tripped: Vec<bool> = heard.borrow().iter().map(|judgement| *judgement != Judgement::Keep).collect();
+        let tripped: Vec<bool> = heard.borrow().iter().map(|ruling| *ruling != Ruling::Keep).collect();
         assert_eq!(tripped, [false, false, true]);
     }
 }

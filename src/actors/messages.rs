@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, oneshot};
 use super::Policies;
 use super::lease::Lease;
 use super::verifier::VerifierView;
-use crate::domain::breaker::{BreakerPolicy, FailureCount, Judgement};
+use crate::domain::breaker::{BreakerPolicy, FailureCount, Ruling};
 use crate::domain::challenge::RecoveryProof;
 use crate::domain::client::{Client, KeyDigest};
 use crate::domain::events::Event;
@@ -104,7 +104,7 @@ pub struct Verdict {
     /// The lease that failed.
     pub ticket: Ticket,
     /// Whether that is enough.
-    pub judgement: Judgement,
+    pub ruling: Ruling,
 }
 
 /// Worker to registry: answer when the verdict on this lease's failure is in. Sent after the [`Settle`] and before the

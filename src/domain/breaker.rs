@@ -25,7 +25,7 @@ pub struct BreakerPolicy {
 
 /// What a breaker says to a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judgement {
+pub enum Ruling {
     /// Not yet enough: the endpoint stays where it is.
     Keep,
     /// Enough: isolate.
@@ -72,13 +72,7 @@ impl BreakerCore {
     }
 
     /// Takes in an outcome, and judges it if it is a failure.
-    pub fn observe(
-        &mut self,
-        serial: Serial,
-        outcome: Outcome,
-        at: Moment,
-        policy: &BreakerPolicy,
-    ) -> Option<Judgement> {
+    pub fn observe(&mut self, serial: Serial, outcome: Outcome, at: Moment, policy: &BreakerPolicy) -> Option<Ruling> {
         match outcome {
             Outcome::Success => {
                 self.consecutive.clear();
@@ -91,7 +85,7 @@ impl BreakerCore {
             }
             Outcome::Fatal(fatal) => {
                 self.count(serial, at, policy);
-                Some(Judgement::Trip { reason: fatal.into(), failures: self.consecutive_failures() })
+                Some(Ruling::Trip { reason: fatal.into(), failures: self.consecutive_failures() })
             }
             Outcome::Neutral | Outcome::Cancelled => None,
         }
@@ -108,12 +102,12 @@ impl BreakerCore {
         self.window.failure(serial, at, policy.window);
     }
 
-    fn judge(&mut self, reason: Reason, at: Moment, policy: &BreakerPolicy) -> Judgement {
+    fn judge(&mut self, reason: Reason, at: Moment, policy: &BreakerPolicy) -> Ruling {
         let failures = self.consecutive_failures();
         let tally: Tally = self.window.tally(at, policy.window);
         let too_many_in_a_row = failures >= policy.failure_threshold;
         let too_large_a_share = tally.attempts() >= policy.min_requests && tally.failure_rate() >= policy.failure_rate;
-        if too_many_in_a_row || too_large_a_share { Judgement::Trip { reason, failures } } else { Judgement::Keep }
+        if too_many_in_a_row || too_large_a_share { Ruling::Trip { reason, failures } } else { Ruling::Keep }
     }
 }
 
@@ -125,14 +119,8 @@ pub struct BreakerBank {
 }
 
 impl BreakerBank {
-    /// Takes in an outcome. Every failing one gets a judgement; one of an older epoch than the breaker's is always `Keep`.
-    pub fn observe(
-        &mut self,
-        ticket: &Ticket,
-        outcome: Outcome,
-        at: Moment,
-        policy: &BreakerPolicy,
-    ) -> Option<Judgement> {
+    /// Takes in an outcome. Every failing one gets a ruling; one of an older epoch than the breaker's is always `Keep`.
+    pub fn observe(&mut self, ticket: &Ticket, outcome: Outcome, at: Moment, policy: &BreakerPolicy) -> Option<Ruling> {
         let breaker = match self.breakers.get_mut(&ticket.endpoint) {
             Some(breaker) => breaker,
             None => self.breakers.entry(ticket.endpoint.clone()).or_default(),
@@ -142,7 +130,7 @@ impl BreakerBank {
         }
         if ticket.epoch < breaker.epoch {
             return match outcome {
-                Outcome::Failure(_) | Outcome::Fatal(_) => Some(Judgement::Keep),
+                Outcome::Failure(_) | Outcome::Fatal(_) => Some(Ruling::Keep),
                 Outcome::Success | Outcome::Neutral | Outcome::Cancelled => None,
             };
         }
@@ -207,8 +195,8 @@ mod tests {
     fn trips_after(outcomes: &[Outcome]) -> Option<usize> {
         let mut breaker = BreakerCore::default();
         outcomes.iter().zip(0_u64..).position(|(outcome, n)| {
-            let judgement = breaker.observe(Serial::from_raw(n), *outcome, at(n), &POLICY);
-            matches!(judgement, Some(Judgement::Trip { .. }))
+            let ruling = breaker.observe(Serial::from_raw(n), *outcome, at(n), &POLICY);
+            matches!(ruling, Some(Ruling::Trip { .. }))
         })
     }
 
@@ -239,8 +227,8 @@ mod tests {
         let mut breaker = BreakerCore::default();
         breaker.observe(Serial::from_raw(1), FAILED, at(0), &POLICY);
         breaker.observe(Serial::from_raw(2), FAILED, at(0), &POLICY);
-        let judgement = breaker.observe(Serial::from_raw(3), Outcome::Failure(FailureKind::Connect), at(0), &POLICY);
-        assert_eq!(judgement, Some(Judgement::Trip { reason: Reason::Connect, failures: 3 }));
+        let ruling = breaker.observe(Serial::from_raw(3), Outcome::Failure(FailureKind::Connect), at(0), &POLICY);
+        assert_eq!(ruling, Some(Ruling::Trip { reason: Reason::Connect, failures: 3 }));
     }
 
     fn ticket(epoch: u64, serial: u64) -> Ticket {
@@ -255,8 +243,8 @@ mod tests {
     fn reports_of_one_epoch_are_counted_together() {
         let mut bank = BreakerBank::default();
         let judgements = [1, 2, 3].map(|serial| bank.observe(&ticket(1, serial), FAILED, at(0), &POLICY));
-        let trip = Judgement::Trip { reason: Reason::UpstreamStatus, failures: 3 };
-        assert_eq!(judgements, [Some(Judgement::Keep), Some(Judgement::Keep), Some(trip)]);
+        let trip = Ruling::Trip { reason: Reason::UpstreamStatus, failures: 3 };
+        assert_eq!(judgements, [Some(Ruling::Keep), Some(Ruling::Keep), Some(trip)]);
     }
 
     #[test]
@@ -265,9 +253,9 @@ mod tests {
         for serial in 1..=2 {
             bank.observe(&ticket(1, serial), FAILED, at(0), &POLICY);
         }
-        assert_eq!(bank.observe(&ticket(2, 3), FAILED, at(0), &POLICY), Some(Judgement::Keep));
+        assert_eq!(bank.observe(&ticket(2, 3), FAILED, at(0), &POLICY), Some(Ruling::Keep));
         for serial in 4..=20 {
-            assert_eq!(bank.observe(&ticket(1, serial), FAILED, at(0), &POLICY), Some(Judgement::Keep));
+            assert_eq!(bank.observe(&ticket(1, serial), FAILED, at(0), &POLICY), Some(Ruling::Keep));
         }
         bank.observe(&ticket(1, 21), Outcome::Success, at(0), &POLICY);
         let breaker = bank.get(&EndpointId::new("a").unwrap()).unwrap();
@@ -299,8 +287,8 @@ mod tests {
         bank.observe(&b, FAILED, at(0), &POLICY);
         bank.forget_others(&[b.endpoint.clone()].into());
         assert_eq!(bank.counts().into_keys().collect::<Vec<_>>(), [b.endpoint]);
-        assert_eq!(bank.observe(&ticket(2, 3), FAILED, at(0), &POLICY), Some(Judgement::Keep));
-        assert_eq!(bank.observe(&ticket(4, 4), FAILED, at(0), &POLICY), Some(Judgement::Keep));
+        assert_eq!(bank.observe(&ticket(2, 3), FAILED, at(0), &POLICY), Some(Ruling::Keep));
+        assert_eq!(bank.observe(&ticket(4, 4), FAILED, at(0), &POLICY), Some(Ruling::Keep));
         let breaker = bank.get(&EndpointId::new("a").unwrap()).unwrap();
         assert_eq!((breaker.epoch(), breaker.consecutive_failures()), (Epoch::from_raw(4), 1));
     }
@@ -323,8 +311,8 @@ mod tests {
             breaker.observe(Serial::from_raw(serial), FAILED, at(0), &POLICY);
         }
         let years_later = at(1_000_000_000);
-        let judgement = breaker.observe(Serial::from_raw(4), FAILED, years_later, &POLICY);
-        assert!(matches!(judgement, Some(Judgement::Trip { .. })));
+        let ruling = breaker.observe(Serial::from_raw(4), FAILED, years_later, &POLICY);
+        assert!(matches!(ruling, Some(Ruling::Trip { .. })));
     }
 
     proptest! {

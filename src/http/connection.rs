@@ -45,7 +45,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// How long a client is waited for, in what its head is held, and what it is told.
 #[derive(Clone, Debug)]
-pub(super) struct Patience {
+pub(super) struct ClientBounds {
     /// How long the head of a request may take.
     pub(super) head: Duration,
     /// How long nothing may come between two requests.
@@ -59,7 +59,7 @@ pub(super) struct Patience {
     pub(super) help: Arc<str>,
 }
 
-impl Patience {
+impl ClientBounds {
     pub(super) fn of(settings: &Settings, buffered: &BodyBudget) -> Self {
         let server = &settings.server;
         Self {
@@ -80,7 +80,7 @@ pub(super) struct Connection {
     /// Taken when it ends.
     stream: Option<TcpStream>,
     state: Rc<State>,
-    patience: Patience,
+    bounds: ClientBounds,
     client_has_left: bool,
     /// When it is overdue that the client takes something; none where nothing waits for that.
     taking_due: Option<Instant>,
@@ -89,11 +89,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, patience: Patience) -> Self {
+    pub(super) fn new(stream: TcpStream, bounds: ClientBounds) -> Self {
         // Each event is to leave at once; a socket that refuses this still works.
         stream.set_nodelay(true).ok();
-        let state = Rc::new(State::new(&patience));
-        Self { stream: Some(stream), state, patience, client_has_left: false, taking_due: None, is_crammed: false }
+        let state = Rc::new(State::new(&bounds));
+        Self { stream: Some(stream), state, bounds, client_has_left: false, taking_due: None, is_crammed: false }
     }
 
     pub(super) fn handle(&self) -> Handle {
@@ -147,7 +147,7 @@ impl Connection {
             let has_begun = self.state.head_length.get() > 0;
             self.state.given_up.set(has_begun.then(|| refusal.status()));
             // A client that takes no answer gets none.
-            stream.try_write(&raw_refusal(refusal, &id, &self.patience.help)).ok();
+            stream.try_write(&raw_refusal(refusal, &id, &self.bounds.help)).ok();
         }
     }
 
@@ -158,11 +158,11 @@ impl Connection {
             return false;
         }
         let limit = match state.head.get() {
-            Head::None => self.patience.idle,
-            Head::First | Head::Torn => self.patience.head,
+            Head::None => self.bounds.idle,
+            Head::First | Head::Torn => self.bounds.head,
         };
         // Asked with every head: all that is there is read before any of it is looked at.
-        state.is_set_late.set(limit > self.patience.idle);
+        state.is_set_late.set(limit > self.bounds.idle);
         let due = state.due.get().unwrap_or_else(|| deadline(limit));
         state.due.set(Some(due));
         state.alarm.is_overdue(due, cx)
@@ -187,7 +187,7 @@ impl Connection {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let Some(stream) = &self.stream else { return written };
-        let due = *self.taking_due.get_or_insert_with(|| deadline(self.patience.taking));
+        let due = *self.taking_due.get_or_insert_with(|| deadline(self.bounds.taking));
         let is_overdue = !self.is_crammed && self.state.alarm_of_request.is_overdue(due, cx);
         if !is_overdue && !self.is_crammed {
             return Poll::Pending;
@@ -202,7 +202,7 @@ impl Connection {
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let due = deadline(self.patience.taking);
+                let due = deadline(self.bounds.taking);
                 (self.taking_due, self.is_crammed) = (Some(due), false);
                 if self.state.alarm_of_request.is_overdue(due, cx) {
                     cx.waker().wake_by_ref();

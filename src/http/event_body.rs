@@ -19,7 +19,7 @@ use super::body::BrokenOff;
 use super::connection::{ClientSide, TAKING};
 use super::drain::DrainDeadline;
 use super::gate::NO_CONTENT;
-use super::settling::{Settling, Verdict};
+use super::settling::{Settling, TakenEffect};
 use super::times::{after, deadline};
 use crate::domain::classify::{AnswerHead, Judgement, WhoseCredential, Words, classify_answer};
 use crate::domain::endpoint::Endpoint;
@@ -127,7 +127,7 @@ enum State {
     Flowing,
     /// The verdict on the failure is awaited, then these bytes are the last: whoever has seen the end can rely on it.
     Judging {
-        verdict: Verdict,
+        verdict: TakenEffect,
         last: Option<Bytes>,
         then: Then,
     },
@@ -288,7 +288,7 @@ impl EventBody {
             }
             Ending::Supplied(last) => {
                 self.settle_whole();
-                let verdict: Verdict = Box::pin(std::future::ready(()));
+                let verdict: TakenEffect = Box::pin(std::future::ready(()));
                 self.state = State::Judging { verdict, last: Some(last), then: Then::End };
             }
             Ending::Broken => match self.passing.relay.take_failure() {

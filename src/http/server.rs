@@ -101,7 +101,7 @@ impl Server {
         let threads = join_all(threads).await.into_iter().collect::<io::Result<Vec<Thread>>>()?;
         let door = if admin.is_some() { Door::Clients } else { Door::Common };
         let doors = [(door, Some(listener)), (Door::Admin, admin)];
-        let acceptor = Acceptor::new(settings.max_connections, threads.iter().map(Thread::desk).collect());
+        let acceptor = Acceptor::new(settings.max_connections, threads.iter().map(Thread::inlet).collect());
         let (tell, told) = oneshot::channel();
         first.spawn_fn(move || {
             let listening = doors.into_iter().filter_map(|(door, listener)| Some((door, listener?)));

@@ -22,7 +22,7 @@ use crate::domain::usage::Usage;
 const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// Comes when what a failure brings about has taken effect: whoever sees the end after that can rely on it.
-pub(super) type Verdict = Pin<Box<dyn Future<Output = ()>>>;
+pub(super) type TakenEffect = Pin<Box<dyn Future<Output = ()>>>;
 
 /// The attempt and the request to which an answer belongs, until they are over.
 #[derive(Debug)]
@@ -128,7 +128,7 @@ impl Settling {
     }
 
     /// The answer has failed in its midst.
-    pub(super) fn failed(&mut self, judgement: &Judgement) -> Verdict {
+    pub(super) fn failed(&mut self, judgement: &Judgement) -> TakenEffect {
         let Some((attempt, mut request)) = self.open.take() else { return Box::pin(std::future::ready(())) };
         let judgement = &judgement.clone().seen_in(attempt.manner());
         let ticket = attempt.lease().ticket().clone();

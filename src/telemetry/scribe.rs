@@ -57,7 +57,7 @@ impl Scribe {
         let (mut scribe, words) = Self::with_room_for(WAITING);
         let lost_in_all = Arc::clone(&scribe.lost_in_all);
         let spawned = thread::Builder::new().name("log-scribe".to_owned()).spawn(move || {
-            Desk::new(words, lost_in_all, std::io::stderr()).work();
+            Pen::new(words, lost_in_all, std::io::stderr()).work();
         });
         scribe.thread = spawned.ok().map(|handle| handle.thread().clone());
         scribe
@@ -138,7 +138,7 @@ impl Scribe {
 }
 
 /// Where the scribe works.
-struct Desk<W> {
+struct Pen<W> {
     words: mpsc::Receiver<Word>,
     ring: Ring,
     stamp: Stamp,
@@ -148,7 +148,7 @@ struct Desk<W> {
     out: W,
 }
 
-impl<W: Write> Desk<W> {
+impl<W: Write> Pen<W> {
     fn new(words: mpsc::Receiver<Word>, lost_in_all: Arc<AtomicU64>, out: W) -> Self {
         Self { words, ring: Ring::default(), stamp: Stamp::default(), text: Vec::new(), lost_in_all, out }
     }
@@ -251,25 +251,25 @@ mod tests {
         scribe.find(everything()).await.unwrap().into_iter().map(|line| line.message).collect()
     }
 
-    /// A desk in a thread of its own, and what it will have written at the end.
+    /// A pen in a thread of its own, and what it will have written at the end.
     fn work(words: mpsc::Receiver<Word>) -> thread::JoinHandle<String> {
         thread::spawn(|| {
-            let mut desk = Desk::new(words, Arc::default(), Vec::new());
-            desk.work();
-            String::from_utf8(desk.out).unwrap()
+            let mut pen = Pen::new(words, Arc::default(), Vec::new());
+            pen.work();
+            String::from_utf8(pen.out).unwrap()
         })
     }
 
     #[actix_web::test]
     async fn what_was_left_before_is_found_and_is_written() {
         let (scribe, words) = Scribe::with_room_for(9);
-        let desk = work(words);
+        let pen = work(words);
         scribe.leave(entry("one"));
         scribe.clone().leave(entry("two"));
         assert_eq!(messages(&scribe).await, ["one", "two"]);
         drop(scribe);
         let expected = "1970-01-01T00:00:00.000Z INFO  one\n1970-01-01T00:00:00.000Z INFO  two\n";
-        assert_eq!(desk.join().unwrap(), expected);
+        assert_eq!(pen.join().unwrap(), expected);
     }
 
     #[actix_web::test]
@@ -278,7 +278,7 @@ mod tests {
         for message in ["one", "two", "three", "four"] {
             scribe.leave(entry(message));
         }
-        let desk = work(words);
+        let pen = work(words);
         assert_eq!(messages(&scribe).await, ["one", "two"]);
         assert_eq!(scribe.lost_in_all(), 2);
         scribe.leave(entry("five"));
@@ -286,7 +286,7 @@ mod tests {
         assert!(after[2].starts_with("2 log line(s) are missing"), "{after:?}");
         assert_eq!((after[3].as_str(), scribe.lost_in_all()), ("five", 2), "told once, and counted for good");
         drop(scribe);
-        assert!(desk.join().unwrap().contains("2 log line(s) are missing"));
+        assert!(pen.join().unwrap().contains("2 log line(s) are missing"));
     }
 
     /// Takes three bytes, then says that there is no room, and so on.
@@ -315,11 +315,11 @@ mod tests {
     #[test]
     fn a_line_is_written_whole_where_there_is_no_room_at_the_moment() {
         let (_scribe, words) = Scribe::with_room_for(1);
-        let mut desk = Desk::new(words, Arc::default(), Narrow::default());
-        desk.text = b"one line\n".to_vec();
-        desk.write();
-        assert_eq!((desk.out.taken, desk.text), (b"one line\n".to_vec(), Vec::new()));
-        assert_eq!(desk.lost_in_all.load(Ordering::Relaxed), 0);
+        let mut pen = Pen::new(words, Arc::default(), Narrow::default());
+        pen.text = b"one line\n".to_vec();
+        pen.write();
+        assert_eq!((pen.out.taken, pen.text), (b"one line\n".to_vec(), Vec::new()));
+        assert_eq!(pen.lost_in_all.load(Ordering::Relaxed), 0);
     }
 
     /// Has room for so many bytes.
@@ -340,10 +340,10 @@ mod tests {
     #[test]
     fn lines_that_standard_error_does_not_take_are_counted() {
         let (scribe, words) = Scribe::with_room_for(1);
-        let mut desk = Desk::new(words, Arc::clone(&scribe.lost_in_all), Disk(6));
+        let mut pen = Pen::new(words, Arc::clone(&scribe.lost_in_all), Disk(6));
         for text in ["one\ntwo\nthree\n", "four\n"] {
-            desk.text = text.as_bytes().to_vec();
-            desk.write();
+            pen.text = text.as_bytes().to_vec();
+            pen.write();
         }
         assert_eq!(scribe.lost_in_all(), 3, "the second is cut, the others are not there at all");
     }
@@ -370,12 +370,12 @@ mod tests {
         let in_json = |message: &str| Entry { object: Some(Map::new()), ..entry(message) };
         scribe.leave(in_json("one"));
         scribe.leave(in_json("two"));
-        let desk = work(words);
+        let pen = work(words);
         // Its room is waited for, as at the end of a process.
         scribe.flush();
         scribe.leave(in_json("three"));
         drop(scribe);
-        let written = desk.join().unwrap();
+        let written = pen.join().unwrap();
         let objects: Vec<Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(objects.len(), 3, "{written}");
         assert!(objects[1]["message"].as_str().unwrap().starts_with("1 log line(s) are missing"), "{written}");

@@ -1,6 +1,6 @@
 //! What the breakers are told, and the verdicts that come of it.
 
-use qcc_gateway::domain::breaker::Judgement;
+use qcc_gateway::domain::breaker::Ruling;
 use qcc_gateway::domain::outcome::Reason;
 use qcc_gateway::domain::registry::{Observation, Outputs};
 use qcc_gateway::domain::time::Moment;
@@ -35,14 +35,14 @@ impl World {
 
     fn observe(&mut self, observation: &Observation, at: Moment) {
         let (ticket, outcome) = (observation.ticket.clone(), observation.outcome);
-        let judgement = self.bank.observe(&ticket, outcome, at, &self.breaker_policy);
+        let ruling = self.bank.observe(&ticket, outcome, at, &self.breaker_policy);
         let right = self.counts.observe(&ticket, outcome, at, &self.breaker_policy);
-        self.trace.note(&format!("the breakers judge {ticket:?} {outcome:?}: {judgement:?}"));
-        assert!(right.contains(&judgement), "{judgement:?}, though by the count it is {right:?}");
+        self.trace.note(&format!("the breakers judge {ticket:?} {outcome:?}: {ruling:?}"));
+        assert!(right.contains(&ruling), "{ruling:?}, though by the count it is {right:?}");
         let shown = self.bank.get(&ticket.endpoint).map(|breaker| (breaker.epoch(), breaker.consecutive_failures()));
         assert_eq!(shown, self.counts.in_a_row(&ticket.endpoint));
-        if let Some(judgement) = judgement {
-            self.verdicts.push_back((ticket, judgement));
+        if let Some(ruling) = ruling {
+            self.verdicts.push_back((ticket, ruling));
         }
     }
 
@@ -57,18 +57,18 @@ impl World {
     }
 
     pub(crate) fn deliver_verdict(&mut self) {
-        let Some((ticket, judgement)) = self.verdicts.pop_front() else { return };
-        self.trace.note(&format!("verdict on {ticket:?}: {judgement:?}"));
+        let Some((ticket, ruling)) = self.verdicts.pop_front() else { return };
+        self.trace.note(&format!("verdict on {ticket:?}: {ruling:?}"));
         let judged = usize::from(self.shadow.awaits(ticket.serial));
-        let is_enough = self.shadow.judge(&ticket, judgement, self.now);
+        let is_enough = self.shadow.judge(&ticket, ruling, self.now);
         self.isolating.extend(is_enough.then_some(ticket.serial));
-        self.trace.met(match judgement {
-            Judgement::Keep => "a verdict that keeps",
-            Judgement::Trip { .. } if is_enough => "a verdict that isolates",
-            Judgement::Trip { .. } => "a verdict of an older epoch",
+        self.trace.met(match ruling {
+            Ruling::Keep => "a verdict that keeps",
+            Ruling::Trip { .. } if is_enough => "a verdict that isolates",
+            Ruling::Trip { .. } => "a verdict of an older epoch",
         });
         let mut effects = Outputs::new();
-        self.core.judge(&ticket, judgement, self.now, &mut effects);
+        self.core.judge(&ticket, ruling, self.now, &mut effects);
         let isolated = if is_enough { vec![ticket.endpoint] } else { Vec::new() };
         assert_eq!(self.carry_out(effects, judged), Followed { judged, isolated, ..Followed::default() });
     }
@@ -80,7 +80,7 @@ impl World {
         let Some(ticket) = pick(&mut self.rng, &tickets) else { return };
         self.trace.note(&format!("stray verdict on {ticket:?}"));
         let mut effects = Outputs::new();
-        self.core.judge(&ticket, Judgement::Trip { reason: Reason::Stream, failures: 9 }, self.now, &mut effects);
+        self.core.judge(&ticket, Ruling::Trip { reason: Reason::Stream, failures: 9 }, self.now, &mut effects);
         assert!(effects.is_empty(), "a stray verdict was followed by {effects:?}");
     }
 }

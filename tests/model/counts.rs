@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use qcc_gateway::domain::breaker::{BreakerPolicy, Judgement};
+use qcc_gateway::domain::breaker::{BreakerPolicy, Ruling};
 use qcc_gateway::domain::ids::{EndpointId, Epoch, Serial, Ticket};
 use qcc_gateway::domain::outcome::Outcome;
 use qcc_gateway::domain::time::Moment;
@@ -31,7 +31,7 @@ impl Counts {
         outcome: Outcome,
         at: Moment,
         policy: &BreakerPolicy,
-    ) -> Vec<Option<Judgement>> {
+    ) -> Vec<Option<Ruling>> {
         let (epoch, reports) = self.reports.entry(ticket.endpoint.clone()).or_default();
         if ticket.epoch > *epoch {
             *epoch = ticket.epoch;
@@ -48,14 +48,14 @@ impl Counts {
         }
         let reason = match outcome {
             Outcome::Success | Outcome::Neutral | Outcome::Cancelled => return vec![None],
-            Outcome::Failure(_) | Outcome::Fatal(_) if is_stale => return vec![Some(Judgement::Keep)],
+            Outcome::Failure(_) | Outcome::Fatal(_) if is_stale => return vec![Some(Ruling::Keep)],
             Outcome::Failure(kind) => kind.into(),
             Outcome::Fatal(fatal) => fatal.into(),
         };
         let failures = u32::try_from(reports.iter().rev().take_while(|report| report.failed).count()).unwrap();
         let verdict = |is_enough| {
             let enough = is_enough || matches!(outcome, Outcome::Fatal(_)) || failures >= policy.failure_threshold;
-            Some(if enough { Judgement::Trip { reason, failures } } else { Judgement::Keep })
+            Some(if enough { Ruling::Trip { reason, failures } } else { Ruling::Keep })
         };
         // Forgetting successes early makes the share larger, but the sample smaller: either may decide.
         let kept_whole = verdict(share_is_too_large(reports, at, policy, policy.window));

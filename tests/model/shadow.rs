@@ -12,7 +12,7 @@ mod waiters;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use qcc_gateway::domain::breaker::Judgement;
+use qcc_gateway::domain::breaker::Ruling;
 use qcc_gateway::domain::endpoint::{Endpoint, Protocol};
 use qcc_gateway::domain::ids::{EndpointId, Epoch, ProfileId, Serial, Ticket};
 use qcc_gateway::domain::outcome::{ErrorNote, Outcome, Reason, Report};
@@ -197,16 +197,16 @@ impl Shadow {
     }
 
     /// A verdict comes in. Tells whether it must isolate.
-    pub(crate) fn judge(&mut self, ticket: &Ticket, judgement: Judgement, now: Moment) -> bool {
+    pub(crate) fn judge(&mut self, ticket: &Ticket, ruling: Ruling, now: Moment) -> bool {
         let Some(error) = self.awaited.remove(&ticket.serial) else { return false };
         let doubt = self.opinions.unjudged.remove(&ticket.serial);
         if !self.is_in_service(ticket) {
             return false;
         }
         self.endpoints.get_mut(&ticket.endpoint).unwrap().holds.remove(&ticket.serial);
-        match judgement {
-            Judgement::Keep => false,
-            Judgement::Trip { reason, .. } => {
+        match ruling {
+            Ruling::Keep => false,
+            Ruling::Trip { reason, .. } => {
                 self.isolate(&ticket.endpoint, Cause::of(reason, error.as_ref()), now);
                 let plain = self.endpoints.get_mut(&ticket.endpoint).unwrap();
                 if let (Some(request), Place::Isolated(quarantine)) = (doubt, &mut plain.place)

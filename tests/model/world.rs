@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use fastrand::Rng;
-use qcc_gateway::domain::breaker::{BreakerBank, BreakerPolicy, Judgement};
+use qcc_gateway::domain::breaker::{BreakerBank, BreakerPolicy, Ruling};
 use qcc_gateway::domain::challenge::{Challenge, Code, RecoveryProof};
 use qcc_gateway::domain::endpoint::{Endpoint, Protocol};
 use qcc_gateway::domain::ids::{EndpointId, Epoch, ProfileId, Serial, Ticket};
@@ -142,7 +142,7 @@ pub(crate) struct World {
     pub(crate) to_breakers: VecDeque<ToBreakers>,
     /// Apart from the others, because no order of the two may matter.
     pub(crate) resets: VecDeque<(EndpointId, Epoch)>,
-    pub(crate) verdicts: VecDeque<(Ticket, Judgement)>,
+    pub(crate) verdicts: VecDeque<(Ticket, Ruling)>,
     pub(crate) to_verifier: VecDeque<ToVerifier>,
     pub(crate) proofs: VecDeque<RecoveryProof>,
     pub(crate) news: VecDeque<News>,

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use qcc_gateway::domain::breaker::Judgement;
+use qcc_gateway::domain::breaker::Ruling;
 use qcc_gateway::domain::ids::{Epoch, Ticket};
 use qcc_gateway::domain::registry::{Acquired, Effect, Outputs, Settlement};
 
@@ -189,14 +189,14 @@ impl World {
         match self.to_breakers.pop_front() {
             Some(ToBreakers::Observe(observation)) => {
                 let (ticket, outcome) = (observation.ticket, observation.outcome);
-                let judgement = self.bank.observe(&ticket, outcome, self.now, &self.scope.breaker());
-                self.tell(|| format!("of {ticket:?}: {outcome:?}, and say {judgement:?}"));
+                let ruling = self.bank.observe(&ticket, outcome, self.now, &self.scope.breaker());
+                self.tell(|| format!("of {ticket:?}: {outcome:?}, and say {ruling:?}"));
                 let right = self.promises.heard(&ticket, outcome, &self.scope);
-                let is_enough = judgement.map(|judgement| judgement != Judgement::Keep);
+                let is_enough = ruling.map(|ruling| ruling != Ruling::Keep);
                 if is_enough != right {
-                    return Err(format!("the breakers judge a failure as {judgement:?}; is it enough: {right:?}"));
+                    return Err(format!("the breakers judge a failure as {ruling:?}; is it enough: {right:?}"));
                 }
-                self.verdicts.extend(judgement.map(|judgement| (ticket, judgement)));
+                self.verdicts.extend(ruling.map(|ruling| (ticket, ruling)));
             }
             Some(ToBreakers::Retract(ticket)) => {
                 self.tell(|| format!("that {ticket:?} was none"));
@@ -219,16 +219,16 @@ impl World {
     }
 
     fn verdict(&mut self, effects: &mut Outputs) -> Move {
-        let (ticket, judgement) = self.verdicts.pop_front()?;
-        self.tell(|| format!("on {ticket:?}: {judgement:?}"));
+        let (ticket, ruling) = self.verdicts.pop_front()?;
+        self.tell(|| format!("on {ticket:?}: {ruling:?}"));
         for worker in &mut self.workers {
             match &mut worker.stage {
-                Stage::Failed { ticket: its, verdict } if its.serial == ticket.serial => *verdict = Some(judgement),
+                Stage::Failed { ticket: its, verdict } if its.serial == ticket.serial => *verdict = Some(ruling),
                 _ => {}
             }
         }
-        let moved = self.promises.judged(&ticket, judgement);
-        self.core.judge(&ticket, judgement, self.now, effects);
+        let moved = self.promises.judged(&ticket, ruling);
+        self.core.judge(&ticket, ruling, self.now, effects);
         moved
     }
 }

@@ -2,7 +2,7 @@
 
 mod checks;
 
-use qcc_gateway::domain::breaker::Judgement;
+use qcc_gateway::domain::breaker::Ruling;
 use qcc_gateway::domain::ids::{EndpointId, Epoch, Serial, Ticket};
 use qcc_gateway::domain::outcome::Outcome;
 use qcc_gateway::domain::registry::RegistryView;
@@ -121,11 +121,11 @@ impl Promises {
     }
 
     /// A verdict has come. Only one on a failure of the present isolates.
-    pub(crate) fn judged(&mut self, ticket: &Ticket, judgement: Judgement) -> Move {
+    pub(crate) fn judged(&mut self, ticket: &Ticket, ruling: Ruling) -> Move {
         self.unjudged.retain(|unjudged| unjudged.serial != ticket.serial);
-        match judgement {
-            Judgement::Keep => None,
-            Judgement::Trip { .. } => self.isolates(&ticket.endpoint, ticket.epoch),
+        match ruling {
+            Ruling::Keep => None,
+            Ruling::Trip { .. } => self.isolates(&ticket.endpoint, ticket.epoch),
         }
     }
 

@@ -37,7 +37,7 @@ pub(crate) enum Stage {
     /// It was sent, when the epoch clock stood there.
     Sent(Grant, Epoch),
     /// It has failed, and waits until the verdict is in.
-    Failed { ticket: Ticket, verdict: Option<breaker::Judgement> },
+    Failed { ticket: Ticket, verdict: Option<breaker::Ruling> },
     /// It is over, and its doubt is under way.
     Over,
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use qcc_gateway::domain::breaker::{BreakerBank, Judgement};
+use qcc_gateway::domain::breaker::{BreakerBank, Ruling};
 use qcc_gateway::domain::ids::{EndpointId, Epoch, Ticket};
 use qcc_gateway::domain::outcome::ErrorNote;
 use qcc_gateway::domain::registry::{Grant, Observation, Outputs, RegistryCore, WaiterId};
@@ -64,7 +64,7 @@ pub(crate) struct World {
     pub(crate) to_breakers: VecDeque<ToBreakers>,
     /// Apart from the others, for no order of the two may matter; of each endpoint the latest.
     pub(crate) resets: BTreeMap<EndpointId, Epoch>,
-    pub(crate) verdicts: VecDeque<(Ticket, Judgement)>,
+    pub(crate) verdicts: VecDeque<(Ticket, Ruling)>,
     pub(crate) lists: VecDeque<Vec<VerifyJob>>,
     /// The latest list that the verifier has got.
     pub(crate) heard: Vec<VerifyJob>,

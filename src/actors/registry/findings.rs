@@ -8,8 +8,8 @@ use super::{Registry, log_recovered};
 impl Handler<Verdict> for Registry {
     type Result = ();
 
-    fn handle(&mut self, Verdict { ticket, judgement }: Verdict, ctx: &mut Self::Context) {
-        self.step(ctx, |core, now, out| core.judge(&ticket, judgement, now, out));
+    fn handle(&mut self, Verdict { ticket, ruling }: Verdict, ctx: &mut Self::Context) {
+        self.step(ctx, |core, now, out| core.judge(&ticket, ruling, now, out));
     }
 }
 

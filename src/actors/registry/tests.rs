@@ -14,7 +14,7 @@ use super::super::messages::{
     Verdict, VerifyNow, ViewRegistry,
 };
 use super::*;
-use crate::domain::breaker::{BreakerPolicy, Judgement};
+use crate::domain::breaker::{BreakerPolicy, Ruling};
 use crate::domain::classify::Words;
 use crate::domain::endpoint::Home;
 use crate::domain::ids::{EndpointId, Ticket};
@@ -236,7 +236,7 @@ async fn fail(registry: &Addr<Registry>) -> Ticket {
     ticket
 }
 
-const TRIP: Judgement = Judgement::Trip { reason: Reason::UpstreamStatus, failures: 1 };
+const TRIP: Ruling = Ruling::Trip { reason: Reason::UpstreamStatus, failures: 1 };
 
 #[actix_web::test]
 async fn while_the_breakers_are_silent_a_failed_endpoint_is_not_given_out() {
@@ -248,7 +248,7 @@ async fn while_the_breakers_are_silent_a_failed_endpoint_is_not_given_out() {
     }
     let asking = waiting(&registry, ask()).await;
     assert_eq!(heard.borrow().observed, std::slice::from_ref(&ticket));
-    registry.do_send(Verdict { ticket, judgement: Judgement::Keep });
+    registry.do_send(Verdict { ticket, ruling: Ruling::Keep });
     assert_eq!(asking.await.unwrap().unwrap().endpoint().id, id("a"));
 }
 
@@ -265,7 +265,7 @@ async fn judged_is_answered_when_the_verdict_is_in_and_not_before() {
         registry.send(ViewRegistry).await.unwrap();
         assert!(!judged.is_finished());
     }
-    registry.do_send(Verdict { ticket, judgement: TRIP });
+    registry.do_send(Verdict { ticket, ruling: TRIP });
     judged.await.unwrap();
     let view = registry.send(ViewRegistry).await.unwrap();
     assert_eq!(view.endpoints[0].standing, Standing::Failure);
@@ -290,7 +290,7 @@ async fn usable_is_who_is_in_a_home_queue() {
     assert_eq!(registry.send(CountUsable).await.unwrap(), 2);
     let ticket = fail(&registry).await;
     assert_eq!(registry.send(CountUsable).await.unwrap(), 2, "whoever is held is not out");
-    registry.do_send(Verdict { ticket, judgement: TRIP });
+    registry.do_send(Verdict { ticket, ruling: TRIP });
     assert_eq!(registry.send(CountUsable).await.unwrap(), 1);
     registry.send(SetEnabled { id: id("b"), enabled: false, by: ADMIN }).await.unwrap().unwrap();
     assert_eq!(registry.send(CountUsable).await.unwrap(), 0);
@@ -312,7 +312,7 @@ async fn a_requester_that_leaves_while_it_waits_leaves_no_lease_behind() {
     let ticket = fail(&registry).await;
     let asking = waiting(&registry, ask()).await;
     drop(asking);
-    registry.do_send(Verdict { ticket, judgement: Judgement::Keep });
+    registry.do_send(Verdict { ticket, ruling: Ruling::Keep });
     // The lease that nobody took reports itself after this.
     registry.send(ViewRegistry).await.unwrap();
     let view = registry.send(ViewRegistry).await.unwrap();
@@ -326,7 +326,7 @@ async fn who_has_left_waits_no_more() {
     let stays = waiting(&registry, ask()).await;
     drop(waiting(&registry, ask()).await);
     assert_eq!(registry.send(ViewRegistry).await.unwrap().waiting, 1);
-    registry.do_send(Verdict { ticket, judgement: Judgement::Keep });
+    registry.do_send(Verdict { ticket, ruling: Ruling::Keep });
     assert!(stays.await.unwrap().is_ok());
 }
 
@@ -334,7 +334,7 @@ async fn who_has_left_waits_no_more() {
 async fn what_a_request_doubts_is_taken_back_and_the_endpoint_is_asked() {
     let (registry, heard) = registry().await;
     let ticket = fail(&registry).await;
-    registry.send(Verdict { ticket: ticket.clone(), judgement: Judgement::Keep }).await.unwrap();
+    registry.send(Verdict { ticket: ticket.clone(), ruling: Ruling::Keep }).await.unwrap();
     let alike = Ticket { endpoint: id("b"), ..ticket.clone() };
     let failed = |ticket: &Ticket| Failed {
         ticket: ticket.clone(),
@@ -378,14 +378,14 @@ async fn a_tick_refuses_who_has_waited_past_the_deadline() {
         }
     };
     assert_eq!(refused, NoEndpoint::TooLate);
-    registry.do_send(Verdict { ticket, judgement: Judgement::Keep });
+    registry.do_send(Verdict { ticket, ruling: Ruling::Keep });
 }
 
 #[actix_web::test]
 async fn the_failure_list_is_told_at_each_change_and_each_tick() {
     let (registry, heard) = registry().await;
     let ticket = fail(&registry).await;
-    registry.send(Verdict { ticket, judgement: TRIP }).await.unwrap();
+    registry.send(Verdict { ticket, ruling: TRIP }).await.unwrap();
     let epoch = registry.send(ViewRegistry).await.unwrap().endpoints[0].epoch;
     heard.borrow_mut().lists.clear();
     registry.send(Tick).await.unwrap();
@@ -405,7 +405,7 @@ async fn a_lease_whose_endpoint_was_isolated_may_not_write() {
     granted_before.has_written();
     let withdrawn = acquire(&registry, ask()).await;
     let ticket = fail(&registry).await;
-    registry.send(Verdict { ticket, judgement: TRIP }).await.unwrap();
+    registry.send(Verdict { ticket, ruling: TRIP }).await.unwrap();
     assert!(withdrawn.may_write().is_err());
     assert!(!withdrawn.was_written() && granted_before.was_written());
     drop((withdrawn, granted_before));

@@ -30,7 +30,7 @@ pub use effects::{Effect, Grant, Keep, MoveNote, Observation, Outputs};
 pub use view::{CooldownView, EndpointView, RegistryView};
 
 use super::audit::Audit;
-use super::breaker::Judgement;
+use super::breaker::Ruling;
 use super::budget::{BudgetPolicy, RetryBudget};
 use super::cooling::{Cooldown, Cooling, CoolingPolicy, Throttled};
 use super::epoch::EpochReader;
@@ -291,15 +291,15 @@ impl RegistryCore {
     }
 
     /// Takes in the breaker's verdict on a failure: the hold ends, and if it is enough the endpoint is isolated.
-    pub fn judge(&mut self, ticket: &Ticket, judgement: Judgement, now: Moment, out: &mut Outputs) {
+    pub fn judge(&mut self, ticket: &Ticket, ruling: Ruling, now: Moment, out: &mut Outputs) {
         let Some(Pending { error, model, doubt }) = self.pending.remove(&ticket.serial) else { return };
         self.queues.release(&ticket.endpoint, ticket.serial);
         if let Some(slot) = self.queues.slot(&ticket.endpoint) {
             self.reseat(slot, now);
         }
-        match judgement {
-            Judgement::Keep => {}
-            Judgement::Trip { reason, failures } => {
+        match ruling {
+            Ruling::Keep => {}
+            Ruling::Trip { reason, failures } => {
                 let evidence = Evidence { reason, failures, error, model, suffices: Suffices::ThatModel };
                 let isolates = self.isolate(&ticket.endpoint, ticket.epoch, evidence, None, now, out);
                 if let (true, Doubt::Raised(request)) = (isolates, doubt) {

@@ -11,7 +11,7 @@ use super::super::alarm::Alarm;
 use super::super::drain::Ear;
 use super::super::intake::Held;
 use super::super::times::deadline;
-use super::Patience;
+use super::ClientBounds;
 use super::closing::Left;
 use super::framing::{BodyEnd, Framing};
 
@@ -71,16 +71,16 @@ pub(super) struct State {
 
 impl State {
     /// That of a connection which has just been accepted.
-    pub(super) fn new(patience: &Patience) -> Self {
+    pub(super) fn new(bounds: &ClientBounds) -> Self {
         Self {
             head: Cell::new(Head::First),
-            due: Cell::new(Some(deadline(patience.head))),
+            due: Cell::new(Some(deadline(bounds.head))),
             alarm: Alarm::default(),
             is_set_late: Cell::new(false),
             alarm_of_request: Alarm::default(),
             ear: Ear::default(),
             head_length: Cell::new(0),
-            head_held: RefCell::new(patience.buffered.hold_nothing(patience.together)),
+            head_held: RefCell::new(bounds.buffered.hold_nothing(bounds.together)),
             framing: RefCell::new(Framing::new()),
             is_read_out: Cell::new(false),
             given_up: Cell::new(None),

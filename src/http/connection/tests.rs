@@ -39,8 +39,8 @@ async fn connected(client: TcpSocket, head: Duration, idle: Duration, taking: Du
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = client.connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let patience = Patience { head, idle, taking, buffered: BodyBudget::default(), together: 0, help: "".into() };
-    (Connection::new(stream, patience), client)
+    let bounds = ClientBounds { head, idle, taking, buffered: BodyBudget::default(), together: 0, help: "".into() };
+    (Connection::new(stream, bounds), client)
 }
 
 /// Writes until it fails. Returns how much has been written, and the failure.

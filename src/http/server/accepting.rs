@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::super::state::Door;
 use super::super::times::present;
-use super::thread::Desk;
+use super::thread::Inlet;
 use super::{Phase, Stops};
 use crate::upstream::Told;
 
@@ -29,14 +29,14 @@ const OWN_PLACES: usize = 256;
 pub(super) struct Acceptor {
     places: Arc<Semaphore>,
     own_places: Arc<Semaphore>,
-    desks: Arc<[Desk]>,
+    inlets: Arc<[Inlet]>,
 }
 
 impl Acceptor {
     /// One that deals out among these.
-    pub(super) fn new(max_connections: usize, desks: Vec<Desk>) -> Self {
+    pub(super) fn new(max_connections: usize, inlets: Vec<Inlet>) -> Self {
         let places = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
-        Self { places, own_places: Arc::new(Semaphore::new(OWN_PLACES)), desks: desks.into() }
+        Self { places, own_places: Arc::new(Semaphore::new(OWN_PLACES)), inlets: inlets.into() }
     }
 
     /// Accepts on these listeners, on the present thread, until the server stops; then it stops listening.
@@ -73,7 +73,7 @@ impl Acceptor {
                 Ok(stream) => {
                     // Whoever comes behind one that has no place yet waits in the backlog.
                     let Ok(place) = Arc::clone(places).acquire_owned().await else { return pending().await };
-                    self.desk().hand_in(stream, door, place);
+                    self.inlet().hand_in(stream, door, place);
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -90,9 +90,9 @@ impl Acceptor {
 
     /// The first thread while it has few connections, for there the way to the registry is the shortest; then the one that
     /// has the fewest.
-    fn desk(&self) -> &Desk {
-        let open = self.desks.iter().map(Desk::open);
-        &self.desks[chosen(open)]
+    fn inlet(&self) -> &Inlet {
+        let open = self.inlets.iter().map(Inlet::open);
+        &self.inlets[chosen(open)]
     }
 }
 

@@ -18,7 +18,7 @@ use actix_web::body::BoxBody;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::super::connection::{Connection, Patience};
+use super::super::connection::{ClientBounds, Connection};
 use super::super::state::{Door, Shared, Worker};
 use super::super::{is_refused_by_its_head, serve};
 use super::{Phase, Stops};
@@ -37,12 +37,12 @@ const TIDYING: Duration = Duration::from_secs(10);
 
 /// Where a thread's connections are handed in.
 #[derive(Clone, Debug)]
-pub(super) struct Desk {
+pub(super) struct Inlet {
     arrivals: mpsc::UnboundedSender<Arrival>,
     open: Arc<AtomicUsize>,
 }
 
-impl Desk {
+impl Inlet {
     /// How many connections the thread has.
     pub(super) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
@@ -84,10 +84,10 @@ struct Arrival {
 /// A thread that serves connections.
 #[derive(Debug)]
 pub(super) struct Thread {
-    desk: Desk,
+    inlet: Inlet,
     /// Cuts its connections off when dropped.
     cut: oneshot::Sender<()>,
-    /// Comes when the last connection has ended, once no desk is left.
+    /// Comes when the last connection has ended, once no inlet is left.
     ended: oneshot::Receiver<()>,
 }
 
@@ -126,11 +126,11 @@ impl Thread {
             });
         });
         ready.await.map_err(|_| ended())?;
-        Ok(Self { desk: Desk { arrivals, open: Arc::default() }, cut, ended: ended_by })
+        Ok(Self { inlet: Inlet { arrivals, open: Arc::default() }, cut, ended: ended_by })
     }
 
-    pub(super) fn desk(&self) -> Desk {
-        self.desk.clone()
+    pub(super) fn inlet(&self) -> Inlet {
+        self.inlet.clone()
     }
 
     /// What cuts its connections off when dropped, and what comes when the last one has ended.
@@ -190,7 +190,9 @@ where
     async fn serve_connection(self: Rc<Self>, arrival: Arrival) {
         let Arrival { stream, door, place } = arrival;
         let connection = match TcpStream::from_std(stream) {
-            Ok(stream) => Connection::new(stream, Patience::of(&self.shared.config().settings, &self.shared.buffered)),
+            Ok(stream) => {
+                Connection::new(stream, ClientBounds::of(&self.shared.config().settings, &self.shared.buffered))
+            }
             Err(error) => return log::debug!("a client's connection can't be served: {error}"),
         };
         let (handle, began) = (connection.handle(), self.shared.clock.now());

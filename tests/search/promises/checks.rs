@@ -1,6 +1,6 @@
 //! What may be seen after a step, and what may be done in it.
 
-use qcc_gateway::domain::breaker::{BreakerBank, Judgement};
+use qcc_gateway::domain::breaker::{BreakerBank, Ruling};
 use qcc_gateway::domain::ids::{Epoch, Ticket};
 use qcc_gateway::domain::queues::Standing;
 use qcc_gateway::domain::registry::{Ask, EndpointView, Reach, RegistryView};
@@ -110,12 +110,12 @@ impl Promises {
     pub(crate) fn released(
         ticket: &Ticket,
         counts: bool,
-        verdict: Option<Judgement>,
+        verdict: Option<Ruling>,
         view: &RegistryView,
     ) -> Result<(), Broken> {
         match verdict {
             None if counts => Err("a request goes on before the verdict on its failure".to_owned()),
-            Some(Judgement::Trip { .. }) => {
+            Some(Ruling::Trip { .. }) => {
                 let seen = view.endpoints.iter().find(|seen| seen.endpoint.id == ticket.endpoint);
                 let is_as_before = seen.is_some_and(|seen| is_home(seen) && seen.epoch == ticket.epoch);
                 if is_as_before {
@@ -123,7 +123,7 @@ impl Promises {
                 }
                 Ok(())
             }
-            None | Some(Judgement::Keep) => Ok(()),
+            None | Some(Ruling::Keep) => Ok(()),
         }
     }
 }

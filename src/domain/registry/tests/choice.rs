@@ -73,7 +73,7 @@ impl Desk {
                     }
                 }
                 if what == 11 && !number.is_multiple_of(3) {
-                    self.judge(&grant, if number % 3 == 1 { TRIP } else { Judgement::Keep });
+                    self.judge(&grant, if number % 3 == 1 { TRIP } else { Ruling::Keep });
                 }
             }
             14 => self.now += number % 20,

@@ -17,12 +17,12 @@ fn failed(grant: &Grant) -> Failed {
 }
 
 /// Fails one lease of each endpoint, and gives the verdict on each.
-fn fail_on_each(desk: &mut Desk, judgement: Judgement) -> Vec<Failed> {
+fn fail_on_each(desk: &mut Desk, ruling: Ruling) -> Vec<Failed> {
     let endpoints = desk.core.view(at(0)).endpoints.len();
     let grants: Vec<Grant> = (0..endpoints).map(|_| desk.lease()).collect();
     for grant in &grants {
         desk.settle(grant, FAILED);
-        desk.judge(grant, judgement);
+        desk.judge(grant, ruling);
     }
     grants.iter().map(failed).collect()
 }
@@ -57,7 +57,7 @@ fn is_poisoned(desk: &mut Desk) -> bool {
 #[test]
 fn failures_alike_everywhere_are_taken_back_and_each_endpoint_is_asked() {
     let mut desk = Desk::new([primary("a"), primary("b")]);
-    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    let failures = fail_on_each(&mut desk, Ruling::Keep);
     desk.out.clear();
     doubt(&mut desk, &failures);
     assert_eq!(asked(&desk), ["a", "b"]);
@@ -70,7 +70,7 @@ fn a_failure_where_there_was_another_to_ask_counts() {
     let mut desk = Desk::new([primary("a"), primary("b")]);
     let grant = desk.lease();
     desk.settle(&grant, FAILED);
-    desk.judge(&grant, Judgement::Keep);
+    desk.judge(&grant, Ruling::Keep);
     doubt(&mut desk, &[failed(&grant)]);
     assert_eq!(asked(&desk), [""; 0]);
 }
@@ -80,7 +80,7 @@ fn one_that_was_asked_and_has_not_failed_was_another_to_ask_too() {
     let mut desk = Desk::new([primary("a"), primary("b")]);
     let grant = desk.lease();
     desk.settle(&grant, FAILED);
-    desk.judge(&grant, Judgement::Keep);
+    desk.judge(&grant, Ruling::Keep);
     let both = ["a", "b"].map(|name| tried(name, desk.core.view_of_id(name).epoch));
     desk.core.doubt(&Ask { tried: both.to_vec(), ..asking_again() }, &[failed(&grant)], at(0), &mut desk.out);
     assert_eq!(asked(&desk), [""; 0]);
@@ -89,7 +89,7 @@ fn one_that_was_asked_and_has_not_failed_was_another_to_ask_too() {
 #[test]
 fn who_passes_keeps_a_clean_record_and_the_request_gets_a_single_attempt_for_a_minute() {
     let mut desk = Desk::new([primary("a")]);
-    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    let failures = fail_on_each(&mut desk, Ruling::Keep);
     doubt(&mut desk, &failures);
     assert!(!is_poisoned(&mut desk));
     let epoch = failures[0].ticket.epoch;
@@ -104,7 +104,7 @@ fn who_passes_keeps_a_clean_record_and_the_request_gets_a_single_attempt_for_a_m
 #[test]
 fn who_fails_is_isolated_for_what_brought_it_about() {
     let mut desk = Desk::new([primary("a")]);
-    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    let failures = fail_on_each(&mut desk, Ruling::Keep);
     doubt(&mut desk, &failures);
     let epoch = failures[0].ticket.epoch;
     desk.core.unfit(&id("a"), epoch, ErrorNote::new("HTTP 500"), at(0), &mut desk.out);
@@ -133,7 +133,7 @@ fn a_doubt_after_the_isolation_verifies_at_once_and_who_passes_is_back_at_full_s
 #[test]
 fn a_doubt_does_not_touch_an_isolation_of_another_cause_or_epoch() {
     let mut desk = Desk::new([primary("a")]);
-    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    let failures = fail_on_each(&mut desk, Ruling::Keep);
     desk.core.isolate_by_admin(&id("a"), ADMIN, at(0), &mut desk.out).unwrap();
     doubt(&mut desk, &failures);
     assert!(are_all(&desk, Urgency::Delayed), "an admin's word");
@@ -149,12 +149,12 @@ fn a_doubt_does_not_touch_an_isolation_of_another_cause_or_epoch() {
 #[test]
 fn who_has_just_passed_is_not_asked_again() {
     let mut desk = Desk::new([primary("a")]);
-    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    let failures = fail_on_each(&mut desk, Ruling::Keep);
     doubt(&mut desk, &failures);
     desk.core.fit(&id("a"), failures[0].ticket.epoch, AtHome::Opinion, None, at(0), &mut desk.out);
     for (now, expected) in [(4, 0), (5, 1)] {
         desk.now = now;
-        let failures = fail_on_each(&mut desk, Judgement::Keep);
+        let failures = fail_on_each(&mut desk, Ruling::Keep);
         doubt(&mut desk, &failures);
         assert_eq!(asked(&desk).len(), expected, "{now}");
     }
@@ -175,7 +175,7 @@ fn an_end_may_ask_for_an_opinion_by_itself() {
 #[test]
 fn an_opinion_of_an_older_epoch_moves_nothing() {
     let mut desk = Desk::new([primary("a")]);
-    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    let failures = fail_on_each(&mut desk, Ruling::Keep);
     doubt(&mut desk, &failures);
     let epoch = failures[0].ticket.epoch;
     desk.fail("a");
@@ -189,13 +189,13 @@ fn an_opinion_of_an_older_epoch_moves_nothing() {
 #[test]
 fn what_was_passed_before_the_latest_move_answers_no_question_of_now() {
     let mut desk = Desk::new([primary("a")]);
-    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    let failures = fail_on_each(&mut desk, Ruling::Keep);
     doubt(&mut desk, &failures);
     let before = failures[0].ticket.epoch;
     desk.fail("a");
     desk.recover("a");
     desk.now = 60;
-    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    let failures = fail_on_each(&mut desk, Ruling::Keep);
     doubt(&mut desk, &failures);
     desk.core.fit(&id("a"), before, AtHome::Opinion, None, at(60), &mut desk.out);
     assert_eq!((asked(&desk), is_poisoned(&mut desk)), (vec!["a".to_owned()], false));
@@ -232,7 +232,7 @@ fn a_doubt_that_comes_after_the_recovery_forgives_what_is_left_of_it() {
 #[test]
 fn nobody_waits_for_one_that_has_just_failed_its_opinion_longer_than_it_takes_to_be_asked_again() {
     let mut desk = Desk::new([primary("a")]);
-    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    let failures = fail_on_each(&mut desk, Ruling::Keep);
     doubt(&mut desk, &failures);
     desk.core.unfit(&id("a"), failures[0].ticket.epoch, ErrorNote::new("HTTP 500"), at(0), &mut desk.out);
     let parked = |until| Ask { reach: Reach::Parked { until: at(until) }, ..ask() };
@@ -243,7 +243,7 @@ fn nobody_waits_for_one_that_has_just_failed_its_opinion_longer_than_it_takes_to
 #[test]
 fn an_opinion_that_fails_after_its_endpoint_has_moved_to_another_queue_tells_nothing() {
     let mut desk = Desk::new([primary("a")]);
-    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    let failures = fail_on_each(&mut desk, Ruling::Keep);
     doubt(&mut desk, &failures);
     desk.apply([secondary("a")]);
     desk.core.unfit(&id("a"), failures[0].ticket.epoch, ErrorNote::new("HTTP 500"), at(0), &mut desk.out);
@@ -291,7 +291,7 @@ fn a_late_failure_does_not_put_in_doubt_what_the_second_opinion_has_found() {
     let mut desk = Desk::new([primary("a")]);
     let (first, late) = (desk.lease(), desk.lease());
     desk.settle(&first, FAILED);
-    desk.judge(&first, Judgement::Keep);
+    desk.judge(&first, Ruling::Keep);
     doubt(&mut desk, &[failed(&first)]);
     desk.core.unfit(&id("a"), first.ticket.epoch, ErrorNote::new("HTTP 500"), at(0), &mut desk.out);
     assert_eq!(desk.standing("a"), Standing::Failure);
@@ -358,7 +358,7 @@ fn a_request_that_waits_doubts_what_the_verdict_on_its_failure_isolates() {
 #[test]
 fn while_it_waits_a_request_doubts_no_endpoint_that_is_in_its_home_queue() {
     let mut desk = Desk::new([primary("a"), primary("b")]);
-    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    let failures = fail_on_each(&mut desk, Ruling::Keep);
     desk.out.clear();
     desk.core.doubt_while_waiting(&asking_again(), &failures, at(0), &mut desk.out);
     assert_eq!((retracted(&mut desk), asked(&desk)), (0, Vec::new()), "it may yet be served");
@@ -388,7 +388,7 @@ fn who_was_doubted_is_brought_back_by_any_models_answer_until_it_is_back() {
 #[test]
 fn an_opinion_is_given_by_any_models_answer_and_so_is_the_proof_of_who_failed_it() {
     let mut desk = Desk::new([primary("a")]);
-    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    let failures = fail_on_each(&mut desk, Ruling::Keep);
     doubt(&mut desk, &failures);
     let job = desk.core.conversations(at(0)).pop().unwrap();
     assert_eq!(job.subject.suffices, Suffices::AnyModel);
@@ -407,7 +407,7 @@ fn still_failing(desk: &mut Desk, name: &str, now: u64) {
 #[test]
 fn an_isolation_by_other_failures_is_in_no_doubt() {
     let mut desk = Desk::new([primary("a"), primary("b")]);
-    let failures = fail_on_each(&mut desk, Judgement::Keep);
+    let failures = fail_on_each(&mut desk, Ruling::Keep);
     doubt(&mut desk, &failures);
     let other = loop {
         let grant = desk.lease();

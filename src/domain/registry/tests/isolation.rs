@@ -33,7 +33,7 @@ fn a_single_failure_never_spills_traffic_to_the_secondaries() {
     let grant = desk.lease();
     desk.settle(&grant, FAILED);
     assert!(matches!(desk.ask(ask()), Acquired::Waiting(_)));
-    desk.judge(&grant, Judgement::Keep);
+    desk.judge(&grant, Ruling::Keep);
     assert_eq!(desk.granted_to_waiters(), ["a"]);
 }
 

@@ -24,7 +24,7 @@ mod settings;
 mod waiting;
 
 const FAILED: Outcome = Outcome::Failure(FailureKind::UpstreamStatus);
-const TRIP: Judgement = Judgement::Trip { reason: Reason::UpstreamStatus, failures: 3 };
+const TRIP: Ruling = Ruling::Trip { reason: Reason::UpstreamStatus, failures: 3 };
 const ADMIN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A registry with its endpoints, driven by hand.
@@ -82,8 +82,8 @@ impl Desk {
         self.core.settle(settlement, at(self.now), &mut self.out);
     }
 
-    fn judge(&mut self, grant: &Grant, judgement: Judgement) {
-        self.core.judge(&grant.ticket, judgement, at(self.now), &mut self.out);
+    fn judge(&mut self, grant: &Grant, ruling: Ruling) {
+        self.core.judge(&grant.ticket, ruling, at(self.now), &mut self.out);
     }
 
     /// Isolates an endpoint by a failure of a lease of its own.
@@ -171,7 +171,7 @@ fn only_the_operator_can_help_where_every_isolation_is_of_a_credential() {
     let mut desk = Desk::new([primary("a")]);
     let grant = desk.lease();
     desk.settle(&grant, Outcome::Fatal(Fatal::Credential));
-    desk.judge(&grant, Judgement::Trip { reason: Reason::Credential, failures: 1 });
+    desk.judge(&grant, Ruling::Trip { reason: Reason::Credential, failures: 1 });
     let refused = desk.ask(ask());
     assert!(matches!(refused, Acquired::Refused(NoEndpoint::Isolated { next: None, .. })), "{refused:?}");
 }
@@ -187,7 +187,7 @@ fn a_waiter_is_refused_at_its_deadline_and_forgotten_when_it_leaves() {
     desk.core.tick(at(5), &mut desk.out);
     let refused = |effect: &Effect| matches!(effect, Effect::Refused(id, NoEndpoint::TooLate) if *id == late);
     assert!(desk.out.iter().any(refused));
-    desk.judge(&grant, Judgement::Keep);
+    desk.judge(&grant, Ruling::Keep);
     assert_eq!(desk.granted_to_waiters(), [""; 0]);
 }
 
@@ -198,7 +198,7 @@ fn nobody_is_given_an_endpoint_after_the_deadline_though_no_tick_has_come() {
     desk.settle(&grant, FAILED);
     let Acquired::Waiting(late) = desk.ask(Ask { deadline: at(5), ..ask() }) else { panic!("not waiting") };
     desk.now = 5;
-    desk.judge(&grant, Judgement::Keep);
+    desk.judge(&grant, Ruling::Keep);
     let refused = |effect: &Effect| matches!(effect, Effect::Refused(id, NoEndpoint::TooLate) if *id == late);
     assert!(desk.out.iter().any(refused), "{:?}", desk.out);
     let asked_too_late = desk.ask(Ask { deadline: at(5), ..ask() });

@@ -99,7 +99,7 @@ fn nobody_waits_for_what_only_the_operator_can_mend() {
     let mut desk = Desk::new([primary("a")]);
     let grant = desk.lease();
     desk.settle(&grant, Outcome::Fatal(Fatal::Account));
-    desk.judge(&grant, Judgement::Trip { reason: Reason::Account, failures: 1 });
+    desk.judge(&grant, Ruling::Trip { reason: Reason::Account, failures: 1 });
     desk.out.clear();
     assert!(matches!(desk.ask(parked(10)), Acquired::Refused(NoEndpoint::Isolated { next: None, .. })));
     assert_eq!(hastened(&mut desk), 0);
@@ -465,7 +465,7 @@ fn when_the_gateway_stops_the_parked_are_refused_and_nobody_is_parked_any_more()
     let failing = desk.lease();
     desk.settle(&failing, FAILED);
     assert!(is_waiting(&desk.ask(parked(10))), "a verdict is still waited for");
-    desk.judge(&failing, Judgement::Keep);
+    desk.judge(&failing, Ruling::Keep);
     assert_eq!(desk.granted_to_waiters(), ["b"]);
 }
 
@@ -477,7 +477,7 @@ fn who_waits_for_a_verdict_while_the_gateway_stops_still_gets_it() {
     assert!(is_waiting(&desk.ask(ask())));
     desk.core.stop_parking(at(0), &mut desk.out);
     assert_eq!(refusals(&mut desk), []);
-    desk.judge(&failing, Judgement::Keep);
+    desk.judge(&failing, Ruling::Keep);
     assert_eq!(desk.granted_to_waiters(), ["a"]);
 }
 
