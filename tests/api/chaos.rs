@@ -25,7 +25,7 @@ use crate::support::upstream::step::{
     Behaviour, Step, close, empty, error, html, never_answer, raw, reset, sse, status, status_and, status_with,
     truncate,
 };
-use crate::support::witness::{Clocks, Span, heart, inspect, outages};
+use crate::support::witness::{Clocks, Span, heart, inspect, judged, outages, without};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 const CLIENTS: u64 = 12;
@@ -42,7 +42,7 @@ const BURST: std::ops::Range<u64> = 150..500;
 /// So many upstreams are sound when another one gets into trouble, that one included.
 const SOUND: usize = 3;
 
-/// How much longer it may last until every upstream has had its turn.
+/// How much longer it may last until enough is judged.
 const EXTENDED: Duration = Duration::from_secs(30);
 /// How long it may take until all is as it should be after the whole process has stood still: then all time-outs end at once.
 const AFTERMATH: Duration = Duration::from_secs(3);
@@ -185,9 +185,9 @@ async fn enough_are_sound(app: &TestApp, trouble: &RefCell<Trouble>) -> bool {
     sound.count() >= SOUND
 }
 
-async fn all_were_isolated(app: &TestApp) -> bool {
-    let events = app.events().await;
-    NAMES.iter().all(|name| events.iter().any(|event| event["kind"] == "isolated" && event["endpoint"] == **name))
+/// What a stall upsets: it, and a while behind it.
+fn upset(stood_still: &[Span]) -> Vec<Span> {
+    stood_still.iter().map(|still| Span { from: still.from, until: still.until + AFTERMATH }).collect()
 }
 
 async fn schedule(
@@ -196,11 +196,12 @@ async fn schedule(
     upstreams: &[Upstream],
     trouble: &RefCell<Trouble>,
     until: impl Fn() -> Instant,
+    is_enough: impl AsyncFn() -> bool,
 ) {
     let mut rows = faults();
     let mut next_row = 0;
     let mut next_victim = 0;
-    while now() < until() || (now() < until() + EXTENDED && !all_were_isolated(app).await) {
+    while now() < until() || (now() < until() + EXTENDED && !is_enough().await) {
         let over: Vec<usize> = {
             let mut trouble = trouble.borrow_mut();
             let over = trouble.now.iter().filter(|(_, end)| **end <= now()).map(|(index, _)| *index).collect();
@@ -308,27 +309,32 @@ async fn while_any_endpoint_is_sound_no_client_notices_an_outage() {
     let began = now();
     // While the process stands still nothing is tried.
     let until = || began + lasts + stood_still.borrow().iter().map(Span::length).sum::<Duration>();
+    // What happens near a stall is not judged: of the time half has to be, and of each upstream an outage.
+    let in_stride = || without(&Span { from: began, until: now() }, &upset(&stood_still.borrow()));
+    let is_enough = async || {
+        let events = app.events().await;
+        let mut outages = NAMES.iter().map(|name| outages(&events, name, &clocks));
+        in_stride() >= lasts / 2 && outages.all(|outages| judged(&outages, &stood_still.borrow()) > Duration::ZERO)
+    };
     let mut rng = Rng::with_seed(seed);
     let clients = number("QCC_CHAOS_CLIENTS", CLIENTS);
     let clients = (0..clients).map(|client| traffic(&app, seed ^ client, &trouble, &seen));
     tokio::join!(
-        schedule(&app, &mut rng, &upstreams, &trouble, until),
+        schedule(&app, &mut rng, &upstreams, &trouble, until, is_enough),
         futures_util::future::join_all(clients),
         heart(&stood_still, || trouble.borrow().is_over),
     );
 
     let still: Duration = stood_still.borrow().iter().map(Span::length).sum::<Duration>();
-    let lasted = began.elapsed().saturating_sub(still);
+    let (lasted, in_stride) = (began.elapsed().saturating_sub(still), in_stride());
     let Seen { served, broken, failures } = seen.into_inner();
     let Trouble { had, spells, .. } = trouble.into_inner();
     let stood_still = stood_still.into_inner();
-    let in_stride = |span: &Span| {
-        let of = |still: &Span| Span { from: still.from, until: still.until + AFTERMATH };
-        !stood_still.iter().any(|still| of(still).overlaps(span))
-    };
+    let upset = upset(&stood_still);
     let events = app.events().await;
     let was_out = NAMES.map(|name| outages(&events, name, &clocks));
-    let (failures, standing): (Vec<_>, Vec<_>) = failures.into_iter().partition(|failure| in_stride(&failure.span));
+    let (failures, standing): (Vec<_>, Vec<_>) =
+        failures.into_iter().partition(|failure| !upset.iter().any(|upset| upset.overlaps(&failure.span)));
     let (told, failures): (Vec<_>, Vec<_>) = failures.into_iter().partition(|Failure { span, status, .. }| {
         status.is_some_and(|status| CLIENT_ERRORS.contains(&status)) && !any_was_sound(span, &spells, &was_out)
     });
@@ -339,6 +345,7 @@ async fn while_any_endpoint_is_sound_no_client_notices_an_outage() {
         stood_still.len(),
         standing.len()
     );
+    assert!(in_stride >= lasts / 2, "of {lasted:?} no more than {in_stride:?} can be judged");
     println!("with a client's error in hand, and no endpoint sound throughout: {}", told.len());
     for Failure { what, .. } in &told {
         println!("  {what}");
@@ -354,6 +361,7 @@ async fn while_any_endpoint_is_sound_no_client_notices_an_outage() {
         let outages = outages(&events, upstream.name(), &clocks);
         let findings = inspect(&upstream.arrivals(), &outages, &stood_still);
         println!("{} by its own log: {findings:?}", upstream.name());
+        assert!(findings.judged > Duration::ZERO, "no outage of {} can be judged", upstream.name());
         assert!(findings.leaks.is_empty(), "{} got traffic while it was out", upstream.name());
     }
     for name in NAMES {

@@ -40,7 +40,7 @@ async fn open_streams_end_whole_or_in_the_error_event() {
             tokio::time::sleep(Duration::from_millis(200)).await;
             ends.gates().open("rest");
         });
-        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     });
     for answer in answers {
         assert_eq!((answer.status, answer.ended), (200, Ended::Whole), "{}", answer.text());

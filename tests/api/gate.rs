@@ -69,7 +69,7 @@ async fn a_first_event_that_does_not_come_is_a_time_out() {
     for path in PATHS {
         let pair = Pair::serving(path).await;
         pair.a.script_traffic([raw(STREAM_HEAD).then(never_answer())]);
-        let app = pair.setup(Setup::new().section("timeouts", "first_event = \"100ms\"")).start().await;
+        let app = pair.setup(Setup::new().section("timeouts", "first_event = \"400ms\"")).start().await;
         let answer = pair.ask(&mut app.client().await).await;
         check_served_by_b(&pair, &answer, "a=timeout@");
         app.finish().await;

@@ -111,7 +111,7 @@ async fn a_silent_endpoint_isolates_by_its_time_outs() {
     let (bad, good) = (Upstream::anthropic("bad").await, Upstream::anthropic("good").await);
     bad.behave(Behaviour::always(crate::support::upstream::step::never_answer()));
     let app = Setup::new()
-        .section("timeouts", "response = \"100ms\"")
+        .section("timeouts", "response = \"400ms\"")
         .primary(&bad)
         .primary(&good)
         .verified_on_demand()

@@ -136,7 +136,9 @@ async fn a_client_over_its_limit_is_told_to_wait_and_others_are_served() {
 async fn a_clients_place_is_free_again_however_its_request_ends() {
     let upstream = Upstream::anthropic("a").await;
     let limited = "key = \"alice\"\nmax_in_flight = 1";
-    let app = Setup::new().primary(&upstream).section("clients.alice", limited).start().await;
+    let server = "host = \"127.0.0.1\"\nport = 0\nworkers = 2\nmax_body = \"1KiB\"";
+    let setup = Setup::only().section("server", server).primary(&upstream);
+    let app = setup.section("clients.alice", limited).start().await;
     upstream.script([
         sse(2).hold("whole").more(2).then_end(),
         sse(2).hold("left").then_end(),
@@ -169,8 +171,9 @@ async fn a_clients_place_is_free_again_however_its_request_ends() {
     left(2).await;
     assert!(is_free().await);
     // Refused by the gateway itself, and broken off before the body was there.
-    let large = app.client().await.post("/v1/messages", &[TRAFFIC, ("x-api-key", "alice")], "{}").await;
-    assert!(large.status >= 200);
+    let large = "x".repeat(2000);
+    let large = app.client().await.post("/v1/messages", &[TRAFFIC, ("x-api-key", "alice")], large).await;
+    assert_eq!(large.status, 413);
     assert!(is_free().await);
     let torn = eventually("its place to be taken", async || {
         let mut torn = app.client().await;

@@ -289,7 +289,7 @@ async fn a_clients_short_time_out_in_the_midst_of_an_answer_counts_against_nobod
         let app = Setup::new().isolated_by_one_failure().primary(&a).verified_on_demand().start().await;
         let mut client = app.client().await;
         let request = if method == "POST" { body(false) } else { String::new() };
-        client.send_request(method, path, &[TRAFFIC, ("x-stainless-timeout", "0.6")], request.as_bytes()).await;
+        client.send_request(method, path, &[TRAFFIC, ("x-stainless-timeout", "2")], request.as_bytes()).await;
         assert_eq!(client.answer().await.ended, Ended::Truncated, "{path}");
         let row = app.row("a").await;
         assert_eq!((&row["failures"], &row["cancelled"]), (&json!(failures), &json!(1)), "{path}");

@@ -526,6 +526,13 @@ async fn standard_output_stays_empty_while_it_serves() {
     let upstream = Upstream::anthropic("a").await;
     let mut gateway = Process::start(settings("", &[&upstream])).await;
     let mut output = gateway.child.stdout.take().unwrap();
+    let client = async || RawClient::connect(gateway.address).await;
+    assert_eq!(message(&mut client().await, 0).await.status, 200);
+    assert_eq!(client().await.get("/nowhere", &[]).await.status, 404);
+    upstream.behave(Behaviour::always(status(401)));
+    assert_eq!(message(&mut client().await, 1).await.status, 502);
+    gateway.signal("HUP").await;
+    gateway.logs("settings reloaded by signal or watch").await;
     gateway.signal("TERM").await;
     let mut printed = String::new();
     within("the end of standard output", output.read_to_string(&mut printed)).await.unwrap();

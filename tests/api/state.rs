@@ -408,7 +408,7 @@ async fn a_disk_that_hangs_is_waited_for_once() {
     for _ in 0..20 {
         assert_eq!(app.message().await.status, 200);
     }
-    assert!(began.elapsed() < Duration::from_secs(2), "twenty failures were each waited for: {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "twenty failures were each waited for: {:?}", began.elapsed());
     go_on(&path);
     app.finish().await;
 }

@@ -87,27 +87,27 @@ async fn status_shows_why_an_endpoint_stays_out_and_that_a_restart_would_fail() 
 #[actix_web::test]
 async fn the_token_comes_from_the_settings_or_from_a_variable() {
     let (bad, good) = (Upstream::anthropic("ep-bad").await, Upstream::anthropic("ep-good").await);
-    let gateway = with_a_broken_one(&bad, &good, "[admin]\ntoken = \"hunter2\"\nread_token = \"reader\"").await;
+    let gateway = with_a_broken_one(&bad, &good, "[admin]\ntoken = \"hunter2\"\nread_token = \"r3ad3r\"").await;
     let url = format!("http://{}", gateway.address);
     let settings_without = reaching(&gateway, "");
     for (settings, arguments, variables, code, told) in [
         (&settings_without, &["status"][..], &[][..], 1, "wants a token"),
-        (&settings_without, &["status"], &[("QCC_READ_TOKEN", "reader")], 0, ""),
+        (&settings_without, &["status"], &[("QCC_READ_TOKEN", "r3ad3r")], 0, ""),
         (&settings_without, &["status"], &[("QCC_ADMIN_TOKEN", "hunter2")], 0, ""),
         (&settings_without, &["status", "--token-env", "MINE"], &[("MINE", "hunter2")], 0, ""),
         (&settings_without, &["status", "--token-env", "MINE"], &[("MINE", "no")], 1, "does not know the token"),
-        (&settings_without, &["status", "--token-env", "MINE"], &[("QCC_READ_TOKEN", "reader")], 2, "MINE is unset"),
+        (&settings_without, &["status", "--token-env", "MINE"], &[("QCC_READ_TOKEN", "r3ad3r")], 2, "MINE is unset"),
         (&reaching(&gateway, "[admin]\ntoken = \"hunter2\""), &["status"], &[], 0, ""),
-        (&reaching(&gateway, "[admin]\nread_token = \"reader\""), &["status"], &[], 0, ""),
+        (&reaching(&gateway, "[admin]\nread_token = \"r3ad3r\""), &["status"], &[], 0, ""),
         (&Settings::new("[admin]\ntoken = \"hunter2\""), &["status", "--url", &url], &[], 1, "wants a token"),
-        (&Settings::new("no = settings"), &["status", "--url", &url], &[("QCC_READ_TOKEN", "reader")], 0, ""),
+        (&Settings::new("no = settings"), &["status", "--url", &url], &[("QCC_READ_TOKEN", "r3ad3r")], 0, ""),
     ] {
         let mut command = settings.command(arguments);
         let output = within("the command ends", command.envs(variables.iter().copied()).output()).await.unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{arguments:?} {variables:?} {errors}");
         assert!(errors.contains(told) && (code == 0) == errors.is_empty(), "{errors}");
-        assert!(!errors.contains("hunter2") && !errors.contains("reader "), "{errors}");
+        assert!(!errors.contains("hunter2") && !errors.contains("r3ad3r"), "{errors}");
     }
     stopped(gateway).await;
 }
@@ -186,25 +186,34 @@ async fn in_a_pipe_top_is_status_again_and_again() {
     stopped(gateway).await;
 }
 
+/// A free port that nobody is given who asks for any: below those, so that it can be given back and taken again.
+fn quiet_port() -> u16 {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let lowest = range.split_whitespace().next().and_then(|lowest| lowest.parse().ok()).unwrap_or(32_768);
+    let mut ports = std::iter::repeat_with(|| fastrand::u16(10_000..lowest));
+    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+}
+
 #[actix_web::test]
 async fn top_goes_on_while_the_gateway_is_away_and_ends_with_its_reader() {
-    let upstream = Upstream::anthropic("a").await;
-    let gateway = Process::start(settings("", &[&upstream])).await;
+    let port = quiet_port();
+    let at_it = || {
+        Settings::new(&format!(
+            "[server]\nport = {port}\nworkers = 1\n[endpoints.a]\nbase_url = \"http://127.0.0.1:1\"\napi_key = \"k\"\n"
+        ))
+    };
+    let gateway = Process::start(at_it()).await;
     let own = reaching(&gateway, "");
     let mut child = own.command(&["top"]).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let first = within("a line of top", lines.next_line()).await.unwrap().unwrap();
     assert!(first.starts_with("qcc-gateway"), "{first}");
-    let port = gateway.address.port();
     stopped(gateway).await;
     let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
     let error = within("an error of top", errors.next_line()).await.unwrap().unwrap();
     assert!(error.contains("no answer from"), "{error}");
     drop(lines);
-    let again = Settings::new(&format!(
-        "[server]\nport = {port}\nworkers = 1\n[endpoints.a]\nbase_url = \"http://127.0.0.1:1\"\napi_key = \"k\"\n"
-    ));
-    let gateway = Process::start(again).await;
+    let gateway = Process::start(at_it()).await;
     assert_eq!(within("top ends with its reader", child.wait()).await.unwrap().code(), Some(0));
     stopped(gateway).await;
 }

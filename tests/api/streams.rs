@@ -87,7 +87,7 @@ async fn an_upstream_that_does_not_stop_behind_its_closing_event_is_left() {
 async fn a_stream_whose_head_does_not_come_goes_to_the_next_endpoint() {
     let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
     a.behave(Behaviour::always(crate::support::upstream::step::never_answer()));
-    let app = Setup::new().section("timeouts", "first_event = \"100ms\"").primary(&a).secondary(&b).start().await;
+    let app = Setup::new().section("timeouts", "first_event = \"500ms\"").primary(&a).secondary(&b).start().await;
     let mut client = app.client().await;
     ask(&mut client).await;
     let answer = client.answer().await;
@@ -130,17 +130,19 @@ const BROKE: &str = "Server error upstream: the answer broke off before its end.
 const UNFINISHED: &str = "Server error upstream: the answer ended without its closing event, so it is not whole.";
 const SILENT: &str = "Server error upstream: the answer fell silent before its end.";
 
-/// Every way in which a stream breaks behind its first content, and what is said of it.
-fn breaks() -> [(Step, &'static str); 4] {
+/// How long a silence may be: what never comes is not waited for, and all else may take its time.
+const IMPATIENT: &str = "stream_idle = \"100ms\"";
+const PATIENT: &str = "stream_idle = \"30s\"";
+
+/// Every way in which a stream breaks behind its first content, what is said of it, and the patience that it takes to be seen.
+fn breaks() -> [(Step, &'static str, &'static str); 4] {
     [
-        (sse(3).then_close(), BROKE),
-        (sse(3).then_reset(), BROKE),
-        (sse(3).then_cut(), UNFINISHED),
-        (sse(3).then_stall(), SILENT),
+        (sse(3).then_close(), BROKE, PATIENT),
+        (sse(3).then_reset(), BROKE, PATIENT),
+        (sse(3).then_cut(), UNFINISHED, PATIENT),
+        (sse(3).then_stall(), SILENT, IMPATIENT),
     ]
 }
-
-const IMPATIENT: &str = "stream_idle = \"100ms\"";
 
 async fn check_isolated(app: &crate::support::app::TestApp, what: &str) {
     let row = app.row("a").await;
@@ -152,10 +154,10 @@ async fn check_isolated(app: &crate::support::app::TestApp, what: &str) {
 #[actix_web::test]
 async fn a_stream_that_breaks_ends_in_its_protocols_own_error_event() {
     for path in PATHS {
-        for (step, sentence) in breaks() {
+        for (step, sentence, patience) in breaks() {
             let pair = Pair::serving(path).await;
             pair.a.script_traffic([step]);
-            let app = pair.strict().section("timeouts", IMPATIENT).start().await;
+            let app = pair.strict().section("timeouts", patience).start().await;
             let answer = pair.ask(&mut app.client().await).await;
             check_isolated(&app, path).await;
             assert_eq!((answer.status, answer.ended, pair.b.traffic()), (200, Ended::Whole, 0), "{path}: {sentence}");
@@ -180,10 +182,10 @@ async fn a_stream_that_breaks_is_broken_off_where_the_operator_or_the_client_wan
             ("abort", CLAUDE, false),
             ("abort", OTHER, false),
         ] {
-            for (step, _) in breaks() {
+            for (step, _, patience) in breaks() {
                 let pair = Pair::serving(path).await;
                 pair.a.script_traffic([step]);
-                let setup = pair.strict().section("timeouts", IMPATIENT);
+                let setup = pair.strict().section("timeouts", patience);
                 let app = setup.section("stream", &format!("on_break = \"{on_break}\"")).start().await;
                 let mut client = app.client().await;
                 pair.send(&mut client, &[agent]).await;
@@ -350,19 +352,19 @@ async fn an_answer_that_lacks_nothing_but_its_closing_event_is_completed() {
             _ => "data: [DONE]\n\n",
         };
         let finished = || sse(2).finished();
-        for step in [
-            finished().then_cut(),
-            finished().then_close(),
-            finished().then_reset(),
-            finished().then_stall(),
-            finished().bytes(&closing.as_bytes()[..closing.len() / 2]).then_close(),
-            finished().bytes(closing).then_close(),
-            finished().bytes(closing.trim_end()).then_cut(),
-            finished().bytes(closing).then_stall(),
+        for (step, patience) in [
+            (finished().then_cut(), PATIENT),
+            (finished().then_close(), PATIENT),
+            (finished().then_reset(), PATIENT),
+            (finished().then_stall(), IMPATIENT),
+            (finished().bytes(&closing.as_bytes()[..closing.len() / 2]).then_close(), PATIENT),
+            (finished().bytes(closing).then_close(), PATIENT),
+            (finished().bytes(closing.trim_end()).then_cut(), PATIENT),
+            (finished().bytes(closing).then_stall(), IMPATIENT),
         ] {
             let pair = Pair::serving(path).await;
             pair.a.script_traffic([step]);
-            let app = pair.strict().section("timeouts", IMPATIENT).start().await;
+            let app = pair.strict().section("timeouts", patience).start().await;
             let mut client = app.client().await;
             let answer = pair.ask(&mut client).await;
             assert_eq!(answer.ended, Ended::Whole, "{path}");
@@ -453,13 +455,13 @@ async fn a_stream_that_only_pings_is_not_silent() {
         stream = stream.hold(&format!("ping {number}")).bytes(": ping\n\n");
     }
     pair.a.script_traffic([stream.then_end()]);
-    let app = pair.strict().section("timeouts", "stream_idle = \"400ms\"").start().await;
+    let app = pair.strict().section("timeouts", "stream_idle = \"1s\"").start().await;
     let mut client = app.client().await;
     pair.send(&mut client, &[]).await;
     client.answer_head().await;
     for number in 0..6 {
         // The pace is what is tested: each ping comes well within the time, all of them beyond it.
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         pair.a.gates().open(&format!("ping {number}"));
         while client.event().await.unwrap().raw != ": ping\n\n" {}
     }

@@ -26,8 +26,8 @@ export function launch() {
   return chromium.launch({ executablePath, args: FLAGS, chromiumSandbox: process.getuid() !== 0, timeout: 60_000 });
 }
 
-/** Opens the dashboard with these wishes of its user, and watches it. */
-export async function open(browser, url, wishes = {}) {
+/** Opens the dashboard with these wishes of its user, and watches it. With `clock` its time can be put forward. */
+export async function open(browser, url, { clock = false, ...wishes } = {}) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, locale: "en-GB", ...wishes });
   context.setDefaultTimeout(30_000);
   const watched = { foreign: [], faults: [] };
@@ -36,6 +36,7 @@ export async function open(browser, url, wishes = {}) {
     if (new URL(request.url()).origin !== own) watched.foreign.push(request.url());
   });
   const page = await context.newPage();
+  if (clock) await page.clock.install();
   page.on("pageerror", (error) => watched.faults.push(String(error)));
   page.on("console", (message) => {
     // That an answer was no success, or did not come, is said by the browser itself.
@@ -72,6 +73,14 @@ export function card(page, id, queue = null) {
 
 export function badge(page, id, name) {
   return card(page, id).locator(`.badge.${name}`);
+}
+
+/** Has the page look at the stats now, as one does that comes into view, and waits for its answer. */
+export async function look(page) {
+  await Promise.all([
+    page.waitForResponse("**/__qcc__/stats"),
+    page.evaluate(() => document.dispatchEvent(new Event("visibilitychange"))),
+  ]);
 }
 
 /** Waits until the page follows the gateway's events as they happen. */

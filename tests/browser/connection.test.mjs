@@ -4,13 +4,13 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 
-import { card, isLive, open } from "./browser.mjs";
+import { card, isLive, look, open } from "./browser.mjs";
 import { eventually } from "./gateway.mjs";
 import { browserOfFile, isolate, staged } from "./stage.mjs";
 
 const held = browserOfFile();
 
-staged(held, "it comes back by itself after the gateway was away, and says so meanwhile", {}, async (stage) => {
+staged(held, "it comes back by itself after the gateway was away, and says so meanwhile", { restarts: true }, async (stage) => {
   const { gateway } = stage;
   await stage.open({}, async (page) => {
     await isLive(page);
@@ -52,7 +52,7 @@ staged(held, "many events lead to few looks", {}, async (stage) => {
 
 staged(held, "a page that nobody sees asks for nothing, and catches up when it is seen again", {}, async (stage) => {
   const { gateway } = stage;
-  await stage.open({}, async (page) => {
+  await stage.open({ clock: true }, async (page) => {
     await isLive(page);
     const hide = (hidden) =>
       page.evaluate((hidden) => {
@@ -63,8 +63,10 @@ staged(held, "a page that nobody sees asks for nothing, and catches up when it i
     const asked = [];
     page.on("request", (request) => asked.push(request.url()));
     await gateway.own("/endpoints/main/isolate", { method: "POST" });
-    // As long as the page's own pace, so that a look would have come.
-    await page.waitForTimeout(6000);
+    // Somebody else sees it by then, and longer than the page's own pace goes by: a look would have come.
+    await stage.open({}, (other) => card(other, "main", "failure").waitFor());
+    await page.clock.runFor(15_000);
+    await page.evaluate(() => {});
     assert.deepEqual(asked, []);
     assert.equal(await card(page, "main", "primary").count(), 1);
     await hide(false);
@@ -76,14 +78,16 @@ staged(held, "a page that nobody sees asks for nothing, and catches up when it i
 
 staged(held, "where no stream can be had the page looks every few seconds", {}, async (stage) => {
   const { gateway } = stage;
-  await stage.open({}, async (page) => {
+  await stage.open({ clock: true }, async (page) => {
     await isLive(page);
     await page.route("**/__qcc__/events?*", (route, request) =>
       request.headers().accept === "text/event-stream" ? route.fulfill({ status: 503 }) : route.continue(),
     );
-    await page.reload();
+    await Promise.all([page.waitForResponse((answer) => answer.status() === 503), page.reload()]);
+    await page.clock.fastForward(3000);
     await page.locator('#link[data-state="polling"]').waitFor();
     await gateway.own("/endpoints/main/isolate", { method: "POST" });
+    await page.clock.fastForward(5000);
     await card(page, "main", "failure").waitFor();
     await page.locator("#timeline li", { hasText: "main isolated" }).waitFor();
   });
@@ -102,19 +106,22 @@ staged(held, "what a stream holds back is told all the same", {}, async (stage) 
     await page.reload();
     await isLive(page);
     await stage.gateway.own("/endpoints/main/isolate", { method: "POST" });
+    await look(page);
     await page.locator("#timeline li", { hasText: "main isolated" }).waitFor();
   });
 });
 
 staged(held, "whatever a proxy says while the gateway is away, the page waits for it", {}, async (stage) => {
-  await stage.open({}, async (page) => {
+  await stage.open({ clock: true }, async (page) => {
     await isLive(page);
     for (const status of [404, 403, 502]) {
       await page.route("**/__qcc__/stats", (route) => route.fulfill({ status, body: "no such service" }));
+      await page.clock.fastForward(5000);
       await page.locator('#link[data-state="lost"]').waitFor();
-      await page.waitForResponse("**/__qcc__/stats");
+      await Promise.all([page.waitForResponse("**/__qcc__/stats"), page.clock.fastForward(2000)]);
       assert.match(await page.locator("#banner").innerText(), status === 403 ? /HTTP 403/ : /Connection lost since/);
       await page.unroute("**/__qcc__/stats");
+      await page.clock.fastForward(3000);
       await isLive(page);
       await page.locator("#banner").waitFor({ state: "hidden" });
     }
@@ -136,6 +143,7 @@ staged(held, "stats that the page can't read are told, and waited out", {}, asyn
   try {
     await isLive(page);
     await altered(page, ({ endpoints }) => endpoints.forEach((row) => delete row.windows));
+    await look(page);
     await page.getByText("Connection lost since").waitFor();
     assert(watched.faults.length > 0);
     await page.unroute("**/__qcc__/stats");
@@ -152,6 +160,7 @@ staged(held, "when the gateway comes back as another version, so does the page",
     await altered(page, (stats) => {
       stats.version = "99.0.0";
     });
+    await look(page);
     await loaded;
     await page.getByText("qcc-gateway 99.0.0").waitFor();
   });
@@ -168,10 +177,9 @@ staged(held, "behind an address with two versions the page does not load itself 
       looks += 1;
       stats.version = `99.0.${looks % 2}`;
     });
-    // A page that comes into view looks at once. One that is being loaded has nobody to tell.
-    const look = () => page.evaluate(() => document.dispatchEvent(new Event("visibilitychange"))).catch(() => {});
     await eventually("it has looked often", async () => {
-      await look();
+      // One that is being loaded has nobody to tell.
+      await look(page).catch(() => {});
       return looks >= 8;
     });
     await isLive(page);

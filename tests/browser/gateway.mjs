@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
@@ -21,15 +22,41 @@ const ON_DEMAND = 'initial_delay = "1h"\ninterval = "1h"';
 /** What a test waits for comes within this many milliseconds; only a fault takes longer. */
 const LIMIT = 15_000;
 
+/** A free port that nobody is given who asks for any: below those, so that it can be given back and taken again. */
+async function quietPort() {
+  const range = await readFile("/proc/sys/net/ipv4/ip_local_port_range", "utf8").catch(() => "32768");
+  const [lowest] = range.split(/\s/).map(Number);
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * (lowest - 10_000));
+    const server = createServer();
+    const isFree = await new Promise((resolve) => {
+      server.once("listening", () => resolve(true)).once("error", () => resolve(false)).listen(port, "127.0.0.1");
+    });
+    if (!isFree) continue;
+    server.close();
+    await once(server, "close");
+    return port;
+  }
+}
+
 export class Gateway {
-  /** `endpoints` are upstreams with further lines of settings: `[[upstream, 'queue = "secondary"'], …]`. */
-  static async start({ endpoints, verifier = ON_DEMAND, log = "", further = "" }) {
+  /**
+   * `endpoints` are upstreams with further lines of settings: `[[upstream, 'queue = "secondary"'], …]`. One that `restarts`
+   * has an address that is still its own by then.
+   */
+  static async start({ endpoints, verifier = ON_DEMAND, log = "", further = "", restarts = false }) {
     const gateway = new Gateway();
     gateway.folder = await mkdtemp(path.join(tmpdir(), "qcc-browser-"));
     gateway.endpoints = endpoints;
     gateway.rest = `[log]\nlevel = "info"\n${log}\n[verifier]\n${verifier}\n${further}\n`;
     gateway.log = [];
-    await gateway.#run(0);
+    try {
+      await gateway.#run(restarts ? await quietPort() : 0);
+    } catch (error) {
+      await gateway.#end();
+      await rm(gateway.folder, { recursive: true });
+      throw error;
+    }
     return gateway;
   }
 
@@ -67,6 +94,7 @@ export class Gateway {
   }
 
   async #end() {
+    if (this.process === undefined) return null;
     if (this.process.exitCode === null && this.process.signalCode === null) this.process.kill("SIGTERM");
     const [status] = await this.exited;
     return status;

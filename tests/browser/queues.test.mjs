@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 
-import { badge, card, isLive } from "./browser.mjs";
+import { badge, card, isLive, look } from "./browser.mjs";
 import { eventually } from "./gateway.mjs";
 import { browserOfFile, isolate, staged } from "./stage.mjs";
 
@@ -60,7 +60,7 @@ staged(
       await card(page, "main", "failure").waitFor();
       stage.main.behave("sound");
       await card(page, "main", "primary").waitFor();
-      await badge(page, "main", "slow_start").or(card(page, "main").locator('[data-fact="weight"]')).first().waitFor();
+      await badge(page, "main", "slow_start").waitFor();
       await page.locator("#timeline .kind", { hasText: "recovered" }).waitFor();
       assert.equal(await page.locator('[data-queue="failure"] .empty').isVisible(), true);
     });
@@ -205,6 +205,7 @@ staged(held, "what drains from an isolated endpoint is not called in use", {}, a
     assert.equal(await badge(page, "main", "in_use").isVisible(), false);
     main.release();
     assert.equal(await answer, 200);
+    await look(page);
     await badge(page, "main", "draining").waitFor({ state: "hidden" });
   });
 });
@@ -239,7 +240,7 @@ staged(held, "the figures are those of the stats, and a leak is a warning in red
 
 staged(held, "the log can be searched and filtered", {}, async (stage) => {
   await isolate(stage);
-  await stage.open({}, async (page) => {
+  await stage.open({ clock: true }, async (page) => {
     const lines = page.locator("#logs-lines li");
     await lines.filter({ hasText: "endpoint main isolated" }).first().waitFor();
     await page.getByLabel("Level").selectOption("warn");
@@ -251,8 +252,11 @@ staged(held, "the log can be searched and filtered", {}, async (stage) => {
 
     const error = "the log can't be written: nobody reads it";
     await page.route("**/__qcc__/logs?*", (route) => route.fulfill({ status: 409, json: { error } }));
+    // Nobody asks: it keeps up by itself.
+    await page.clock.fastForward(5000);
     await page.getByText(error).waitFor();
     await page.unroute("**/__qcc__/logs?*");
+    await page.clock.fastForward(5000);
     await lines.filter({ hasText: "endpoint main isolated" }).first().waitFor();
   });
 });

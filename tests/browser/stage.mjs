@@ -6,6 +6,9 @@ import { launch, withPage } from "./browser.mjs";
 import { Gateway } from "./gateway.mjs";
 import { Upstream } from "./upstream.mjs";
 
+/** No test takes as many milliseconds; one that hangs is told by its name. */
+const LIMIT = 120_000;
+
 /** Chromium for all tests of a file. */
 export function browserOfFile() {
   const held = {};
@@ -18,22 +21,24 @@ export function browserOfFile() {
 
 /** A test with a primary `main` and a secondary `backup`, and a gateway with these settings before them. */
 export function staged(held, name, settings, body) {
-  test(name, async () => {
-    const main = await Upstream.start("main");
-    const backup = await Upstream.start("backup");
-    const endpoints = [[main, settings.main], [backup, 'queue = "secondary"']];
-    const gateway = await Gateway.start({ ...settings, endpoints });
+  test(name, { timeout: LIMIT }, async () => {
+    const upstreams = [];
+    let gateway;
     try {
+      for (const id of ["main", "backup"]) upstreams.push(await Upstream.start(id));
+      const [main, backup] = upstreams;
+      const endpoints = [[main, settings.main], [backup, 'queue = "secondary"']];
+      gateway = await Gateway.start({ ...settings, endpoints });
       const stage = { gateway, main, backup };
       /** Opens the dashboard, or another of its addresses. */
       stage.open = (wishes, look, address = gateway.page) => withPage(held.browser, address, wishes, look);
       await body(stage);
       await gateway.stop();
     } catch (error) {
-      await gateway.stop().catch(() => {});
+      await gateway?.stop().catch(() => {});
       throw error;
     } finally {
-      await Promise.all([main.stop(), backup.stop()]);
+      await Promise.all(upstreams.map((upstream) => upstream.stop()));
     }
   });
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import openai
 
 from gateway import CLIENT_KEY
 
+SDKS = {"anthropic": anthropic, "openai": openai}
 MANNERS = ["plain", "streamed", "async plain", "async streamed"]
 #: What is asked, in either language.
 CALLS = json.loads((Path(__file__).parent / "calls.json").read_text(encoding="utf-8"))
@@ -107,13 +109,29 @@ def joined(chunks):
 
 def tell(gateway, sdk, call, manner, times=1):
     """What the SDK made of so many answers: one object each, or the list of a stream's objects. One client asks for all."""
+    with asking(gateway, sdk, call, manner) as ask_once:
+        return [ask_once() for _ in range(times)]
+
+
+@contextmanager
+def asking(gateway, sdk, call, manner):
+    """One client, which takes longer to make than to be answered: a function that asks once, and gives what the SDK made of it."""
     given = options(gateway, sdk, CLIENT_KEY)
     is_stream = manner.endswith("streamed")
-    if manner.startswith("async"):
-        return asyncio.run(tell_async(given, sdk, call, is_stream, times))
-    make = anthropic.Anthropic if sdk == "anthropic" else openai.OpenAI
-    with make(**given) as client:
-        return [told(client, call, is_stream) for _ in range(times)]
+    if not manner.startswith("async"):
+        make = anthropic.Anthropic if sdk == "anthropic" else openai.OpenAI
+        with make(**given) as client:
+            yield lambda: told(client, call, is_stream)
+        return
+    make = anthropic.AsyncAnthropic if sdk == "anthropic" else openai.AsyncOpenAI
+    loop = asyncio.new_event_loop()
+    client = make(**given)
+    try:
+        yield lambda: loop.run_until_complete(told_async(client, call, is_stream))
+    finally:
+        loop.run_until_complete(client.close())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
 
 
 def told(client, call, is_stream):
@@ -122,12 +140,6 @@ def told(client, call, is_stream):
         return method(**call["arguments"]).to_dict()
     with method(**call["arguments"], stream=True) as stream:
         return [event.to_dict() for event in stream]
-
-
-async def tell_async(given, sdk, call, is_stream, times):
-    make = anthropic.AsyncAnthropic if sdk == "anthropic" else openai.AsyncOpenAI
-    async with make(**given) as client:
-        return [await told_async(client, call, is_stream) for _ in range(times)]
 
 
 async def told_async(client, call, is_stream):

@@ -21,6 +21,8 @@ from .targets import Gateway, Mock, endpoint
 TRAINED = ROOT / "target" / "trained"
 #: How long each kind of work takes, in seconds.
 WARM, LENGTH = 0.3, 1.5
+#: The same where nothing is learned from it, and of how many events its streams are then.
+TRY_WARM, TRY_LENGTH, TRY_EVENTS = 0.1, 0.5, 10
 #: The work: the load generator's mode and options.
 LOADS = (
     ("closed", {"connections": 64}),
@@ -77,12 +79,15 @@ class TrainingGateway(Gateway):
         return {"LLVM_PROFILE_FILE": str(self.counts / "%m.profraw")}
 
 
-def train(session, gateway, counts):
+def train(session, gateway, counts, is_try=False):
     """Gives a binary all kinds of work. Each answer has to be right, and the gateway content with itself."""
     session.gateway = gateway
+    times = {"warm": TRY_WARM, "secs": TRY_LENGTH} if is_try else {"warm": WARM, "secs": LENGTH}
     with TrainingMock(session) as session.mock, TrainingGateway(session, counts) as target:
         for mode, options in LOADS:
-            result = session.load(mode, target, {"warm": WARM, "secs": LENGTH} | options)
+            if is_try and "events" in options:
+                options = options | {"events": TRY_EVENTS}
+            result = session.load(mode, target, times | options)
             faults = [f"errors: {result['faults']}"] if result["errors"] else []
             if not result["answers"]:
                 faults.append("no answers")

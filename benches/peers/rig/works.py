@@ -69,10 +69,11 @@ class Work:
     #: Seconds to warm up, and at least so many measured, in a full run.
     warm: float = 0.5
     seconds: float = 0
-    #: The same in a quick one, with at most so many connections.
-    quick_warm: float = 0.2
-    quick_seconds: float = 0.5
+    #: The same in a quick one, with at most so many connections, and with these options in place of the full run's.
+    quick_warm: float = 0.1
+    quick_seconds: float = 0.3
     quick_connections: int = 100_000
+    quick_options: dict = field(default_factory=dict)
     #: Measured with processes that have done nothing before, for the sake of their memory, in a quick run too.
     is_fresh: bool = False
     #: Goes to the upstream that hangs up.
@@ -130,9 +131,10 @@ WORKS = (
         {"connections": 500, "events": 100, "delay-us": 20_000},
         warm=2.5,
         seconds=4,
-        quick_warm=0.6,
-        quick_seconds=1,
+        quick_warm=0.3,
+        quick_seconds=0.5,
         quick_connections=100,
+        quick_options={"events": 20},
     ),
     Work(
         "stream-5000",
@@ -142,9 +144,10 @@ WORKS = (
         {"connections": 5000, "delay-us": 1_000_000},
         warm=6,
         seconds=5,
-        quick_warm=3,
-        quick_seconds=1.2,
+        quick_warm=1.5,
+        quick_seconds=0.6,
         quick_connections=300,
+        quick_options={"delay-us": 500_000},
         is_fresh=True,
     ),
     beside_plain("isolated", "one endpoint of three isolated, 64 connections", "isolated"),

@@ -15,10 +15,10 @@ use super::closing::HearingOut;
 use super::sharing::UnderWay;
 use super::*;
 
-/// How long a head may take.
-const HEAD: Duration = Duration::from_millis(50);
+/// How long a head may take. Those that are to be in time have to be so on a busy machine, too.
+const HEAD: Duration = Duration::from_millis(300);
 /// How long a pause may be.
-const IDLE: Duration = Duration::from_millis(150);
+const IDLE: Duration = Duration::from_millis(400);
 
 async fn connection() -> (Connection, TcpStream) {
     connection_with(HEAD, IDLE).await
@@ -193,10 +193,10 @@ async fn the_first_head_is_waited_for_and_so_is_the_end_of_a_later_one() {
 #[actix_web::test]
 async fn between_requests_a_client_may_pause_for_longer_and_each_pause_counts_anew() {
     let (mut connection, mut client) = connection().await;
-    for _ in 0..3 {
+    for _ in 0..5 {
         drop(request(&mut connection, &mut client).await);
         assert!(reads_on(&mut connection));
-        tokio::time::sleep(IDLE / 2).await;
+        tokio::time::sleep(IDLE / 4).await;
     }
     drop(request(&mut connection, &mut client).await);
     let waited = until_the_end(&mut connection).await;

@@ -114,15 +114,17 @@ async fn play(row: &Row, app: &TestApp, upstream: &Upstream) -> Result<(), Strin
         Asked::Message => client.post("/v1/messages", &traffic, body(false)).await,
     };
     let text = answer.text();
+    let is_honest = answer.header("request-id").is_some_and(|id| id.starts_with("req_a_")) && text.contains("end_turn");
     let own = answer.header("content-type") == Some("application/json") && text.contains("\"request_id\":\"");
     let gets = match answer.ended {
+        Ended::Whole if row.gets == Gets::Honest && is_honest => format!("{} honest", answer.status),
         Ended::Whole => format!("{} {}", answer.status, if own { "own" } else { &text }),
         Ended::Reset | Ended::Truncated => format!("{} {text} broken", answer.status),
     };
     let wanted = match row.gets {
         Gets::Answer(status, text) => format!("{status} {text}"),
         Gets::Own(status) => format!("{status} own"),
-        Gets::Honest => format!("200 {text}"),
+        Gets::Honest => "200 honest".to_owned(),
         Gets::Broken(status, text) => format!("{status} {text} broken"),
     };
     if gets != wanted {

@@ -98,5 +98,5 @@ async fn a_client_that_is_heard_out_holds_a_stop_up_for_a_second_only() {
     let began = now();
     tokio::join!(sending, app.finish());
     let took = began.elapsed();
-    assert!((Duration::from_millis(900)..Duration::from_secs(4)).contains(&took), "{took:?}");
+    assert!((Duration::from_millis(900)..Duration::from_secs(10)).contains(&took), "{took:?}");
 }

@@ -217,11 +217,12 @@ async fn a_certificate_that_nobody_vouches_for_is_a_counted_failure() {
 /// However often it happens, it is never more than one failure a request, and the client gets an answer.
 #[actix_web::test]
 async fn resets_and_closes_isolate_after_the_threshold() {
-    for fault in [reset(), close(), hold("never-closed").then(never_answer())] {
+    for (fault, patience) in [(reset(), "30s"), (close(), "30s"), (hold("never-closed").then(never_answer()), "400ms")]
+    {
         let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
         a.behave(Behaviour::honest().traffic(fault));
         let app = Setup::new()
-            .section("timeouts", "response = \"150ms\"")
+            .section("timeouts", &format!("response = {patience:?}"))
             .section("retry", "max_per_endpoint = 1")
             .primary(&a)
             .secondary(&b)

@@ -58,6 +58,16 @@ impl Clocks {
     }
 }
 
+/// How much of a span is left without others, which are in the order of their beginnings.
+pub(crate) fn without(whole: &Span, others: &[Span]) -> Duration {
+    let (mut left, mut from) = (Duration::ZERO, whole.from);
+    for other in others {
+        left += other.from.min(whole.until).saturating_duration_since(from);
+        from = from.max(other.until);
+    }
+    left + whole.until.saturating_duration_since(from)
+}
+
 /// When an endpoint was out, by the gateway's events.
 pub(crate) fn outages(events: &[Value], endpoint: &str, clocks: &Clocks) -> Vec<Span> {
     let mut outages = Vec::new();
@@ -91,16 +101,17 @@ pub(crate) struct Findings {
     pub(crate) leaks: Vec<Duration>,
 }
 
-/// Holds a log against the outages. While the process stood still nobody could note anything in time.
+/// How much of the outages is judged. While the process stood still nobody could note anything in time.
+pub(crate) fn judged(outages: &[Span], stood_still: &[Span]) -> Duration {
+    let noted = outages.iter().filter(|outage| !stood_still.iter().any(|still| still.overlaps(outage)));
+    noted.map(|outage| outage.length().saturating_sub(UNDER_WAY)).sum()
+}
+
+/// Holds a log against the outages.
 pub(crate) fn inspect(log: &[Arrival], outages: &[Span], stood_still: &[Span]) -> Findings {
-    let mut findings = Findings { outages: outages.len(), ..Findings::default() };
-    for outage in outages {
-        findings.out += outage.length();
-        let judged = Span { from: outage.from + UNDER_WAY, ..*outage };
-        if judged.from < judged.until && !stood_still.iter().any(|still| still.overlaps(outage)) {
-            findings.judged += judged.length();
-        }
-    }
+    let out = outages.iter().map(Span::length).sum();
+    let judged = judged(outages, stood_still);
+    let mut findings = Findings { outages: outages.len(), out, judged, ..Findings::default() };
     for arrival in log.iter().filter(|arrival| arrival.sort == Sort::Traffic) {
         findings.traffic += 1;
         let Some(outage) = outages.iter().find(|out| out.from <= arrival.at && arrival.at < out.until) else {

@@ -117,7 +117,8 @@ for (const sdk of Object.keys(CALLS)) {
   test(`${sdk}: a stream that breaks is never taken for a whole answer`, () =>
     withRig(sdk, async (rig) => {
       await rig.ask("behave", "first", "cuts streams");
-      await errorOf(rig.client(), sdk, "streamed");
+      const error = await errorOf(rig.client(), sdk, "streamed");
+      assert.ok(error instanceof CLASSES[sdk].APIError, error);
       const row = await rig.ask("endpoint", "first");
       assert.deepEqual([row.failures, row.consecutive_failures], [1, 1]);
       assert.deepEqual(await rig.ask("requests", "second"), []);
