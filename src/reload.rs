@@ -89,6 +89,26 @@ struct Sound {
     made: Option<Secret>,
 }
 
+/// Why new settings were not taken over.
+enum NotTaken {
+    /// They are at fault.
+    Faults(Faults),
+    /// What they need could not be read; they may be taken over the next time.
+    Unread(Unread),
+}
+
+impl From<Faults> for NotTaken {
+    fn from(faults: Faults) -> Self {
+        Self::Faults(faults)
+    }
+}
+
+impl From<Unread> for NotTaken {
+    fn from(unread: Unread) -> Self {
+        Self::Unread(unread)
+    }
+}
+
 impl Reloader {
     /// Starts it on this thread.
     pub fn new(parts: Parts, running: Loaded, made_token: Option<KeyDigest>, made: UnboundedSender<Secret>) -> Self {
@@ -123,20 +143,21 @@ impl Reloader {
     }
 
     /// Whom to trust by these settings. The system's own authorities are in files as well.
-    fn trusted_by(&mut self, settings: &Settings) -> impl Future<Output = Result<Arc<ClientConfig>, Faults>> + use<> {
+    fn trusted_by(&mut self, settings: &Settings) -> impl Future<Output = Result<Arc<ClientConfig>, NotTaken>> + use<> {
         let authorities = settings.upstream.authorities.clone();
         let read = self.readings.begin(move || tls::client_config(&authorities), READ_WITHIN);
         let unusable = |error: TlsConfigError| {
             fault("upstream.ca_file", error.to_string(), "certificates of authorities that can be used")
         };
-        async move { read.await?.map_err(unusable) }
+        async move { Ok(read.await?.map_err(unusable)?) }
     }
 
     /// Takes over what was read, in the order: whom to trust, for new endpoints may be asked at once; endpoints and policies; then
     /// what new requests are served by.
     fn reload(&mut self, look: Look, by: Option<IpAddr>) -> ResponseActFuture<Self, Result<Reloaded, Faults>> {
         self.seen = look.files;
-        (self.unsettled, self.was_given_up) = (None, false);
+        self.unsettled = None;
+        let was_given_up = std::mem::take(&mut self.was_given_up);
         let Parts { core, trust, journal, .. } = &self.parts;
         let (registry, trust, journal) = (core.registry.clone(), trust.clone(), *journal);
         let examined = self.examine(look.found).map(|sound| (self.trusted_by(&sound.reread.loaded.settings), sound));
@@ -151,17 +172,27 @@ impl Reloader {
             };
             match registry.send(apply).await {
                 Ok(endpoints) => Ok((sound, endpoints)),
-                Err(_) => Err(fault("", "a gateway that is stopping".to_owned(), "one that runs")),
+                Err(_) => Err(fault("", "a gateway that is stopping".to_owned(), "one that runs").into()),
             }
         };
         Box::pin(applied.into_actor(self).map(move |applied, reloader, ctx| {
-            let result = applied.map(|(sound, endpoints)| {
-                let Reread { clients, settings, needs_restart, .. } = &sound.reread;
-                let (clients, settings, needs_restart) = (clients.clone(), settings.clone(), needs_restart.clone());
-                reloader.take_over(sound);
-                Reloaded::new(endpoints, clients, settings, needs_restart)
-            });
-            reloader.tell(&result, by);
+            let result = match applied {
+                Ok((sound, endpoints)) => {
+                    let Reread { clients, settings, needs_restart, .. } = &sound.reread;
+                    let (clients, settings, needs_restart) = (clients.clone(), settings.clone(), needs_restart.clone());
+                    reloader.take_over(sound);
+                    Ok(Reloaded::new(endpoints, clients, settings, needs_restart))
+                }
+                Err(NotTaken::Faults(faults)) => Err(faults),
+                Err(NotTaken::Unread(unread)) => {
+                    reloader.was_given_up = true;
+                    Err(unread.into())
+                }
+            };
+            // Once is enough, until it can be read.
+            if !(was_given_up && reloader.was_given_up && by.is_none()) {
+                reloader.tell(&result, by);
+            }
             reloader.set_alarm(ctx);
             result
         }))
@@ -264,7 +295,7 @@ impl From<Unread> for Faults {
 /// Where the commands that ask a running gateway look for it: at what the settings say now.
 const ADDRESSES: [&str; 3] = ["server.host", "server.port", "admin.listen"];
 const RESTARTED: &str = "settings files that can be read; where they are by now, the gateway restarted: it still waits for what it read before";
-const READABLE: &str = "settings files that can be read: no pipe that nobody writes to, no disk that hangs";
+const READABLE: &str = "settings files and certificate authorities of the system that can be read: no pipe that nobody writes to, no disk that hangs";
 
 /// `endpoints added: backup; settings: breaker.window; needs a restart: server.port`
 fn summary(reloaded: &Reloaded) -> String {

@@ -95,6 +95,11 @@ impl Limits {
         self.values.iter().find(|(its, _)| its == name).map(|(_, value)| value.as_str())
     }
 
+    /// Whether a time can be read there.
+    fn has_time(&self, name: &str) -> bool {
+        self.value(name).and_then(|value| until(value, self.came_at)).is_some()
+    }
+
     /// Whether `name` is the `reset` of a window of which nothing is left.
     fn is_used_up(&self, name: &str) -> bool {
         let is_zero = |name: &str| self.value(name).and_then(number).is_some_and(|left| left <= 0.0);
@@ -107,7 +112,7 @@ impl Limits {
                 // What could be bought beyond the windows, which most accounts don't.
                 Some("-overage") => false,
                 // The sum of all tells which of them binds: one of some models alone may be used up while requests are served.
-                Some(_) if self.value(UNIFIED_RESET).is_some() && self.value(UNIFIED_STATUS).is_some() => false,
+                Some(_) if self.value(UNIFIED_STATUS).is_some() && self.has_time(UNIFIED_RESET) => false,
                 Some(_) | None => is_rejected(window) || is_zero(&format!("{window}-remaining")),
             };
         }

@@ -81,9 +81,20 @@ struct Bound {
     has_served: bool,
 }
 
+/// Whose cache a bond is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum With {
+    /// That of the model which is asked for.
+    ThisModel,
+    /// That of the session's latest, which is another one.
+    AnotherModel,
+}
+
 /// A session's bond as it is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bond {
+    /// Whose cache it is for.
+    pub with: With,
     /// The endpoint that it is bound to.
     pub endpoint: Slot,
     /// For how long it has been idle.
@@ -137,14 +148,17 @@ impl Sessions {
         policy: &AffinityPolicy,
     ) -> impl Iterator<Item = Bond> + use<> {
         let latest = self.latest.peek(&key);
-        let is_of_another = latest.is_none_or(|(its, _)| its != model);
-        let own = is_of_another.then(|| self.others.peek(&(key, model.clone()))).flatten();
-        let (ttl, forgotten) = (policy.ttl, self.forgotten);
-        let bond = move |Bound { endpoint, used, has_served }| {
-            let idle = now.since(used);
-            (used >= forgotten && idle < ttl).then_some(Bond { endpoint, idle, has_served })
+        let with = if latest.is_some_and(|(its, _)| its == model) { With::ThisModel } else { With::AnotherModel };
+        let own = match with {
+            With::ThisModel => None,
+            With::AnotherModel => self.others.peek(&(key, model.clone())),
         };
-        [own.copied(), latest.map(|(_, bound)| *bound)].into_iter().flatten().filter_map(bond)
+        let found = [own.map(|bound| (With::ThisModel, *bound)), latest.map(|(_, bound)| (with, *bound))];
+        let (ttl, forgotten) = (policy.ttl, self.forgotten);
+        found.into_iter().flatten().filter_map(move |(with, Bound { endpoint, used, has_served })| {
+            let idle = now.since(used);
+            (used >= forgotten && idle < ttl).then_some(Bond { with, endpoint, idle, has_served })
+        })
     }
 
     /// Binds a session with this model, or keeps it bound. What was idle for so long that nothing binds it any more is forgotten.
@@ -208,7 +222,8 @@ impl Sessions {
         self.latest.len() - lapsed
     }
 
-    /// Takes some of those out that are forgotten. Each use makes one the most recently used, so they are the last ones.
+    /// Takes some of those out that are forgotten. Each use makes one the most recently used, so the latest bonds that are forgotten are
+    /// the last ones. Those of others may stand before some that are not, and go a little later.
     fn shed(&mut self) {
         for _ in 0..SHED_AT_ONCE {
             if self.latest.peek_lru().is_some_and(|(_, (_, bound))| bound.used < self.forgotten) {
@@ -293,7 +308,7 @@ mod tests {
         let policy = policy(10);
         let mut sessions = Sessions::new(&policy);
         sessions.bind(key("s"), &MODEL, A, at(0), &policy);
-        let bond = Bond { endpoint: A, idle: Duration::from_secs(99), has_served: false };
+        let bond = Bond { with: With::ThisModel, endpoint: A, idle: Duration::from_secs(99), has_served: false };
         assert_eq!(found(&sessions, key("s"), at(99), &policy), Some(bond));
         assert_eq!(found(&sessions, key("s"), at(100), &policy), None);
         sessions.used(key("s"), &MODEL, A, true, at(50));

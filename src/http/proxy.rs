@@ -130,9 +130,10 @@ async fn begin<'a>(
     let deadline = now + config.settings.retry.deadline;
     let deadline = match peek.wanted {
         Wanted::Stream => deadline,
-        // Nobody is there any more for what would begin later.
+        // Nobody is there any more for what would begin later. One whose time is over by now learns that from its first attempt.
         Wanted::Whole | Wanted::Unknown => {
-            time_told(request.headers()).map_or(deadline, |time| deadline.min(scope.began() + time))
+            let leaves = time_told(request.headers()).map(|time| scope.began() + time);
+            leaves.filter(|leaves| *leaves > now).map_or(deadline, |leaves| deadline.min(leaves))
         }
     };
     let task = Task {

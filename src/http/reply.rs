@@ -143,7 +143,7 @@ pub(super) fn raw_refusal(refusal: &Refusal, request_id: &str, help: &str) -> Ve
     let further: Vec<String> = refusal.headers().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let further = further.concat();
     format!(
-        "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{further}x-qcc-request-id: {request_id}\r\nconnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{further}request-id: {request_id}\r\nx-qcc-request-id: {request_id}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()

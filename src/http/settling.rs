@@ -30,6 +30,8 @@ pub(super) struct Settling {
     open: Option<(AttemptScope, RequestScope)>,
     /// Dropped behind the attempt, whose end is told first.
     doubts: Doubts<Arc<Core>>,
+    /// Something of an answer has gone out.
+    has_begun: bool,
     clock: Clock,
     /// Since when it is the client that is waited for.
     handed_out: Option<Moment>,
@@ -42,7 +44,14 @@ impl Settling {
     pub(super) fn new(attempt: AttemptScope, request: RequestScope, doubt: Option<Doubt>, core: Arc<Core>) -> Self {
         let clock = attempt.clock();
         let (handed_out, longest_pause) = (Some(clock.now()), Duration::ZERO);
-        Self { open: Some((attempt, request)), doubts: Doubts { core, held: doubt }, clock, handed_out, longest_pause }
+        Self {
+            open: Some((attempt, request)),
+            doubts: Doubts { core, held: doubt },
+            has_begun: false,
+            clock,
+            handed_out,
+            longest_pause,
+        }
     }
 
     /// The present moment.
@@ -57,6 +66,7 @@ impl Settling {
 
     /// A piece that counts as the beginning of the answer goes out; the first one is noted.
     pub(super) fn piece_goes_out(&mut self) {
+        self.has_begun = true;
         if let Some((_, request)) = &mut self.open {
             request.piece();
         }
@@ -64,6 +74,7 @@ impl Settling {
 
     /// A piece with content of a stream goes out; the first one is noted.
     pub(super) fn content_goes_out(&mut self) {
+        self.has_begun = true;
         if let Some((attempt, request)) = &mut self.open {
             attempt.content();
             request.piece();
@@ -111,6 +122,7 @@ impl Settling {
             let now = request.now();
             let last = attempt.settled(judgement, now);
             request.end_whole(judgement.class, Some(last), now);
+            self.doubts.tell();
         }
     }
 
@@ -148,6 +160,16 @@ impl Settling {
             let _ = core.registry.send(Judged(ticket.serial)).await;
             drop(doubts);
         })
+    }
+}
+
+impl Drop for Settling {
+    /// The client has left, if it is not over. Where the answer had begun, the request's earlier failures are none of its own: it
+    /// would have succeeded here.
+    fn drop(&mut self) {
+        if self.has_begun {
+            self.doubts.held = None;
+        }
     }
 }
 

@@ -125,14 +125,15 @@ async fn a_poisoned_conversation_whose_client_is_out_of_time_leaves_nobody_isola
     app.finish().await;
 }
 
-/// Once wrong: a client that left in the midst of an answer took the doubt with it.
+/// Once wrong: a client that left a stream that was passed on without content took the doubt with it.
 #[actix_web::test]
 async fn a_poisoned_conversation_whose_client_leaves_leaves_nobody_isolated() {
-    for (wanted, step) in [(false, never_answer()), (true, sse(1).then_stall())] {
+    for (wanted, step) in [(false, never_answer()), (true, sse(0).then_stall())] {
         let upstreams = sound(&["a", "b"]).await;
         let slow = Upstream::anthropic("slow").await;
         slow.answers_to("POISON", step);
-        let app = pool(&upstreams).secondary(&slow).verified_on_demand().start().await;
+        let timeouts = "first_content = \"50ms\"";
+        let app = pool(&upstreams).section("timeouts", timeouts).secondary(&slow).verified_on_demand().start().await;
         for number in 1..5 {
             let mut client = app.client().await;
             // Each is another conversation: one that is known as the cause gets a single attempt.
@@ -151,6 +152,27 @@ async fn a_poisoned_conversation_whose_client_leaves_leaves_nobody_isolated() {
         }
         app.finish().await;
     }
+}
+
+/// What had begun would have been a success, and after that the others' failures are their own.
+#[actix_web::test]
+async fn a_client_that_leaves_an_answer_with_content_takes_no_failure_back() {
+    let upstreams = sound(&["a", "b"]).await;
+    let serves = Upstream::anthropic("serves").await;
+    serves.answers_to("POISON", sse(1).then_stall());
+    let app = pool(&upstreams).secondary(&serves).verified_on_demand().start().await;
+    let mut client = app.client().await;
+    let poison = body(true).replace("Say hello.", "POISON");
+    client.send_request("POST", "/v1/messages", &[TRAFFIC], poison.as_bytes()).await;
+    assert_eq!(client.answer_head().await.status, 200);
+    client.piece().await.unwrap();
+    client.hang_up();
+    eventually("the end", async || app.row("serves").await["in_flight"] == 0).await;
+    for id in ["a", "b"] {
+        assert_eq!(app.row(id).await["consecutive_failures"], 1, "{id}");
+    }
+    assert!(upstreams.iter().all(|upstream| upstream.verifications() == 0));
+    app.finish().await;
 }
 
 #[actix_web::test]

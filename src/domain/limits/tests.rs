@@ -112,6 +112,14 @@ fn of_a_subscriptions_windows_the_one_that_binds_counts() {
         ([&overage[..], &windows, &sum("rejected")].concat(), hours(24)),
         ([&windows[..], &sum("allowed"), &[("retry-after", "5")]].concat(), Some(millis(5_000))),
         ([&overage[..], &windows].concat(), hours(6 * 24)),
+        (
+            [
+                &windows[..2],
+                &[("anthropic-ratelimit-unified-status", "rejected"), ("anthropic-ratelimit-unified-reset", "soon")],
+            ]
+            .concat(),
+            hours(24),
+        ),
     ] {
         assert_eq!(limits(&headers).rest(), rest, "{headers:?}");
     }

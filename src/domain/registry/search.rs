@@ -5,7 +5,7 @@ use super::super::endpoint::Home;
 use super::super::ids::EndpointId;
 use super::super::queues::{Member, Standing};
 use super::super::selection::{Candidate, slow_start_share};
-use super::super::sessions;
+use super::super::sessions::{self, With};
 use super::super::slots::Slot;
 use super::super::time::Moment;
 use super::dearth::Dearth;
@@ -139,18 +139,21 @@ impl RegistryCore {
         }
     }
 
-    /// The endpoint that the request's session is bound to with this model, else with its latest, and whether it has served it. On a
-    /// secondary it stays for a shorter while.
+    /// The endpoint that the request's session is bound to with this model, else the primary with its latest, and whether it has served
+    /// it. On a secondary it stays for a shorter while.
     pub(super) fn own_endpoint(&self, ask: &Ask, now: Moment) -> Option<(&Member, bool)> {
         let policy = &self.policy.affinity;
         if !policy.enabled || ask.service == Service::Other {
             return None;
         }
-        let holds = |sessions::Bond { endpoint, idle, has_served }| {
+        let holds = |sessions::Bond { with, endpoint, idle, has_served }| {
             let member = self.queues.at(endpoint).filter(|member| member.endpoint().in_profile(&ask.profile))?;
-            match member.endpoint().home {
-                Home::Secondary if idle >= policy.secondary_ttl => None,
-                Home::Primary | Home::Secondary => Some((member, has_served)),
+            match (member.endpoint().home, with) {
+                (Home::Secondary, With::ThisModel) if idle >= policy.secondary_ttl => None,
+                (Home::Primary | Home::Secondary, With::ThisModel) => Some((member, has_served)),
+                // A model that has no cache has nothing to wait for there, and nothing to keep it on a secondary.
+                (Home::Primary, With::AnotherModel) => Some((member, false)),
+                (Home::Secondary, With::AnotherModel) => None,
             }
         };
         self.sessions.find(ask.origin.session()?, &ask.model, now, policy).find_map(holds)

@@ -8,9 +8,9 @@ use qcc_gateway::domain::ids::EndpointId;
 use qcc_gateway::domain::registry::{Ask, Limit, NoEndpoint, Reach, Service};
 use qcc_gateway::domain::time::Moment;
 
+use super::Shadow;
 use super::plain::{Place, Plain};
-use super::rests::is_exhausted;
-use super::{Bond, Shadow};
+use super::rests::{Model, is_exhausted};
 
 /// How one endpoint stands to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,16 +96,15 @@ impl Shadow {
         }
     }
 
-    /// Where the request's session is at home with this model, else where with its latest. And whether it was served there.
+    /// Where the request's session is at home with this model, else at which primary with its latest. And whether there is a cache.
     fn own(&self, ask: &Ask, now: Moment) -> Option<(&Plain, bool)> {
         let policy = self.policy.affinity;
         if !policy.enabled || ask.service == Service::Other {
             return None;
         }
         let session = ask.origin.session()?;
-        let models = [Some(&ask.model), self.latest_models.get(&session)];
-        let mut bonds = models.into_iter().flatten().filter_map(|model| self.sessions.get(&(session, model.clone())));
-        let home = |bond: &Bond| {
+        let home = |model: &Model| {
+            let bond = self.sessions.get(&(session, model.clone()))?;
             let plain = self.endpoints.get(&bond.endpoint).filter(|plain| plain.definition.in_profile(&ask.profile))?;
             let lasts = match plain.definition.home {
                 Home::Primary => policy.ttl,
@@ -113,7 +112,12 @@ impl Shadow {
             };
             (now.since(bond.used) < lasts).then_some((plain, bond.has_served))
         };
-        bonds.find_map(home)
+        // For another model there is no cache: it is neither waited for, nor kept on a secondary.
+        let latest = self.latest_models.get(&session).filter(|model| **model != ask.model);
+        home(&ask.model).or_else(|| {
+            let (plain, _) = home(latest?)?;
+            (plain.definition.home == Home::Primary).then_some((plain, false))
+        })
     }
 
     /// Whether a request waits so long for its session's own endpoint: only where that has served it before, for there is a cache,

@@ -100,6 +100,22 @@ fn where_its_endpoint_rests_for_one_of_a_sessions_models_the_others_stay() {
     assert_eq!(served(&mut desk, of_model("haiku")), elsewhere);
 }
 
+/// Once wrong: a small model that only a secondary serves took all that came new to the session there.
+#[test]
+fn a_model_that_is_new_to_a_session_is_neither_kept_on_a_secondary_nor_waits_for_a_cache_that_it_does_not_have() {
+    let of_model = |model: &str| Ask { model: Some(model.into()), ..of_session("s") };
+    let large = super::super::super::endpoint::ModelFilter::new(&["opus".to_owned(), "sonnet".to_owned()]).unwrap();
+    let mut desk = Desk::new([Endpoint { models: large, ..primary("a") }, secondary("b")]);
+    assert_eq!(served(&mut desk, of_model("opus")), "a");
+    assert_eq!(served(&mut desk, of_model("haiku")), "b");
+    let Acquired::Granted(grant) = desk.ask(of_model("sonnet")) else { panic!("not granted") };
+    assert_eq!(grant.endpoint.id.as_str(), "a");
+    let limit = Throttle::Named(Duration::from_secs(3));
+    desk.report(&grant, Report { throttle: Some(limit), ..Report::of(Outcome::Neutral) }, Some("sonnet"));
+    assert_eq!(served(&mut desk, of_model("sonnet")), "b", "no cache is waited for");
+    assert_eq!((served(&mut desk, of_model("opus")), served(&mut desk, of_model("sonnet"))), ("a".into(), "b".into()));
+}
+
 #[test]
 fn a_short_cooldown_of_its_own_endpoint_is_waited_out_and_a_long_one_is_not() {
     for (seconds, waits) in [(5, true), (6, false)] {
