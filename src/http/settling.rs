@@ -174,7 +174,7 @@ impl Drop for Settling {
 }
 
 /// The doubt about a request's failures so far. It is told when the request is over without a success, before its answer or the
-/// end of that, or when its client leaves.
+/// end of that, or when its client leaves before an answer had begun.
 #[derive(Debug)]
 pub(super) struct Doubts<C: Deref<Target = Core>> {
     pub(super) core: C,
