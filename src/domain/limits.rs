@@ -104,16 +104,15 @@ impl Limits {
     fn is_used_up(&self, name: &str) -> bool {
         let is_zero = |name: &str| self.value(name).and_then(number).is_some_and(|left| left <= 0.0);
         if let Some(window) = name.strip_suffix("-reset").filter(|_| name.starts_with(ANTHROPIC)) {
-            let is_rejected = |window: &str| {
-                self.value(&format!("{window}-status")).is_some_and(|status| status.starts_with("rejected"))
-            };
+            let is_rejected =
+                || self.value(&format!("{window}-status")).is_some_and(|status| status.starts_with("rejected"));
             return match window.strip_prefix(UNIFIED) {
-                Some("") => is_rejected(window),
+                Some("") => is_rejected(),
                 // What could be bought beyond the windows, which most accounts don't.
                 Some("-overage") => false,
                 // The sum of all tells which of them binds: one of some models alone may be used up while requests are served.
                 Some(_) if self.value(UNIFIED_STATUS).is_some() && self.has_time(UNIFIED_RESET) => false,
-                Some(_) | None => is_rejected(window) || is_zero(&format!("{window}-remaining")),
+                Some(_) | None => is_rejected() || is_zero(&format!("{window}-remaining")),
             };
         }
         // Some relays name one window without a kind.

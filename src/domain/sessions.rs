@@ -111,7 +111,7 @@ const LONGEST_ATTEMPT: Duration = Duration::from_hours(1);
 const SHED_AT_ONCE: usize = 2;
 
 /// All bound sessions. Each model of a session is bound by itself, for so are the caches: where its own endpoint rests for one of
-/// them, the others stay. A model that is new to it begins where the session's latest is.
+/// them, the others stay. A model that is new to it may begin where the session's latest is.
 #[derive(Clone, Debug)]
 pub struct Sessions {
     /// Each session's latest bond, and for which model.
@@ -172,7 +172,6 @@ impl Sessions {
                 self.others.put((key, its), bound);
                 self.others.pop(&(key, model.clone()))
             }
-            None if self.others.is_empty() => None,
             None => self.others.pop(&(key, model.clone())),
         };
         let has_served =
@@ -189,7 +188,6 @@ impl Sessions {
             Some((its, bound)) if its == model => {
                 is_it(bound).then(|| self.latest.get_mut(&key)).flatten().map(|(_, bound)| bound)
             }
-            Some(_) | None if self.others.is_empty() => None,
             Some(_) | None => {
                 let key = (key, model.clone());
                 self.others.peek(&key).is_some_and(is_it).then(|| self.others.get_mut(&key)).flatten()

@@ -127,23 +127,20 @@ async fn begin<'a>(
     }
     let now = shared.clock.now();
     let model = peek.model_name().cloned();
+    let told = time_told(request.headers());
     let deadline = now + config.settings.retry.deadline;
     let deadline = match peek.wanted {
         Wanted::Stream => deadline,
         // Nobody is there any more for what would begin later. One whose time is over by now learns that from its first attempt.
         Wanted::Whole | Wanted::Unknown => {
-            let leaves = time_told(request.headers()).map(|time| scope.began() + time);
+            let leaves = told.map(|time| scope.began() + time);
             leaves.filter(|leaves| *leaves > now).map_or(deadline, |leaves| deadline.min(leaves))
         }
     };
     let task = Task {
         llm: errand.llm,
         on_break: config.settings.stream.on_break,
-        times: AttemptTimes::of(
-            &config.settings.timeouts,
-            request.headers(),
-            shared.clock.instant(scope.began()).into(),
-        ),
+        times: AttemptTimes::of(&config.settings.timeouts, told, shared.clock.instant(scope.began()).into()),
         words: config.settings.log.words(),
         rules: &config.settings.rules,
         alarm: client.alarm().clone(),

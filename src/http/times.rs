@@ -35,10 +35,10 @@ pub(super) struct AttemptTimes {
 }
 
 impl AttemptTimes {
-    /// The time-outs of a request whose head came at this moment.
-    pub(super) fn of(timeouts: &Timeouts, headers: &HeaderMap, came: Instant) -> Self {
+    /// The time-outs of a request whose head came at this moment, and whose client has told this time.
+    pub(super) fn of(timeouts: &Timeouts, told: Option<Duration>, came: Instant) -> Self {
         Self {
-            client_leaves: time_told(headers).map(|time| after(came, time)),
+            client_leaves: told.map(|time| after(came, time)),
             connect: timeouts.connect,
             first_event: timeouts.first_event,
             first_content: timeouts.first_content,
