@@ -1,13 +1,14 @@
 //! One attempt: the request goes to one endpoint, and what comes back is judged.
 
 mod judging;
+mod kind;
 mod limit;
 mod reading;
 
 use std::pin::pin;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 
 use super::alarm::{Alarm, Overdue};
@@ -15,9 +16,7 @@ use super::body::Passing;
 use super::intake::{BodyBudget, Held};
 use super::scope::AttemptScope;
 use super::times::{AttemptTimes, Patience, present};
-use crate::domain::classify::{
-    AnswerHead, Judgement, WhoseCredential, Words, classify_answer, classify_stream_head, is_event_stream,
-};
+use crate::domain::classify::{AnswerHead, Judgement, WhoseCredential, Words, classify_answer, classify_stream_head};
 use crate::domain::conversation::Manner;
 use crate::domain::endpoint::{Auth, Endpoint};
 use crate::domain::outcome_table::{Class, LastResort, PathKind};
@@ -27,6 +26,7 @@ use crate::domain::route::LlmPath;
 use crate::domain::rules::Rules;
 use crate::settings::OnBreak;
 use crate::upstream::{BodyError, Client, ClientRequest, Content, Legibility, SendError};
+use kind::{Begun, content_type};
 use limit::Limit;
 use reading::Reading;
 
@@ -139,8 +139,22 @@ impl Task<'_> {
         scope.waits_for_endpoint(now);
         hide_secrets(&mut response.headers, endpoint);
         scope.answered(response.status.as_u16(), &response.headers);
-        let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let limits = scope.limits(&response.headers);
+        let mut headers = response.headers;
+        let (mut content, legibility) = match self.llm {
+            None => (Content::untouched(response.body), Legibility::Readable),
+            Some(_) => match Content::decoded(response.body, &mut headers) {
+                Ok(decoded) => decoded,
+                Err(error) => return fault(Class::Body, &error.to_string()),
+            },
+        };
+        let mut answer = Begun { status: response.status, headers: &mut headers, content: &mut content, legibility };
+        let is_stream = match self.is_stream(&mut answer, limit, scope).await {
+            Ok(is_stream) => is_stream,
+            Err(end) => return end,
+        };
+        let limit = self.limit_behind_head(response.status, is_stream, limit, scope);
+        let content_type = content_type(&headers).map(str::to_owned);
         let head = AnswerHead {
             status: response.status.as_u16(),
             content_type: content_type.as_deref(),
@@ -152,18 +166,6 @@ impl Task<'_> {
             model: self.request.model_for(endpoint),
             limits: &limits,
             rules: self.rules,
-        };
-        let is_stream = is_event_stream(head.content_type);
-        // A whole answer has the time of one, also where a stream was asked for.
-        let comes_whole = self.wanted() == Wanted::Stream && response.status.is_success() && !is_stream;
-        let limit = if comes_whole { self.limit(Wanted::Whole, scope.began()) } else { limit };
-        let mut headers = response.headers;
-        let (mut content, legibility) = match self.llm {
-            None => (Content::untouched(response.body), Legibility::Readable),
-            Some(_) => match Content::decoded(response.body, &mut headers) {
-                Ok(decoded) => decoded,
-                Err(error) => return fault(Class::Body, &error.to_string()),
-            },
         };
         let mut flow = Flow { status: response.status, headers, limit, is_stream, legibility, share: None };
         let by_head = classify_stream_head(self.path(), &head);

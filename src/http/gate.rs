@@ -4,7 +4,6 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
@@ -37,8 +36,6 @@ pub(super) enum AtGate {
     Failed(Failure),
     /// It has ended, or broken off, with nothing but its preamble. In words for logs.
     Broken(String),
-    /// It was none, but an answer in JSON.
-    Whole(Bytes),
     /// Its first event did not come in time.
     TooSlow,
 }
@@ -75,7 +72,6 @@ pub(super) async fn wait_at_gate(
                 }
                 continue;
             }
-            Ok(None) if relay.is_json() => return AtGate::Whole(relay.into_bytes()),
             Ok(None) => None,
             Ok(Some(Err(fault))) => Some(fault),
         };

@@ -1,7 +1,9 @@
 //! An answer's body as its content: without the compression that nobody had asked for.
 
+use std::future::poll_fn;
+use std::mem;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
 use bytes::Bytes;
@@ -11,6 +13,7 @@ use tokio::task::yield_now;
 use super::body::Body;
 use super::decoding::{Coding, Decoded, Decoder, Undecodable};
 use super::error::BodyError;
+use crate::domain::sse::Beginning;
 
 /// Why an answer's content did not come whole.
 #[derive(Debug, thiserror::Error)]
@@ -69,13 +72,16 @@ impl Coded {
 pub struct Content {
     body: Body,
     decoder: Option<Decoder>,
+    /// What was read to see how it begins; it is still to be handed on, and so is the fault that came behind it.
+    begun: Bytes,
+    fault: Option<ContentError>,
     is_over: bool,
 }
 
 impl Content {
     /// The body as it came.
     pub fn untouched(body: Body) -> Self {
-        Self { body, decoder: None, is_over: false }
+        Self { body, decoder: None, begun: Bytes::new(), fault: None, is_over: false }
     }
 
     /// The body decoded, if it has to be; the headers then no longer say that it is coded, nor how long it was.
@@ -94,17 +100,44 @@ impl Content {
         };
         headers.remove(CONTENT_ENCODING);
         headers.remove(CONTENT_LENGTH);
-        Ok((Self { body, decoder: Some(Decoder::new(coding)?), is_over: false }, Legibility::Readable))
+        let decoder = Some(Decoder::new(coding)?);
+        Ok((Self { decoder, ..Self::untouched(body) }, Legibility::Readable))
+    }
+
+    /// Reads as much as is needed to see what it begins as. All of it stays to be read, also where nobody waits for this to end.
+    pub async fn beginning(&mut self) -> Beginning {
+        poll_fn(|cx| self.poll_beginning(cx)).await
+    }
+
+    fn poll_beginning(&mut self, cx: &mut Context<'_>) -> Poll<Beginning> {
+        loop {
+            if let Some(beginning) = Beginning::of(&self.begun) {
+                return Poll::Ready(beginning);
+            }
+            match ready!(self.poll_coming(cx)) {
+                Some(Ok(piece)) if self.begun.is_empty() => self.begun = piece,
+                Some(Ok(piece)) => self.begun = [&*self.begun, &*piece].concat().into(),
+                Some(Err(fault)) => {
+                    self.fault = Some(fault);
+                    return Poll::Ready(Beginning::Other);
+                }
+                None => return Poll::Ready(Beginning::Other),
+            }
+        }
     }
 
     /// Whether the piece before was the last one. Where this is not known yet, the end of the stream shows it.
     pub fn is_finished(&self) -> bool {
-        self.decoder.is_none() && self.body.is_finished()
+        self.begun.is_empty() && self.decoder.is_none() && self.body.is_finished()
     }
 
     /// How many bytes are still to come, where that is known.
     pub fn remaining_length(&self) -> Option<u64> {
-        if self.decoder.is_some() { None } else { self.body.remaining_length() }
+        if self.decoder.is_some() {
+            return None;
+        }
+        let begun = u64::try_from(self.begun.len()).unwrap_or(u64::MAX);
+        self.body.remaining_length().map(|rest| rest.saturating_add(begun))
     }
 
     /// Whether its framing does not tell where it ends. A coding tells that of each of its parts alone.
@@ -116,12 +149,9 @@ impl Content {
         self.is_over = true;
         Ok(self.decoder.as_mut().map(Decoder::finish).transpose()?.flatten())
     }
-}
 
-impl Stream for Content {
-    type Item = Result<Bytes, ContentError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    /// The next piece that nobody has seen.
+    fn poll_coming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ContentError>>> {
         loop {
             if self.is_over {
                 return Poll::Ready(None);
@@ -157,6 +187,20 @@ impl Stream for Content {
                 (Some(Ok(piece)), None) => return Poll::Ready(Some(Ok(piece))),
             }
         }
+    }
+}
+
+impl Stream for Content {
+    type Item = Result<Bytes, ContentError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if !self.begun.is_empty() {
+            return Poll::Ready(Some(Ok(mem::take(&mut self.begun))));
+        }
+        if let Some(fault) = self.fault.take() {
+            return Poll::Ready(Some(Err(fault)));
+        }
+        self.poll_coming(cx)
     }
 }
 

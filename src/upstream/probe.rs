@@ -328,13 +328,14 @@ impl Probe {
         let (status, is_success) = (response.status.as_u16(), response.status.is_success());
         let content = Content::decoded(response.body, &mut response.headers).map_err(ContentError::from)?;
         // Of a failure the status says what is the matter, also where the words are out of reach.
-        let content = match content {
+        let mut content = match content {
             (content, Legibility::Readable) => content,
             (_, Legibility::Coded) if is_success => return Err(NoAnswer::Coded),
             (_, Legibility::Coded) => return Ok(Answer { status, body: AnswerBody::Whole(Bytes::new()) }),
         };
         let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let is_stream = is_success && is_event_stream(content_type);
+        let is_called_stream = is_event_stream(content_type);
+        let is_stream = is_success && deadline.bound(content.beginning()).await?.is_event_stream(is_called_stream);
         let body = if is_stream {
             let mut stream = StreamedAnswer::new(Arc::clone(endpoint));
             let end = read_stream(content, &mut stream, deadline).await;

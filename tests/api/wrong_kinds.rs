@@ -1,11 +1,12 @@
-//! A whole JSON answer, where an event stream was asked for; and either kind, where the gateway can't see which was.
+//! A whole JSON answer, where an event stream was asked for; a stream that is called something else; and either kind, where the
+//! gateway can't see which was asked for.
 
 use serde_json::{Value, json};
 
-use crate::support::app::TRAFFIC;
+use crate::support::app::{Setup, TRAFFIC};
 use crate::support::raw_client::{Answer, Ended};
-use crate::support::streaming::Pair;
-use crate::support::upstream::step::{ok, sse, status_with};
+use crate::support::streaming::{PATHS, Pair};
+use crate::support::upstream::step::{ok, sse, sse_called, status_with};
 
 const JSON: [(&str, &str); 2] = [("content-type", "application/json"), ("request-id", "req_1")];
 
@@ -135,5 +136,75 @@ async fn where_it_can_not_be_seen_what_was_asked_for_either_kind_is_an_answer() 
             assert!(answer.header("content-type").unwrap().starts_with(content_type));
         }
     }
+    app.finish().await;
+}
+
+/// What servers call a stream that they don't call one. Some call it nothing.
+const OTHER_NAMES: [Option<&str>; 4] =
+    [None, Some("text/plain; charset=utf-8"), Some("application/octet-stream"), Some("application/json")];
+
+/// Clients read such streams, and the gateway isolated the endpoint.
+#[actix_web::test]
+async fn a_stream_is_one_whatever_it_is_called() {
+    for path in PATHS {
+        for name in OTHER_NAMES {
+            let pair = Pair::serving(path).await;
+            pair.a.script_traffic([sse_called(name, 2).then_end()]);
+            let app = pair.strict().start().await;
+            let answer = pair.ask(&mut app.client().await).await;
+            assert_eq!((answer.status, answer.ended, answer.header("x-qcc-endpoint")), (200, Ended::Whole, Some("a")));
+            assert_eq!(answer.header("content-type"), Some("text/event-stream; charset=utf-8"), "{path} {name:?}");
+            assert!(answer.text().contains("answer") && answer.events().len() > 2, "{path} {}", answer.text());
+            let row = app.row("a").await;
+            assert_eq!((&row["successes"], &row["failures"]), (&json!(1), &json!(0)));
+            app.finish().await;
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_stream_that_is_called_something_else_fails_and_breaks_as_any_other() {
+    for name in OTHER_NAMES {
+        let pair = Pair::serving("/v1/messages").await;
+        pair.a.script_traffic([sse_called(name, 2).then_cut(), sse_called(name, 0).then_error("overloaded_error")]);
+        let app = pair.setup(Setup::new()).start().await;
+        let mut client = app.client().await;
+        let torn = pair.ask(&mut client).await;
+        assert_eq!((torn.header("x-qcc-endpoint"), app.row("a").await["failures"].clone()), (Some("a"), json!(1)));
+        assert_eq!(torn.events().last().unwrap().name.as_deref(), Some("error"), "{name:?}");
+        let answer = pair.ask(&mut client).await;
+        assert_eq!((answer.status, answer.header("x-qcc-endpoint")), (200, Some("b")), "{name:?}");
+        assert!(answer.header("x-qcc-trail").unwrap().starts_with("a=529@"));
+        app.finish().await;
+    }
+}
+
+#[actix_web::test]
+async fn what_is_no_stream_by_its_words_either_is_none() {
+    for body in ["<!doctype html>", "database error", "", "events: none"] {
+        let pair = Pair::serving("/v1/messages").await;
+        pair.a.script_traffic([status_with(200, &[("content-type", "text/plain")], body)]);
+        let app = pair.strict().start().await;
+        let answer = pair.ask(&mut app.client().await).await;
+        assert_eq!((answer.header("x-qcc-endpoint"), answer.ended), (Some("b"), Ended::Whole), "{body}");
+        assert_eq!(app.row("a").await["isolated_reason"], "body", "{body}");
+        app.finish().await;
+    }
+}
+
+/// Once wrong: what was called a stream was held only up to 256 KiB, and then passed on as a broken one.
+#[actix_web::test]
+async fn a_large_message_that_is_called_a_stream_is_passed_on_as_its_events() {
+    let pair = Pair::serving("/v1/messages").await;
+    let text = "x".repeat(300 << 10);
+    let message =
+        json!({"id": "m", "type": "message", "role": "assistant", "content": [{"type": "text", "text": text}]});
+    let headers = [("content-type", "text/event-stream")];
+    pair.a.script_traffic([status_with(200, &headers, format!("\n\n{message}"))]);
+    let app = pair.strict().start().await;
+    let answer = pair.ask(&mut app.client().await).await;
+    assert_eq!((answer.status, answer.header("x-qcc-endpoint")), (200, Some("a")));
+    assert_eq!(answer.events().last().unwrap().name.as_deref(), Some("message_stop"));
+    assert!(answer.text().contains(&text));
     app.finish().await;
 }

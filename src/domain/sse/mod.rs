@@ -4,6 +4,7 @@
 //! Nothing here reads or writes: bytes come in, bytes and verdicts go out. No stream is copied, but for an event that is
 //! torn between two pieces.
 
+mod beginning;
 mod conversion;
 mod ending;
 mod event;
@@ -12,6 +13,7 @@ mod kind;
 mod relay;
 mod scanner;
 
+pub use beginning::Beginning;
 pub use conversion::as_events;
 pub use ending::{Break, closing, error_event};
 pub use kind::{Kind, StreamError};

@@ -99,18 +99,6 @@ impl Relay {
         self.has_seen_event
     }
 
-    /// Whether what has come so far is no event stream but the beginning of a JSON object.
-    pub fn is_json(&self) -> bool {
-        let mut bytes = self.ready.iter().chain(self.tail.iter()).flatten();
-        !self.has_seen_event && bytes.find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
-    }
-
-    /// All that is here.
-    pub fn into_bytes(mut self) -> Bytes {
-        self.spill();
-        self.ready.into_one()
-    }
-
     /// How many bytes are here, ready or not.
     pub fn held(&self) -> usize {
         self.ready.length() + self.tail.length()

@@ -29,7 +29,7 @@ impl Task<'_> {
     /// Holds a stream back until there is something in it that is worth passing on.
     pub(super) async fn judge_stream(
         &self,
-        mut flow: Flow,
+        flow: Flow,
         head: &AnswerHead<'_>,
         path: LlmPath,
         mut content: Content,
@@ -73,13 +73,6 @@ impl Task<'_> {
                 self.conclude(judgement, answer)
             }
             AtGate::Broken(note) => fault(Class::Stream, &note),
-            AtGate::Whole(whole) => {
-                scope.comes_in(Manner::Whole);
-                let json = HeaderValue::from_static("application/json");
-                flow.headers.insert(CONTENT_TYPE, json);
-                let head = AnswerHead { content_type: Some("application/json"), ..*head };
-                self.judge_whole(flow, &head, whole, scope)
-            }
             AtGate::TooSlow => flow.limit.passed(),
         }
     }

@@ -133,6 +133,26 @@ async fn an_endpoint_whose_streams_failed_is_asked_for_a_stream_and_passes_with_
     }
 }
 
+/// As traffic: else it could never come back.
+#[actix_web::test]
+async fn what_an_answer_is_called_does_not_matter() {
+    for head in ["", "content-type: text/plain\r\n", "content-type: application/json\r\n"] {
+        let head = format!("HTTP/1.1 200 OK\r\n{head}transfer-encoding: chunked\r\n\r\n");
+        let stream = |code: &str| {
+            let events = anthropic(code);
+            let (first, rest) = events.as_bytes().split_at(3);
+            vec![head.clone().into(), chunk(first), chunk(rest), b"0\r\n\r\n".to_vec()]
+        };
+        let held = streamed(Protocol::Anthropic, stream).await;
+        assert_eq!((held.error(), held.cost), (None, Tokens { input: 40, output: 3 }), "{head}");
+    }
+    let message = |code: &str| {
+        let body = format!(r#"{{"content":[{{"type":"text","text":"{code}"}}]}}"#);
+        vec![EVENT_STREAM.into(), chunk(body.as_bytes()), b"0\r\n\r\n".to_vec()]
+    };
+    assert_eq!(held(Protocol::Anthropic, Manner::Whole, &[&message]).await.error(), None);
+}
+
 #[actix_web::test]
 async fn any_other_reason_is_asked_for_an_answer_in_one_piece() {
     let message = |code: &str| {

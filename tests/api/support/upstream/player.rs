@@ -60,7 +60,9 @@ impl<W: AsyncWrite + Unpin> Player<W> {
                         self.writer.write_all(bytes).await?;
                     }
                 }
-                Move::OpenStream(count) => self.open_stream(&Text::Honest, *count).await?,
+                Move::OpenStream { label, pieces } => {
+                    self.open_stream(label.as_deref(), &Text::Honest, *pieces).await?;
+                }
                 Move::Pieces(count) => self.say(*count).await?,
                 Move::FinishStream => {
                     let events = self.stream.finish();
@@ -104,7 +106,7 @@ impl<W: AsyncWrite + Unpin> Player<W> {
     }
 
     async fn whole_stream(&mut self, text: &Text) -> io::Result<()> {
-        self.open_stream(text, HONEST_PIECES).await?;
+        self.open_stream(Some("text/event-stream; charset=utf-8"), text, HONEST_PIECES).await?;
         self.say(HONEST_PIECES).await?;
         let finish = self.stream.finish();
         self.events(finish).await?;
@@ -154,15 +156,15 @@ impl<W: AsyncWrite + Unpin> Player<W> {
         self.writer.write_all(&message).await
     }
 
-    async fn open_stream(&mut self, text: &Text, count: usize) -> io::Result<()> {
+    async fn open_stream(&mut self, label: Option<&str>, text: &Text, count: usize) -> io::Result<()> {
         self.pieces = pieces(&self.text(text), count).into();
+        let label = label.map(|label| ("content-type".to_owned(), label.to_owned()));
         let headers = [
-            ("content-type".to_owned(), "text/event-stream; charset=utf-8".to_owned()),
             ("cache-control".to_owned(), "no-cache".to_owned()),
             self.facts.id_header(),
             ("transfer-encoding".to_owned(), "chunked".to_owned()),
         ];
-        let head = self.head(200, &headers);
+        let head = self.head(200, label.iter().chain(&headers));
         self.writer.write_all(&head).await?;
         let opening = self.stream.opening();
         self.events(opening).await

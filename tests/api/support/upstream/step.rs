@@ -24,8 +24,8 @@ pub(crate) enum Move {
     Truncate,
     /// Sends these bytes.
     Raw(Bytes),
-    /// Sends the head and first events of a stream whose answer has so many pieces.
-    OpenStream(usize),
+    /// Sends the head and first events of a stream whose answer has so many pieces; the head calls it this.
+    OpenStream { label: Option<Rc<str>>, pieces: usize },
     /// Sends the next so many pieces.
     Pieces(usize),
     /// Sends what lies between the last content and the closing event.
@@ -181,7 +181,13 @@ pub(crate) fn accept_and_close() -> Step {
 /// An event stream whatever the request asked for, with so many pieces of content, of the honest answer's text. With 0
 /// only what comes before the content.
 pub(crate) fn sse(pieces: usize) -> OpenStream {
-    OpenStream { moves: vec![Move::OpenStream(pieces), Move::Pieces(pieces)] }
+    sse_called(Some("text/event-stream; charset=utf-8"), pieces)
+}
+
+/// As [`sse`], with this content type, or with none.
+pub(crate) fn sse_called(content_type: Option<&str>, pieces: usize) -> OpenStream {
+    let label = content_type.map(Rc::from);
+    OpenStream { moves: vec![Move::OpenStream { label, pieces }, Move::Pieces(pieces)] }
 }
 
 /// A stream of which the end is still to be said.

@@ -1,0 +1,80 @@
+//! Whether an answer is an event stream, whatever it is called.
+
+use std::pin::pin;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+
+use super::super::scope::AttemptScope;
+use super::limit::Limit;
+use super::{AttemptEnd, Task};
+use crate::domain::classify::is_event_stream;
+use crate::domain::conversation::Manner;
+use crate::domain::peek::Wanted;
+use crate::upstream::{Content, Legibility};
+
+/// An answer whose head is here.
+pub(super) struct Begun<'a> {
+    pub(super) status: StatusCode,
+    pub(super) headers: &'a mut HeaderMap,
+    pub(super) content: &'a mut Content,
+    pub(super) legibility: Legibility,
+}
+
+impl Task<'_> {
+    /// Whether it is a stream. Where one may have been asked for its first bytes tell, and its headers call it from then on what it
+    /// is: a client reads the one or the other.
+    ///
+    /// # Errors
+    ///
+    /// How the attempt has ended, where these bytes did not come in time.
+    pub(super) async fn is_stream(
+        &self,
+        answer: &mut Begun<'_>,
+        limit: Limit,
+        scope: &AttemptScope,
+    ) -> Result<bool, AttemptEnd> {
+        let is_called_stream = is_event_stream(content_type(answer.headers));
+        let is_judged_by_label =
+            self.wanted() == Wanted::Whole || !answer.status.is_success() || answer.legibility == Legibility::Coded;
+        if is_judged_by_label {
+            return Ok(is_called_stream);
+        }
+        if is_called_stream {
+            scope.comes_in(Manner::Streamed);
+        }
+        let limit = self.limit_behind_head(answer.status, is_called_stream, limit, scope);
+        let Ok(beginning) = self.alarm.within(limit.at, pin!(answer.content.beginning())).await else {
+            return Err(limit.passed());
+        };
+        let is_stream = beginning.is_event_stream(is_called_stream);
+        match (is_called_stream, is_stream) {
+            (false, true) => {
+                answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+            }
+            (true, false) => {
+                scope.comes_in(Manner::Whole);
+                answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            }
+            (false, false) | (true, true) => {}
+        }
+        Ok(is_stream)
+    }
+
+    /// Until when the rest of an answer may take: a whole one has the time of one, also where a stream was asked for.
+    pub(super) fn limit_behind_head(
+        &self,
+        status: StatusCode,
+        is_stream: bool,
+        limit: Limit,
+        scope: &AttemptScope,
+    ) -> Limit {
+        let comes_whole = self.wanted() == Wanted::Stream && status.is_success() && !is_stream;
+        if comes_whole { self.limit(Wanted::Whole, scope.began()) } else { limit }
+    }
+}
+
+/// What the headers say that it is.
+pub(super) fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok())
+}
