@@ -200,12 +200,16 @@ impl Client {
         // Whether an idle connection still is one shows only when something is sent on it.
         let began = may_send_again(&request).then(now);
         let pooled = began.and_then(|began| Some((self.shared.pool.take(request.origin, began)?, began)));
+        // What becomes of the request if it may not go out once more.
+        let mut first_end = None;
         if let Some((connection, began)) = pooled {
             match self.exchange(connection, outgoing, &request.method, permit).await {
-                Err(Failure { ended_silently: true, .. }) => {
+                // One that ends later had seen the request, and may have worked on it.
+                Err(Failure { ended_silently: true, error }) if began.elapsed() < TELLING_OF_IDLENESS => {
                     log::debug!(
                         "upstream: a connection from the pool had been closed; the request goes out on a new one"
                     );
+                    first_end = Some(error);
                     outgoing = Outgoing::of(&request)?;
                 }
                 // Said to whoever keeps a connection open and asks for nothing: it had not seen this request (RFC 9110, section 15.5.9).
@@ -213,6 +217,7 @@ impl Client {
                     log::debug!(
                         "upstream: a connection from the pool had timed out; the request goes out on a new one"
                     );
+                    first_end = Some(SendError::ClosedBeforeHead { written: true });
                     outgoing = Outgoing::of(&request)?;
                 }
                 answer => return answer.map_err(|failure| failure.error),
@@ -233,7 +238,10 @@ impl Client {
         let transport = transport?;
         let connection = Connection::new(transport, Rc::new(request.origin.clone()), now());
         let answer = self.exchange(connection, outgoing, &request.method, permit).await;
-        answer.map_err(|failure| failure.error)
+        answer.map_err(|failure| match (failure.error, first_end) {
+            (SendError::Withdrawn, Some(first)) if first.written() => first,
+            (error, _) => error,
+        })
     }
 
     async fn exchange(
@@ -286,7 +294,7 @@ impl Client {
     }
 }
 
-/// How long after a request a 408 may come that was written before that. A later one is the upstream's answer.
+/// How long after a request the end of a connection may come, or a 408, that was sent before that. A later one is about the request.
 pub(super) const TELLING_OF_IDLENESS: Duration = Duration::from_secs(1);
 
 /// Whether an answer on a connection from the pool may be to nothing: the server had given the connection up before the request came.

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::support::app::{Setup, TRAFFIC, body};
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{Behaviour, hold, ok, status};
+use crate::support::upstream::step::{Behaviour, hold, ok, reset, status};
 
 /// Two requests wait at their endpoint; meanwhile a third one isolates it.
 #[actix_web::test]
@@ -74,5 +74,25 @@ async fn a_verification_of_an_older_isolation_does_not_bring_back_a_newer_one() 
     a.behave(Behaviour::honest());
     assert_eq!(app.admin("a", "verify").await.json()["ok"], true);
     assert_eq!(app.row("a").await["standing"], "primary");
+    app.finish().await;
+}
+
+/// Found from outside: the trail, the counts and the budget knew nothing of the request that the endpoint had had.
+#[actix_web::test]
+async fn an_attempt_that_has_gone_out_is_one_though_its_endpoint_is_isolated_before_it_goes_out_once_more() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.script_traffic([ok(), hold("work").then(reset())]);
+    let app = Setup::new().primary(&a).secondary(&b).verified_on_demand().start().await;
+    let mut client = app.client().await;
+    assert_eq!(client.post("/v1/messages", &[TRAFFIC], body(false)).await.status, 200);
+    client.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;
+    a.gates().reached("work").await;
+    app.admin("a", "isolate").await;
+    a.gates().open("work");
+    let answer = client.answer().await;
+    assert_eq!((answer.header("x-qcc-endpoint"), answer.header("x-qcc-attempts")), (Some("b"), Some("2")));
+    assert!(answer.header("x-qcc-trail").unwrap().starts_with("a=connect@"), "{:?}", answer.header("x-qcc-trail"));
+    let row = app.row("a").await;
+    assert_eq!((&row["requests"], &row["successes"], a.traffic()), (&json!(2), &json!(1), 2));
     app.finish().await;
 }

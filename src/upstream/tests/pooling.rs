@@ -67,6 +67,18 @@ enum Ending {
     TimesOut,
     /// Told of the request, after a while.
     TimesOutOverIt,
+    /// After a while, over the request.
+    GivesItUp,
+}
+
+impl Ending {
+    /// Whether the upstream had the request for so long that it is the request's own end.
+    const fn is_of_request(self) -> bool {
+        match self {
+            Self::Close | Self::Reset | Self::TimesOut => false,
+            Self::TimesOutOverIt | Self::GivesItUp => true,
+        }
+    }
 }
 
 /// Sends on an idle connection that ends when the request has come; what came of it, and how often the permit was asked.
@@ -80,18 +92,18 @@ async fn sent_on_a_stale_connection(
     let (client, mut peer) = warmed(&upstream).await;
     let serve = async {
         peer.request().await;
+        if ending.is_of_request() {
+            tokio::time::sleep(TELLING_OF_IDLENESS).await;
+        }
         match ending {
             Ending::Close => drop(peer),
-            Ending::Reset => peer.reset(),
+            Ending::Reset | Ending::GivesItUp => peer.reset(),
             Ending::TimesOut | Ending::TimesOutOverIt => {
-                if matches!(ending, Ending::TimesOutOverIt) {
-                    tokio::time::sleep(TELLING_OF_IDLENESS).await;
-                }
                 peer.say("HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await;
                 drop(peer);
             }
         }
-        if matches!(ending, Ending::TimesOutOverIt) {
+        if ending.is_of_request() {
             return None;
         }
         let mut fresh = upstream.accept().await;
@@ -121,6 +133,15 @@ async fn a_request_that_has_timed_out_itself_does_not_go_out_once_more() {
     let permit = Permit::always();
     let answer = within(sent_on_a_stale_connection(Ending::TimesOutOverIt, Method::POST, true, &permit)).await.unwrap();
     assert_eq!((answer.status.as_u16(), permit.asked.get()), (408, 1));
+}
+
+/// Found from outside: an upstream that broke off after seconds of work got the request once more, and nobody counted that.
+#[tokio::test]
+async fn a_request_that_the_upstream_has_given_up_does_not_go_out_once_more() {
+    let permit = Permit::always();
+    let answer = within(sent_on_a_stale_connection(Ending::GivesItUp, Method::POST, true, &permit)).await;
+    assert!(matches!(answer, Err(SendError::Broken { written: true, .. })), "{answer:?}");
+    assert_eq!(permit.asked.get(), 1);
 }
 
 /// Once wrong: it went out on a connection that its upstream had closed, and could not be sent once more.
@@ -191,7 +212,8 @@ async fn the_permit_is_asked_again_before_a_request_goes_out_once_more() {
             drop(peer);
         };
         let (answer, ()) = join!(client.send(post(&upstream.origin), &permit, Duration::from_secs(20)), serve);
-        assert!(matches!(answer, Err(SendError::Withdrawn)), "{answer:?}");
+        // Once wrong: it was taken back as one of which not a byte had gone out.
+        assert!(matches!(answer, Err(SendError::ClosedBeforeHead { written: true })), "{answer:?}");
         let mut fresh = upstream.accept().await;
         drop(client);
         assert_eq!(fresh.closed().await, 0, "something was written without permission");

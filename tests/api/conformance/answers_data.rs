@@ -382,7 +382,7 @@ fn broken() -> Vec<Row> {
 fn heads() -> Vec<Row> {
     vec![
         left("the end, without a byte", "9112 9.5", Message, "", Closes, Honest, Success)
-            .note("on a kept connection: asked once more on a fresh one, uncounted"),
+            .note("on a kept connection, within a second: asked once more on a fresh one, uncounted"),
         left("half a head", "9112 8", Get, "HTTP/1.1 200 OK\r\ncontent-le", Closes, Own(502), Failure),
         left("a reset within the head", "9112 8", Get, "HTTP/1.1 200", Resets, Own(502), Failure),
         left("what is not HTTP", "9112 4", Get, "SSH-2.0-x\r\n", Keeps, Own(502), Failure),
