@@ -278,7 +278,8 @@ impl EventBody {
 
     /// No more comes.
     fn end(&mut self, in_order: bool, why: Break, note: &str) {
-        self.content = None;
+        // Where the connection's end is the answer's, it may also be the end of the endpoint's patience.
+        let says_so = in_order && !self.content.take().is_some_and(|content| content.ends_with_connection());
         let ending = self.passing.relay.end(in_order);
         self.tell_costs();
         match ending {
@@ -293,7 +294,9 @@ impl EventBody {
             }
             Ending::Broken => match self.passing.relay.take_failure() {
                 Some(failure) => self.fail(failure),
-                None if why == Break::Silent => self.break_off(why, &Judgement::of_fault(Class::Stream, note)),
+                None if why == Break::Silent || says_so => {
+                    self.break_off(why, &Judgement::of_fault(Class::Stream, note));
+                }
                 None => self.break_off(why, &self.settling.judge_break(Class::Stream, note)),
             },
         }
@@ -326,10 +329,11 @@ impl EventBody {
     fn break_off(&mut self, why: Break, judgement: &Judgement) {
         let PassingEvents { relay, format, break_as, .. } = &self.passing;
         let event = match break_as {
-            BreakAs::Abort => None,
+            // An old client can't tell a reset from an end, so it is told in words as well.
+            BreakAs::Abort if !self.client.speaks_http_10() => None,
             // A part of an event has gone out: whatever comes behind it would belong to that.
-            BreakAs::Event if relay.is_within_event() => None,
-            BreakAs::Event => {
+            BreakAs::Event | BreakAs::Abort if relay.is_within_event() => None,
+            BreakAs::Event | BreakAs::Abort => {
                 let message = why.message(&self.signature.request_id, &self.signature.help);
                 Some(relay.behind(&error_event(*format, &message, relay.next_number())))
             }

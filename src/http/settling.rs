@@ -20,6 +20,8 @@ use crate::domain::usage::Usage;
 
 /// A client that takes nothing for so long may have its endpoint give up writing.
 const LONG_PAUSE: Duration = Duration::from_secs(1);
+/// How long what it had written before it gave up may still come once the client takes something again.
+const BACKLOG: Duration = Duration::from_secs(1);
 
 /// Comes when what a failure brings about has taken effect: whoever sees the end after that can rely on it.
 pub(super) type TakenEffect = Pin<Box<dyn Future<Output = ()>>>;
@@ -35,22 +37,22 @@ pub(super) struct Settling {
     clock: Clock,
     /// Since when it is the client that is waited for.
     handed_out: Option<Moment>,
-    /// The longest time that the client took.
-    longest_pause: Duration,
+    /// When the client had made an end of a long pause, where what comes may still be of before that.
+    resumed: Option<Moment>,
 }
 
 impl Settling {
     /// `doubt` is what the registry is told of the request and its earlier failures should this answer fail too.
     pub(super) fn new(attempt: AttemptScope, request: RequestScope, doubt: Option<Doubt>, core: Arc<Core>) -> Self {
         let clock = attempt.clock();
-        let (handed_out, longest_pause) = (Some(clock.now()), Duration::ZERO);
+        let handed_out = Some(clock.now());
         Self {
             open: Some((attempt, request)),
             doubts: Doubts { core, held: doubt },
             has_begun: false,
             clock,
             handed_out,
-            longest_pause,
+            resumed: None,
         }
     }
 
@@ -94,7 +96,9 @@ impl Settling {
         let Some((attempt, _)) = &self.open else { return Duration::ZERO };
         attempt.waits_for_endpoint(now);
         let taken = self.handed_out.take().map(|since| now.since(since)).unwrap_or_default();
-        self.longest_pause = self.longest_pause.max(taken);
+        if taken >= LONG_PAUSE {
+            self.resumed = Some(now);
+        }
         taken
     }
 
@@ -102,14 +106,17 @@ impl Settling {
     pub(super) fn waits_for_client(&mut self) {
         if let Some((attempt, _)) = &self.open {
             attempt.waits_for_client();
-            self.handed_out = Some(self.clock.now());
+            let now = self.clock.now();
+            self.handed_out = Some(now);
+            self.resumed = self.resumed.filter(|resumed| now.since(*resumed) < BACKLOG);
         }
     }
 
-    /// What it counts as that the answer has broken off. Who can write nothing for long gives up, and then it is the client that
-    /// has brought it about: its faults are its own. It is no reason to fall silent, though, once the client reads on.
+    /// What it counts as that the connection has broken off. Who can write nothing for long gives up, and then it is the client that
+    /// has brought it about: its faults are its own. It is no reason to fall silent, though, once the client reads on, nor to end in
+    /// order without an end, nor to break off long after.
     pub(super) fn judge_break(&self, class: Class, note: &str) -> Judgement {
-        let class = if self.longest_pause < LONG_PAUSE { class } else { Class::Cancelled };
+        let class = if self.resumed.is_some() { Class::Cancelled } else { class };
         Judgement::of_fault(class, note)
     }
 

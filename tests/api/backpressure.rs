@@ -10,7 +10,7 @@ use crate::support::app::{Setup, TRAFFIC, body};
 use crate::support::eventually::{LIMIT, eventually, now};
 use crate::support::raw_client::{Ended, RawClient};
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{Step, hold, ok, raw, sse};
+use crate::support::upstream::step::{OpenStream, Step, hold, ok, raw, sse};
 
 /// A piece's content, in bytes, and how many there are: 500 MB in all.
 const PIECE: usize = 50_000;
@@ -84,7 +84,11 @@ async fn half_a_gigabyte_to_a_slow_client_leaves_the_memory_flat() {
 /// The longest that nothing may come of a stream, or be taken of it.
 const IDLE: Duration = Duration::from_secs(2);
 
-/// What a client gets of a stream of which it takes next to nothing for so long, and the stats behind it.
+/// When nothing that comes can be of before a pause any more, and some time to spare.
+const LONG_AFTER: Duration = Duration::from_millis(1300);
+
+/// What a client gets of a stream of which it takes next to nothing for so long, and the stats behind it. The gate `later` opens some
+/// time behind the pause.
 async fn after_a_pause(stream: Step, pause: Duration) -> (String, Value) {
     let upstream = Upstream::anthropic("a").await;
     upstream.script([stream]);
@@ -102,7 +106,16 @@ async fn after_a_pause(stream: Step, pause: Duration) -> (String, Value) {
         taken.extend_from_slice(&client.piece().await.unwrap());
         tokio::time::sleep(IDLE / 20).await;
     }
-    let answer = String::from_utf8_lossy(&taken).into_owned() + &client.rest().await.text();
+    let rest = client.rest();
+    tokio::pin!(rest);
+    let rest = tokio::select! {
+        rest = &mut rest => rest,
+        () = tokio::time::sleep(LONG_AFTER) => {
+            upstream.gates().open("later");
+            rest.await
+        }
+    };
+    let answer = String::from_utf8_lossy(&taken).into_owned() + &rest.text();
     let stats = app.stats().await;
     app.finish().await;
     (answer, stats)
@@ -130,6 +143,22 @@ async fn an_upstream_that_gives_up_on_a_client_that_does_not_read_has_not_failed
     let (given_up, silent) = join(broken(flood().then_reset()), broken(flood().then_stall())).await;
     assert_eq!((&given_up["cancelled"], &given_up["failures"]), (&json!(1), &json!(0)));
     assert_eq!((&silent["cancelled"], &silent["failures"]), (&json!(0), &json!(1)), "the client had read on");
+}
+
+/// Found from outside: after one pause nothing that went wrong with the answer counted any more.
+#[actix_web::test]
+async fn an_upstream_that_breaks_off_long_after_a_clients_pause_has_failed_and_so_has_one_that_ends_without_an_end() {
+    let broken = async |stream: OpenStream, breaks: fn(OpenStream) -> Step| {
+        let stream = breaks(stream.hold("later").more(1));
+        let (answer, stats) = Box::pin(after_a_pause(stream, Duration::from_millis(1100))).await;
+        assert!(!answer.contains("message_stop"), "nobody takes it for whole");
+        stats["endpoints"][0].clone()
+    };
+    let flood = || sse(1).flood("flood", 200, PIECE);
+    let (long_after, in_order) =
+        join(broken(flood(), OpenStream::then_reset), broken(flood(), OpenStream::then_cut)).await;
+    assert_eq!((&long_after["cancelled"], &long_after["failures"]), (&json!(0), &json!(1)));
+    assert_eq!((&in_order["cancelled"], &in_order["failures"]), (&json!(0), &json!(1)));
 }
 
 /// The time that a client takes to read is not the endpoint's: it neither ends a long answer nor counts against anybody.

@@ -142,17 +142,20 @@ async fn a_client_of_http_1_0_gets_its_stream_up_to_the_end_of_the_connection() 
 #[actix_web::test]
 async fn a_broken_answer_is_reset_for_a_client_of_http_1_0_behind_what_was_passed_on() {
     let upstream = Upstream::anthropic("a").await;
-    let app = gateway(&upstream, "").await;
-    upstream.script([sse(5).then_reset()]);
-    let mut client = app.client().await;
-    ask_http_10(&mut client, "/v1/messages", "", &body(true)).await;
-    assert_eq!(client.answer_head().await.status, 200);
-    let answer = client.rest().await;
-    assert_eq!(answer.ended, Ended::Reset, "an end in order would be that of a whole answer");
-    let deltas = answer.events().iter().filter(|event| event.name.as_deref() == Some("content_block_delta")).count();
-    assert_eq!(deltas, 5);
-    assert_eq!(answer.events().last().unwrap().name.as_deref(), Some("error"));
-    app.finish().await;
+    // Once wrong: to Claude Code, whose streams are broken off in other versions, it was not told in words.
+    for agent in ["", "user-agent: claude-cli/2.1.330 (external, cli)\r\n"] {
+        let app = gateway(&upstream, "").await;
+        upstream.script([sse(5).then_reset()]);
+        let mut client = app.client().await;
+        ask_http_10(&mut client, "/v1/messages", agent, &body(true)).await;
+        assert_eq!(client.answer_head().await.status, 200);
+        let answer = client.rest().await;
+        assert_eq!(answer.ended, Ended::Reset, "an end in order would be that of a whole answer");
+        let events = answer.events();
+        let deltas = events.iter().filter(|event| event.name.as_deref() == Some("content_block_delta")).count();
+        assert_eq!((deltas, events.last().unwrap().name.as_deref()), (5, Some("error")), "{agent}");
+        app.finish().await;
+    }
 }
 
 #[actix_web::test]
@@ -213,7 +216,8 @@ async fn what_was_passed_on_before_a_break_arrives_also_at_a_slow_reader() {
             }
         };
         assert_eq!(pings, MANY, "HTTP/{version} {on_break}");
-        assert_eq!((ended, errors), (end, usize::from(on_break == "event")), "HTTP/{version} {on_break}");
+        let is_told = on_break == "event" || version == "1.0";
+        assert_eq!((ended, errors), (end, usize::from(is_told)), "HTTP/{version} {on_break}");
         assert!(client.torn().is_empty());
         app.finish().await;
     }
