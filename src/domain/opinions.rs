@@ -163,6 +163,11 @@ impl Opinions {
         }
     }
 
+    /// The endpoint has passed a conversation that was about something else. What it has been asked meanwhile stays asked.
+    pub fn passed_unasked(&mut self, endpoint: &EndpointId, now: Moment) {
+        self.passed.insert(endpoint.clone(), now);
+    }
+
     /// The endpoint has passed in this epoch: so the requests that it was asked about were the cause.
     pub fn passed(&mut self, endpoint: &EndpointId, epoch: Epoch, now: Moment) {
         self.passed.insert(endpoint.clone(), now);

@@ -112,7 +112,11 @@ impl Schedule {
         let (step, due) = match *task {
             Task::Recovery(recovery) => self.begin_recovery(&subject.endpoint, recovery, now, chance),
             Task::Opinion { .. } => (0, now),
-            Task::EarlyReturn { since } => (0, since + self.policy.early_return(chance())),
+            Task::EarlyReturn { since } => {
+                // Where it was asked for another reason meanwhile, that was a conversation too.
+                let latest = self.began.get(id).map_or(since, |began| since.max(*began));
+                (0, latest + self.policy.early_return(chance()))
+            }
         };
         // A verification that an admin wanted before the list came is this entry's first one.
         let counts = |under_way: &Subject| under_way.epoch == subject.epoch && under_way.manner == subject.manner;

@@ -118,15 +118,18 @@ impl RegistryCore {
         out: &mut Outputs,
     ) {
         let Some(slot) = self.home_slot(id, epoch) else { return };
-        self.opinions.passed(id, epoch, now);
         self.note_proven(slot, out);
         self.verifications.note_conversation(id, epoch, now, now);
         let has_ended = match purpose {
             AtHome::EarlyReturn => {
+                self.opinions.passed_unasked(id, now);
                 let policy = &self.policy.cooling;
                 self.cooling.get_mut(slot).is_some_and(|cooling| cooling.end_exhausted(model, now, policy))
             }
-            AtHome::Opinion => false,
+            AtHome::Opinion => {
+                self.opinions.passed(id, epoch, now);
+                false
+            }
         };
         out.push(Effect::PublishFailures);
         if has_ended {

@@ -333,6 +333,19 @@ fn an_early_return_is_tried_at_its_own_pace() {
     assert_eq!(due(&schedule), Some(2811));
 }
 
+/// Found by reading: behind a second opinion an old window was asked about at once, again and again.
+#[test]
+fn an_early_return_keeps_its_pace_also_behind_a_second_opinion() {
+    let mut schedule = Schedule::new(POLICY);
+    let early = VerifyJob { subject: subject("a", 1), task: Task::EarlyReturn { since: at(100) } };
+    schedule.update(&one(&early), at(100), steady);
+    schedule.update(&one(&opinion("a", 1)), at(5000), steady);
+    assert_eq!(started(&mut schedule, 5000), ["a"]);
+    assert_eq!(passed(&mut schedule, "a", 1, 5002), Some(Passed::Fit(AtHome::Opinion)));
+    schedule.update(&one(&early), at(5002), steady);
+    assert_eq!(due(&schedule), Some(5900));
+}
+
 #[test]
 fn another_purpose_is_another_task() {
     let mut schedule = Schedule::new(POLICY);

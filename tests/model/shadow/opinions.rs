@@ -169,7 +169,11 @@ impl Shadow {
         if !self.is_home_in(id, epoch) {
             return false;
         }
-        self.opinions.passed(id, epoch, now);
+        match returns {
+            // What it has been asked meanwhile is another question.
+            Some(_) => drop(self.opinions.passed.insert(id.clone(), now)),
+            None => self.opinions.passed(id, epoch, now),
+        }
         self.told.insert(id.clone(), Told { epoch, began: now, next: now });
         let policy = self.policy.cooling;
         let rests = self.rests.get_mut(id);

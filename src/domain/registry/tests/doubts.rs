@@ -101,6 +101,18 @@ fn who_passes_keeps_a_clean_record_and_the_request_gets_a_single_attempt_for_a_m
     assert!(!is_poisoned(&mut desk));
 }
 
+/// Found by reading: the question was taken for answered, and the request for the cause.
+#[test]
+fn a_conversation_about_a_used_up_window_answers_no_second_opinion_that_is_asked_meanwhile() {
+    let mut desk = Desk::new([primary("a")]);
+    let failures = fail_on_each(&mut desk, Ruling::Keep);
+    doubt(&mut desk, &failures);
+    let epoch = failures[0].ticket.epoch;
+    desk.core.fit(&id("a"), epoch, AtHome::EarlyReturn, None, at(0), &mut desk.out);
+    assert_eq!(asked(&desk), ["a"]);
+    assert!(!is_poisoned(&mut desk));
+}
+
 #[test]
 fn who_fails_is_isolated_for_what_brought_it_about() {
     let mut desk = Desk::new([primary("a")]);
