@@ -100,7 +100,9 @@ pub fn is_event_stream(content_type: Option<&str>) -> bool {
     essence(content_type).eq_ignore_ascii_case("text/event-stream")
 }
 
-fn is_json_type(content_type: Option<&str>) -> bool {
+/// Whether a `content-type` is that of JSON.
+#[must_use]
+pub fn is_json(content_type: Option<&str>) -> bool {
     let essence = essence(content_type);
     let suffix = essence.rsplit_once('+').map_or("", |(_, suffix)| suffix);
     essence.eq_ignore_ascii_case("application/json") || suffix.eq_ignore_ascii_case("json")
@@ -141,7 +143,7 @@ pub fn classify_answer(path: PathKind, head: &AnswerHead<'_>, body: Option<&[u8]
     }
     let error = body.and_then(|body| ErrorObject::of_answer(head.status, body));
     if !is_success(head.status) {
-        let in_shape = error.is_some() || (body.is_none() && is_json_type(head.content_type));
+        let in_shape = error.is_some() || (body.is_none() && is_json(head.content_type));
         let meaning = head.rules.meaning(&[head.status], error.as_ref());
         let class = meaning.map_or_else(
             || class_of_error(path, head, head.status, error.as_ref(), in_shape),
@@ -153,7 +155,7 @@ pub fn classify_answer(path: PathKind, head: &AnswerHead<'_>, body: Option<&[u8]
         (_, Some(error)) => classify_error_in_success(path, head, &error, words),
         (Some([]), None) => bad_body(head.status, "an empty body"),
         (Some(body), None) if is_json_object(body) => success(head.status),
-        (None, None) if is_json_type(head.content_type) => success(head.status),
+        (None, None) if is_json(head.content_type) => success(head.status),
         (Some(_) | None, None) => bad_body(head.status, "a body that is no JSON object"),
     }
 }

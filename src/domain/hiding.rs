@@ -10,8 +10,9 @@ use super::endpoint::{Auth, Endpoint};
 /// A shorter secret is in words by chance, in bytes.
 const SHORTEST: usize = 8;
 
-/// A word of these is in the name of a header whose value is a credential.
-const OF_A_CREDENTIAL: [&str; 8] = ["apikey", "auth", "authorization", "cookie", "key", "password", "secret", "token"];
+/// One of these is in the name of a header whose value is a credential, or a word of it is one of those.
+const OF_A_CREDENTIAL: [&str; 7] = ["auth", "cookie", "credential", "jwt", "password", "secret", "token"];
+const WORDS_OF_A_CREDENTIAL: [&str; 2] = ["apikey", "key"];
 
 impl Endpoint {
     /// What it says, without the operator's secrets should it repeat any, also as JSON may write them (RFC 8259, section 7). As
@@ -45,17 +46,18 @@ impl Endpoint {
         let user =
             self.base_url.userinfo().map(|userinfo| [userinfo.credentials().expose(), userinfo.password().expose()]);
         let headers = self.headers.iter().chain(&self.verify.headers).filter(|(name, _)| holds_a_credential(name));
-        // Neither `Bearer` and the like nor a cookie's name is a secret.
-        let values = headers.flat_map(|(_, value)| value.expose().split(';'));
-        let values = values.filter_map(|value| value.split([' ', '=']).rfind(|word| !word.is_empty()));
-        key.into_iter().chain(user.into_iter().flatten()).chain(values)
+        // Which of its words is the secret is not known; `Bearer` and the names of most cookies are too short to be taken for one.
+        let words = headers.flat_map(|(_, value)| value.expose().split([' ', ';', ',', '=', '"']));
+        key.into_iter().chain(user.into_iter().flatten()).chain(words)
     }
 }
 
 /// Whether a header of this name holds a credential.
 #[must_use]
 pub fn holds_a_credential(name: &str) -> bool {
-    name.split(['-', '_']).any(|word| OF_A_CREDENTIAL.iter().any(|known| known.eq_ignore_ascii_case(word)))
+    let name = name.to_ascii_lowercase();
+    OF_A_CREDENTIAL.iter().any(|known| name.contains(known))
+        || name.split(['-', '_']).any(|word| WORDS_OF_A_CREDENTIAL.contains(&word))
 }
 
 /// Where the secret stands next, from `from` on.
@@ -151,6 +153,15 @@ mod tests {
         said(&endpoint, "relay-token of Bearer, context-1m, anthropic", "*********** of Bearer, context-1m, anthropic");
         said(&endpoint, "session=first-secret, second-secret", "session=************, *************");
         said(&endpoint, "of-the-verifier", "***************");
+        for (name, value, secret) in [
+            ("authorization", "Token token=first-of-two, id=7", "first-of-two"),
+            ("x-api-key", "longer-than-its-value=ab", "longer-than-its-value"),
+            ("x-authtoken", "all-of-it", "all-of-it"),
+            ("X-JWT-Assertion", "Bearer all-of-it", "all-of-it"),
+        ] {
+            let endpoint = Endpoint { headers: vec![header(name, value)], ..endpoint.clone() };
+            said(&endpoint, secret, &"*".repeat(secret.len()));
+        }
         let token = BaseUrl::parse("http://sk-token@upstream").unwrap();
         said(&Endpoint { base_url: token, ..endpoint }, "sk-token", "********");
     }

@@ -122,7 +122,12 @@ impl OtherPaths {
     /// Whether this path is proxied. Where it has dot segments, what they lead to must be allowed too: else
     /// `/v1/models/../files` would pass for a model.
     fn serve(&self, path: &str) -> bool {
-        self.set.is_match(path) && resolved(path).is_none_or(|resolved| self.set.is_match(resolved))
+        self.set.is_match(path)
+            && match resolved(path) {
+                Resolved::AsItIs => true,
+                Resolved::To(resolved) => self.set.is_match(resolved),
+                Resolved::AboveTheRoot => false,
+            }
     }
 }
 
@@ -301,8 +306,17 @@ fn encoded_at_end(bytes: &[u8]) -> Option<u8> {
     Some(digit(high)? * 16 + digit(low)?)
 }
 
-/// The path as a server may resolve it that decodes it and follows its dot segments. `None` where it has none of these.
-fn resolved(path: &str) -> Option<String> {
+/// A path as a server may resolve it that decodes it and follows its dot segments.
+enum Resolved {
+    /// It has no dot segments.
+    AsItIs,
+    /// It leads here.
+    To(String),
+    /// It leads above the root, and so perhaps out of the base URL's path.
+    AboveTheRoot,
+}
+
+fn resolved(path: &str) -> Resolved {
     let decoded = decoded_to_the_end(path);
     let segments = || decoded.split(|&b| is_separator(b)).skip(1);
     let is_dot_segment = |segment: &[u8]| {
@@ -310,18 +324,20 @@ fn resolved(path: &str) -> Option<String> {
         segment.dots != Dots::None && segment.is_skipped()
     };
     if !segments().any(is_dot_segment) {
-        return None;
+        return Resolved::AsItIs;
     }
     let mut kept: Vec<&[u8]> = Vec::new();
     for segment in segments() {
         if Segment::read(segment).leads_back() {
-            kept.pop();
+            if kept.pop().is_none() {
+                return Resolved::AboveTheRoot;
+            }
         } else if !segment.is_empty() && !is_dot_segment(segment) {
             kept.push(segment);
         }
     }
     let texts = kept.into_iter().map(String::from_utf8_lossy);
-    Some(texts.flat_map(|text| ["/".into(), text]).collect())
+    Resolved::To(texts.flat_map(|text| ["/".into(), text]).collect())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod reading;
 use std::pin::pin;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderMap, HeaderValue};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use bytes::Bytes;
 
 use super::alarm::{Alarm, Overdue};
@@ -142,8 +142,9 @@ impl Task<'_> {
         let limits = scope.limits(&response.headers);
         let mut headers = response.headers;
         let (mut content, legibility) = match self.llm {
-            None => (Content::untouched(response.body), Legibility::Readable),
-            Some(_) => match Content::decoded(response.body, &mut headers) {
+            // What is no error is passed on there as it came.
+            None if response.status.as_u16() < 400 => (Content::untouched(response.body), Legibility::Readable),
+            None | Some(_) => match Content::decoded(response.body, &mut headers) {
                 Ok(decoded) => decoded,
                 Err(error) => return fault(Class::Body, &error.to_string()),
             },
@@ -211,6 +212,16 @@ struct Flow {
     legibility: Legibility,
     /// Its share of what may be buffered, once so much is held that it has one.
     share: Option<Held>,
+}
+
+impl Flow {
+    /// The answer without its body, which is none to be passed on.
+    fn bodiless(mut self, class: Class) -> WholeAnswer {
+        for described in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING] {
+            self.headers.remove(described);
+        }
+        WholeAnswer { status: self.status, headers: self.headers, body: Bytes::new(), class, share: None }
+    }
 }
 
 /// Some repeat in a header the key that they were shown.

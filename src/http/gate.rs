@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::alarm::{Alarm, Overdue};
 use super::scope::AttemptScope;
 use super::times::deadline;
+use crate::domain::refusal::Refusal;
 use crate::domain::sse::{Break, Expected, Failure, Progress, Relay};
 use crate::upstream::{BodyError, Content, ContentError};
 
@@ -40,13 +41,14 @@ pub(super) enum AtGate {
     TooSlow,
 }
 
-/// Reads a stream as far as is needed to see that it is one.
+/// Reads a stream as far as is needed to see that it is one. What `hold` refuses to hold back is passed on as it is.
 pub(super) async fn wait_at_gate(
     content: &mut Content,
     expected: Expected,
     times: GateTimes,
     scope: &AttemptScope,
     alarm: &Alarm,
+    mut hold: impl FnMut(usize) -> Result<(), Refusal>,
 ) -> AtGate {
     let mut relay = Box::new(Relay::new(expected));
     let mut due = times.first_event;
@@ -66,6 +68,9 @@ pub(super) async fn wait_at_gate(
                 }
                 if let Some(failure) = relay.take_failure() {
                     return AtGate::Failed(failure);
+                }
+                if hold(relay.held()).is_err() {
+                    return AtGate::Open(relay);
                 }
                 if relay.has_seen_event() && !had_seen_event {
                     due = deadline(times.first_content);

@@ -27,6 +27,11 @@ pub(super) const SESSIONS: [HeaderName; 2] =
 /// The name of a session where neither these nor the body give one. `OpenCode` sends it.
 pub(super) const AFFINITY: HeaderName = HeaderName::from_static("x-session-affinity");
 
+/// To whom browsers report what happens to their requests, and of which host.
+pub(super) const NEL: HeaderName = HeaderName::from_static("nel");
+pub(super) const REPORT_TO: HeaderName = HeaderName::from_static("report-to");
+pub(super) const REPORTING_ENDPOINTS: HeaderName = HeaderName::from_static("reporting-endpoints");
+
 /// Whether a client's library may try again by itself. Anthropic's API sends it, and its SDKs and `OpenAI`'s heed it.
 pub(super) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 

@@ -4,8 +4,9 @@ use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ALLOW, ALT_SVC, CLEAR_SITE_DATA, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap,
-    HeaderName, HeaderValue, RETRY_AFTER, SET_COOKIE, STRICT_TRANSPORT_SECURITY,
+    ALLOW, ALT_SVC, CLEAR_SITE_DATA, CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, REFRESH, RETRY_AFTER, SET_COOKIE,
+    STRICT_TRANSPORT_SECURITY,
 };
 
 use serde_json::json;
@@ -54,14 +55,28 @@ pub(super) fn passed_on(headers: HeaderMap, asked: &HeaderMap, clock: Clock) -> 
         // A browser would take it for the gateway's own page, with the gateway's own rights.
         kept.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
     }
-    // Nor may it log anybody out, or in, or say of the gateway's host what is so of its own (RFC 6797; RFC 7838).
-    for name in [CLEAR_SITE_DATA, STRICT_TRANSPORT_SECURITY, ALT_SVC] {
+    // Nor may it log anybody out, or in, or say of the gateway's host what is so of its own (RFC 6797; RFC 7838), nor have browsers
+    // report of it to others (Network Error Logging; Reporting API).
+    for name in
+        [CLEAR_SITE_DATA, STRICT_TRANSPORT_SECURITY, ALT_SVC, names::NEL, names::REPORT_TO, names::REPORTING_ENDPOINTS]
+    {
         kept.remove(name);
+    }
+    // A client that follows it to another host sends that what was for the gateway: its key, and the conversation.
+    for name in [LOCATION, CONTENT_LOCATION, REFRESH] {
+        if kept.get_all(&name).any(|target| leads_elsewhere(target.as_bytes())) {
+            kept.remove(name);
+        }
     }
     if kept.get_all(SET_COOKIE).any(sets_own_cookie) {
         kept.retain(|name, value| *name != SET_COOKIE || !sets_own_cookie(value));
     }
     kept
+}
+
+/// Whether a target is not a path of the same host. Browsers read a backslash as a slash.
+fn leads_elsewhere(target: &[u8]) -> bool {
+    !matches!(target, [b'/'] | [b'/', 0x20..=0x2e | 0x30..=0x5b | 0x5d..=0x7e, ..])
 }
 
 /// Whether a browser could show an answer as a page. Not every one says what it asks for, nor wherever it asks.

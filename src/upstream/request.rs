@@ -47,6 +47,10 @@ impl Business {
             "authorization" | "x-api-key" | "x-goog-api-key" | "api-key"
             // What relays have besides.
             | "cf-aig-authorization" | "helicone-auth" | "ocp-apim-subscription-key" | "x-litellm-api-key" | "x-portkey-api-key"
+            // What proxies before the gateway have their clients show, or say of them.
+            | "cf-access-client-id" | "cf-access-client-secret" | "cf-access-jwt-assertion" | "cf-access-token"
+            | "x-amzn-oidc-accesstoken" | "x-amzn-oidc-data" | "x-auth-request-access-token" | "x-forwarded-access-token"
+            | "x-goog-iap-jwt-assertion" | "x-ms-token-aad-access-token" | "x-ms-token-aad-id-token"
             // Which of a credential's accounts is meant: another one's is refused as a wrong credential is.
             | "openai-organization" | "openai-project" | "x-goog-user-project" => Self::Credential,
             "x-qcc-key" => Self::Gateway,

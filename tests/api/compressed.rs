@@ -10,7 +10,7 @@ use crate::support::streaming::{Pair, STREAM_HEAD};
 use crate::support::upstream::step::{hold, raw, status_with};
 use crate::support::wire::chunk;
 
-fn gzip(text: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(text).unwrap();
     encoder.finish().unwrap()

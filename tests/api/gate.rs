@@ -66,9 +66,12 @@ async fn an_end_with_nothing_but_the_preamble_is_a_matter_for_the_next_endpoint(
 
 #[actix_web::test]
 async fn a_first_event_that_does_not_come_is_a_time_out() {
-    for path in PATHS {
+    let plain = STREAM_HEAD.replace("event-stream", "plain");
+    let nameless = STREAM_HEAD.replace("content-type: text/event-stream\r\n", "");
+    let heads = PATHS.map(|path| (path, STREAM_HEAD));
+    for (path, head) in heads.into_iter().chain([("/v1/messages", &*plain), ("/v1/chat/completions", &*nameless)]) {
         let pair = Pair::serving(path).await;
-        pair.a.script_traffic([raw(STREAM_HEAD).then(never_answer())]);
+        pair.a.script_traffic([raw(head.to_owned()).then(never_answer())]);
         let app = pair.setup(Setup::new().section("timeouts", "first_event = \"400ms\"")).start().await;
         let answer = pair.ask(&mut app.client().await).await;
         check_served_by_b(&pair, &answer, "a=timeout@");

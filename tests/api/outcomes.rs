@@ -9,6 +9,7 @@ mod tokens;
 
 use serde_json::json;
 
+use crate::compressed::gzip;
 use crate::support::app::{Setup, TRAFFIC, body};
 use crate::support::raw_client::Ended;
 use crate::support::upstream::Upstream;
@@ -68,6 +69,63 @@ async fn a_key_that_an_upstream_repeats_is_shown_to_no_client() {
         let app = Setup::new().endpoint("x", &upstream.base_url(), &format!("api_key = \"{key}\"")).start().await;
         for answer in [app.message().await, app.client().await.get("/v1/models", &[TRAFFIC]).await] {
             assert_eq!((answer.status, answer.text()), (400, said(told)), "but for the key to the byte");
+        }
+        app.finish().await;
+    }
+}
+
+/// Found from outside: clients that read compressed answers were shown it on the other paths.
+#[actix_web::test]
+async fn a_key_that_an_upstream_repeats_in_a_compressed_error_is_shown_to_no_client() {
+    let a = Upstream::anthropic("a").await;
+    let error = r#"{"type":"error","error":{"type":"authentication_error","message":"sk-operators-own"}}"#;
+    let headers = [("content-type", "application/json"), ("content-encoding", "gzip")];
+    a.behave(Behaviour::always(status_with(401, &headers, gzip(error.as_bytes()))));
+    let app = Setup::new().endpoint("x", &a.base_url(), "api_key = \"sk-operators-own\"").start().await;
+    let answer = app.client().await.get("/v1/models", &[TRAFFIC, ("accept-encoding", "gzip")]).await;
+    assert_eq!((answer.status, answer.header("content-encoding")), (401, None));
+    assert_eq!(answer.text(), error.replace("sk-operators-own", "****************"));
+    app.finish().await;
+}
+
+/// Found from outside: it became the gateway's own 502.
+#[actix_web::test]
+async fn of_a_failure_too_large_to_be_held_the_status_is_passed_on() {
+    let a = Upstream::anthropic("a").await;
+    let error = format!(r#"{{"type":"error","error":{{"type":"api_error","message":"{}"}}}}"#, "x".repeat(5 << 20));
+    let headers = [("content-type", "application/json"), ("request-id", "req_up")];
+    a.behave(Behaviour::always(status_with(500, &headers, error)));
+    let app = Setup::new().primary(&a).start().await;
+    for path in ["/v1/messages", "/v1/models"] {
+        let answer = app.client().await.post(path, &[TRAFFIC], body(false)).await;
+        assert_eq!((answer.status, answer.text(), answer.ended), (500, String::new(), Ended::Whole), "{path}");
+        assert_eq!((answer.header("request-id"), answer.header("content-type")), (Some("req_up"), None), "{path}");
+    }
+    app.finish().await;
+}
+
+/// Found with SDKs: they followed it, and sent the gateway's key and the conversation after it.
+#[actix_web::test]
+async fn a_redirection_leads_no_client_to_another_host() {
+    let a = Upstream::anthropic("a").await;
+    for (target, shown) in [
+        ("https://elsewhere.test/v1/messages", None),
+        ("//elsewhere.test/v1/messages", None),
+        ("/\\elsewhere.test/v1/messages", None),
+        ("v1/messages", None),
+        ("/v1/messages?again", Some("/v1/messages?again")),
+        ("/", Some("/")),
+    ] {
+        let headers = [("location", target), ("content-location", target), ("refresh", target), ("nel", "{}")];
+        a.behave(Behaviour::always(status_with(307, &headers, "")));
+        let app = Setup::new().primary(&a).start().await;
+        for answer in [app.message().await, app.client().await.get("/v1/models", &[TRAFFIC]).await] {
+            assert_eq!(
+                (answer.status, answer.header("location"), answer.header("nel")),
+                (307, shown, None),
+                "{target}"
+            );
+            assert_eq!((answer.header("content-location"), answer.header("refresh")), (shown, shown), "{target}");
         }
         app.finish().await;
     }

@@ -53,7 +53,9 @@ impl Task<'_> {
             limits: head.limits.clone(),
             rules: self.rules.clone(),
         };
-        match wait_at_gate(&mut content, expected, times, scope, &self.alarm).await {
+        let mut share = None;
+        let hold = |length| self.hold(length, &mut share);
+        match wait_at_gate(&mut content, expected, times, scope, &self.alarm, hold).await {
             AtGate::Open(relay) => {
                 let passing = Passing::Events(PassingEvents {
                     relay,
@@ -134,14 +136,7 @@ impl Task<'_> {
         let judgement = classify_answer(self.path(), head, Some(b""), self.words);
         match judgement.rule(self.path()).next {
             Next::Elsewhere(_) => AttemptEnd::Failed(judgement, None),
-            Next::Answer | Next::Stop => {
-                for described in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING] {
-                    flow.headers.remove(described);
-                }
-                let Flow { status, headers, .. } = flow;
-                let answer = WholeAnswer { status, headers, body: Bytes::new(), class: judgement.class, share: None };
-                AttemptEnd::Whole(answer, judgement)
-            }
+            Next::Answer | Next::Stop => AttemptEnd::Whole(flow.bodiless(judgement.class), judgement),
         }
     }
 
@@ -190,10 +185,15 @@ impl Task<'_> {
         }
     }
 
-    /// Passes an answer on as it comes, if that is what its head calls for.
+    /// Passes an answer on as it comes, if that is what its head calls for. Of one that is to be kept for the last resort the head is
+    /// kept.
     pub(super) fn pass_or_fail(&self, flow: Flow, held: Pieces, content: Content, judgement: Judgement) -> AttemptEnd {
         match judgement.rule(self.path()).next {
-            Next::Elsewhere(_) => AttemptEnd::Failed(judgement, None),
+            Next::Elsewhere(LastResort::Never) => AttemptEnd::Failed(judgement, None),
+            Next::Elsewhere(rank) => {
+                let answer = flow.bodiless(judgement.class);
+                AttemptEnd::Failed(judgement, Some((rank, answer)))
+            }
             Next::Answer | Next::Stop => {
                 let time_left = flow.limit.at.saturating_duration_since(present());
                 let idle = self.times.stream_idle;

@@ -8,7 +8,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use super::super::scope::AttemptScope;
 use super::limit::Limit;
 use super::{AttemptEnd, Task};
-use crate::domain::classify::is_event_stream;
+use crate::domain::classify::{is_event_stream, is_json};
 use crate::domain::conversation::Manner;
 use crate::domain::peek::Wanted;
 use crate::upstream::{Content, Legibility};
@@ -43,7 +43,9 @@ impl Task<'_> {
         if is_called_stream {
             scope.comes_in(Manner::Streamed);
         }
-        let limit = self.limit_behind_head(answer.status, is_called_stream, limit, scope);
+        // Until they tell, only what is called JSON has the time of a whole answer.
+        let may_be_stream = !is_json(content_type(answer.headers));
+        let limit = self.limit_behind_head(answer.status, may_be_stream, limit, scope);
         let Ok(beginning) = self.alarm.within(limit.at, pin!(answer.content.beginning())).await else {
             return Err(limit.passed());
         };
