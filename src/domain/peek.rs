@@ -93,7 +93,8 @@ impl Peek {
 
     fn read(body: &[u8]) -> Option<Self> {
         let mut members = Members::of(body).ok()?;
-        let mut peek = Self { wanted: Wanted::Whole, ..Self::default() };
+        let mut peek = Self::default();
+        let (mut wanted, mut may_be_other) = (Wanted::Whole, false);
         let (mut user, mut cache_key, mut conversation, mut prompt) = (None, None, None, None);
         while let Some(Member { name, value: span }) = members.next_member().ok()? {
             let name = Name::of(&plain_name(body.get(name)?));
@@ -110,7 +111,8 @@ impl Peek {
                     }
                     peek.model = read(value).map(Arc::from);
                 }
-                Name::Stream => peek.wanted = Wanted::by(value),
+                Name::Stream => wanted = Wanted::by(value),
+                Name::StreamOtherwise => may_be_other = true,
                 Name::Metadata => user = user_of(value),
                 Name::PromptCacheKey => cache_key = text(value),
                 Name::ConversationId => conversation = text(value),
@@ -122,6 +124,7 @@ impl Peek {
                 Name::Other => {}
             }
         }
+        peek.wanted = if may_be_other { Wanted::Unknown } else { wanted };
         if peek.wanted != Wanted::Whole {
             // A list is read as slowly as by a parser, and only the end of a stream depends on how long it is.
             peek.prompts = prompt.and_then(prompts).filter(|prompts| *prompts > 1);
@@ -156,6 +159,8 @@ pub fn rewrite_model(body: &Bytes, peek: &Peek, new: &str) -> Bytes {
 enum Name {
     Model,
     Stream,
+    /// What some servers take for it, and others do not.
+    StreamOtherwise,
     Metadata,
     PromptCacheKey,
     ConversationId,
@@ -166,6 +171,8 @@ enum Name {
 }
 
 impl Name {
+    /// Relays written in Go read names in any case, by Unicode's folding (package encoding/json): of the letters here only the long s
+    /// is another one. A model that only they read is one all the same: it may be of another endpoint, and have its price.
     fn of(plain: &[u8]) -> Self {
         match plain {
             b"model" => Self::Model,
@@ -176,9 +183,17 @@ impl Name {
             b"stream_options" => Self::StreamOptions,
             b"n" => Self::Choices,
             b"prompt" => Self::Prompt,
+            other if other.eq_ignore_ascii_case(b"model") => Self::Model,
+            other if reads_as_stream(other) => Self::StreamOtherwise,
             _ => Self::Other,
         }
     }
+}
+
+/// Whether a server that folds names reads this one as `stream`.
+fn reads_as_stream(name: &[u8]) -> bool {
+    let first = ["s", "S", "\u{17f}"].into_iter().find_map(|letter| name.strip_prefix(letter.as_bytes()));
+    first.is_some_and(|rest| rest.eq_ignore_ascii_case(b"tream"))
 }
 
 /// A text that is not too long.
@@ -270,7 +285,11 @@ mod tests {
             (r#"{"stream":null}"#, None, Whole, 0),
             (r#"{"stream":1,"stream":true}"#, None, Stream, 0),
             ("\u{feff}{\"model\":\"m\",\"stream\":true}", Some("m"), Stream, 1),
-            (r#"{"Model":"m","STREAM":true}"#, None, Whole, 0),
+            // Some servers read these, and others do not.
+            (r#"{"Model":"m","STREAM":true}"#, Some("m"), Unknown, 1),
+            (r#"{"stream":false,"Stream":true,"model":"a","MODEL":"b"}"#, Some("b"), Unknown, 2),
+            (r#"{"model":"m","\u017ftream":true}"#, Some("m"), Unknown, 1),
+            (r#"{"model":"m","dream":true,"xstream":true,"models":"n"}"#, Some("m"), Whole, 1),
             (r#"{"\ud800":1,"model":"m"}"#, Some("m"), Whole, 1),
             (r#"{"model":"\ud800"}"#, None, Whole, 1),
             (r"{}", None, Whole, 0),

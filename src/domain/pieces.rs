@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 /// Up to this size, in bytes, a piece that comes behind another is joined to what waits; a larger one is kept as it is. A
-/// part of a buffer keeps all of the buffer, and a place in a queue has a price too: a body in pieces of one byte would cost
-/// fifty times its length.
-const JOINED: usize = 4 << 10;
+/// part of a buffer keeps all of the buffer, which may be of 128 KiB, and a place in a queue has a price too: a body in pieces of
+/// one byte would cost fifty times its length.
+const JOINED: usize = 32 << 10;
 
 /// Pieces that wait. None of them is empty.
 #[derive(Clone, Debug, Default)]

@@ -63,6 +63,12 @@ impl Held {
         self.budget.hold_nothing(self.limit)
     }
 
+    /// What it has taken, as a share of its own; none where that is nothing.
+    pub(super) fn taken(&mut self) -> Option<Self> {
+        let bytes = std::mem::take(&mut self.bytes);
+        (bytes > 0).then(|| Self { budget: self.budget.clone(), bytes, limit: self.limit })
+    }
+
     /// Takes over what another share of the same budget has taken.
     pub(super) fn join(&mut self, mut other: Self) {
         self.bytes += std::mem::take(&mut other.bytes);

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use actix_http::{HttpMessage as _, Payload, Request};
 use actix_web::HttpResponse;
+use bytes::Bytes;
+use tokio::task::spawn_blocking;
 
 use super::access::is_from_a_foreign_page;
 use super::attempt::Task;
@@ -117,7 +119,10 @@ async fn begin<'a>(
         },
         None => None,
     };
-    let peek = if errand.llm.is_some() { Peek::into_body(readable.as_ref().unwrap_or(&body)) } else { Peek::default() };
+    let peek = match errand.llm {
+        Some(_) => look_into(readable.as_ref().unwrap_or(&body)).await,
+        None => Peek::default(),
+    };
     if peek.has_too_many_models() {
         return Err(worker.refused(&Refusal::Malformed { what: "body" }, errand.shape(), scope));
     }
@@ -195,4 +200,18 @@ fn plan_of<A>(path: PathKind, retry: &Retry, deadline: Moment) -> Plan<A> {
         backoff_max: retry.backoff_max,
         park,
     })
+}
+
+/// A body up to this size, in bytes, is looked into at once.
+const LONGEST_READ_AT_ONCE: usize = 1 << 20;
+
+/// What the gateway needs to know of a body. A long one is looked into beside the thread: one of nothing but small members, which
+/// may have come as a few kilobytes, would hold up everybody else.
+async fn look_into(body: &Bytes) -> Peek {
+    if body.len() <= LONGEST_READ_AT_ONCE {
+        return Peek::into_body(body);
+    }
+    let body = body.clone();
+    // It fails where the runtime is about to end.
+    spawn_blocking(move || Peek::into_body(&body)).await.unwrap_or_default()
 }

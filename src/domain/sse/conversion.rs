@@ -22,7 +22,12 @@ pub fn as_events(format: Format, body: &[u8], include_usage: bool) -> Option<Str
     let mut events = Events { text: String::new(), most: MOST_OF_NOTHING + MOST_FOR_A_BYTE * body.len() };
     match format {
         Format::Messages => message_events(&mut events, &answer)?,
-        Format::Chat => Chunks { answer: &answer, events: &mut events }.add_all(include_usage)?,
+        Format::Chat => {
+            let beginning = ObjectText::default()
+                .all_but(&answer, &["object", "choices", "usage"])
+                .text("object", "chat.completion.chunk");
+            Chunks { answer: &answer, beginning, events: &mut events }.add_all(include_usage)?;
+        }
         Format::Responses => responses::add_all(&mut events, &answer)?,
         Format::Completions => return None,
     }
@@ -126,15 +131,14 @@ fn list(raw: &RawValue) -> Option<Vec<String>> {
 /// Chunks of a chat all begin alike.
 struct Chunks<'a> {
     answer: &'a Members<'a>,
+    /// What each of them begins with: made once, for an answer may have any number of members.
+    beginning: ObjectText,
     events: &'a mut Events,
 }
 
 impl Chunks<'_> {
     fn add(&mut self, choices: &str, usage: Option<&str>) -> Option<()> {
-        let chunk = ObjectText::default()
-            .all_but(self.answer, &["object", "choices", "usage"])
-            .text("object", "chat.completion.chunk")
-            .member("choices", &format!("[{choices}]"));
+        let chunk = self.beginning.clone().member("choices", &format!("[{choices}]"));
         let chunk = match usage {
             Some(usage) => chunk.member("usage", usage),
             None => chunk,

@@ -102,7 +102,7 @@ pub(super) fn is_empty(raw: &RawValue) -> bool {
 }
 
 /// An object under construction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct ObjectText(String);
 
 impl ObjectText {

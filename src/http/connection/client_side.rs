@@ -96,7 +96,7 @@ impl Answering {
 impl Drop for Answering {
     /// Where it is dropped before its end, as at the end of a stop's grace, an end in order would be a lie.
     fn drop(&mut self) {
-        if let (false, Some(UnderWay(state))) = (self.shows_its_end, &self.under_way) {
+        if let (false, Some(UnderWay { state, .. })) = (self.shows_its_end, &self.under_way) {
             state.ending.set(Ending::Reset);
         }
     }

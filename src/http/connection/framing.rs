@@ -13,7 +13,7 @@ use memchr::memchr;
 
 /// How much is kept of later requests, in bytes, and further what one read brings. What is beyond it stays with the system, and that
 /// the client has left is not seen behind it.
-const KEPT: usize = 64 << 10;
+const KEPT: usize = 16 << 10;
 
 /// What actix refuses wherever a line of a body's framing is expected.
 const REFUSED: &[u8] = b"\r\r";

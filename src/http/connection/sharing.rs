@@ -144,14 +144,14 @@ impl Handle {
         }
         state.awaits(Head::None);
         state.head_length.set(0);
-        state.head_held.borrow_mut().release();
+        let head = state.head_held.borrow_mut().taken();
         let mut framing = state.framing.borrow_mut();
         framing.begin(end);
         // What has come of its body with its head may have been kept.
         if framing.has_more() && framing.is_torn() {
             state.wake_reader();
         }
-        UnderWay(Rc::clone(state))
+        UnderWay { state: Rc::clone(state), _head: head }
     }
 
     /// The status by which its first head was given up, for which there was no request to be counted.
@@ -180,11 +180,15 @@ impl Handle {
 
 /// A request that is being answered, until this is dropped.
 #[derive(Debug)]
-pub(in crate::http) struct UnderWay(pub(super) Rc<State>);
+pub(in crate::http) struct UnderWay {
+    pub(super) state: Rc<State>,
+    /// What its head has of what may be buffered.
+    _head: Option<Held>,
+}
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let state = &self.0;
+        let state = &self.state;
         let has_more = {
             let mut framing = state.framing.borrow_mut();
             framing.end();
