@@ -565,7 +565,8 @@ async fn check_warns_of_what_would_not_do_what_it_seems_to_and_still_passes() {
     let (_, warnings) = output.split_once("\nwarnings:\n").unwrap();
     assert!(warnings.contains("  clients.old.expires was 2001-01-01T00:00:00Z"), "{output}");
     assert!(
-        warnings.contains("  state.file can't be written by this user") && warnings.contains("nowhere"),
+        warnings.contains("  state.file can't be written")
+            && warnings.contains("nowhere is missing: create the directory, writable by this user"),
         "{output}"
     );
     assert!(!warnings.contains("switched off"), "{output}");
