@@ -213,6 +213,37 @@ async fn a_log_in_json_is_one_object_a_line() {
 }
 
 #[actix_web::test]
+async fn the_log_begins_with_the_version_and_with_where_the_settings_come_from() {
+    let upstream = Upstream::anthropic("a").await;
+    let settings = settings("", &[&upstream]).variable("QCC__ENDPOINTS__A__API_KEY", "upstream-secret");
+    let gateway = Process::start(settings.variable("QCC__LOG__LEVEL", "info")).await;
+    let file = gateway.folder().join("settings.toml");
+    gateway.signal("TERM").await;
+    let (_, log) = gateway.ended().await;
+    let told = format!(
+        "INFO  qcc-gateway {}; settings, later ones win: the built-in defaults, {}, variables; variables taken: \
+         QCC__ENDPOINTS__A__API_KEY, QCC__LOG__LEVEL",
+        env!("CARGO_PKG_VERSION"),
+        file.display()
+    );
+    assert!(log[0].ends_with(&told), "{log:?}");
+}
+
+#[actix_web::test]
+async fn the_log_tells_at_the_start_that_nothing_outlives_the_process_where_there_is_no_state_file() {
+    let upstream = Upstream::anthropic("a").await;
+    for (text, times) in [("", 1), ("[state]\nfile = \"state.json\"", 0)] {
+        let gateway = Process::start(settings(text, &[&upstream])).await;
+        gateway.signal("TERM").await;
+        let (_, log) = gateway.ended().await;
+        let told: Vec<&String> =
+            log.iter().filter(|line| line.contains("isolations and switches end with this process")).collect();
+        assert_eq!(told.len(), times, "{log:?}");
+        assert!(told.iter().all(|line| line.contains("INFO  state.file is empty")), "{told:?}");
+    }
+}
+
+#[actix_web::test]
 async fn at_trace_no_secret_is_logged() {
     let upstream = Upstream::anthropic("a").await;
     let quick =
