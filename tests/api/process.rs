@@ -683,13 +683,20 @@ async fn the_log_level_is_set_while_it_runs() {
         client.send_request("PUT", "/__qcc__/log-level", &[], level.as_bytes()).await;
         client.answer().await
     };
-    for (level, found) in
-        [("loud", "\"loud\""), ("info,qcc_gateway=loud", "\"qcc_gateway=loud\""), ("", "\"\""), ("qcc_gateway", "qcc")]
-    {
+    for (level, found) in [
+        ("loud", "\"loud\""),
+        ("info,qcc_gateway=loud", "\"qcc_gateway=loud\""),
+        ("", "\"\""),
+        (" \n", "\"\""),
+        ("h2", "\"h2\""),
+    ] {
         let refused = set(level).await;
         assert_eq!(refused.status, 400, "{level}");
         let error = refused.json()["error"].as_str().unwrap().to_owned();
         assert!(error.contains(found) && error.contains("debug"), "{error}");
+    }
+    for level in ["warn,h2", "info,", "qcc_gateway::actors=,off", "qcc_gateway"] {
+        assert_eq!(set(level).await.status, 200, "{level}: RUST_LOG takes it too");
     }
     let answer = set("warn,qcc_gateway=trace\n").await;
     assert_eq!((answer.status, answer.json()["level"].as_str()), (200, Some("warn,qcc_gateway=trace")));
