@@ -66,9 +66,15 @@ pub fn serve(source: &Source) -> ExitCode {
     let rust_log = source.rust_log();
     telemetry::start(&loaded.settings.log, &rust_log);
     log_panics();
+    log::info!("{}", what_starts(&loaded));
     doubt_the_filter(&rust_log);
     for note in loaded.notes_at(Clock::start().since_1970()) {
         log::warn!("{} {}", note.key, note.text);
+    }
+    if loaded.settings.state.file.is_none() {
+        log::info!(
+            "state.file is empty: isolations and switches end with this process; name a file there to keep them"
+        );
     }
     raise_open_files(loaded.settings.server.max_connections);
     System::new().block_on(async {
@@ -98,6 +104,13 @@ pub fn serve(source: &Source) -> ExitCode {
             }
         }
     })
+}
+
+/// The version, and where the settings come from: for whoever sees the log alone.
+fn what_starts(Loaded { sources, variables_taken, .. }: &Loaded) -> String {
+    let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let (version, sources, variables) = (env!("CARGO_PKG_VERSION"), list(sources), list(variables_taken));
+    format!("qcc-gateway {version}; settings, later ones win: {sources}; variables taken: {variables}")
 }
 
 /// Has panics logged. The default is to write them to standard error, where the one that panics would wait for whoever reads that.

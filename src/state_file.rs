@@ -29,6 +29,14 @@ pub enum StateFileError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no place for it.
+    #[error("{path}: can't be written: {obstacle}; see state.file", path = path.display())]
+    NoPlace {
+        /// The file.
+        path: PathBuf,
+        /// What is in the way, and what to do about it.
+        obstacle: String,
+    },
     /// Another process uses it.
     #[error("{path}: another gateway uses this state file; each needs one of its own, see state.file", path = path.display())]
     InUse {
@@ -145,12 +153,20 @@ impl StateFile {
     fn try_to_write(&self) -> Result<(), StateFileError> {
         let new = beside(&self.path, ".new");
         let written = create(&new).and_then(|mut file| file.write_all(b"\n")).and_then(|()| fs::remove_file(&new));
-        written.map_err(|source| failed(&new, "can't be written", source))
+        written.map_err(|source| unwritable(&self.path, &new, source))
     }
 }
 
 fn failed(path: &Path, doing: &'static str, source: io::Error) -> StateFileError {
     StateFileError::Io { path: path.to_owned(), doing, source }
+}
+
+/// Why nothing can be written to `beside`, which belongs to the state file at this path.
+fn unwritable(path: &Path, beside: &Path, source: io::Error) -> StateFileError {
+    match obstacle(path) {
+        Some(obstacle) => StateFileError::NoPlace { path: path.to_owned(), obstacle },
+        None => failed(beside, "can't be written", source),
+    }
 }
 
 #[cfg(test)]

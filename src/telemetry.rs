@@ -116,9 +116,12 @@ pub fn start(settings: &Log, rust_log: &RustLog<'_>) {
 ///
 /// [`LevelError`]; then the log goes on as it was.
 pub fn set_level(filters: &str, by: &str) -> Result<(), LevelError> {
-    if let Some(found) = Log::fault_of_filter(filters) {
-        return Err(LevelError::NoFilter { found });
-    }
+    let filters = match RustLog::read(Some(filters)) {
+        RustLog::Filter(filters) => filters,
+        RustLog::Faulty { found } => return Err(LevelError::NoFilter { found }),
+        // The variable may be empty; who sets a level wants one.
+        RustLog::Unset => return Err(LevelError::NoFilter { found: format!("{filters:?}") }),
+    };
     let running = RUNNING.get().ok_or(NotRunning)?;
     let filter = Filter::read(filters);
     let most = filter.most();

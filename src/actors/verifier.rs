@@ -232,7 +232,7 @@ impl Verifier {
         }
         event.epoch = Some(subject.epoch);
         event.by = by;
-        event.detail = Some(result.error.clone().unwrap_or_else(|| "passed".to_owned()));
+        event.detail = Some(result.error.clone().unwrap_or_else(|| Event::PASSED.to_owned()));
         event.ms = u64::try_from(result.elapsed.as_millis()).ok();
         event.score = Some(result.score);
         event.tokens = Some(result.tokens);

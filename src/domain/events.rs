@@ -105,6 +105,9 @@ pub struct Event {
 }
 
 impl Event {
+    /// The detail of a conversation that was passed; of one that was failed it is the error.
+    pub const PASSED: &str = "passed";
+
     /// An event of which no more is known yet.
     pub fn new(kind: EventKind, at: Moment, endpoint: &EndpointId) -> Self {
         Self { endpoint: Some(endpoint.clone()), ..Self::of_gateway(kind, at) }

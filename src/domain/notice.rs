@@ -179,8 +179,8 @@ fn sentence(event: &Event) -> String {
     let what = match event.kind {
         EventKind::Isolated => format!("is isolated ({reason}){detail}"),
         EventKind::Recovered => format!("has recovered, verified in {ms} ms"),
-        EventKind::Verified => format!("was verified{detail}"),
-        EventKind::SecondOpinion => format!("was asked for a second opinion{detail}"),
+        EventKind::Verified => judged("verification", event.detail.as_deref()),
+        EventKind::SecondOpinion => judged("second opinion", event.detail.as_deref()),
         EventKind::Cooldown => format!("rests for {} s{of_model}{detail}", ms.div_ceil(1000)),
         EventKind::Exhausted => format!("is exhausted for {} s{of_model}{detail}", ms.div_ceil(1000)),
         EventKind::Disabled => "was disabled".to_owned(),
@@ -191,6 +191,15 @@ fn sentence(event: &Event) -> String {
         EventKind::Reload => format!("has read its settings anew{detail}"),
     };
     format!("{who} {what}")
+}
+
+/// What came of a conversation with the verifier.
+fn judged(what: &str, detail: Option<&str>) -> String {
+    match detail {
+        Some(Event::PASSED) => format!("passed its {what}"),
+        Some(error) => format!("failed its {what}: {error}"),
+        None => format!("failed its {what}"),
+    }
 }
 
 #[cfg(test)]
@@ -251,6 +260,23 @@ mod tests {
         );
         let body = parsed(&Notice::reload_failed(at(1), "server.port: found true"), LETTERHEAD);
         assert_eq!((&body["event"], &body["detail"]), (&json!("reload_failed"), &json!("server.port: found true")));
+    }
+
+    /// Found by an operator: of an endpoint that had failed it was said that it was verified.
+    #[test]
+    fn a_verification_is_told_with_what_came_of_it() {
+        for (kind, detail, text) in [
+            (EventKind::Verified, "passed", "passed its verification"),
+            (EventKind::Verified, "HTTP 500", "failed its verification: HTTP 500"),
+            (EventKind::SecondOpinion, "passed", "passed its second opinion"),
+            (EventKind::SecondOpinion, "the code is missing", "failed its second opinion: the code is missing"),
+        ] {
+            let mut event = Event::new(kind, at(1), &id("main"));
+            event.detail = Some(detail.to_owned());
+            let body = parsed(&Notice::Event(event), LETTERHEAD);
+            assert_eq!((&body["event"], &body["detail"]), (&json!(kind.as_str()), &json!(detail)));
+            assert_eq!(body["text"], format!("qcc-gateway: endpoint main {text}"));
+        }
     }
 
     #[test]

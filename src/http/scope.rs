@@ -238,6 +238,7 @@ impl RequestScope {
             path = path.as_str(),
             model = model.as_deref(),
             status = status(),
+            outcome = end.as_str(),
             endpoint = self.last_endpoint().map(EndpointId::as_str),
             upstream_request_id = self.upstream_request_id.as_deref(),
             attempts = self.attempts(),

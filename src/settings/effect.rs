@@ -51,6 +51,9 @@ const PROVIDERS: [&str; 22] = [
 const PROVIDERS_OF_MANY_NAMES: [&str; 3] =
     [".openai.azure.com", ".services.ai.azure.com", "-aiplatform.googleapis.com"];
 
+/// What is in the names of models that answer no conversation.
+const SILENT: [&str; 2] = ["embed", "rerank"];
+
 /// A key that is set and does not what it seems to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
@@ -91,7 +94,13 @@ pub(super) fn judge(
     let mut notes = of_tokens_and_secrets(reading, settings, clients);
     notes.extend(of_delays(settings));
     notes.extend(endpoints.iter().filter(|endpoint| endpoint.enabled).flat_map(|endpoint| {
-        let of_one = [unreachable(endpoint, clients), of_passthrough(endpoint), of_path(endpoint), in_clear(endpoint)];
+        let of_one = [
+            unreachable(endpoint, clients),
+            of_passthrough(endpoint),
+            of_models(endpoint, settings),
+            of_path(endpoint),
+            in_clear(endpoint),
+        ];
         of_one.into_iter().flatten()
     }));
     notes.extend(of_environment(reading, source));
@@ -177,6 +186,24 @@ fn of_passthrough(endpoint: &Endpoint) -> Option<Note> {
             format!("endpoints.{}.verify_headers", endpoint.id),
             "is empty, and with auth = \"passthrough\" a test conversation has no key but one from there: an endpoint that \
              wants one can't come back once it is isolated",
+        )
+    })
+}
+
+/// A verification is a conversation, and the protocol's default model is hardly where there are none but these.
+fn of_models(endpoint: &Endpoint, settings: &Settings) -> Option<Note> {
+    let patterns = endpoint.models.patterns();
+    let is_silent = |pattern: &String| {
+        let pattern = pattern.to_ascii_lowercase();
+        SILENT.iter().any(|word| pattern.contains(word))
+    };
+    let names_none_that_talks = !patterns.is_empty() && patterns.iter().all(is_silent);
+    let is_named = endpoint.verify.model.is_some() || settings.verifier.model.is_some();
+    (names_none_that_talks && !is_named).then(|| {
+        Note::new(
+            format!("endpoints.{}.models", endpoint.id),
+            "names none that could answer a test conversation: unless the protocol's default model of [verifier] is served as \
+             well, the endpoint can't come back once it is isolated; name in verify_model one that answers there",
         )
     })
 }

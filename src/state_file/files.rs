@@ -1,7 +1,6 @@
 //! Files beside one another: where they are, how one is made, and what keeps it from being made.
 
 use std::ffi::OsString;
-use std::fmt::Display;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -21,17 +20,23 @@ pub(super) const NO_LINKS: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 pub fn obstacle(path: &Path) -> Option<String> {
     let path = resolved(path);
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let told = |why: &dyn Display| Some(format!("the directory {}: {why}", directory.display()));
+    let shown = directory.display();
     match fs::metadata(directory) {
-        Err(error) => return told(&error),
-        Ok(found) if !found.is_dir() => return told(&"it is none"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Some(format!("{shown} is missing: create the directory, writable by this user"));
+        }
+        Err(error) => return Some(format!("the directory {shown}: {error}")),
+        Ok(found) if !found.is_dir() => return Some(format!("{shown}: it is no directory")),
         Ok(_) => {}
     }
     if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
         return Some(format!("{}: it is no regular file", path.display()));
     }
     match accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
-        Err(error @ (Errno::ACCESS | Errno::ROFS)) => told(&io::Error::from(error)),
+        Err(error @ (Errno::ACCESS | Errno::ROFS)) => {
+            let error = io::Error::from(error);
+            Some(format!("the directory {shown}: {error}: make it writable by this user"))
+        }
         // Where the system does not say it there is nothing to tell.
         Ok(()) | Err(_) => None,
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::files::{NO_LINKS, beside, close_to_others};
-use super::{StateFileError, failed};
+use super::{StateFileError, failed, unwritable};
 
 /// Held for as long as this lives, but while nothing can be written.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ fn locked(path: &Path) -> Result<File, StateFileError> {
     let lock =
         OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).custom_flags(NO_LINKS).open(&lock_path);
     let lock = lock.and_then(|lock| close_to_others(&lock).map(|()| lock));
-    let lock = lock.map_err(|source| failed(&lock_path, "can't be written", source))?;
+    let lock = lock.map_err(|source| unwritable(path, &lock_path, source))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(StateFileError::InUse { path: path.to_owned() }),

@@ -16,14 +16,19 @@ fn what_would_keep_it_from_being_written_is_seen_without_writing() {
     fs::write(at("file"), "").unwrap();
     assert_eq!(obstacle(&at("state.json")), None);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
-    for (name, told) in [("nowhere/state.json", "nowhere: No such file"), ("file/state.json", "file: ")] {
+    for (name, told) in [
+        ("nowhere/state.json", "nowhere is missing: create the directory, writable by this user"),
+        ("file/state.json", "file: it is no directory"),
+    ] {
         let found = obstacle(&at(name)).unwrap();
-        assert!(found.contains(told), "{found}");
+        assert!(found.ends_with(told), "{found}");
+        let at_start = StateFile::open(&at(name), SALT).unwrap_err().to_string();
+        assert!(at_start.contains(told) && at_start.ends_with("; see state.file"), "{at_start}");
     }
     let itself = obstacle(folder.path()).unwrap();
     assert!(itself.ends_with("it is no regular file"), "{itself}");
     std::os::unix::fs::symlink(at("nowhere/state.json"), at("link")).unwrap();
-    assert!(obstacle(&at("link")).unwrap().contains("nowhere: "), "a link is followed");
+    assert!(obstacle(&at("link")).unwrap().contains("nowhere is missing"), "a link is followed");
     assert_eq!(obstacle(Path::new("state.json")), None, "here");
     fs::set_permissions(folder.path(), Permissions::from_mode(0o500)).unwrap();
     // Where the tests run as one who may do all, nothing is in the way.

@@ -8,7 +8,7 @@ use crate::support::app::{TRAFFIC, body};
 use crate::support::eventually::eventually;
 use crate::support::raw_client::{Answer, Ended, RawClient};
 use crate::support::upstream::Upstream;
-use crate::support::upstream::step::{ok, sse, status, status_and};
+use crate::support::upstream::step::{never_answer, ok, sse, status, status_and};
 
 async fn asked(gateway: &Process, query: &str, headers: &[(&str, &str)]) -> Answer {
     RawClient::connect(gateway.address).await.get(&format!("/__qcc__/logs{query}"), headers).await
@@ -96,8 +96,29 @@ async fn in_json_a_requests_fields_are_fields() {
     let line: Value = serde_json::from_str(line).unwrap();
     assert_eq!((&line["message"], &line["id"], &line["client"]), (&json!("request"), &json!("r1"), &json!(null)));
     assert_eq!((&line["status"], &line["attempts"], &line["endpoint"]), (&json!(200), &json!(1), &json!("a")));
-    assert_eq!((&line["tokens_in"], &line["tokens_out"]), (&json!(40), &json!(3)));
+    assert_eq!(
+        (&line["tokens_in"], &line["tokens_out"], &line["outcome"]),
+        (&json!(40), &json!(3), &json!("successful"))
+    );
     assert!(line["ms"].is_u64() && line["ttft_ms"].is_u64() && line["trail"].is_string(), "{line}");
+}
+
+#[actix_web::test]
+async fn in_json_a_request_whose_client_left_has_no_status_but_an_outcome() {
+    let upstream = Upstream::anthropic("a").await;
+    upstream.script_traffic([never_answer()]);
+    let mut gateway = Process::start(settings("[log]\nformat = \"json\"", &[&upstream])).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    client.send_request("POST", "/v1/messages", &[TRAFFIC], body(false).as_bytes()).await;
+    upstream.received(1).await;
+    drop(client);
+    let line: Value = serde_json::from_str(&gateway.logs("\"request\"").await).unwrap();
+    assert_eq!(
+        (&line["status"], &line["outcome"], &line["endpoint"]),
+        (&json!(null), &json!("cancelled"), &json!("a"))
+    );
+    assert!(messages(&gateway, "?grep=request%20id").await[0].contains(" status=cancelled "), "as before for people");
+    stopped(gateway).await;
 }
 
 #[actix_web::test]

@@ -170,6 +170,24 @@ async fn every_name_of_the_contract_is_scraped_with_its_labels() {
     app.finish().await;
 }
 
+/// Found by review: the notice of an outage kept quiet about such a protocol, and the alert on the metric never stopped.
+#[actix_web::test]
+async fn a_protocol_that_the_settings_have_switched_off_has_no_series_while_its_profile_has_another() {
+    let a = Upstream::anthropic("a").await;
+    let off = "protocol = \"openai\"\nenabled = false";
+    let app = Setup::new().primary(&a).endpoint("o", &a.base_url(), off).verified_on_demand().start().await;
+    let usable = |protocol: &str| format!("qcc_usable_endpoints{{profile=\"default\",protocol=\"{protocol}\"}}");
+    let scrape = Scrape::of(&app).await;
+    scrape.has(&usable("anthropic"), 1.0);
+    assert!(!scrape.samples.contains_key(&usable("openai")), "{}", scrape.text);
+
+    assert_eq!(app.admin("o", "enable").await.status, 200);
+    Scrape::of(&app).await.has(&usable("openai"), 1.0);
+    assert_eq!(app.admin("o", "isolate").await.status, 200);
+    Scrape::of(&app).await.has(&usable("openai"), 0.0);
+    app.finish().await;
+}
+
 #[actix_web::test]
 async fn what_is_under_way_shows_as_long_as_it_is() {
     let a = Upstream::anthropic("a").await;

@@ -213,6 +213,37 @@ async fn a_log_in_json_is_one_object_a_line() {
 }
 
 #[actix_web::test]
+async fn the_log_begins_with_the_version_and_with_where_the_settings_come_from() {
+    let upstream = Upstream::anthropic("a").await;
+    let settings = settings("", &[&upstream]).variable("QCC__ENDPOINTS__A__API_KEY", "upstream-secret");
+    let gateway = Process::start(settings.variable("QCC__LOG__LEVEL", "info")).await;
+    let file = gateway.folder().join("settings.toml");
+    gateway.signal("TERM").await;
+    let (_, log) = gateway.ended().await;
+    let told = format!(
+        "INFO  qcc-gateway {}; settings, later ones win: the built-in defaults, {}, variables; variables taken: \
+         QCC__ENDPOINTS__A__API_KEY, QCC__LOG__LEVEL",
+        env!("CARGO_PKG_VERSION"),
+        file.display()
+    );
+    assert!(log[0].ends_with(&told), "{log:?}");
+}
+
+#[actix_web::test]
+async fn the_log_tells_at_the_start_that_nothing_outlives_the_process_where_there_is_no_state_file() {
+    let upstream = Upstream::anthropic("a").await;
+    for (text, times) in [("", 1), ("[state]\nfile = \"state.json\"", 0)] {
+        let gateway = Process::start(settings(text, &[&upstream])).await;
+        gateway.signal("TERM").await;
+        let (_, log) = gateway.ended().await;
+        let told: Vec<&String> =
+            log.iter().filter(|line| line.contains("isolations and switches end with this process")).collect();
+        assert_eq!(told.len(), times, "{log:?}");
+        assert!(told.iter().all(|line| line.contains("INFO  state.file is empty")), "{told:?}");
+    }
+}
+
+#[actix_web::test]
 async fn at_trace_no_secret_is_logged() {
     let upstream = Upstream::anthropic("a").await;
     let quick =
@@ -565,7 +596,8 @@ async fn check_warns_of_what_would_not_do_what_it_seems_to_and_still_passes() {
     let (_, warnings) = output.split_once("\nwarnings:\n").unwrap();
     assert!(warnings.contains("  clients.old.expires was 2001-01-01T00:00:00Z"), "{output}");
     assert!(
-        warnings.contains("  state.file can't be written by this user") && warnings.contains("nowhere"),
+        warnings.contains("  state.file can't be written")
+            && warnings.contains("nowhere is missing: create the directory, writable by this user"),
         "{output}"
     );
     assert!(!warnings.contains("switched off"), "{output}");
@@ -651,13 +683,20 @@ async fn the_log_level_is_set_while_it_runs() {
         client.send_request("PUT", "/__qcc__/log-level", &[], level.as_bytes()).await;
         client.answer().await
     };
-    for (level, found) in
-        [("loud", "\"loud\""), ("info,qcc_gateway=loud", "\"qcc_gateway=loud\""), ("", "\"\""), ("qcc_gateway", "qcc")]
-    {
+    for (level, found) in [
+        ("loud", "\"loud\""),
+        ("info,qcc_gateway=loud", "\"qcc_gateway=loud\""),
+        ("", "\"\""),
+        (" \n", "\"\""),
+        ("h2", "\"h2\""),
+    ] {
         let refused = set(level).await;
         assert_eq!(refused.status, 400, "{level}");
         let error = refused.json()["error"].as_str().unwrap().to_owned();
         assert!(error.contains(found) && error.contains("debug"), "{error}");
+    }
+    for level in ["warn,h2", "info,", "qcc_gateway::actors=,off", "qcc_gateway"] {
+        assert_eq!(set(level).await.status, 200, "{level}: RUST_LOG takes it too");
     }
     let answer = set("warn,qcc_gateway=trace\n").await;
     assert_eq!((answer.status, answer.json()["level"].as_str()), (200, Some("warn,qcc_gateway=trace")));

@@ -293,6 +293,7 @@ async fn a_state_file_that_can_not_be_written_is_told_at_the_start() {
     let (code, _, said) = Settings::new(&text).run(&[]).await;
     assert_eq!(code, 1);
     assert!(said.contains("no-such-folder/state.json") && said.contains("state.file"), "{said}");
+    assert!(said.contains("no-such-folder is missing: create the directory, writable by this user"), "{said}");
 }
 
 #[actix_web::test]

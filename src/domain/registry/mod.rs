@@ -27,6 +27,7 @@ use std::time::Duration;
 
 pub use ask::{Acquired, Ask, Limit, NoEndpoint, Reach, Service, Tried, Turn, WaiterId};
 pub use effects::{Effect, Grant, Keep, MoveNote, Observation, Outputs};
+pub use supply::Supplies;
 pub use view::{CooldownView, EndpointView, RegistryView};
 
 use super::audit::Audit;

@@ -2,29 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use super::super::endpoint::Protocol;
+use super::super::endpoint::{Endpoint, Protocol};
 use super::super::ids::ProfileId;
-use super::super::queues::{Member, Queues, Standing};
+use super::super::queues::{Queues, Standing};
 use super::pool::Pool;
 use super::{Effect, Outputs, RegistryCore};
 
 /// How many endpoints a profile has, in all or of one protocol.
-#[derive(Clone, Copy, Debug, Default)]
-struct Supply {
-    endpoints: usize,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Supply {
+    /// All of them.
+    pub endpoints: usize,
     /// Those in their home queues.
-    usable: usize,
+    pub usable: usize,
     /// Those in the failure queue.
-    isolated: usize,
+    pub isolated: usize,
     /// Those that are to serve, by the settings or an admin's word, whatever became of them.
     meant: usize,
 }
 
 impl Supply {
-    fn add(&mut self, member: &Member) {
-        let standing = member.standing();
+    fn add(&mut self, endpoint: &Endpoint, standing: Standing) {
         self.endpoints += 1;
-        self.meant += usize::from(member.endpoint().enabled || standing != Standing::Disabled);
+        self.meant += usize::from(endpoint.enabled || standing != Standing::Disabled);
         match standing {
             Standing::Primary | Standing::Secondary => self.usable += 1,
             Standing::Failure => self.isolated += 1,
@@ -34,13 +34,34 @@ impl Supply {
 }
 
 /// What a profile has, in all and of each protocol.
-fn supply_of(pool: &Pool, queues: &Queues) -> (Supply, BTreeMap<Protocol, Supply>) {
-    let (mut all, mut of_each) = (Supply::default(), BTreeMap::<Protocol, Supply>::new());
-    for member in pool.members(queues) {
-        all.add(member);
-        of_each.entry(member.endpoint().protocol).or_default().add(member);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Supplies {
+    all: Supply,
+    of_each: BTreeMap<Protocol, Supply>,
+}
+
+impl Supplies {
+    /// Counts one of the profile's endpoints.
+    pub fn add(&mut self, endpoint: &Endpoint, standing: Standing) {
+        self.all.add(endpoint, standing);
+        self.of_each.entry(endpoint.protocol).or_default().add(endpoint, standing);
     }
-    (all, of_each)
+
+    /// What there is of each protocol that somebody may miss: nobody misses one that the settings have switched off, while
+    /// they have another one.
+    pub fn missable(&self) -> impl Iterator<Item = (Protocol, Supply)> {
+        let none_is_meant = self.all.meant == 0;
+        let of_each = self.of_each.iter().map(|(protocol, supply)| (*protocol, *supply));
+        of_each.filter(move |(_, supply)| supply.meant > 0 || none_is_meant)
+    }
+}
+
+fn supplies_of(pool: &Pool, queues: &Queues) -> Supplies {
+    let mut supplies = Supplies::default();
+    for member in pool.members(queues) {
+        supplies.add(member.endpoint(), member.standing());
+    }
+    supplies
 }
 
 impl RegistryCore {
@@ -48,14 +69,14 @@ impl RegistryCore {
     pub(super) fn summarise(&mut self, profiles: Vec<ProfileId>, out: &mut Outputs) {
         for profile in profiles {
             let Some(pool) = self.pools.get_mut(&profile) else { continue };
-            let (all, of_each) = supply_of(pool, &self.queues);
-            let Supply { endpoints, usable, isolated, meant } = all;
+            let supplies = supplies_of(pool, &self.queues);
+            let Supply { endpoints, usable, isolated, .. } = supplies.all;
             pool.isolated = isolated;
             out.push(Effect::Summary { profile: profile.clone(), endpoints, usable, isolated });
-            // Nobody misses a protocol that the settings have switched off, while they have another one.
-            let is_out = |supply: &Supply| supply.usable == 0 && (supply.meant > 0 || meant == 0);
-            pool.lacks.retain(|protocol| of_each.get(protocol).is_some_and(is_out));
-            for (protocol, supply) in of_each.into_iter().filter(|(_, supply)| is_out(supply)) {
+            let out_of: BTreeMap<Protocol, Supply> =
+                supplies.missable().filter(|(_, supply)| supply.usable == 0).collect();
+            pool.lacks.retain(|protocol| out_of.contains_key(protocol));
+            for (protocol, supply) in out_of {
                 if pool.lacks.insert(protocol) {
                     let Supply { endpoints, isolated, .. } = supply;
                     out.push(Effect::NothingUsable { profile: profile.clone(), protocol, endpoints, isolated });

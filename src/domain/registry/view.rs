@@ -1,16 +1,16 @@
 //! The registry's state as routes and tests see it: a cheap copy, never the thing itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::super::cooling::{Cooldown, is_exhausted};
 use super::super::endpoint::SharedEndpoint;
 use super::super::health::Ease;
-use super::super::ids::{EndpointId, Epoch};
+use super::super::ids::{EndpointId, Epoch, ProfileId};
 use super::super::queues::{Isolation, Member, Standing, Switch};
 use super::super::schedule::{Recovery, Subject, Task, Urgency, VerifyJob};
 use super::super::time::Moment;
-use super::RegistryCore;
+use super::{RegistryCore, Supplies};
 
 /// One cooldown at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,19 @@ pub struct RegistryView {
     pub parked: usize,
     /// How many sessions are bound.
     pub sessions: usize,
+}
+
+impl RegistryView {
+    /// What each profile has.
+    pub fn supplies(&self) -> BTreeMap<ProfileId, Supplies> {
+        let mut of_each = BTreeMap::<ProfileId, Supplies>::new();
+        for EndpointView { endpoint, standing, .. } in &self.endpoints {
+            for profile in &endpoint.profiles {
+                of_each.entry(profile.clone()).or_default().add(endpoint, *standing);
+            }
+        }
+        of_each
+    }
 }
 
 impl EndpointView {

@@ -54,10 +54,10 @@ impl Ends {
     /// The counts, each with the contract's word for it.
     pub const fn words(&self) -> [(&'static str, u64); 4] {
         [
-            ("successful", self.successful),
-            ("failed", self.failed),
-            ("cancelled", self.cancelled),
-            ("rejected", self.rejected),
+            (RequestEnd::Successful.as_str(), self.successful),
+            (RequestEnd::Failed.as_str(), self.failed),
+            (RequestEnd::Cancelled.as_str(), self.cancelled),
+            (RequestEnd::Rejected.as_str(), self.rejected),
         ]
     }
 

@@ -24,6 +24,17 @@ pub enum RequestEnd {
 }
 
 impl RequestEnd {
+    /// The contract's word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Successful => "successful",
+            Self::Rejected => "rejected",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
     /// How a request has ended that was answered whole. `class` is what its attempt came to; none of an answer of the gateway's own.
     #[must_use]
     pub const fn of_answer(status: Option<u16>, class: Option<Class>) -> Self {

@@ -49,6 +49,22 @@ fn a_passthrough_endpoint_that_is_verified_without_a_key_is_noted() {
 }
 
 #[test]
+fn an_endpoint_whose_models_hold_no_conversation_is_noted_unless_one_is_named_that_does() {
+    for (lines, more, keys) in [
+        ("models = [\"text-embedding-*\"]", "", &["models"][..]),
+        ("models = [\"gemini-embedding-001\", \"nomic-embed-text\", \"Qwen3-Embedding-*\"]", "", &["models"]),
+        ("models = [\"text-embedding-*\", \"gpt-*\"]", "", &NOTHING),
+        ("models = [\"*\"]", "", &NOTHING),
+        ("models = []", "", &NOTHING),
+        ("models = [\"text-embedding-*\"]\nverify_model = \"gpt-4o-mini\"", "", &NOTHING),
+        ("models = [\"text-embedding-*\"]", "[verifier]\nmodel = \"gpt-4o-mini\"", &NOTHING),
+        ("models = [\"text-embedding-*\"]\nenabled = false", "", &NOTHING),
+    ] {
+        assert_eq!(noted_of_endpoint(&format!("protocol = \"openai\"\n{lines}"), more), keys, "{lines} {more}");
+    }
+}
+
+#[test]
 fn a_base_url_that_ends_in_a_requests_path_is_noted() {
     for (path, is_noted) in [
         ("/v1/messages", true),

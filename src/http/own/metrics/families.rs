@@ -12,7 +12,6 @@ use prometheus_client::encoding::DescriptorEncoder;
 use super::Snapshot;
 use super::sheet::{Labels, Sheet};
 use crate::clock::Clock;
-use crate::domain::endpoint::Protocol;
 use crate::domain::health::Status;
 use crate::domain::ids::{ClientId, EndpointId, ProfileId};
 use crate::domain::outcome::Reason;
@@ -125,9 +124,12 @@ impl Snapshot {
         let views = || self.registry.endpoints.iter();
         let in_flight = views().map(|view| (vec![("endpoint", view.endpoint.id.as_str())], view.in_flight));
         sheet.gauges(("qcc_in_flight", "Requests under way at an endpoint."), in_flight)?;
-        let usable = self.usable();
-        let usable = usable.iter().map(|((profile, protocol), count)| {
-            (vec![("profile", profile.as_str()), ("protocol", protocol.as_str())], *count)
+        let usable = self.registry.supplies();
+        let usable = usable.iter().flat_map(|(profile, supplies)| {
+            let of_each = supplies.missable();
+            of_each.map(move |(protocol, supply)| {
+                (vec![("profile", profile.as_str()), ("protocol", protocol.as_str())], supply.usable)
+            })
         });
         sheet.gauges(
             ("qcc_usable_endpoints", "Endpoints in their home queues, by the profile and protocol that they serve."),
@@ -190,18 +192,6 @@ impl Snapshot {
             ),
             remaining,
         )
-    }
-
-    /// How many endpoints each profile can use, of each protocol that it has.
-    fn usable(&self) -> BTreeMap<(ProfileId, Protocol), usize> {
-        let mut usable = BTreeMap::new();
-        for view in &self.registry.endpoints {
-            for profile in &view.endpoint.profiles {
-                let count = usable.entry((profile.clone(), view.endpoint.protocol)).or_default();
-                *count += usize::from(matches!(view.standing, Standing::Primary | Standing::Secondary));
-            }
-        }
-        usable
     }
 
     fn moves(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
