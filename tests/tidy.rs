@@ -19,5 +19,8 @@ mod purity;
 #[path = "tidy/readme.rs"]
 mod readme;
 #[cfg(test)]
+#[path = "tidy/reference.rs"]
+mod reference;
+#[cfg(test)]
 #[path = "tidy/security.rs"]
 mod security;
