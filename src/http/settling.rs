@@ -21,7 +21,7 @@ use crate::domain::usage::Usage;
 /// A client that takes nothing for so long may have its endpoint give up writing.
 const LONG_PAUSE: Duration = Duration::from_secs(1);
 /// How long what it had written before it gave up may still come once the client takes something again.
-const BACKLOG: Duration = Duration::from_secs(1);
+const BACKLOG: Duration = Duration::from_secs(10);
 
 /// Comes when what a failure brings about has taken effect: whoever sees the end after that can rely on it.
 pub(super) type TakenEffect = Pin<Box<dyn Future<Output = ()>>>;
@@ -39,20 +39,23 @@ pub(super) struct Settling {
     handed_out: Option<Moment>,
     /// When the client had made an end of a long pause, where what comes may still be of before that.
     resumed: Option<Moment>,
+    /// Since when it is the endpoint that is waited for, or was.
+    asked: Moment,
 }
 
 impl Settling {
     /// `doubt` is what the registry is told of the request and its earlier failures should this answer fail too.
     pub(super) fn new(attempt: AttemptScope, request: RequestScope, doubt: Option<Doubt>, core: Arc<Core>) -> Self {
         let clock = attempt.clock();
-        let handed_out = Some(clock.now());
+        let now = clock.now();
         Self {
             open: Some((attempt, request)),
             doubts: Doubts { core, held: doubt },
             has_begun: false,
             clock,
-            handed_out,
+            handed_out: Some(now),
             resumed: None,
+            asked: now,
         }
     }
 
@@ -96,6 +99,7 @@ impl Settling {
         let Some((attempt, _)) = &self.open else { return Duration::ZERO };
         attempt.waits_for_endpoint(now);
         let taken = self.handed_out.take().map(|since| now.since(since)).unwrap_or_default();
+        self.asked = now;
         if taken >= LONG_PAUSE {
             self.resumed = Some(now);
         }
@@ -108,7 +112,9 @@ impl Settling {
             attempt.waits_for_client();
             let now = self.clock.now();
             self.handed_out = Some(now);
-            self.resumed = self.resumed.filter(|resumed| now.since(*resumed) < BACKLOG);
+            // Who is silent for long, and then says something, had not given up.
+            let may_be_backlog = now.since(self.asked) < LONG_PAUSE;
+            self.resumed = self.resumed.filter(|resumed| may_be_backlog && now.since(*resumed) < BACKLOG);
         }
     }
 

@@ -84,11 +84,11 @@ async fn half_a_gigabyte_to_a_slow_client_leaves_the_memory_flat() {
 /// The longest that nothing may come of a stream, or be taken of it.
 const IDLE: Duration = Duration::from_secs(2);
 
-/// When nothing that comes can be of before a pause any more, and some time to spare.
-const LONG_AFTER: Duration = Duration::from_millis(1300);
+/// How long an upstream says nothing that had not given up, and time to take what it had written before.
+const LONG_AFTER: Duration = Duration::from_millis(2500);
 
 /// What a client gets of a stream of which it takes next to nothing for so long, and the stats behind it. The gate `later` opens some
-/// time behind the pause.
+/// time after it was reached.
 async fn after_a_pause(stream: Step, pause: Duration) -> (String, Value) {
     let upstream = Upstream::anthropic("a").await;
     upstream.script([stream]);
@@ -110,7 +110,10 @@ async fn after_a_pause(stream: Step, pause: Duration) -> (String, Value) {
     tokio::pin!(rest);
     let rest = tokio::select! {
         rest = &mut rest => rest,
-        () = tokio::time::sleep(LONG_AFTER) => {
+        () = async {
+            upstream.gates().reached("later").await;
+            tokio::time::sleep(LONG_AFTER).await;
+        } => {
             upstream.gates().open("later");
             rest.await
         }

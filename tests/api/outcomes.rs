@@ -117,7 +117,7 @@ async fn a_redirection_leads_no_client_to_another_host() {
         ("/", Some("/")),
     ] {
         let headers = [("location", target), ("content-location", target), ("refresh", target), ("nel", "{}")];
-        a.behave(Behaviour::always(status_with(307, &headers, "")));
+        a.behave(Behaviour::honest().traffic(status_with(307, &headers, "")));
         let app = Setup::new().primary(&a).start().await;
         for answer in [app.message().await, app.client().await.get("/v1/models", &[TRAFFIC]).await] {
             assert_eq!(
