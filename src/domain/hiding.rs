@@ -10,9 +10,9 @@ use super::endpoint::{Auth, Endpoint};
 /// A shorter secret is in words by chance, in bytes.
 const SHORTEST: usize = 8;
 
-/// One of these is in the name of a header whose value is a credential, or a word of it is one of those.
-const OF_A_CREDENTIAL: [&str; 7] = ["auth", "cookie", "credential", "jwt", "password", "secret", "token"];
-const WORDS_OF_A_CREDENTIAL: [&str; 2] = ["apikey", "key"];
+/// A word of the name of a header whose value is a credential is one of these, or ends in one of those.
+const OF_A_CREDENTIAL: [&str; 5] = ["auth", "authentication", "authorization", "credentials", "key"];
+const ENDS_OF_A_CREDENTIAL: [&str; 7] = ["apikey", "cookie", "credential", "jwt", "password", "secret", "token"];
 
 impl Endpoint {
     /// What it says, without the operator's secrets should it repeat any, also as JSON may write them (RFC 8259, section 7). As
@@ -25,16 +25,7 @@ impl Endpoint {
     /// The same, where it repeats any.
     #[must_use]
     pub fn without_secrets(&self, words: &[u8]) -> Option<Vec<u8>> {
-        let mut hidden: Option<Vec<u8>> = None;
-        for secret in self.secrets().filter(|secret| (SHORTEST..=words.len()).contains(&secret.len())) {
-            let mut from = 0;
-            while let Some(Range { start, end }) = place_of(secret.as_bytes(), words, from) {
-                let hidden = hidden.get_or_insert_with(|| words.to_vec());
-                hidden.iter_mut().take(end).skip(start).for_each(|byte| *byte = b'*');
-                from = end;
-            }
-        }
-        hidden
+        without(self.secrets(), words)
     }
 
     /// Its credential, the password and what basic authentication makes of it, and what is in headers that hold one.
@@ -46,18 +37,38 @@ impl Endpoint {
         let user =
             self.base_url.userinfo().map(|userinfo| [userinfo.credentials().expose(), userinfo.password().expose()]);
         let headers = self.headers.iter().chain(&self.verify.headers).filter(|(name, _)| holds_a_credential(name));
-        // Which of its words is the secret is not known; `Bearer` and the names of most cookies are too short to be taken for one.
-        let words = headers.flat_map(|(_, value)| value.expose().split([' ', ';', ',', '=', '"']));
+        let words = headers.flat_map(|(_, value)| secrets_in(value.expose()));
         key.into_iter().chain(user.into_iter().flatten()).chain(words)
     }
+}
+
+/// What of the value of a header that holds a credential may be the secret: all of it, or a word. `Bearer` and the names of most cookies
+/// are too short to be taken for one.
+pub fn secrets_in(value: &str) -> impl Iterator<Item = &str> {
+    std::iter::once(value).chain(value.split([' ', ';', ',', '=', '"']))
+}
+
+/// The words without these secrets, where they repeat any, also as JSON may write them. As long as before.
+#[must_use]
+pub fn without<'s>(secrets: impl Iterator<Item = &'s str>, words: &[u8]) -> Option<Vec<u8>> {
+    let mut hidden: Option<Vec<u8>> = None;
+    for secret in secrets.filter(|secret| (SHORTEST..=words.len()).contains(&secret.len())) {
+        let mut from = 0;
+        while let Some(Range { start, end }) = place_of(secret.as_bytes(), words, from) {
+            let hidden = hidden.get_or_insert_with(|| words.to_vec());
+            hidden.iter_mut().take(end).skip(start).for_each(|byte| *byte = b'*');
+            from = end;
+        }
+    }
+    hidden
 }
 
 /// Whether a header of this name holds a credential.
 #[must_use]
 pub fn holds_a_credential(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    OF_A_CREDENTIAL.iter().any(|known| name.contains(known))
-        || name.split(['-', '_']).any(|word| WORDS_OF_A_CREDENTIAL.contains(&word))
+    name.split(['-', '_'])
+        .any(|word| OF_A_CREDENTIAL.contains(&word) || ENDS_OF_A_CREDENTIAL.iter().any(|end| word.ends_with(end)))
 }
 
 /// Where the secret stands next, from `from` on.
@@ -141,6 +152,8 @@ mod tests {
                 header("cookie", "session=first-secret; other=second-secret"),
                 header("anthropic-beta", "context-1m"),
                 header("x-portkey-provider", "anthropic"),
+                header("x-max-tokens", "anthropic"),
+                header("x-author", "anthropic"),
             ],
             verify: VerifyOverrides {
                 headers: vec![header("x-api-key", "of-the-verifier")],
@@ -156,6 +169,7 @@ mod tests {
         for (name, value, secret) in [
             ("authorization", "Token token=first-of-two, id=7", "first-of-two"),
             ("x-api-key", "longer-than-its-value=ab", "longer-than-its-value"),
+            ("authorization", "ab12=cd34,ef56gh", "ab12=cd34,ef56gh"),
             ("x-authtoken", "all-of-it", "all-of-it"),
             ("X-JWT-Assertion", "Bearer all-of-it", "all-of-it"),
         ] {

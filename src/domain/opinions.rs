@@ -130,16 +130,17 @@ impl Opinions {
     /// known to be sound. Tells whether it is asked now and was not before.
     pub fn ask(&mut self, endpoint: &EndpointId, asked: NewlyAsked, rest: Duration, now: Moment) -> bool {
         let NewlyAsked { epoch, reason, model, error, about } = asked;
-        if self.passed.get(endpoint).is_some_and(|passed| now.since(*passed) < rest) {
-            self.was_the_cause(about, now);
-            return false;
-        }
+        // While it is asked, what it has passed before answers nothing.
         if let Some(asked) = self.asked.get_mut(endpoint).filter(|asked| asked.epoch == epoch) {
             remember(&mut asked.about, about);
             // A stream is the harder question: whoever passes that also passes the other.
             if asked.manner() < manner_of_opinion(reason, error.as_ref()) {
                 (asked.reason, asked.error) = (reason, error);
             }
+            return false;
+        }
+        if self.passed.get(endpoint).is_some_and(|passed| now.since(*passed) < rest) {
+            self.was_the_cause(about, now);
             return false;
         }
         let about = about.into_iter().collect();

@@ -58,6 +58,8 @@ pub struct Peek {
     pub choices: Option<u32>,
     /// How many prompts a completion has that may be streamed, where it has more than one: each is answered by choices of its own.
     pub prompts: Option<u32>,
+    /// Whether two spellings of `model` name different ones.
+    is_ambiguous: bool,
     /// Where the values of all top-level `model` stand, quotation marks included, in the order of the body.
     pub model_spans: Vec<Range<usize>>,
 }
@@ -79,9 +81,14 @@ impl Peek {
         self.model.as_ref().filter(is_name)
     }
 
-    /// Whether the body has more top-level `model` than can be looked after: some of them were not noted, so that it can't be
-    /// sent to an endpoint that calls the model by another name.
-    pub fn has_too_many_models(&self) -> bool {
+    /// Whether it can't be said which model is asked for. The body has more top-level `model` than can be looked after: some of them
+    /// were not noted, so that it can't be sent to an endpoint that calls the model by another name. Or it names one for servers that
+    /// read `model` alone, and another for those that read `Model` too.
+    pub fn has_no_one_model(&self) -> bool {
+        self.has_too_many_models() || self.is_ambiguous
+    }
+
+    fn has_too_many_models(&self) -> bool {
         self.model_spans.len() > MOST_MODELS
     }
 
@@ -95,6 +102,7 @@ impl Peek {
         let mut members = Members::of(body).ok()?;
         let mut peek = Self::default();
         let (mut wanted, mut may_be_other) = (Wanted::Whole, false);
+        let mut spelt: (Option<&[u8]>, Option<&[u8]>) = (None, None);
         let (mut user, mut cache_key, mut conversation, mut prompt) = (None, None, None, None);
         while let Some(Member { name, value: span }) = members.next_member().ok()? {
             let name = Name::of(&plain_name(body.get(name)?));
@@ -103,7 +111,9 @@ impl Peek {
             }
             let value = body.get(span.clone())?;
             match name {
-                Name::Model => {
+                Name::Model | Name::ModelOtherwise => {
+                    let other = if matches!(name, Name::Model) { &mut spelt.0 } else { &mut spelt.1 };
+                    *other = Some(value);
                     // Another name may be written in its place, so it is to be a value, and not what only looks like one.
                     serde_json::from_slice::<&RawValue>(value).ok()?;
                     if !peek.has_too_many_models() {
@@ -124,6 +134,7 @@ impl Peek {
                 Name::Other => {}
             }
         }
+        peek.is_ambiguous = matches!(spelt, (Some(exactly), Some(otherwise)) if exactly != otherwise);
         peek.wanted = if may_be_other { Wanted::Unknown } else { wanted };
         if peek.wanted != Wanted::Whole {
             // A list is read as slowly as by a parser, and only the end of a stream depends on how long it is.
@@ -158,6 +169,8 @@ pub fn rewrite_model(body: &Bytes, peek: &Peek, new: &str) -> Bytes {
 /// A member's name, as far as it matters.
 enum Name {
     Model,
+    /// What some servers take for it, and others do not.
+    ModelOtherwise,
     Stream,
     /// What some servers take for it, and others do not.
     StreamOtherwise,
@@ -183,7 +196,7 @@ impl Name {
             b"stream_options" => Self::StreamOptions,
             b"n" => Self::Choices,
             b"prompt" => Self::Prompt,
-            other if other.eq_ignore_ascii_case(b"model") => Self::Model,
+            other if other.eq_ignore_ascii_case(b"model") => Self::ModelOtherwise,
             other if reads_as_stream(other) => Self::StreamOtherwise,
             _ => Self::Other,
         }
@@ -287,7 +300,7 @@ mod tests {
             ("\u{feff}{\"model\":\"m\",\"stream\":true}", Some("m"), Stream, 1),
             // Some servers read these, and others do not.
             (r#"{"Model":"m","STREAM":true}"#, Some("m"), Unknown, 1),
-            (r#"{"stream":false,"Stream":true,"model":"a","MODEL":"b"}"#, Some("b"), Unknown, 2),
+            (r#"{"stream":false,"Stream":true,"model":"a","MODEL":"a"}"#, Some("a"), Unknown, 2),
             (r#"{"model":"m","\u017ftream":true}"#, Some("m"), Unknown, 1),
             (r#"{"model":"m","dream":true,"xstream":true,"models":"n"}"#, Some("m"), Whole, 1),
             (r#"{"\ud800":1,"model":"m"}"#, Some("m"), Whole, 1),
@@ -295,6 +308,21 @@ mod tests {
             (r"{}", None, Whole, 0),
         ] {
             check(body, model, wanted, spans);
+        }
+    }
+
+    /// Found by reading: a client could name a dear model to one server, and a cheap one, or none, to the gateway.
+    #[test]
+    fn a_body_that_names_another_model_in_another_case_names_no_one() {
+        for (body, has_none) in [
+            (r#"{"model":"a","Model":"b"}"#, true),
+            (r#"{"Model":"b","model":"a"}"#, true),
+            (r#"{"model":"a","MODEL":null}"#, true),
+            (r#"{"model":"a","Model":"a"}"#, false),
+            (r#"{"model":"a","model":"b"}"#, false),
+            (r#"{"Model":"a"}"#, false),
+        ] {
+            assert_eq!(Peek::into_body(body.as_bytes()).has_no_one_model(), has_none, "{body}");
         }
     }
 

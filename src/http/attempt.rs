@@ -150,11 +150,10 @@ impl Task<'_> {
             },
         };
         let mut answer = Begun { status: response.status, headers: &mut headers, content: &mut content, legibility };
-        let is_stream = match self.is_stream(&mut answer, limit, scope).await {
-            Ok(is_stream) => is_stream,
+        let (is_stream, limit) = match self.is_stream(&mut answer, limit, scope).await {
+            Ok(told) => told,
             Err(end) => return end,
         };
-        let limit = self.limit_behind_head(response.status, is_stream, limit, scope);
         let content_type = content_type(&headers).map(str::to_owned);
         let head = AnswerHead {
             status: response.status.as_u16(),

@@ -27,6 +27,7 @@ use super::intake::BodyBudget;
 use super::reply::raw_refusal;
 use super::times::deadline;
 use crate::domain::refusal::Refusal;
+use crate::domain::stats::RequestEnd;
 use crate::settings::Settings;
 
 pub(super) use client_side::{Answering, ClientSide};
@@ -140,6 +141,7 @@ impl Connection {
             log::info!(
                 id = id.as_str(),
                 status = refusal.status(),
+                outcome = RequestEnd::of_answer(Some(refusal.status()), None).as_str(),
                 peer = peer.as_ref().map(Value::from_display);
                 "request"
             );

@@ -19,15 +19,18 @@ use super::body::BrokenOff;
 use super::connection::{ClientSide, TAKING};
 use super::drain::DrainDeadline;
 use super::gate::NO_CONTENT;
+use super::intake::Held;
 use super::settling::{Settling, TakenEffect};
 use super::times::{after, deadline};
 use crate::domain::classify::{AnswerHead, Judgement, WhoseCredential, Words, classify_answer};
 use crate::domain::endpoint::Endpoint;
+use crate::domain::hiding::without;
 use crate::domain::limits::Limits;
 use crate::domain::outcome::Outcome;
 use crate::domain::outcome_table::{Class, PathKind};
 use crate::domain::peek::Wanted;
 use crate::domain::rules::Rules;
+use crate::domain::secret::Secret;
 use crate::domain::sse::{Break, Ending, Failure, Format, Progress, Relay, StreamError, error_event};
 use crate::domain::usage::Usage;
 use crate::settings::OnBreak;
@@ -70,6 +73,8 @@ pub(super) struct StreamFacts {
     /// The model that was sent upstream.
     pub(super) model: Option<String>,
     pub(super) words: Words,
+    /// The client's own credential, where the endpoint may repeat it in words that are kept.
+    pub(super) clients_own: Vec<Secret>,
     /// What the answer's head told of limits.
     pub(super) limits: Limits,
     pub(super) rules: Rules,
@@ -94,13 +99,17 @@ impl StreamFacts {
             limits: &self.limits,
             rules: &self.rules,
         };
-        classify_answer(self.path, &head, Some(error.body.as_bytes()), self.words)
+        let noted = without(self.clients_own.iter().map(Secret::expose), error.body.as_bytes());
+        let noted = noted.as_deref().unwrap_or(error.body.as_bytes());
+        classify_answer(self.path, &head, Some(noted), self.words)
     }
 }
 
 /// A stream that has passed the gate.
 pub(super) struct PassingEvents {
     pub(super) relay: Box<Relay>,
+    /// What waits in the relay has this of what may be buffered, until it has gone out.
+    pub(super) share: Option<Held>,
     pub(super) format: Format,
     pub(super) facts: StreamFacts,
     /// What it is if it ends well.
@@ -165,13 +174,17 @@ impl fmt::Debug for EventBody {
 
 impl EventBody {
     pub(super) fn new(
-        passing: PassingEvents,
+        mut passing: PassingEvents,
         content: Content,
         settling: Settling,
         client: ClientSide,
         signature: Signature,
         drain: DrainDeadline,
     ) -> Self {
+        if client.speaks_http_10() {
+            // To an old client a reset alone says nothing.
+            passing.break_as = BreakAs::Event;
+        }
         let due = deadline(passing.idle);
         let state = State::Flowing;
         let content = Some(content);
@@ -279,7 +292,7 @@ impl EventBody {
     /// No more comes.
     fn end(&mut self, in_order: bool, why: Break, note: &str) {
         // Where the connection's end is the answer's, it may also be the end of the endpoint's patience.
-        let says_so = in_order && !self.content.take().is_some_and(|content| content.ends_with_connection());
+        let may_have_given_up = self.content.take().is_some_and(|content| !in_order || content.ends_with_connection());
         let ending = self.passing.relay.end(in_order);
         self.tell_costs();
         match ending {
@@ -294,10 +307,10 @@ impl EventBody {
             }
             Ending::Broken => match self.passing.relay.take_failure() {
                 Some(failure) => self.fail(failure),
-                None if why == Break::Silent || says_so => {
-                    self.break_off(why, &Judgement::of_fault(Class::Stream, note));
+                None if why != Break::Silent && may_have_given_up => {
+                    self.break_off(why, &self.settling.judge_break(Class::Stream, note));
                 }
-                None => self.break_off(why, &self.settling.judge_break(Class::Stream, note)),
+                None => self.break_off(why, &Judgement::of_fault(Class::Stream, note)),
             },
         }
     }
@@ -329,11 +342,10 @@ impl EventBody {
     fn break_off(&mut self, why: Break, judgement: &Judgement) {
         let PassingEvents { relay, format, break_as, .. } = &self.passing;
         let event = match break_as {
-            // An old client can't tell a reset from an end, so it is told in words as well.
-            BreakAs::Abort if !self.client.speaks_http_10() => None,
+            BreakAs::Abort => None,
             // A part of an event has gone out: whatever comes behind it would belong to that.
-            BreakAs::Event | BreakAs::Abort if relay.is_within_event() => None,
-            BreakAs::Event | BreakAs::Abort => {
+            BreakAs::Event if relay.is_within_event() => None,
+            BreakAs::Event => {
                 let message = why.message(&self.signature.request_id, &self.signature.help);
                 Some(relay.behind(&error_event(*format, &message, relay.next_number())))
             }
@@ -365,6 +377,7 @@ impl Stream for EventBody {
                 }
                 return Poll::Ready(Some(Ok(piece)));
             }
+            self.passing.share = None;
             match &mut self.state {
                 State::Flowing => {
                     if self.poll_flow(cx).is_pending() {

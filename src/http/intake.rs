@@ -18,7 +18,7 @@ use super::times::deadline;
 use crate::domain::refusal::Refusal;
 use crate::settings::Server;
 
-/// How much of all requests' bodies, of heads under way, and of answers that are not judged yet is held at the moment.
+/// How much of all requests' bodies and heads, and of answers that are not judged yet, is held at the moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct BodyBudget {
     held: Arc<AtomicU64>,

@@ -1,5 +1,6 @@
 //! A client's request as it comes in: whose it is, whether it may, its body, and what it asks for.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,7 +124,7 @@ async fn begin<'a>(
         Some(_) => look_into(readable.as_ref().unwrap_or(&body)).await,
         None => Peek::default(),
     };
-    if peek.has_too_many_models() {
+    if peek.has_no_one_model() {
         return Err(worker.refused(&Refusal::Malformed { what: "body" }, errand.shape(), scope));
     }
     scope.described.model.clone_from(&peek.model);
@@ -212,6 +213,13 @@ async fn look_into(body: &Bytes) -> Peek {
         return Peek::into_body(body);
     }
     let body = body.clone();
-    // It fails where the runtime is about to end.
-    spawn_blocking(move || Peek::into_body(&body)).await.unwrap_or_default()
+    match spawn_blocking(move || Peek::into_body(&body)).await {
+        Ok(peek) => peek,
+        // As if it had been looked into here: what was not read must not go out as what says nothing.
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // The runtime is about to end.
+            Err(_) => Peek::default(),
+        },
+    }
 }

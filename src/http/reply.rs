@@ -57,13 +57,12 @@ pub(super) fn passed_on(headers: HeaderMap, asked: &HeaderMap, clock: Clock) -> 
     }
     // Nor may it log anybody out, or in, or say of the gateway's host what is so of its own (RFC 6797; RFC 7838), nor have browsers
     // report of it to others (Network Error Logging; Reporting API).
-    for name in
-        [CLEAR_SITE_DATA, STRICT_TRANSPORT_SECURITY, ALT_SVC, names::NEL, names::REPORT_TO, names::REPORTING_ENDPOINTS]
-    {
+    let of_the_host = [CLEAR_SITE_DATA, STRICT_TRANSPORT_SECURITY, ALT_SVC];
+    for name in of_the_host.into_iter().chain([names::NEL, names::REPORT_TO, names::REPORTING_ENDPOINTS, REFRESH]) {
         kept.remove(name);
     }
     // A client that follows it to another host sends that what was for the gateway: its key, and the conversation.
-    for name in [LOCATION, CONTENT_LOCATION, REFRESH] {
+    for name in [LOCATION, CONTENT_LOCATION] {
         if kept.get_all(&name).any(|target| leads_elsewhere(target.as_bytes())) {
             kept.remove(name);
         }
@@ -74,7 +73,7 @@ pub(super) fn passed_on(headers: HeaderMap, asked: &HeaderMap, clock: Clock) -> 
     kept
 }
 
-/// Whether a target is not a path of the same host. Browsers read a backslash as a slash.
+/// Whether a target may be of another host: all but what begins with one slash. Browsers read a backslash as a slash.
 fn leads_elsewhere(target: &[u8]) -> bool {
     !matches!(target, [b'/'] | [b'/', 0x20..=0x2e | 0x30..=0x5b | 0x5d..=0x7e, ..])
 }

@@ -104,17 +104,20 @@ impl Content {
         Ok((Self { decoder, ..Self::untouched(body) }, Legibility::Readable))
     }
 
-    /// Reads as much as is needed to see what it begins as. All of it stays to be read, also where nobody waits for this to end.
-    pub async fn beginning(&mut self) -> Beginning {
-        poll_fn(|cx| self.poll_beginning(cx)).await
+    /// Reads as much as is needed to see what it begins as, and says when something has come. All of it stays to be read, also if this
+    /// is dropped.
+    pub async fn beginning(&mut self, mut has_come: impl FnMut()) -> Beginning {
+        poll_fn(|cx| self.poll_beginning(cx, &mut has_come)).await
     }
 
-    fn poll_beginning(&mut self, cx: &mut Context<'_>) -> Poll<Beginning> {
+    fn poll_beginning(&mut self, cx: &mut Context<'_>, has_come: &mut impl FnMut()) -> Poll<Beginning> {
         loop {
             if let Some(beginning) = Beginning::of(&self.begun) {
                 return Poll::Ready(beginning);
             }
-            match ready!(self.poll_coming(cx)) {
+            let coming = ready!(self.poll_coming(cx));
+            has_come();
+            match coming {
                 Some(Ok(piece)) if self.begun.is_empty() => self.begun = piece,
                 Some(Ok(piece)) => self.begun = [&*self.begun, &*piece].concat().into(),
                 Some(Err(fault)) => {

@@ -335,7 +335,7 @@ impl Probe {
         };
         let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let is_called_stream = is_event_stream(content_type);
-        let is_stream = is_success && deadline.bound(content.beginning()).await?.is_event_stream(is_called_stream);
+        let is_stream = is_success && deadline.bound(content.beginning(|| {})).await?.is_event_stream(is_called_stream);
         let body = if is_stream {
             let mut stream = StreamedAnswer::new(Arc::clone(endpoint));
             let end = read_stream(content, &mut stream, deadline).await;

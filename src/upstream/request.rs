@@ -12,8 +12,10 @@ use bytes::Bytes;
 use super::client::Request;
 use super::lines::HeaderLines;
 use crate::domain::endpoint::{Auth, AuthStyle, Endpoint, ExtraHeader, Protocol};
+use crate::domain::hiding::secrets_in;
 use crate::domain::logins::is_session_cookie;
 use crate::domain::peek::{Peek, rewrite_model};
+use crate::domain::secret::Secret;
 use crate::domain::userinfo::Userinfo;
 
 /// The version of the Anthropic API that is asked for where the client names none.
@@ -104,6 +106,20 @@ impl ClientRequest<'_> {
         Some(endpoint.model_map.sent(named).unwrap_or(named))
     }
 
+    /// What of the client's own credential this endpoint gets.
+    pub fn passed_through(&self, endpoint: &Endpoint) -> Vec<Secret> {
+        if !self.keeps_credentials(endpoint) {
+            return Vec::new();
+        }
+        let held = self.headers.iter().filter(|(name, _)| Business::of(name) == Business::Credential);
+        let values = held.filter_map(|(_, value)| value.to_str().ok());
+        values.flat_map(secrets_in).map(Secret::new).collect()
+    }
+
+    fn keeps_credentials(&self, endpoint: &Endpoint) -> bool {
+        endpoint.auth == Auth::Passthrough && !self.has_gateway_key
+    }
+
     /// The body as it can be looked into.
     pub fn readable(&self) -> &Bytes {
         self.plain.as_ref().unwrap_or(&self.body)
@@ -111,7 +127,7 @@ impl ClientRequest<'_> {
 
     /// The request for this endpoint.
     pub fn for_endpoint<'e>(&'e self, endpoint: &'e Endpoint) -> Request<'e> {
-        let keeps_credentials = endpoint.auth == Auth::Passthrough && !self.has_gateway_key;
+        let keeps_credentials = self.keeps_credentials(endpoint);
         let named = NamedByConnection::of(self.headers);
         let renamed = self.peek.model.as_deref().and_then(|model| endpoint.model_map.sent(model));
         // What is written into it is written into what can be read.

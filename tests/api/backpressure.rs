@@ -89,11 +89,11 @@ const LONG_AFTER: Duration = Duration::from_millis(2500);
 
 /// What a client gets of a stream of which it takes next to nothing for so long, and the stats behind it. The gate `later` opens some
 /// time after it was reached.
-async fn after_a_pause(stream: Step, pause: Duration) -> (String, Value) {
+async fn after_a_pause(stream: Step, pause: Duration, idle: Duration) -> (String, Value) {
     let upstream = Upstream::anthropic("a").await;
     upstream.script([stream]);
     upstream.gates().open("flood");
-    let setup = Setup::new().section("timeouts", "stream_idle = \"2s\"");
+    let setup = Setup::new().section("timeouts", &format!("stream_idle = \"{}s\"", idle.as_secs()));
     let app = setup.primary(&upstream).start().await;
     let mut client = RawClient::connect_narrow(app.address()).await;
     client.send_request("POST", "/v1/messages", &[TRAFFIC], body(true).as_bytes()).await;
@@ -128,7 +128,7 @@ async fn after_a_pause(stream: Step, pause: Duration) -> (String, Value) {
 #[actix_web::test]
 async fn a_slow_client_is_no_silence_of_the_upstream() {
     let whole = sse(1).flood("flood", 200, PIECE).then_end();
-    let (answer, stats) = Box::pin(after_a_pause(whole, IDLE + IDLE / 2)).await;
+    let (answer, stats) = Box::pin(after_a_pause(whole, IDLE + IDLE / 2, IDLE)).await;
     assert!(answer.ends_with("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"));
     assert_eq!(stats["endpoints"][0]["successes"], 1);
 }
@@ -137,7 +137,7 @@ async fn a_slow_client_is_no_silence_of_the_upstream() {
 #[actix_web::test]
 async fn an_upstream_that_gives_up_on_a_client_that_does_not_read_has_not_failed() {
     let broken = async |stream: Step| {
-        let (answer, stats) = Box::pin(after_a_pause(stream, Duration::from_millis(1100))).await;
+        let (answer, stats) = Box::pin(after_a_pause(stream, Duration::from_millis(1100), IDLE)).await;
         assert!(!answer.contains("message_stop"), "nobody takes it for whole");
         assert_eq!(stats["failed_requests"], 1);
         stats["endpoints"][0].clone()
@@ -153,7 +153,7 @@ async fn an_upstream_that_gives_up_on_a_client_that_does_not_read_has_not_failed
 async fn an_upstream_that_breaks_off_long_after_a_clients_pause_has_failed_and_so_has_one_that_ends_without_an_end() {
     let broken = async |stream: OpenStream, breaks: fn(OpenStream) -> Step| {
         let stream = breaks(stream.hold("later").more(1));
-        let (answer, stats) = Box::pin(after_a_pause(stream, Duration::from_millis(1100))).await;
+        let (answer, stats) = Box::pin(after_a_pause(stream, Duration::from_millis(1100), IDLE * 10)).await;
         assert!(!answer.contains("message_stop"), "nobody takes it for whole");
         stats["endpoints"][0].clone()
     };

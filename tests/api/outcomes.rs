@@ -116,7 +116,8 @@ async fn a_redirection_leads_no_client_to_another_host() {
         ("/v1/messages?again", Some("/v1/messages?again")),
         ("/", Some("/")),
     ] {
-        let headers = [("location", target), ("content-location", target), ("refresh", target), ("nel", "{}")];
+        let refresh = format!("0; url={target}");
+        let headers = [("location", target), ("content-location", target), ("refresh", &*refresh), ("nel", "{}")];
         a.behave(Behaviour::honest().traffic(status_with(307, &headers, "")));
         let app = Setup::new().primary(&a).start().await;
         for answer in [app.message().await, app.client().await.get("/v1/models", &[TRAFFIC]).await] {
@@ -125,7 +126,7 @@ async fn a_redirection_leads_no_client_to_another_host() {
                 (307, shown, None),
                 "{target}"
             );
-            assert_eq!((answer.header("content-location"), answer.header("refresh")), (shown, shown), "{target}");
+            assert_eq!((answer.header("content-location"), answer.header("refresh")), (shown, None), "{target}");
         }
         app.finish().await;
     }

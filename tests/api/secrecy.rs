@@ -153,14 +153,19 @@ async fn no_credential_that_is_passed_through_is_in_any_log_line_answer_or_error
          [endpoints.spare]\nbase_url = \"http://127.0.0.1:1\"\nauth = \"passthrough\"\nqueue = \"secondary\"\n"
     );
     let refused = error(401, "authentication_error", "no such key");
+    let repeated = "of hunter2-bearer or hunter2-key";
+    let repeats = error(500, "api_error", repeated);
+    let torn = format!(
+        "event: error\ndata: {{\"type\":\"error\",\"error\":{{\"type\":\"api_error\",\"message\":\"{repeated}\"}}}}\n\n"
+    );
     upstream.script_traffic([
         ok(),
-        sse(2).then_end(),
+        sse(2).bytes(torn).then_end(),
         refused.clone(),
         status(403),
-        status(500),
-        status(500),
-        status(500),
+        repeats.clone(),
+        repeats.clone(),
+        repeats,
     ]);
     upstream.script_verifications([refused]);
     let mut gateway = Process::start(Settings::new(&more)).await;
@@ -179,7 +184,8 @@ async fn no_credential_that_is_passed_through_is_in_any_log_line_answer_or_error
                 ];
                 let mut client = RawClient::connect(address).await;
                 let answer = client.post("/v1/messages?key=hunter2", &headers, body(stream)).await;
-                said.push(format!("{:?} {}", answer.headers, answer.text()));
+                // Who gets it back is whose it is.
+                said.push(format!("{:?} {}", answer.headers, answer.text().replace(repeated, "")));
             }
             for path in ["stats", "events"] {
                 said.push(RawClient::connect(address).await.get(&format!("/__qcc__/{path}"), &[]).await.text());

@@ -208,3 +208,17 @@ async fn a_large_message_that_is_called_a_stream_is_passed_on_as_its_events() {
     assert!(answer.text().contains(&text));
     app.finish().await;
 }
+
+/// Found by reading: the verifier took it for JSON and traffic did not, so that such an endpoint came and went.
+#[actix_web::test]
+async fn json_that_is_called_a_stream_is_json_also_where_none_was_asked_for() {
+    let pair = Pair::serving("/v1/messages").await;
+    let message =
+        json!({"id": "m", "type": "message", "role": "assistant", "content": [{"type": "text", "text": "hi"}]});
+    pair.a.script_traffic([status_with(200, &[("content-type", "text/event-stream")], message.to_string())]);
+    let app = pair.strict().start().await;
+    let answer = app.message().await;
+    assert_eq!((answer.status, answer.header("x-qcc-endpoint"), answer.json()), (200, Some("a"), message));
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    app.finish().await;
+}

@@ -13,14 +13,16 @@ use super::super::names;
 use super::super::scope::AttemptScope;
 use super::super::times::present;
 use super::{AttemptEnd, Flow, Flowing, Task, WholeAnswer, fault};
-use crate::domain::classify::{AnswerHead, Judgement, classify_answer};
+use crate::domain::classify::{AnswerHead, Judgement, Words, classify_answer};
 use crate::domain::conversation::Manner;
 use crate::domain::error_object::ErrorObject;
+use crate::domain::hiding::without;
 use crate::domain::json_end::JsonEnd;
 use crate::domain::outcome_table::{Class, LastResort, Next, PathKind};
 use crate::domain::peek::{Peek, Wanted};
 use crate::domain::pieces::Pieces;
 use crate::domain::route::LlmPath;
+use crate::domain::secret::Secret;
 use crate::domain::sse::{Expected, Failure, Format, StreamError, as_events};
 use crate::domain::usage::{AnswerEnd, Usage};
 use crate::upstream::{Content, Legibility};
@@ -50,6 +52,7 @@ impl Task<'_> {
             credential: head.credential,
             model: head.model.map(str::to_owned),
             words: self.words,
+            clients_own: self.clients_own(scope),
             limits: head.limits.clone(),
             rules: self.rules.clone(),
         };
@@ -59,6 +62,7 @@ impl Task<'_> {
             AtGate::Open(relay) => {
                 let passing = Passing::Events(PassingEvents {
                     relay,
+                    share,
                     format,
                     facts,
                     judgement: success,
@@ -76,6 +80,14 @@ impl Task<'_> {
             }
             AtGate::Broken(note) => fault(Class::Stream, &note),
             AtGate::TooSlow => flow.limit.passed(),
+        }
+    }
+
+    /// The client's own credential, where the endpoint may repeat it in words that are kept.
+    fn clients_own(&self, scope: &AttemptScope) -> Vec<Secret> {
+        match self.words {
+            Words::Left => Vec::new(),
+            Words::Kept => self.request.passed_through(scope.endpoint()),
         }
     }
 
@@ -98,7 +110,13 @@ impl Task<'_> {
         scope: &AttemptScope,
     ) -> AttemptEnd {
         let can_be_read = self.llm.is_none() || flow.legibility == Legibility::Readable;
-        let judge = |whole: &Bytes| classify_answer(self.path(), head, can_be_read.then_some(&**whole), self.words);
+        let clients_own = self.clients_own(scope);
+        let judge = |whole: &Bytes| {
+            // It may go back to the client, whose own it is, and nowhere else.
+            let noted = without(clients_own.iter().map(Secret::expose), whole);
+            let noted = noted.as_deref().unwrap_or(whole);
+            classify_answer(self.path(), head, can_be_read.then_some(noted), self.words)
+        };
         let mut judgement = judge(&whole);
         // Some repeat the key that they were shown, and this one is the operator's: it is neither in an answer nor in a note.
         if judgement.class != Class::Success
@@ -134,10 +152,8 @@ impl Task<'_> {
             return self.judge_whole(flow, head, come, scope);
         }
         let judgement = classify_answer(self.path(), head, Some(b""), self.words);
-        match judgement.rule(self.path()).next {
-            Next::Elsewhere(_) => AttemptEnd::Failed(judgement, None),
-            Next::Answer | Next::Stop => AttemptEnd::Whole(flow.bodiless(judgement.class), judgement),
-        }
+        let answer = flow.bodiless(judgement.class);
+        self.conclude(judgement, answer)
     }
 
     /// Whether it is a model's answer, which says what it has cost.
@@ -189,10 +205,9 @@ impl Task<'_> {
     /// kept.
     pub(super) fn pass_or_fail(&self, flow: Flow, held: Pieces, content: Content, judgement: Judgement) -> AttemptEnd {
         match judgement.rule(self.path()).next {
-            Next::Elsewhere(LastResort::Never) => AttemptEnd::Failed(judgement, None),
-            Next::Elsewhere(rank) => {
+            Next::Elsewhere(_) => {
                 let answer = flow.bodiless(judgement.class);
-                AttemptEnd::Failed(judgement, Some((rank, answer)))
+                self.conclude(judgement, answer)
             }
             Next::Answer | Next::Stop => {
                 let time_left = flow.limit.at.saturating_duration_since(present());

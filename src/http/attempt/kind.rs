@@ -22,8 +22,8 @@ pub(super) struct Begun<'a> {
 }
 
 impl Task<'_> {
-    /// Whether it is a stream. Where one may have been asked for its first bytes tell, and its headers call it from then on what it
-    /// is: a client reads the one or the other.
+    /// Whether it is a stream, and until when it may take from here on. Where one may have been asked for its first bytes tell, and its
+    /// headers call it from then on what it is: a client reads the one or the other. So they do of what is called one unasked.
     ///
     /// # Errors
     ///
@@ -33,21 +33,26 @@ impl Task<'_> {
         answer: &mut Begun<'_>,
         limit: Limit,
         scope: &AttemptScope,
-    ) -> Result<bool, AttemptEnd> {
+    ) -> Result<(bool, Limit), AttemptEnd> {
         let is_called_stream = is_event_stream(content_type(answer.headers));
-        let is_judged_by_label =
-            self.wanted() == Wanted::Whole || !answer.status.is_success() || answer.legibility == Legibility::Coded;
-        if is_judged_by_label {
-            return Ok(is_called_stream);
+        let is_looked_into =
+            self.llm.is_some() && answer.status.is_success() && answer.legibility == Legibility::Readable;
+        let may_be_otherwise = match self.wanted() {
+            Wanted::Stream | Wanted::Unknown => true,
+            Wanted::Whole => is_called_stream,
+        };
+        if !is_looked_into || !may_be_otherwise {
+            return Ok((is_called_stream, self.limit_behind_head(answer.status, is_called_stream, limit, scope)));
         }
         if is_called_stream {
             scope.comes_in(Manner::Streamed);
         }
         // Until they tell, only what is called JSON has the time of a whole answer.
         let may_be_stream = !is_json(content_type(answer.headers));
-        let limit = self.limit_behind_head(answer.status, may_be_stream, limit, scope);
-        let Ok(beginning) = self.alarm.within(limit.at, pin!(answer.content.beginning())).await else {
-            return Err(limit.passed());
+        let until_told = self.limit_behind_head(answer.status, may_be_stream, limit, scope);
+        let beginning = answer.content.beginning(|| scope.waits_for_endpoint(scope.now()));
+        let Ok(beginning) = self.alarm.within(until_told.at, pin!(beginning)).await else {
+            return Err(until_told.passed());
         };
         let is_stream = beginning.is_event_stream(is_called_stream);
         match (is_called_stream, is_stream) {
@@ -60,17 +65,11 @@ impl Task<'_> {
             }
             (false, false) | (true, true) => {}
         }
-        Ok(is_stream)
+        Ok((is_stream, self.limit_behind_head(answer.status, is_stream, limit, scope)))
     }
 
     /// Until when the rest of an answer may take: a whole one has the time of one, also where a stream was asked for.
-    pub(super) fn limit_behind_head(
-        &self,
-        status: StatusCode,
-        is_stream: bool,
-        limit: Limit,
-        scope: &AttemptScope,
-    ) -> Limit {
+    fn limit_behind_head(&self, status: StatusCode, is_stream: bool, limit: Limit, scope: &AttemptScope) -> Limit {
         let comes_whole = self.wanted() == Wanted::Stream && status.is_success() && !is_stream;
         if comes_whole { self.limit(Wanted::Whole, scope.began()) } else { limit }
     }

@@ -76,8 +76,10 @@ async fn of_duplicate_members_the_last_counts_here_as_at_the_endpoint() {
 async fn a_body_of_nothing_but_models_is_refused() {
     let scene =
         Scene::set("[endpoints.hostile.model_map]\nm = \"a-name-that-is-far-longer-than-the-one-it-stands-for\"").await;
-    for (count, status) in [(2, 200), (65, 400), (1_000_000, 400)] {
-        let body = format!("{{{}\"x\":1}}", "\"model\":\"m\",".repeat(count));
+    let many = |count| "\"model\":\"m\",".repeat(count);
+    let in_two_cases = "\"model\":\"m\",\"Model\":\"dearer\",".to_owned();
+    for (models, status) in [(many(2), 200), (many(65), 400), (many(1_000_000), 400), (in_two_cases, 400)] {
+        let (body, count) = (format!("{{{models}\"x\":1}}"), models.len());
         let answer = scene.client().await.post("/v1/messages", &[TRAFFIC], body).await;
         assert_eq!(answer.status, status, "{count}");
         if status == 400 {

@@ -146,16 +146,16 @@ impl Shadow {
         if !self.is_home_in(id, epoch) {
             return;
         }
-        if self.opinions.passed.get(id).is_some_and(|at| now.since(*at) < self.policy.initial_delay) {
-            if let Some(request) = about {
-                self.opinions.poison(request, now);
-            }
-            return;
-        }
         if let Some(asked) = self.opinions.asked.get_mut(id).filter(|asked| asked.epoch == epoch) {
             asked.about.extend(about);
             if cause.is_of_stream && !asked.cause.is_of_stream {
                 asked.cause = cause;
+            }
+            return;
+        }
+        if self.opinions.passed.get(id).is_some_and(|at| now.since(*at) < self.policy.initial_delay) {
+            if let Some(request) = about {
+                self.opinions.poison(request, now);
             }
             return;
         }

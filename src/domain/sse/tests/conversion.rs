@@ -255,11 +255,11 @@ fn a_small_answer_stands_for_no_gigabyte() {
     assert!(as_events(Format::Responses, long.as_bytes(), false).is_some(), "a long text stands in five events");
 }
 
-/// Found from outside: each chunk went through all members of the answer, and one answer held a thread up for minutes. So long this test
-/// would take.
+/// Found from outside: each chunk went through all members of the answer, and one answer held a thread up for minutes. This test
+/// would take a quarter of an hour.
 #[test]
 fn an_answer_of_many_members_is_gone_through_once() {
-    let many = "\"usage\":0,".repeat(50_000);
+    let many = "\"usage\":0,".repeat(200_000);
     let body = format!(r#"{{{many}"choices":[{{"message":{{{many}"content":"hi"}}}}]}}"#);
     let events = as_events(Format::Chat, body.as_bytes(), true).unwrap_or_default();
     assert!(events.ends_with("data: [DONE]\n\n"));
