@@ -66,9 +66,14 @@ pub fn without<'s>(secrets: impl Iterator<Item = &'s str>, words: &[u8]) -> Opti
 /// Whether a header of this name holds a credential.
 #[must_use]
 pub fn holds_a_credential(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    name.split(['-', '_'])
-        .any(|word| OF_A_CREDENTIAL.contains(&word) || ENDS_OF_A_CREDENTIAL.iter().any(|end| word.ends_with(end)))
+    let ends_in = |word: &str, end: &str| {
+        let rest = word.len().checked_sub(end.len()).and_then(|from| word.get(from..));
+        rest.is_some_and(|rest| rest.eq_ignore_ascii_case(end))
+    };
+    name.split(['-', '_']).any(|word| {
+        OF_A_CREDENTIAL.iter().any(|known| known.eq_ignore_ascii_case(word))
+            || ENDS_OF_A_CREDENTIAL.iter().any(|end| ends_in(word, end))
+    })
 }
 
 /// Where the secret stands next, from `from` on.

@@ -10,7 +10,7 @@ use std::ops::Range;
 use memchr::memchr;
 
 /// What some editors and libraries write before a text in UTF-8.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A member of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -171,7 +171,7 @@ impl Opinions {
 
     /// The endpoint has passed in this epoch: so the requests that it was asked about were the cause.
     pub fn passed(&mut self, endpoint: &EndpointId, epoch: Epoch, now: Moment) {
-        self.passed.insert(endpoint.clone(), now);
+        self.passed_unasked(endpoint, now);
         let asked = self.asked.remove(endpoint).filter(|asked| asked.epoch == epoch).map(|asked| asked.about);
         let isolated =
             self.about_isolated.remove(endpoint).filter(|(isolation, _)| *isolation == epoch).map(|(_, about)| about);

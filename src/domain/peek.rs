@@ -102,7 +102,7 @@ impl Peek {
         let mut members = Members::of(body).ok()?;
         let mut peek = Self::default();
         let (mut wanted, mut may_be_other) = (Wanted::Whole, false);
-        let mut spelt: (Option<&[u8]>, Option<&[u8]>) = (None, None);
+        let (mut exactly, mut otherwise) = (None, None);
         let (mut user, mut cache_key, mut conversation, mut prompt) = (None, None, None, None);
         while let Some(Member { name, value: span }) = members.next_member().ok()? {
             let name = Name::of(&plain_name(body.get(name)?));
@@ -111,9 +111,11 @@ impl Peek {
             }
             let value = body.get(span.clone())?;
             match name {
-                Name::Model | Name::ModelOtherwise => {
-                    let other = if matches!(name, Name::Model) { &mut spelt.0 } else { &mut spelt.1 };
-                    *other = Some(value);
+                Name::Model(spelling) => {
+                    match spelling {
+                        Spelling::Exact => exactly = Some(value),
+                        Spelling::Folded => otherwise = Some(value),
+                    }
                     // Another name may be written in its place, so it is to be a value, and not what only looks like one.
                     serde_json::from_slice::<&RawValue>(value).ok()?;
                     if !peek.has_too_many_models() {
@@ -134,7 +136,7 @@ impl Peek {
                 Name::Other => {}
             }
         }
-        peek.is_ambiguous = matches!(spelt, (Some(exactly), Some(otherwise)) if exactly != otherwise);
+        peek.is_ambiguous = otherwise.is_some() && exactly.is_some_and(|exactly| Some(exactly) != otherwise);
         peek.wanted = if may_be_other { Wanted::Unknown } else { wanted };
         if peek.wanted != Wanted::Whole {
             // A list is read as slowly as by a parser, and only the end of a stream depends on how long it is.
@@ -166,11 +168,17 @@ pub fn rewrite_model(body: &Bytes, peek: &Peek, new: &str) -> Bytes {
     rewritten.freeze()
 }
 
+/// How a name is spelt.
+#[derive(Clone, Copy)]
+enum Spelling {
+    Exact,
+    /// In another case: some servers take it for the name, and others do not.
+    Folded,
+}
+
 /// A member's name, as far as it matters.
 enum Name {
-    Model,
-    /// What some servers take for it, and others do not.
-    ModelOtherwise,
+    Model(Spelling),
     Stream,
     /// What some servers take for it, and others do not.
     StreamOtherwise,
@@ -188,7 +196,7 @@ impl Name {
     /// is another one. A model that only they read is one all the same: it may be of another endpoint, and have its price.
     fn of(plain: &[u8]) -> Self {
         match plain {
-            b"model" => Self::Model,
+            b"model" => Self::Model(Spelling::Exact),
             b"stream" => Self::Stream,
             b"metadata" => Self::Metadata,
             b"prompt_cache_key" => Self::PromptCacheKey,
@@ -196,7 +204,7 @@ impl Name {
             b"stream_options" => Self::StreamOptions,
             b"n" => Self::Choices,
             b"prompt" => Self::Prompt,
-            other if other.eq_ignore_ascii_case(b"model") => Self::ModelOtherwise,
+            other if other.eq_ignore_ascii_case(b"model") => Self::Model(Spelling::Folded),
             other if reads_as_stream(other) => Self::StreamOtherwise,
             _ => Self::Other,
         }

@@ -1,12 +1,36 @@
 //! A request's body as its content: without the compression that its client has chosen, to be looked into.
 
+use std::panic::resume_unwind;
+
 use actix_web::http::header::HeaderMap;
 use bytes::{Bytes, BytesMut};
-use tokio::task::yield_now;
+use tokio::task::{spawn_blocking, yield_now};
 
 use super::intake::Held;
 use crate::domain::refusal::Refusal;
 use crate::upstream::{Coded, Coding, Decoded, Decoder, Undecodable};
+
+/// What is read of a body that can be looked into, at once where it is no longer than so many bytes. A longer one is read beside the
+/// thread, for it would hold up everybody else's requests.
+pub(super) async fn read_beside<T: Default + Send + 'static>(
+    body: &Bytes,
+    longest_at_once: usize,
+    read: fn(&[u8]) -> T,
+) -> T {
+    if body.len() <= longest_at_once {
+        return read(body);
+    }
+    let body = body.clone();
+    match spawn_blocking(move || read(&body)).await {
+        Ok(found) => found,
+        // As if it had been read here: what was not read must not go on as what says nothing.
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // The runtime is about to end.
+            Err(_) => T::default(),
+        },
+    }
+}
 
 /// How a request's body is coded; none where it is not, or in a way that can't be undone.
 pub(super) fn coding_of(headers: &HeaderMap) -> Option<Coding> {

@@ -9,13 +9,12 @@ use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
-use bytes::Bytes;
 use serde_json::json;
-use tokio::task::spawn_blocking;
 
 use super::attempt::{AttemptEnd, Flowing, Task, WholeAnswer};
 use super::body::{Recipient, whole_body};
 use super::connection::ClientSide;
+use super::content::read_beside;
 use super::identity::upstream_request_id;
 use super::intake::{Held, announced_length};
 use super::names;
@@ -93,7 +92,8 @@ impl Journey<'_> {
         match self.attempts().await {
             JourneyEnd::Spent(none) if self.is_to_be_estimated(none.as_ref()) => {
                 // Few come here, and what that takes has a box of its own.
-                JourneyEnd::Estimated(Box::pin(estimated(self.task.request.readable())).await)
+                let body = self.task.request.readable();
+                JourneyEnd::Estimated(Box::pin(read_beside(body, LONGEST_WEIGHED_AT_ONCE, estimate_tokens)).await)
             }
             end => end,
         }
@@ -271,7 +271,7 @@ impl Journey<'_> {
         let body = json!({ "input_tokens": tokens }).to_string();
         self.scope.answered(StatusCode::OK.as_u16(), None);
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, names::JSON);
         headers.insert(names::ESTIMATED, HeaderValue::from_static("true"));
         mark(&mut headers, &self.scope, self.worker.config.settings.server.trail_headers);
         let now = self.scope.now();
@@ -411,14 +411,4 @@ fn mark_response(response: &mut HttpResponse, scope: &RequestScope, with_trail: 
     for (name, value) in headers {
         response.headers_mut().insert(name, value);
     }
-}
-
-/// The tokens of a request by estimate. A long one is weighed beside the thread: it would hold up everybody else's for as long.
-async fn estimated(body: &Bytes) -> u64 {
-    if body.len() <= LONGEST_WEIGHED_AT_ONCE {
-        return estimate_tokens(body);
-    }
-    let body = body.clone();
-    // It fails where the runtime is about to end.
-    spawn_blocking(move || estimate_tokens(&body)).await.unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! The names of headers that are read or written for every request. As constants they need not be parsed again each time.
 
-use actix_web::http::header::HeaderName;
+use actix_web::http::header::{HeaderName, HeaderValue};
 
 pub(super) const ATTEMPTS: HeaderName = HeaderName::from_static("x-qcc-attempts");
 pub(super) const ENDPOINT: HeaderName = HeaderName::from_static("x-qcc-endpoint");
@@ -41,3 +41,7 @@ pub(super) const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-aft
 /// What browsers say of a request (Fetch Metadata).
 pub(super) const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 pub(super) const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The content types of what is passed on as something else than it came.
+pub(super) const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");

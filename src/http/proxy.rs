@@ -1,18 +1,15 @@
 //! A client's request as it comes in: whose it is, whether it may, its body, and what it asks for.
 
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::{HttpMessage as _, Payload, Request};
 use actix_web::HttpResponse;
-use bytes::Bytes;
-use tokio::task::spawn_blocking;
 
 use super::access::is_from_a_foreign_page;
 use super::attempt::Task;
 use super::connection::ClientSide;
-use super::content::{coding_of, plain_request};
+use super::content::{coding_of, plain_request, read_beside};
 use super::identity::{request_id, session, session_of_last_resort};
 use super::intake::{BodyLimits, NoBody, read_body};
 use super::journey::{Errand, Journey, JourneyEnd};
@@ -31,6 +28,9 @@ use crate::domain::sessions::{Origin, SessionKey};
 use crate::domain::time::Moment;
 use crate::settings::Retry;
 use crate::upstream::ClientRequest;
+
+/// A body up to this size, in bytes, is looked into at once. One of nothing but small members may have come as a few kilobytes.
+const LONGEST_READ_AT_ONCE: usize = 1 << 20;
 
 /// Proxies a request.
 pub(super) async fn proxy(
@@ -121,7 +121,7 @@ async fn begin<'a>(
         None => None,
     };
     let peek = match errand.llm {
-        Some(_) => look_into(readable.as_ref().unwrap_or(&body)).await,
+        Some(_) => read_beside(readable.as_ref().unwrap_or(&body), LONGEST_READ_AT_ONCE, Peek::into_body).await,
         None => Peek::default(),
     };
     if peek.has_no_one_model() {
@@ -201,25 +201,4 @@ fn plan_of<A>(path: PathKind, retry: &Retry, deadline: Moment) -> Plan<A> {
         backoff_max: retry.backoff_max,
         park,
     })
-}
-
-/// A body up to this size, in bytes, is looked into at once.
-const LONGEST_READ_AT_ONCE: usize = 1 << 20;
-
-/// What the gateway needs to know of a body. A long one is looked into beside the thread: one of nothing but small members, which
-/// may have come as a few kilobytes, would hold up everybody else.
-async fn look_into(body: &Bytes) -> Peek {
-    if body.len() <= LONGEST_READ_AT_ONCE {
-        return Peek::into_body(body);
-    }
-    let body = body.clone();
-    match spawn_blocking(move || Peek::into_body(&body)).await {
-        Ok(peek) => peek,
-        // As if it had been looked into here: what was not read must not go out as what says nothing.
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => resume_unwind(panic),
-            // The runtime is about to end.
-            Err(_) => Peek::default(),
-        },
-    }
 }

@@ -39,23 +39,20 @@ pub(super) struct Settling {
     handed_out: Option<Moment>,
     /// When the client had made an end of a long pause, where what comes may still be of before that.
     resumed: Option<Moment>,
-    /// Since when it is the endpoint that is waited for, or was.
-    asked: Moment,
 }
 
 impl Settling {
     /// `doubt` is what the registry is told of the request and its earlier failures should this answer fail too.
     pub(super) fn new(attempt: AttemptScope, request: RequestScope, doubt: Option<Doubt>, core: Arc<Core>) -> Self {
         let clock = attempt.clock();
-        let now = clock.now();
+        let handed_out = Some(clock.now());
         Self {
             open: Some((attempt, request)),
             doubts: Doubts { core, held: doubt },
             has_begun: false,
             clock,
-            handed_out: Some(now),
+            handed_out,
             resumed: None,
-            asked: now,
         }
     }
 
@@ -99,7 +96,6 @@ impl Settling {
         let Some((attempt, _)) = &self.open else { return Duration::ZERO };
         attempt.waits_for_endpoint(now);
         let taken = self.handed_out.take().map(|since| now.since(since)).unwrap_or_default();
-        self.asked = now;
         if taken >= LONG_PAUSE {
             self.resumed = Some(now);
         }
@@ -109,11 +105,10 @@ impl Settling {
     /// The endpoint has sent something.
     pub(super) fn waits_for_client(&mut self) {
         if let Some((attempt, _)) = &self.open {
-            attempt.waits_for_client();
             let now = self.clock.now();
-            self.handed_out = Some(now);
             // Who is silent for long, and then says something, had not given up.
-            let may_be_backlog = now.since(self.asked) < LONG_PAUSE;
+            let may_be_backlog = attempt.waits_for_client(now) < LONG_PAUSE;
+            self.handed_out = Some(now);
             self.resumed = self.resumed.filter(|resumed| may_be_backlog && now.since(*resumed) < BACKLOG);
         }
     }

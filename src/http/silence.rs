@@ -24,9 +24,10 @@ impl Silence {
         self.since.set(Some(now));
     }
 
-    /// The endpoint has sent something, and nothing more is asked of it before the client has taken that.
-    pub(super) fn ends(&self) {
-        self.since.set(None);
+    /// The endpoint has sent something, and nothing more is asked of it before the client has taken that. Returns how long it was waited
+    /// for.
+    pub(super) fn ends(&self, now: Moment) -> Duration {
+        self.since.take().map(|since| now.since(since)).unwrap_or_default()
     }
 
     pub(super) fn is_suspect(&self, now: Moment) -> bool {
@@ -53,7 +54,7 @@ mod tests {
     #[test]
     fn a_client_that_takes_nothing_says_nothing_about_the_endpoint() {
         let silence = Silence::new(Duration::from_secs(20), at(0));
-        silence.ends();
+        assert_eq!(silence.ends(at(3)), Duration::from_secs(3));
         assert!(!silence.is_suspect(at(1000)));
         silence.begins(at(1000));
         assert!(!silence.is_suspect(at(1001)));

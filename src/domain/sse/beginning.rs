@@ -1,13 +1,12 @@
 //! What an answer is, by its first bytes: some servers call a stream something else, or nothing, and an answer in JSON a stream.
 
+use crate::domain::members::BYTE_ORDER_MARK;
+
 /// The most that may stand before the first byte that tells, in bytes. Some send blank lines while they have nothing to say.
 const LOOKED_INTO_AT_MOST: usize = 1 << 10;
 
 /// The fields of an event stream, and what a comment begins with (HTML, 9.2.5).
 const LINE_STARTS: [&[u8]; 5] = [b"event:", b"data:", b"id:", b"retry:", b":"];
-
-/// An encoded U+FEFF, which may stand before an event stream's first line.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What an answer begins as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

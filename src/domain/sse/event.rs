@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::domain::members::BYTE_ORDER_MARK;
+
 /// The fields of an event that matter.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Event<'a> {
@@ -64,7 +66,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// The value of a field's line, without the one blank that may follow the colon. A stream may begin with a byte order mark.
 fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
     let value = line.strip_prefix(name)?.strip_prefix(b":")?;
     Some(value.strip_prefix(b" ").unwrap_or(value))
 }

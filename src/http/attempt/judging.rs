@@ -181,7 +181,7 @@ impl Task<'_> {
             }
             return fault(Class::Body, "a JSON object that is no answer, where an event stream was asked for");
         };
-        answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+        answer.headers.insert(CONTENT_TYPE, names::EVENT_STREAM);
         answer.headers.insert(names::ACCEL_BUFFERING, HeaderValue::from_static("no"));
         // It is there already: whoever comes next is refused for it.
         let _ = self.hold(events.len(), &mut answer.share);
@@ -237,7 +237,7 @@ impl Task<'_> {
 /// The error of a stream as the answer that it would have been.
 fn error_answer(flow: Flow, error: StreamError, class: Class) -> WholeAnswer {
     let mut headers = flow.headers;
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, names::JSON);
     headers.remove(CONTENT_ENCODING);
     WholeAnswer { status: flow.status, headers, body: Bytes::from(error.body), class, share: None }
 }

@@ -3,8 +3,9 @@
 use std::pin::pin;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
 
+use super::super::names;
 use super::super::scope::AttemptScope;
 use super::limit::Limit;
 use super::{AttemptEnd, Task};
@@ -57,11 +58,11 @@ impl Task<'_> {
         let is_stream = beginning.is_event_stream(is_called_stream);
         match (is_called_stream, is_stream) {
             (false, true) => {
-                answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+                answer.headers.insert(CONTENT_TYPE, names::EVENT_STREAM);
             }
             (true, false) => {
                 scope.comes_in(Manner::Whole);
-                answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                answer.headers.insert(CONTENT_TYPE, names::JSON);
             }
             (false, false) | (true, true) => {}
         }

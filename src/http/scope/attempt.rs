@@ -112,9 +112,10 @@ impl AttemptScope {
         self.silence.begins(now);
     }
 
-    /// The endpoint has sent something, and nothing more is asked of it before the client has taken that.
-    pub(in crate::http) fn waits_for_client(&self) {
-        self.silence.ends();
+    /// The endpoint has sent something, and nothing more is asked of it before the client has taken that. Returns how long it was waited
+    /// for.
+    pub(in crate::http) fn waits_for_client(&self, now: Moment) -> Duration {
+        self.silence.ends(now)
     }
 
     pub(in crate::http) fn endpoint(&self) -> &Arc<Endpoint> {
