@@ -5,6 +5,7 @@ use std::hint::black_box;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput};
 use qcc_gateway::domain::peek::{Peek, Wanted, rewrite_model};
+use qcc_gateway::domain::request_body::RequestBody;
 
 use super::client::body;
 
@@ -12,7 +13,7 @@ const SIZES: [(&str, usize); 3] = [("1 KB", 1 << 10), ("64 KB", 64 << 10), ("1 M
 
 pub(super) fn measure(criterion: &mut Criterion) {
     for (size, length) in SIZES {
-        let body = Bytes::from(body(length, true, true));
+        let body = RequestBody::from(Bytes::from(body(length, true, true)));
         let peek = Peek::into_body(&body);
         assert_eq!(peek.model_name().map(|name| &**name), Some("claude-sonnet-4-5"));
         assert!(

@@ -7,29 +7,102 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use bytes::Bytes;
 use memchr::memchr;
 
 /// What some editors and libraries write before a text in UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A member of an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Where its name stands, quotation marks included.
-    pub name: Range<usize>,
-    /// Where its value stands, without blanks around it.
-    pub value: Range<usize>,
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    /// Its name, quotation marks included.
+    pub name: Written<'a>,
+    /// Its value, without blanks around it.
+    pub value: Written<'a>,
 }
 
 /// The bytes are no object, as far as can be seen from outside its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoObject;
 
+/// Where in bytes that may lie in several pieces.
+#[derive(Clone, Copy, Debug)]
+struct Place<'a> {
+    /// The piece that it is in.
+    piece: &'a [u8],
+    at: usize,
+    /// How many bytes lie in the pieces before.
+    before: usize,
+    /// The pieces behind.
+    further: &'a [Bytes],
+}
+
+impl Place<'_> {
+    fn offset(&self) -> usize {
+        self.before + self.at
+    }
+
+    /// Goes on to the next piece; none at the end of all.
+    #[cold]
+    fn next_piece(&mut self) -> Option<()> {
+        let (next, further) = self.further.split_first()?;
+        let before = self.before + self.piece.len();
+        *self = Self { piece: next, at: 0, before, further };
+        Some(())
+    }
+}
+
+/// A name or a value as it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Written<'a> {
+    begin: Place<'a>,
+    length: usize,
+}
+
+impl<'a> Written<'a> {
+    /// Where it stands.
+    #[must_use]
+    pub fn span(&self) -> Range<usize> {
+        let begin = self.begin.offset();
+        begin..begin + self.length
+    }
+
+    /// Its length in bytes.
+    #[must_use]
+    pub const fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The part of it that lies in the piece in which it begins: all of it, mostly.
+    #[must_use]
+    pub fn beginning(&self) -> &'a [u8] {
+        let rest = self.begin.piece.get(self.begin.at..).unwrap_or_default();
+        rest.get(..self.length).unwrap_or(rest)
+    }
+
+    /// Its bytes. They are copied together where they lie in several pieces.
+    #[must_use]
+    pub fn bytes(&self) -> Cow<'a, [u8]> {
+        let beginning = self.beginning();
+        if beginning.len() == self.length {
+            return Cow::Borrowed(beginning);
+        }
+        let mut whole = Vec::with_capacity(self.length);
+        whole.extend_from_slice(beginning);
+        for piece in self.begin.further {
+            let missing = self.length - whole.len();
+            whole.extend_from_slice(piece.get(..missing).unwrap_or(piece));
+        }
+        Cow::Owned(whole)
+    }
+}
+
 /// Reads an object member by member. However deep it is nested, there is no recursion.
 #[derive(Clone, Debug)]
 pub struct Members<'a> {
-    json: &'a [u8],
-    at: usize,
+    /// How far it has been read.
+    to: Place<'a>,
     /// Whether a member has been read, so that another one needs a comma.
     is_begun: bool,
 }
@@ -41,8 +114,19 @@ impl<'a> Members<'a> {
     ///
     /// [`NoObject`] where it does not begin as one.
     pub fn of(json: &'a [u8]) -> Result<Self, NoObject> {
-        let at = if json.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
-        let mut members = Self { json, at, is_begun: false };
+        Self::in_pieces(json, &[])
+    }
+
+    /// As [`Self::of`], of an object that lies in pieces.
+    ///
+    /// # Errors
+    ///
+    /// [`NoObject`] where it does not begin as one.
+    pub fn in_pieces(first: &'a [u8], further: &'a [Bytes]) -> Result<Self, NoObject> {
+        let mut members = Self { to: Place { piece: first, at: 0, before: 0, further }, is_begun: false };
+        if members.peek() == BYTE_ORDER_MARK.first().copied() {
+            BYTE_ORDER_MARK.iter().try_for_each(|byte| members.expect(*byte))?;
+        }
         members.skip_blanks();
         members.expect(b'{')?;
         Ok(members)
@@ -50,7 +134,7 @@ impl<'a> Members<'a> {
 
     /// The members of an object from one of them on; what stands before it is not there.
     pub const fn from_one_on(json: &'a [u8]) -> Self {
-        Self { json, at: 0, is_begun: false }
+        Self { to: Place { piece: json, at: 0, before: 0, further: &[] }, is_begun: false }
     }
 
     /// The next member; none at the object's end, if nothing stands behind it.
@@ -58,64 +142,81 @@ impl<'a> Members<'a> {
     /// # Errors
     ///
     /// [`NoObject`].
-    pub fn next_member(&mut self) -> Result<Option<Member>, NoObject> {
+    pub fn next_member(&mut self) -> Result<Option<Member<'a>>, NoObject> {
         self.skip_blanks();
         match self.peek() {
             Some(b'}') => {
-                self.at += 1;
+                self.to.at += 1;
                 self.skip_blanks();
-                return if self.at == self.json.len() { Ok(None) } else { Err(NoObject) };
+                return if self.peek().is_none() { Ok(None) } else { Err(NoObject) };
             }
             Some(b',') if self.is_begun => {
-                self.at += 1;
+                self.to.at += 1;
                 self.skip_blanks();
             }
             Some(_) if !self.is_begun => {}
             Some(_) | None => return Err(NoObject),
         }
         self.is_begun = true;
-        let name = self.at;
+        let name = self.to;
         self.expect(b'"')?;
         self.skip_text()?;
-        let name = name..self.at;
+        let name = self.from(name);
         self.skip_blanks();
         self.expect(b':')?;
         self.skip_blanks();
-        let value = self.at;
+        let value = self.to;
         self.skip_value()?;
-        Ok(Some(Member { name, value: value..self.at }))
+        Ok(Some(Member { name, value: self.from(value) }))
     }
 
-    fn peek(&self) -> Option<u8> {
-        self.json.get(self.at).copied()
+    /// What stands from there to here.
+    fn from(&self, begin: Place<'a>) -> Written<'a> {
+        Written { begin, length: self.to.offset() - begin.offset() }
+    }
+
+    fn peek(&mut self) -> Option<u8> {
+        loop {
+            if let Some(byte) = self.to.piece.get(self.to.at) {
+                return Some(*byte);
+            }
+            self.to.next_piece()?;
+        }
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), NoObject> {
         if self.peek() != Some(byte) {
             return Err(NoObject);
         }
-        self.at += 1;
+        self.to.at += 1;
         Ok(())
     }
 
     fn skip_blanks(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
-            self.at += 1;
+            self.to.at += 1;
         }
     }
 
     /// From behind a text's first quotation mark to behind its last: the next one that an even number of backslashes, mostly
     /// none, stands before.
     fn skip_text(&mut self) -> Result<(), NoObject> {
-        let begin = self.at;
+        // Whether a piece ended with a backslash that escapes what the next one begins with.
+        let mut is_escaped = false;
         loop {
-            let rest = self.json.get(self.at..).ok_or(NoObject)?;
-            let quote = self.at + memchr(b'"', rest).ok_or(NoObject)?;
-            self.at = quote + 1;
-            let before = self.json.get(begin..quote).unwrap_or_default();
+            let rest = self.to.piece.get(self.to.at..).unwrap_or_default();
+            let quote = memchr(b'"', rest);
+            let before = quote.map_or(rest, |quote| rest.get(..quote).unwrap_or_default());
             let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
-            if backslashes % 2 == 0 {
-                return Ok(());
+            is_escaped = (backslashes % 2 == 1) != (is_escaped && backslashes == before.len());
+            match quote {
+                Some(quote) => {
+                    self.to.at += quote + 1;
+                    if !std::mem::take(&mut is_escaped) {
+                        return Ok(());
+                    }
+                }
+                None => self.to.next_piece().ok_or(NoObject)?,
             }
         }
     }
@@ -123,7 +224,7 @@ impl<'a> Members<'a> {
     fn skip_value(&mut self) -> Result<(), NoObject> {
         match self.peek().ok_or(NoObject)? {
             b'"' => {
-                self.at += 1;
+                self.to.at += 1;
                 self.skip_text()
             }
             b'{' | b'[' => self.skip_brackets(),
@@ -133,11 +234,11 @@ impl<'a> Members<'a> {
 
     /// A number, `true`, `false` or `null`.
     fn skip_word(&mut self) -> Result<(), NoObject> {
-        let begin = self.at;
+        let begin = self.to.offset();
         while self.peek().is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')) {
-            self.at += 1;
+            self.to.at += 1;
         }
-        if self.at > begin { Ok(()) } else { Err(NoObject) }
+        if self.to.offset() > begin { Ok(()) } else { Err(NoObject) }
     }
 
     /// From a bracket to behind the one that closes it.
@@ -145,7 +246,7 @@ impl<'a> Members<'a> {
         let mut open = 0_usize;
         loop {
             let byte = self.peek().ok_or(NoObject)?;
-            self.at += 1;
+            self.to.at += 1;
             match byte {
                 b'"' => self.skip_text()?,
                 b'{' | b'[' => open += 1,
@@ -178,8 +279,8 @@ pub fn value_of<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let mut members = Members::of(object).ok()?;
     let mut last = None;
     while let Some(member) = members.next_member().ok()? {
-        if *plain_name(object.get(member.name)?) == *name {
-            last = object.get(member.value);
+        if *plain_name(member.name.beginning()) == *name {
+            last = Some(member.value.beginning());
         }
     }
     last

@@ -41,6 +41,7 @@ pub mod prices;
 pub mod queues;
 pub mod refusal;
 pub mod registry;
+pub mod request_body;
 pub mod retry;
 pub mod route;
 pub mod rules;

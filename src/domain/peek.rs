@@ -7,12 +7,13 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use memchr::memchr;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::members::{Member, Members, plain_name, value_of};
+use super::members::{Member, Written, plain_name, value_of};
+use super::request_body::RequestBody;
 
 /// What kind of answer a request asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -94,44 +95,42 @@ impl Peek {
 
     /// Looks into a body.
     #[must_use]
-    pub fn into_body(body: &[u8]) -> Self {
+    pub fn into_body(body: &RequestBody) -> Self {
         Self::read(body).unwrap_or_default()
     }
 
-    fn read(body: &[u8]) -> Option<Self> {
-        let mut members = Members::of(body).ok()?;
+    fn read(body: &RequestBody) -> Option<Self> {
+        let mut members = body.members().ok()?;
         let mut peek = Self::default();
         let (mut wanted, mut may_be_other) = (Wanted::Whole, false);
         let (mut exactly, mut otherwise) = (None, None);
         let (mut user, mut cache_key, mut conversation, mut prompt) = (None, None, None, None);
-        while let Some(Member { name, value: span }) = members.next_member().ok()? {
-            let name = Name::of(&plain_name(body.get(name)?));
-            if matches!(name, Name::Other) {
-                continue;
-            }
-            let value = body.get(span.clone())?;
-            match name {
+        while let Some(Member { name, value }) = members.next_member().ok()? {
+            match Name::of(&plain_name(&name.bytes())) {
                 Name::Model(spelling) => {
-                    match spelling {
-                        Spelling::Exact => exactly = Some(value),
-                        Spelling::Folded => otherwise = Some(value),
-                    }
+                    let written = value.bytes();
                     // Another name may be written in its place, so it is to be a value, and not what only looks like one.
-                    serde_json::from_slice::<&RawValue>(value).ok()?;
+                    serde_json::from_slice::<&RawValue>(&written).ok()?;
                     if !peek.has_too_many_models() {
-                        peek.model_spans.push(span);
+                        peek.model_spans.push(value.span());
                     }
-                    peek.model = read(value).map(Arc::from);
+                    peek.model = read(&written).map(Arc::from);
+                    match spelling {
+                        Spelling::Exact => exactly = Some(written),
+                        Spelling::Folded => otherwise = Some(written),
+                    }
                 }
-                Name::Stream => wanted = Wanted::by(value),
+                Name::Stream => wanted = Wanted::by(&value.bytes()),
                 Name::StreamOtherwise => may_be_other = true,
-                Name::Metadata => user = user_of(value),
-                Name::PromptCacheKey => cache_key = text(value),
-                Name::ConversationId => conversation = text(value),
+                Name::Metadata => user = user_of(&value.bytes()),
+                Name::PromptCacheKey => cache_key = text(&value.bytes()),
+                Name::ConversationId => conversation = text(&value.bytes()),
                 Name::StreamOptions => {
-                    peek.include_usage = value_of(value, b"include_usage") == Some(b"true");
+                    peek.include_usage = value_of(&value.bytes(), b"include_usage") == Some(b"true");
                 }
-                Name::Choices => peek.choices = serde_json::from_slice(value).ok().filter(|choices| *choices > 1),
+                Name::Choices => {
+                    peek.choices = serde_json::from_slice(&value.bytes()).ok().filter(|choices| *choices > 1);
+                }
                 Name::Prompt => prompt = Some(value),
                 Name::Other => {}
             }
@@ -140,9 +139,9 @@ impl Peek {
         peek.wanted = if may_be_other { Wanted::Unknown } else { wanted };
         if peek.wanted != Wanted::Whole {
             // A list is read as slowly as by a parser, and only the end of a stream depends on how long it is.
-            peek.prompts = prompt.and_then(prompts).filter(|prompts| *prompts > 1);
+            peek.prompts = prompt.as_ref().and_then(prompts).filter(|prompts| *prompts > 1);
         }
-        peek.session = user.or(cache_key).or(conversation).map(Cow::into_owned);
+        peek.session = user.or(cache_key).or(conversation);
         Some(peek)
     }
 }
@@ -150,22 +149,9 @@ impl Peek {
 /// The body with every top-level model replaced by `new`, and each other byte as it was. Where the spans are not those of
 /// this body, it is returned unchanged.
 #[must_use]
-pub fn rewrite_model(body: &Bytes, peek: &Peek, new: &str) -> Bytes {
-    if peek.model_spans.is_empty() {
-        return body.clone();
-    }
-    let quoted = serde_json::Value::from(new).to_string();
-    let mut rewritten = BytesMut::with_capacity(body.len() + quoted.len() * peek.model_spans.len());
-    let mut copied_to = 0;
-    for span in &peek.model_spans {
-        let Some(before) = body.get(copied_to..span.start) else { return body.clone() };
-        rewritten.put_slice(before);
-        rewritten.put_slice(quoted.as_bytes());
-        copied_to = span.end;
-    }
-    let Some(rest) = body.get(copied_to..) else { return body.clone() };
-    rewritten.put_slice(rest);
-    rewritten.freeze()
+pub fn rewrite_model(body: &RequestBody, peek: &Peek, new: &str) -> RequestBody {
+    let quoted = Bytes::from(serde_json::Value::from(new).to_string());
+    body.with_replaced(&peek.model_spans, &quoted).unwrap_or_else(|| body.clone())
 }
 
 /// How a name is spelt.
@@ -246,12 +232,12 @@ fn unescaped(written: &[u8]) -> Option<String> {
 }
 
 /// A text that is not empty.
-fn text(value: &[u8]) -> Option<Cow<'_, str>> {
-    read(value).filter(|text| !text.is_empty())
+fn text(value: &[u8]) -> Option<String> {
+    read(value).filter(|text| !text.is_empty()).map(Cow::into_owned)
 }
 
 /// How many prompts there are in a list of them. A text is one prompt, and so is a list of tokens.
-fn prompts(value: &[u8]) -> Option<u32> {
+fn prompts(value: &Written<'_>) -> Option<u32> {
     struct Counted;
     impl<'de> Visitor<'de> for Counted {
         type Value = u32;
@@ -268,14 +254,18 @@ fn prompts(value: &[u8]) -> Option<u32> {
             Ok(count)
         }
     }
+    if value.beginning().first() != Some(&b'[') {
+        return None;
+    }
+    let value = value.bytes();
     let first = value.strip_prefix(b"[")?.trim_ascii_start().first()?;
     if !matches!(first, b'"' | b'[') {
         return None;
     }
-    serde_json::Deserializer::from_slice(value).deserialize_seq(Counted).ok()
+    serde_json::Deserializer::from_slice(&value).deserialize_seq(Counted).ok()
 }
 
-fn user_of(metadata: &[u8]) -> Option<Cow<'_, str>> {
+fn user_of(metadata: &[u8]) -> Option<String> {
     text(value_of(metadata, b"user_id")?)
 }
 
@@ -286,8 +276,30 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
+    /// What is seen of a body, whatever pieces it came in.
+    fn seen_of(body: impl AsRef<[u8]>) -> Peek {
+        let body = Bytes::copy_from_slice(body.as_ref());
+        let peek = Peek::into_body(&body.clone().into());
+        let cuts: Vec<usize> =
+            if body.len() < 200 { (0..=body.len()).collect() } else { vec![1, body.len() / 3, body.len() - 1] };
+        for cut in cuts {
+            let pieces = [body.slice(..cut), body.slice(cut..)];
+            assert_eq!(Peek::into_body(&pieces.into_iter().collect()), peek, "cut at {cut}");
+        }
+        if body.len() < 200 {
+            let bytes = (0..body.len()).map(|at| body.slice(at..=at));
+            assert_eq!(Peek::into_body(&bytes.collect()), peek, "byte by byte");
+        }
+        peek
+    }
+
+    /// The body with another name for its model.
+    fn renamed(body: &[u8], peek: &Peek, new: &str) -> Bytes {
+        rewrite_model(&Bytes::copy_from_slice(body).into(), peek, new).into_one()
+    }
+
     fn check(body: &str, model: Option<&str>, wanted: Wanted, spans: usize) {
-        let peek = Peek::into_body(body.as_bytes());
+        let peek = seen_of(body);
         assert_eq!((peek.model.as_deref(), peek.wanted, peek.model_spans.len()), (model, wanted, spans), "{body}");
     }
 
@@ -330,7 +342,7 @@ mod tests {
             (r#"{"model":"a","model":"b"}"#, false),
             (r#"{"Model":"a"}"#, false),
         ] {
-            assert_eq!(Peek::into_body(body.as_bytes()).has_no_one_model(), has_none, "{body}");
+            assert_eq!(seen_of(body).has_no_one_model(), has_none, "{body}");
         }
     }
 
@@ -345,7 +357,7 @@ mod tests {
             (r#"{"metadata":{"user_id":"a","user_id":"b"},"prompt_cache_key":"k"}"#, Some("b")),
             (r#"{"metadata":{"user_id":"a"},"metadata":{"user_id":"b"}}"#, Some("b")),
         ] {
-            assert_eq!(Peek::into_body(body.as_bytes()).session.as_deref(), session, "{body}");
+            assert_eq!(seen_of(body).session.as_deref(), session, "{body}");
         }
     }
 
@@ -360,7 +372,7 @@ mod tests {
             (r#"{"include_usage":true,"x":{"n":2}}"#, false, None),
             (r#"{"stream_options":{"include_usage":false,"include_usage":true},"n":2,"n":4}"#, true, Some(4)),
         ] {
-            let peek = Peek::into_body(body.as_bytes());
+            let peek = seen_of(body);
             assert_eq!((peek.include_usage, peek.choices), (include_usage, choices), "{body}");
         }
     }
@@ -379,9 +391,7 @@ mod tests {
             (r#"{"id":"x","variables":{"a":["b","c"]}}"#, None),
             (&deep, Some(2)),
         ] {
-            let peek = |stream: bool| {
-                Peek::into_body(format!(r#"{{"prompt":{prompt},"model":"m","stream":{stream}}}"#).as_bytes())
-            };
+            let peek = |stream: bool| seen_of(format!(r#"{{"prompt":{prompt},"model":"m","stream":{stream}}}"#));
             assert_eq!((peek(true).prompts, peek(true).model.as_deref()), (prompts, Some("m")), "{prompt:.20}");
             assert_eq!(peek(false).prompts, None, "{prompt:.20}");
         }
@@ -403,14 +413,14 @@ mod tests {
         for body in
             ["", " ", "null", "[]", r#"["model"]"#, r#""model""#, r#"{"model":"m""#, r#"{"model":"m"} x"#, "{model:1}"]
         {
-            assert_eq!(Peek::into_body(body.as_bytes()), Peek::default(), "{body}");
+            assert_eq!(seen_of(body), Peek::default(), "{body}");
         }
-        assert_eq!(Peek::into_body(b"{\"model\":\"\xff\"}"), Peek::default());
+        assert_eq!(seen_of(b"{\"model\":\"\xff\"}"), Peek::default());
     }
 
     #[test]
     fn bytes_that_are_no_text_matter_only_in_the_model() {
-        assert_eq!(Peek::into_body(b"{\"x\":\"\xff\",\"\xff\":1,\"model\":\"m\"}").model.as_deref(), Some("m"));
+        assert_eq!(seen_of(b"{\"x\":\"\xff\",\"\xff\":1,\"model\":\"m\"}").model.as_deref(), Some("m"));
     }
 
     #[test]
@@ -427,7 +437,7 @@ mod tests {
     #[test]
     fn of_more_models_than_anybody_needs_no_account_is_kept() {
         for (count, too_many) in [(1, false), (MOST_MODELS, false), (MOST_MODELS + 1, true), (100_000, true)] {
-            let peek = Peek::into_body(format!("{{{}\"n\":1}}", "\"model\":\"m\",".repeat(count)).as_bytes());
+            let peek = seen_of(format!("{{{}\"n\":1}}", "\"model\":\"m\",".repeat(count)));
             assert_eq!(
                 (peek.has_too_many_models(), peek.model_spans.len() <= MOST_MODELS + 1),
                 (too_many, true),
@@ -440,7 +450,7 @@ mod tests {
     fn what_is_too_long_names_neither_a_model_nor_a_session() {
         let long = "x".repeat(LONGEST_READ);
         let body = json!({ "model": long, "metadata": { "user_id": long }, "conversation_id": "c" }).to_string();
-        let peek = Peek::into_body(body.as_bytes());
+        let peek = seen_of(body);
         assert_eq!((peek.model.as_deref(), peek.session.as_deref(), peek.model_spans.len()), (None, Some("c"), 1));
     }
 
@@ -449,16 +459,16 @@ mod tests {
         let body = Bytes::from_static(
             b" { \"model\" : \"a\", \"x\":{\"model\":\"a\"},\n\"mod\\u0065l\":7 ,\"y\":1.50e+01, \"y\":2 }\n",
         );
-        let rewritten = rewrite_model(&body, &Peek::into_body(&body), "b\"\\é");
+        let rewritten = renamed(&body, &seen_of(&body), "b\"\\é");
         let wanted = " { \"model\" : \"b\\\"\\\\é\", \"x\":{\"model\":\"a\"},\n\"mod\\u0065l\":\"b\\\"\\\\é\" ,\"y\":1.50e+01, \"y\":2 }\n";
         assert_eq!(std::str::from_utf8(&rewritten).unwrap(), wanted);
     }
 
     #[test]
     fn spans_of_another_body_change_nothing() {
-        let longer = Peek::into_body(br#"{"something":"else","model":"m"}"#);
+        let longer = seen_of(br#"{"something":"else","model":"m"}"#);
         let body = Bytes::from_static(b"{}");
-        assert_eq!(rewrite_model(&body, &longer, "x"), body);
+        assert_eq!(renamed(&body, &longer, "x"), body);
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
@@ -501,15 +511,15 @@ mod tests {
                 format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(","))
             };
             let body = Bytes::from(written(false));
-            let rewritten = rewrite_model(&body, &Peek::into_body(&body), &new);
+            let rewritten = renamed(&body, &seen_of(&body), &new);
             prop_assert_eq!(std::str::from_utf8(&rewritten).unwrap(), written(true));
         }
 
         #[test]
         fn nothing_that_is_sent_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..64)) {
             let body = Bytes::from(body);
-            let peek = Peek::into_body(&body);
-            let _ = rewrite_model(&body, &peek, "m");
+            let peek = seen_of(&body);
+            let _ = renamed(&body, &peek, "m");
         }
     }
 }

@@ -71,7 +71,7 @@ impl Usage {
     /// bracket that closes it: a member of the same name that lies deeper is not taken for it.
     fn of_end(end: &[u8]) -> Option<Self> {
         latest_from_name(end).find_map(|rest| {
-            let usage = Told::read(rest, Members::from_one_on(rest))?.usage?;
+            let usage = Told::read(Members::from_one_on(rest))?.usage?;
             Some(Tally::of_usage(usage).unwrap_or_default().usage())
         })
     }
@@ -97,13 +97,13 @@ struct Told<'a> {
 
 impl<'a> Told<'a> {
     /// None where these are not the members of an object to its end.
-    fn read(json: &'a [u8], mut members: Members<'a>) -> Option<Self> {
+    fn read(mut members: Members<'a>) -> Option<Self> {
         let mut told = Self::default();
         while let Some(Member { name, value }) = members.next_member().ok()? {
-            match &*plain_name(json.get(name)?) {
-                b"usage" => told.usage = json.get(value),
-                b"message" => told.message = json.get(value),
-                b"response" => told.response = json.get(value),
+            match &*plain_name(name.beginning()) {
+                b"usage" => told.usage = Some(value.beginning()),
+                b"message" => told.message = Some(value.beginning()),
+                b"response" => told.response = Some(value.beginning()),
                 _ => {}
             }
         }
@@ -111,7 +111,7 @@ impl<'a> Told<'a> {
     }
 
     fn of(json: &'a [u8]) -> Option<Self> {
-        Self::read(json, Members::of(json).ok()?)
+        Self::read(Members::of(json).ok()?)
     }
 }
 
@@ -186,8 +186,8 @@ impl Tally {
         let mut has_input_details = false;
         let mut members = Members::of(usage).ok()?;
         while let Some(Member { name, value }) = members.next_member().ok()? {
-            let value = usage.get(value)?;
-            match &*plain_name(usage.get(name)?) {
+            let value = value.beginning();
+            match &*plain_name(name.beginning()) {
                 b"input_tokens" => told.input = count(value),
                 b"prompt_tokens" => told.prompt = count(value),
                 b"output_tokens" | b"completion_tokens" => told.output = told.output.max(count(value)),

@@ -8,14 +8,15 @@ use tokio::task::{spawn_blocking, yield_now};
 
 use super::intake::Held;
 use crate::domain::refusal::Refusal;
+use crate::domain::request_body::RequestBody;
 use crate::upstream::{Coded, Coding, Decoded, Decoder, Undecodable};
 
 /// What is read of a body that can be looked into, at once where it is no longer than so many bytes. A longer one is read beside the
 /// thread, for it would hold up everybody else's requests.
 pub(super) async fn read_beside<T: Default + Send + 'static>(
-    body: &Bytes,
+    body: &RequestBody,
     longest_at_once: usize,
-    read: fn(&[u8]) -> T,
+    read: fn(&RequestBody) -> T,
 ) -> T {
     if body.len() <= longest_at_once {
         return read(body);
@@ -46,15 +47,15 @@ pub(super) fn coding_of(headers: &HeaderMap) -> Option<Coding> {
 /// Others on the thread have their turns meanwhile: some megabytes can take seconds, and stand for nothing.
 pub(super) async fn plain_request(
     coding: Coding,
-    body: Bytes,
+    body: RequestBody,
     most: u64,
     held: &mut Held,
-) -> Result<Option<Bytes>, Refusal> {
+) -> Result<Option<RequestBody>, Refusal> {
     let mut further = held.beside();
     match plain(coding, body, most, &mut further).await {
         Ok(plain) => {
             held.join(further);
-            Ok(Some(plain))
+            Ok(Some(plain.into()))
         }
         Err(NotPlain::Refused(refusal)) => Err(refusal),
         Err(NotPlain::Undecodable) => Ok(None),
@@ -73,9 +74,9 @@ impl From<Undecodable> for NotPlain {
     }
 }
 
-async fn plain(coding: Coding, body: Bytes, most: u64, held: &mut Held) -> Result<Bytes, NotPlain> {
+async fn plain(coding: Coding, body: RequestBody, most: u64, held: &mut Held) -> Result<Bytes, NotPlain> {
     let mut decoder = Decoder::new(coding)?;
-    decoder.feed(body);
+    let mut coded = body.into_pieces();
     let (mut plain, mut length) = (BytesMut::new(), 0_u64);
     loop {
         let piece = match decoder.next_piece()? {
@@ -84,9 +85,15 @@ async fn plain(coding: Coding, body: Bytes, most: u64, held: &mut Held) -> Resul
                 yield_now().await;
                 continue;
             }
-            Decoded::Hungry => match decoder.finish()? {
-                Some(last) => last,
-                None => return Ok(plain.freeze()),
+            Decoded::Hungry => match coded.next() {
+                Some(next) => {
+                    decoder.feed(next);
+                    continue;
+                }
+                None => match decoder.finish()? {
+                    Some(last) => last,
+                    None => return Ok(plain.freeze()),
+                },
             },
         };
         let further = u64::try_from(piece.len()).unwrap_or(u64::MAX);
@@ -122,11 +129,12 @@ mod tests {
         budget: &BodyBudget,
     ) -> (Result<Option<Bytes>, Refusal>, usize) {
         let before = budget.held();
-        let mut plain = pin!(plain_request(Coding::Gzip, body.into(), most, held));
+        let body = RequestBody::from(Bytes::from(body));
+        let mut plain = pin!(plain_request(Coding::Gzip, body, most, held));
         let mut turns = 0;
         loop {
             match plain.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(end) => return (end, turns),
+                Poll::Ready(end) => return (end.map(|plain| plain.map(RequestBody::into_one)), turns),
                 Poll::Pending => turns += 1,
             }
             assert!(budget.held() - before <= most, "{} bytes are held", budget.held() - before);
@@ -172,7 +180,7 @@ mod tests {
         let budget = BodyBudget::default();
         let mut held = budget.hold_nothing(1 << 20);
         let body = [gzip(&[b'x'; 1000]), gzip(b"").repeat(1000)].concat();
-        let mut plain = Box::pin(plain_request(Coding::Gzip, body.into(), 1 << 20, &mut held));
+        let mut plain = Box::pin(plain_request(Coding::Gzip, Bytes::from(body).into(), 1 << 20, &mut held));
         assert!(plain.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         assert_eq!(budget.held(), 1000);
         drop(plain);

@@ -9,13 +9,15 @@ use std::time::Duration;
 use actix_http::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::header::{CONTENT_LENGTH, HeaderMap};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 
 use super::connection::ClientSide;
 use super::drain::DrainDeadline;
 use super::times::deadline;
+use crate::domain::pieces::Pieces;
 use crate::domain::refusal::Refusal;
+use crate::domain::request_body::RequestBody;
 use crate::settings::Server;
 
 /// How much of all requests' bodies and heads, and of answers that are not judged yet, is held at the moment.
@@ -86,9 +88,6 @@ impl Drop for Held {
     }
 }
 
-/// The size of a usual request with its conversation, in bytes.
-const LIKELY_BODY: usize = 256 << 10;
-
 /// The bounds of bodies.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyLimits {
@@ -134,17 +133,14 @@ pub(super) async fn read_body(
     budget: &BodyBudget,
     client: &ClientSide,
     drain: &DrainDeadline,
-) -> Result<(Bytes, Held), NoBody> {
+) -> Result<(RequestBody, Held), NoBody> {
     let too_large = Refusal::BodyTooLarge { limit: limits.size };
-    let announced = announced_length(headers);
-    if announced.is_some_and(|length| length > limits.size) {
+    if announced_length(headers).is_some_and(|length| length > limits.size) {
         return Err(too_large.into());
     }
     let mut held = budget.hold_nothing(limits.together);
-    // No more room in advance than a usual body needs: an announced length is only a promise.
-    let expected = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or_default().min(LIKELY_BODY);
     // A small one comes in one piece, which is taken as it is.
-    let (mut first, mut body) = (Bytes::new(), BytesMut::new());
+    let (mut first, mut further) = (Bytes::new(), Pieces::default());
     let mut has_let_come = false;
     loop {
         let next = match payload.next().now_or_never() {
@@ -160,22 +156,20 @@ pub(super) async fn read_body(
             Some(Ok(piece)) => piece,
             Some(Err(PayloadError::Incomplete(_) | PayloadError::Io(_))) => return Err(NoBody::ClientGone),
             Some(Err(_)) => return Err(Refusal::Malformed { what: "body" }.into()),
-            None => return Ok((if body.is_empty() { first } else { body.freeze() }, held)),
+            None if further.is_empty() => return Ok((first.into(), held)),
+            None => return Ok((std::iter::from_fn(|| further.pop()).collect(), held)),
         };
         let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
         held.grow(length)?;
         if held.bytes > limits.size {
             return Err(too_large.into());
         }
-        if first.is_empty() {
+        if first.is_empty() && further.is_empty() {
             first = piece;
             continue;
         }
-        if body.is_empty() {
-            body.reserve(expected);
-            body.extend_from_slice(&first);
-        }
-        body.extend_from_slice(&piece);
+        further.push(std::mem::take(&mut first));
+        further.push(piece);
     }
 }
 
@@ -217,7 +211,7 @@ mod tests {
     type BoxedPayloadStream = std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<Bytes, PayloadError>>>>;
 
     /// A body that comes in pieces of these lengths.
-    async fn read(pieces: Vec<usize>, limits: BodyLimits, budget: &BodyBudget) -> Result<(Bytes, Held), NoBody> {
+    async fn read(pieces: Vec<usize>, limits: BodyLimits, budget: &BodyBudget) -> Result<(RequestBody, Held), NoBody> {
         let pieces = pieces.into_iter().enumerate();
         let pieces = pieces.map(|(number, length)| Ok(vec![u8::try_from(number).unwrap(); length].into()));
         let stream: BoxedPayloadStream = Box::pin(futures_util::stream::iter(pieces.collect::<Vec<_>>()));
@@ -241,7 +235,7 @@ mod tests {
                 Ok((body, held)) => {
                     prop_assert!(total <= size && total <= shared);
                     let sent = pieces.iter().enumerate().flat_map(|(number, length)| vec![u8::try_from(number).unwrap(); *length]);
-                    prop_assert_eq!(body, sent.collect::<Vec<u8>>());
+                    prop_assert_eq!(body.into_one(), sent.collect::<Vec<u8>>());
                     prop_assert_eq!((held.bytes, budget.held.load(Ordering::Relaxed)), (total, total));
                 }
                 Err(NoBody::Refused(Refusal::BodyTooLarge { limit })) => prop_assert!(total > size && limit == size),

@@ -30,6 +30,7 @@ use crate::domain::opinions::Fingerprint;
 use crate::domain::outcome_table::{Class, PathKind};
 use crate::domain::refusal::{Counts, ErrorShape, Refusal};
 use crate::domain::registry::{Ask, Limit, NoEndpoint, Reach, Service, Turn};
+use crate::domain::request_body::RequestBody;
 use crate::domain::retry::{Ending, Plan};
 use crate::domain::route::LlmPath;
 use crate::domain::stats::AttemptRecord;
@@ -86,6 +87,11 @@ pub(super) enum JourneyEnd {
     Refused(Refusal),
 }
 
+/// The tokens of a body, guessed.
+fn weighed(body: &RequestBody) -> u64 {
+    estimate_tokens(&body.as_one())
+}
+
 impl Journey<'_> {
     /// Makes attempts until it is known how the journey ends.
     pub(super) async fn run(&mut self) -> JourneyEnd {
@@ -93,7 +99,7 @@ impl Journey<'_> {
             JourneyEnd::Spent(none) if self.is_to_be_estimated(none.as_ref()) => {
                 // Few come here, and what that takes has a box of its own.
                 let body = self.task.request.readable();
-                JourneyEnd::Estimated(Box::pin(read_beside(body, LONGEST_WEIGHED_AT_ONCE, estimate_tokens)).await)
+                JourneyEnd::Estimated(Box::pin(read_beside(body, LONGEST_WEIGHED_AT_ONCE, weighed)).await)
             }
             end => end,
         }
@@ -236,7 +242,7 @@ impl Journey<'_> {
     fn fingerprint(&mut self) {
         if self.ask.fingerprint.is_none() {
             let request = &self.task.request;
-            let content = (&self.ask.client, &self.ask.profile, request.method, request.target, &request.body);
+            let content = (&self.ask.client, &self.ask.profile, request.method, request.target, request.body.as_one());
             self.ask.fingerprint = Some(Fingerprint(self.worker.shared.fingerprints.hash_one(content)));
         }
     }

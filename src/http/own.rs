@@ -176,7 +176,7 @@ async fn small_body(worker: &Serving<'_>, request: &Request, mut payload: Payloa
     let limits = BodyLimits { size: LARGEST_BODY, ..BodyLimits::of(&worker.config.settings.server) };
     let client = ClientSide::of(request);
     match read_body(&mut payload, request.headers(), limits, &shared.buffered, &client, &shared.drain).await {
-        Ok((body, _)) => Ok(body),
+        Ok((body, _)) => Ok(body.into_one()),
         Err(NoBody::ClientGone) => Err(closing(HttpResponse::BadRequest().finish())),
         Err(NoBody::Refused(refusal)) => {
             let id = request_id(request.headers());

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::paint::harmless;
 use super::view::View;
 use crate::domain::base_url::BaseUrl;
+use crate::domain::request_body::RequestBody;
 use crate::domain::secret::Secret;
 use crate::upstream::{Client, FetchError, Fetched, HeaderLines, Limits, Request};
 
@@ -105,7 +106,7 @@ impl Gateway {
             method: Method::GET,
             target: self.url.target("/__qcc__/stats"),
             headers,
-            body: Bytes::new(),
+            body: RequestBody::default(),
             resend_stale: true,
         };
         match self.client.fetch(request, LONGEST_STATS, TIMEOUT).await {

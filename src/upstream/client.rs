@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, StatusCode, Version};
-use bytes::Bytes;
 
 use super::body::Body;
 use super::connect::connect;
@@ -22,6 +21,7 @@ use super::resolving::Names;
 use super::tls::Trust;
 use super::wire::{Connection, Exchange, Failure, Outgoing, Unwritten};
 use crate::domain::base_url::Origin;
+use crate::domain::request_body::RequestBody;
 
 /// What the gateway calls itself where it speaks for itself.
 pub(super) const AGENT: &str = concat!("qcc-gateway/", env!("CARGO_PKG_VERSION"));
@@ -70,7 +70,7 @@ pub struct Request<'a> {
     /// (`connection`, `content-length`, `transfer-encoding`, `expect` and the like) are the client's own and are left out.
     pub headers: HeaderLines<'a>,
     /// Its body; it is never copied unless it is small.
-    pub body: Bytes,
+    pub body: RequestBody,
     /// Whether a request of a method that is not idempotent may be sent once more after a connection from the pool ended
     /// without a byte of answer, although it may have arrived (RFC 9112, section 9.3.1). Others always are; one that may not be
     /// has a connection of its own.

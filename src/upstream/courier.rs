@@ -75,7 +75,7 @@ impl Courier {
             method: Method::POST,
             target: webhook.receiver.target().expose().into(),
             headers,
-            body,
+            body: body.into(),
             // A notice that comes twice has the same id.
             resend_stale: true,
         };

@@ -59,7 +59,7 @@ impl Exporter {
             method: Method::POST,
             target: self.collector.target().into(),
             headers,
-            body: Bytes::from(body),
+            body: Bytes::from(body).into(),
             // A span that comes twice is the same span.
             resend_stale: true,
         };

@@ -253,7 +253,7 @@ mod tests {
             method,
             target: target.into(),
             headers,
-            body: Bytes::from_static(body.as_bytes()),
+            body: Bytes::from_static(body.as_bytes()).into(),
             resend_stale: false,
         };
         request_head(&request, 0).ok().map(|head| String::from_utf8(head.to_vec()).unwrap())

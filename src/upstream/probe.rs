@@ -320,7 +320,7 @@ impl Probe {
             method: Method::POST,
             target: endpoint.base_url.target(dialect.path().as_str()),
             headers,
-            body: question.body(dialect).into(),
+            body: Bytes::from(question.body(dialect)).into(),
             resend_stale: true,
         };
         // Nobody's permission is needed: the registry has named the endpoint.

@@ -7,7 +7,6 @@ use actix_web::http::Method;
 use actix_web::http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue,
 };
-use bytes::Bytes;
 
 use super::client::Request;
 use super::lines::HeaderLines;
@@ -15,6 +14,7 @@ use crate::domain::endpoint::{Auth, AuthStyle, Endpoint, ExtraHeader, Protocol};
 use crate::domain::hiding::secrets_in;
 use crate::domain::logins::is_session_cookie;
 use crate::domain::peek::{Peek, rewrite_model};
+use crate::domain::request_body::RequestBody;
 use crate::domain::secret::Secret;
 use crate::domain::userinfo::Userinfo;
 
@@ -74,9 +74,9 @@ pub struct ClientRequest<'a> {
     /// The headers as the client sent them.
     pub headers: &'a HeaderMap,
     /// The body.
-    pub body: Bytes,
+    pub body: RequestBody,
     /// The body without its compression, where it came with one.
-    pub plain: Option<Bytes>,
+    pub plain: Option<RequestBody>,
     /// What was seen of the body.
     pub peek: Peek,
     /// Whether the answer is to be looked into, so that it must come uncompressed.
@@ -121,7 +121,7 @@ impl ClientRequest<'_> {
     }
 
     /// The body as it can be looked into.
-    pub fn readable(&self) -> &Bytes {
+    pub fn readable(&self) -> &RequestBody {
         self.plain.as_ref().unwrap_or(&self.body)
     }
 

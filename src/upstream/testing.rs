@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::lines::HeaderLines;
 use super::*;
 use crate::domain::base_url::{Origin, Scheme};
+use crate::domain::request_body::RequestBody;
 
 /// Runs a test that must not hang.
 pub(crate) async fn within<T>(test: impl Future<Output = T>) -> T {
@@ -135,8 +136,14 @@ pub(crate) fn client() -> Client {
     client_with(Limits::default())
 }
 
+/// A body as it comes from a client: a long one in pieces.
+fn in_pieces(body: &Bytes) -> RequestBody {
+    const PIECE: usize = 40_000;
+    (0..body.len()).step_by(PIECE).map(|begin| body.slice(begin..body.len().min(begin + PIECE))).collect()
+}
+
 pub(super) fn request(origin: &Origin, method: Method, body: impl Into<Bytes>) -> Request<'_> {
-    let body = body.into();
+    let body = in_pieces(&body.into());
     Request { origin, method, target: "/v1".into(), headers: HeaderLines::default(), body, resend_stale: true }
 }
 

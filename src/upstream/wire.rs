@@ -2,6 +2,7 @@
 //!
 //! An exchange reads while it writes: an upstream may answer before it has the whole request, and may then read no further.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -24,6 +25,8 @@ const FIRST_READ: usize = room::SIZE;
 const LARGEST_READ: usize = 128 * 1024;
 /// Bodies up to this size are copied behind their head, so that they leave with it in one piece, in TLS too.
 const COPIED_BODY: usize = 16 * 1024;
+/// So many pieces are written at once at most.
+const MOST_PARTS: usize = 16;
 /// So many interim answers (102 may come every few seconds) are borne before the final one.
 const MAX_INTERIM: usize = 1000;
 
@@ -97,8 +100,10 @@ impl Connection {
 /// What is still to be written of a request.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    head: Bytes,
-    body: Bytes,
+    /// Its head, or the piece of its body that comes next.
+    next: Bytes,
+    /// The pieces behind.
+    further: VecDeque<Bytes>,
     /// Whether any of it may have reached the upstream.
     is_begun: bool,
 }
@@ -109,25 +114,21 @@ impl Outgoing {
         let body = &request.body;
         if body.len() > COPIED_BODY {
             let head = request_head(request, 0)?.freeze();
-            return Ok(Self { head, body: body.clone(), is_begun: false });
+            return Ok(Self { next: head, further: body.clone().into_pieces().collect(), is_begun: false });
         }
         let mut whole = request_head(request, body.len())?;
-        whole.extend_from_slice(body);
-        Ok(Self { head: whole.freeze(), body: Bytes::new(), is_begun: false })
+        body.pieces().for_each(|piece| whole.extend_from_slice(piece));
+        Ok(Self { next: whole.freeze(), further: VecDeque::new(), is_begun: false })
     }
 
     /// Writes some of it; true once all of it has been written.
     pub(super) fn poll_write(&mut self, transport: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if !self.is_empty() {
-            let parts = [IoSlice::new(&self.head), IoSlice::new(&self.body)];
-            let parts = if self.body.is_empty() { &parts[..1] } else { &parts[..] };
-            match ready!(transport.poll_write(cx, parts)) {
+            match ready!(self.poll_write_parts(transport, cx)) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(written) => {
                     self.is_begun = true;
-                    let of_head = written.min(self.head.len());
-                    self.head.advance(of_head);
-                    self.body.advance((written - of_head).min(self.body.len()));
+                    self.advance(written);
                 }
                 Err(error) => {
                     self.is_begun |= transport.may_write_before_it_fails();
@@ -138,8 +139,30 @@ impl Outgoing {
         if self.is_empty() { transport.poll_flush(cx).map_ok(|()| true) } else { Poll::Ready(Ok(false)) }
     }
 
+    fn poll_write_parts(&self, transport: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut parts = [IoSlice::new(&self.next); MOST_PARTS];
+        if self.further.is_empty() {
+            return transport.poll_write(cx, &parts[..1]);
+        }
+        let further = parts[1..].iter_mut().zip(&self.further);
+        let count = 1 + further.map(|(part, piece)| *part = IoSlice::new(piece)).count();
+        transport.poll_write(cx, &parts[..count])
+    }
+
+    /// So many bytes are written.
+    fn advance(&mut self, mut written: usize) {
+        while written >= self.next.len() {
+            written -= self.next.len();
+            self.next = self.further.pop_front().unwrap_or_default();
+            if self.next.is_empty() {
+                return;
+            }
+        }
+        self.next.advance(written);
+    }
+
     fn is_empty(&self) -> bool {
-        self.head.is_empty() && self.body.is_empty()
+        self.next.is_empty()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::compressed::coded;
 use crate::support::app::{Setup, TRAFFIC, body};
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{Behaviour, status};
@@ -123,6 +124,39 @@ async fn whatever_else_stands_in_the_body_is_not_touched() {
     ] {
         check_rewritten(MAP, sent, got).await;
     }
+}
+
+/// Text of some megabytes that compresses badly, with a model behind it.
+fn long_conversation(model: &str) -> String {
+    let words = (0..300_000_u64).map(|number| (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40).to_string());
+    let text = words.collect::<Vec<_>>().join(r#"\n \""#);
+    format!(r#"{{"max_tokens":64,"messages":[{{"role":"user","content":"{text}"}}],"model":"{model}"}}"#)
+}
+
+#[actix_web::test]
+async fn a_conversation_of_megabytes_arrives_to_the_byte_under_each_endpoints_own_name() {
+    let (a, b) = (Upstream::anthropic("a").await, Upstream::anthropic("b").await);
+    a.behave(Behaviour::honest().traffic(status(500)));
+    let app = Setup::new()
+        .endpoint("a", &a.base_url(), "model_map = { \"*\" = \"the-name-at-a\" }")
+        .endpoint("b", &b.base_url(), "queue = \"secondary\"\nmodel_map = { \"*\" = \"b\" }")
+        .start()
+        .await;
+    let mut client = app.client().await;
+    for coding in [None, Some("gzip")] {
+        let plain = long_conversation("claude-opus-4-5");
+        let (headers, sent) = match coding {
+            Some(coding) => (vec![TRAFFIC, ("content-encoding", coding)], coded(coding, plain.as_bytes())),
+            None => (vec![TRAFFIC], plain.into_bytes()),
+        };
+        let answer = client.post("/v1/messages", &headers, sent).await;
+        assert_eq!((answer.status, answer.header("x-qcc-endpoint")), (200, Some("b")), "{coding:?}");
+        for (upstream, name) in [(&a, "the-name-at-a"), (&b, "b")] {
+            let got = upstream.traffic_requests().pop().unwrap();
+            assert!(got.body == long_conversation(name).as_bytes(), "{coding:?}: {name} got another one");
+        }
+    }
+    app.finish().await;
 }
 
 #[actix_web::test]

@@ -10,7 +10,7 @@ fn members(json: &str) -> Result<Vec<(&str, &str)>, NoObject> {
     let mut members = Members::of(json.as_bytes())?;
     let mut all = Vec::new();
     while let Some(Member { name, value }) = members.next_member()? {
-        all.push((&json[name], &json[value]));
+        all.push((&json[name.span()], &json[value.span()]));
     }
     Ok(all)
 }
@@ -90,10 +90,11 @@ fn of_several_values_of_one_name_the_last_counts() {
 fn an_object_can_be_read_from_one_of_its_members_on() {
     let mut members = Members::from_one_on(b"\"a\":1,\"b\":2} ");
     for (name, value) in [(0..3, 4..5), (6..9, 10..11)] {
-        assert_eq!(members.next_member(), Ok(Some(Member { name, value })));
+        let member = members.next_member().unwrap().unwrap();
+        assert_eq!((member.name.span(), member.value.span()), (name, value));
     }
-    assert_eq!(members.next_member(), Ok(None));
-    assert_eq!(Members::from_one_on(b"\"a\"]").next_member(), Err(NoObject));
+    assert!(members.next_member().unwrap().is_none());
+    assert!(Members::from_one_on(b"\"a\"]").next_member().is_err());
 }
 
 fn any_json() -> impl Strategy<Value = Value> {
@@ -131,8 +132,9 @@ proptest! {
         let Ok(mut members) = Members::of(&bytes) else { return Ok(()) };
         let mut before = 0;
         while let Ok(Some(Member { name, value })) = members.next_member() {
-            prop_assert!(before < name.end && name.end < value.end && value.end <= bytes.len());
-            before = value.end;
+            let (name, value) = (name.span().end, value.span().end);
+            prop_assert!(before < name && name < value && value <= bytes.len());
+            before = value;
         }
     }
 }

@@ -1,6 +1,7 @@
-//! What is read of a body: where a whole parser reads an object, both read the same; where it reads another value, nothing is
-//! read. Of what is no JSON anything may be read, but each span is a value.
+//! What is read of a body: the same, whatever pieces it came in. Where a whole parser reads an object, both read the same; where
+//! it reads another value, nothing is read. Of what is no JSON anything may be read, but each span is a value.
 
+use bytes::Bytes;
 use qcc_gateway::domain::peek::{Peek, Wanted};
 use serde_json::Value;
 use serde_json::de::IoRead;
@@ -10,7 +11,11 @@ const LONGEST: usize = 4096;
 
 /// The bytes are the body.
 pub(crate) fn check(bytes: &[u8]) {
-    let peek = Peek::into_body(bytes);
+    let body = Bytes::copy_from_slice(bytes);
+    let peek = Peek::into_body(&body.clone().into());
+    let length = 1 + bytes.len() % 7;
+    let pieces = (0..bytes.len()).step_by(length).map(|begin| body.slice(begin..body.len().min(begin + length)));
+    assert_eq!(Peek::into_body(&pieces.collect()), peek, "in pieces of {length}");
     for span in &peek.model_spans {
         let value = bytes.get(span.clone()).unwrap();
         assert!(serde_json::from_slice::<&serde_json::value::RawValue>(value).is_ok(), "{value:?} is no value");

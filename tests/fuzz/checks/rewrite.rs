@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use qcc_gateway::domain::peek::{Peek, rewrite_model};
+use qcc_gateway::domain::request_body::RequestBody;
 use serde_json::{Map, Value};
 
 fn object(body: &[u8]) -> Option<Map<String, Value>> {
@@ -13,8 +14,10 @@ pub(crate) fn check(bytes: &[u8]) {
     let (name, body) = bytes.split_at(bytes.iter().position(|byte| *byte == 0).unwrap_or_default());
     let name = String::from_utf8_lossy(name);
     let body = Bytes::copy_from_slice(body.strip_prefix(b"\0").unwrap_or(body));
-    let peek = Peek::into_body(&body);
-    let rewritten = rewrite_model(&body, &peek, &name);
+    let cut = body.len() / 2;
+    let pieces: RequestBody = [body.slice(..cut), body.slice(cut..)].into_iter().collect();
+    let peek = Peek::into_body(&pieces);
+    let rewritten = rewrite_model(&pieces, &peek, &name).into_one();
     let quoted = serde_json::to_vec(&name).unwrap();
     let (mut old, mut new) = (&*body, &*rewritten);
     let mut at = 0;
