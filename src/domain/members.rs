@@ -9,6 +9,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use memchr::memchr;
+use quotes::Quotes;
+
+mod quotes;
 
 /// What some editors and libraries write before a text in UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -39,17 +42,14 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn offset(&self) -> usize {
+    const fn offset(&self) -> usize {
         self.before + self.at
     }
 
-    /// Goes on to the next piece; none at the end of all.
-    #[cold]
-    fn next_piece(&mut self) -> Option<()> {
+    /// The beginning of the next piece; none behind the last.
+    fn next_piece(&self) -> Option<Self> {
         let (next, further) = self.further.split_first()?;
-        let before = self.before + self.piece.len();
-        *self = Self { piece: next, at: 0, before, further };
-        Some(())
+        Some(Self { piece: next, at: 0, before: self.before + self.piece.len(), further })
     }
 }
 
@@ -103,6 +103,8 @@ impl<'a> Written<'a> {
 pub struct Members<'a> {
     /// How far it has been read.
     to: Place<'a>,
+    /// Of the piece that this is in. All before that place are taken, and no others.
+    quotes: Quotes,
     /// Whether a member has been read, so that another one needs a comma.
     is_begun: bool,
 }
@@ -123,7 +125,7 @@ impl<'a> Members<'a> {
     ///
     /// [`NoObject`] where it does not begin as one.
     pub fn in_pieces(first: &'a [u8], further: &'a [Bytes]) -> Result<Self, NoObject> {
-        let mut members = Self { to: Place { piece: first, at: 0, before: 0, further }, is_begun: false };
+        let mut members = Self::from_place(Place { piece: first, at: 0, before: 0, further });
         if members.peek() == BYTE_ORDER_MARK.first().copied() {
             BYTE_ORDER_MARK.iter().try_for_each(|byte| members.expect(*byte))?;
         }
@@ -133,8 +135,13 @@ impl<'a> Members<'a> {
     }
 
     /// The members of an object from one of them on; what stands before it is not there.
-    pub const fn from_one_on(json: &'a [u8]) -> Self {
-        Self { to: Place { piece: json, at: 0, before: 0, further: &[] }, is_begun: false }
+    #[must_use]
+    pub fn from_one_on(json: &'a [u8]) -> Self {
+        Self::from_place(Place { piece: json, at: 0, before: 0, further: &[] })
+    }
+
+    fn from_place(to: Place<'a>) -> Self {
+        Self { to, quotes: Quotes::default(), is_begun: false }
     }
 
     /// The next member; none at the object's end, if nothing stands behind it.
@@ -159,7 +166,6 @@ impl<'a> Members<'a> {
         }
         self.is_begun = true;
         let name = self.to;
-        self.expect(b'"')?;
         self.skip_text()?;
         let name = self.from(name);
         self.skip_blanks();
@@ -180,7 +186,7 @@ impl<'a> Members<'a> {
             if let Some(byte) = self.to.piece.get(self.to.at) {
                 return Some(*byte);
             }
-            self.to.next_piece()?;
+            self.next_piece()?;
         }
     }
 
@@ -198,35 +204,59 @@ impl<'a> Members<'a> {
         }
     }
 
+    /// Goes on to the next piece; none at the end of all.
+    #[cold]
+    fn next_piece(&mut self) -> Option<()> {
+        self.quotes = Quotes::default();
+        self.to = self.to.next_piece()?;
+        Some(())
+    }
+
+    /// The next quotation mark of this piece.
+    fn next_quote(&mut self) -> Option<usize> {
+        self.quotes.next(self.to.piece)
+    }
+
+    /// Goes behind the quotation mark that was found.
+    fn take_quote(&mut self, quote: usize) {
+        self.quotes.take();
+        self.to.at = quote + 1;
+    }
+
+    /// A text, quotation marks included.
+    fn skip_text(&mut self) -> Result<(), NoObject> {
+        if self.peek() != Some(b'"') {
+            return Err(NoObject);
+        }
+        let quote = self.next_quote().ok_or(NoObject)?;
+        self.take_quote(quote);
+        self.skip_rest_of_text()
+    }
+
     /// From behind a text's first quotation mark to behind its last: the next one that an even number of backslashes, mostly
     /// none, stands before.
-    fn skip_text(&mut self) -> Result<(), NoObject> {
-        // Whether a piece ended with a backslash that escapes what the next one begins with.
+    fn skip_rest_of_text(&mut self) -> Result<(), NoObject> {
+        // Whether what the piece begins with is escaped by the end of the one before.
         let mut is_escaped = false;
         loop {
-            let rest = self.to.piece.get(self.to.at..).unwrap_or_default();
-            let quote = memchr(b'"', rest);
-            let before = quote.map_or(rest, |quote| rest.get(..quote).unwrap_or_default());
-            let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
-            is_escaped = (backslashes % 2 == 1) != (is_escaped && backslashes == before.len());
-            match quote {
-                Some(quote) => {
-                    self.to.at += quote + 1;
-                    if !std::mem::take(&mut is_escaped) {
-                        return Ok(());
-                    }
-                }
-                None => self.to.next_piece().ok_or(NoObject)?,
+            let quote = self.next_quote();
+            let before = self.to.piece.get(..quote.unwrap_or(self.to.piece.len())).unwrap_or_default();
+            let is_next_escaped = ends_with_escape(before, is_escaped);
+            let Some(quote) = quote else {
+                is_escaped = is_next_escaped;
+                self.next_piece().ok_or(NoObject)?;
+                continue;
+            };
+            self.take_quote(quote);
+            if !is_next_escaped {
+                return Ok(());
             }
         }
     }
 
     fn skip_value(&mut self) -> Result<(), NoObject> {
         match self.peek().ok_or(NoObject)? {
-            b'"' => {
-                self.to.at += 1;
-                self.skip_text()
-            }
+            b'"' => self.skip_text(),
             b'{' | b'[' => self.skip_brackets(),
             _ => self.skip_word(),
         }
@@ -245,21 +275,36 @@ impl<'a> Members<'a> {
     fn skip_brackets(&mut self) -> Result<(), NoObject> {
         let mut open = 0_usize;
         loop {
-            let byte = self.peek().ok_or(NoObject)?;
-            self.to.at += 1;
-            match byte {
-                b'"' => self.skip_text()?,
-                b'{' | b'[' => open += 1,
-                b'}' | b']' => {
-                    open -= 1;
-                    if open == 0 {
-                        return Ok(());
+            let quote = self.next_quote();
+            let outside = self.to.piece.get(self.to.at..quote.unwrap_or(self.to.piece.len())).unwrap_or_default();
+            for (passed, byte) in outside.iter().enumerate() {
+                match byte {
+                    b'{' | b'[' => open += 1,
+                    b'}' | b']' => {
+                        open -= 1;
+                        if open == 0 {
+                            self.to.at += passed + 1;
+                            return Ok(());
+                        }
                     }
+                    _ => {}
                 }
-                _ => {}
+            }
+            match quote {
+                Some(quote) => {
+                    self.take_quote(quote);
+                    self.skip_rest_of_text()?;
+                }
+                None => self.next_piece().ok_or(NoObject)?,
             }
         }
     }
+}
+
+/// Whether what stands behind these bytes is escaped by their last ones. `is_escaped`: whether their first one is.
+fn ends_with_escape(bytes: &[u8], is_escaped: bool) -> bool {
+    let backslashes = bytes.iter().rev().take_while(|byte| **byte == b'\\').count();
+    (backslashes % 2 == 1) != (is_escaped && backslashes == bytes.len())
 }
 
 /// A member's name without its quotation marks and escapes: a letter can be written as an escape, however odd that is. One
