@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::code::{paths, sources, toml_keys};
 
 /// The libraries that only compute.
-const PURE_LIBRARIES: [&str; 18] = [
+const PURE_LIBRARIES: [&str; 19] = [
     "base64",
     "bytes",
     "globset",
@@ -23,6 +23,7 @@ const PURE_LIBRARIES: [&str; 18] = [
     "subtle",
     "thiserror",
     "url",
+    "wide",
     "proptest",
 ];
 
