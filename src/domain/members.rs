@@ -74,11 +74,16 @@ impl<'a> Written<'a> {
         self.length
     }
 
-    /// The part of it that lies in the piece in which it begins: all of it, mostly.
+    /// Its first byte.
     #[must_use]
-    pub fn beginning(&self) -> &'a [u8] {
-        let rest = self.begin.piece.get(self.begin.at..).unwrap_or_default();
-        rest.get(..self.length).unwrap_or(rest)
+    pub fn first(&self) -> Option<u8> {
+        self.beginning().first().copied()
+    }
+
+    /// Its bytes, if they lie in one piece: those of an object that does always do.
+    #[must_use]
+    pub fn in_one(&self) -> Option<&'a [u8]> {
+        Some(self.beginning()).filter(|beginning| beginning.len() == self.length)
     }
 
     /// Its bytes. They are copied together where they lie in several pieces.
@@ -93,8 +98,17 @@ impl<'a> Written<'a> {
         for piece in self.begin.further {
             let missing = self.length - whole.len();
             whole.extend_from_slice(piece.get(..missing).unwrap_or(piece));
+            if whole.len() == self.length {
+                break;
+            }
         }
         Cow::Owned(whole)
+    }
+
+    /// The part of it that lies in the piece in which it begins.
+    fn beginning(&self) -> &'a [u8] {
+        let rest = self.begin.piece.get(self.begin.at..).unwrap_or_default();
+        rest.get(..self.length).unwrap_or(rest)
     }
 }
 
@@ -324,8 +338,8 @@ pub fn value_of<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let mut members = Members::of(object).ok()?;
     let mut last = None;
     while let Some(member) = members.next_member().ok()? {
-        if *plain_name(member.name.beginning()) == *name {
-            last = Some(member.value.beginning());
+        if *plain_name(member.name.in_one()?) == *name {
+            last = member.value.in_one();
         }
     }
     last

@@ -123,8 +123,8 @@ impl Peek {
                 Name::Stream => wanted = Wanted::by(&value.bytes()),
                 Name::StreamOtherwise => may_be_other = true,
                 Name::Metadata => user = user_of(&value.bytes()),
-                Name::PromptCacheKey => cache_key = text(&value.bytes()),
-                Name::ConversationId => conversation = text(&value.bytes()),
+                Name::PromptCacheKey => cache_key = short_text(&value),
+                Name::ConversationId => conversation = short_text(&value),
                 Name::StreamOptions => {
                     peek.include_usage = value_of(&value.bytes(), b"include_usage") == Some(b"true");
                 }
@@ -236,6 +236,11 @@ fn text(value: &[u8]) -> Option<String> {
     read(value).filter(|text| !text.is_empty()).map(Cow::into_owned)
 }
 
+/// Likewise; one that is too long is not even copied together.
+fn short_text(value: &Written<'_>) -> Option<String> {
+    if value.length() > LONGEST_READ { None } else { text(&value.bytes()) }
+}
+
 /// How many prompts there are in a list of them. A text is one prompt, and so is a list of tokens.
 fn prompts(value: &Written<'_>) -> Option<u32> {
     struct Counted;
@@ -254,7 +259,7 @@ fn prompts(value: &Written<'_>) -> Option<u32> {
             Ok(count)
         }
     }
-    if value.beginning().first() != Some(&b'[') {
+    if value.first() != Some(b'[') {
         return None;
     }
     let value = value.bytes();

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 /// Up to this size, in bytes, a piece that comes behind another is joined to what waits; a larger one is kept as it is. A
-/// part of a buffer keeps all of the buffer, which may be of 128 KiB, and a place in a queue has a price too: a body in pieces of
+/// part of a buffer keeps all of the buffer, which may be of 256 KiB, and a place in a queue has a price too: a body in pieces of
 /// one byte would cost fifty times its length.
 const JOINED: usize = 32 << 10;
 

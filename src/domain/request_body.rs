@@ -1,8 +1,9 @@
-//! A request's body as it came: in pieces that are never copied together, for a long one has left the caches by then, and each
-//! further copy costs as much again.
+//! A request's body in the pieces that it came in. It is looked into, changed and sent without being copied together: by the time
+//! that a long one is there it has left the caches, and each further copy would cost as much again.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -121,6 +122,15 @@ impl fmt::Debug for RequestBody {
     }
 }
 
+impl Hash for RequestBody {
+    /// Of the same bytes it is the same whatever they came in, with a hasher that takes what it is given as one run of bytes, as the
+    /// standard library's do.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_usize(self.length);
+        self.pieces().for_each(|piece| state.write(piece));
+    }
+}
+
 impl From<Bytes> for RequestBody {
     fn from(whole: Bytes) -> Self {
         let length = whole.len();
@@ -138,6 +148,8 @@ impl FromIterator<Bytes> for RequestBody {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::DefaultHasher;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -147,6 +159,13 @@ mod tests {
         let mut rest = Bytes::copy_from_slice(text);
         let lengths = lengths.iter().copied().chain([text.len()]);
         lengths.map(|length| rest.split_to(length.min(rest.len()))).collect()
+    }
+
+    /// As the keyed hashes of the standard library, but for the key.
+    fn hashed(body: &RequestBody) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        body.hash(&mut hasher);
+        hasher.finish()
     }
 
     #[test]
@@ -180,6 +199,7 @@ mod tests {
         ) {
             let body = cut(&text, &lengths);
             prop_assert_eq!(&*body.as_one(), &*text);
+            prop_assert_eq!(hashed(&body), hashed(&RequestBody::from(Bytes::from(text.clone()))));
             prop_assert_eq!((body.len(), body.is_empty()), (text.len(), text.is_empty()));
             prop_assert!(body.further.iter().all(|piece| !piece.is_empty()));
             prop_assert_eq!(body.clone().into_pieces().collect::<Vec<_>>().concat(), text.clone());

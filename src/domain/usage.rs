@@ -100,10 +100,10 @@ impl<'a> Told<'a> {
     fn read(mut members: Members<'a>) -> Option<Self> {
         let mut told = Self::default();
         while let Some(Member { name, value }) = members.next_member().ok()? {
-            match &*plain_name(name.beginning()) {
-                b"usage" => told.usage = Some(value.beginning()),
-                b"message" => told.message = Some(value.beginning()),
-                b"response" => told.response = Some(value.beginning()),
+            match &*plain_name(name.in_one()?) {
+                b"usage" => told.usage = value.in_one(),
+                b"message" => told.message = value.in_one(),
+                b"response" => told.response = value.in_one(),
                 _ => {}
             }
         }
@@ -186,8 +186,8 @@ impl Tally {
         let mut has_input_details = false;
         let mut members = Members::of(usage).ok()?;
         while let Some(Member { name, value }) = members.next_member().ok()? {
-            let value = value.beginning();
-            match &*plain_name(name.beginning()) {
+            let value = value.in_one()?;
+            match &*plain_name(name.in_one()?) {
                 b"input_tokens" => told.input = count(value),
                 b"prompt_tokens" => told.prompt = count(value),
                 b"output_tokens" | b"completion_tokens" => told.output = told.output.max(count(value)),

@@ -242,7 +242,7 @@ impl Journey<'_> {
     fn fingerprint(&mut self) {
         if self.ask.fingerprint.is_none() {
             let request = &self.task.request;
-            let content = (&self.ask.client, &self.ask.profile, request.method, request.target, request.body.as_one());
+            let content = (&self.ask.client, &self.ask.profile, request.method, request.target, &request.body);
             self.ask.fingerprint = Some(Fingerprint(self.worker.shared.fingerprints.hash_one(content)));
         }
     }

@@ -136,6 +136,11 @@ pub(crate) fn client() -> Client {
     client_with(Limits::default())
 }
 
+/// A body more than what the system takes at once, of which no part is like another one of its length.
+pub(super) fn eight_megabytes() -> Bytes {
+    (0..2_u32 << 20).flat_map(u32::to_le_bytes).collect()
+}
+
 /// A body as it comes from a client: a long one in pieces.
 fn in_pieces(body: &Bytes) -> RequestBody {
     const PIECE: usize = 40_000;

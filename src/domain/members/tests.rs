@@ -41,6 +41,7 @@ fn what_is_no_object_from_outside_is_told() {
         "\"a\"",
         "{",
         "{,}",
+        "{,\"a\":1}",
         "{\"a\"}",
         "{\"a\":}",
         "{\"a\":1",

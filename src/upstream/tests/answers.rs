@@ -150,7 +150,7 @@ enum Afterwards {
 #[tokio::test]
 async fn an_answer_that_comes_before_the_request_is_whole_is_delivered_and_its_connection_given_up() {
     let refusal = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 6\r\n\r\nno key";
-    let body = Bytes::from(vec![b'x'; 8 << 20]);
+    let body = eight_megabytes();
     for afterwards in [Afterwards::Open, Afterwards::Close, Afterwards::Reset].into_iter().cycle().take(30) {
         within(async {
             let (upstream, client) = (Upstream::bind().await, client());
@@ -189,7 +189,7 @@ async fn an_answer_that_comes_before_the_request_is_whole_is_delivered_and_its_c
 async fn a_request_whose_answer_begins_early_with_a_success_is_still_written_whole() {
     within(async {
         let (upstream, client) = (Upstream::bind().await, client());
-        let body = Bytes::from(vec![b'x'; 8 << 20]);
+        let body = eight_megabytes();
         let serve = async {
             let mut peer = upstream.accept().await;
             let head = peer.request_head().await;
@@ -255,7 +255,7 @@ async fn a_permit_is_not_asked_again_once_bytes_have_left() {
     within(async {
         let (upstream, client) = (Upstream::bind().await, client());
         let permit = Permit::granted(1);
-        let body = vec![b'x'; 8 << 20];
+        let body = eight_megabytes();
         let sent = client.send(request(&upstream.origin, Method::POST, body), &permit, Duration::from_secs(20));
         let (answer, received) = join!(sent, async { upstream.accept().await.answer(OK).await });
         assert_eq!(answer.unwrap().status, 200);

@@ -246,7 +246,7 @@ async fn an_early_answer_and_a_large_body_pass_through_tls_too() {
     within(async {
         let upstream = Encrypted::bind("127.0.0.1").await;
         let client = upstream.trusting_client();
-        let body = Bytes::from(vec![b'x'; 8 << 20]);
+        let body = eight_megabytes();
         let serve = async {
             let mut peer = upstream.accept().await.unwrap();
             assert!(peer.answer(OK).await.body == body);
