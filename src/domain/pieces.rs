@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// Up to this size, in bytes, a piece that comes behind another is joined to what waits; a larger one is kept as it is. A
-/// part of a buffer keeps all of the buffer, which may be of 256 KiB, and a place in a queue has a price too: a body in pieces of
+/// Below this size, in bytes, a piece that comes behind another is joined to what waits; a larger one is kept as it is. A
+/// part of a buffer keeps all of the buffer, which may be of 128 KiB, and a place in a queue has a price too: a body in pieces of
 /// one byte would cost fifty times its length.
 const JOINED: usize = 32 << 10;
 
@@ -43,9 +43,9 @@ impl Pieces {
     pub fn push(&mut self, piece: Bytes) {
         self.length += piece.len();
         let is_alone = self.whole.is_empty() && self.open.is_empty();
-        if piece.len() <= JOINED && !is_alone {
+        if piece.len() < JOINED && !is_alone {
             self.open.extend_from_slice(&piece);
-            if self.open.len() > JOINED {
+            if self.open.len() >= JOINED {
                 self.close();
             }
         } else if !piece.is_empty() {

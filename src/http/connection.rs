@@ -41,6 +41,10 @@ use sharing::{Ending, Head, State};
 /// nothing, and where bodies fill the buffer, whoever asks for health is still heard.
 const FREE_HEAD: u64 = 8 << 10;
 
+/// So much is read before whoever reads has a turn, in bytes: it then takes what has come out of its buffer, which would grow to
+/// 128 KiB or more otherwise and stay as large for as long as the connection lasts.
+const READ_IN_A_TURN: usize = 32 << 10;
+
 /// How long an idle client connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
@@ -83,6 +87,8 @@ pub(super) struct Connection {
     state: Rc<State>,
     bounds: ClientBounds,
     client_has_left: bool,
+    /// How much has been read in this turn, in bytes.
+    read_in_turn: usize,
     /// When it is overdue that the client takes something; none where nothing waits for that.
     taking_due: Option<Instant>,
     /// What waits goes into the last room that the system has for it.
@@ -94,7 +100,15 @@ impl Connection {
         // Each event is to leave at once; a socket that refuses this still works.
         stream.set_nodelay(true).ok();
         let state = Rc::new(State::new(&bounds));
-        Self { stream: Some(stream), state, bounds, client_has_left: false, taking_due: None, is_crammed: false }
+        Self {
+            stream: Some(stream),
+            state,
+            bounds,
+            client_has_left: false,
+            read_in_turn: 0,
+            taking_due: None,
+            is_crammed: false,
+        }
     }
 
     pub(super) fn handle(&self) -> Handle {
@@ -224,6 +238,11 @@ impl AsyncRead for Connection {
         if self.state.is_read_out.get() || self.state.is_over() {
             return Poll::Ready(Ok(()));
         }
+        if self.read_in_turn >= READ_IN_A_TURN {
+            self.read_in_turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let kept = self.state.framing.borrow_mut().next_kept(buf.remaining());
         if let Some(kept) = kept {
@@ -250,12 +269,14 @@ impl AsyncRead for Connection {
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Pending => {
+                    self.read_in_turn = 0;
                     self.state.read_by(cx.waker());
                     return Poll::Pending;
                 }
             }
         }
         let length = buf.filled().len() - before;
+        self.read_in_turn += length;
         if let Err(refusal) = self.has_read(u64::try_from(length).unwrap_or(u64::MAX)) {
             // To whoever reads it is the end.
             buf.set_filled(before);

@@ -238,6 +238,34 @@ impl Wake for Looks {
     }
 }
 
+/// Found with long requests: what their connections were read into stayed as large as it had been for the longest.
+#[actix_web::test]
+async fn whoever_reads_has_a_turn_behind_every_32_kib() {
+    let (mut connection, mut client) = connection().await;
+    connection.handle().begin(BodyEnd::Length(1 << 20));
+    client.write_all(&vec![b'x'; 200 << 10]).await.unwrap();
+    let looks = Arc::new(Looks(AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&looks));
+    let (mut total, mut turns) = (0, 0);
+    while total < 200 << 10 {
+        connection.stream.as_ref().unwrap().readable().await.unwrap();
+        let (mut in_turn, before) = (0, looks.0.load(Ordering::Relaxed));
+        loop {
+            let mut room = [0; 8 << 10];
+            let mut room = ReadBuf::new(&mut room);
+            if Pin::new(&mut connection).poll_read(&mut Context::from_waker(&waker), &mut room).is_pending() {
+                break;
+            }
+            in_turn += room.filled().len();
+        }
+        assert!(in_turn < READ_IN_A_TURN + (8 << 10), "{in_turn} bytes");
+        let has_more = in_turn >= READ_IN_A_TURN;
+        assert_eq!(looks.0.load(Ordering::Relaxed) > before, has_more, "it looks again behind {in_turn} bytes");
+        (total, turns) = (total + in_turn, turns + 1);
+    }
+    assert!(turns >= 6, "{turns} turns");
+}
+
 /// Found by counting polls: every head took the alarm away, as if it had been set for later than the end of the next pause, and
 /// each answer had its connection looked at once more for a new one.
 #[actix_web::test]
