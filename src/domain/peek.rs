@@ -41,7 +41,7 @@ impl Wanted {
 
 /// What was seen of a request's body. Empty where the body is no JSON object.
 ///
-/// Values other than these are passed over unread ([`Members`]), so however deep a body is nested, it is read; and so may be
+/// Values other than these are passed over unread ([`RequestBody::members`]), so however deep a body is nested, it is read; and so may be
 /// one that is JSON but for such a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peek {
