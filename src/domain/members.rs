@@ -4,14 +4,14 @@
 //! looking for the end of each text and counting brackets, several times as fast as a parser. Of JSON this finds what a parser
 //! finds. Of anything else it may find members too: whether a value is one, its reader sees.
 
+mod quotes;
+
 use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
 use memchr::memchr;
 use quotes::Quotes;
-
-mod quotes;
 
 /// What some editors and libraries write before a text in UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -89,12 +89,11 @@ impl<'a> Written<'a> {
     /// Its bytes. They are copied together where they lie in several pieces.
     #[must_use]
     pub fn bytes(&self) -> Cow<'a, [u8]> {
-        let beginning = self.beginning();
-        if beginning.len() == self.length {
-            return Cow::Borrowed(beginning);
+        if let Some(bytes) = self.in_one() {
+            return Cow::Borrowed(bytes);
         }
         let mut whole = Vec::with_capacity(self.length);
-        whole.extend_from_slice(beginning);
+        whole.extend_from_slice(self.beginning());
         for piece in self.begin.further {
             let missing = self.length - whole.len();
             whole.extend_from_slice(piece.get(..missing).unwrap_or(piece));
