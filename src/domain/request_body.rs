@@ -101,6 +101,7 @@ impl RequestBody {
             self.further.push(piece);
         }
     }
+
     /// Puts a part of another body behind.
     fn push_part(&mut self, body: &Self, part: Range<usize>) {
         let mut begin = 0;
