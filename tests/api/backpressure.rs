@@ -5,9 +5,9 @@ use std::time::Duration;
 use futures_util::future::join;
 use serde_json::{Value, json};
 
-use crate::process::{Process, settings};
 use crate::support::app::{Setup, TRAFFIC, body};
 use crate::support::eventually::{LIMIT, eventually, now};
+use crate::support::process::{Process, settings};
 use crate::support::raw_client::{Ended, RawClient};
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{OpenStream, Step, hold, ok, raw, sse};

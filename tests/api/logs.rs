@@ -3,9 +3,9 @@
 use qcc_gateway::telemetry::MOST_LINES;
 use serde_json::{Value, json};
 
-use crate::process::{Process, settings};
 use crate::support::app::{TRAFFIC, body};
 use crate::support::eventually::eventually;
+use crate::support::process::{Process, settings};
 use crate::support::raw_client::{Answer, Ended, RawClient};
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{never_answer, ok, sse, status, status_and};

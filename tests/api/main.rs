@@ -11,7 +11,10 @@ mod cancellation;
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]
+mod commands;
+#[cfg(test)]
 mod compressed;
+#[cfg(test)]
 mod compressed_requests;
 #[cfg(test)]
 mod conformance;

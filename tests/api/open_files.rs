@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use crate::process::{Process, Settings};
 use crate::support::app::{TRAFFIC, body};
 use crate::support::eventually::eventually;
+use crate::support::process::{Process, Settings};
 use crate::support::raw_client::{Answer, RawClient};
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{Behaviour, status};

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use crate::process::{Process, Settings};
 use crate::support::app::TRAFFIC;
+use crate::support::process::{Process, Settings};
 use crate::support::raw_client::RawClient;
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{Behaviour, echo, error, html, says, sse, status_with};

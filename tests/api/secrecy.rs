@@ -8,8 +8,8 @@ use std::sync::Arc;
 use qcc_gateway::app::App;
 use qcc_gateway::settings::{self, Source};
 
-use crate::process::{Process, Settings};
 use crate::support::app::{TRAFFIC, body};
+use crate::support::process::{Process, Settings};
 use crate::support::raw_client::RawClient;
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{error, ok, sse, status};

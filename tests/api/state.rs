@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::process::{Process, Settings};
 use crate::support::app::{LOCAL, Setup, TRAFFIC, body, message};
 use crate::support::eventually::{eventually, now};
+use crate::support::process::{Process, Settings};
 use crate::support::raw_client::RawClient;
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{Behaviour, error, hold, ok, sse, status, status_and};

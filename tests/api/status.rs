@@ -11,9 +11,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 use tokio::sync::mpsc;
 
-use crate::process::{Process, Settings, settings};
 use crate::support::app::message;
 use crate::support::eventually::{eventually, within};
+use crate::support::process::{Process, Settings, settings};
 use crate::support::raw_client::RawClient;
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{Behaviour, status, status_with};

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::process::{Process, settings};
 use crate::support::app::{Setup, TRAFFIC, body};
 use crate::support::eventually::eventually;
+use crate::support::process::{Process, settings};
 use crate::support::raw_client::{Answer, Ended, RawClient};
 use crate::support::streaming::{PATHS, Pair};
 use crate::support::upstream::Upstream;

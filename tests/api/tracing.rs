@@ -4,9 +4,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::process::{Process, settings};
 use crate::support::app::{LOCAL, Setup, TRAFFIC, TestApp, body};
 use crate::support::eventually::eventually;
+use crate::support::process::{Process, settings};
 use crate::support::raw_client::{Answer, RawClient};
 use crate::support::upstream::Upstream;
 use crate::support::upstream::record::Recorded;

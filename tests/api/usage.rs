@@ -4,9 +4,9 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use crate::process::{Process, settings};
 use crate::support::app::{LOCAL, Setup, TRAFFIC, TestApp, body};
 use crate::support::eventually::eventually;
+use crate::support::process::{Process, settings};
 use crate::support::raw_client::{Answer, RawClient};
 use crate::support::streaming::{PATHS, Pair, STREAM_HEAD};
 use crate::support::upstream::Upstream;

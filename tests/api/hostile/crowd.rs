@@ -7,8 +7,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Scene;
 use crate::backpressure::resident;
-use crate::process::{Process, settings};
 use crate::support::app::{TRAFFIC, body};
+use crate::support::process::{Process, settings};
 use crate::support::raw_client::RawClient;
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{Behaviour, hold, ok};

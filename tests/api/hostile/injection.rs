@@ -4,8 +4,8 @@
 use serde_json::json;
 
 use super::attack;
-use crate::process::{Process, settings};
 use crate::support::app::TRAFFIC;
+use crate::support::process::{Process, settings};
 use crate::support::raw_client::RawClient;
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::{error, ok, raw, status_with};

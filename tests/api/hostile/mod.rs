@@ -21,8 +21,8 @@ use std::fmt::Write;
 use serde_json::json;
 
 use crate::backpressure::{most_resident, resident};
-use crate::process::{Process, Settings};
 use crate::support::app::{TRAFFIC, body};
+use crate::support::process::{Process, Settings};
 use crate::support::raw_client::{Answer, RawClient};
 use crate::support::upstream::Upstream;
 use crate::support::upstream::step::Step;

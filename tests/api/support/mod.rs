@@ -5,6 +5,7 @@ pub(crate) mod app;
 pub(crate) mod eventually;
 pub(crate) mod gates;
 pub(crate) mod load;
+pub(crate) mod process;
 pub(crate) mod raw_client;
 pub(crate) mod streaming;
 pub(crate) mod upstream;
