@@ -29,7 +29,7 @@ use crate::domain::schedule::{
     AtHome, AtOnce, Conversation, Count, Failed, Passed, Progress, Purpose, Schedule, SchedulePolicy, Subject, Task,
 };
 use crate::domain::stats::VerificationRecord;
-use crate::domain::time::Moment;
+use crate::domain::time::{Moment, whole_millis};
 use crate::domain::usage::Usage;
 use crate::domain::verification::{LastVerification, Verification};
 use crate::upstream::{Bill, Probe};
@@ -233,7 +233,7 @@ impl Verifier {
         event.epoch = Some(subject.epoch);
         event.by = by;
         event.detail = Some(result.error.clone().unwrap_or_else(|| Event::PASSED.to_owned()));
-        event.ms = u64::try_from(result.elapsed.as_millis()).ok();
+        event.ms = Some(whole_millis(result.elapsed));
         event.score = Some(result.score);
         event.tokens = Some(result.tokens);
         self.peers.notices.do_send(Notify(Notice::Event(event.clone())));

@@ -122,37 +122,26 @@ pub struct Unproven {
     /// Whether it may only lack the model that was asked, so that the next one is tried. A 403 may say so of a key that has no
     /// access to this model: whoever asks for one such must not take the endpoint from all others.
     pub lacks_model: bool,
-    /// Whether nobody was asked, for the gateway could not even open a connection.
-    pub is_unasked: bool,
 }
 
 impl Unproven {
     /// A conversation to which no whole answer came.
     #[must_use]
     pub fn without_answer(finding: Finding, error: ErrorNote, elapsed: Duration) -> Self {
-        Self {
-            status: None,
-            error_type: None,
-            error,
-            finding,
-            elapsed,
-            tokens: Tokens::default(),
-            lacks_model: false,
-            is_unasked: false,
-        }
+        Self { status: None, error_type: None, error, finding, elapsed, tokens: Tokens::default(), lacks_model: false }
     }
 
-    /// One that could not begin, by no fault of the endpoint's.
+    /// Whether nobody was asked, for the gateway could not even open a connection.
     #[must_use]
-    pub fn unasked(want: Unanswered, error: ErrorNote, elapsed: Duration) -> Self {
-        Self { is_unasked: true, ..Self::without_answer(Finding::Unanswered(want), error, elapsed) }
+    pub const fn is_unasked(&self) -> bool {
+        matches!(self.finding, Finding::Unanswered(Unanswered::Files | Unanswered::Ports))
     }
 
     /// Whether it says nothing of the endpoint: it was not asked, or, asked with no credential but a client's, of which the
     /// verifier has none, it wants one.
     #[must_use]
     pub const fn decides_nothing(&self, auth: &Auth) -> bool {
-        self.is_unasked || matches!((auth, self.status), (Auth::Passthrough, Some(401 | 403)))
+        self.is_unasked() || matches!((auth, self.status), (Auth::Passthrough, Some(401 | 403)))
     }
 }
 

@@ -301,7 +301,7 @@ pub fn is_exhausted(cooldown: &Cooldown, policy: &CoolingPolicy) -> bool {
 }
 
 fn grown(initial: Duration, limit: Duration, step: u32) -> Duration {
-    Growth { initial, multiplier: 2.0, limit, jitter: 0.0 }.delay(step, 0.5)
+    Growth { initial, multiplier: 2.0, limit }.delay(step)
 }
 
 /// Sets a cooldown, or lengthens the one that runs; it is never shortened.

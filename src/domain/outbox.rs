@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::backoff::Growth;
+use super::backoff::{Growth, full_jitter};
 use super::notice::{Notice, NoticeKind};
 use super::time::Moment;
 
@@ -15,10 +15,9 @@ const LONGEST: Duration = Duration::from_hours(1);
 /// How often a notice is tried, where all pauses happen to be short.
 const MOST_TRIES: u32 = 200;
 /// The longest pause that a receiver's `retry-after` is granted.
-const LONGEST_REST: Duration = Duration::from_mins(15);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(15);
 /// The bound on the pause after each failure in a row; all of it is left to chance.
-const PAUSE: Growth =
-    Growth { initial: Duration::from_millis(500), multiplier: 2.0, limit: Duration::from_mins(5), jitter: 0.0 };
+const PAUSE: Growth = Growth { initial: Duration::from_millis(500), multiplier: 2.0, limit: Duration::from_mins(5) };
 
 /// A notice to be delivered now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,8 +200,8 @@ impl Outbox {
                 entry.tries += 1;
                 let is_over = entry.tries >= MOST_TRIES || now.since(entry.since) >= LONGEST;
                 let first = self.failures == 0;
-                let pause = PAUSE.delay(self.failures, 0.5).mul_f64(chance.clamp(0.0, 1.0));
-                let pause = pause.max(rest.min(LONGEST_REST));
+                let pause = full_jitter(PAUSE.delay(self.failures), chance);
+                let pause = pause.max(rest.min(LONGEST_RETRY_AFTER));
                 self.failures = self.failures.saturating_add(1);
                 self.not_before = now + pause;
                 if is_over {

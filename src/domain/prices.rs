@@ -6,6 +6,7 @@ use std::sync::Arc;
 use globset::GlobMatcher;
 
 use super::endpoint::{Endpoint, ModelFilter, is_glob};
+use super::stats::to_float;
 use super::topology::Topology;
 use super::usage::Usage;
 
@@ -169,11 +170,6 @@ impl Quotes {
         }
         quote
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "an estimate, where a part in 2^52 does not matter")]
-const fn to_float(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Who is in which queue: the one truth about every endpoint's standing.
 //!
-//! Only [`Queues::isolate`], [`Queues::restore`], [`Queues::set_enabled`] and [`Queues::apply`] change it. Each gives the
-//! endpoint a fresh epoch, so that whatever was under way before is stale afterwards.
+//! Only [`Queues::isolate`], [`Queues::restore`], [`Queues::set_enabled`] and [`Queues::apply`] change it. With each change the
+//! endpoint gets a fresh epoch, so that whatever was under way before is stale afterwards.
 
 mod member;
 mod members;
@@ -24,7 +24,7 @@ use super::epoch::{EpochClock, EpochGate, EpochReader};
 use super::ids::{EndpointId, Epoch, Serial};
 use super::memory::{Salt, ServiceDigest};
 use super::outcome::Reason;
-use super::schedule::Suffices;
+use super::schedule::{Suffices, Urgency};
 use super::slots::Slot;
 use super::time::Moment;
 use super::topology::{Topology, TopologyDiff};
@@ -183,8 +183,8 @@ impl Queues {
         member.is_some_and(|member| std::mem::replace(&mut member.proven, Proven::Yes) != Proven::Yes)
     }
 
-    /// Whether the endpoint is not known to work at all and that was not said before.
-    pub fn warn_if_never_proven(&mut self, id: &EndpointId) -> bool {
+    /// Whether a warning is due that the endpoint is not known to work at all. It is due once.
+    pub fn take_never_proven_warning(&mut self, id: &EndpointId) -> bool {
         match self.members.get_mut(id) {
             Some(Member { proven: proven @ Proven::No, .. }) => {
                 *proven = Proven::NoAndSaid;
@@ -213,7 +213,7 @@ impl Queues {
         let relapse = in_slow_start && reason != Reason::Admin;
         let fault = Fault::of(reason, epoch);
         let isolation =
-            Isolation { reason, at: now, failures, error, model, relapse, fault, suffices, redefined: false };
+            Isolation { reason, at: now, failures, error, model, relapse, fault, suffices, urgency: Urgency::Delayed };
         Some(enter(&mut self.clock, member, Place::Failure(isolation)))
     }
 
@@ -258,7 +258,7 @@ impl Queues {
         if let Some(Member { place: Place::Failure(isolation), .. }) =
             self.members.get_mut(id).filter(|member| member.epoch == epoch)
         {
-            (isolation.fault, isolation.redefined) = (Fault::Settled, false);
+            (isolation.fault, isolation.urgency) = (Fault::Settled, Urgency::Delayed);
         }
     }
 
@@ -334,24 +334,13 @@ impl Queues {
         if other_service {
             member.proven = Proven::No;
             self.departed.leave(&endpoint.id, ServiceDigest::of(&before, self.salt), member.quarantine().cloned());
-            // It may be one that has left while it was isolated. With another key it is verified at once, whatever it left with.
-            let departed = self.departed.take(&endpoint.id, service);
-            let departed = departed.map(|isolation| Isolation { redefined: true, ..isolation });
-            match (&mut member.place, departed) {
-                (Place::Failure(isolation) | Place::Disabled { beneath: Some(isolation), .. }, _) => {
-                    isolation.redefined = true;
-                }
-                (place @ Place::Home { .. }, Some(isolation)) => *place = Place::Failure(isolation),
-                (Place::Disabled { recovered, beneath }, departed) => (*recovered, *beneath) = (None, departed),
-                (Place::Home { recovered, .. }, None) => *recovered = None,
-            }
-        }
-        if other_service || (member.is_home() && before.home != endpoint.home) {
-            let place = match member.place.clone() {
-                Place::Home { recovered, .. } => Place::Home { recovered, holds: BTreeSet::new() },
-                place @ (Place::Failure(_) | Place::Disabled { .. }) => place,
-            };
+            // It may be one that has left while it was isolated.
+            let place = member.place.of_another_service(self.departed.take(&endpoint.id, service));
             enter(&mut self.clock, member, place);
+        } else if let Place::Home { recovered, .. } = member.place
+            && before.home != endpoint.home
+        {
+            enter(&mut self.clock, member, Place::Home { recovered, holds: BTreeSet::new() });
         }
         switch(&mut self.clock, member, enabled);
     }
@@ -389,7 +378,7 @@ impl Queues {
             // Its URL or key is another one now: it stays isolated, and is asked at once.
             Some((earlier, Was::Isolated(isolation))) => {
                 self.departed.leave(&endpoint.id, earlier, Some(isolation.clone()));
-                return Some(Was::Isolated(Isolation { redefined: true, ..isolation }));
+                return Some(Was::Isolated(Isolation { urgency: Urgency::AtOnce, ..isolation }));
             }
             Some((_, Was::Recovered(_))) | None => {}
         }
@@ -397,7 +386,7 @@ impl Queues {
     }
 }
 
-/// The one place where an endpoint's place is set: with a fresh epoch, and the gate moved before the epoch is announced.
+/// The one place where an endpoint that is there gets another place: with a fresh epoch, and the gate moved before the epoch is announced.
 fn enter(clock: &mut EpochClock, member: &mut Member, place: Place) -> Epoch {
     let epoch = clock.draw();
     member.place = place;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::endpoint::Protocol;
+use super::limits::LONGEST_FOR_CLIENTS;
 use super::route::LlmPath;
 
 mod sentence;
@@ -156,14 +157,11 @@ pub enum Refusal {
     },
 }
 
-/// Clients give up at once on a `retry-after` above this many seconds.
-const MAX_RETRY_AFTER: u64 = 59;
-
 /// Whole seconds for a `retry-after`: rounded up, 1 to 59.
 #[must_use]
 pub fn retry_after_seconds(delay: Duration) -> u64 {
     let rounded_up = delay.as_secs().saturating_add(u64::from(delay.subsec_nanos() > 0));
-    rounded_up.clamp(1, MAX_RETRY_AFTER)
+    rounded_up.clamp(1, LONGEST_FOR_CLIENTS.as_secs())
 }
 
 /// Whether a client's library may try again by itself, where that does not go without saying.

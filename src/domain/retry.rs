@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::backoff::Growth;
+use super::backoff::{Growth, full_jitter};
 use super::classify::Judgement;
 use super::ids::Ticket;
 use super::opinions::Failed;
@@ -149,10 +149,9 @@ impl<A> Plan<A> {
             return None;
         }
         let RetryPolicy { backoff, backoff_max, .. } = self.policy;
-        let grown = Growth { initial: backoff, multiplier: 2.0, limit: backoff_max, jitter: 0.0 };
-        let longest = grown.delay(self.repeats, 0.5).min(backoff_max.max(backoff));
+        let longest = Growth { initial: backoff, multiplier: 2.0, limit: backoff_max }.delay(self.repeats);
         self.repeats = self.repeats.saturating_add(1);
-        Some(longest.mul_f64(chance.clamp(0.0, 1.0)))
+        Some(full_jitter(longest, chance))
     }
 
     fn has_client_error(&self) -> bool {

@@ -51,6 +51,12 @@ pub fn respite(late: Duration) -> Option<Duration> {
     (late >= HELD_UP).then(|| late.min(LONGEST_RESPITE))
 }
 
+/// A duration in whole milliseconds, as it is shown.
+#[must_use]
+pub fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Add<Duration> for Moment {
     type Output = Self;
 

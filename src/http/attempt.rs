@@ -150,7 +150,7 @@ impl Task<'_> {
             },
         };
         let mut answer = Begun { status: response.status, headers: &mut headers, content: &mut content, legibility };
-        let (is_stream, limit) = match self.is_stream(&mut answer, limit, scope).await {
+        let (is_stream, limit) = match self.settle_kind(&mut answer, limit, scope).await {
             Ok(told) => told,
             Err(end) => return end,
         };

@@ -34,7 +34,7 @@ use crate::domain::secret::Secret;
 use crate::domain::sse::{Break, Ending, Failure, Format, Progress, Relay, StreamError, error_event};
 use crate::domain::usage::Usage;
 use crate::settings::OnBreak;
-use crate::upstream::Content;
+use crate::upstream::{Content, ContentError};
 
 /// How long the end of the framing is waited for behind the closing event, so that the connection may be used again.
 const LINGER: Duration = Duration::from_secs(1);
@@ -258,7 +258,7 @@ impl EventBody {
             }
         }
         if self.awaited_at >= Progress::Complete && self.client.alarm().is_overdue(self.due, cx) {
-            self.end(false, Break::Silent, Break::Silent.note());
+            self.end(Break::Silent, None);
             return Poll::Ready(());
         }
         if self.drain.has_passed() {
@@ -272,7 +272,7 @@ impl EventBody {
         match content.poll_next_unpin(cx) {
             Poll::Pending if self.client.poll_drained(&self.drain, cx).is_ready() => self.stop(),
             Poll::Pending if !self.client.alarm().is_overdue(self.due, cx) => return Poll::Pending,
-            Poll::Pending => self.end(false, Break::Silent, Break::Silent.note()),
+            Poll::Pending => self.end(Break::Silent, None),
             Poll::Ready(next) => {
                 self.is_waiting = false;
                 self.settling.waits_for_client();
@@ -281,16 +281,18 @@ impl EventBody {
                         self.passing.relay.push(piece);
                         self.settle_if_closed();
                     }
-                    Some(Err(error)) => self.end(false, Break::Torn, &error.to_string()),
-                    None => self.end(true, Break::Unfinished, Break::Unfinished.note()),
+                    Some(Err(error)) => self.end(Break::Torn, Some(&error)),
+                    None => self.end(Break::Unfinished, None),
                 }
             }
         }
         Poll::Ready(())
     }
 
-    /// No more comes.
-    fn end(&mut self, in_order: bool, why: Break, note: &str) {
+    /// No more comes. `fault` is what reading has failed by, if it has.
+    fn end(&mut self, why: Break, fault: Option<&ContentError>) {
+        let in_order = why.is_in_order();
+        let note = fault.map_or_else(|| why.note().to_owned(), ToString::to_string);
         // Where the connection's end is the answer's, it may also be the end of the endpoint's patience.
         let may_have_given_up = self.content.take().is_some_and(|content| !in_order || content.ends_with_connection());
         let ending = self.passing.relay.end(in_order);
@@ -308,9 +310,9 @@ impl EventBody {
             Ending::Broken => match self.passing.relay.take_failure() {
                 Some(failure) => self.fail(failure),
                 None if why != Break::Silent && may_have_given_up => {
-                    self.break_off(why, &self.settling.judge_break(Class::Stream, note));
+                    self.break_off(why, &self.settling.judge_break(Class::Stream, &note));
                 }
-                None => self.break_off(why, &Judgement::of_fault(Class::Stream, note)),
+                None => self.break_off(why, &Judgement::of_fault(Class::Stream, &note)),
             },
         }
     }
@@ -320,7 +322,7 @@ impl EventBody {
     fn stop(&mut self) {
         self.content = None;
         if self.passing.relay.progress() >= Progress::Complete {
-            self.end(true, Break::Stopping, Break::Stopping.note());
+            self.end(Break::Stopping, None);
             return;
         }
         self.passing.break_as = BreakAs::Event;

@@ -21,7 +21,7 @@ use crate::domain::classify::Judgement;
 use crate::domain::ids::{ClientId, EndpointId, ProfileId};
 use crate::domain::outcome_table::Class;
 use crate::domain::stats::{AttemptRecord, RequestEnd, RequestRecord};
-use crate::domain::time::Moment;
+use crate::domain::time::{Moment, whole_millis};
 use crate::domain::trail::Trail;
 use crate::domain::usage::Usage;
 
@@ -242,8 +242,8 @@ impl RequestScope {
             endpoint = self.last_endpoint().map(EndpointId::as_str),
             upstream_request_id = self.upstream_request_id.as_deref(),
             attempts = self.attempts(),
-            ms = millis(elapsed),
-            ttft_ms = self.first_piece.map(millis),
+            ms = whole_millis(elapsed),
+            ttft_ms = self.first_piece.map(whole_millis),
             tokens_in = known(self.usage.read()),
             tokens_out = known(self.usage.output),
             trail = trail(),
@@ -251,11 +251,6 @@ impl RequestScope {
             "request"
         );
     }
-}
-
-/// Whole milliseconds.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Drop for RequestScope {

@@ -17,7 +17,7 @@ use crate::domain::ids::{ClientId, EndpointId, ProfileId};
 use crate::domain::outcome_table::Class;
 use crate::domain::route::LlmPath;
 use crate::domain::stats::RequestEnd;
-use crate::domain::time::Moment;
+use crate::domain::time::{Moment, whole_millis};
 use crate::domain::tracing::{Attributes, Kind, Span, SpanId, TraceContext, TraceId};
 use crate::domain::usage::Usage;
 use crate::upstream::HeaderLines;
@@ -121,7 +121,7 @@ impl RequestTrace {
             .text("qcc.outcome", Some(outcome))
             .number("qcc.attempts", Some(u64::from(facts.attempts)))
             .text("qcc.endpoint", facts.endpoint.map(EndpointId::as_str))
-            .number("qcc.ttft_ms", facts.first_piece.and_then(millis));
+            .number("qcc.ttft_ms", facts.first_piece.map(whole_millis));
         self.tracer.do_send(Spanned(Span {
             context: self.context,
             parent: self.parent,
@@ -210,7 +210,7 @@ impl AttemptTrace {
             .text("qcc.endpoint", Some(endpoint.id.as_str()))
             .text("qcc.outcome", Some(label.as_deref().unwrap_or("cancelled")))
             .text("qcc.upstream_request.id", upstream_id.flatten().as_deref())
-            .number("qcc.ttft_ms", first_content.and_then(millis));
+            .number("qcc.ttft_ms", first_content.map(whole_millis));
         let what = self.operation.unwrap_or("proxy");
         let name = self.model.as_deref().map_or_else(|| what.to_owned(), |model| format!("{what} {model}"));
         let error = failed.map(|judgement| {
@@ -228,10 +228,6 @@ impl AttemptTrace {
             error,
         }));
     }
-}
-
-fn millis(duration: Duration) -> Option<u64> {
-    u64::try_from(duration.as_millis()).ok()
 }
 
 /// What a client's `traceparent` says; two of them say nothing.

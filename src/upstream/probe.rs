@@ -201,7 +201,7 @@ impl Probe {
                 proven @ Verdict::Proven(_) => return proven,
             };
             let is_in_question = subject.model.as_deref() == Some(model.as_str());
-            let (lacks_model, is_unasked) = (unproven.lacks_model, unproven.is_unasked);
+            let (lacks_model, is_unasked) = (unproven.lacks_model, unproven.is_unasked());
             // That the endpoint lacks this model says nothing of why another one has failed.
             found = found.filter(|found| lacks_model && !found.lacks_model).or(Some(unproven));
             match subject.suffices {
@@ -246,19 +246,8 @@ impl Probe {
         let answer = match self.ask(endpoint, model, &challenge, deadline, bill).await {
             Ok(answer) => answer,
             Err(error) => {
-                let (meaning, note) = (error.meaning(), ErrorNote::new(error.to_string()));
-                return Verdict::Unproven(match error {
-                    NoAnswer::Send(SendError::OutOfFiles | SendError::OutOfPorts) => {
-                        Unproven::unasked(meaning, note, deadline.elapsed())
-                    }
-                    NoAnswer::Send(_)
-                    | NoAnswer::Content(_)
-                    | NoAnswer::TimedOut
-                    | NoAnswer::TooLong
-                    | NoAnswer::Coded => {
-                        Unproven::without_answer(Finding::Unanswered(meaning), note, deadline.elapsed())
-                    }
-                });
+                let (finding, note) = (Finding::Unanswered(error.meaning()), ErrorNote::new(error.to_string()));
+                return Verdict::Unproven(Unproven::without_answer(finding, note, deadline.elapsed()));
             }
         };
         let body = match &answer.body {

@@ -96,7 +96,7 @@ fn shared(world: &World) -> String {
     }
     if !world.scope.doubts {
         // Whose fault an isolation was, and which epoch it has ended, is asked by doubts alone.
-        text = without_all(&text, "fault: ", &[", redefined: "]);
+        text = without_all(&text, "fault: ", &[", urgency: "]);
         text = without_all(&text, "recovered: ", &[", holds: ", ", beneath: "]);
     }
     breakers(world, &mut text);

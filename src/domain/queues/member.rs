@@ -9,7 +9,7 @@ use super::super::endpoint::{Home, SharedEndpoint};
 use super::super::epoch::EpochGate;
 use super::super::ids::{Epoch, Serial};
 use super::super::outcome::{ErrorNote, Reason};
-use super::super::schedule::Suffices;
+use super::super::schedule::{Suffices, Urgency};
 use super::super::slots::Slot;
 use super::super::time::Moment;
 
@@ -77,8 +77,9 @@ pub struct Isolation {
     pub fault: Fault,
     /// Whose answer brings it back, where the model that failed answers nothing.
     pub suffices: Suffices,
-    /// Whether its definition changed meanwhile, so that it should be verified at once.
-    pub redefined: bool,
+    /// When its verification is due by all but [`Self::fault`]: at once where the service behind the endpoint is another one since, or
+    /// what was known of the isolation is lost.
+    pub urgency: Urgency,
 }
 
 /// Whose fault the failures were that isolated an endpoint.
@@ -115,7 +116,7 @@ impl Isolation {
     pub fn is_due_at_once(&self) -> bool {
         match self.fault {
             Fault::Doubted { .. } => true,
-            Fault::Settled | Fault::Presumed { .. } => self.redefined,
+            Fault::Settled | Fault::Presumed { .. } => self.urgency == Urgency::AtOnce,
         }
     }
 }
@@ -169,6 +170,23 @@ pub(super) enum Place {
         /// Its isolation, which switching off and on must not launder.
         beneath: Option<Isolation>,
     },
+}
+
+impl Place {
+    /// The place of an endpoint that becomes another service under the same name. `departed` is what that one was isolated for when
+    /// it left the settings, if it was. Whatever is isolated is verified at once: the new service need not have the old one's fault.
+    pub(super) fn of_another_service(&self, departed: Option<Isolation>) -> Self {
+        let at_once = |isolation: Isolation| Isolation { urgency: Urgency::AtOnce, ..isolation };
+        match (self, departed.map(at_once)) {
+            (Self::Failure(isolation), _) => Self::Failure(at_once(isolation.clone())),
+            (Self::Disabled { beneath: Some(isolation), .. }, _) => {
+                Self::Disabled { recovered: None, beneath: Some(at_once(isolation.clone())) }
+            }
+            (Self::Disabled { beneath: None, .. }, departed) => Self::Disabled { recovered: None, beneath: departed },
+            (Self::Home { .. }, Some(isolation)) => Self::Failure(isolation),
+            (Self::Home { .. }, None) => Self::Home { recovered: None, holds: BTreeSet::new() },
+        }
+    }
 }
 
 /// One endpoint with its place.

@@ -114,7 +114,7 @@ impl Was {
 mod tests {
     use super::super::super::memory::Salt;
     use super::super::super::outcome::Reason;
-    use super::super::super::schedule::Suffices;
+    use super::super::super::schedule::{Suffices, Urgency};
     use super::super::super::testing::{endpoint, id};
     use super::super::Fault;
     use super::*;
@@ -137,7 +137,7 @@ mod tests {
             relapse: false,
             fault: Fault::Settled,
             suffices: Suffices::ThatModel,
-            redefined: false,
+            urgency: Urgency::Delayed,
         }
     }
 

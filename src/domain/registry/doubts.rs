@@ -5,8 +5,7 @@ use std::sync::Arc;
 use super::super::ids::{EndpointId, Epoch, Ticket};
 use super::super::opinions::{Failed, Fingerprint, NewlyAsked, Others, in_doubt};
 use super::super::outcome::{ErrorNote, Reason};
-use super::super::queues::{Doubted, Evidence, Member};
-use super::super::schedule::{AtHome, Finished, Subject, Suffices, Task, VerifyJob};
+use super::super::queues::{Doubted, Member};
 use super::super::slots::Slot;
 use super::super::time::Moment;
 use super::{Ask, Doubt, Effect, Keep, Outputs, RegistryCore};
@@ -81,7 +80,7 @@ impl RegistryCore {
     }
 
     /// An endpoint's slot, if it is in its home queue in this epoch.
-    fn home_slot(&self, id: &EndpointId, epoch: Epoch) -> Option<Slot> {
+    pub(super) fn home_slot(&self, id: &EndpointId, epoch: Epoch) -> Option<Slot> {
         self.queues.get(id).filter(|member| member.epoch() == epoch && member.is_home()).map(Member::slot)
     }
 
@@ -105,136 +104,4 @@ impl RegistryCore {
             out.push(Effect::PublishFailures);
         }
     }
-
-    /// An endpoint in its home queue has passed its conversation. This restores nothing: it was never out.
-    /// `model` is the one that was in question.
-    pub fn fit(
-        &mut self,
-        id: &EndpointId,
-        epoch: Epoch,
-        purpose: AtHome,
-        model: Option<&Arc<str>>,
-        now: Moment,
-        out: &mut Outputs,
-    ) {
-        let Some(slot) = self.home_slot(id, epoch) else { return };
-        self.note_proven(slot, out);
-        self.verifications.note_conversation(id, epoch, now, now);
-        let has_ended = match purpose {
-            AtHome::EarlyReturn => {
-                self.opinions.passed_unasked(id, now);
-                let policy = &self.policy.cooling;
-                self.cooling.get_mut(slot).is_some_and(|cooling| cooling.end_exhausted(model, now, policy))
-            }
-            AtHome::Opinion => {
-                self.opinions.passed(id, epoch, now);
-                false
-            }
-        };
-        out.push(Effect::PublishFailures);
-        if has_ended {
-            out.push(Effect::Keep(Keep::Soon));
-            self.look_at_waiters(now, out);
-        }
-        self.check_invariants();
-    }
-
-    /// An endpoint has passed a conversation that an admin wanted and nothing else waits for.
-    pub fn proved(&mut self, id: &EndpointId, epoch: Epoch, out: &mut Outputs) {
-        if let Some(slot) = self.home_slot(id, epoch) {
-            self.note_proven(slot, out);
-        }
-    }
-
-    /// An endpoint in its home queue has failed its second opinion: it is isolated for what brought that about.
-    pub fn unfit(&mut self, id: &EndpointId, epoch: Epoch, error: ErrorNote, now: Moment, out: &mut Outputs) {
-        let Some(asked) = self.opinions.failed(id, epoch) else { return };
-        let error = asked.error.or(Some(error));
-        let (reason, failures, model) = (asked.reason, FAILED_TWICE, asked.model);
-        let evidence = Evidence { reason, failures, error, model, suffices: Suffices::AnyModel };
-        if !self.isolate(id, epoch, evidence, None, now, out) {
-            return;
-        }
-        if let Some(isolation) = self.queues.get(id).map(Member::epoch) {
-            self.queues.note_failed(id, isolation);
-        }
-        self.verifications.note_conversation(id, epoch, now, now);
-        self.look_at_waiters(now, out);
-        self.check_invariants();
-    }
-
-    /// The second opinion on an endpoint can't be had. It stays where it is, and what was taken back is forgotten.
-    pub fn undecided(&mut self, id: &EndpointId, epoch: Epoch, out: &mut Outputs) {
-        if self.opinions.failed(id, epoch).is_some() {
-            out.push(Effect::PublishFailures);
-        }
-        self.check_invariants();
-    }
-
-    /// An endpoint was asked about this model's used-up window, and has not passed: it is another model's turn.
-    pub fn still_exhausted(
-        &mut self,
-        id: &EndpointId,
-        epoch: Epoch,
-        model: Option<&Arc<str>>,
-        now: Moment,
-        out: &mut Outputs,
-    ) {
-        let present = self.home_slot(id, epoch);
-        if let Some(cooling) = present.and_then(|slot| self.cooling.get_mut(slot)) {
-            cooling.still_exhausted(model, now);
-            out.push(Effect::PublishFailures);
-        }
-    }
-
-    /// An isolated endpoint has passed its verification and is about to be restored: should it relapse, its delays go on from this
-    /// step, also in the next run.
-    pub fn passed(&mut self, id: &EndpointId, epoch: Epoch, step: u32) {
-        let is_isolated = |member: &Member| member.epoch() == epoch && member.isolation().is_some();
-        if self.queues.get(id).is_some_and(is_isolated) {
-            self.verifications.note_step(id, epoch, step);
-        }
-    }
-
-    /// An isolated endpoint has failed a verification.
-    pub fn still_failing(
-        &mut self,
-        id: &EndpointId,
-        epoch: Epoch,
-        finished: &Finished,
-        now: Moment,
-        out: &mut Outputs,
-    ) {
-        self.verifications.note_failed(id, epoch, finished);
-        self.queues.note_failed(id, epoch);
-        self.opinions.isolation_was_right(id, epoch);
-        out.push(Effect::Keep(Keep::Soon));
-        self.look_at_waiters(now, out);
-        self.check_invariants();
-    }
-
-    /// All conversations that the verifier is to hold, in the order of the endpoints' ids.
-    pub fn conversations(&self, now: Moment) -> Vec<VerifyJob> {
-        self.queues
-            .iter()
-            .filter_map(|member| {
-                let recovery = || member.isolation().map(|isolation| self.recovery(member, isolation));
-                let home = || member.is_home().then_some(member);
-                let opinion = || self.opinions.job(home()?.endpoint(), member.epoch());
-                recovery().or_else(opinion).or_else(|| self.early_return(home()?, now))
-            })
-            .collect()
-    }
-
-    fn early_return(&self, member: &Member, now: Moment) -> Option<VerifyJob> {
-        let cooling = self.cooling.get(member.slot())?;
-        let (model, cooldown) = cooling.exhausted(now, &self.policy.cooling)?;
-        let endpoint = Arc::clone(member.endpoint());
-        let (model, suffices) = (model.cloned(), Suffices::ItAlone);
-        let subject = Subject { model, suffices, ..Subject::new(endpoint, member.epoch()) };
-        Some(VerifyJob { subject, task: Task::EarlyReturn { since: cooldown.since } })
-    }
 }
-
-/// How many conversations it takes to fail a second opinion.
-const FAILED_TWICE: u32 = 2;

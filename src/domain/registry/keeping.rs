@@ -10,7 +10,7 @@ use super::super::memory::{
 };
 use super::super::outcome::{ErrorNote, Reason};
 use super::super::queues::{Departed, Fault, Isolation, Member, Switched, Was};
-use super::super::schedule::{Resume, Suffices, Verified};
+use super::super::schedule::{Resume, Suffices, Urgency, Verified};
 use super::super::slots::Slot;
 use super::super::time::Moment;
 use super::{Effect, Keep, Outputs, RegistryCore};
@@ -135,7 +135,7 @@ impl RegistryCore {
 /// What everybody is isolated for whose past is lost.
 fn everybody_is_isolated(now: Moment) -> Isolation {
     let error = Some(ErrorNote::new("what was known before the restart could not be read"));
-    Isolation { redefined: true, ..isolation(Reason::Admin, now, error) }
+    Isolation { urgency: Urgency::AtOnce, ..isolation(Reason::Admin, now, error) }
 }
 
 fn isolation(reason: Reason, at: Moment, error: Option<ErrorNote>) -> Isolation {
@@ -149,7 +149,7 @@ fn isolation(reason: Reason, at: Moment, error: Option<ErrorNote>) -> Isolation 
         // No attempt of the last run can end in this one, so that nobody doubts what ended then.
         fault: Fault::Settled,
         suffices: Suffices::ThatModel,
-        redefined: false,
+        urgency: Urgency::Delayed,
     }
 }
 
@@ -176,7 +176,7 @@ fn revived(kept: KeptIsolation, almanac: &Almanac, now: Moment) -> Isolation {
         model,
         suffices,
         relapse,
-        redefined: at_once,
+        urgency: if at_once { Urgency::AtOnce } else { Urgency::Delayed },
         ..isolation(reason, almanac.moment_of(at).min(now), error)
     }
 }

@@ -5,11 +5,13 @@
 
 mod ask;
 mod clients;
+mod conclusions;
 mod dearth;
 mod doubts;
 mod effects;
 mod fork;
 mod invariants;
+mod jobs;
 mod keeping;
 mod lanes;
 mod moves;
@@ -46,7 +48,7 @@ use super::schedule::Suffices;
 use super::sessions::{AffinityPolicy, Sessions};
 use super::slots::{BySlot, Slot};
 use super::throttle::Throttle;
-use super::time::Moment;
+use super::time::{Moment, whole_millis};
 use keeping::Kept;
 use lanes::Lanes;
 use pool::Pool;
@@ -274,7 +276,7 @@ impl RegistryCore {
                 event.epoch = Some(ticket.epoch);
                 event.model = model.as_deref().map(ToOwned::to_owned);
                 event.detail = Some(cooldown.reason.as_str().to_owned());
-                event.ms = u64::try_from(cooldown.until.since(now).as_millis()).ok();
+                event.ms = Some(whole_millis(cooldown.until.since(now)));
                 out.push(Effect::Note(event, MoveNote::None));
                 if is_exhausted {
                     out.push(Effect::PublishFailures);

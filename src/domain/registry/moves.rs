@@ -11,7 +11,7 @@ use super::super::journal::Entry;
 use super::super::outcome::Reason;
 use super::super::queues::{Evidence, Isolation, SwitchError};
 use super::super::schedule::Suffices;
-use super::super::time::Moment;
+use super::super::time::{Moment, whole_millis};
 use super::super::topology::{Topology, TopologyDiff};
 use super::effects::MoveNote;
 use super::lanes::Lanes;
@@ -39,7 +39,7 @@ impl RegistryCore {
         };
         event.epoch = Some(isolation);
         out.push(Effect::Note(event, note));
-        if self.queues.warn_if_never_proven(id) {
+        if self.queues.take_never_proven_warning(id) {
             out.push(Effect::NeverProven(id.clone()));
         }
         self.moved(id, now, out);
@@ -61,7 +61,7 @@ impl RegistryCore {
         let mut event = Event::new(EventKind::Recovered, now, id);
         event.reason = Some(ended.reason);
         event.epoch = Some(epoch);
-        event.ms = u64::try_from(proof.elapsed().as_millis()).ok();
+        event.ms = Some(whole_millis(proof.elapsed()));
         event.score = Some(proof.score());
         out.push(Effect::Note(event, MoveNote::None));
         out.push(Effect::ResetBreaker(id.clone(), epoch));

@@ -11,7 +11,7 @@ use super::pool::{Rank, Served};
 use super::search::{Availability, Bond};
 use super::{Ask, RegistryCore, Service};
 
-/// In which order the hosts come.
+/// Which hosts a look is limited to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hosts {
     All,

@@ -8,7 +8,6 @@ use super::super::endpoint::SharedEndpoint;
 use super::super::health::Ease;
 use super::super::ids::{EndpointId, Epoch, ProfileId};
 use super::super::queues::{Isolation, Member, Standing, Switch};
-use super::super::schedule::{Recovery, Subject, Task, Urgency, VerifyJob};
 use super::super::time::Moment;
 use super::{RegistryCore, Supplies};
 
@@ -132,32 +131,6 @@ impl RegistryCore {
         present.chain(self.queues.departed().map(|(id, _)| id)).cloned().collect()
     }
 
-    /// The whole failure queue.
-    pub fn failures(&self) -> Vec<VerifyJob> {
-        self.queues
-            .iter()
-            .filter_map(|member| member.isolation().map(|isolation| self.recovery(member, isolation)))
-            .collect()
-    }
-
-    /// How this endpoint is to be verified, wherever it is; `None` where there is none of this name.
-    pub fn subject(&self, id: &EndpointId) -> Option<Subject> {
-        self.queues.get(id).map(subject)
-    }
-
-    /// The verification of an isolated endpoint.
-    pub(super) fn recovery(&self, member: &Member, isolation: &Isolation) -> VerifyJob {
-        let urgency = if isolation.is_due_at_once() { Urgency::AtOnce } else { Urgency::Delayed };
-        let task = Task::Recovery(Recovery {
-            reason: isolation.reason,
-            isolated_at: isolation.at,
-            relapse: isolation.relapse,
-            resume: self.verifications.resume(member, isolation),
-            urgency,
-        });
-        VerifyJob { subject: subject(member), task }
-    }
-
     fn cooldowns(&self, member: &Member, now: Moment) -> Vec<CooldownView> {
         let Some(cooling) = self.cooling.get(member.slot()) else { return Vec::new() };
         let view = |(model, cooldown): (Option<&Arc<str>>, Cooldown)| CooldownView {
@@ -186,14 +159,4 @@ impl RegistryCore {
             cooldowns: self.cooldowns(member, now),
         }
     }
-}
-
-/// How an endpoint is to be verified: where it is isolated, as that is disproved.
-fn subject(member: &Member) -> Subject {
-    let (endpoint, epoch) = (Arc::clone(member.endpoint()), member.epoch());
-    let Some(isolation) = member.isolation() else {
-        return Subject::new(endpoint, epoch);
-    };
-    let manner = isolation.reason.manner_of_proof(isolation.error.as_ref(), isolation.relapse);
-    Subject { endpoint, epoch, manner, model: isolation.model.clone(), suffices: isolation.suffices }
 }

@@ -133,7 +133,7 @@ pub struct Recovery {
 pub enum Urgency {
     /// For the first delay.
     Delayed,
-    /// It need not: the endpoint was redefined, or its isolation is in doubt.
+    /// It need not: another service is behind the endpoint, its isolation is in doubt, or what was known of it is lost.
     AtOnce,
 }
 

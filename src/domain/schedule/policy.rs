@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::backoff::Growth;
+use super::super::backoff::{Growth, jittered};
 use super::super::outcome::Reason;
 
 /// When to verify.
@@ -25,13 +25,12 @@ pub struct SchedulePolicy {
 impl SchedulePolicy {
     pub(super) fn delay(&self, reason: Reason, step: u32, chance: f64) -> Duration {
         let limit = if reason.needs_operator() { self.interval_account } else { self.interval };
-        Growth { initial: self.initial_delay, multiplier: self.multiplier, limit, jitter: self.jitter }
-            .delay(step, chance)
+        let grown = Growth { initial: self.initial_delay, multiplier: self.multiplier, limit }.delay(step);
+        jittered(grown, self.jitter, chance)
     }
 
     /// Between two attempts to end a long cooldown early.
     pub(super) fn early_return(&self, chance: f64) -> Duration {
-        let steady = self.interval_account;
-        Growth { initial: steady, multiplier: 1.0, limit: steady, jitter: self.jitter }.delay(0, chance)
+        jittered(self.interval_account, self.jitter, chance)
     }
 }

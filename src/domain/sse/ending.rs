@@ -47,6 +47,15 @@ impl Break {
         }
     }
 
+    /// Whether the upstream's last bytes may be taken for all that it meant to send.
+    #[must_use]
+    pub const fn is_in_order(self) -> bool {
+        match self {
+            Self::Unfinished | Self::Stopping => true,
+            Self::Torn | Self::Silent | Self::Failed => false,
+        }
+    }
+
     /// What the client's developer is told. `help` is `server.help`, empty or not.
     #[must_use]
     pub fn message(self, request_id: &str, help: &str) -> String {

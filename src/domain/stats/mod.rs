@@ -247,8 +247,11 @@ fn percent(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| 100.0 * to_float(part) / to_float(whole))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts are shown as rates, where a part in 2^52 does not matter")]
-const fn to_float(count: u64) -> f64 {
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts are shown as rates and estimates, where a part in 2^52 does not matter"
+)]
+pub(super) const fn to_float(count: u64) -> f64 {
     count as f64
 }
 

@@ -23,13 +23,13 @@ pub(super) struct Begun<'a> {
 }
 
 impl Task<'_> {
-    /// Whether it is a stream, and until when it may take from here on. Where one may have been asked for its first bytes tell, and its
-    /// headers call it from then on what it is: a client reads the one or the other. So they do of what is called one unasked.
+    /// Settles whether the answer is an event stream, and until when it may take from here on. Where a stream may have been asked for,
+    /// or the answer is called one, its first bytes decide, and its headers are made to say the same: clients go by either.
     ///
     /// # Errors
     ///
     /// How the attempt has ended, where these bytes did not come in time.
-    pub(super) async fn is_stream(
+    pub(super) async fn settle_kind(
         &self,
         answer: &mut Begun<'_>,
         limit: Limit,

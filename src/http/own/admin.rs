@@ -1,9 +1,9 @@
 //! What an admin does to an endpoint.
 
-use actix_http::Request;
 use std::net::IpAddr;
 
 use actix::MailboxError;
+use actix_http::Request;
 use actix_web::HttpResponse;
 use serde::Serialize;
 use serde_json::json;
@@ -15,6 +15,7 @@ use crate::actors::messages::{AwaitKept, Isolate, SetEnabled, VerifyNow};
 use crate::domain::conversation::Tokens;
 use crate::domain::ids::EndpointId;
 use crate::domain::queues::SwitchError;
+use crate::domain::time::whole_millis;
 use crate::domain::verification::Verification;
 
 /// A verification's verdict as it is shown.
@@ -34,7 +35,7 @@ struct Verdict {
 impl Verdict {
     fn new(verification: Verification, endpoint: Option<EndpointRow>) -> Self {
         let Verification { ok, status, error_type, elapsed, score, tokens, error } = verification;
-        let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let ms = whole_millis(elapsed);
         Self { ok, status, error_type, ms, score, tokens, error, endpoint }
     }
 }

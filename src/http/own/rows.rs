@@ -21,7 +21,7 @@ use crate::domain::prices::Cost;
 use crate::domain::queues::{Standing, Switch};
 use crate::domain::registry::{CooldownView, EndpointView, RegistryView};
 use crate::domain::stats::{EndpointStats, LatencySummary, Stats};
-use crate::domain::time::Moment;
+use crate::domain::time::{Moment, whole_millis};
 use crate::domain::usage::Usage;
 use crate::domain::windows::{Window, windows};
 
@@ -164,7 +164,7 @@ impl<'a> Views<'a> {
         let last = self.verifier.last.get(id).and_then(|last| last.about(endpoint)).map(|last| LastVerificationRow {
             at: self.clock.rfc3339(last.at),
             ok: last.result.ok,
-            ms: u64::try_from(last.result.elapsed.as_millis()).unwrap_or(u64::MAX),
+            ms: whole_millis(last.result.elapsed),
             score: last.result.score,
             error: last.result.error.clone(),
         });

@@ -55,7 +55,7 @@ impl Shadow {
                 since: isolation.at,
                 ended,
                 relapse: isolation.relapse,
-                redefined: isolation.redefined,
+                redefined: isolation.urgency == Urgency::AtOnce,
                 doubted,
             }
         });
