@@ -1,10 +1,14 @@
 //! The one place that reads the machine's clocks.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
 
 use crate::domain::calendar::to_the_millisecond;
 use crate::domain::memory::Almanac;
 use crate::domain::time::Moment;
+use crate::domain::wall_clock::WallClock;
 
 /// How long before the process the clock of its moments begins, so that moments before the process can be told as well: of
 /// what a state file remembers.
@@ -14,17 +18,19 @@ const LEAD: Duration = Duration::from_hours(400 * 24);
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     began: Instant,
-    began_at: SystemTime,
+    /// As long-lived as the process, so that a copy is free and a request can hold one.
+    wall: &'static ArcSwap<WallClock>,
 }
 
 impl Clock {
     /// The moment at which every clock was started.
     pub const BEGAN: Moment = Moment::after_start(LEAD);
 
-    /// A clock that begins now.
+    /// A clock that begins now. A process needs one: what it takes is never given back.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn start() -> Self {
-        Self { began: Instant::now(), began_at: SystemTime::now() }
+        let wall = WallClock::starting(Self::BEGAN, since_1970());
+        Self { began: Instant::now(), wall: Box::leak(Box::new(ArcSwap::from_pointee(wall))) }
     }
 
     /// The present moment.
@@ -39,13 +45,16 @@ impl Clock {
         self.began + moment.since(Self::BEGAN)
     }
 
-    /// The time of day of a moment. It follows the monotonic clock, so that it never runs backwards.
+    /// Follows the machine's clock if that was set, or the machine slept, since the last look. To be called now and then, by one.
+    pub fn follow(&self, last_look: Moment) {
+        if let Some(stepped) = self.wall.load().stepped(self.now(), self.since_1970(), last_look) {
+            self.wall.store(Arc::new(stepped));
+        }
+    }
+
+    /// The time of day of a moment: what the machine's clock showed then, or will show.
     pub fn time_of_day(&self, moment: Moment) -> SystemTime {
-        let time = match moment.since(Self::BEGAN) {
-            Duration::ZERO => self.began_at.checked_sub(Self::BEGAN.since(moment)),
-            after => self.began_at.checked_add(after),
-        };
-        time.unwrap_or(self.began_at)
+        UNIX_EPOCH.checked_add(self.wall.load().time_of(moment)).unwrap_or(UNIX_EPOCH)
     }
 
     /// What ties moments to times of day, by what time it is now: for what another process reads.
@@ -55,20 +64,19 @@ impl Clock {
 
     /// The present time of day as the time since 1970, for comparison with dates that others name: by the machine's own clock,
     /// for the monotonic one stands still while the machine sleeps, and knows nothing of a clock that was set right.
-    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn since_1970(&self) -> Duration {
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-    }
-
-    /// The time of day of a moment as the time since 1970.
-    fn since_1970_at(&self, moment: Moment) -> Duration {
-        self.time_of_day(moment).duration_since(UNIX_EPOCH).unwrap_or_default()
+        since_1970()
     }
 
     /// A moment as RFC 3339 in UTC, to the millisecond.
     pub fn rfc3339(&self, moment: Moment) -> String {
-        to_the_millisecond(self.since_1970_at(moment)).to_string()
+        to_the_millisecond(self.wall.load().time_of(moment)).to_string()
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -76,13 +84,20 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "the clock is what is tested")]
-    fn others_dates_are_compared_with_the_time_that_it_is_and_not_with_what_it_would_be_without_sleep() {
+    fn after_a_sleep_times_are_those_of_the_machines_clock() {
         let day = Duration::from_hours(24);
-        let slept = Clock { began: Instant::now(), began_at: SystemTime::now() - day };
-        let late = slept.since_1970().abs_diff(slept.since_1970_at(slept.now()));
-        assert!(late.abs_diff(day) < Duration::from_hours(1), "{late:?}");
-        let kept = slept.almanac().zero + slept.now().since(Moment::START);
-        assert!(kept.abs_diff(slept.since_1970()) < Duration::from_hours(1), "{kept:?}");
+        let clock = Clock::start();
+        let difference = || {
+            let shown = clock.time_of_day(clock.now()).duration_since(UNIX_EPOCH).unwrap();
+            clock.since_1970().abs_diff(shown).as_secs()
+        };
+        assert_eq!(difference(), 0);
+        // As if the machine had slept for a day since then.
+        clock.wall.store(Arc::new(WallClock::starting(Clock::BEGAN, since_1970().saturating_sub(day))));
+        assert_ne!(difference(), 0);
+        let kept = clock.almanac().zero + clock.now().since(Moment::START);
+        assert_eq!(kept.abs_diff(clock.since_1970()).as_secs(), 0, "the state file has the machine's time in any case");
+        clock.follow(clock.now());
+        assert_eq!(difference(), 0);
     }
 }

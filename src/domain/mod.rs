@@ -63,6 +63,7 @@ pub mod trail;
 pub mod usage;
 pub mod userinfo;
 pub mod verification;
+pub mod wall_clock;
 pub mod webhook;
 pub mod window;
 pub mod windows;

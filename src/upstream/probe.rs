@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroU32;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use actix_web::http::Method;
 use actix_web::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use tokio::time::timeout_at;
 
 use super::client::{AGENT, Always, Client, Request};
 use super::content::{Content, ContentError, Legibility};
@@ -25,7 +27,7 @@ use crate::domain::finding::{Asked, Finding, Lack, Unanswered};
 use crate::domain::outcome::ErrorNote;
 use crate::domain::rules::Rules;
 use crate::domain::schedule::{Subject, Suffices};
-use crate::domain::time::Moment;
+use crate::domain::time::{Moment, respite};
 
 /// The longest answer to a verification that is read, in bytes, without its compression.
 const MAX_ANSWER: usize = 1 << 20;
@@ -89,13 +91,12 @@ impl Bill {
 }
 
 /// How long a conversation may still take.
-#[derive(Clone, Copy)]
 struct Deadline {
     clock: Clock,
     /// When the conversation began.
     began: Moment,
     /// Until when the present model may answer.
-    until: Moment,
+    until: Cell<Moment>,
 }
 
 impl Deadline {
@@ -103,9 +104,21 @@ impl Deadline {
         self.clock.now().since(self.began)
     }
 
+    /// Gives the next model this long, from now on.
+    fn renew(&self, time: Duration) {
+        self.until.set(self.clock.now() + time);
+    }
+
+    /// Waits, but not beyond the deadline. That is put off where the process itself was held up: a sound endpoint must not fail for it.
     async fn bound<T>(&self, wait: impl Future<Output = T>) -> Result<T, NoAnswer> {
-        let left = self.until.since(self.clock.now());
-        tokio::time::timeout(left, wait).await.map_err(|_| NoAnswer::TimedOut)
+        let mut wait = pin!(wait);
+        loop {
+            if let Ok(output) = timeout_at(self.clock.instant(self.until.get()).into(), wait.as_mut()).await {
+                return Ok(output);
+            }
+            let now = self.clock.now();
+            self.until.set(now + respite(now.since(self.until.get())).ok_or(NoAnswer::TimedOut)?);
+        }
     }
 }
 
@@ -179,7 +192,7 @@ impl Probe {
     /// Asks an endpoint for a fresh code and judges its answer. What that costs is added to the bill as it comes.
     pub async fn converse(&self, subject: &Subject, code: Code, clock: Clock, bill: &Bill) -> Verdict {
         let began = clock.now();
-        let deadline = Deadline { clock, began, until: began + self.settings.timeout };
+        let deadline = Deadline { clock, began, until: Cell::new(began + self.settings.timeout) };
         let failed = |finding, note: &str| {
             Verdict::Unproven(Unproven::without_answer(finding, ErrorNote::new(note), deadline.elapsed()))
         };
@@ -189,11 +202,11 @@ impl Probe {
             }
             Auth::Passthrough | Auth::Own { .. } => {}
         }
-        self.talk(subject, code, deadline, bill).await
+        self.talk(subject, code, &deadline, bill).await
     }
 
     /// Tries one model after another while the endpoint only lacks the model, or where another one's answer suffices.
-    async fn talk(&self, subject: &Subject, code: Code, mut deadline: Deadline, bill: &Bill) -> Verdict {
+    async fn talk(&self, subject: &Subject, code: Code, deadline: &Deadline, bill: &Bill) -> Verdict {
         let mut found: Option<Unproven> = None;
         for model in self.models(subject) {
             let unproven = match self.ask_and_judge(subject, &model, code, deadline, bill).await {
@@ -207,7 +220,7 @@ impl Probe {
             match subject.suffices {
                 _ if lacks_model => {}
                 Suffices::AnyModel if is_in_question && !is_unasked => {
-                    deadline.until = deadline.clock.now() + self.settings.timeout;
+                    deadline.renew(self.settings.timeout);
                 }
                 Suffices::AnyModel | Suffices::ThatModel | Suffices::ItAlone => break,
             }
@@ -238,7 +251,7 @@ impl Probe {
         subject: &Subject,
         model: &str,
         code: Code,
-        deadline: Deadline,
+        deadline: &Deadline,
         bill: &Bill,
     ) -> Verdict {
         let endpoint = &subject.endpoint;
@@ -266,7 +279,7 @@ impl Probe {
         endpoint: &Arc<Endpoint>,
         model: &str,
         challenge: &Challenge,
-        deadline: Deadline,
+        deadline: &Deadline,
         bill: &Bill,
     ) -> Result<Answer, NoAnswer> {
         let prompt = challenge.prompt();
@@ -295,7 +308,7 @@ impl Probe {
         endpoint: &Arc<Endpoint>,
         dialect: Dialect,
         question: &Question<'_>,
-        deadline: Deadline,
+        deadline: &Deadline,
         bill: &Bill,
     ) -> Result<Answer, NoAnswer> {
         let mut headers = HeaderLines::default();
@@ -345,7 +358,7 @@ impl Probe {
     }
 }
 
-async fn read_whole(mut body: Content, deadline: Deadline) -> Result<Bytes, NoAnswer> {
+async fn read_whole(mut body: Content, deadline: &Deadline) -> Result<Bytes, NoAnswer> {
     let mut received = BytesMut::new();
     while let Some(piece) = deadline.bound(body.next()).await? {
         match piece {
@@ -363,7 +376,7 @@ async fn read_whole(mut body: Content, deadline: Deadline) -> Result<Bytes, NoAn
 
 /// Reads a stream to its closing event or its error event; what the upstream does after that is no matter. Nor is how it ends
 /// behind a complete answer that lacks only the closing event: as for traffic.
-async fn read_stream(mut body: Content, stream: &mut StreamedAnswer, deadline: Deadline) -> Result<(), NoAnswer> {
+async fn read_stream(mut body: Content, stream: &mut StreamedAnswer, deadline: &Deadline) -> Result<(), NoAnswer> {
     let mut received = 0_usize;
     loop {
         let piece = match deadline.bound(body.next()).await {

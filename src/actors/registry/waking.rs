@@ -3,7 +3,7 @@
 use actix::{AsyncContext, Context, Handler};
 
 use super::super::messages::Tick;
-use super::Registry;
+use super::{Registry, TICK};
 use crate::domain::registry::RegistryCore;
 
 impl Registry {
@@ -31,10 +31,11 @@ impl Handler<Tick> for Registry {
     type Result = ();
 
     fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
+        let now = self.clock.now();
+        self.clock.follow(now.before(TICK));
         self.forget_who_left();
         self.step(ctx, RegistryCore::tick);
         self.publish_failures();
-        let now = self.clock.now();
         self.keep(|keeping, image| {
             keeping.catch_up(image);
             keeping.look_at_the_clock(now);

@@ -316,6 +316,32 @@ async fn a_stream_that_falls_silent_costs_what_it_said_and_fails() {
     .await;
 }
 
+/// Once wrong: a process that was paused during a conversation took its own pause for the endpoint's.
+#[actix_web::test]
+async fn a_probe_that_was_held_up_looks_at_what_came_before_it_calls_an_endpoint_late() {
+    within(async {
+        let upstream = Upstream::bind().await;
+        let probe = Probe::new(client(), settings(Duration::from_millis(100)));
+        let (subject, code) = (subject(&upstream, Protocol::Anthropic, Manner::Whole), Code::from_random(7));
+        let serve = async {
+            let mut peer = upstream.accept().await;
+            peer.request().await;
+            std::thread::park_timeout(Duration::from_millis(700));
+            // By then the time is up, and nothing has come that the runtime knows of.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let body = json!({ "content": [{ "type": "text", "text": code.to_string() }] }).to_string();
+            let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+            peer.say(head).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            peer.say(body).await;
+        };
+        let bill = Bill::default();
+        let (verdict, ()) = tokio::join!(probe.converse(&subject, code, Clock::start(), &bill), serve);
+        assert!(matches!(verdict, Verdict::Proven(_)), "{verdict:?}");
+    })
+    .await;
+}
+
 /// Once wrong: a request for a model that worked nowhere took each endpoint from all others, for as long as the model failed.
 #[actix_web::test]
 async fn where_any_models_answer_suffices_the_next_one_is_asked_also_after_a_failure() {
