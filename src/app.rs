@@ -16,7 +16,6 @@ use crate::actors::{Core, CoreError, CoreThreads};
 use crate::clock::Clock;
 use crate::domain::client::KeyDigest;
 use crate::domain::memory::{Memory, Salt};
-use crate::domain::prices::Catalog;
 use crate::domain::secret::Secret;
 use crate::domain::tracing::Service;
 use crate::entropy::{NoRandomness, random_bytes};
@@ -149,11 +148,11 @@ impl App {
         };
         let state = open_state(settings.state.file.as_deref())?;
         let policies = policies(&settings, journal);
-        let catalog = Catalog::new(settings.prices.clone(), &topology);
+        let set_catalog = SetCatalog::new(settings.prices.clone(), &topology, &clients);
         let webhook = settings.webhook.hook();
         let topology = Arc::new(topology);
         let (core, threads) = Core::start(policies, topology, webhook, clock, client.clone(), state, on_death).await?;
-        core.stats.do_send(SetCatalog::new(catalog, &clients));
+        core.stats.do_send(set_catalog);
         let traces = settings.otel.endpoint.clone().map(|collector| {
             let service = Service { name: settings.otel.service_name.clone(), version: env!("CARGO_PKG_VERSION") };
             TracerThread::start(collector, service, clock, core.stats.clone().recipient(), client.clone())

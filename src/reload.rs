@@ -25,7 +25,6 @@ use crate::domain::client::KeyDigest;
 use crate::domain::events::{Event, EventKind};
 use crate::domain::ids::{ClientId, EndpointId};
 use crate::domain::notice::Notice;
-use crate::domain::prices::Catalog;
 use crate::domain::secret::Secret;
 use crate::domain::stats::ReloadRecord;
 use crate::http::{Config, ConfigCell, Reload, Reloaded};
@@ -217,8 +216,8 @@ impl Reloader {
         self.parts.config.set(Config::after(&earlier, settings, loaded.clients.clone()));
         self.parts.core.notifier.do_send(SetWebhook(loaded.settings.webhook.hook()));
         self.parts.core.stats.do_send(KeepEvents(loaded.settings.stats.events));
-        let catalog = Catalog::new(loaded.settings.prices.clone(), &loaded.topology);
-        self.parts.core.stats.do_send(SetCatalog::new(catalog, &loaded.clients));
+        let prices = loaded.settings.prices.clone();
+        self.parts.core.stats.do_send(SetCatalog::new(prices, &loaded.topology, &loaded.clients));
         let level = &loaded.settings.log.level;
         let is_for_the_settings = loaded.source.rust_log().filter().is_none();
         if is_for_the_settings && *level != self.running.settings.log.level {

@@ -22,7 +22,7 @@ use crate::domain::memory::Image;
 use crate::domain::notice::Notice;
 use crate::domain::opinions::Failed;
 use crate::domain::outcome::ErrorNote;
-use crate::domain::prices::Catalog;
+use crate::domain::prices::{Catalog, Price};
 use crate::domain::queues::SwitchError;
 use crate::domain::registry::{Ask, NoEndpoint, Observation, RegistryView, Settlement};
 use crate::domain::schedule::{AtHome, Finished, SchedulePolicy, Subject, VerifyJob};
@@ -289,16 +289,19 @@ pub enum Note {
 pub struct SetCatalog {
     /// The prices, and the models that endpoints list.
     pub catalog: Catalog,
+    /// The endpoints that there are.
+    pub endpoints: BTreeSet<EndpointId>,
     /// Who may come, so that each is counted from 0.
     pub callers: Vec<(ProfileId, Option<ClientId>)>,
 }
 
 impl SetCatalog {
-    /// What these clients and this catalog make of it. Without clients everybody is served.
-    pub fn new(catalog: Catalog, clients: &[Client]) -> Self {
+    /// What these prices, endpoints and clients make of it. Without clients everybody is served.
+    pub fn new(prices: Vec<Price>, topology: &Topology, clients: &[Client]) -> Self {
         let everybody = clients.is_empty().then(|| (ProfileId::default(), None));
         let known = clients.iter().map(|client| (client.profile.clone(), Some(client.id.clone())));
-        Self { catalog, callers: known.chain(everybody).collect() }
+        let endpoints = topology.iter().map(|endpoint| endpoint.id.clone()).collect();
+        Self { catalog: Catalog::new(prices, topology), endpoints, callers: known.chain(everybody).collect() }
     }
 }
 

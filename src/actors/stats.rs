@@ -98,9 +98,9 @@ impl Handler<Note> for StatsCollector {
 impl Handler<SetCatalog> for StatsCollector {
     type Result = ();
 
-    fn handle(&mut self, SetCatalog { catalog, callers }: SetCatalog, _: &mut Self::Context) {
+    fn handle(&mut self, SetCatalog { catalog, endpoints, callers }: SetCatalog, _: &mut Self::Context) {
         self.stats.set_catalog(catalog);
-        self.stats.expect(callers);
+        self.stats.expect(&endpoints, callers);
     }
 }
 

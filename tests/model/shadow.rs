@@ -251,8 +251,10 @@ impl Shadow {
             (quarantine.redefined, quarantine.doubted, quarantine.ended) = (false, false, Epoch::NONE);
             self.opinions.about_isolated.remove(id);
         }
-        self.told.insert(id.clone(), Told { epoch, began, next });
-        self.hastened.remove(id);
+        if self.endpoints.contains_key(id) {
+            self.told.insert(id.clone(), Told { epoch, began, next });
+            self.hastened.remove(id);
+        }
     }
 
     fn is_home_in(&self, id: &EndpointId, epoch: Epoch) -> bool {

@@ -112,7 +112,10 @@ impl RegistryCore {
         now: Moment,
         out: &mut Outputs,
     ) {
-        self.verifications.note_failed(id, epoch, finished);
+        // With one that has left the settings meanwhile all is forgotten that was known of its verification.
+        if self.queues.get(id).is_some() {
+            self.verifications.note_failed(id, epoch, finished);
+        }
         self.queues.note_failed(id, epoch);
         self.opinions.isolation_was_right(id, epoch);
         out.push(Effect::Keep(Keep::Soon));

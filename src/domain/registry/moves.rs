@@ -234,5 +234,8 @@ impl RegistryCore {
             self.audit.note(id, self.queues.epochs().newest(), false);
             self.journal.push(Entry::Removed { endpoint });
         }
+        if self.queues.slot(id).is_none_or(|slot| self.leases.in_flight(slot) == 0) {
+            self.audit.forget_ended(id);
+        }
     }
 }

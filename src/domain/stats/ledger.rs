@@ -7,7 +7,8 @@ use super::super::ids::{ClientId, EndpointId};
 use super::super::prices::{Cost, add_cost};
 use super::super::usage::Usage;
 
-/// No more rows than this are kept; what would need a further one is counted for [`OTHER`].
+/// No more rows than this are kept, but for one of [`OTHER`] for each client and endpoint; what would need a further one is counted
+/// for that. One client has at most half of those that the others leave.
 const MOST_ROWS: usize = 10_000;
 /// No more models than this get a label of their own in what is scraped.
 const MOST_LABELS: usize = 200;
@@ -66,11 +67,19 @@ pub struct Ledger {
     rows: usize,
     labels: Arc<BTreeSet<Arc<str>>>,
     other: Arc<str>,
+    /// What those have used whose rows are forgotten.
+    forgotten: Used,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { accounts: BTreeMap::new(), rows: 0, labels: Arc::default(), other: Arc::from(OTHER) }
+        Self {
+            accounts: BTreeMap::new(),
+            rows: 0,
+            labels: Arc::default(),
+            other: Arc::from(OTHER),
+            forgotten: Used::default(),
+        }
     }
 }
 
@@ -106,8 +115,10 @@ impl Ledger {
             *row += used;
             return;
         }
-        let service = if self.rows < MOST_ROWS { service } else { (service.0, Some(Arc::clone(&self.other))) };
         let before = account.services.len();
+        // Whoever makes names up leaves the others half of the rows that are left.
+        let has_room = before < (MOST_ROWS - (self.rows - before).min(MOST_ROWS)) / 2;
+        let service = if has_room { service } else { (service.0, Some(Arc::clone(&self.other))) };
         *account.services.entry(service).or_default() += used;
         self.rows += account.services.len() - before;
     }
@@ -122,6 +133,35 @@ impl Ledger {
             Arc::make_mut(&mut self.labels).insert(Arc::clone(model));
         }
         has_room
+    }
+
+    /// Forgets the rows of an endpoint. Their sum goes on counting in [`Self::sum`].
+    pub(super) fn forget_endpoint(&mut self, gone: &EndpointId) {
+        for account in self.accounts.values_mut() {
+            let account = Arc::make_mut(account);
+            let before = account.services.len();
+            account.services.retain(|(endpoint, _), _| endpoint != gone);
+            self.rows -= before - account.services.len();
+            for (_, used) in account.labelled.extract_if(.., |(endpoint, _), _| endpoint == gone) {
+                self.forgotten += used;
+            }
+        }
+        self.accounts.retain(|_, account| !account.services.is_empty());
+    }
+
+    /// The same of a client.
+    pub(super) fn forget_client(&mut self, gone: Option<&ClientId>) {
+        if let Some(account) = self.accounts.remove(&gone.cloned()) {
+            self.rows -= account.services.len();
+            account.labelled.values().for_each(|used| self.forgotten += *used);
+        }
+    }
+
+    /// What all have used, those included whose rows are forgotten.
+    pub fn sum(&self) -> Used {
+        let mut sum = self.forgotten;
+        self.labelled().for_each(|row| sum += row.used);
+        sum
     }
 
     /// All rows.
@@ -219,14 +259,19 @@ mod tests {
     #[test]
     fn made_up_models_take_no_more_than_the_room_there_is() {
         let mut ledger = Ledger::default();
-        for number in 0..MOST_ROWS + 50 {
+        for number in 0..MOST_ROWS {
             add(&mut ledger, "alice", &format!("model-{number}"), true);
         }
-        add(&mut ledger, "bob", &"ä".repeat(500), true);
-        assert_eq!(ledger.rows().count(), MOST_ROWS + 2, "and one for others for each client");
-        assert!(ledger.labelled().count() <= MOST_LABELS + 2);
-        let others: u64 = ledger.rows().filter(|row| row.model == Some(OTHER)).map(|row| row.used.requests).sum();
-        assert_eq!(others, 51);
+        assert_eq!(ledger.rows().count(), MOST_ROWS / 2 + 1, "and one for others");
+        add(&mut ledger, "bob", "m", true);
+        assert!(ledger.rows().any(|row| row.model == Some("m")), "one client leaves room to the others");
+        for client in ["bob", "carol", "dave", "erin"] {
+            (0..MOST_ROWS).for_each(|number| add(&mut ledger, client, &format!("model-{number}"), true));
+        }
+        assert!(ledger.rows().count() < MOST_ROWS);
+        assert!(ledger.labelled().count() <= 5 * (MOST_LABELS + 1));
+        let all: u64 = ledger.rows().map(|row| row.used.requests).sum();
+        assert_eq!((all, ledger.sum().requests), (50_001, 50_001));
         let mut fresh = Ledger::default();
         add(&mut fresh, "bob", &"ä".repeat(500), false);
         assert!(fresh.rows().all(|row| row.model.unwrap().len() <= LONGEST_NAME));

@@ -1,12 +1,13 @@
 //! Counts and latencies, of the whole gateway, of each endpoint and of each client. They inform; nothing is decided by them.
 
+mod departures;
 mod endpoint;
 mod latencies;
 mod ledger;
 mod records;
 mod series;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use super::events::{Event, EventKind};
 use super::ids::{ClientId, EndpointId, ProfileId};
 use super::prices::{Catalog, Quotes};
 use super::time::Moment;
+
+use departures::Departures;
 
 pub use endpoint::{EndpointStats, Impression, VerificationStats};
 pub use latencies::{Latencies, LatencySummary};
@@ -114,9 +117,14 @@ pub struct Stats {
     pub losses: Losses,
     total_elapsed: Duration,
     endpoints: BTreeMap<EndpointId, Arc<EndpointStats>>,
-    by_caller: BTreeMap<(Option<ProfileId>, Option<ClientId>), Ends>,
+    by_caller: BTreeMap<Caller, Ends>,
+    departed_endpoints: Departures<EndpointId>,
+    departed_callers: Departures<Caller>,
     quotes: Quotes,
 }
+
+/// By which profile somebody is served, and who it is; none where that is nobody's business, or not known.
+type Caller = (Option<ProfileId>, Option<ClientId>);
 
 impl Stats {
     /// Nothing is counted yet. `began`: when the process did, with settings that it had read.
@@ -132,6 +140,8 @@ impl Stats {
             total_elapsed: Duration::ZERO,
             endpoints: BTreeMap::new(),
             by_caller: BTreeMap::new(),
+            departed_endpoints: Departures::default(),
+            departed_callers: Departures::default(),
             quotes: Quotes::default(),
         }
     }
@@ -141,11 +151,29 @@ impl Stats {
         self.quotes = Quotes::new(catalog);
     }
 
-    /// Knows of these clients, of whom nothing may have come yet: a counter that first appears at 1 hides its first count from
-    /// whoever looks at how it grows.
-    pub fn expect(&mut self, callers: impl IntoIterator<Item = (ProfileId, Option<ClientId>)>) {
-        for (profile, client) in callers {
-            self.by_caller.entry((Some(profile), client)).or_default();
+    /// Goes by these endpoints and callers from now on. Of callers nothing may have come yet: a counter that first appears at 1 hides
+    /// its first count from whoever looks at how it grows. Of whom is gone only the latest are remembered.
+    pub fn expect(
+        &mut self,
+        endpoints: &BTreeSet<EndpointId>,
+        callers: impl IntoIterator<Item = (ProfileId, Option<ClientId>)>,
+    ) {
+        let callers: BTreeSet<Caller> = callers.into_iter().map(|(profile, client)| (Some(profile), client)).collect();
+        for caller in &callers {
+            self.by_caller.entry(caller.clone()).or_default();
+        }
+        for id in self.departed_endpoints.update(self.endpoints.keys(), |id| endpoints.contains(id)) {
+            self.endpoints.remove(&id);
+            self.ledger.forget_endpoint(&id);
+        }
+        let is_there = |caller: &Caller| *caller == (None, None) || callers.contains(caller);
+        for caller in self.departed_callers.update(self.by_caller.keys(), is_there) {
+            self.by_caller.remove(&caller);
+            // Another profile's counts may be of the same client.
+            let (_, client) = caller;
+            if !self.by_caller.keys().any(|(_, other)| *other == client) {
+                self.ledger.forget_client(client.as_ref());
+            }
         }
     }
 
@@ -237,9 +265,7 @@ impl Stats {
 
     /// What all have used.
     pub fn used(&self) -> Used {
-        let mut sum = Used::default();
-        self.ledger.labelled().for_each(|row| sum += row.used);
-        sum
+        self.ledger.sum()
     }
 }
 

@@ -230,3 +230,30 @@ fn what_was_seen_of_a_service_is_not_told_of_another_one_of_the_same_name() {
     assert_eq!(told(&stats, &first), None);
     assert_eq!(stats.endpoint(&id("a")).unwrap().failures, 1, "what is counted is the name's");
 }
+
+/// Once wrong: each name that there ever was took 70 KB for good, and all of them were told with each scrape.
+#[test]
+fn of_endpoints_and_clients_that_come_and_go_the_latest_are_kept_and_the_sum_stays_whole() {
+    let mut stats = Stats::new(at(0));
+    let days = departures::MAX_DEPARTED as u64 + 50;
+    for day in 0..days {
+        let (name, client) = (format!("endpoint-{day}"), format!("client-{day}"));
+        let callers = [(ProfileId::default(), Some(ClientId::new(&client).unwrap()))];
+        stats.expect(&BTreeSet::from([id(&name), id("stays")]), callers);
+        for (name, usage) in [(name.as_str(), Usage { input: 10, ..Usage::default() }), ("stays", Usage::default())] {
+            stats.attempt(AttemptRecord {
+                endpoint: Arc::new(endpoint(name, Home::Primary)),
+                client: Some(ClientId::new(&client).unwrap()),
+                usage: Some(usage),
+                ..attempt(Class::Success, Outcome::Success, 5)
+            });
+        }
+        stats.request(request(RequestEnd::Successful, 1, Some(&client)));
+    }
+    let kept = departures::MAX_DEPARTED + 1;
+    assert_eq!(stats.endpoints().count(), kept + 1);
+    assert_eq!((stats.by_caller().count(), stats.ledger.clients().count()), (kept, kept));
+    assert!(stats.endpoint(&id("endpoint-0")).is_none() && stats.endpoint(&id("endpoint-60")).is_some());
+    assert_eq!(stats.endpoint(&id("stays")).unwrap().requests, days, "one that is there keeps all of its counts");
+    assert_eq!((stats.used().requests, stats.used().usage.input, stats.ends.total()), (2 * days, 10 * days, days));
+}
