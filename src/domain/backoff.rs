@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-/// A delay that grows by a factor up to a bound, and wavers by a share of itself so that many do not march in step.
+/// A delay that grows by a factor up to a limit, with jitter so that many callers do not act in step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Growth {
     /// The first delay.
     pub initial: Duration,
     /// The factor from one delay to the next, at least 1.
     pub multiplier: f64,
-    /// The longest delay, before it wavers.
+    /// The longest delay, before jitter.
     pub limit: Duration,
-    /// The share by which a delay wavers to either side, 0 to 1.
+    /// The share by which a delay varies to either side, 0 to 1.
     pub jitter: f64,
 }
 
