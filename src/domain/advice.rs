@@ -7,8 +7,8 @@ use super::endpoint::{Auth, Endpoint};
 use super::finding::{Finding, Handshake, Lack, Unanswered};
 use super::outcome_table::Class;
 
-/// The next step for the operator, by what was found at this endpoint. `words` says whether the error above it holds what the
-/// endpoint said.
+/// The operator's next step, given what was found at this endpoint. `words` says whether the error shown above it quotes the
+/// endpoint.
 #[must_use]
 pub fn next_step(unproven: &Unproven, endpoint: &Endpoint, words: Words) -> String {
     match unproven.finding {
@@ -32,7 +32,7 @@ fn of_answer(class: Class, status: Option<u16>, endpoint: &Endpoint, words: Word
     match (class, status) {
         (Class::Account, _) => account(endpoint).to_owned(),
         (Class::Credential | Class::ClientCredential, _) => key(endpoint).to_owned(),
-        // Not in the shape of the protocol: it may also be who stands before the API.
+        // Not in the protocol's error shape: it may also come from something in front of the API.
         (Class::NotTheApi, Some(401)) => format!("{}; or {}", key(endpoint), place(endpoint)),
         (Class::Forbidden, _) => match endpoint.auth {
             Auth::Passthrough => key(endpoint).to_owned(),
@@ -126,7 +126,7 @@ fn account(endpoint: &Endpoint) -> &'static str {
     }
 }
 
-/// What to do where it seems to be no API, or not the one that it is taken for.
+/// What to do if the endpoint seems to be no API, or another one than the settings say.
 fn place(endpoint: &Endpoint) -> String {
     let path = endpoint.base_url.target(Dialect::first(endpoint.protocol).path().as_str());
     format!(

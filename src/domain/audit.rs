@@ -1,28 +1,28 @@
-//! Was anything ever sent to an isolated endpoint? Held against the registry's own log of standings, not against the
+//! Checks that nothing was ever sent to an isolated endpoint: against the registry's own log of standings, not by the
 //! comparison that is meant to prevent it.
 
 use std::collections::BTreeMap;
 
 use super::ids::{EndpointId, Epoch};
 
-/// From which epoch of the epoch clock to which an endpoint was isolated.
+/// The span of epochs, by the epoch clock, in which an endpoint was isolated.
 #[derive(Clone, Copy, Debug)]
 struct Quarantine {
     from: Epoch,
-    /// Not yet over while `None`.
+    /// `None` while it lasts.
     until: Option<Epoch>,
 }
 
 /// The log of all isolations, and the count of attempts that were written during one.
 #[derive(Clone, Debug, Default)]
 pub struct Audit {
-    /// Of those that were isolated and are, or may still have an attempt from before their recovery: of few.
+    /// Few entries: only endpoints that are isolated, or that may still have an attempt from before their recovery.
     quarantines: BTreeMap<EndpointId, Vec<Quarantine>>,
     leaks: u64,
 }
 
 impl Audit {
-    /// Notes whether an endpoint is isolated from `epoch` on.
+    /// Records whether an endpoint is isolated from `epoch` on.
     pub fn note(&mut self, endpoint: &EndpointId, epoch: Epoch, quarantined: bool) {
         let log = self.quarantines.get_mut(endpoint);
         match (log.and_then(|log| log.last_mut()).filter(|last| last.until.is_none()), quarantined) {
@@ -35,7 +35,7 @@ impl Audit {
         }
     }
 
-    /// Checks an attempt that was written when the epoch clock stood at `written_at`; tells whether it was a leak.
+    /// Checks an attempt that was written when the epoch clock stood at `written_at`. Returns whether it was a leak.
     pub fn check(&mut self, endpoint: &EndpointId, written_at: Epoch) -> bool {
         let log = self.quarantines.get(endpoint).map(Vec::as_slice).unwrap_or_default();
         let leaked = log
@@ -45,7 +45,7 @@ impl Audit {
         leaked
     }
 
-    /// Forgets what no open attempt can still be held against: all ended isolations of an endpoint without any.
+    /// Forgets the ended isolations of an endpoint that has no open attempt left to check against them.
     pub fn forget_ended(&mut self, endpoint: &EndpointId) {
         if let Some(log) = self.quarantines.get_mut(endpoint) {
             log.retain(|isolated| isolated.until.is_none());

@@ -17,7 +17,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// As it stands in a URL.
+    /// The scheme as written in a URL.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ pub struct Origin {
 }
 
 impl fmt::Display for Origin {
-    /// Scheme, host and port, as they stand in a URL.
+    /// Scheme, host and port as written in a URL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [open, host, close] = self.bracketed_host();
         write!(f, "{}://{open}{host}{close}", self.scheme.as_str())?;
@@ -52,7 +52,7 @@ impl Origin {
     ///
     /// # Errors
     ///
-    /// [`InvalidBaseUrl`] where it is neither http nor https, or names no host.
+    /// [`InvalidBaseUrl`] if it is neither http nor https, or names no host.
     pub fn of(url: &Url) -> Result<Self, InvalidBaseUrl> {
         let (scheme, default_port) = match url.scheme() {
             "http" => (Scheme::Http, 80),
@@ -67,13 +67,13 @@ impl Origin {
         Ok(Self { scheme, host, port: url.port().unwrap_or(default_port) })
     }
 
-    /// The host with what stands around it where a port may follow: an address of IP version six has brackets.
+    /// The host between its brackets, for use where a port may follow: only an IPv6 address has them.
     pub fn bracketed_host(&self) -> [&str; 3] {
         let host = self.host.as_str();
         if host.contains(':') { ["[", host, "]"] } else { ["", host, ""] }
     }
 
-    /// The port, where it is not the scheme's own and so has to be named.
+    /// The port, if it is not the scheme's default and so has to be named.
     pub fn named_port(&self) -> Option<u16> {
         match (self.scheme, self.port) {
             (Scheme::Http, 80) | (Scheme::Https, 443) => None,
@@ -82,13 +82,13 @@ impl Origin {
     }
 }
 
-/// Why a text is no base URL.
+/// Why a text is not a base URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBaseUrl {
     /// It can't be parsed.
     #[error("not a URL: {0}")]
     Unparsable(String),
-    /// Another scheme than http or https.
+    /// A scheme other than http or https.
     #[error("the scheme must be http or https")]
     Scheme,
     /// No host.
@@ -99,11 +99,11 @@ pub enum InvalidBaseUrl {
     Trailing,
 }
 
-/// An endpoint's base URL: an origin and a path to which the request's own is appended.
+/// An endpoint's base URL: an origin, and a path to which the request's own path is appended.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BaseUrl {
     origin: Origin,
-    /// Without a slash at its end.
+    /// Without a trailing slash.
     path: String,
     userinfo: Option<Userinfo>,
 }
@@ -113,7 +113,7 @@ impl BaseUrl {
     ///
     /// # Errors
     ///
-    /// [`InvalidBaseUrl`] where it is none; the error never repeats the text, which may hold a credential.
+    /// [`InvalidBaseUrl`] if it is not one; the error never repeats the text, which may hold a credential.
     pub fn parse(text: &str) -> Result<Self, InvalidBaseUrl> {
         let url = Url::parse(text).map_err(|error| InvalidBaseUrl::Unparsable(error.to_string()))?;
         let origin = Origin::of(&url)?;
@@ -129,20 +129,20 @@ impl BaseUrl {
         &self.origin
     }
 
-    /// The path before the request's own, without a slash at its end.
+    /// The path that precedes the request's own, without a trailing slash.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The credential in it, where it has one.
+    /// The credential in the URL, if it has one.
     #[must_use]
     pub fn userinfo(&self) -> Option<&Userinfo> {
         self.userinfo.as_ref()
     }
 
-    /// The request target for a client's path and query, to the byte: appended, but a base that ends in a version (`/v1`,
-    /// `/v3`, …) takes the place of the path's own `/v1`.
+    /// The request target for a client's path and query, which are appended byte for byte; but a base that ends in a version
+    /// (`/v1`, `/v3`, …) replaces the path's own `/v1`.
     #[must_use]
     pub fn target<'a>(&self, path_and_query: &'a str) -> Cow<'a, str> {
         let rest = match path_and_query.strip_prefix("/v1") {

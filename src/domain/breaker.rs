@@ -1,6 +1,6 @@
-//! Circuit breakers: when failures are enough. They judge; they move nobody and know of no queue.
+//! Circuit breakers: they decide when an endpoint has failed enough. They only judge; they move no endpoint and know no queue.
 //!
-//! There is no time-out that closes one: a breaker starts anew with the endpoint's next epoch, and in no other way.
+//! No time-out closes a breaker: it starts anew with the endpoint's next epoch, and in no other way.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::outcome::{Outcome, Reason};
 use super::time::Moment;
 use super::window::{Tally, Window};
 
-/// When failures are enough.
+/// When an endpoint has failed enough.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BreakerPolicy {
     /// Consecutive counted failures that isolate.
@@ -23,7 +23,7 @@ pub struct BreakerPolicy {
     pub window: Duration,
 }
 
-/// What a breaker says to a failure.
+/// A breaker's verdict on a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ruling {
     /// Not yet enough: the endpoint stays where it is.
@@ -91,7 +91,7 @@ impl BreakerCore {
         }
     }
 
-    /// Takes a failure back that turned out to be the request's own; one that a success has cleared since is gone already.
+    /// Takes back a failure that turned out to be the request's own. One that a success has cleared since is gone already.
     pub fn retract(&mut self, serial: Serial) {
         self.consecutive.retain(|kept| *kept != serial);
         self.window.retract(serial);
@@ -111,15 +111,15 @@ impl BreakerCore {
     }
 }
 
-/// The breakers of all endpoints. One starts anew by itself when it hears of a newer epoch, so it does not matter whether
-/// the news of a recovery or the first report after it comes first.
+/// The breakers of all endpoints. A breaker starts anew when it hears of a newer epoch, so it does not matter which comes
+/// first: the news of a recovery or the first report after it.
 #[derive(Clone, Debug, Default)]
 pub struct BreakerBank {
     breakers: HashMap<EndpointId, BreakerCore>,
 }
 
 impl BreakerBank {
-    /// Takes in an outcome. Every failing one gets a ruling; one of an older epoch than the breaker's is always `Keep`.
+    /// Takes in an outcome. Every failure gets a ruling, which is always `Keep` if it is of an older epoch than the breaker's.
     pub fn observe(&mut self, ticket: &Ticket, outcome: Outcome, at: Moment, policy: &BreakerPolicy) -> Option<Ruling> {
         let breaker = match self.breakers.get_mut(&ticket.endpoint) {
             Some(breaker) => breaker,
@@ -137,7 +137,7 @@ impl BreakerBank {
         breaker.observe(ticket.serial, outcome, at, policy)
     }
 
-    /// Starts an endpoint's breaker anew for `epoch`; tells whether there was anything to forget.
+    /// Starts an endpoint's breaker anew for `epoch`. Returns `false` if there is none, or it is of this epoch or a later one.
     pub fn reset(&mut self, endpoint: &EndpointId, epoch: Epoch) -> bool {
         match self.breakers.get_mut(endpoint) {
             Some(breaker) if breaker.epoch < epoch => {
@@ -148,20 +148,20 @@ impl BreakerBank {
         }
     }
 
-    /// Takes failures back.
+    /// Takes back the failure of this lease, unless the breaker is of another epoch.
     pub fn retract(&mut self, ticket: &Ticket) {
         if let Some(breaker) = self.breakers.get_mut(&ticket.endpoint).filter(|breaker| breaker.epoch == ticket.epoch) {
             breaker.retract(ticket.serial);
         }
     }
 
-    /// Forgets the breakers of all but these. Should a report of one that is gone come later, it begins a new one, of an epoch that is
-    /// over: whatever that says changes nothing, and a report of a newer epoch starts it anew.
+    /// Forgets the breakers of all other endpoints. A late report on one of these begins a new breaker, of an epoch that is over:
+    /// its rulings change nothing, and a report of a newer epoch starts it anew.
     pub fn forget_others(&mut self, known: &BTreeSet<EndpointId>) {
         self.breakers.retain(|endpoint, _| known.contains(endpoint));
     }
 
-    /// What each breaker has counted. Without their windows, which may hold thousands of attempts.
+    /// What each breaker has counted, without its window, which may hold thousands of attempts.
     pub fn counts(&self) -> BTreeMap<EndpointId, FailureCount> {
         let count = |(endpoint, breaker): (&EndpointId, &BreakerCore)| {
             let count = FailureCount { epoch: breaker.epoch, consecutive: breaker.consecutive_failures() };
@@ -170,7 +170,7 @@ impl BreakerBank {
         self.breakers.iter().map(count).collect()
     }
 
-    /// An endpoint's breaker, if anything was reported to it.
+    /// An endpoint's breaker, if anything was reported of that endpoint.
     pub fn get(&self, endpoint: &EndpointId) -> Option<&BreakerCore> {
         self.breakers.get(endpoint)
     }

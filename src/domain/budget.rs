@@ -1,15 +1,15 @@
 //! The retry budget: further retries are a bounded share of the requests, so that a dead pool is not hammered.
 //!
-//! It is one for all, and no client has all of it while others are there: what the requests of one client bring it is its own,
-//! and of the rest it takes no more than half. So one whose requests fail everywhere leaves others the retries by which theirs
-//! are answered.
+//! All clients share one budget, but none can use it up while others send requests: a client gets the share that its own
+//! requests earn, and at most half of the fixed minimum. So a client whose requests fail everywhere leaves the others the
+//! retries that get theirs answered.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::ids::ClientId;
 use super::time::Moment;
 
-/// Over how many seconds requests and retries are counted.
+/// The window in which requests and retries are counted, in seconds.
 const WINDOW: u32 = 10;
 
 /// How many further retries there may be.
@@ -17,11 +17,11 @@ const WINDOW: u32 = 10;
 pub struct BudgetPolicy {
     /// The share of the window's requests.
     pub ratio: f64,
-    /// So many a second besides.
+    /// Retries per second that are allowed on top of that share.
     pub min_per_second: u32,
 }
 
-/// Who asks; `None` where clients have no keys.
+/// The client that asks; `None` where clients have no keys.
 type Client = Option<ClientId>;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Counts {
     }
 }
 
-/// What was counted in one second.
+/// The counts of one second.
 #[derive(Clone, Debug)]
 struct Slot {
     second: u64,
@@ -57,7 +57,7 @@ impl RetryBudget {
         self.count(client, Counts { requests: 1, retries: 0 }, now);
     }
 
-    /// Takes one further retry out of the budget for this client, if there is one left for it.
+    /// Takes one further retry out of the budget for this client. Returns whether there was one left for it.
     pub fn take(&mut self, client: &Client, now: Moment, policy: &BudgetPolicy) -> bool {
         self.forget_before(now);
         let (mut all, mut own) = (Counts::default(), Counts::default());
@@ -68,7 +68,7 @@ impl RetryBudget {
         let share = |counts: Counts| policy.ratio * f64::from(counts.requests);
         let besides = f64::from(policy.min_per_second) * f64::from(WINDOW);
         let has_room = |counts: Counts, most: f64| f64::from(counts.retries) + 1.0 <= most;
-        // A share of few requests is less than one, and of many such clients each may still have its turn.
+        // Rounded up: the share of a few requests is less than one, and many such clients should each still get a turn.
         let is_allowed =
             has_room(all, share(all) + besides) && (all == own || has_room(own, share(own).ceil() + besides / 2.0));
         if is_allowed {
@@ -166,7 +166,7 @@ mod tests {
         assert!(taken.iter().all(|taken| *taken <= 1), "{taken:?}");
     }
 
-    /// Once a second they are counted together, and no sooner than that they are forgotten together.
+    /// What is counted within one second is forgotten together.
     #[test]
     fn there_is_one_slot_a_second() {
         let policy = BudgetPolicy { ratio: 1.0, min_per_second: 0 };

@@ -1,29 +1,29 @@
-//! Times of day as text, wherever they come from.
+//! Dates with times as text, wherever they come from.
 
 use std::fmt::Display;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// The last second that RFC 3339 has a year for, as the time since 1970.
+/// The last second that RFC 3339 can express, with its four-digit years, as the time since 1970.
 pub const LAST: Duration = Duration::from_secs(253_402_300_799);
 
-/// A time since 1970 as RFC 3339 in UTC, to the millisecond. One of no year that has four digits is shown as the last that is: an
-/// upstream may say anything.
+/// Formats a time since 1970 as RFC 3339 in UTC, to the millisecond. A time beyond [`LAST`] is shown as `LAST`: an upstream may
+/// say anything.
 pub fn to_the_millisecond(since_1970: Duration) -> impl Display {
     humantime::format_rfc3339_millis(UNIX_EPOCH + since_1970.min(LAST))
 }
 
-/// The same to the second.
+/// Formats a time since 1970 as RFC 3339 in UTC, to the second; beyond [`LAST`] as `LAST`.
 pub fn to_the_second(since_1970: Duration) -> impl Display {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + since_1970.min(LAST))
 }
 
-/// A time of RFC 3339 with its zone, `Z` or an offset such as `+02:00`, as the time since 1970. Earlier ones are none that anybody
-/// means.
+/// Reads an RFC 3339 time with its zone, `Z` or an offset such as `+02:00`, as the time since 1970. `None` for a local time
+/// before 1970, which nobody means.
 pub fn with_zone(text: &str) -> Option<Duration> {
     if let Some(local) = text.strip_suffix(['Z', 'z']) {
         return in_utc(local);
     }
-    // The library reads UTC alone.
+    // The library reads only UTC.
     let (local, offset) = text.split_at_checked(text.len().checked_sub("+02:00".len())?)?;
     let (hours, minutes) = offset.get(1..)?.split_once(':')?;
     let number = |digits: &str, below: u64| {
@@ -39,7 +39,7 @@ pub fn with_zone(text: &str) -> Option<Duration> {
     }
 }
 
-/// The same of a time without a zone, taken for UTC.
+/// Reads an RFC 3339 time without a zone as UTC, as the time since 1970.
 pub fn in_utc(text: &str) -> Option<Duration> {
     let has_no_zone = !text.ends_with(['Z', 'z']);
     let time = has_no_zone.then(|| humantime::parse_rfc3339_weak(text).ok()).flatten()?;

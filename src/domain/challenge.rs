@@ -1,6 +1,6 @@
-//! The verification: a code that only who has understood the question can answer with, and its judgement.
+//! The verification: a code that only an endpoint that understood the question can send back, and the judgement of its answer.
 //!
-//! The judgement is the one place where a [`RecoveryProof`] comes into being, and nothing else brings an endpoint back.
+//! The judgement is the only place that creates a [`RecoveryProof`], and nothing else brings an endpoint back.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,19 +22,18 @@ const CHARACTERS: [char; 32] = [
 
 const DIGITS: [char; 8] = ['2', '3', '4', '5', '6', '7', '8', '9'];
 
-/// Six capitals and digits in two halves of three. The middle of each half is a digit.
+/// Six capitals and digits, in two halves of three. The middle of each half is a digit.
 ///
-/// The digits see to two things. No word of any language is a code, so none passes by accident. And no echo of the question
-/// passes, for any code: the question has no digits but those of the halves, and these stand further apart than a code is
-/// long; so six characters in a row of it never hold two digits from different halves, at a distance of three, as the code
-/// does.
+/// The digits ensure two things. No word of any language is a code, so none passes by accident. And no echo of the question
+/// passes, for any code: the question has no digits but those of the halves, which stand further apart than a code is long.
+/// So no six characters in a row of it hold two digits at a distance of three, as the code does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Code {
     halves: [[char; 3]; 2],
 }
 
 impl Code {
-    /// The code that a random number stands for. Its lower 26 bits are used.
+    /// The code for a random number, of which the lower 26 bits are used.
     #[must_use]
     pub fn from_random(random: u64) -> Self {
         let mut bits = random;
@@ -48,13 +47,13 @@ impl Code {
 }
 
 impl fmt::Display for Code {
-    /// The halves joined: what the answer has to hold.
+    /// The halves joined: what the answer has to contain.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.halves.iter().flatten().try_for_each(|c| fmt::Write::write_char(f, *c))
     }
 }
 
-/// Takes one of `N` characters by the lowest bits, and these bits away.
+/// Picks one of `N` characters by the lowest bits, and removes these bits.
 fn pick<const N: usize>(characters: &[char; N], bits: &mut u64) -> char {
     let count = characters.len() as u64;
     let index = usize::try_from(*bits % count).unwrap_or_default();
@@ -74,7 +73,7 @@ pub struct Challenge {
 /// The body of an answer.
 #[derive(Clone, Copy, Debug)]
 pub enum ReplyBody<'a> {
-    /// In one piece, not compressed: the body of anything that is no event stream.
+    /// In one piece, uncompressed: the body of anything but a successful event stream.
     Whole(&'a [u8]),
     /// A successful event stream, as far as it came.
     Streamed(&'a StreamedAnswer),
@@ -83,7 +82,7 @@ pub enum ReplyBody<'a> {
 /// What an endpoint answered to a challenge.
 #[derive(Clone, Copy, Debug)]
 pub struct Reply<'a> {
-    /// The protocol in which it was asked.
+    /// The protocol in which the endpoint was asked.
     pub protocol: Protocol,
     /// The status code.
     pub status: u16,
@@ -91,7 +90,7 @@ pub struct Reply<'a> {
     pub body: ReplyBody<'a>,
     /// What was asked.
     pub asked: Asked<'a>,
-    /// From the request's beginning to the answer's end.
+    /// The time from the request's beginning to the answer's end.
     pub elapsed: Duration,
 }
 
@@ -107,9 +106,9 @@ pub enum Verdict {
 /// Why an endpoint has not shown that it works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unproven {
-    /// The status of its answer; none where none came.
+    /// The status of its answer; `None` if no answer came.
     pub status: Option<u16>,
-    /// The error's type, where it is a short word.
+    /// The error's type, if it is a short word.
     pub error_type: Option<String>,
     /// What was found: `the code is missing`, `HTTP 401 authentication_error`.
     pub error: ErrorNote,
@@ -119,8 +118,8 @@ pub struct Unproven {
     pub elapsed: Duration,
     /// What it cost, as far as the answer says.
     pub tokens: Tokens,
-    /// Whether it may only lack the model that was asked, so that the next one is tried. A 403 may say so of a key that has no
-    /// access to this model: whoever asks for one such must not take the endpoint from all others.
+    /// Whether the endpoint may only lack the model that was asked, so that the next model is tried. A 403 may mean that the key
+    /// has no access to this model: a client that asks for such a model must not take the endpoint from all others.
     pub lacks_model: bool,
 }
 
@@ -137,17 +136,17 @@ impl Unproven {
         matches!(self.finding, Finding::Unanswered(Unanswered::Files | Unanswered::Ports))
     }
 
-    /// Whether it says nothing of the endpoint: it was not asked, or, asked with no credential but a client's, of which the
-    /// verifier has none, it wants one.
+    /// Whether it says nothing about the endpoint: it was not asked; or it demands a credential, but takes only a client's own,
+    /// which the verifier does not have.
     #[must_use]
     pub const fn decides_nothing(&self, auth: &Auth) -> bool {
         self.is_unasked() || matches!((auth, self.status), (Auth::Passthrough, Some(401 | 403)))
     }
 }
 
-/// The proof that an isolated endpoint works again: in the epoch in which it was asked, it has sent a fresh code back.
+/// The proof that an isolated endpoint works again: it sent back a fresh code, in the epoch in which it was asked.
 ///
-/// It can't be made up, only come by:
+/// It can't be made up, only earned:
 ///
 /// ```
 /// use std::time::Duration;
@@ -195,7 +194,7 @@ impl Unproven {
 /// }
 /// ```
 ///
-/// And none comes from nothing:
+/// It comes neither from a default nor from serialised data:
 ///
 /// ```compile_fail,E0277
 /// use qcc_gateway::domain::challenge::RecoveryProof;
@@ -228,7 +227,7 @@ impl RecoveryProof {
         &self.endpoint
     }
 
-    /// The epoch in which it was asked. In any other one the proof is void.
+    /// The epoch in which the endpoint was asked. In any other epoch the proof is void.
     #[must_use]
     pub const fn epoch(&self) -> Epoch {
         self.epoch
@@ -260,26 +259,27 @@ impl RecoveryProof {
 }
 
 impl Challenge {
-    /// Begins a conversation with an endpoint in its present epoch, to be answered in one piece. Each one takes a fresh code.
+    /// Begins a conversation with an endpoint in its present epoch, to be answered in one piece. Each conversation needs a fresh
+    /// code.
     #[must_use]
     pub const fn new(endpoint: EndpointId, epoch: Epoch, code: Code) -> Self {
         Self { endpoint, epoch, code, manner: Manner::Whole }
     }
 
-    /// Begins a conversation: where it is to be a streamed one, only a stream can prove anything.
+    /// Begins a conversation in the subject's manner. If it is to be streamed, only a stream can prove anything.
     #[must_use]
     pub fn of(subject: &Subject, code: Code) -> Self {
         let Subject { endpoint, epoch, manner, .. } = subject;
         Self { endpoint: endpoint.id.clone(), epoch: *epoch, code, manner: *manner }
     }
 
-    /// How the answer is to be asked for.
+    /// In which manner to ask for the answer.
     #[must_use]
     pub const fn manner(&self) -> Manner {
         self.manner
     }
 
-    /// What is asked, in the user's turn. It never holds the code itself.
+    /// The question, for the user's turn. It never contains the code itself.
     #[must_use]
     pub fn prompt(&self) -> String {
         let (first, second) = (self.code.half(0), self.code.half(1));
@@ -290,8 +290,7 @@ impl Challenge {
         )
     }
 
-    /// Judges the endpoint's answer, which ends the conversation. `words` says whether the note of a failure keeps what the
-    /// endpoint said.
+    /// Judges the endpoint's answer, which ends the conversation. `words` says whether the note of a failure quotes the endpoint.
     #[must_use]
     pub fn judge(self, reply: &Reply<'_>, words: Words) -> Verdict {
         let Heard { text, tokens, error } = self.hear(reply);
@@ -326,7 +325,7 @@ impl Challenge {
         Verdict::Proven(RecoveryProof { endpoint: self.endpoint, epoch: self.epoch, status, score, elapsed, tokens })
     }
 
-    /// What there is to judge of a body. It is text only if the body is of the manner that was asked for, and whole.
+    /// Extracts what is judged of a body. There is text only if the body is whole, and of the manner that was asked for.
     fn hear(&self, reply: &Reply<'_>) -> Heard {
         let no_answer = |what| Err(ErrorNote::new(format!("HTTP {} with {what}", reply.status)));
         match reply.body {
@@ -345,7 +344,7 @@ impl Challenge {
                     (_, StreamEnd::Failed(Some(error))) => (no_answer("an error event"), Some(error.clone())),
                     (_, StreamEnd::Failed(None)) => (no_answer("an error event"), None),
                     (Manner::Whole, _) => (no_answer("an event stream that was not asked for"), None),
-                    // As for traffic: what tells why it ended is whole, be it without its closing event.
+                    // As for traffic: a stream that says why it ended is whole, even without its closing event.
                     (Manner::Either | Manner::Streamed, StreamEnd::Closed | StreamEnd::Complete) => {
                         (Ok(stream.text().to_owned()), None)
                     }
@@ -370,7 +369,7 @@ struct Heard {
     error: Option<ErrorObject>,
 }
 
-/// Whether the code is in the text: anywhere, in any case, whatever punctuation and spaces stand between.
+/// Whether the code is anywhere in the text, regardless of case and of punctuation and spaces in between.
 fn holds_code(text: &str, code: Code) -> bool {
     let bare: String = text.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_uppercase()).collect();
     bare.contains(&code.to_string())

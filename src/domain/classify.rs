@@ -22,7 +22,7 @@ pub enum WhoseCredential {
     Client,
 }
 
-/// What the classification needs of an answer's head, and of the request to which it came.
+/// What the classification needs to know of an answer's head, and of the request that it answers.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerHead<'a> {
     /// The status code.
@@ -35,47 +35,47 @@ pub struct AnswerHead<'a> {
     pub wanted: Wanted,
     /// The model that was sent upstream.
     pub model: Option<&'a str>,
-    /// What its headers say of limits.
+    /// What the answer's headers say about limits.
     pub limits: &'a Limits,
-    /// The operator's rules, which go before the table.
+    /// The operator's rules, which take precedence over the table.
     pub rules: &'a Rules,
 }
 
-/// What an attempt's end was found to be.
+/// How an attempt ended, as classified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
     /// The row of the table.
     pub class: Class,
-    /// The status with which the answer may be passed on; that of the error object where a 2xx carried one. None where no
-    /// answer came.
+    /// The status with which the answer may be passed on: if a 2xx carried an error object, the one that this stands for. `None`
+    /// if no answer came.
     pub status: Option<u16>,
-    /// What was seen of an error, for logs, events and stats. None after a success.
+    /// What was seen of an error, for logs, events and stats. `None` after a success.
     pub error: Option<ErrorNote>,
-    /// For how long the endpoint is to be left alone, where the answer says that it is too much for it.
+    /// For how long the endpoint is to be left alone, if its answer is a rate limit or an overload.
     pub throttle: Option<Throttle>,
 }
 
 impl Judgement {
-    /// A fault of the transport, which the caller has seen: no answer, or none that is whole.
+    /// The judgement of a transport fault that the caller has seen: no answer, or an incomplete one.
     #[must_use]
     pub fn of_fault(class: Class, error: impl AsRef<str>) -> Self {
         Self { class, status: None, error: Some(ErrorNote::new(error)), throttle: None }
     }
 
-    /// The same, its error seen in an answer of this manner at least.
+    /// Notes that the error was seen in an answer of at least this manner.
     #[must_use]
     pub fn seen_in(mut self, manner: Manner) -> Self {
         self.error = self.error.map(|error| error.seen_in(manner));
         self
     }
 
-    /// What follows from it for a request of this kind.
+    /// What follows from the class for a request of this kind.
     #[must_use]
     pub const fn rule(&self, path: PathKind) -> Rule {
         self.class.rule(path)
     }
 
-    /// What a trail shows: `ok`, the status, or the class where the status does not tell it.
+    /// What a trail shows: the status, or the class's word where the status does not tell the class.
     #[must_use]
     pub fn label(&self) -> Cow<'static, str> {
         match self.status {
@@ -88,9 +88,9 @@ impl Judgement {
 /// Whether the upstream's own words are kept in notes (`log.upstream_errors`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Words {
-    /// Status and type alone.
+    /// No: only status and type.
     Left,
-    /// The message too.
+    /// Yes: the message too.
     Kept,
 }
 
@@ -113,7 +113,7 @@ fn essence(content_type: Option<&str>) -> &str {
     content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim()
 }
 
-/// Classifies a 2xx event stream by its head. `None` where the answer is something else, and has to be judged whole by
+/// Classifies a 2xx event stream by its head. `None` if the answer is something else, and has to be judged as a whole by
 /// [`classify_answer`]. A stream that is passed on is a success until it breaks.
 #[must_use]
 pub fn classify_stream_head(path: PathKind, head: &AnswerHead<'_>) -> Option<Judgement> {
@@ -131,8 +131,8 @@ pub fn classify_stream_head(path: PathKind, head: &AnswerHead<'_>) -> Option<Jud
     }
 }
 
-/// Classifies a whole answer. `body` is none where it can't be looked into: it is compressed, or too large to be held. Then
-/// status and content type alone decide, and JSON is taken to be what the status says.
+/// Classifies a whole answer. `body` is `None` if it can't be inspected, because it is compressed or too large to be held. Then
+/// status and content type alone decide, and JSON is taken for what the status says.
 #[must_use]
 pub fn classify_answer(path: PathKind, head: &AnswerHead<'_>, body: Option<&[u8]>, words: Words) -> Judgement {
     if let Some(judgement) = classify_stream_head(path, head) {
@@ -160,8 +160,8 @@ pub fn classify_answer(path: PathKind, head: &AnswerHead<'_>, body: Option<&[u8]
     }
 }
 
-/// Classifies an error object that came with a 2xx, as the body of an answer or as an event of a stream: it counts as the
-/// status that its words stand for.
+/// Classifies an error object that came with a 2xx, as an answer's body or as a stream's event: it counts as the status that
+/// its words stand for.
 #[must_use]
 pub fn classify_error_in_success(
     path: PathKind,
@@ -184,8 +184,8 @@ fn judged_error(path: PathKind, head: &AnswerHead<'_>, class: Class, status: u16
     Judgement { class, status: Some(status), error: Some(error), throttle: throttle(path, head, class) }
 }
 
-/// For how long the endpoint is to be left alone. The token counter has limits of its own, and a limit of the client's own
-/// account says nothing about what the endpoint has left for others.
+/// For how long the endpoint is to be left alone. The token counter has limits of its own, and a rate limit of the client's own
+/// account says nothing about what is left for others.
 fn throttle(path: PathKind, head: &AnswerHead<'_>, class: Class) -> Option<Throttle> {
     match path {
         PathKind::Llm => {}
@@ -244,10 +244,10 @@ fn classify_elsewhere(status: u16, body: Option<&[u8]>, words: Words) -> Judgeme
     Judgement { class, status: Some(status), error: Some(note(status, error.as_ref(), words)), throttle: None }
 }
 
-/// The class of an answer that an operator's rule names.
+/// The class for the meaning that an operator's rule gives to an answer.
 const fn class_of_meaning(meaning: Meaning, head: &AnswerHead<'_>, status: u16) -> Class {
     match (meaning, head.credential) {
-        // The client's own key and account are the client's own affair.
+        // The client's own key and account are its own affair.
         (Meaning::Account | Meaning::Credential, WhoseCredential::Client) => Class::ClientCredential,
         (Meaning::Account, WhoseCredential::Gateway) => Class::Account,
         (Meaning::Credential, WhoseCredential::Gateway) => Class::Credential,
@@ -274,14 +274,14 @@ fn class_of_error(
     let names_model = error.is_some_and(|error| error.names_model(head.model));
     let is_about_credential = matches!(status, 400..=499) && says(ErrorObject::is_about_credential);
     match (head.credential, status) {
-        // An account that is the client's own is the client's own affair, like its credential.
+        // The client's own account is its own affair, like its credential.
         (WhoseCredential::Client, 401 | 403) => return Class::ClientCredential,
         (WhoseCredential::Client, _) if says(ErrorObject::is_about_account) || is_about_credential => {
             return Class::ClientCredential;
         }
         (WhoseCredential::Gateway, _) if says(ErrorObject::is_about_account) => return Class::Account,
         (WhoseCredential::Gateway, _) if is_about_credential => return Class::Credential,
-        // Before the statuses: a relay may say so with the status of a refused key.
+        // Checked before the statuses: a relay may say so with the status of a refused key.
         (_, 400..=499) if says(ErrorObject::lacks_model_in_own_words) => return Class::ModelMissing,
         (WhoseCredential::Gateway, 401) if in_shape => return Class::Credential,
         (WhoseCredential::Gateway, 402) if in_shape => return Class::Account,
@@ -304,12 +304,12 @@ fn class_of_error(
         400..=499 => Class::NotTheApi,
         300..=399 => Class::Redirected,
         500..=599 => Class::UpstreamStatus,
-        // A status that HTTP does not have: a head that can't be read.
+        // Not an HTTP status: the head can't be read.
         _ => Class::Connect,
     }
 }
 
-/// `HTTP 401 authentication_error`, and with [`Words::Kept`] what the endpoint said.
+/// The note of an error answer: `HTTP 401 authentication_error`, with [`Words::Kept`] followed by what the endpoint said.
 #[must_use]
 pub fn note(status: u16, error: Option<&ErrorObject>, words: Words) -> ErrorNote {
     let mut text = format!("HTTP {status}");
@@ -325,7 +325,7 @@ pub fn note(status: u16, error: Option<&ErrorObject>, words: Words) -> ErrorNote
     ErrorNote::new(text)
 }
 
-/// Whether the whole body is one JSON object. Every answer of the LLM paths is one, so another JSON value is no answer.
+/// Whether the whole body is one JSON object. Every answer on the LLM paths is one, so any other JSON value is no answer.
 /// Nesting is skipped without recursion, however deep it is.
 fn is_json_object(body: &[u8]) -> bool {
     struct AnyObject;

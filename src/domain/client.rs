@@ -12,7 +12,7 @@ use super::ids::{ClientId, ProfileId};
 
 /// The SHA-256 of a key. The key itself is kept nowhere.
 ///
-/// Equality takes the same time wherever two digests differ, and `Debug` shows nothing.
+/// Comparison takes the same time wherever two digests differ, and `Debug` shows nothing.
 #[derive(Clone, Copy)]
 pub struct KeyDigest([u8; 32]);
 
@@ -23,13 +23,13 @@ impl KeyDigest {
         Self(Sha256::digest(key.as_bytes()).into())
     }
 
-    /// The digest as 64 hexadecimal digits, as the settings take it.
+    /// The digest as 64 hexadecimal digits, the form that the settings accept.
     #[must_use]
     pub fn to_hex(&self) -> String {
         hex::encode(self.0)
     }
 
-    /// Reads a digest that is written as 64 hexadecimal digits.
+    /// Reads a digest from 64 hexadecimal digits.
     #[must_use]
     pub fn from_hex(digits: &str) -> Option<Self> {
         let mut bytes = [0; 32];
@@ -43,7 +43,7 @@ impl KeyDigest {
         *self == Self::of(key)
     }
 
-    /// Whether it is one of these, in the same time for each of them.
+    /// Whether it is one of these; takes the same time whichever it is.
     #[must_use]
     pub fn is_among(&self, digests: &[Self]) -> bool {
         digests.iter().fold(Choice::from(0), |is_there, digest| is_there | digest.0.ct_eq(&self.0)).into()
@@ -75,17 +75,17 @@ impl fmt::Debug for KeyDigest {
 pub struct Client {
     /// Its name.
     pub id: ClientId,
-    /// The endpoints that serve it.
+    /// Its profile, which names the endpoints that serve it.
     pub profile: ProfileId,
-    /// The team that its usage is also counted for.
+    /// The team for which its usage is counted too.
     pub team: Option<String>,
-    /// Any of these admits it: several while one is replaced by another. Never empty.
+    /// Its keys, each of which admits it. There are several while one is being replaced. Never empty.
     pub keys: Vec<KeyDigest>,
     /// Whether its keys are accepted.
     pub enabled: bool,
-    /// When its keys cease to be accepted, as the time since 1970; none: never.
+    /// When its keys cease to be accepted, as the time since 1970; `None` for never.
     pub expires: Option<Duration>,
-    /// The most requests that it may have under way; none: no limit.
+    /// The most requests that it may have under way; `None` for no limit.
     pub max_in_flight: Option<NonZeroU32>,
 }
 

@@ -1,5 +1,5 @@
-//! A test conversation as it goes over the wire: the request in each dialect of the two protocols; and beneath it what an answer says
-//! and costs, and which models are tried.
+//! A test conversation as it goes over the wire: the request, in each dialect of the two protocols. Submodules read what an
+//! answer says and costs, and choose the models to try.
 
 mod answer;
 mod models;
@@ -15,22 +15,22 @@ pub use answer::{Answer, Tokens};
 pub use models::ModelsToTry;
 pub use streamed::{StreamEnd, StreamedAnswer};
 
-/// How an answer is asked for, and comes.
+/// How an answer is asked for, and how it comes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Manner {
     /// In one piece.
     #[default]
     Whole,
-    /// A stream is asked for, and what comes is none, or none that has begun. For traffic a whole answer is as good.
+    /// A stream is asked for, but a whole answer will do, as it does for traffic. Of a failure: no stream had begun.
     Either,
     /// As an event stream.
     Streamed,
 }
 
 impl Manner {
-    /// How to ask once more where a stream was refused. `None` where none was asked for, or nothing else will do: then it is a
-    /// matter of the model.
+    /// How to ask again after a stream was refused. `None` if none was asked for, or if nothing else will do: then the model is
+    /// unsuitable.
     #[must_use]
     pub fn after_refusal(self, status: u16, body: &[u8]) -> Option<Self> {
         match self {
@@ -39,7 +39,7 @@ impl Manner {
         }
     }
 
-    /// Whether a stream was asked for, and refused: some keys get a model's answers in one piece only.
+    /// Whether a stream was asked for and refused: some keys get a model's answers only in one piece.
     #[must_use]
     pub fn is_refused(self, status: u16, body: &[u8]) -> bool {
         match self {
@@ -49,17 +49,17 @@ impl Manner {
     }
 }
 
-/// Whether a request is refused for a member of its: by a 400 whose error names it.
+/// Whether a request was refused because of this member: by a 400 whose body names it.
 fn is_refused(member: &str, status: u16, body: &[u8]) -> bool {
     status == 400 && String::from_utf8_lossy(body).contains(member)
 }
 
-/// How a request is worded. Endpoints differ in what they know, so one that is refused is worded otherwise.
+/// How a request is worded. Endpoints accept different wordings, so a refused request is sent again in another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// Messages with thinking switched off: some vendors think by default, at the operator's cost.
     AnthropicThinkingOff,
-    /// Messages without a word of thinking.
+    /// Messages that do not mention thinking.
     AnthropicPlain,
     /// Chat completions with `max_tokens`.
     OpenAiMaxTokens,
@@ -68,7 +68,7 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// What an endpoint of this protocol is asked in first.
+    /// The dialect to try first with an endpoint of this protocol.
     #[must_use]
     pub const fn first(protocol: Protocol) -> Self {
         match protocol {
@@ -77,7 +77,7 @@ impl Dialect {
         }
     }
 
-    /// The path to which it is sent.
+    /// The path to which a request in this dialect is sent.
     #[must_use]
     pub const fn path(self) -> LlmPath {
         match self {
@@ -86,7 +86,7 @@ impl Dialect {
         }
     }
 
-    /// The dialect to try after this one was refused: by a 400 whose error names what the other one does without.
+    /// The dialect to try after this one was refused by a 400 whose body names what the other dialect does without.
     #[must_use]
     pub fn after_refusal(self, status: u16, body: &[u8]) -> Option<Self> {
         let (refused, next) = match self {
@@ -101,7 +101,7 @@ impl Dialect {
 /// What a conversation asks.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
-    /// The model, by the name that the endpoint knows it by.
+    /// The model, by the endpoint's name for it.
     pub model: &'a str,
     /// The bound on the answer's length, in tokens.
     pub max_tokens: u32,
@@ -109,7 +109,7 @@ pub struct Question<'a> {
     pub system: Option<&'a str>,
     /// The user's turn.
     pub prompt: &'a str,
-    /// How the answer is to come.
+    /// How the answer should come.
     pub manner: Manner,
 }
 
@@ -147,7 +147,7 @@ impl Question<'_> {
     }
 }
 
-/// The turns of a chat, in which the system prompt is the first.
+/// The turns of a chat; the system prompt, if any, is the first.
 fn chat(system: Option<&str>, user: Value) -> Vec<Value> {
     system.map(|system| json!({"role": "system", "content": system})).into_iter().chain([user]).collect()
 }

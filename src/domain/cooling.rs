@@ -1,4 +1,4 @@
-//! Cooldowns: for which models an endpoint rests in its home queue, and until when. A rest is no fault.
+//! Cooldowns: the models for which an endpoint rests in its home queue, and until when. A rest is no fault.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use super::time::Moment;
 
 /// The longest cooldown after rate limits that name no time.
 const UNNAMED_LIMIT: Duration = Duration::from_mins(1);
-/// The shortest cooldown that an answer can ask for, so that one which names hardly any time does not invite a storm.
+/// The shortest cooldown that an answer can ask for, so that one that names hardly any time does not invite a storm.
 const SHORTEST: Duration = Duration::from_millis(500);
-/// How long a rate limit that names no time is remembered in wait of a second one.
+/// How long a rate limit that names no time is remembered, in case a second one follows.
 const MEMORY: Duration = Duration::from_mins(1);
-/// For how many models an endpoint's cooldowns are kept; clients choose the names.
+/// The most models for which an endpoint's cooldowns are kept. Clients choose the names.
 const MAX_MODELS: usize = 256;
 
 /// How long an endpoint rests.
@@ -26,17 +26,17 @@ const MAX_MODELS: usize = 256;
 pub struct CoolingPolicy {
     /// After a rate limit that names no time; doubles with each further one.
     pub default_cooldown: Duration,
-    /// A longer cooldown than this is a used-up window.
+    /// A rate limit's cooldown that is longer than this is a used-up window.
     pub exhausted_after: Duration,
     /// After an overload that names no time; doubles with each further one.
     pub overload_cooldown: Duration,
-    /// The longest of these.
+    /// The longest cooldown after overloads that name no time.
     pub overload_max: Duration,
-    /// Overloaded for this long without one success isolates.
+    /// An endpoint that is overloaded for this long without one success is isolated.
     pub isolate_after: Duration,
 }
 
-/// What an endpoint rests for.
+/// Why an endpoint rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CooldownReason {
@@ -64,18 +64,18 @@ pub struct Cooldown {
     pub since: Moment,
     /// When it ends.
     pub until: Moment,
-    /// What for.
+    /// Why.
     pub reason: CooldownReason,
 }
 
-/// What a throttled answer has led to.
+/// What a rate limit or an overload has led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Throttled {
     /// Nothing: it may be the request's own fault.
     Noted,
-    /// The endpoint rests until then, or rested that long already.
+    /// The endpoint rests for this cooldown, which may have begun before.
     Rests(Cooldown),
-    /// It was overloaded for too long.
+    /// The endpoint was overloaded for too long.
     TooLong,
 }
 
@@ -83,9 +83,9 @@ pub enum Throttled {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Rests {
     limit: Option<Cooldown>,
-    /// How many cooldowns after unnamed limits there were since the last success.
+    /// How many cooldowns followed unnamed limits since the last success.
     limit_step: u32,
-    /// Who got a rate limit that names no time, and when.
+    /// Whose request met a rate limit that names no time, and when.
     unnamed: Option<(Origin, Moment)>,
     overload: Option<Cooldown>,
     overload_step: u32,
@@ -94,7 +94,7 @@ struct Rests {
 }
 
 impl Rests {
-    /// Of two deadlines the later one counts.
+    /// The cooldown that ends last.
     fn latest(&self) -> Option<Cooldown> {
         [self.limit, self.overload].into_iter().flatten().max_by_key(|cooldown| cooldown.until)
     }
@@ -104,21 +104,21 @@ impl Rests {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cooling {
     by_model: BTreeMap<Option<Arc<str>>, Rests>,
-    /// Since when and until when overloads came without a success in between.
+    /// The first and the last moment of overloads without a success in between.
     overloaded: Option<(Moment, Moment)>,
     /// No cooldown ends later than this.
     rested_by: Moment,
 }
 
 impl Cooling {
-    /// Whether it may rest for any model at this moment. It does not where this says so.
+    /// Whether the endpoint may rest for some model at this moment. If `false`, it rests for none.
     #[must_use]
     pub fn may_rest(&self, now: Moment) -> bool {
         now < self.rested_by
     }
 
-    /// Takes in an answer that says that it is too much. `began` is when its attempt was let through: one that was under way
-    /// when a cooldown was announced tells nothing that this did not.
+    /// Takes in a rate limit or an overload. `began` is when its attempt was let through: an attempt that was under way when a
+    /// cooldown was announced adds nothing to what that said.
     pub fn throttle(
         &mut self,
         model: Option<&Arc<str>>,
@@ -149,7 +149,7 @@ impl Cooling {
             return Throttled::TooLong;
         }
         let rests = self.by_model.entry(model.cloned()).or_default();
-        // Only what was asked after the latest cooldown was announced makes the next one longer.
+        // Only an attempt that began after the latest cooldown was announced makes the next one longer.
         let step_of = |cooldown: &Option<Cooldown>, step: &mut u32| {
             if cooldown.is_none_or(|cooldown| cooldown.since <= began) {
                 *step = step.saturating_add(1);
@@ -174,14 +174,14 @@ impl Cooling {
             }
             Throttle::Overload(named) => {
                 let step = step_of(&rests.overload, &mut rests.overload_step);
-                // An overload is of the moment. One that names hours would keep its endpoint from everybody, and unlike with a used-up
-                // window nobody asks meanwhile whether that is still so.
+                // An overload is momentary. One that names hours would keep the endpoint from everybody, and unlike a used-up
+                // window, it is not checked meanwhile.
                 let longest = policy.exhausted_after.clamp(SHORTEST, LONGEST_REST);
                 let named = named.filter(|named| !named.is_zero()).map(|named| named.clamp(SHORTEST, longest));
                 let rest = named.unwrap_or_else(|| grown(policy.overload_cooldown, policy.overload_max, step));
                 let cooldown = extend(&mut rests.overload, now + rest, now, CooldownReason::Overload);
                 if let Some((_, latest)) = &mut self.overloaded {
-                    // Nobody asks while it rests, so that time is no silence.
+                    // Nobody asks the endpoint while it rests, so that time does not count as silence.
                     *latest = cooldown.until.max(*latest);
                 }
                 Throttled::Rests(cooldown)
@@ -189,11 +189,11 @@ impl Cooling {
         }
     }
 
-    /// Notes an overload, and tells whether they have gone on for too long: those that come again and again count from the first; after a
-    /// long silence they count anew.
+    /// Notes an overload. Returns whether overloads have gone on for too long, counted from the first of a series; a long silence
+    /// ends a series.
     fn note_overload(&mut self, now: Moment, policy: &CoolingPolicy) -> bool {
         let (since, latest) = match self.overloaded {
-            // Another model may rest for longer than this one will.
+            // Another model may rest longer than this one will.
             Some((since, latest)) if now.since(latest) < policy.isolate_after => (since, latest.max(now)),
             Some(_) | None => (now, now),
         };
@@ -201,7 +201,7 @@ impl Cooling {
         now.since(since) >= policy.isolate_after
     }
 
-    /// A success: what grew starts anew. A cooldown that was announced still holds.
+    /// Notes a success: cooldowns grow from the beginning again. One that was announced still holds.
     pub fn success(&mut self, model: Option<&Arc<str>>) {
         self.overloaded = None;
         if self.by_model.is_empty() {
@@ -236,8 +236,8 @@ impl Cooling {
             .filter(move |(_, cooldown)| cooldown.until > now)
     }
 
-    /// The used-up window whose turn it is to be asked about, with the model that it is for: the one that was asked about longest ago, and
-    /// of those that never were the one announced first.
+    /// The used-up window to ask about next, and its model: the window that was announced first of those never asked about, else
+    /// the one that was asked about longest ago.
     #[must_use]
     pub fn exhausted(&self, now: Moment, policy: &CoolingPolicy) -> Option<(Option<&Arc<str>>, Cooldown)> {
         self.by_model
@@ -248,7 +248,7 @@ impl Cooling {
             .map(|(model, cooldown, _)| (model, cooldown))
     }
 
-    /// A conversation has found this model's window still used up: it is another one's turn.
+    /// Notes that a conversation found this model's window still used up, so that another one is asked about next.
     pub fn still_exhausted(&mut self, model: Option<&Arc<str>>, now: Moment) {
         if let Some(rests) = self.by_model.get_mut(&model.cloned()) {
             rests.asked = Some(now);
@@ -265,7 +265,8 @@ impl Cooling {
         }
     }
 
-    /// Ends this model's used-up window: the endpoint has shown that it serves it again. That says nothing of another model's.
+    /// Ends this model's used-up window, because the endpoint has shown that it serves the model again. That says nothing about
+    /// other models. Returns whether there was such a window.
     pub fn end_exhausted(&mut self, model: Option<&Arc<str>>, now: Moment, policy: &CoolingPolicy) -> bool {
         let limit = self.by_model.get_mut(&model.cloned()).and_then(|rests| rests.limit.as_mut());
         let Some(limit) = limit.filter(|limit| limit.until > now && is_exhausted(limit, policy)) else { return false };
@@ -273,7 +274,7 @@ impl Cooling {
         true
     }
 
-    /// Forgets overloads: the endpoint has recovered.
+    /// Forgets overloads, because the endpoint has recovered.
     pub fn recover(&mut self) {
         self.overloaded = None;
         for rests in self.by_model.values_mut() {
@@ -304,7 +305,7 @@ fn grown(initial: Duration, limit: Duration, step: u32) -> Duration {
     Growth { initial, multiplier: 2.0, limit }.delay(step)
 }
 
-/// Sets a cooldown, or lengthens the one that runs; it is never shortened.
+/// Sets a cooldown, or lengthens the running one, which is never shortened.
 fn extend(slot: &mut Option<Cooldown>, until: Moment, now: Moment, reason: CooldownReason) -> Cooldown {
     let running = slot.filter(|running| running.until > now);
     let cooldown = match running {

@@ -1,4 +1,4 @@
-//! One upstream LLM service, as the settings define it, after validation.
+//! One upstream LLM service as defined by the settings, after validation.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl Protocol {
         }
     }
 
-    /// How a credential is shown where the settings don't say: Anthropic's own header, else a bearer token.
+    /// How a credential is sent if the settings don't say: in Anthropic's own header, else as a bearer token.
     #[must_use]
     pub const fn default_auth(self) -> AuthStyle {
         match self {
@@ -50,7 +50,7 @@ impl Protocol {
     }
 }
 
-/// In which header a credential goes upstream.
+/// The header in which a credential goes upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AuthStyle {
     /// `x-api-key: KEY`
@@ -66,7 +66,7 @@ pub enum AuthStyle {
 pub enum Auth {
     /// The gateway's own credential replaces the client's.
     Own {
-        /// In which header.
+        /// The header that carries it.
         style: AuthStyle,
         /// The credential.
         key: Secret,
@@ -77,12 +77,12 @@ pub enum Auth {
     Missing,
 }
 
-/// Whether a pattern may fit other names than itself.
+/// Whether a pattern may match names other than itself.
 pub(super) fn is_glob(pattern: &str) -> bool {
     pattern.contains(['*', '?', '[', '{', '\\'])
 }
 
-/// Which models an endpoint serves: globs over the client's name of the model; none means every model.
+/// Which models an endpoint serves: globs for the client's name of the model. Without any it serves every model.
 #[derive(Clone, Debug, Default)]
 pub struct ModelFilter {
     patterns: Vec<String>,
@@ -94,7 +94,7 @@ impl ModelFilter {
     ///
     /// # Errors
     ///
-    /// What is wrong with the first pattern that is no glob.
+    /// The error of the first pattern that is no glob.
     pub fn new(patterns: &[String]) -> Result<Self, globset::Error> {
         let mut set = GlobSetBuilder::new();
         for pattern in patterns {
@@ -109,13 +109,13 @@ impl ModelFilter {
         self.patterns.is_empty() || model.is_none_or(|model| self.set.is_match(model))
     }
 
-    /// The patterns as they stand in the settings.
+    /// The patterns as written in the settings.
     #[must_use]
     pub fn patterns(&self) -> &[String] {
         &self.patterns
     }
 
-    /// The patterns that are a model's whole name.
+    /// The patterns that are plain model names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.patterns.iter().map(String::as_str).filter(|pattern| !is_glob(pattern))
     }
@@ -127,7 +127,7 @@ impl PartialEq for ModelFilter {
     }
 }
 
-/// Which model is sent upstream for the one that the client names.
+/// The model names that are sent upstream in place of those that clients use.
 #[derive(Clone, Debug, Default)]
 pub struct ModelMap {
     /// Exact names first, then the longest pattern first.
@@ -146,7 +146,7 @@ impl ModelMap {
     ///
     /// # Errors
     ///
-    /// What is wrong with the first pattern that is no glob.
+    /// The error of the first pattern that is no glob.
     pub fn new<'a>(rules: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, globset::Error> {
         let mut compiled = Vec::new();
         for (pattern, sent) in rules {
@@ -157,7 +157,7 @@ impl ModelMap {
         Ok(Self { rules: compiled })
     }
 
-    /// The name to send in place of `model`; `None` where it is sent as it is.
+    /// The name to send in place of `model`; `None` if it is sent unchanged.
     #[must_use]
     pub fn sent(&self, model: &str) -> Option<&str> {
         let fits = |rule: &&ModelRule| match &rule.matcher {
@@ -181,17 +181,17 @@ impl PartialEq for ModelMap {
     }
 }
 
-/// A header of the operator's own. The value may be a credential, so it is kept like one.
+/// A header set by the operator. Its value may be a credential, so it is kept like one.
 pub type ExtraHeader = (String, Secret);
 
-/// How an endpoint likes to be verified, where it differs from the verifier's own settings.
+/// How an endpoint is to be verified, where this differs from the verifier's own settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifyOverrides {
     /// The model to ask.
     pub model: Option<String>,
     /// The bound on the answer's length, in tokens.
     pub max_tokens: Option<NonZeroU32>,
-    /// A system prompt: some relays answer only what looks like their usual client.
+    /// A system prompt: some relays answer only requests that look like those of their usual client.
     pub system: Option<String>,
     /// Further headers.
     pub headers: Vec<ExtraHeader>,
@@ -212,21 +212,21 @@ pub struct Endpoint {
     pub home: Home,
     /// 0 to 9 within the queue; lower first.
     pub priority: u8,
-    /// Whom it serves. Never empty.
+    /// The profiles whose clients it serves. Never empty.
     pub profiles: Vec<ProfileId>,
-    /// 0 to 1000: its share among its equals. 0 takes nothing new.
+    /// 0 to 1000: its share among its equals. With 0 it takes nothing new.
     pub weight: u16,
     /// What its tokens cost, relative to the list prices.
     pub price_factor: f64,
-    /// Whether the settings have it in use.
+    /// Whether the settings enable it.
     pub enabled: bool,
     /// The models it serves.
     pub models: ModelFilter,
     /// The models it knows by another name.
     pub model_map: ModelMap,
-    /// The most attempts at a time; none: no limit.
+    /// The most attempts at a time; `None` for no limit.
     pub max_in_flight: Option<NonZeroU32>,
-    /// How it likes to be verified.
+    /// How it is to be verified.
     pub verify: VerifyOverrides,
     /// Further headers sent upstream.
     pub headers: Vec<ExtraHeader>,
@@ -249,7 +249,7 @@ impl Endpoint {
     }
 }
 
-/// An endpoint as it is shared: never changed, only replaced.
+/// A shared endpoint: never changed, only replaced.
 pub type SharedEndpoint = Arc<Endpoint>;
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! The epoch clock, and the gate that every lease looks at right before its request is written.
+//! The epoch clock, and the gate that every lease checks right before its request is written.
 //!
-//! Both are atomics that only the registry writes: workers on other threads read them without asking it.
+//! Both are atomics that only the registry writes. Workers on other threads read them without asking it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ids::Epoch;
 
-/// Issues epochs, each once, and tells the newest one to whoever audits.
+/// Issues epochs, each once, and publishes the newest one for auditing.
 #[derive(Debug, Default)]
 pub struct EpochClock {
     newest: Arc<AtomicU64>,
@@ -15,7 +15,7 @@ pub struct EpochClock {
 
 impl EpochClock {
     /// The next epoch. It is announced only by [`Self::announce`], after the endpoint's gate has been moved, so that a
-    /// reader who sees it also sees the moved gate.
+    /// reader that sees the epoch also sees the moved gate.
     pub fn draw(&mut self) -> Epoch {
         Epoch::from_raw(self.newest.load(Ordering::Relaxed)).next()
     }
@@ -25,7 +25,7 @@ impl EpochClock {
         self.newest.store(epoch.get(), Ordering::Release);
     }
 
-    /// Another clock at the same epoch, for a copy of everything that this one numbers.
+    /// A separate clock at the same epoch, for a copy of everything that this one numbers.
     #[must_use]
     pub fn fork(&self) -> Self {
         Self { newest: Arc::new(AtomicU64::new(self.newest.load(Ordering::Relaxed))) }
@@ -63,7 +63,7 @@ impl EpochGate {
         self.0.store(epoch.get(), Ordering::Release);
     }
 
-    /// Another gate at the same epoch, which the moves of this one leave where it is.
+    /// A separate gate at the same epoch: moving this one does not move it.
     #[must_use]
     pub fn fork(&self) -> Self {
         Self(Arc::new(AtomicU64::new(self.0.load(Ordering::Acquire))))

@@ -1,6 +1,6 @@
-//! The error object of either protocol, as endpoints put it into their answers.
+//! The error object of either protocol, as found in endpoints' answers.
 //!
-//! Relays mix the two shapes, so both are taken from every endpoint.
+//! Relays mix the two shapes, so both are accepted from every endpoint.
 
 mod meaning;
 mod providers;
@@ -14,25 +14,25 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// An error type or code longer than this is no word of a protocol, in bytes.
+/// The longest error type or code that is taken for a protocol's word, in bytes.
 const MAX_WORD: usize = 64;
 
-/// In how many events at the end of a body an error is looked for: `[DONE]` may be behind it.
+/// How many events at the end of a body are searched for an error: `[DONE]` may follow it.
 const LAST_EVENTS: usize = 8;
 
-/// What Anthropic says of a member that it does not know, behind its name. That is the client's, and begins the message.
+/// What Anthropic says about an unknown member, after the member's name. That name is the client's, and begins the message.
 const UNKNOWN_MEMBER_PHRASE: &str = ": Extra inputs are not permitted";
 
-/// An error as an endpoint words it. Its `Debug` shows no message: that may quote a prompt.
+/// An error as an endpoint words it. Its `Debug` omits the message, which may quote a prompt.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ErrorObject {
     kind: Option<String>,
     code: Option<String>,
     numeric_code: Option<u64>,
     message: String,
-    /// Whether the message begins with what a client has written, so that no phrase in it is the endpoint's.
+    /// Whether the message begins with something that a client wrote, so that no phrase in it can be trusted as the endpoint's.
     begins_with_clients_word: bool,
-    /// What a relay's own words are around.
+    /// The error around which a relay put its own words.
     wrapped: Option<Box<Self>>,
 }
 
@@ -43,7 +43,7 @@ struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// An object, or a list that holds it alone.
+    /// Reads an object, or a list of just that object.
     fn read(body: &'a [u8]) -> Option<Self> {
         if body.trim_ascii_start().starts_with(b"[") {
             let [alone]: [&RawValue; 1] = serde_json::from_slice(body).ok()?;
@@ -53,7 +53,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// The shape without an object of its own for the error.
+/// The shape in which the error has no object of its own.
 #[derive(Deserialize)]
 struct Flat<'a> {
     #[serde(borrow)]
@@ -76,9 +76,9 @@ struct Fields<'a> {
     message: Option<&'a RawValue>,
 }
 
-/// Whether a body could have a member `error`. A search is much faster than a parse, and good answers have none; within a text
-/// a quotation mark has a backslash before it. A name may also be written with escapes, however odd that is: `\u006f` is an o.
-/// Escapes of what is no letter of the name say nothing, and whole answers may be written in them.
+/// Whether a body could have a member `error`. A search is much faster than parsing, and good answers have none; within a string
+/// a quotation mark has a backslash before it. A name may also be written with escapes, however odd: `\u006f` is an o. Escapes
+/// of anything but lower-case letters are ignored, since whole answers may be written in them.
 fn may_hold_error(body: &[u8]) -> bool {
     static NAME: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(b"\"error\""));
     static ESCAPE: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(b"\\u00"));
@@ -87,19 +87,19 @@ fn may_hold_error(body: &[u8]) -> bool {
     NAME.find_iter(body).any(|at| !is_null(behind(at))) || ESCAPE.find_iter(body).any(is_letters)
 }
 
-/// Whether a member's value is `null`, by what stands behind its name: every good answer of the Responses API has such an
+/// Whether a member's value is `null`, judged by what follows its name: every good answer of the Responses API has such an
 /// error.
 fn is_null(behind_name: &[u8]) -> bool {
     let value = behind_name.trim_ascii_start().strip_prefix(b":");
     value.is_some_and(|value| value.trim_ascii_start().starts_with(b"null"))
 }
 
-/// Reads an object, of which `T` has some members. A list could also be read as these members themselves, in their order.
+/// Reads an object, some of whose members `T` has. Not a list, which `T` would accept as its members in order.
 fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
     json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(json).ok()).flatten()
 }
 
-/// An empty text says nothing: some relays put an error object of empty texts into their good answers.
+/// Reads a string; `None` if it is empty, since some relays put an error object of empty strings into their good answers.
 fn text(raw: Option<&RawValue>) -> Option<String> {
     raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).filter(|text: &String| !text.is_empty())
 }
@@ -107,7 +107,7 @@ fn text(raw: Option<&RawValue>) -> Option<String> {
 impl ErrorObject {
     /// Reads a body that is an error object: `{"type":"error","error":{"type":…,"message":…}}` or
     /// `{"error":{"message":…,"type":…,"code":…}}`, alone or, as Google has it, in a list; or
-    /// `{"object":"error","message":…,"type":…,"code":…}`, as Mistral, vLLM and `SGLang` have it. `None` where it is none of them.
+    /// `{"object":"error","message":…,"type":…,"code":…}`, as Mistral, vLLM and `SGLang` have it. `None` if it is none of these.
     #[must_use]
     pub fn read(body: &[u8]) -> Option<Self> {
         let mut error = Self::read_plain(body)?;
@@ -115,10 +115,10 @@ impl ErrorObject {
         Some(error)
     }
 
-    /// The same as the answer to a request that has named this model.
+    /// This error as the answer to a request for `model`: if its message begins with that name, it begins with the client's word.
     #[must_use]
     pub fn to_request_for(&self, model: Option<&str>) -> Self {
-        // Relays trim names, and take their own prefix away.
+        // Relays trim names, and strip their own prefix.
         let name = model.unwrap_or_default().trim();
         let forms = [name, name.rsplit('/').next().unwrap_or_default()];
         let begins_so = |error: &Self| forms.iter().any(|form| begins_with_name(error.message.trim_start(), form));
@@ -126,7 +126,7 @@ impl ErrorObject {
         if begins_so(&error) {
             error.begins_with_clients_word = true;
             if name.contains(char::is_whitespace) {
-                // It may read like a relay's words around its provider's.
+                // The name itself may read like a relay's words around its provider's.
                 error.wrapped = None;
             }
         }
@@ -136,7 +136,8 @@ impl ErrorObject {
         error
     }
 
-    /// What a relay's words are around, where it is one's. Of what a client may have named no kind and no code is believed.
+    /// The error around which a relay put its own words, if this is a relay's. A type or code in a message that quotes a client's
+    /// name is not believed.
     fn unwrapped(&self) -> Option<Self> {
         if self.message.contains(UNKNOWN_MEMBER_PHRASE) {
             return None;
@@ -152,13 +153,13 @@ impl ErrorObject {
             && providers::is_about_a_name(&self.message)
     }
 
-    /// Reads the body of an answer with this status, also where it has a shape that is neither protocol's.
+    /// Reads the body of an answer with this status, even in a shape of neither protocol.
     #[must_use]
     pub fn of_answer(status: u16, body: &[u8]) -> Option<Self> {
         Self::read(body).or_else(|| shapes::read(status, body)).or_else(|| Self::of_last_event(status, body))
     }
 
-    /// An error that a relay has written as the event of a stream, though it answers with its status.
+    /// Reads an error that a relay wrote as an event of a stream, although the status already says that it failed.
     fn of_last_event(status: u16, body: &[u8]) -> Option<Self> {
         let begins_so = |name: &&[u8]| body.trim_ascii_start().starts_with(name);
         let is_stream = [b"event:".as_slice(), b"data:", b"id:", b"retry:", b":"].iter().any(begins_so);
@@ -167,18 +168,18 @@ impl ErrorObject {
         }
         let lines = body.split(|byte| matches!(byte, b'\n' | b'\r')).rev();
         let mut data = lines.filter_map(|line| line.strip_prefix(b"data:")).take(LAST_EVENTS);
-        // No portal answers with events.
+        // No portal answers with events, so the status is taken for 200 here.
         data.find_map(|data| Self::read(data).or_else(|| shapes::read(200, data)))
     }
 
-    /// Reads what stands in a member `error`: the error, and the body of an answer that has it. `None` where it is no error object.
+    /// Reads the value of a member `error`. Returns the error and the body of an answer that has it; `None` for other values.
     #[must_use]
     pub fn of_member(error: &str) -> Option<(Self, String)> {
         let body = format!("{{\"error\":{error}}}");
         Some((Self::read(body.as_bytes())?, body))
     }
 
-    /// What is said of an answer that has failed by why one of its choices ended, as `OpenRouter`, Zhipu and `DeepSeek` word it.
+    /// The message for an answer that failed, by the finish reason of a choice, as `OpenRouter`, Zhipu and `DeepSeek` word it.
     #[must_use]
     pub fn failed_finish(finish_reasons: impl IntoIterator<Item = String>) -> Option<String> {
         let is_failed =
@@ -187,7 +188,7 @@ impl ErrorObject {
         Some(format!("The answer ended with the finish_reason {reason}."))
     }
 
-    /// Whether a body of which only the beginning is here may become an error object, by what that holds.
+    /// Whether a body may turn out to be an error object, judged by its beginning.
     #[must_use]
     pub fn may_begin(beginning: &[u8]) -> bool {
         may_hold_error(beginning)
@@ -206,7 +207,7 @@ impl ErrorObject {
         let kind = text(fields.kind);
         let code = text(fields.code);
         let as_number = || fields.code.and_then(|raw| serde_json::from_str(raw.get()).ok());
-        // Azure writes its numbers as texts.
+        // Azure writes its numbers as strings.
         let numeric_code = as_number().or_else(|| code.as_deref().and_then(|code| code.parse().ok()));
         let message = text(fields.message);
         if kind.is_none() && message.is_none() {
@@ -233,20 +234,20 @@ impl ErrorObject {
         }
     }
 
-    /// The endpoint's own words. They may go to the client whose request it was; in logs, events and stats they have a
-    /// place only where the operator asked for them.
+    /// The endpoint's own words. They may go to the client that made the request, but into logs, events and stats only if the
+    /// operator asked for that.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The error's type, else its code, where that is a short word such as `overloaded_error`: fit for logs.
+    /// The error's type, else its code, if that is a short word such as `overloaded_error`: fit for logs.
     #[must_use]
     pub fn type_word(&self) -> Option<&str> {
         [&self.kind, &self.code].into_iter().flatten().map(String::as_str).find(|text| is_word(text))
     }
 
-    /// The message, to be compared with phrases that begin one; empty where a client's word begins it.
+    /// The message, for comparison with phrases that begin one; empty if it begins with a client's word.
     fn own_words(&self) -> &str {
         let is_clients = self.begins_with_clients_word
             || self.message.contains(UNKNOWN_MEMBER_PHRASE)
@@ -264,7 +265,7 @@ impl ErrorObject {
         self.kind.as_deref() == Some(kind)
     }
 
-    /// Whether this is its code. Some relays have numbers for codes.
+    /// Whether this is its code. Some relays use numbers as codes.
     #[must_use]
     pub fn has_code(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code) || self.numeric_code.is_some_and(|number| number.to_string() == code)

@@ -1,37 +1,37 @@
 //! A guess at how many tokens a request has, for when no endpoint can count them.
 //!
-//! Good to about a quarter for prose and code in any script; for images and documents it is of the right order only.
+//! Accurate to about a quarter for prose and code in any script; for images and documents only to the order of magnitude.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// What is added up is hundredths of a token, so that a character can be less than one.
+/// The weight of a token. Weights are hundredths of a token, so that a character can be less than one.
 const TOKEN: u64 = 100;
-/// A character of ASCII: four are a token.
+/// An ASCII character: four are a token.
 const ASCII: u64 = TOKEN / 4;
-/// A blank that follows a blank: tokenizers join what indents code.
+/// A space that follows a space: tokenizers join the indentation of code.
 const FURTHER_BLANK: u64 = TOKEN / 16;
-/// A character of an alphabet: with accents, Greek, Cyrillic, Hebrew, Arabic.
+/// A letter with an accent, or of Greek, Cyrillic, Hebrew or Arabic.
 const ALPHABET: u64 = TOKEN * 6 / 10;
-/// A character of most other scripts, of which many are words.
+/// A character of most other scripts, many of which are words.
 const IDEOGRAM: u64 = TOKEN * 12 / 10;
-/// A character beyond the first plane: emoji and rare signs.
+/// A character outside Unicode's first plane: emoji and rare signs.
 const RARE: u64 = TOKEN * 5 / 2;
 /// What every request has before its first word.
 const REQUEST: u64 = 3 * TOKEN;
-/// What sets a turn apart from the next.
+/// What separates a turn from the next.
 const TURN: u64 = 4 * TOKEN;
-/// What providers add where there are tools.
+/// What providers add if there are tools.
 const TOOLS: u64 = 346 * TOKEN;
 /// An image, whatever its size: providers shrink the large ones.
 const IMAGE: u64 = 1_600 * TOKEN;
-/// So many characters of a document in Base64 are a token: a page of some 30 KB is text and image together.
+/// How many characters of a document in Base64 count as one token: a page of some 30 KB is text and image together.
 const DOCUMENT_CHARACTERS: u64 = 16;
 
-/// Guesses the number of input tokens of a request to `/v1/messages`. What is no such request is taken for plain text.
-/// Nesting is followed without recursion.
+/// Guesses the number of input tokens of a request to `/v1/messages`. Any other body is taken for plain text. Nesting is followed
+/// without recursion.
 #[must_use]
 pub fn estimate_tokens(body: &[u8]) -> u64 {
     let Ok(parts) = serde_json::from_slice::<Parts<'_>>(body) else {
@@ -47,7 +47,7 @@ const fn tokens(weight: u64) -> u64 {
     weight.div_ceil(TOKEN)
 }
 
-/// Tools are shown to a model as they are written, names and types included.
+/// The weight of the tools. A model sees them as they are written, names and types included.
 fn tools_weight(written: &str) -> u64 {
     let is_empty = written.bytes().all(|b| b.is_ascii_whitespace() || matches!(b, b'[' | b']'));
     if is_empty || written == "null" { 0 } else { TOOLS + text_weight(written.as_bytes()) }
@@ -75,7 +75,7 @@ fn text_weight(text: &[u8]) -> u64 {
     weight
 }
 
-/// The weight of a character that is written as its number. Two halves of a pair are one rare character.
+/// The weight of a character that is escaped as its number. The two halves of a surrogate pair are one rare character.
 fn escaped_weight(digits: &[u8]) -> u64 {
     let number = str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok());
     match number {
@@ -86,7 +86,7 @@ fn escaped_weight(digits: &[u8]) -> u64 {
     }
 }
 
-/// The parts of a request that a model reads. Of several with one name all are counted.
+/// The parts of a request that a model reads. If several have the same name, all are counted.
 #[derive(Default)]
 struct Parts<'a> {
     system: Vec<&'a RawValue>,
@@ -125,12 +125,12 @@ impl<'de> Deserialize<'de> for Parts<'de> {
     }
 }
 
-/// What the value behind a name is to a model.
+/// What a member's value is to a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
-    /// Text, or what holds text.
+    /// Text, or something that contains text.
     Text,
-    /// The name of a turn's speaker: there is one turn for each.
+    /// The name of a turn's speaker. Each stands for one turn.
     Speaker,
     /// The input of a tool, which a model sees as it is written.
     Written,
@@ -151,8 +151,8 @@ fn role_of(name: &[u8]) -> Role {
     }
 }
 
-/// The weight of system or messages, which is sound JSON: strings are weighed by the name before them; what lies in an
-/// input is weighed as written, and a source by what it is.
+/// The weight of system or messages, given as valid JSON. Strings are weighed by the name before them, an input as it is written,
+/// and a source by its kind.
 fn conversation_weight(json: &[u8]) -> u64 {
     let mut weight = 0;
     let mut role = Role::Text;
@@ -183,7 +183,7 @@ fn conversation_weight(json: &[u8]) -> u64 {
                 role = Role::Text;
                 behind
             }
-            // The next member begins; its name says what it is. Within a list the name before the list goes on to hold.
+            // The next member has a name that says what it is. Within a list, the name before the list stays in force.
             b'}' => {
                 role = Role::Text;
                 after
@@ -194,12 +194,12 @@ fn conversation_weight(json: &[u8]) -> u64 {
     weight
 }
 
-/// Whether what lies behind a string makes it a member's name.
+/// Whether a string is a member's name, judged by what follows it.
 fn is_name(behind: &[u8]) -> bool {
     behind.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b':')
 }
 
-/// Splits behind the quotation mark that ends a string, which has begun just before.
+/// Splits the rest of a string, which begins after its opening quotation mark, from what follows the closing one.
 fn split_string(text: &[u8]) -> (&[u8], &[u8]) {
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
@@ -212,7 +212,7 @@ fn split_string(text: &[u8]) -> (&[u8], &[u8]) {
     (text, &[])
 }
 
-/// Splits behind the end of the object or list that begins here.
+/// Splits after the end of the object or list that begins here.
 fn split_compound(text: &[u8]) -> (&[u8], &[u8]) {
     let mut depth = 0_usize;
     let mut at = 0;
@@ -231,7 +231,7 @@ fn split_compound(text: &[u8]) -> (&[u8], &[u8]) {
     text.split_at_checked(at).unwrap_or((text, &[]))
 }
 
-/// The weight of an image or a document: a text is weighed as one, a PDF by its size, and all else is an image.
+/// The weight of an image or a document: text and content blocks are weighed as text, a PDF by its size, all else as an image.
 fn source_weight(source: &[u8]) -> u64 {
     let fields: SourceFields<'_> = serde_json::from_slice(source).unwrap_or_default();
     let written = |field: Option<&RawValue>| field.map(RawValue::get).unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! Queue moves and verifications, as operators read them afterwards.
+//! The event log: queue moves, verifications and the like, for operators to read afterwards.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -22,21 +22,21 @@ pub enum EventKind {
     Verified,
     /// A second opinion on an endpoint in its home queue was given.
     SecondOpinion,
-    /// Switched off.
+    /// The endpoint was switched off.
     Disabled,
-    /// Switched on.
+    /// The endpoint was switched on.
     Enabled,
     /// New in the settings.
     Added,
-    /// Defined anew.
+    /// Redefined in the settings.
     Changed,
     /// Gone from the settings.
     Removed,
     /// Rests for a while in its home queue.
     Cooldown,
-    /// Rests until a used-up window begins anew.
+    /// Rests until its used-up window begins anew.
     Exhausted,
-    /// The settings were read anew, with or without success.
+    /// The settings were reloaded, with or without success.
     Reload,
 }
 
@@ -77,14 +77,14 @@ impl EventKind {
     }
 }
 
-/// One event. What means nothing for its kind is `None`.
+/// One event. Fields that mean nothing for its kind are `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// When.
     pub at: Moment,
     /// What.
     pub kind: EventKind,
-    /// Whom it befell.
+    /// The endpoint concerned.
     pub endpoint: Option<EndpointId>,
     /// The model concerned.
     pub model: Option<String>,
@@ -92,9 +92,9 @@ pub struct Event {
     pub epoch: Option<Epoch>,
     /// Why.
     pub reason: Option<Reason>,
-    /// What was seen; never an upstream's words unless the operator asked for them.
+    /// What was seen. It quotes an upstream only if the operator asked for that.
     pub detail: Option<String>,
-    /// The peer's address for what an admin did.
+    /// The peer's address, if an admin did it.
     pub by: Option<IpAddr>,
     /// How long the verification took, or the cooldown lasts, in milliseconds.
     pub ms: Option<u64>,
@@ -105,15 +105,15 @@ pub struct Event {
 }
 
 impl Event {
-    /// The detail of a conversation that was passed; of one that was failed it is the error.
+    /// The detail of a conversation that passed. For one that failed the detail is the error.
     pub const PASSED: &str = "passed";
 
-    /// An event of which no more is known yet.
+    /// An event of this endpoint; all other fields are still empty.
     pub fn new(kind: EventKind, at: Moment, endpoint: &EndpointId) -> Self {
         Self { endpoint: Some(endpoint.clone()), ..Self::of_gateway(kind, at) }
     }
 
-    /// The same for what befalls no endpoint.
+    /// An event of the gateway itself; all other fields are still empty.
     pub fn of_gateway(kind: EventKind, at: Moment) -> Self {
         Self {
             at,
@@ -170,8 +170,8 @@ impl EventLog {
         self.kept.iter().filter(move |(number, _)| *number > seq)
     }
 
-    /// The kept events that somebody has missed whose last one was `seq`, newest last. A number that was never given is of an
-    /// earlier run, so that all of this one are new.
+    /// The kept events that a reader has missed whose last one was `seq`, newest last. A number that was never given is from an
+    /// earlier run, so that all events of this run are new.
     pub fn missed_since(&self, seq: u64) -> impl Iterator<Item = &(u64, Event)> {
         self.after(if seq > self.newest { 0 } else { seq })
     }

@@ -1,4 +1,4 @@
-//! What stands behind a test conversation that proved nothing. What there is to do about it depends on this.
+//! Why a test conversation proved nothing. What to do about it depends on this.
 
 use super::challenge::{Reply, ReplyBody};
 use super::classify::{AnswerHead, WhoseCredential, Words, classify_answer, classify_error_in_success};
@@ -9,41 +9,41 @@ use super::outcome_table::{Class, PathKind};
 use super::peek::Wanted;
 use super::rules::Rules;
 
-/// What was asked, as far as the meaning of an error depends on it.
+/// The parts of a question on which the meaning of an error depends.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// The model, by the name that was sent.
     pub model: Option<&'a str>,
-    /// The operator's rules, which go before the outcome table.
+    /// The operator's rules, which take precedence over the outcome table.
     pub rules: &'a Rules,
 }
 
 impl Asked<'_> {
-    /// Whatever was asked, and without rules.
+    /// An unspecified question, without rules.
     pub const ANYTHING: Self = Asked { model: None, rules: &Rules::none() };
 }
 
 /// What was found in place of the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// An answer in this row of the outcome table, as if the gateway's own credential had gone with the request.
+    /// An answer in this row of the outcome table, judged as if the request had carried the gateway's own credential.
     Answer(Class),
     /// A whole answer of the other protocol.
     OtherProtocol,
-    /// A JSON object that is an answer of neither.
+    /// A JSON object that is an answer of neither protocol.
     NoProtocol,
-    /// An answer of the protocol, and the code is not in it.
+    /// An answer of the protocol without the code.
     NoCode,
     /// No answer.
     Unanswered(Unanswered),
-    /// Nothing was asked, for the settings lack what it takes.
+    /// Nothing was asked, because the settings lack something.
     Unaskable(Lack),
 }
 
-/// What the settings lack for a conversation.
+/// What a conversation needs and the settings lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lack {
-    /// A credential of the endpoint's.
+    /// The endpoint's credential.
     Credential,
     /// The name of a model.
     Model,
@@ -52,25 +52,25 @@ pub enum Lack {
 /// Why no whole answer came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unanswered {
-    /// The host's name is none that TLS knows, or the URL can't stand in a request.
+    /// The host's name is not valid for TLS, or the URL can't be written in a request.
     Url,
     /// The host's name could not be resolved.
     Name,
-    /// The gateway may open no more files.
+    /// The gateway has reached its limit of open files.
     Files,
     /// The machine has no port left.
     Ports,
-    /// The connection was refused, or there is no way there.
+    /// The connection was refused, or the host is unreachable.
     Refused,
     /// Nobody answered within `timeouts.connect`.
     ConnectTimeout,
     /// The TLS handshake failed.
     Tls(Handshake),
-    /// What came is no HTTP, or the connection ended instead.
+    /// What came was not HTTP, or the connection ended instead.
     NoHttp,
     /// It took longer than `verifier.timeout`.
     Timeout,
-    /// An answer began and was cut short, is too long, or can't be decoded.
+    /// An answer began, but was cut short, is too long or can't be decoded.
     Body,
 }
 
@@ -83,7 +83,7 @@ pub enum Handshake {
     OtherName,
     /// The certificate has expired, or is not valid yet.
     Outdated,
-    /// The certificate is none that a server may have, such as an authority's own.
+    /// The certificate is not one for a server, but for instance an authority's own.
     Certificate,
     /// What listens there speaks no TLS.
     NoTls,
@@ -92,7 +92,7 @@ pub enum Handshake {
 }
 
 impl Finding {
-    /// What an answer shows that is an error, or no answer of the protocol.
+    /// What a reply shows that is an error, or not the answer that was asked for.
     #[must_use]
     pub fn of(reply: &Reply<'_>) -> Self {
         let limits = Limits::default();
@@ -113,7 +113,7 @@ impl Finding {
                         classify_error_in_success(PathKind::Llm, &head, error, Words::Left).class
                     }
                     StreamEnd::Failed(None) | StreamEnd::Open | StreamEnd::Garbled => Class::Stream,
-                    // Whole, and yet no proof: it had not been asked for.
+                    // Complete, yet no proof: a stream was not asked for.
                     StreamEnd::Closed | StreamEnd::Complete => Class::Body,
                 });
             }
@@ -124,7 +124,7 @@ impl Finding {
         };
         match classify_answer(PathKind::Llm, &head, Some(body), Words::Left).class {
             Class::Success if Answer::read(other, body).is_some() => Self::OtherProtocol,
-            // A message where a stream was asked for is no protocol's fault.
+            // A whole message, although a stream was asked for: not a matter of the protocol.
             Class::Success if Answer::read(reply.protocol, body).is_some() => Self::Answer(Class::Body),
             Class::Success => Self::NoProtocol,
             class => Self::Answer(class),

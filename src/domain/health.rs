@@ -1,10 +1,10 @@
-//! How an endpoint is, in a word. Derived from where it stands; nothing is decided by it.
+//! An endpoint's health in one word, for display. It is derived from the standing, and decides nothing.
 
 use serde::Serialize;
 
 use super::queues::Standing;
 
-/// How much of its share an endpoint in its home queue takes.
+/// How much of its share an endpoint takes in its home queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ease {
     /// All of it.
@@ -17,11 +17,11 @@ pub enum Ease {
     Exhausted,
 }
 
-/// An endpoint's health as it is shown.
+/// An endpoint's health as displayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// In its home queue, and nothing to say against it.
+    /// In its home queue, with nothing against it.
     Healthy,
     /// In its home queue, with recent failures, in a cooldown or in slow start.
     Degraded,
@@ -34,7 +34,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// The health of an endpoint that stands there, with so many failures since its last success.
+    /// The health of an endpoint with this standing, and this many failures since its last success.
     pub const fn of(standing: Standing, failures: u32, ease: Ease) -> Self {
         match (standing, ease) {
             (Standing::Disabled, _) => Self::Disabled,
@@ -58,20 +58,20 @@ impl Status {
     }
 }
 
-/// A breaker's state as it is shown. It has no transition of its own: it follows the isolation and its verification.
+/// A breaker's state as displayed. It has no transitions of its own: it follows the isolation and its verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
     /// The endpoint is not isolated.
     Closed,
-    /// It is.
+    /// The endpoint is isolated.
     Open,
-    /// It is, and a verification is under way.
+    /// The endpoint is isolated, and a verification is under way.
     HalfOpen,
 }
 
 impl BreakerState {
-    /// The state for an endpoint that is isolated or not, and verified at the moment or not.
+    /// The state for an endpoint, by whether it is isolated and whether it is being verified.
     pub const fn of(isolated: bool, verifying: bool) -> Self {
         match (isolated, verifying) {
             (false, _) => Self::Closed,

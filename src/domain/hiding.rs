@@ -1,4 +1,4 @@
-//! The operator's secrets, hidden in what an endpoint says: some repeat the credential that they were shown.
+//! Masks the operator's secrets in what an endpoint says: some endpoints repeat the credential that they were sent.
 
 use std::ops::Range;
 
@@ -7,28 +7,28 @@ use memchr::memchr2_iter;
 
 use super::endpoint::{Auth, Endpoint};
 
-/// A shorter secret is in words by chance, in bytes.
+/// The shortest secret that is masked, in bytes: a shorter one may occur by chance.
 const SHORTEST: usize = 8;
 
-/// A word of the name of a header whose value is a credential is one of these, or ends in one of those.
+/// A header holds a credential if a word of its name is one of these, or ends in one of [`ENDS_OF_A_CREDENTIAL`].
 const OF_A_CREDENTIAL: [&str; 5] = ["auth", "authentication", "authorization", "credentials", "key"];
 const ENDS_OF_A_CREDENTIAL: [&str; 7] = ["apikey", "cookie", "credential", "jwt", "password", "secret", "token"];
 
 impl Endpoint {
-    /// What it says, without the operator's secrets should it repeat any, also as JSON may write them (RFC 8259, section 7). As
-    /// long as before.
+    /// What the endpoint says, with the operator's secrets masked, also if escaped as in JSON (RFC 8259, section 7). The length
+    /// stays the same.
     #[must_use]
     pub fn hidden_in(&self, words: Bytes) -> Bytes {
         self.without_secrets(&words).map_or(words, Bytes::from)
     }
 
-    /// The same, where it repeats any.
+    /// What the endpoint says, with the operator's secrets masked; `None` if it repeats none of them.
     #[must_use]
     pub fn without_secrets(&self, words: &[u8]) -> Option<Vec<u8>> {
         without(self.secrets(), words)
     }
 
-    /// Its credential, the password and what basic authentication makes of it, and what is in headers that hold one.
+    /// Its key, the URL's password and its basic-authentication form, and the values of headers that hold a credential.
     fn secrets(&self) -> impl Iterator<Item = &str> {
         let key = match &self.auth {
             Auth::Own { key, .. } => Some(key.expose()),
@@ -42,13 +42,13 @@ impl Endpoint {
     }
 }
 
-/// What of the value of a header that holds a credential may be the secret: all of it, or a word. `Bearer` and the names of most cookies
-/// are too short to be taken for one.
+/// The parts of a credential header's value that may be the secret: all of it, or each word. `Bearer` and the names of most
+/// cookies are too short to be taken for one.
 pub fn secrets_in(value: &str) -> impl Iterator<Item = &str> {
     std::iter::once(value).chain(value.split([' ', ';', ',', '=', '"']))
 }
 
-/// The words without these secrets, where they repeat any, also as JSON may write them. As long as before.
+/// The words with these secrets masked, also if escaped as in JSON; `None` if they repeat none. The length stays the same.
 #[must_use]
 pub fn without<'s>(secrets: impl Iterator<Item = &'s str>, words: &[u8]) -> Option<Vec<u8>> {
     let mut hidden: Option<Vec<u8>> = None;
@@ -76,7 +76,7 @@ pub fn holds_a_credential(name: &str) -> bool {
     })
 }
 
-/// Where the secret stands next, from `from` on.
+/// Where the secret occurs next, from `from` on.
 fn place_of(secret: &[u8], words: &[u8], from: usize) -> Option<Range<usize>> {
     let (first, rest) = (*secret.first()?, words.get(from..)?);
     memchr2_iter(first, b'\\', rest).find_map(|at| {
@@ -85,7 +85,7 @@ fn place_of(secret: &[u8], words: &[u8], from: usize) -> Option<Range<usize>> {
     })
 }
 
-/// How long the secret is as it stands at the beginning of `words`, if it does; each of its bytes as it is, or escaped.
+/// The length of the secret as written at the beginning of `words`, plain or escaped; `None` if it is not there.
 fn length_of(secret: &[u8], words: &[u8]) -> Option<usize> {
     let mut rest = words;
     for byte in secret {

@@ -1,4 +1,4 @@
-//! Names and numbers that must not be mistaken for one another.
+//! Names and numbers that must not be confused with one another.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// The longest id that the settings accept, in characters.
 pub const MAX_ID_LENGTH: usize = 64;
 
-/// Why a text is no id.
+/// The error for a text that is not an id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an id is [a-z0-9]+([_-][a-z0-9]+)* of at most {MAX_ID_LENGTH} characters")]
 pub struct InvalidId;
@@ -26,11 +26,11 @@ macro_rules! id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Takes a text that is an id.
+            /// Makes an id of a text.
             ///
             /// # Errors
             ///
-            /// [`InvalidId`] where the text is none.
+            /// [`InvalidId`] if the text is not an id.
             pub fn new(text: &str) -> Result<Self, InvalidId> {
                 if is_id(text) { Ok(Self(Arc::from(text))) } else { Err(InvalidId) }
             }
@@ -88,7 +88,7 @@ id! {
 }
 
 impl Default for ProfileId {
-    /// The profile where nothing is named.
+    /// The profile that applies if none is named.
     fn default() -> Self {
         Self(Arc::from("default"))
     }
@@ -142,7 +142,7 @@ impl Serial {
     }
 }
 
-/// What a report about an attempt carries: which lease it was, on which endpoint, and in which of its epochs.
+/// Identifies the attempt in a report: its lease, the endpoint, and the endpoint's epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     /// The endpoint that the attempt was for.

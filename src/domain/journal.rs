@@ -1,11 +1,11 @@
-//! What the registry did, in order, for whoever checks it afterwards: leases and moves in one list.
+//! What the registry did, in order, for checks afterwards: leases and moves in one list.
 
 use std::collections::VecDeque;
 
 use super::ids::{EndpointId, Epoch};
 use super::queues::Standing;
 
-/// One entry.
+/// One entry of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// An endpoint has this standing from now on.
@@ -14,7 +14,7 @@ pub enum Entry {
         endpoint: EndpointId,
         /// Its new epoch.
         epoch: Epoch,
-        /// Where it is.
+        /// Its new standing.
         standing: Standing,
     },
     /// An endpoint left the settings.
@@ -22,7 +22,7 @@ pub enum Entry {
         /// Which endpoint.
         endpoint: EndpointId,
     },
-    /// An endpoint was given out.
+    /// A lease on an endpoint was granted.
     Leased {
         /// Which endpoint.
         endpoint: EndpointId,
@@ -39,7 +39,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// A journal of the latest `capacity` entries; with 0 nothing is kept.
+    /// A journal of the latest `capacity` entries; with 0 it keeps nothing.
     pub fn new(capacity: usize) -> Self {
         Self { kept: VecDeque::new(), capacity }
     }

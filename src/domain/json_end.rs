@@ -1,6 +1,6 @@
-//! Whether a JSON object that comes in pieces has come to its end. Nothing of it is kept.
+//! Tells whether a JSON object that comes in pieces has come to its end, without keeping any of it.
 
-/// How far an object has come.
+/// How much of an object has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JsonEnd {
     /// How many brackets are open.
@@ -11,7 +11,7 @@ pub struct JsonEnd {
 }
 
 impl JsonEnd {
-    /// Takes the next piece in.
+    /// Takes in the next piece.
     pub fn push(&mut self, piece: &[u8]) {
         for &byte in piece {
             match byte {

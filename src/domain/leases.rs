@@ -11,15 +11,15 @@ use super::time::Moment;
 /// One lease that is granted and not yet settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenLease {
-    /// Of which endpoint.
+    /// The endpoint's slot.
     pub slot: Slot,
     /// When it was granted.
     pub since: Moment,
-    /// For whose request.
+    /// The session or request that it is for.
     pub origin: Origin,
 }
 
-/// Spreads serials, which are our own and each another, so that nobody can choose them to collide.
+/// Hashes serials. They are our own and unique, so that nobody can choose them to collide.
 #[derive(Clone, Copy, Debug, Default)]
 struct Spread(u64);
 
@@ -35,7 +35,7 @@ impl Hasher for Spread {
     }
 
     fn write_u64(&mut self, number: u64) {
-        // An odd number without a pattern in its bits: the high bits of the product depend on all of the serial's.
+        // An odd number without a pattern in its bits: the high bits of the product depend on all bits of the serial.
         self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
@@ -60,7 +60,7 @@ impl Leases {
         self.newest
     }
 
-    /// Closes a lease; `None` where it is closed already, or was never open.
+    /// Closes a lease. `None` if it is closed already, or was never open.
     pub fn close(&mut self, serial: Serial) -> Option<OpenLease> {
         let lease = self.open.remove(&serial)?;
         if let Some(count) = self.in_flight.get_mut(lease.slot) {
@@ -84,7 +84,7 @@ impl Leases {
         self.open.is_empty()
     }
 
-    /// Whether the counts equal the open leases.
+    /// Whether the counts match the open leases.
     pub fn counts_are_true(&self) -> bool {
         let mut counted: BTreeMap<Slot, u32> = BTreeMap::new();
         for lease in self.open.values() {

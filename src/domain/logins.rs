@@ -1,6 +1,6 @@
-//! Logins to the dashboard: how often somebody may try, and the sessions that came of it.
+//! Logins to the dashboard: how often an address may try, and the sessions that result.
 //!
-//! Neither a token nor a session's value is kept, only their digests, and of everything no more than a bounded number.
+//! Neither tokens nor session values are kept, only their digests, and everything that is kept is bounded in number.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroUsize;
@@ -11,29 +11,29 @@ use lru::LruCache;
 use super::client::KeyDigest;
 use super::time::Moment;
 
-/// How the cookie's name begins by which a browser shows its session.
+/// The prefix of the name of a browser's session cookie.
 const SESSION_COOKIE: &str = "qcc_session";
 /// How long a session lasts.
 pub const SESSION_LIFETIME: Duration = Duration::from_hours(12);
-/// How many wrong tokens an address may show within [`PERIOD`].
+/// How many wrong tokens an address may send within [`PERIOD`].
 const MOST_FAILURES: u32 = 10;
 /// The time in which wrong tokens are counted.
 const PERIOD: Duration = Duration::from_mins(1);
-/// The most sessions; beyond it the oldest ends.
+/// The most sessions; beyond this the oldest ends.
 const MOST_SESSIONS: usize = 256;
-/// The most addresses whose failures are remembered; beyond it the one that failed longest ago is forgotten.
+/// The most addresses whose failures are remembered; beyond this the one that tried least recently is forgotten.
 const MOST_ADDRESSES: NonZeroUsize = match NonZeroUsize::new(4096) {
     Some(number) => number,
     None => NonZeroUsize::MIN,
 };
 
-/// The name of the cookie by which a browser shows its session at this port. Browsers keep cookies for a host, whatever the port:
-/// with one name for all, a login to one gateway of a host would end that to another.
+/// The name of the session cookie for this port. Browsers keep cookies by host, whatever the port: with one name for all, a
+/// login to one gateway on a host would end the session with another.
 pub fn session_cookie(port: Option<u16>) -> String {
     port.map_or_else(|| SESSION_COOKIE.to_owned(), |port| format!("{SESSION_COOKIE}_{port}"))
 }
 
-/// Whether a cookie of this name is a gateway's own, be it this one's or that of another on its host, and nobody else's business.
+/// Whether a cookie of this name belongs to a gateway, this one or another on its host, and so is nobody else's business.
 #[must_use]
 pub fn is_session_cookie(name: &[u8]) -> bool {
     match name.strip_prefix(SESSION_COOKIE.as_bytes()) {
@@ -46,10 +46,10 @@ pub fn is_session_cookie(name: &[u8]) -> bool {
 /// Why a login is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoginRefused {
-    /// The token is none of those that are set.
+    /// The token is not one of those in the settings.
     #[error("the gateway does not know this token")]
     WrongToken,
-    /// The address has shown too many wrong ones.
+    /// Too many wrong tokens came from the address.
     #[error("too many wrong tokens came from this address; try again in a minute")]
     TooManyTries {
         /// How long it has to wait.
@@ -66,12 +66,12 @@ struct Failures {
 #[derive(Clone, Debug)]
 struct Session {
     value: KeyDigest,
-    /// With which it was opened: it is worth as much as that token is at the time.
+    /// The token that opened it. The session is worth whatever that token is worth at the time of use.
     token: KeyDigest,
     until: Moment,
 }
 
-/// The sessions and the latest failures.
+/// The open sessions and the latest failures.
 #[derive(Debug)]
 pub struct Logins {
     sessions: Vec<Session>,
@@ -85,11 +85,11 @@ impl Default for Logins {
 }
 
 impl Logins {
-    /// Opens a session of this value for whoever shows one of the accepted tokens.
+    /// Opens a session with this value, if the token shown is one of the accepted ones.
     ///
     /// # Errors
     ///
-    /// [`LoginRefused`]; a wrong token counts against the address.
+    /// [`LoginRefused`]. A wrong token counts against the address.
     pub fn open(
         &mut self,
         peer: IpAddr,
@@ -105,7 +105,7 @@ impl Logins {
             let wait = PERIOD.saturating_sub(now.since(failures.since));
             return Err(LoginRefused::TooManyTries { wait });
         }
-        // All are compared, so that an answer's time tells nothing.
+        // All are compared, so that the time taken reveals nothing.
         if accepted.iter().filter(|token| **token == shown).count() == 0 {
             self.failures.put(peer, Failures { count: failures.count + 1, ..failures });
             return Err(LoginRefused::WrongToken);
@@ -132,7 +132,7 @@ impl Logins {
     }
 }
 
-/// The address that tries are counted for. Of IPv6 a single household has 2^64 addresses (RFC 6177).
+/// The address or network for which tries are counted. A single household has 2^64 addresses of IPv6 (RFC 6177).
 fn network_of(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),

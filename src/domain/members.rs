@@ -1,8 +1,8 @@
 //! The members of a JSON object, found without reading their values (RFC 8259).
 //!
-//! A conversation's body is a few members around one that is nearly all of it. That one is not parsed but passed over, by
-//! looking for the end of each text and counting brackets, several times as fast as a parser. Of JSON this finds what a parser
-//! finds. Of anything else it may find members too: whether a value is one, its reader sees.
+//! A conversation's body is a few members around one that is nearly all of it. That one is not parsed but skipped, by finding the
+//! end of each string and counting brackets, several times as fast as a parser. In valid JSON this finds what a parser finds. In
+//! anything else it may find members too: whether a value is valid is for its reader to check.
 
 mod quotes;
 
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use memchr::memchr;
 use quotes::Quotes;
 
-/// What some editors and libraries write before a text in UTF-8.
+/// The mark that some editors and libraries write before text in UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A member of an object.
@@ -21,23 +21,23 @@ pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 pub struct Member<'a> {
     /// Its name, quotation marks included.
     pub name: Written<'a>,
-    /// Its value, without blanks around it.
+    /// Its value, without surrounding blanks.
     pub value: Written<'a>,
 }
 
-/// The bytes are no object, as far as can be seen from outside its values.
+/// The error for bytes that are not an object, as far as can be seen without reading values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoObject;
 
-/// Where in bytes that may lie in several pieces.
+/// A position in bytes that may lie in several pieces.
 #[derive(Clone, Copy, Debug)]
 struct Place<'a> {
     /// The piece that it is in.
     piece: &'a [u8],
     at: usize,
-    /// How many bytes lie in the pieces before.
+    /// How many bytes the preceding pieces hold.
     before: usize,
-    /// The pieces behind.
+    /// The pieces that follow.
     further: &'a [Bytes],
 }
 
@@ -46,7 +46,7 @@ impl Place<'_> {
         self.before + self.at
     }
 
-    /// The beginning of the next piece; none behind the last.
+    /// The beginning of the next piece; `None` after the last.
     fn next_piece(&self) -> Option<Self> {
         let (next, further) = self.further.split_first()?;
         Some(Self { piece: next, at: 0, before: self.before + self.piece.len(), further })
@@ -61,7 +61,7 @@ pub struct Written<'a> {
 }
 
 impl<'a> Written<'a> {
-    /// Where it stands.
+    /// Its byte range in the whole.
     #[must_use]
     pub fn span(&self) -> Range<usize> {
         let begin = self.begin.offset();
@@ -80,13 +80,13 @@ impl<'a> Written<'a> {
         self.beginning().first().copied()
     }
 
-    /// Its bytes, if they lie in one piece: those of an object that does always do.
+    /// Its bytes, if they lie in one piece: always the case if the whole object does.
     #[must_use]
     pub fn in_one(&self) -> Option<&'a [u8]> {
         Some(self.beginning()).filter(|beginning| beginning.len() == self.length)
     }
 
-    /// Its bytes. They are copied together where they lie in several pieces.
+    /// Its bytes, copied together if they lie in several pieces.
     #[must_use]
     pub fn bytes(&self) -> Cow<'a, [u8]> {
         if let Some(bytes) = self.in_one() {
@@ -104,39 +104,39 @@ impl<'a> Written<'a> {
         Cow::Owned(whole)
     }
 
-    /// The part of it that lies in the piece in which it begins.
+    /// The part that lies in the piece in which it begins.
     fn beginning(&self) -> &'a [u8] {
         let rest = self.begin.piece.get(self.begin.at..).unwrap_or_default();
         rest.get(..self.length).unwrap_or(rest)
     }
 }
 
-/// Reads an object member by member. However deep it is nested, there is no recursion.
+/// Reads an object member by member, without recursion however deeply it is nested.
 #[derive(Clone, Debug)]
 pub struct Members<'a> {
     /// How far it has been read.
     to: Place<'a>,
-    /// Of the piece that this is in. All before that place are taken, and no others.
+    /// The quotation marks of the current piece. Those before the current place are taken, and no others.
     quotes: Quotes,
     /// Whether a member has been read, so that another one needs a comma.
     is_begun: bool,
 }
 
 impl<'a> Members<'a> {
-    /// The members of this object. A byte order mark before it is passed over, as many parsers do (RFC 8259, section 8.1).
+    /// The members of this object. A byte order mark before it is skipped, as many parsers do (RFC 8259, section 8.1).
     ///
     /// # Errors
     ///
-    /// [`NoObject`] where it does not begin as one.
+    /// [`NoObject`] if it does not begin as one.
     pub fn of(json: &'a [u8]) -> Result<Self, NoObject> {
         Self::in_pieces(json, &[])
     }
 
-    /// As [`Self::of`], of an object that lies in pieces.
+    /// The members of an object that lies in pieces; see [`Self::of`].
     ///
     /// # Errors
     ///
-    /// [`NoObject`] where it does not begin as one.
+    /// [`NoObject`] if it does not begin as one.
     pub fn in_pieces(first: &'a [u8], further: &'a [Bytes]) -> Result<Self, NoObject> {
         let mut members = Self::from_place(Place { piece: first, at: 0, before: 0, further });
         if members.peek() == BYTE_ORDER_MARK.first().copied() {
@@ -147,7 +147,7 @@ impl<'a> Members<'a> {
         Ok(members)
     }
 
-    /// The members of an object from one of them on; what stands before it is not there.
+    /// The members of an object whose beginning is cut off, from the one on with which `json` begins.
     #[must_use]
     pub fn from_one_on(json: &'a [u8]) -> Self {
         Self::from_place(Place { piece: json, at: 0, before: 0, further: &[] })
@@ -157,11 +157,11 @@ impl<'a> Members<'a> {
         Self { to, quotes: Quotes::default(), is_begun: false }
     }
 
-    /// The next member; none at the object's end, if nothing stands behind it.
+    /// The next member; `None` at the object's end, if nothing follows it.
     ///
     /// # Errors
     ///
-    /// [`NoObject`].
+    /// [`NoObject`] if neither a member nor the end comes next.
     pub fn next_member(&mut self) -> Result<Option<Member<'a>>, NoObject> {
         self.skip_blanks();
         match self.peek() {
@@ -189,7 +189,7 @@ impl<'a> Members<'a> {
         Ok(Some(Member { name, value: self.from(value) }))
     }
 
-    /// What stands from there to here.
+    /// What is written from `begin` to the current place.
     fn from(&self, begin: Place<'a>) -> Written<'a> {
         Written { begin, length: self.to.offset() - begin.offset() }
     }
@@ -217,7 +217,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Goes on to the next piece; none at the end of all.
+    /// Moves to the next piece; `None` after the last.
     #[cold]
     fn next_piece(&mut self) -> Option<()> {
         self.quotes = Quotes::default();
@@ -225,18 +225,18 @@ impl<'a> Members<'a> {
         Some(())
     }
 
-    /// The next quotation mark of this piece.
+    /// The next quotation mark of the current piece.
     fn next_quote(&mut self) -> Option<usize> {
         self.quotes.next(self.to.piece)
     }
 
-    /// Goes behind the quotation mark that was found.
+    /// Moves past the quotation mark that was found.
     fn take_quote(&mut self, quote: usize) {
         self.quotes.take();
         self.to.at = quote + 1;
     }
 
-    /// A text, quotation marks included.
+    /// Skips a string, quotation marks included.
     fn skip_text(&mut self) -> Result<(), NoObject> {
         if self.peek() != Some(b'"') {
             return Err(NoObject);
@@ -246,10 +246,10 @@ impl<'a> Members<'a> {
         self.skip_rest_of_text()
     }
 
-    /// From behind a text's first quotation mark to behind its last: the next one that an even number of backslashes, mostly
-    /// none, stands before.
+    /// Moves from after a string's first quotation mark to after its last: the next one that has an even number of backslashes,
+    /// mostly none, before it.
     fn skip_rest_of_text(&mut self) -> Result<(), NoObject> {
-        // Whether what the piece begins with is escaped by the end of the one before.
+        // Whether the first byte of the piece is escaped by the end of the piece before.
         let mut is_escaped = false;
         loop {
             let quote = self.next_quote();
@@ -275,7 +275,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// A number, `true`, `false` or `null`.
+    /// Skips a number, `true`, `false` or `null`.
     fn skip_word(&mut self) -> Result<(), NoObject> {
         let begin = self.to.offset();
         while self.peek().is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')) {
@@ -284,7 +284,7 @@ impl<'a> Members<'a> {
         if self.to.offset() > begin { Ok(()) } else { Err(NoObject) }
     }
 
-    /// From a bracket to behind the one that closes it.
+    /// Moves from a bracket to after the one that closes it.
     fn skip_brackets(&mut self) -> Result<(), NoObject> {
         let mut open = 0_usize;
         loop {
@@ -314,14 +314,14 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Whether what stands behind these bytes is escaped by their last ones. `is_escaped`: whether their first one is.
+/// Whether the byte after these bytes is escaped. `is_escaped` says whether their first one is.
 fn ends_with_escape(bytes: &[u8], is_escaped: bool) -> bool {
     let backslashes = bytes.iter().rev().take_while(|byte| **byte == b'\\').count();
     (backslashes % 2 == 1) != (is_escaped && backslashes == bytes.len())
 }
 
-/// A member's name without its quotation marks and escapes: a letter can be written as an escape, however odd that is. One
-/// that is no text is returned as it is written, with a backslash that no name has which is looked for.
+/// A member's name without its quotation marks and escapes: a letter can be written as an escape, however odd. A name that
+/// can't be unescaped is returned as written, with a backslash, so that it equals no name that is looked for.
 #[must_use]
 pub fn plain_name(written: &[u8]) -> Cow<'_, [u8]> {
     let inner = written.get(1..written.len().saturating_sub(1)).unwrap_or_default();
@@ -331,7 +331,7 @@ pub fn plain_name(written: &[u8]) -> Cow<'_, [u8]> {
     serde_json::from_slice(written).map_or(Cow::Borrowed(inner), |name: String| Cow::Owned(name.into_bytes()))
 }
 
-/// The value of this name in an object, as it is written; of several the last.
+/// The value of this name in an object, as written; the last one if there are several.
 #[must_use]
 pub fn value_of<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let mut members = Members::of(object).ok()?;

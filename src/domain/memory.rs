@@ -1,6 +1,6 @@
-//! What outlives a restart: who is isolated, what admins have switched, who rests, and how far verification has come.
+//! What outlives a restart: isolations, what admins have switched, cooldowns, and how far verification has come.
 //!
-//! It is written as JSON, with times of day in place of moments, and names services by a digest: a file must hold no credential.
+//! It is written as JSON, with dates in place of moments. Services are identified by a digest: a file must hold no credential.
 
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
@@ -17,28 +17,28 @@ use super::outcome::Reason;
 use super::schedule::Suffices;
 use super::time::Moment;
 
-/// What time of day a moment is, and the other way round.
+/// Converts between moments and times since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Almanac {
-    /// The time since 1970 at which the process's clock stood at nothing.
+    /// The time since 1970 at which the process's clock began.
     pub zero: Duration,
 }
 
 impl Almanac {
-    /// The time of day of a moment.
+    /// The time since 1970 at this moment.
     #[must_use]
     pub fn time_of(&self, moment: Moment) -> TimeOfDay {
         TimeOfDay(self.zero.saturating_add(moment.since_start()))
     }
 
-    /// The moment of a time of day; the clock's beginning for earlier ones.
+    /// The moment of a time; the clock's beginning if the time is earlier.
     #[must_use]
     pub fn moment_of(&self, time: TimeOfDay) -> Moment {
         Moment::after_start(time.0.saturating_sub(self.zero))
     }
 }
 
-/// A time as the time since 1970. As text it is RFC 3339 in UTC, to the millisecond.
+/// A date and time, held as the time since 1970. As text it is RFC 3339 in UTC, to the millisecond.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TimeOfDay(Duration);
 
@@ -57,20 +57,20 @@ impl<'de> Deserialize<'de> for TimeOfDay {
     }
 }
 
-/// What makes the digests of one file comparable with each other, and with no other's.
+/// Makes the digests of one file comparable with each other, but not with those of another file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Salt(#[serde(with = "hex::serde")] [u8; 16]);
 
 impl Salt {
-    /// A salt of these bytes, which nobody should be able to foresee.
+    /// A salt of these bytes, which nobody should be able to predict.
     #[must_use]
     pub const fn new(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 }
 
-/// Tells whether a service is the same one, reached in the same way, without saying what it is.
+/// Tells whether two services are the same, reached in the same way, without revealing what they are.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ServiceDigest(#[serde(with = "hex::serde")] [u8; 32]);
@@ -87,7 +87,7 @@ impl ServiceDigest {
     #[must_use]
     pub fn of(endpoint: &Endpoint, salt: Salt) -> Self {
         let mut digest = Sha256::new_with_prefix(salt.0);
-        // Each part with its length, so that no two services run together alike.
+        // Each part with its length, so that no two services yield the same bytes.
         let mut part = |bytes: &[u8]| {
             digest.update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
             digest.update(bytes);
@@ -118,12 +118,12 @@ impl ServiceDigest {
     }
 }
 
-/// Whether this need not be written down, since it is what is taken where nothing is.
+/// Whether a value need not be written, because it is the default.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// An isolation, as it is remembered.
+/// A remembered isolation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptIsolation {
     /// What isolated the endpoint.
@@ -134,7 +134,7 @@ pub struct KeptIsolation {
     pub failures: u32,
     /// What was seen of the last failure.
     pub error: Option<String>,
-    /// How the answer came in which that was seen.
+    /// The manner of the answer in which the error was seen.
     #[serde(default, skip_serializing_if = "is_default")]
     pub manner: Manner,
     /// The model whose failure it was.
@@ -151,7 +151,7 @@ pub struct KeptIsolation {
 /// How far the verification of an endpoint has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptProgress {
-    /// By how many steps its delay has grown.
+    /// How many steps its delay has grown by.
     pub step: u32,
     /// How often it was verified since its isolation.
     pub verifications: u32,
@@ -159,31 +159,31 @@ pub struct KeptProgress {
     pub next: Option<TimeOfDay>,
 }
 
-/// A cooldown, as it is remembered.
+/// A remembered cooldown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptCooldown {
-    /// For which model; none for requests that name none.
+    /// The model; `None` for requests that name none.
     pub model: Option<String>,
     /// When it was announced.
     pub since: TimeOfDay,
     /// When it ends.
     pub until: TimeOfDay,
-    /// What for.
+    /// Why.
     pub reason: CooldownReason,
 }
 
-/// One endpoint, as it is remembered.
+/// A remembered endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptEndpoint {
     /// Its name.
     pub id: EndpointId,
     /// Which service it was.
     pub service: ServiceDigest,
-    /// Its isolation, if it had failed and not recovered.
+    /// Its isolation, if it had failed and not yet recovered.
     pub isolation: Option<KeptIsolation>,
     /// When it came back from the failure queue, while that still matters.
     pub recovered_at: Option<TimeOfDay>,
-    /// How far its verification has come, also for the case that it relapses.
+    /// How far its verification has come; kept in case it relapses, too.
     pub progress: KeptProgress,
     /// Its cooldowns.
     pub cooldowns: Vec<KeptCooldown>,
@@ -203,25 +203,25 @@ pub struct KeptDeparture {
     pub isolation: KeptIsolation,
 }
 
-/// All that is remembered.
+/// Everything that is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
-    /// Under which all digests in it were made.
+    /// The salt of all digests in it.
     pub salt: Salt,
     /// When it was made.
     pub made_at: TimeOfDay,
-    /// The endpoints of the settings of that time.
+    /// The endpoints that the settings had at that time.
     pub endpoints: Vec<KeptEndpoint>,
-    /// The services that are out of the settings, and were isolated: the latest last.
+    /// The services that left the settings while they were isolated, the latest last.
     pub departed: Vec<KeptDeparture>,
-    /// What an admin has switched off.
+    /// The endpoints that an admin has switched off.
     pub switched_off: Vec<EndpointId>,
-    /// What an admin has switched on although the settings have it off.
+    /// The endpoints that an admin has switched on although the settings disable them.
     pub switched_on: Vec<EndpointId>,
 }
 
 impl Image {
-    /// The endpoints that had failed and not recovered.
+    /// The endpoints that had failed and not yet recovered, with their isolations.
     pub fn isolated(&self) -> impl Iterator<Item = (&EndpointId, &KeptIsolation)> {
         self.endpoints.iter().filter_map(|kept| Some((&kept.id, kept.isolation.as_ref()?)))
     }
@@ -230,14 +230,14 @@ impl Image {
 /// What is known of the time before the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Memory {
-    /// There was none, or nothing is kept.
+    /// There was no such time, or nothing is kept.
     Fresh(Salt),
-    /// This.
+    /// All of it.
     Kept(Box<Image>),
-    /// This, but what came after it is lost: nobody can say who was isolated then, so whoever is not isolated by this has to prove
-    /// itself first.
+    /// An earlier state; what followed is lost. Nobody can say what was isolated later, so endpoints that are not isolated in it
+    /// have to prove themselves first.
     Outdated(Box<Image>),
-    /// It is lost: nobody can say who was isolated, so everybody has to prove itself first.
+    /// Nothing, because it is lost: nobody can say what was isolated, so every endpoint has to prove itself first.
     Lost(Salt),
 }
 

@@ -1,4 +1,4 @@
-//! What operators are told while they look elsewhere, and the form in which it is posted.
+//! The news that operators are sent while they look elsewhere, and the form in which it is posted.
 
 use serde_json::json;
 
@@ -7,28 +7,28 @@ use super::events::{Event, EventKind};
 use super::ids::ProfileId;
 use super::time::Moment;
 
-/// The longest account of a failed reload that is posted, in bytes.
+/// The longest detail of a failed reload that is posted, in bytes.
 const LONGEST_DETAIL: usize = 4096;
 
 /// What a notice may be about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NoticeKind {
-    /// Something that the event log has too.
+    /// An event that is in the event log too.
     Event(EventKind),
     /// A profile has lost its last usable endpoint of a protocol.
     NothingUsable,
-    /// New settings were not taken.
+    /// New settings were rejected.
     ReloadFailed,
 }
 
 impl NoticeKind {
-    /// All of them, in the order in which they are listed to people.
+    /// All kinds, in the order in which they are shown to people.
     pub fn all() -> impl Iterator<Item = Self> {
         let own = [Self::NothingUsable, Self::ReloadFailed];
         EventKind::ALL.into_iter().map(Self::Event).chain(own)
     }
 
-    /// The word for it in the settings and in what is posted.
+    /// The word for it in the settings and in posted notices.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -38,7 +38,7 @@ impl NoticeKind {
         }
     }
 
-    /// What a word stands for.
+    /// The kind that this word stands for.
     #[must_use]
     pub fn named(word: &str) -> Option<Self> {
         Self::all().find(|kind| kind.as_str() == word)
@@ -48,7 +48,7 @@ impl NoticeKind {
 /// One piece of news.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// A queue move or a verification.
+    /// An event of the event log.
     Event(Event),
     /// A profile has lost its last usable endpoint of a protocol.
     NothingUsable {
@@ -56,14 +56,14 @@ pub enum Notice {
         at: Moment,
         /// Which profile.
         profile: ProfileId,
-        /// Whose clients have nobody.
+        /// The protocol that no usable endpoint speaks any more.
         protocol: Protocol,
-        /// All its endpoints of this protocol.
+        /// How many endpoints of this protocol it has.
         endpoints: usize,
-        /// Those in the failure queue; the others are switched off.
+        /// How many of them are in the failure queue; the others are switched off.
         isolated: usize,
     },
-    /// New settings were not taken; the old ones hold.
+    /// New settings were rejected; the old ones stay in force.
     ReloadFailed {
         /// When.
         at: Moment,
@@ -72,10 +72,10 @@ pub enum Notice {
     },
 }
 
-/// What a notice carries besides its news.
+/// What a posted notice carries besides its news.
 #[derive(Clone, Copy, Debug)]
 pub struct Letterhead<'a> {
-    /// The same for each try to deliver it, and never used twice.
+    /// Its id: the same for each try to deliver it, and never reused.
     pub id: &'a str,
     /// When it happened, RFC 3339.
     pub at: &'a str,
@@ -84,7 +84,7 @@ pub struct Letterhead<'a> {
 }
 
 impl Notice {
-    /// The news of a reload that failed. `detail` must hold no secret; of a long one the beginning is kept.
+    /// The notice of a failed reload. `detail` must hold no secret; if it is long, only its beginning is kept.
     #[must_use]
     pub fn reload_failed(at: Moment, detail: &str) -> Self {
         let end = detail.floor_char_boundary(LONGEST_DETAIL);
@@ -109,8 +109,8 @@ impl Notice {
         }
     }
 
-    /// The body that is posted. The same notice under the same letterhead is the same to the byte. What means nothing for a
-    /// kind is null.
+    /// The body that is posted. The same notice with the same letterhead gives the same bytes. Fields that mean nothing for the
+    /// kind are null.
     #[must_use]
     pub fn body(&self, letterhead: Letterhead<'_>) -> String {
         let Letterhead { id, at, lost } = letterhead;
@@ -147,8 +147,8 @@ impl Notice {
         body.to_string()
     }
 
-    /// A sentence for people. Chats show this field, and take `<` and `&` for markup: so these are escaped, and no upstream
-    /// can call a channel together.
+    /// A sentence for people. Chats show this field, and take `<` and `&` for markup: these are escaped, so that no upstream can
+    /// alert a whole channel.
     fn text(&self, lost: u64) -> String {
         let text = match self {
             Self::Event(event) => sentence(event),
@@ -169,7 +169,7 @@ impl Notice {
     }
 }
 
-/// An event in words.
+/// Words an event as a sentence.
 fn sentence(event: &Event) -> String {
     let who = event.endpoint.as_ref().map_or_else(|| "the gateway".to_owned(), |id| format!("endpoint {id}"));
     let reason = event.reason.map_or("", |reason| reason.as_str());
@@ -193,7 +193,7 @@ fn sentence(event: &Event) -> String {
     format!("{who} {what}")
 }
 
-/// What came of a conversation with the verifier.
+/// The result of a conversation with the verifier, in words.
 fn judged(what: &str, detail: Option<&str>) -> String {
     match detail {
         Some(Event::PASSED) => format!("passed its {what}"),
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!((&body["event"], &body["detail"]), (&json!("reload_failed"), &json!("server.port: found true")));
     }
 
-    /// Found by an operator: of an endpoint that had failed it was said that it was verified.
+    /// Found by an operator: an endpoint that had failed was said to be verified.
     #[test]
     fn a_verification_is_told_with_what_came_of_it() {
         for (kind, detail, text) in [

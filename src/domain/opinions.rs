@@ -1,5 +1,5 @@
-//! Second opinions: failures that may be the request's own, the endpoints that are asked for that reason, and the requests
-//! that were found to be the cause.
+//! Second opinions: failures that may be the request's own fault, the endpoints that are therefore asked, and the requests that
+//! turned out to be the cause.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,32 +13,32 @@ use super::outcome_table::PathKind;
 use super::schedule::{Subject, Suffices, Task, VerifyJob};
 use super::time::Moment;
 
-/// For how long a request that was found to be the cause of its failures gets a single attempt.
+/// For how long a request that was the cause of its failures gets only a single attempt.
 const POISON_LASTS: Duration = Duration::from_mins(1);
 /// How many such requests are remembered.
 const MAX_POISONED: usize = 10_000;
-/// How many requests are remembered that one opinion is about.
+/// How many requests are remembered for one opinion.
 const MAX_ABOUT: usize = 100;
 
-/// A request by its content and its client: the same one sent again has the same.
+/// Identifies a request by its content and its client: the same request sent again has the same fingerprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub u64);
 
-/// One failed attempt of a request that has failed.
+/// One failed attempt of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
     /// Its lease.
     pub ticket: Ticket,
     /// How it failed.
     pub kind: FailureKind,
-    /// The status of the answer, where one came.
+    /// The status of the answer, if one came.
     pub status: Option<u16>,
     /// What was seen of it.
     pub error: Option<ErrorNote>,
 }
 
 impl Failed {
-    /// The failure that an attempt's end is, if it counts against the endpoint.
+    /// The failure with which an attempt ended, if it counts against the endpoint.
     #[must_use]
     pub fn of(ticket: &Ticket, judgement: &Judgement, path: PathKind) -> Option<Self> {
         match judgement.rule(path).outcome {
@@ -50,7 +50,7 @@ impl Failed {
         }
     }
 
-    /// Whether the request itself can be the cause of such a failure. A connection that can't be opened is never its fault.
+    /// Whether the request itself can be the cause of such a failure. It never is if no connection could be opened.
     fn may_be_the_requests_own(&self) -> bool {
         match self.kind {
             FailureKind::UpstreamStatus | FailureKind::Timeout | FailureKind::Body | FailureKind::Stream => true,
@@ -63,7 +63,7 @@ impl Failed {
     }
 }
 
-/// Who else there was to ask when a request failed.
+/// Whether there was another endpoint to ask when a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Others {
     /// Another endpoint could have been asked.
@@ -72,8 +72,8 @@ pub enum Others {
     None,
 }
 
-/// Of a failed request's failures those that may be its own: the ones that are alike on two endpoints or more; all, where
-/// there was only one endpoint to ask, or the request is known as the cause of such failures.
+/// The failures of a failed request that may be its own fault: those that are alike on two or more endpoints; or all of these
+/// kinds, if there was only one endpoint to ask, or the request is known as the cause of such failures.
 pub fn in_doubt(failures: &[Failed], others: Others, is_known: bool) -> Vec<&Failed> {
     let first = failures.first().map(|failed| &failed.ticket.endpoint);
     let asked_one = failures.iter().all(|failed| Some(&failed.ticket.endpoint) == first);
@@ -88,7 +88,7 @@ pub fn in_doubt(failures: &[Failed], others: Others, is_known: bool) -> Vec<&Fai
         .collect()
 }
 
-/// What an endpoint is asked about.
+/// What a second opinion on an endpoint is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     /// Its epoch when the doubt came up.
@@ -113,27 +113,27 @@ fn manner_of_opinion(reason: Reason, error: Option<&ErrorNote>) -> Manner {
     reason.manner_of_proof(error, false)
 }
 
-/// The opinions that are asked for, and what is remembered of those that were given.
+/// The opinions that are asked for, and what is remembered of those given.
 #[derive(Clone, Debug, Default)]
 pub struct Opinions {
     asked: BTreeMap<EndpointId, Asked>,
-    /// Requests in doubt whose failures had isolated an endpoint already, with the epoch of that isolation.
+    /// The requests in doubt whose failures had isolated an endpoint already, with the epoch of that isolation.
     about_isolated: BTreeMap<EndpointId, (Epoch, Vec<Fingerprint>)>,
     passed: BTreeMap<EndpointId, Moment>,
-    /// With the time of the latest verdict.
+    /// The requests found to be the cause, with the time of the latest verdict.
     poisoned: HashMap<Fingerprint, Moment>,
     poisoned_since: VecDeque<(Moment, Fingerprint)>,
 }
 
 impl Opinions {
-    /// Asks for an opinion on an endpoint in its home queue. One that has passed within `rest` is not asked again: it is
-    /// known to be sound. Tells whether it is asked now and was not before.
+    /// Asks for an opinion on an endpoint in its home queue. An endpoint that has passed within `rest` is not asked again: it is
+    /// known to be sound. Returns whether the opinion is newly asked for.
     pub fn ask(&mut self, endpoint: &EndpointId, asked: NewlyAsked, rest: Duration, now: Moment) -> bool {
         let NewlyAsked { epoch, reason, model, error, about } = asked;
-        // While it is asked, what it has passed before answers nothing.
+        // While it is asked, an earlier pass answers nothing.
         if let Some(asked) = self.asked.get_mut(endpoint).filter(|asked| asked.epoch == epoch) {
             remember(&mut asked.about, about);
-            // A stream is the harder question: whoever passes that also passes the other.
+            // A stream is the harder question: an endpoint that passes it passes the other one too.
             if asked.manner() < manner_of_opinion(reason, error.as_ref()) {
                 (asked.reason, asked.error) = (reason, error);
             }
@@ -157,19 +157,19 @@ impl Opinions {
         remember(requests, about);
     }
 
-    /// An isolated endpoint has failed a conversation: the requests in doubt were not the cause.
+    /// Notes that an isolated endpoint has failed a conversation: the requests in doubt were not the cause.
     pub fn isolation_was_right(&mut self, endpoint: &EndpointId, isolation: Epoch) {
         if self.about_isolated.get(endpoint).is_some_and(|(epoch, _)| *epoch == isolation) {
             self.about_isolated.remove(endpoint);
         }
     }
 
-    /// The endpoint has passed a conversation that was about something else. What it has been asked meanwhile stays asked.
+    /// Notes that the endpoint has passed a conversation about something else. Opinions asked for meanwhile stay asked for.
     pub fn passed_unasked(&mut self, endpoint: &EndpointId, now: Moment) {
         self.passed.insert(endpoint.clone(), now);
     }
 
-    /// The endpoint has passed in this epoch: so the requests that it was asked about were the cause.
+    /// Notes that the endpoint has passed in this epoch: so the requests that it was asked about were the cause.
     pub fn passed(&mut self, endpoint: &EndpointId, epoch: Epoch, now: Moment) {
         self.passed_unasked(endpoint, now);
         let asked = self.asked.remove(endpoint).filter(|asked| asked.epoch == epoch).map(|asked| asked.about);
@@ -180,7 +180,7 @@ impl Opinions {
         }
     }
 
-    /// The endpoint has failed its second opinion of this epoch. Returns what it was asked about.
+    /// Notes that the endpoint has failed its second opinion of this epoch. Returns what it was asked about.
     pub fn failed(&mut self, endpoint: &EndpointId, epoch: Epoch) -> Option<Asked> {
         if self.asked.get(endpoint)?.epoch != epoch {
             return None;
@@ -188,26 +188,26 @@ impl Opinions {
         self.asked.remove(endpoint)
     }
 
-    /// The endpoint has moved on: what it was asked before is void.
+    /// Forgets what the endpoint was asked, because it has moved to another epoch.
     pub fn forget(&mut self, endpoint: &EndpointId) {
         self.asked.remove(endpoint);
     }
 
-    /// The endpoint has another definition: what it has passed says nothing any more.
+    /// Forgets everything about the endpoint, because it is redefined: what it has passed says nothing any more.
     pub fn forget_all(&mut self, endpoint: &EndpointId) {
         self.forget(endpoint);
         self.about_isolated.remove(endpoint);
         self.passed.remove(endpoint);
     }
 
-    /// The endpoint that the request is about has passed before the doubt came.
+    /// Notes that the request was the cause of its failures, because the endpoint had passed before the doubt came up.
     pub fn was_the_cause(&mut self, request: Option<Fingerprint>, now: Moment) {
         if let Some(request) = request {
             self.poison(request, now);
         }
     }
 
-    /// Whether this request was found to be the cause of its failures within the last minute.
+    /// Whether this request was found, within the last minute, to be the cause of its failures.
     pub fn is_poisoned(&mut self, request: Fingerprint, now: Moment) -> bool {
         while let Some((since, oldest)) = self.poisoned_since.front()
             && (now.since(*since) >= POISON_LASTS || self.poisoned_since.len() > MAX_POISONED)
@@ -224,11 +224,11 @@ impl Opinions {
     fn poison(&mut self, request: Fingerprint, now: Moment) {
         self.poisoned.insert(request, now);
         self.poisoned_since.push_back((now, request));
-        // Makes room.
+        // Called for its side effect: it makes room.
         self.is_poisoned(request, now);
     }
 
-    /// The conversation that is to be held with this endpoint for an opinion, if any is.
+    /// The conversation to hold with this endpoint for an opinion, if one is asked for.
     pub fn job(&self, endpoint: &super::endpoint::SharedEndpoint, epoch: Epoch) -> Option<VerifyJob> {
         let asked = self.asked.get(&endpoint.id).filter(|asked| asked.epoch == epoch)?;
         let endpoint = Arc::clone(endpoint);
@@ -238,7 +238,7 @@ impl Opinions {
     }
 }
 
-/// A doubt as it comes up.
+/// A doubt that has just come up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewlyAsked {
     /// The endpoint's epoch.
@@ -249,7 +249,7 @@ pub struct NewlyAsked {
     pub model: Option<Arc<str>>,
     /// What was seen of the failure in doubt.
     pub error: Option<ErrorNote>,
-    /// The request in doubt, where it is the request that is doubted.
+    /// The request in doubt, if it is the request that is doubted.
     pub about: Option<Fingerprint>,
 }
 

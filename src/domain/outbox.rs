@@ -1,5 +1,4 @@
-//! Notices on their way to a receiver: one at a time and in order, as often as it takes within an hour, and no more of them
-//! at once than a bound.
+//! Notices on their way to a receiver: one at a time, in order, each tried for up to an hour, and only a bounded number waiting.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,11 +7,11 @@ use super::backoff::{Growth, full_jitter};
 use super::notice::{Notice, NoticeKind};
 use super::time::Moment;
 
-/// The most notices that wait; beyond it the oldest is dropped.
+/// The most notices that wait; beyond this the oldest is dropped.
 pub const MOST_WAITING: usize = 256;
-/// How long a notice is tried for.
+/// For how long a notice is tried.
 const LONGEST: Duration = Duration::from_hours(1);
-/// How often a notice is tried, where all pauses happen to be short.
+/// How often a notice is tried at most, should all pauses happen to be short.
 const MOST_TRIES: u32 = 200;
 /// The longest pause that a receiver's `retry-after` is granted.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(15);
@@ -24,20 +23,20 @@ const PAUSE: Growth = Growth { initial: Duration::from_millis(500), multiplier: 
 pub struct Parcel {
     /// Its number, from 1: the same for each try.
     pub number: u64,
-    /// What is told.
+    /// The news.
     pub notice: Notice,
-    /// How many notices before it could not be delivered, as far as no receiver has heard of it: the same for each try.
+    /// How many earlier notices were lost without a receiver having heard of that: the same for each try.
     pub lost: u64,
 }
 
-/// What is to be done.
+/// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Deliver this, and tell how that ended.
+    /// Deliver this, and report how that ended.
     Deliver(Parcel),
     /// Ask again at this moment.
     At(Moment),
-    /// Ask again when a delivery has ended, or a notice has come.
+    /// Ask again after a delivery has ended or a notice has come.
     Nothing,
 }
 
@@ -51,37 +50,37 @@ pub enum Delivery {
         /// How long it asks to be left alone.
         retry_after: Option<Duration>,
     },
-    /// It did not.
+    /// No answer came.
     Unanswered,
 }
 
 /// What becomes of a notice after a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// The receiver has taken it. So many tries before had failed, of it and others in a row.
+    /// The receiver has taken it.
     Delivered {
-        /// How many.
+        /// How many tries in a row had failed before, of this notice and others.
         after_failures: u32,
     },
-    /// It is tried once more.
+    /// It is tried again.
     Again {
         /// After this pause.
         pause: Duration,
         /// Whether it is the first failure since a success.
         first: bool,
     },
-    /// The receiver does not want it, and would not by asking again.
+    /// The receiver rejects it, and would reject it again.
     Refused,
     /// It has been tried for long enough.
     GivenUp,
 }
 
-/// What happens to a notice that comes.
+/// What happens to a new notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Posted {
     /// It waits.
     Waits,
-    /// It waits, and an older one was dropped for it; the first since a delivery.
+    /// It waits, and an older one was dropped for it, the first since a delivery.
     FirstOverflow,
     /// It waits, and an older one was dropped for it.
     Overflow,
@@ -99,7 +98,7 @@ impl Answer {
         match status {
             200..=299 => Self::Taken,
             408 | 429 | 500.. => Self::Later,
-            // Redirects are not followed: whoever answers there need not be whom the operator trusts.
+            // Redirects are not followed: the operator need not trust their target.
             _ => Self::Refused,
         }
     }
@@ -111,7 +110,7 @@ struct Entry {
     notice: Notice,
     since: Moment,
     tries: u32,
-    /// What it tells of the lost ones, from its first try on.
+    /// The count of lost notices that it carries, fixed at its first try.
     lost: Option<u64>,
 }
 
@@ -120,7 +119,7 @@ struct Entry {
 pub struct Outbox {
     waiting: VecDeque<Entry>,
     newest: u64,
-    /// How many could not be delivered since a receiver last heard of it.
+    /// How many could not be delivered without a receiver having heard of that.
     lost: u64,
     /// How many of these were dropped because too many waited.
     overflowed: u64,
@@ -144,7 +143,7 @@ impl Outbox {
         self.waiting.is_empty()
     }
 
-    /// How many could not be delivered since the start, whether or not a receiver has heard of it.
+    /// How many could not be delivered since the start, whether or not a receiver has heard of that.
     pub const fn lost_in_all(&self) -> u64 {
         self.lost_in_all
     }
@@ -156,7 +155,7 @@ impl Outbox {
         if self.waiting.len() <= MOST_WAITING {
             return Posted::Waits;
         }
-        // One that has been tried may have arrived, and must not seem lost.
+        // A notice that has been tried may have arrived, and must not be counted as lost.
         let oldest = usize::from(self.waiting.front().is_some_and(|entry| entry.lost.is_some()));
         self.waiting.remove(oldest);
         self.lose();
@@ -164,7 +163,7 @@ impl Outbox {
         if self.overflowed == 1 { Posted::FirstOverflow } else { Posted::Overflow }
     }
 
-    /// What is to be done at this moment. A [`Next::Deliver`] is under way from then on.
+    /// What to do at this moment. A [`Next::Deliver`] is under way from then on.
     pub fn next(&mut self, now: Moment) -> Next {
         let Some(entry) = self.waiting.front_mut().filter(|_| !self.is_under_way) else { return Next::Nothing };
         if now < self.not_before {
@@ -213,7 +212,7 @@ impl Outbox {
         }
     }
 
-    /// The receiver is another one, who is told of `wanted` alone: what waits goes there, as if it had never been tried. The
+    /// Turns to another receiver, which gets only the `wanted` kinds. What waits goes there, as if it had never been tried. The
     /// delivery under way counts as broken off.
     pub fn redirect(&mut self, wanted: impl Fn(NoticeKind) -> bool, now: Moment) {
         self.waiting.retain(|entry| wanted(entry.notice.kind()));
@@ -225,7 +224,7 @@ impl Outbox {
         self.hurry();
     }
 
-    /// Nobody waits out a pause any more.
+    /// Ends the current pause.
     pub fn hurry(&mut self) {
         self.not_before = Moment::START;
     }

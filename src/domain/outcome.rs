@@ -16,7 +16,7 @@ pub enum FailureKind {
     Timeout,
     /// An answer whose status says that the endpoint, not the request, is at fault.
     UpstreamStatus,
-    /// A 2xx whose body is no answer of the protocol, or is not whole.
+    /// A 2xx whose body is no answer of the protocol, or is incomplete.
     Body,
     /// An event stream that failed, broke off or fell silent.
     Stream,
@@ -42,7 +42,7 @@ pub enum Reason {
     Account,
     /// Overloaded for too long without one success.
     Overloaded,
-    /// An admin said so.
+    /// An admin isolated it.
     Admin,
 }
 
@@ -76,9 +76,9 @@ impl Reason {
         }
     }
 
-    /// How an endpoint has to prove itself that is isolated for this, of which so much was seen: one that has failed in a
-    /// stream can do so by a streamed answer alone. Where a stream was asked for and none had begun, a whole answer is to
-    /// do; but in a relapse that has just been shown to prove too little.
+    /// How an endpoint that is isolated for this reason, with this error, has to prove itself: if it failed in a stream, only
+    /// by a streamed answer. If a stream was asked for and none had begun, a whole answer will do, except in a relapse: that
+    /// has just shown that it proves too little.
     #[must_use]
     pub fn manner_of_proof(self, error: Option<&ErrorNote>, relapse: bool) -> Manner {
         let seen_in = error.map(ErrorNote::manner).unwrap_or_default();
@@ -89,7 +89,7 @@ impl Reason {
         }
     }
 
-    /// Whether only the gateway's operator can mend it, so that neither waiting nor frequent verification helps.
+    /// Whether only the gateway's operator can fix it, so that neither waiting nor frequent verification helps.
     #[must_use]
     pub const fn needs_operator(self) -> bool {
         matches!(self, Self::Credential | Self::Account)
@@ -147,7 +147,7 @@ pub enum Outcome {
     Cancelled,
 }
 
-/// How an attempt ended, as the registry is told.
+/// How an attempt ended, as reported to the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// What it means for the endpoint.
@@ -156,20 +156,20 @@ pub struct Report {
     pub error: Option<ErrorNote>,
     /// For how long the endpoint is to be left alone.
     pub throttle: Option<Throttle>,
-    /// Ask the endpoint for a second opinion; should it fail that, this is why it is isolated.
+    /// A call for a second opinion, with the reason for which the endpoint is isolated should it fail.
     pub opinion: Option<Reason>,
 }
 
 impl Report {
-    /// An end of which there is no more to say than this.
+    /// A report of just this outcome.
     #[must_use]
     pub const fn of(outcome: Outcome) -> Self {
         Self { outcome, error: None, throttle: None, opinion: None }
     }
 }
 
-/// What was seen of an error, fit for logs, events and stats: a status or a fault of ours, never an upstream's words
-/// unless the operator asked for them. It is written as its text alone.
+/// What was seen of an error, fit for logs, events and stats: a status or a fault in our words, and an upstream's words only if
+/// the operator asked for them. It serialises as its text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ErrorNote {
     text: String,
@@ -180,7 +180,7 @@ impl ErrorNote {
     /// The longest note that is kept, in bytes.
     pub const MAX_LENGTH: usize = 300;
 
-    /// Keeps a note on one line, without control characters, cut to [`Self::MAX_LENGTH`].
+    /// Makes a note on one line, without control characters, cut to [`Self::MAX_LENGTH`].
     #[must_use]
     pub fn new(text: impl AsRef<str>) -> Self {
         let mut kept = String::new();
@@ -194,13 +194,13 @@ impl ErrorNote {
         Self { text: kept, manner: Manner::Whole }
     }
 
-    /// The same, seen in an answer of this manner at least.
+    /// Notes that the error was seen in an answer of at least this manner.
     #[must_use]
     pub fn seen_in(self, manner: Manner) -> Self {
         Self { manner: self.manner.max(manner), ..self }
     }
 
-    /// How the answer came in which it was seen: the same may go well where an answer comes otherwise.
+    /// The manner of the answer in which it was seen: in another manner all may go well.
     #[must_use]
     pub const fn manner(&self) -> Manner {
         self.manner

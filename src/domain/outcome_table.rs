@@ -4,20 +4,20 @@
 
 use super::outcome::{FailureKind, Fatal, Outcome, Reason};
 
-/// Which rows hold for a request.
+/// Which rows of the table apply to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PathKind {
     /// A path that runs a model: the whole table.
     Llm,
     /// The token counter: judged like the other LLM paths, but nothing of it ever counts against an endpoint.
     CountTokens,
-    /// A path of `server.other_paths`: only `connect`, `timeout` and 5xx count, and 4xx are passed on.
+    /// A path of `server.other_paths`: only `connect`, `timeout` and 5xx count, and 3xx and 4xx are passed on.
     Other,
 }
 
 impl PathKind {
-    /// What the endpoint's health has of an attempt's outcome. A list of models, or a count of tokens, shows nothing of how the models
-    /// are: it clears no failure.
+    /// What an attempt's outcome means for the endpoint's health. A list of models, or a count of tokens, shows nothing about
+    /// how the models work: it clears no failure.
     #[must_use]
     pub const fn for_health(self, outcome: Outcome) -> Outcome {
         match (self, outcome) {
@@ -40,17 +40,17 @@ pub enum Class {
     Credential,
     /// 403 with the gateway's credential: a key, a region, a firewall or a model. Or 400: one credential too many.
     Forbidden,
-    /// 404: the endpoint lacks the model. Or 400 and 404: it lacks what another account has of the conversation.
+    /// Usually 404: the endpoint lacks the model. Or 400 or 404: it lacks a part of the conversation that another account has.
     ModelMissing,
-    /// 503 by which a relay says that it lacks the model.
+    /// 503 with which a relay says that it lacks the model.
     RelayModelMissing,
-    /// 404, 405 or 501 to the token counter: the endpoint has none.
+    /// 404, 405 or 501 on the token counter's path: the endpoint has no such counter.
     Unsupported,
     /// 408.
     RequestTimeout,
     /// 429.
     RateLimited,
-    /// 529, or an `overloaded_error` of any status.
+    /// 529, or an `overloaded_error` with another error status; but not with 408 or 429.
     Overloaded,
     /// Any other 4xx in a protocol's error shape, and any 413, 414, 431. On other paths any 3xx and 4xx.
     ClientError,
@@ -60,13 +60,13 @@ pub enum Class {
     Redirected,
     /// Any other 5xx.
     UpstreamStatus,
-    /// A 2xx that is no answer of the protocol, or a body that is not whole.
+    /// A 2xx that is no answer of the protocol, or an incomplete body.
     Body,
     /// No answer could begin: refused, DNS, TLS, reset before the head, a head that can't be read.
     Connect,
-    /// The gateway had no file left for a connection: its own want, and no endpoint's fault.
+    /// The gateway had no file left for a connection, which is no endpoint's fault.
     OutOfFiles,
-    /// No connection could be opened, for the machine has no port left for one to this endpoint.
+    /// No connection could be opened, because the machine has no port left for one to this endpoint.
     OutOfPorts,
     /// Nothing came within a time-out.
     Timeout,
@@ -83,14 +83,14 @@ pub enum Next {
     Answer,
     /// The next endpoint, provided that nothing of an answer has reached the client.
     Elsewhere(LastResort),
-    /// There is nobody left to answer.
+    /// No client is left to answer.
     Stop,
 }
 
-/// What an attempt leaves that may be passed on when no endpoint does better. The order is that of preference.
+/// The answer of a failed attempt that may be passed on if no endpoint does better, in order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LastResort {
-    /// A 4xx, which also ends the attempts once every endpoint was asked: the same endpoints would say the same again.
+    /// A 4xx. It also ends the attempts once every endpoint was asked, since the same endpoints would say the same again.
     ClientError,
     /// A 5xx or a redirection.
     ServerError,
@@ -98,11 +98,11 @@ pub enum LastResort {
     RateLimit,
     /// Not this answer but the gateway's own 503, with the provider's message: clients give up on a 529 within seconds.
     Overload,
-    /// Nothing: there is no answer, or it would tell clients that their own key is wrong.
+    /// Nothing: there is no answer, or one that would tell clients that their own key is wrong.
     Never,
 }
 
-/// A row's consequences.
+/// The consequences of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// What it means for the endpoint.
@@ -180,20 +180,20 @@ impl Class {
         }
     }
 
-    /// Whether an error of this class is the client's own fault: of what it has asked for, or of its own credential.
+    /// Whether an error of this class is the client's own fault: that of its request or its credential.
     #[must_use]
     pub const fn is_the_clients_fault(self) -> bool {
         matches!(self, Self::ClientCredential | Self::ClientError) || self.lacks_what_is_asked()
     }
 
-    /// Whether the endpoint has not got what was asked for: the model, or a counter of tokens.
+    /// Whether the endpoint lacks what was asked for: the model, or a token counter.
     #[must_use]
     pub const fn lacks_what_is_asked(self) -> bool {
         matches!(self, Self::ModelMissing | Self::RelayModelMissing | Self::Unsupported)
     }
 
-    /// Why the endpoint is isolated should it fail the second opinion for which such an answer calls; `None` where it calls
-    /// for none.
+    /// The reason for which the endpoint is isolated if it fails the second opinion that such an answer calls for. `None` if it
+    /// calls for none.
     #[must_use]
     pub const fn opinion(self, path: PathKind) -> Option<Reason> {
         match path {
@@ -202,7 +202,7 @@ impl Class {
         }
     }
 
-    /// The word for this class in trails and logs. Where there was a status, a trail shows that instead.
+    /// The word for this class in trails and logs. A trail shows the status instead if that tells more.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -227,7 +227,7 @@ impl Class {
         }
     }
 
-    /// Whether the status tells more than the word does: not for a success, nor where the fault lies elsewhere.
+    /// Whether the status tells more than the word: not for a success, nor if the fault is not in the status.
     pub(super) const fn is_told_by_status(self) -> bool {
         match self {
             Self::Success
@@ -256,7 +256,7 @@ impl Class {
     }
 }
 
-/// What an outcome still counts as on paths for which not the whole table holds.
+/// What an outcome counts as on this kind of path: not the whole table applies to all.
 const fn on_path(outcome: Outcome, path: PathKind) -> Outcome {
     let counts = match outcome {
         Outcome::Success | Outcome::Neutral | Outcome::Cancelled => return outcome,

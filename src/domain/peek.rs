@@ -1,4 +1,4 @@
-//! What the gateway needs to know of a request's JSON body, found in one pass, and the one thing that it changes there.
+//! What the gateway needs to know of a request's JSON body, found in one pass, and the only change that it makes there.
 //!
 //! Nothing is validated: what can't be read is left to the endpoint, which knows its API better.
 
@@ -18,18 +18,18 @@ use super::request_body::RequestBody;
 /// What kind of answer a request asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Wanted {
-    /// One in one piece.
+    /// An answer in one piece.
     Whole,
     /// An event stream.
     Stream,
-    /// It can't be seen: the body can't be read, or its `stream` is neither true nor false, which some APIs take for one of them.
-    /// Either kind is an answer then.
+    /// Not known: the body can't be read, or its `stream` is neither true nor false, which some APIs take for one of them. Then
+    /// both kinds are accepted.
     #[default]
     Unknown,
 }
 
 impl Wanted {
-    /// By the value of `stream` as it is written.
+    /// Reads the value of `stream` as written.
     fn by(stream: &[u8]) -> Self {
         match stream {
             b"true" => Self::Stream,
@@ -39,52 +39,52 @@ impl Wanted {
     }
 }
 
-/// What was seen of a request's body. Empty where the body is no JSON object.
+/// What was seen of a request's body. Empty if the body is no JSON object.
 ///
-/// Values other than these are passed over unread ([`RequestBody::members`]), so however deep a body is nested, it is read; and so may be
-/// one that is JSON but for such a value.
+/// All other values are skipped unread ([`RequestBody::members`]). So a body is read however deeply it is nested, and perhaps
+/// even if such a value is not valid JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peek {
-    /// The model that the request names. Of several top-level `model` the last counts, as for most parsers; none where that
-    /// is no text.
+    /// The model that the request names. Of several top-level `model` members the last counts, as for most parsers; `None` if
+    /// that is not a string.
     pub model: Option<Arc<str>>,
-    /// The kind of answer that is asked for by `stream`. Of several the last counts.
+    /// The kind of answer that `stream` asks for. Of several such members the last counts.
     pub wanted: Wanted,
     /// The conversation that the request names: its `metadata.user_id`, else its `prompt_cache_key`, else its
     /// `conversation_id`.
     pub session: Option<String>,
-    /// Whether a chat's stream is to end with a chunk that tells the usage (`stream_options.include_usage`).
+    /// Whether a chat's stream should end with a chunk that tells the usage (`stream_options.include_usage`).
     pub include_usage: bool,
-    /// How many choices are asked for (`n`), where more than one.
+    /// How many choices are asked for (`n`), if more than one.
     pub choices: Option<u32>,
-    /// How many prompts a completion has that may be streamed, where it has more than one: each is answered by choices of its own.
+    /// How many prompts a completion that may be streamed has, if more than one: each is answered by choices of its own.
     pub prompts: Option<u32>,
-    /// Whether two spellings of `model` name different ones.
+    /// Whether two spellings of `model` name different models.
     is_ambiguous: bool,
-    /// Where the values of all top-level `model` stand, quotation marks included, in the order of the body.
+    /// The byte ranges of the values of all top-level `model` members, quotation marks included, in the order of the body.
     pub model_spans: Vec<Range<usize>>,
 }
 
-/// The longest model name that is kept and shown, in bytes. What is longer is no name.
+/// The longest model name that is kept and shown, in bytes. Anything longer is not taken for a name.
 const LONGEST_MODEL: usize = 200;
 
-/// The longest value that is read, in bytes as it is written. What is longer names neither a model nor a session.
+/// The longest value that is read, in bytes as written. Anything longer names neither a model nor a session.
 const LONGEST_READ: usize = 4 << 10;
 
-/// So many top-level `model` a request may have. Each has a place of its own and is written anew, so that a body of nothing
-/// else would cost a multiple of its length.
+/// The most top-level `model` members that a request may have. Each is noted and rewritten, so a body of nothing else would cost
+/// a multiple of its length.
 const MOST_MODELS: usize = 64;
 
 impl Peek {
-    /// The model, if it is a name that can be kept, shown and asked for again: not what a client may have put in its place.
+    /// The model, if its name is fit to be kept, shown and asked for again: not just anything that a client may have put there.
     pub fn model_name(&self) -> Option<&Arc<str>> {
         let is_name = |model: &&Arc<str>| model.len() <= LONGEST_MODEL && !model.chars().any(char::is_control);
         self.model.as_ref().filter(is_name)
     }
 
-    /// Whether it can't be said which model is asked for. The body has more top-level `model` than can be looked after: some of them
-    /// were not noted, so that it can't be sent to an endpoint that calls the model by another name. Or it names one for servers that
-    /// read `model` alone, and another for those that read `Model` too.
+    /// Whether it is unclear which model is asked for. Either the body has too many top-level `model` members: some were not
+    /// noted, so it can't be sent to an endpoint that knows the model by another name. Or it names one model for servers that
+    /// read only `model`, and another for those that also read `Model`.
     pub fn has_no_one_model(&self) -> bool {
         self.has_too_many_models() || self.is_ambiguous
     }
@@ -93,7 +93,7 @@ impl Peek {
         self.model_spans.len() > MOST_MODELS
     }
 
-    /// Looks into a body.
+    /// Inspects a body.
     #[must_use]
     pub fn into_body(body: &RequestBody) -> Self {
         Self::read(body).unwrap_or_default()
@@ -109,7 +109,7 @@ impl Peek {
             match Name::of(&plain_name(&name.bytes())) {
                 Name::Model(spelling) => {
                     let written = value.bytes();
-                    // Another name may be written in its place, so it is to be a value, and not what only looks like one.
+                    // Another name may be written in its place, so it has to be a valid value.
                     serde_json::from_slice::<&RawValue>(&written).ok()?;
                     if !peek.has_too_many_models() {
                         peek.model_spans.push(value.span());
@@ -138,7 +138,7 @@ impl Peek {
         peek.is_ambiguous = otherwise.is_some() && exactly.is_some_and(|exactly| Some(exactly) != otherwise);
         peek.wanted = if may_be_other { Wanted::Unknown } else { wanted };
         if peek.wanted != Wanted::Whole {
-            // A list is read as slowly as by a parser, and only the end of a stream depends on how long it is.
+            // Counting a list is as slow as parsing it, and only the end of a stream depends on its length.
             peek.prompts = prompt.as_ref().and_then(prompts).filter(|prompts| *prompts > 1);
         }
         peek.session = user.or(cache_key).or(conversation);
@@ -146,8 +146,8 @@ impl Peek {
     }
 }
 
-/// The body with every top-level model replaced by `new`, and each other byte as it was. Where the spans are not those of
-/// this body, it is returned unchanged.
+/// The body with every top-level model replaced by `new`, and every other byte as it was. If the spans don't fit this body, it is
+/// returned unchanged.
 #[must_use]
 pub fn rewrite_model(body: &RequestBody, peek: &Peek, new: &str) -> RequestBody {
     let quoted = Bytes::from(serde_json::Value::from(new).to_string());
@@ -158,7 +158,7 @@ pub fn rewrite_model(body: &RequestBody, peek: &Peek, new: &str) -> RequestBody 
 #[derive(Clone, Copy)]
 enum Spelling {
     Exact,
-    /// In another case: some servers take it for the name, and others do not.
+    /// In another case: only some servers take it for the name.
     Folded,
 }
 
@@ -166,7 +166,7 @@ enum Spelling {
 enum Name {
     Model(Spelling),
     Stream,
-    /// What some servers take for it, and others do not.
+    /// A spelling that only some servers take for `stream`.
     StreamOtherwise,
     Metadata,
     PromptCacheKey,
@@ -178,8 +178,9 @@ enum Name {
 }
 
 impl Name {
-    /// Relays written in Go read names in any case, by Unicode's folding (package encoding/json): of the letters here only the long s
-    /// is another one. A model that only they read is one all the same: it may be of another endpoint, and have its price.
+    /// Relays written in Go read names in any case, by Unicode's case folding (package encoding/json): for these letters that
+    /// adds only the long s. A model that only such relays read counts all the same: it may be another endpoint's, with its own
+    /// price.
     fn of(plain: &[u8]) -> Self {
         match plain {
             b"model" => Self::Model(Spelling::Exact),
@@ -203,7 +204,7 @@ fn reads_as_stream(name: &[u8]) -> bool {
     first.is_some_and(|rest| rest.eq_ignore_ascii_case(b"tream"))
 }
 
-/// A text that is not too long.
+/// Reads a string, if it is not too long.
 fn read(value: &[u8]) -> Option<Cow<'_, str>> {
     if value.len() > LONGEST_READ {
         return None;
@@ -215,15 +216,15 @@ fn read(value: &[u8]) -> Option<Cow<'_, str>> {
     }
 }
 
-/// A text in which nothing but quotation marks and backslashes are escaped, as in JSON within a text: `metadata.user_id` is
-/// mostly that. None where there is more to it, or less.
+/// Unescapes a string in which only quotation marks and backslashes are escaped, as in JSON within a string: `metadata.user_id`
+/// usually is one. `None` if it has other escapes, or is not valid.
 fn unescaped(written: &[u8]) -> Option<String> {
     let mut plain = Vec::with_capacity(written.len());
     let mut bytes = written.iter();
     while let Some(&byte) = bytes.next() {
         match byte {
             b'\\' => plain.push(*bytes.next().filter(|escaped| matches!(escaped, b'"' | b'\\'))?),
-            // Neither may stand in a text as it is.
+            // Neither may occur unescaped in a string.
             0..b' ' | b'"' => return None,
             _ => plain.push(byte),
         }
@@ -231,17 +232,17 @@ fn unescaped(written: &[u8]) -> Option<String> {
     String::from_utf8(plain).ok()
 }
 
-/// A text that is not empty.
+/// Reads a string that is neither empty nor too long.
 fn text(value: &[u8]) -> Option<String> {
     read(value).filter(|text| !text.is_empty()).map(Cow::into_owned)
 }
 
-/// Likewise; one that is too long is not even copied together.
+/// Reads a string that is neither empty nor too long; a long one is not even copied together.
 fn short_text(value: &Written<'_>) -> Option<String> {
     if value.length() > LONGEST_READ { None } else { text(&value.bytes()) }
 }
 
-/// How many prompts there are in a list of them. A text is one prompt, and so is a list of tokens.
+/// How many prompts a list of prompts has. `None` for a single one, which is a string or a list of tokens.
 fn prompts(value: &Written<'_>) -> Option<u32> {
     struct Counted;
     impl<'de> Visitor<'de> for Counted {

@@ -1,19 +1,19 @@
-//! Pieces of a body that wait in their order, so that many small ones cost hardly more than the bytes they hold.
+//! Queues the pieces of a body such that many small ones cost hardly more than the bytes they hold.
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// Below this size, in bytes, a piece that comes behind another is joined to what waits; a larger one is kept as it is. A
-/// part of a buffer keeps all of the buffer, which may be of 128 KiB, and a place in a queue has a price too: a body in pieces of
-/// one byte would cost fifty times its length.
+/// A piece smaller than this, in bytes, is joined to those that wait before it; a larger one is kept as it is. A slice keeps its
+/// whole buffer alive, which may be 128 KiB, and a place in the queue costs memory too: a body in pieces of one byte would take
+/// fifty times its length.
 const JOINED: usize = 32 << 10;
 
-/// Pieces that wait. None of them is empty.
+/// The pieces that wait. None of them is empty.
 #[derive(Clone, Debug, Default)]
 pub struct Pieces {
     whole: VecDeque<Bytes>,
-    /// Small pieces joined; it stands behind all the others.
+    /// Small pieces joined; it comes after all of `whole`.
     open: BytesMut,
     length: usize,
 }
@@ -39,7 +39,7 @@ impl Pieces {
         self.open.last().or_else(|| self.whole.back()?.last()).copied()
     }
 
-    /// Puts a piece behind the others.
+    /// Appends a piece.
     pub fn push(&mut self, piece: Bytes) {
         self.length += piece.len();
         let is_alone = self.whole.is_empty() && self.open.is_empty();
@@ -54,7 +54,7 @@ impl Pieces {
         }
     }
 
-    /// Takes the foremost piece.
+    /// Takes the first piece.
     pub fn pop(&mut self) -> Option<Bytes> {
         if self.whole.is_empty() {
             self.close();
@@ -64,7 +64,7 @@ impl Pieces {
         Some(piece)
     }
 
-    /// All that waits, as one. A single piece is handed on as it is.
+    /// All that waits, as one piece. A single piece is returned without a copy.
     #[must_use]
     pub fn into_one(mut self) -> Bytes {
         let length = self.length;
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Found with an upstream that sends its answer byte by byte: each one had a place of its own in the queue.
+    /// Found with an upstream that sends its answer byte by byte: each byte had a place of its own in the queue.
     #[test]
     fn a_body_that_comes_byte_by_byte_waits_in_few_pieces() {
         let mut pieces = Pieces::default();

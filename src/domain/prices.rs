@@ -1,4 +1,4 @@
-//! What tokens cost: an estimate, by the operator's list of prices.
+//! What tokens cost: an estimate by the operator's price list.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,23 +10,23 @@ use super::stats::to_float;
 use super::topology::Topology;
 use super::usage::Usage;
 
-/// Of how many names it is kept what the catalog says.
+/// The most names whose quotes are cached.
 const MOST_KEPT: usize = 256;
-/// Of longer ones, in bytes, it is not.
+/// The longest name whose quote is cached, in bytes.
 const LONGEST_KEPT: usize = 100;
 
 /// What a model's tokens cost, in dollars per million.
 #[derive(Clone, Debug)]
 pub struct Price {
-    /// Which models.
+    /// The models that it applies to.
     pub models: GlobMatcher,
-    /// Tokens read, from no cache.
+    /// Tokens read, but not from a cache.
     pub input: f64,
     /// Tokens written.
     pub output: f64,
     /// Tokens read from a provider's prompt cache.
     pub cache_read: f64,
-    /// Tokens written to it.
+    /// Tokens written to that cache.
     pub cache_write: f64,
 }
 
@@ -41,7 +41,7 @@ impl Price {
     }
 }
 
-/// What a price comes to: dollars per million tokens.
+/// The numbers of a price, in dollars per million tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Rates {
     input: f64,
@@ -71,29 +71,29 @@ impl PartialEq for Price {
     }
 }
 
-/// A sum in dollars; none where no price is known for any of it.
+/// A sum in dollars; `None` if no price is known for any part of it.
 pub type Cost = Option<f64>;
 
-/// Adds to a sum what may have no price.
+/// Adds a cost, which may be unknown, to a sum.
 pub fn add_cost(sum: &mut Cost, more: Cost) {
     if let Some(more) = more {
         *sum = Some(sum.unwrap_or_default() + more);
     }
 }
 
-/// What the settings say of models for those who count: their prices, and which of them an endpoint lists.
+/// What the settings say about models that concerns accounting: their prices, and which of them an endpoint lists.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Catalog {
-    /// Of exact names.
+    /// The prices of exact names.
     exact: HashMap<String, Price>,
-    /// Of patterns, the longest first.
+    /// The prices of patterns, the longest pattern first.
     globs: Vec<Price>,
-    /// Each list of an endpoint once.
+    /// The endpoints' lists of models, without duplicates.
     listed: Vec<ModelFilter>,
 }
 
 impl Catalog {
-    /// The catalog of one reading of the settings.
+    /// The catalog of these settings.
     #[must_use]
     pub fn new(prices: Vec<Price>, topology: &Topology) -> Self {
         let (mut globs, exact): (Vec<Price>, Vec<Price>) =
@@ -119,15 +119,15 @@ impl Catalog {
     }
 }
 
-/// What the catalog says of one name.
+/// What the catalog says about one name.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Quote {
     rates: Option<Rates>,
-    /// Whether an endpoint lists it.
+    /// Whether an endpoint lists the name.
     is_listed: bool,
 }
 
-/// A catalog, and what it has said of the names that were looked up: patterns are slow.
+/// A catalog with a cache of looked-up names, since patterns are slow.
 #[derive(Clone, Debug, Default)]
 pub struct Quotes {
     catalog: Arc<Catalog>,
@@ -135,14 +135,14 @@ pub struct Quotes {
 }
 
 impl Quotes {
-    /// Those of this catalog.
+    /// The quotes of this catalog.
     #[must_use]
     pub fn new(catalog: Catalog) -> Self {
         Self { catalog: Arc::new(catalog), kept: Arc::default() }
     }
 
     /// What an endpoint's answer has cost, in dollars: by the price of the model that was sent upstream, else of the one that
-    /// the client named, times the endpoint's factor. None where neither has a price.
+    /// the client named, times the endpoint's factor. `None` if neither has a price.
     pub fn cost(&mut self, endpoint: &Endpoint, model: Option<&str>, usage: &Usage) -> Cost {
         let model = model?;
         let sent = if endpoint.model_map.is_empty() { None } else { endpoint.model_map.sent(model) };
@@ -162,7 +162,7 @@ impl Quotes {
         let quote = self.catalog.quote(model);
         if model.len() <= LONGEST_KEPT {
             let kept = Arc::make_mut(&mut self.kept);
-            // Clients choose the names: those that are made up push the others out only now and then.
+            // Clients choose the names: made-up ones push the others out only now and then.
             if kept.len() >= MOST_KEPT {
                 kept.clear();
             }

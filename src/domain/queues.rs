@@ -1,4 +1,4 @@
-//! Who is in which queue: the one truth about every endpoint's standing.
+//! The queues: the single source of truth about every endpoint's standing.
 //!
 //! Only [`Queues::isolate`], [`Queues::restore`], [`Queues::set_enabled`] and [`Queues::apply`] change it. With each change the
 //! endpoint gets a fresh epoch, so that whatever was under way before is stale afterwards.
@@ -35,7 +35,7 @@ pub enum SwitchError {
     /// No endpoint has this id.
     #[error("no endpoint has this id; the stats route lists them")]
     Unknown,
-    /// Its credential could not be read when the settings were.
+    /// Its credential could not be read when the settings were loaded.
     #[error("its credential is missing; set it in the settings and reload them")]
     NoCredential,
     /// It is switched off, so there is nothing to isolate.
@@ -49,18 +49,18 @@ pub struct Queues {
     members: Members,
     topology: Arc<Topology>,
     departed: Departures,
-    /// What was known of endpoints before the start; taken up when they first come.
+    /// What is known of endpoints from before the start; taken up when they first come.
     before: Before,
-    /// What an admin has switched off, which outlives reloads and restarts.
+    /// The endpoints that an admin has switched off, which outlives reloads and restarts.
     switched_off: BTreeSet<EndpointId>,
-    /// What an admin has switched on although the settings have it off.
+    /// The endpoints that an admin has switched on although the settings disable them.
     switched_on: BTreeSet<EndpointId>,
     salt: Salt,
     clock: EpochClock,
 }
 
 impl Queues {
-    /// A copy that goes its own way: with a clock and gates of its own.
+    /// An independent copy, with its own clock and gates.
     #[must_use]
     pub fn fork(&self) -> Self {
         let Self { members, topology, departed, before, switched_off, switched_on, salt, clock } = self;
@@ -86,7 +86,7 @@ impl Queues {
         self.members.get(id)
     }
 
-    /// The slot of this name, if there is or ever was such an endpoint.
+    /// The slot of this name, if there is or ever was an endpoint of this name.
     pub fn slot(&self, id: &EndpointId) -> Option<Slot> {
         self.members.slot(id)
     }
@@ -101,8 +101,8 @@ impl Queues {
         self.members.at(slot)
     }
 
-    /// Takes up what was known before the start. The endpoints come with the first [`Self::apply`]; whoever was not isolated then
-    /// is by `others`, where that is not all that there was to know.
+    /// Takes up what is known from before the start. The endpoints come with the first [`Self::apply`]. `others` is given if that
+    /// knowledge is incomplete: the isolation of all endpoints that were not isolated.
     pub fn remember(
         &mut self,
         salt: Salt,
@@ -117,24 +117,24 @@ impl Queues {
         (self.switched_off, self.switched_on) = (switched.off, switched.on);
     }
 
-    /// What was known before the start is lost, or there was no such time. Where it is lost every endpoint of the first
-    /// [`Self::apply`] is isolated, by this isolation, until it has proved itself.
+    /// Begins without knowledge from before the start. If that is `lost`, every endpoint of the first [`Self::apply`] gets this
+    /// isolation, until it has proved itself.
     pub fn begin(&mut self, salt: Salt, lost: Option<Isolation>) {
         self.salt = salt;
         self.before = Before { places: BTreeMap::new(), others: lost };
     }
 
-    /// Under what services are named in what is kept.
+    /// The salt of the digests by which kept services are identified.
     pub fn salt(&self) -> Salt {
         self.salt
     }
 
-    /// What an admin has switched, against the settings or for good.
+    /// What admins have switched off, and what they have switched on against the settings.
     pub fn switched(&self) -> Switched {
         Switched { off: self.switched_off.clone(), on: self.switched_on.clone() }
     }
 
-    /// What an admin has made of an endpoint where the settings say otherwise, and would have their way.
+    /// How an admin's switch overrules the settings for an endpoint. `None` if it does not.
     pub fn overruled(&self, endpoint: &Endpoint) -> Option<Switch> {
         match endpoint.enabled {
             true if self.switched_off.contains(&endpoint.id) => Some(Switch::Off),
@@ -143,24 +143,24 @@ impl Queues {
         }
     }
 
-    /// The endpoints that have failed and not recovered, in the last run too while theirs are still to come.
+    /// The endpoints that have failed and not yet recovered; also those of the last run that are still to come.
     pub fn quarantined(&self) -> BTreeSet<EndpointId> {
         let now = self.iter().filter(|member| member.quarantine().is_some()).map(|member| &member.endpoint.id);
         now.chain(self.before.isolated()).cloned().collect()
     }
 
-    /// The services that have left the settings while they were isolated, in the order in which they left.
+    /// The services that left the settings while they were isolated, in the order in which they left.
     pub fn departed(&self) -> impl Iterator<Item = (&EndpointId, &Departed)> {
         self.departed.iter()
     }
 
-    /// What other threads see of the epoch clock.
+    /// A reader of the epoch clock for other threads.
     pub fn epochs(&self) -> EpochReader {
         self.clock.reader()
     }
 
-    /// Keeps an endpoint from being given out until the verdict on this failed lease is in. Nothing happens where the
-    /// lease is of another epoch, or the endpoint is not in its home queue.
+    /// Keeps an endpoint from being given out until the verdict on this failed lease is in. Does nothing and returns `false` if
+    /// the lease is of another epoch, or the endpoint is not in its home queue.
     pub fn hold(&mut self, id: &EndpointId, epoch: Epoch, serial: Serial) -> bool {
         match self.members.get_mut(id) {
             Some(Member { epoch: present, place: Place::Home { holds, .. }, .. }) if *present == epoch => {
@@ -177,7 +177,7 @@ impl Queues {
         }
     }
 
-    /// Notes that the endpoint has served a request, or passed a test conversation. Tells whether that was not known before.
+    /// Notes that the endpoint has served a request or passed a test conversation. Returns whether that was not known before.
     pub fn note_proven(&mut self, slot: Slot) -> bool {
         let member = self.members.at_mut(slot);
         member.is_some_and(|member| std::mem::replace(&mut member.proven, Proven::Yes) != Proven::Yes)
@@ -209,7 +209,7 @@ impl Queues {
         let Place::Home { recovered, .. } = &member.place else { return None };
         let Evidence { reason, failures, error, model, suffices } = evidence;
         let in_slow_start = recovered.is_some_and(|returned| now.since(returned.at) < slow_start);
-        // An admin's word is no relapse: nothing has failed again.
+        // An isolation by an admin is no relapse: nothing has failed again.
         let relapse = in_slow_start && reason != Reason::Admin;
         let fault = Fault::of(reason, epoch);
         let isolation =
@@ -233,7 +233,7 @@ impl Queues {
         Some((enter(&mut self.clock, member, back), ended))
     }
 
-    /// Notes that a failure of this epoch, which may have helped to isolate the endpoint, was perhaps its request's own.
+    /// Notes that a failure of this epoch, which may have helped to isolate the endpoint, was perhaps the request's own fault.
     pub fn doubt(&mut self, id: &EndpointId, epoch: Epoch) -> Doubted {
         let Some(member) = self.members.get_mut(id) else { return Doubted::Nothing };
         match &mut member.place {
@@ -252,8 +252,8 @@ impl Queues {
         }
     }
 
-    /// An isolated endpoint has failed a conversation: what its new definition called for is done, and no request was the cause of
-    /// its failures, neither one that was in doubt nor one that would be later.
+    /// Notes that an isolated endpoint has failed a conversation. The verification that a new definition called for is done,
+    /// and no request was the cause of its failures, neither one in doubt now nor one that comes into doubt later.
     pub fn note_failed(&mut self, id: &EndpointId, epoch: Epoch) {
         if let Some(Member { place: Place::Failure(isolation), .. }) =
             self.members.get_mut(id).filter(|member| member.epoch == epoch)
@@ -262,12 +262,12 @@ impl Queues {
         }
     }
 
-    /// Switches an endpoint on or off. One that was isolated when it was switched off is isolated when it is switched on.
-    /// Returns its new epoch, or `None` where it was so already.
+    /// Switches an endpoint on or off. If it was isolated when it was switched off, it is isolated when it is switched on again.
+    /// Returns its new epoch, or `None` if nothing changes.
     ///
     /// # Errors
     ///
-    /// [`SwitchError`] where there is no such endpoint, or it can't be switched on.
+    /// [`SwitchError`] if there is no such endpoint, or it can't be switched on.
     pub fn set_enabled(&mut self, id: &EndpointId, enabled: bool) -> Result<Option<Epoch>, SwitchError> {
         let member = self.members.get_mut(id).ok_or(SwitchError::Unknown)?;
         if enabled && member.endpoint.auth == Auth::Missing {
@@ -285,7 +285,7 @@ impl Queues {
         Ok(switch(&mut self.clock, member, enabled))
     }
 
-    /// Takes over a new set of endpoints: what stays keeps its standing.
+    /// Takes over a new set of endpoints. Those that stay keep their standing, as far as their new definition allows.
     pub fn apply(&mut self, next: Arc<Topology>) -> TopologyDiff {
         let diff = self.topology.diff(&next);
         for id in &diff.removed {
@@ -297,7 +297,7 @@ impl Queues {
         for endpoint in diff.added.iter().filter_map(|id| next.get(id)) {
             self.add(endpoint);
         }
-        // Who has not come now is out of the settings.
+        // Endpoints of the last run that have not come by now are out of the settings.
         for (id, (service, was)) in std::mem::take(&mut self.before).places {
             if let Was::Isolated(isolation) = was {
                 self.departed.leave(&id, service, Some(isolation));
@@ -310,13 +310,13 @@ impl Queues {
     fn remove(&mut self, id: &EndpointId) {
         let Some(mut member) = self.members.remove(id) else { return };
         let isolation = member.quarantine().cloned();
-        // A fresh epoch closes the gate, so that a lease whose request is not yet written is withdrawn.
+        // A fresh epoch moves the gate, so that a lease whose request is not yet written is withdrawn.
         enter(&mut self.clock, &mut member, Place::Disabled { recovered: None, beneath: None });
         let service = ServiceDigest::of(&member.endpoint, self.salt);
         self.departed.leave(id, service, isolation);
     }
 
-    /// Whether an endpoint is in use, by the settings or an admin's word, which is forgotten where the settings say the same.
+    /// Whether an endpoint is enabled, by the settings or an admin's switch. Switching on is forgotten if the settings do so too.
     fn resolve_enabled(&mut self, endpoint: &SharedEndpoint) -> bool {
         if endpoint.enabled {
             self.switched_on.remove(&endpoint.id);
@@ -367,7 +367,7 @@ impl Queues {
         self.members.insert(member);
     }
 
-    /// Where an endpoint that comes was before: at the end of the last run, or when it left the settings.
+    /// Where a new endpoint was before: at the end of the last run, or when it left the settings.
     fn was_before(&mut self, endpoint: &SharedEndpoint) -> Option<Was> {
         let service = ServiceDigest::of(endpoint, self.salt);
         let departed = self.departed.take(&endpoint.id, service);
@@ -375,7 +375,7 @@ impl Queues {
         match self.before.places.remove(&endpoint.id) {
             Some((same, was @ Was::Isolated(_))) if same == service => return Some(was),
             Some((same, was @ Was::Recovered(_))) if same == service => return Some(others.unwrap_or(was)),
-            // Its URL or key is another one now: it stays isolated, and is asked at once.
+            // Its URL or key has changed: it stays isolated, and is verified at once.
             Some((earlier, Was::Isolated(isolation))) => {
                 self.departed.leave(&endpoint.id, earlier, Some(isolation.clone()));
                 return Some(Was::Isolated(Isolation { urgency: Urgency::AtOnce, ..isolation }));

@@ -1,7 +1,7 @@
-//! What the gateway itself answers, where no endpoint's answer can be passed on.
+//! The gateway's own answers, for when no endpoint's answer can be passed on.
 //!
-//! The messages are read by developers in their client: what is the matter in one sentence, whether trying again helps and
-//! when, the request's id, and where they get help. They name no endpoint.
+//! Developers read the messages in their client: what is wrong in one sentence, whether and when to try again, the request's id,
+//! and where to get help. They name no endpoint.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub enum ErrorShape {
 }
 
 impl ErrorShape {
-    /// The shape for a path. One that runs no model has Anthropic's.
+    /// The shape for a path. Other paths than a model's have Anthropic's.
     #[must_use]
     pub const fn of(path: Option<LlmPath>) -> Self {
         match path {
@@ -36,12 +36,12 @@ impl ErrorShape {
     }
 }
 
-/// How many of the endpoints that could serve a request are out.
+/// How many of the endpoints that could serve a request are isolated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Those in the failure queue.
+    /// How many are in the failure queue.
     pub isolated: usize,
-    /// All that could serve it, were they sound.
+    /// How many could serve it if they were sound.
     pub total: usize,
 }
 
@@ -50,9 +50,9 @@ pub struct Counts {
 pub enum Refusal {
     /// The request shows no client key.
     NoClientKey,
-    /// It shows a key that is no client's.
+    /// It shows a key that belongs to no client.
     WrongClientKey,
-    /// It shows a key that was a client's until it expired.
+    /// It shows a client's key that has expired.
     ExpiredClientKey,
     /// A browser sent it for a page that is not the gateway's own, and it shows no client key.
     ForeignPage,
@@ -70,10 +70,10 @@ pub enum Refusal {
     NoUsableEndpoint {
         /// How many are out.
         counts: Counts,
-        /// How long it is to the next verification.
+        /// The time to the next verification.
         next_verification: Duration,
     },
-    /// No endpoint is usable, and only the gateway's operator can mend that.
+    /// No endpoint is usable, and only the gateway's operator can fix that.
     OperatorNeeded {
         /// How many are out.
         counts: Counts,
@@ -82,7 +82,7 @@ pub enum Refusal {
     EveryAttemptFailed {
         /// How many there were.
         attempts: u32,
-        /// Whether no endpoint is left that anyone but the gateway's operator could bring back.
+        /// Whether only the gateway's operator can bring an endpoint back.
         needs_operator: bool,
     },
     /// Every attempt timed out.
@@ -102,14 +102,14 @@ pub enum Refusal {
         /// How long it is until the first is back.
         soonest: Duration,
     },
-    /// The same, for so long that it is no use to wait.
+    /// Every endpoint is at its rate limit for so long that waiting is no use.
     Exhausted {
         /// How many there are.
         total: usize,
         /// How long it is until the first is back.
         soonest: Duration,
     },
-    /// Every usable endpoint has as many requests in flight as it may.
+    /// Every usable endpoint has as many requests in flight as it may have.
     EveryEndpointFull {
         /// How many these are.
         usable: usize,
@@ -121,14 +121,14 @@ pub enum Refusal {
     },
     /// No endpoint of the client's profile serves the path.
     NoEndpointForPath,
-    /// The path is neither a model's nor one of `server.other_paths`.
+    /// The path is neither an LLM path nor one of `server.other_paths`.
     PathNotServed {
-        /// The model's path that a better base URL would make of it.
+        /// The LLM path that it would be with a correct base URL.
         meant: Option<LlmPath>,
     },
-    /// The path resembles the gateway's own, but is none.
+    /// The path resembles one of the gateway's own routes, but is none.
     NoSuchRoute,
-    /// The path is served by another method.
+    /// The path is served, but by another method.
     WrongMethod {
         /// The methods that it is served by, as the `allow` header lists them (RFC 9110, section 10.2.1).
         allowed: &'static str,
@@ -137,15 +137,15 @@ pub enum Refusal {
     HeadTooSlow,
     /// The request's body did not come in time.
     BodyTooSlow,
-    /// The bodies of all requests together are more than `server.max_buffered`.
+    /// The bodies of all requests together exceed `server.max_buffered`.
     TooMuchBuffered,
     /// The gateway is stopping.
     Stopping,
-    /// The request asks for another protocol, or for a tunnel.
+    /// The request asks to switch to another protocol, or for a tunnel.
     Upgrade,
     /// The request can't be read, or could not be written to an endpoint.
     Malformed {
-        /// What of it: its body, its target.
+        /// Which part of it: its body, its target.
         what: &'static str,
     },
     /// The request waited for an endpoint until it was too late to begin.
@@ -164,13 +164,13 @@ pub fn retry_after_seconds(delay: Duration) -> u64 {
     rounded_up.clamp(1, LONGEST_FOR_CLIENTS.as_secs())
 }
 
-/// Whether a client's library may try again by itself, where that does not go without saying.
+/// Whether a client library may retry by itself, as far as the status does not say it.
 enum Again {
-    /// After this many seconds.
+    /// It may, after this many seconds.
     After(u64),
-    /// It is no use.
+    /// It should not, because it is no use.
     Never,
-    /// The status says it.
+    /// The status says enough.
     Unsaid,
 }
 
@@ -201,7 +201,7 @@ impl Refusal {
         }
     }
 
-    /// The error's type. Where no endpoint is usable it is each protocol's own word; all others are the same in both.
+    /// The error's type. If no endpoint is usable it is the protocol's own word; all others are the same in both protocols.
     #[must_use]
     pub const fn error_type(&self, shape: ErrorShape) -> &'static str {
         match self {
@@ -290,7 +290,7 @@ impl Refusal {
         }
     }
 
-    /// The headers that belong to it, besides the content type.
+    /// Its headers, besides the content type.
     #[must_use]
     pub fn headers(&self) -> Vec<(&'static str, String)> {
         let mut headers = match self.again() {

@@ -1,5 +1,5 @@
-//! A request's body in the pieces that it came in. It is looked into, changed and sent without being copied together: by the time
-//! that a long one is there it has left the caches, and each further copy would cost as much again.
+//! A request's body in the pieces in which it came. It is inspected, changed and sent without being copied together: by the time
+//! a long body is complete it has left the CPU's caches, and each further copy would cost as much again.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,10 +10,10 @@ use bytes::Bytes;
 
 use super::members::{Members, NoObject};
 
-/// A request's body. A clone is the same bytes.
+/// A request's body. Clones share the bytes.
 #[derive(Clone, Default)]
 pub struct RequestBody {
-    /// All of it, mostly.
+    /// The first piece, usually all of the body.
     first: Bytes,
     /// None of these is empty.
     further: Vec<Bytes>,
@@ -27,7 +27,7 @@ impl RequestBody {
         self.length
     }
 
-    /// Whether there is none.
+    /// Whether it is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.length == 0
@@ -43,16 +43,16 @@ impl RequestBody {
         std::iter::once(self.first).chain(self.further)
     }
 
-    /// The members of the JSON object that it is.
+    /// Its members, if it is a JSON object.
     ///
     /// # Errors
     ///
-    /// [`NoObject`] where it does not begin as one.
+    /// [`NoObject`] if it does not begin as one.
     pub fn members(&self) -> Result<Members<'_>, NoObject> {
         Members::in_pieces(&self.first, &self.further)
     }
 
-    /// Its bytes as one; copied together where it came in several pieces.
+    /// Its bytes in one piece; copied together if it came in several.
     #[must_use]
     pub fn as_one(&self) -> Cow<'_, [u8]> {
         if self.further.is_empty() {
@@ -63,7 +63,7 @@ impl RequestBody {
         Cow::Owned(all)
     }
 
-    /// As [`Self::as_one`]; what came in one piece is handed on as it is.
+    /// Its bytes in one piece, as by [`Self::as_one`]; if it came in one, that is returned without a copy.
     #[must_use]
     pub fn into_one(self) -> Bytes {
         match self.as_one() {
@@ -72,8 +72,8 @@ impl RequestBody {
         }
     }
 
-    /// The same with `new` in the place of each of these spans, which are in the order of the body. Nothing that stays is copied.
-    /// None where one of them is beyond the body's end, or begins before the end of the one before.
+    /// The body with `new` in place of each of these spans, which are in the order of the body. Nothing that stays is copied.
+    /// `None` if a span goes beyond the body's end, or begins before the end of the previous one.
     #[must_use]
     pub fn with_replaced(&self, spans: &[Range<usize>], new: &Bytes) -> Option<Self> {
         let (mut replaced, mut taken_to) = (Self::default(), 0);
@@ -89,7 +89,7 @@ impl RequestBody {
         Some(replaced)
     }
 
-    /// Puts a piece behind the others.
+    /// Appends a piece.
     fn push(&mut self, piece: Bytes) {
         if piece.is_empty() {
             return;
@@ -102,7 +102,7 @@ impl RequestBody {
         }
     }
 
-    /// Puts a part of another body behind.
+    /// Appends a part of another body.
     fn push_part(&mut self, body: &Self, part: Range<usize>) {
         let mut begin = 0;
         for piece in body.pieces() {
@@ -117,15 +117,15 @@ impl RequestBody {
 }
 
 impl fmt::Debug for RequestBody {
-    /// Without what people say.
+    /// Shows only the length, not what people say.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestBody").field("length", &self.length).finish_non_exhaustive()
     }
 }
 
 impl Hash for RequestBody {
-    /// Of the same bytes it is the same whatever they came in, with a hasher that takes what it is given as one run of bytes, as the
-    /// standard library's do.
+    /// The same bytes have the same hash whatever pieces they came in, given a hasher that treats its input as one run of
+    /// bytes, as the standard library's do.
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_usize(self.length);
         self.pieces().for_each(|piece| state.write(piece));
@@ -155,14 +155,14 @@ mod tests {
 
     use super::*;
 
-    /// A body that came in pieces of these lengths, and what is behind them.
+    /// A body cut into pieces of these lengths, and the rest.
     fn cut(text: &[u8], lengths: &[usize]) -> RequestBody {
         let mut rest = Bytes::copy_from_slice(text);
         let lengths = lengths.iter().copied().chain([text.len()]);
         lengths.map(|length| rest.split_to(length.min(rest.len()))).collect()
     }
 
-    /// As the keyed hashes of the standard library, but for the key.
+    /// The hash by the standard library's hasher, but with a fixed key.
     fn hashed(body: &RequestBody) -> u64 {
         let mut hasher = DefaultHasher::new();
         body.hash(&mut hasher);

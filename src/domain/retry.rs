@@ -1,4 +1,4 @@
-//! The attempts of one request: whether there may be a further one, and what is answered when there is none.
+//! The attempts of one request: whether another one may be made, and what to answer if none may.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use super::registry::{Reach, Tried, Turn};
 use super::throttle::Throttle;
 use super::time::Moment;
 
-/// How far one request may go.
+/// The limits on the attempts of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// The most attempts in all, at least one. Those that an overload met are not counted.
+    /// The most attempts in all, at least one. Those that met an overload are not counted.
     pub max_attempts: u32,
-    /// The most of them with one endpoint, at least one.
+    /// The most attempts with one endpoint, at least one.
     pub max_per_endpoint: u32,
     /// No attempt starts later than this.
     pub deadline: Moment,
-    /// Before the first retry with an endpoint that has failed; doubles with each.
+    /// The bound on the pause before the first retry with an endpoint that has failed; doubles with each further one.
     pub backoff: Duration,
-    /// The longest such pause.
+    /// The limit to which that bound grows.
     pub backoff_max: Duration,
     /// How long the request may be parked in all.
     pub park: Duration,
@@ -38,11 +38,11 @@ struct Visit {
     host_in_doubt: bool,
 }
 
-/// An answer that may be passed on when no endpoint does better.
+/// An answer that may be passed on if no endpoint does better.
 #[derive(Clone, Debug)]
 struct InHand<A> {
     rank: LastResort,
-    /// When a rate limit ends.
+    /// How long until the rate limit ends, if it names a time.
     ends_in: Option<Duration>,
     answer: A,
 }
@@ -52,7 +52,7 @@ struct InHand<A> {
 pub struct Plan<A> {
     policy: RetryPolicy,
     attempts: u32,
-    /// The attempts without those that an overload met.
+    /// The attempts without those that met an overload.
     counted: u32,
     timed_out: u32,
     repeats: u32,
@@ -63,19 +63,19 @@ pub struct Plan<A> {
     in_hand: Option<InHand<A>>,
 }
 
-/// What a request that no endpoint served well is answered with.
+/// How to answer a request that no endpoint served well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending<A> {
     /// The best answer that an upstream gave.
     PassOn(A),
-    /// The gateway's own word that the providers are overloaded, with what the last of them said.
+    /// The gateway's own answer that the providers are overloaded, with what the last of them said.
     Overloaded(A),
     /// Every attempt timed out.
     TimedOut {
         /// How many there were.
         attempts: u32,
     },
-    /// Attempts were made, and no answer came that may be passed on.
+    /// Attempts were made, but no answer came that may be passed on.
     Failed {
         /// How many there were.
         attempts: u32,
@@ -125,13 +125,13 @@ impl<A> Plan<A> {
             .collect()
     }
 
-    /// What the next attempt is.
+    /// The kind of the next attempt.
     pub fn turn(&self) -> Turn {
         self.next_turn
     }
 
-    /// Which endpoints the next attempt may be sent to. With a client error in hand nobody waits: the endpoints that were
-    /// asked would say the same again.
+    /// Which endpoints the next attempt may be sent to. With a client error in hand the request does not wait: the endpoints that
+    /// were asked would say the same again.
     pub fn reach(&self, now: Moment) -> Reach {
         if self.has_client_error() { Reach::Fresh } else { Reach::Parked { until: now + self.park_left } }
     }
@@ -141,8 +141,8 @@ impl<A> Plan<A> {
         self.park_left = self.park_left.saturating_sub(time);
     }
 
-    /// The pause before an endpoint that has failed is tried again; `None` where none may be. `chance` is a random number
-    /// from 0 to 1: all of the pause is left to it, so that many requests don't come back in step.
+    /// The pause before an endpoint that has failed is tried again; `None` if none may be. `chance` is a random number from 0
+    /// to 1 that decides all of the pause, so that many requests don't come back in step.
     pub fn pause_before_repeat(&mut self, chance: f64) -> Option<Duration> {
         let has_unspent = self.visits.iter().any(|visit| visit.times < self.policy.max_per_endpoint);
         if self.has_client_error() || !has_unspent {
@@ -164,14 +164,14 @@ impl<A> Plan<A> {
         self.counted = self.counted.saturating_add(1);
     }
 
-    /// Takes an attempt back of which nothing was sent, because its endpoint was isolated meanwhile.
+    /// Takes back an attempt of which nothing was sent, because its endpoint moved to another epoch meanwhile.
     pub fn withdraw(&mut self) {
         self.attempts = self.attempts.saturating_sub(1);
         self.counted = self.counted.saturating_sub(1);
     }
 
-    /// Notes that an attempt failed; of the answers that may be passed on it keeps the best, and of equals the last, but of
-    /// rate limits the one that ends soonest.
+    /// Notes that an attempt failed. Keeps the best answer that may be passed on: the last among equals, but among rate limits
+    /// the one that ends soonest.
     pub fn failed(
         &mut self,
         ticket: &Ticket,
@@ -201,7 +201,7 @@ impl<A> Plan<A> {
             Some(Throttle::Unnamed | Throttle::Overload(_)) | None => None,
         };
         let is_better = self.in_hand.as_ref().is_none_or(|best| {
-            // Where no time is named it may be over at once.
+            // A limit that names no time may be over at once.
             let is_sooner =
                 rank != LastResort::RateLimit || ends_in.unwrap_or_default() <= best.ends_in.unwrap_or_default();
             rank < best.rank || (rank == best.rank && is_sooner)
@@ -211,7 +211,7 @@ impl<A> Plan<A> {
         }
     }
 
-    /// Notes that the client's own time was up before the latest attempt had ended.
+    /// Notes that the client's own time was up before the latest attempt ended.
     pub fn timed_out(&mut self) {
         self.timed_out = self.timed_out.saturating_add(1);
     }
@@ -238,7 +238,7 @@ impl<A> Plan<A> {
         &self.failures
     }
 
-    /// What is answered when there is no further attempt.
+    /// Takes what is to be answered if there is no further attempt.
     pub fn take_ending(&mut self) -> Ending<A> {
         let attempts = self.attempts;
         match self.in_hand.take() {

@@ -1,14 +1,14 @@
-//! Where a request is to go, by its method and its raw path.
+//! Where a request goes, by its method and its raw path.
 //!
-//! Paths are compared as they came and never normalised, but for one purpose: nothing that an upstream or a proxy could
-//! take for one of the gateway's own paths is ever proxied.
+//! Paths are compared as they came. They are resolved only to refuse some: nothing is ever proxied that an upstream or a proxy
+//! could take for one of the gateway's own paths, or whose dot segments lead out of the paths that are served.
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::endpoint::Protocol;
 use super::outcome_table::PathKind;
 
-/// What the gateway's own paths begin with.
+/// The prefix of the gateway's own paths.
 pub const OWN_PREFIX: &str = "/__qcc__";
 
 /// A path that runs a model, or counts its tokens.
@@ -52,7 +52,7 @@ impl LlmPath {
         }
     }
 
-    /// Which endpoints serve it.
+    /// The protocol of the endpoints that serve it.
     #[must_use]
     pub const fn protocol(self) -> Protocol {
         match self {
@@ -61,7 +61,7 @@ impl LlmPath {
         }
     }
 
-    /// Which rows of the outcome table hold for it.
+    /// Which rows of the outcome table apply to it.
     #[must_use]
     pub const fn kind(self) -> PathKind {
         match self {
@@ -76,7 +76,7 @@ impl LlmPath {
         Self::ALL.into_iter().find(|llm| llm.as_str() == path)
     }
 
-    /// The path that is meant by one to which a base URL has added slashes, or no `/v1`, or too many of them.
+    /// The LLM path that is meant by a path with extra slashes, or with no `/v1` or too many of them, as wrong base URLs make it.
     #[must_use]
     pub fn meant_by(path: &str) -> Option<Self> {
         fn told(path: &str) -> impl Iterator<Item = &str> {
@@ -100,11 +100,11 @@ impl PartialEq for OtherPaths {
 }
 
 impl OtherPaths {
-    /// Compiles the globs. A `*` also stands for slashes, so that `["*"]` is everything.
+    /// Compiles the globs. A `*` also matches slashes, so that `["*"]` is everything.
     ///
     /// # Errors
     ///
-    /// What is wrong with the first pattern that is no glob.
+    /// The error of the first pattern that is no glob.
     pub fn new<G: AsRef<str>>(globs: impl IntoIterator<Item = G>) -> Result<Self, globset::Error> {
         let globs: Vec<String> = globs.into_iter().map(|glob| glob.as_ref().to_owned()).collect();
         let mut set = GlobSetBuilder::new();
@@ -114,12 +114,12 @@ impl OtherPaths {
         Ok(Self { set: set.build()?, globs })
     }
 
-    /// The globs as they stand in the settings.
+    /// The globs as written in the settings.
     pub fn globs(&self) -> &[String] {
         &self.globs
     }
 
-    /// Whether this path is proxied. Where it has dot segments, what they lead to must be allowed too: else
+    /// Whether this path is proxied. If it has dot segments, the path that they lead to must be allowed too: else
     /// `/v1/models/../files` would pass for a model.
     fn serve(&self, path: &str) -> bool {
         self.set.is_match(path)
@@ -131,17 +131,17 @@ impl OtherPaths {
     }
 }
 
-/// Where a request is to go. Targets are path and query as they came.
+/// Where a request goes. Targets are path and query as they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination<'a> {
     /// One of the gateway's own routes.
     Own {
-        /// The path behind `/__qcc__`, without the query: empty, or it begins with a slash.
+        /// The path after `/__qcc__`, without the query: empty, or beginning with a slash.
         tail: &'a str,
     },
-    /// A path that begins with `/__qcc__` in another spelling, or goes on in an unclean one: not found, never proxied.
+    /// A path that spells `/__qcc__` differently, or is unclean after it: not found, never proxied.
     Disguised,
-    /// A model's path, by POST.
+    /// An LLM path, by POST.
     Llm {
         /// Which one.
         path: LlmPath,
@@ -157,16 +157,16 @@ pub enum Destination<'a> {
     Warmup,
     /// `GET /`
     Root,
-    /// A model's path by another method than POST.
+    /// An LLM path by a method other than POST.
     WrongMethod {
         /// Which one, so that the refusal has its protocol's shape.
         path: LlmPath,
     },
-    /// Nothing that is served here.
+    /// A path that is not served.
     Unknown,
 }
 
-/// Finds where a request is to go. `raw` is the request's target in origin form: path and query, to the byte.
+/// Finds where a request goes. `raw` is the request's target in origin form: path and query, byte for byte.
 #[must_use]
 pub fn route<'a>(method: &str, raw: &'a str, other_paths: &OtherPaths) -> Destination<'a> {
     let path = path_of(raw);
@@ -191,7 +191,7 @@ pub fn route<'a>(method: &str, raw: &'a str, other_paths: &OtherPaths) -> Destin
     }
 }
 
-/// The LLM path of a request's target in origin form, whatever its method is.
+/// The LLM path of a request's target in origin form, whatever the method.
 #[must_use]
 pub fn llm_path(raw: &str) -> Option<LlmPath> {
     LlmPath::of(path_of(without_doubled_version(raw)))
@@ -201,7 +201,7 @@ fn path_of(raw: &str) -> &str {
     raw.split('?').next().unwrap_or_default()
 }
 
-/// A base URL that ends in `/v1` makes some clients ask for `/v1/v1/…`: taken for `/v1/…`.
+/// The target with `/v1/v1/…` read as `/v1/…`, for clients whose base URL ends in `/v1`.
 fn without_doubled_version(raw: &str) -> &str {
     match raw.strip_prefix("/v1") {
         Some(rest) if rest.starts_with("/v1/") => rest,
@@ -209,24 +209,25 @@ fn without_doubled_version(raw: &str) -> &str {
     }
 }
 
-/// Whether what follows the prefix is nothing, or segments of plain characters that no server would resolve otherwise.
+/// Whether what follows the prefix is nothing, or segments of plain characters that no server would resolve differently.
 fn is_clean_tail(tail: &str) -> bool {
     let Some(segments) = tail.strip_prefix('/') else { return tail.is_empty() };
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
     let is_clean =
         |segment: &str| !segment.is_empty() && segment.bytes().all(is_plain) && !segment.bytes().all(|b| b == b'.');
-    // A slash at the end is no empty segment.
+    // A trailing slash is not an empty segment.
     let segments = segments.strip_suffix('/').unwrap_or(segments);
     tail == "/" || segments.split('/').all(is_clean)
 }
 
-/// Whether some server could take the path for one of the gateway's own. It is decoded to the end and read without regard
-/// to case; empty segments and segments of dots are skipped, and behind a `..` any segment may turn out to be the first.
+/// Whether some server could take the path for one of the gateway's own. It is decoded until nothing is left to decode, and
+/// read regardless of case. Empty segments and segments of dots are skipped, and after a `..` any segment may turn out to be
+/// the first.
 fn is_disguised(path: &str) -> bool {
     let own = OWN_PREFIX.trim_start_matches('/').as_bytes();
     let first = own.first().copied().unwrap_or_default();
     if memchr::memchr3(b'%', first, first.to_ascii_uppercase(), path.as_bytes()).is_none() {
-        // There is nothing to decode, and nothing with which the prefix could begin.
+        // There is nothing to decode, and no byte with which the prefix could begin.
         return false;
     }
     let decoded = decoded_to_the_end(path).to_ascii_lowercase();
@@ -243,7 +244,7 @@ fn is_disguised(path: &str) -> bool {
     false
 }
 
-/// The dots with which a segment begins.
+/// How many dots a segment begins with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Dots {
     None,
@@ -251,7 +252,7 @@ enum Dots {
     More,
 }
 
-/// A decoded segment: what it begins with that a server may drop, and the rest.
+/// A decoded segment: the leading dots, which a server may drop, and the rest.
 struct Segment<'a> {
     dots: Dots,
     bare: &'a [u8],
@@ -271,7 +272,7 @@ impl<'a> Segment<'a> {
         Self { dots, bare }
     }
 
-    /// Nothing, or nothing but a path parameter, which some servers cut off.
+    /// Whether nothing is left, or only a path parameter, which some servers cut off.
     fn is_skipped(&self) -> bool {
         self.bare.first().is_none_or(|&b| b == b';')
     }
@@ -285,9 +286,9 @@ const fn is_separator(byte: u8) -> bool {
     matches!(byte, b'/' | b'\\')
 }
 
-/// The path as it is after percent-decoding until nothing is left to decode, in one pass: each byte is put on a stack, and
-/// where the top of the stack is an encoded byte, that takes its place, perhaps to end another one. A path can be encoded
-/// thousands of times over, so repeated passes would be a gift to an attacker.
+/// Percent-decodes the path until nothing is left to decode, in one pass: each byte is pushed on a stack, and an encoded byte on
+/// its top is replaced by the decoded one, which may complete another encoded byte. A path can be encoded thousands of times
+/// over, so repeated passes would be a gift to an attacker.
 fn decoded_to_the_end(path: &str) -> Vec<u8> {
     let mut decoded: Vec<u8> = Vec::with_capacity(path.len());
     for byte in path.bytes() {
@@ -306,7 +307,7 @@ fn encoded_at_end(bytes: &[u8]) -> Option<u8> {
     Some(digit(high)? * 16 + digit(low)?)
 }
 
-/// A path as a server may resolve it that decodes it and follows its dot segments.
+/// A path as resolved by a server that decodes it and follows its dot segments.
 enum Resolved {
     /// It has no dot segments.
     AsItIs,

@@ -1,8 +1,8 @@
-//! The operator's rules for relays that word their errors in a dialect of their own. They go before the outcome table.
+//! The operator's rules for relays that word their errors in their own way. They take precedence over the outcome table.
 
 use super::error_object::ErrorObject;
 
-/// What an answer that fits a rule is taken for.
+/// What an answer that matches a rule is taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Meaning {
     /// The account is used up.
@@ -15,7 +15,7 @@ pub enum Meaning {
     Client,
     /// The endpoint is overloaded.
     Overloaded,
-    /// A failure that counts.
+    /// A failure that counts against the endpoint.
     Failure,
 }
 
@@ -37,7 +37,7 @@ impl Meaning {
         }
     }
 
-    /// The status with which an error in a 2xx is passed on where its own words stand for none.
+    /// The status with which an error in a 2xx is passed on if its own words stand for none.
     #[must_use]
     pub const fn stands_for(self) -> u16 {
         match self {
@@ -51,23 +51,23 @@ impl Meaning {
     }
 }
 
-/// One rule: what has to be so, and what it then means. A condition that is left out holds for every error.
+/// One rule: its conditions, and what they mean together. A condition that is left out holds for every error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// The answer's status, or that for which an error in a 2xx stands.
+    /// The answer's status, or the one for which an error in a 2xx stands.
     pub status: Option<u16>,
     /// The error's type.
     pub kind: Option<String>,
     /// The error's code.
     pub code: Option<String>,
-    /// What the error's message holds.
+    /// Words that the error's message contains.
     pub contains: Option<String>,
-    /// What all of these together mean.
+    /// What it means if all of these hold.
     pub meaning: Meaning,
 }
 
 impl Rule {
-    /// Whether it has no condition, so that every error would fit.
+    /// Whether it has no condition, so that every error would match.
     #[must_use]
     pub fn fits_everything(&self) -> bool {
         self.status.is_none() && !self.asks_for_an_error()
@@ -88,7 +88,7 @@ impl Rule {
     }
 }
 
-/// All rules, in the order in which they are looked at.
+/// All rules, in the order in which they are tried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules(Vec<Rule>);
 
@@ -99,7 +99,7 @@ impl Rules {
         Self(Vec::new())
     }
 
-    /// These, of which the first that fits wins.
+    /// Rules of which the first that matches wins.
     pub fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
         Self(rules.into_iter().collect())
     }
@@ -109,7 +109,7 @@ impl Rules {
         self.0.iter()
     }
 
-    /// What the first rule that fits says of an error with any of these statuses. None where no rule fits.
+    /// The meaning that the first matching rule gives to an error with any of these statuses. `None` if no rule matches.
     pub fn meaning(&self, statuses: &[u16], error: Option<&ErrorObject>) -> Option<Meaning> {
         self.0.iter().find(|rule| rule.fits(statuses, error)).map(|rule| rule.meaning)
     }

@@ -1,5 +1,5 @@
-//! Who is talked to when: growing delays, at most one conversation with an endpoint and so many in all at a time, and a
-//! memory for relapses.
+//! When to hold which test conversation: growing delays, at most one conversation at a time with an endpoint, a bounded number in
+//! all, and a memory for relapses.
 
 mod job;
 mod policy;
@@ -16,7 +16,7 @@ pub use job::{AtHome, Conversation, Purpose, Recovery, Resume, Subject, Suffices
 pub use policy::SchedulePolicy;
 pub use results::{AtOnce, Count, Failed, Finished, Passed, Progress};
 
-/// How often a second opinion is asked before it is a verdict.
+/// How many conversations in a row must fail for a second opinion to be a verdict.
 const OPINIONS: u32 = 2;
 
 #[derive(Clone, Debug)]
@@ -25,20 +25,20 @@ struct Entry {
     step: u32,
     due: Moment,
     running: bool,
-    /// How often the second opinion was asked in vain since the last pause.
+    /// How many conversations for the second opinion have failed since the last pause.
     doubts: u32,
 }
 
-/// Whom to talk to, as the verifier sees it.
+/// The endpoints to talk to, as the verifier sees them.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     policy: SchedulePolicy,
     entries: BTreeMap<EndpointId, Entry>,
-    /// Conversations under way, wanted by an admin, that count for no entry.
+    /// Conversations under way that an admin wanted and that count for no entry.
     unlisted: BTreeMap<EndpointId, Subject>,
-    /// The step that an endpoint had reached when it left, for the case that it relapses.
+    /// The step that an endpoint had reached when it left, in case it relapses.
     reached: BTreeMap<EndpointId, u32>,
-    /// When the latest conversation with an endpoint began, in whichever epoch.
+    /// When the latest conversation with an endpoint began, in any epoch.
     began: BTreeMap<EndpointId, Moment>,
     counts: BTreeMap<EndpointId, Count>,
 }
@@ -56,7 +56,7 @@ impl Schedule {
         }
     }
 
-    /// Takes over other delays. Who waits for longer than they allow waits that much less; nobody waits for longer than planned.
+    /// Takes over other delays. Waits that are longer than these allow are shortened to them; none becomes longer than planned.
     pub fn set_policy(&mut self, policy: SchedulePolicy, now: Moment, mut chance: impl FnMut() -> f64) {
         self.policy = policy;
         for entry in self.entries.values_mut() {
@@ -69,8 +69,8 @@ impl Schedule {
         }
     }
 
-    /// Takes over the whole list of endpoints to talk to, each with one task. What is not on it any more, or is with another epoch
-    /// or for another purpose, is forgotten at once; the conversations that are returned are void.
+    /// Takes over the whole list of endpoints to talk to, each with one task. Entries that are no longer on it, or that are there
+    /// with another epoch or for another purpose, are forgotten at once. The returned conversations are void.
     pub fn update(&mut self, jobs: &[VerifyJob], now: Moment, mut chance: impl FnMut() -> f64) -> Vec<Conversation> {
         let named: BTreeMap<&EndpointId, &VerifyJob> = jobs.iter().map(|job| (&job.subject.endpoint.id, job)).collect();
         let mut void = self.forget_all_but(&named);
@@ -113,12 +113,12 @@ impl Schedule {
             Task::Recovery(recovery) => self.begin_recovery(&subject.endpoint, recovery, now, chance),
             Task::Opinion { .. } => (0, now),
             Task::EarlyReturn { since } => {
-                // Where it was asked for another reason meanwhile, that was a conversation too.
+                // A conversation that was held for another reason meanwhile counts too.
                 let latest = self.began.get(id).map_or(since, |began| since.max(*began));
                 (0, latest + self.policy.early_return(chance()))
             }
         };
-        // A verification that an admin wanted before the list came is this entry's first one.
+        // A verification that an admin wanted before the list came is this entry's first.
         let counts = |under_way: &Subject| under_way.epoch == subject.epoch && under_way.manner == subject.manner;
         let running = task.purpose() == Purpose::Recovery && self.unlisted.get(id).is_some_and(counts);
         if running {
@@ -127,7 +127,7 @@ impl Schedule {
         self.entries.insert(id.clone(), Entry { job: job.clone(), step, due, running, doubts: 0 });
     }
 
-    /// From which step the delays of an isolation go on, and when its first verification is due.
+    /// The step from which the delays of an isolation go on, and when its first verification is due.
     fn begin_recovery(
         &mut self,
         endpoint: &SharedEndpoint,
@@ -144,14 +144,14 @@ impl Schedule {
         let delay = self.policy.delay(reason, step, chance());
         let due = match (urgency, going_on) {
             (Urgency::AtOnce, _) => now,
-            // A clock that was set back meanwhile puts nothing off beyond the delay.
+            // Not beyond the delay, even if the system's clock was set back meanwhile.
             (Urgency::Delayed, Some(verified)) => verified.next.min(now + delay),
             (Urgency::Delayed, None) => isolated_at + delay,
         };
         (step, due)
     }
 
-    /// The endpoints to be talked to now, as many as there is room for, the longest overdue first. They count as running.
+    /// Starts the conversations that are due, as many as there is room for, the longest overdue first.
     pub fn start_due(&mut self, now: Moment) -> Vec<Subject> {
         let room = self.policy.concurrency.saturating_sub(self.running());
         let mut due: Vec<&mut Entry> = self
@@ -170,8 +170,8 @@ impl Schedule {
         started
     }
 
-    /// A conversation that an admin wants, whatever the endpoint's turn, and even if it is on no list. It may be one more than
-    /// there is room for, but never the second one with an endpoint.
+    /// Starts a conversation that an admin wants, due or not, even if the endpoint is on no list. It may exceed the room that
+    /// there is, but is never the second one with an endpoint.
     pub fn start_now(&mut self, subject: &Subject, now: Moment) -> AtOnce {
         let id = &subject.endpoint.id;
         let listed = self.entries.get(id).map(Entry::epoch);
@@ -197,8 +197,8 @@ impl Schedule {
         AtOnce::Begin { subject: subject.clone(), void }
     }
 
-    /// Requests wait for these isolated endpoints: each is due as soon as it may be, which is the first delay after the
-    /// latest conversation with it began.
+    /// Hastens the verification of isolated endpoints for which requests wait: each is due as soon as it may be, which is the
+    /// first delay after the latest conversation with it began.
     pub fn hasten(&mut self, waited_for: &[Conversation], now: Moment) {
         for (id, epoch) in waited_for {
             let began = self.began.get(id).copied();
@@ -213,8 +213,8 @@ impl Schedule {
         }
     }
 
-    /// Notes that a conversation passed. `None` where it counts for no job. The job stays until a list without it comes;
-    /// should none come, because the news was lost, the endpoint is talked to again after a pause.
+    /// Notes that a conversation passed. `None` if it counts for no job. The job stays until a list without it comes; if none
+    /// comes, because the news was lost, the endpoint is talked to again after a pause.
     pub fn passed(&mut self, endpoint: &EndpointId, epoch: Epoch, now: Moment) -> Option<Passed> {
         let policy = self.policy;
         let entry = self.ended(endpoint, epoch)?;
@@ -237,7 +237,7 @@ impl Schedule {
         }
     }
 
-    /// Notes that a conversation failed, and plans the next. `None` where it counts for no job.
+    /// Notes that a conversation failed, and plans the next one. `None` if it counts for no job.
     pub fn failed(&mut self, endpoint: &EndpointId, epoch: Epoch, now: Moment, chance: f64) -> Option<Failed> {
         let policy = self.policy;
         let began = self.began.get(endpoint).copied().unwrap_or(now);
@@ -269,17 +269,17 @@ impl Schedule {
         }
     }
 
-    /// Forgets how far all but these have come. One that left while it was isolated is among these as long as that is remembered: it
-    /// may come back, and then its delays and its count go on. Of the others neither can: an isolation that begins later is no
-    /// relapse, and counts anew.
+    /// Forgets the progress of all endpoints but `known`. These include endpoints that left while they were isolated, as long
+    /// as that is remembered: should they come back, their delays and counts go on. Any other endpoint has neither to continue:
+    /// a later isolation is no relapse, and counts anew.
     pub fn forget_others(&mut self, known: &BTreeSet<EndpointId>) {
         let Self { entries, reached, counts, .. } = self;
         reached.retain(|id, _| known.contains(id));
-        // The list without it may not have come.
+        // The list without it may not have come yet.
         counts.retain(|id, _| known.contains(id) || entries.contains_key(id));
     }
 
-    /// When the next conversation is due that could start; `None` where there is nothing to wait for but running ones.
+    /// When the next conversation that could start is due; `None` if there is nothing to wait for but running ones.
     pub fn next_due(&self) -> Option<Moment> {
         if self.running() >= self.policy.concurrency {
             return None;
@@ -288,7 +288,7 @@ impl Schedule {
         waiting.map(|(_, entry)| entry.due).min()
     }
 
-    /// How far the conversations with each listed endpoint are.
+    /// The progress of the conversations with each listed endpoint.
     pub fn progress(&self) -> impl Iterator<Item = (&EndpointId, Progress)> {
         self.entries.iter().map(|(id, Entry { job, due, running, .. })| {
             let verifications = match job.task {
@@ -300,7 +300,7 @@ impl Schedule {
         })
     }
 
-    /// How often each endpoint was verified since its latest isolation, whether or not it has recovered from it.
+    /// How often each endpoint was verified since its latest isolation, whether or not it has recovered since.
     pub fn counts(&self) -> &BTreeMap<EndpointId, Count> {
         &self.counts
     }
@@ -310,20 +310,20 @@ impl Schedule {
         self.entries.values().filter(|entry| entry.running).count() + self.unlisted.len()
     }
 
-    /// In which epoch a conversation with this endpoint is under way.
+    /// The epoch in which a conversation with this endpoint is under way.
     fn conversation_with(&self, id: &EndpointId) -> Option<Epoch> {
         let listed = self.entries.get(id).filter(|entry| entry.running).map(Entry::epoch);
         listed.or_else(|| self.unlisted.get(id).map(|subject| subject.epoch))
     }
 
-    /// What a conversation under way counts for; `None` where that is nothing, as where an admin wanted to know how an endpoint in
-    /// its home queue is.
+    /// The task that a conversation under way counts for. `None` if it counts for none, such as one that an admin wanted with an
+    /// endpoint in its home queue.
     pub fn counts_for(&self, id: &EndpointId, epoch: Epoch) -> Option<Task> {
         let entry = self.entries.get(id).filter(|entry| entry.running && entry.epoch() == epoch)?;
         Some(entry.job.task)
     }
 
-    /// Takes note of a conversation's end; the entry for which it counts, if any.
+    /// Notes a conversation's end. Returns the entry for which it counts, if any.
     fn ended(&mut self, id: &EndpointId, epoch: Epoch) -> Option<&mut Entry> {
         if self.unlisted.get(id).is_some_and(|subject| subject.epoch == epoch) {
             self.unlisted.remove(id);
@@ -334,9 +334,9 @@ impl Schedule {
         Some(entry)
     }
 
-    /// The step from which the delays of one that has passed go on, should it relapse. If it has passed at the first go, its
-    /// conversations prove too little then, and no failed one makes their delay longer: so each such relapse does, lest it be given
-    /// traffic again and again at the first delay.
+    /// The step from which an endpoint's delays go on should it relapse after this pass. If it passed at the first try, a relapse
+    /// shows that its conversations prove too little, and no failed one lengthens the delay. So the step grows here, lest the
+    /// endpoint get traffic again and again after the first delay.
     fn step_after_a_relapse(&mut self, id: &EndpointId, verifications: u32) -> u32 {
         let Some(entry) = self.entries.get_mut(id) else { return 0 };
         if verifications == 1 {
@@ -345,8 +345,8 @@ impl Schedule {
         entry.step
     }
 
-    /// Counts the verifications of this isolation from now on. One that is switched off and on, or is another service now, goes on
-    /// with its count; `before` is that of the last run.
+    /// Counts the verifications of this isolation from now on. An endpoint that was switched off and on, or is another service
+    /// now, keeps its count; `before` is the count of the last run.
     fn count_for(&mut self, endpoint: &SharedEndpoint, isolated_at: Moment, before: u32) {
         let known = self.counts.get(&endpoint.id).filter(|count| count.isolated_at == isolated_at);
         let verifications = known.map_or(before, |count| count.verifications);
@@ -380,10 +380,10 @@ impl Entry {
         }
     }
 
-    /// Takes over what a newer list says of the same task. The conversation that is returned is void.
+    /// Takes over what a newer list says about the same task. The returned conversation is void.
     fn refresh(&mut self, job: &VerifyJob, now: Moment) -> Option<Conversation> {
         let is_now_urgent = job.task.is_urgent() && !self.job.task.is_urgent();
-        // A whole answer says nothing of streams, and one model's silence nothing of the others: neither settles what is doubted now.
+        // A whole answer says nothing about streams, nor one model's silence about others: neither settles what is doubted now.
         let (before, now_asked) = (&self.job.subject, &job.subject);
         let is_another_question = before.manner < now_asked.manner || before.suffices < now_asked.suffices;
         let void = if is_another_question { self.conversation() } else { None };

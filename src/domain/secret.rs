@@ -1,10 +1,10 @@
-//! Texts that must never be shown.
+//! Text that must never be shown.
 
 use std::fmt;
 use std::sync::Arc;
 
 /// A credential. Its `Debug` shows nothing, it has no `Display` and can't be serialised, so that it reaches no log, answer
-/// or error by accident; whoever needs the text says so with [`Secret::expose`].
+/// or error by accident. Code that needs the text calls [`Secret::expose`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 

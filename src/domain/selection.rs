@@ -1,4 +1,4 @@
-//! Which of several equals serves next: the least loaded for its weight, in quiet traffic by weighted turns.
+//! Which of several equal endpoints serves next: the least loaded for its weight, in quiet traffic by weighted turns.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ const SLOW_START_FLOOR: f64 = 0.1;
 /// One endpoint that could serve, as the choice sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<K> {
-    /// Who it is.
+    /// Identifies it.
     pub key: K,
     /// Its attempts under way.
     pub in_flight: u32,
     /// Its effective weight, above zero.
     pub weight: f64,
-    /// When its next turn is due, in turns of weight one.
+    /// When its next turn is due, in turns of an endpoint of weight one.
     pub turn: f64,
 }
 
-/// The choice, with the turn that the chosen one is given next.
+/// The chosen candidate, and its next turn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Choice<K> {
-    /// Who serves.
+    /// Identifies the candidate that serves.
     pub key: K,
     /// When its next turn is due.
     pub next_turn: f64,
@@ -29,9 +29,9 @@ pub struct Choice<K> {
 
 /// Chooses the least `in flight ÷ weight`; among equals the earliest turn; among those the first in order.
 ///
-/// Turns are earliest deadline first: whoever serves is due again `1 ÷ weight` later, so shares follow the weights to
-/// within one request. One that was away, or served other models meanwhile, lags behind; its lag is cut to the longest
-/// turn of all, so that it doesn't get a burst to catch up with.
+/// Turns are earliest deadline first: a candidate that serves is due again `1 ÷ weight` later, so shares follow the weights to
+/// within a few requests. One that was away, or served other models meanwhile, lags behind; its lag is cut to the longest turn
+/// of all, so that it doesn't get a burst to catch up.
 pub fn choose<K: Copy>(candidates: &[Candidate<K>]) -> Option<Choice<K>> {
     let latest_turn = candidates.iter().map(|candidate| candidate.turn).fold(0.0, f64::max);
     let longest_turn = candidates.iter().map(|candidate| candidate.weight.recip()).fold(0.0, f64::max);
@@ -42,8 +42,7 @@ pub fn choose<K: Copy>(candidates: &[Candidate<K>]) -> Option<Choice<K>> {
     Some(Choice { key: chosen.key, next_turn: due(chosen) + chosen.weight.recip() })
 }
 
-/// The share of its weight that an endpoint has `since_recovery`: from a tenth, growing evenly to the whole over
-/// `slow_start`.
+/// The share of its weight that an endpoint has `since_recovery`: it grows evenly from a tenth to the whole over `slow_start`.
 pub fn slow_start_share(since_recovery: Duration, slow_start: Duration) -> f64 {
     if since_recovery >= slow_start {
         return 1.0;
@@ -58,7 +57,7 @@ mod tests {
 
     use super::*;
 
-    /// Sends `requests` one after the other and counts who got them.
+    /// Sends `requests` one after the other, and counts those that each candidate got.
     fn quiet_traffic(weights: &[f64], requests: usize) -> Vec<usize> {
         let mut turns = vec![0.0; weights.len()];
         let mut served = vec![0; weights.len()];

@@ -1,4 +1,4 @@
-//! Which endpoint a conversation is bound to. The provider's prompt cache is why it stays.
+//! Which endpoint a session is bound to. It stays there for the provider's prompt cache.
 
 use std::fmt;
 use std::hash::BuildHasher;
@@ -13,15 +13,15 @@ use super::ids::ClientId;
 use super::slots::Slot;
 use super::time::Moment;
 
-/// A client's session. Only a hash of it is kept: the name may be anything that a client has put there.
+/// Identifies a client's session. Only a hash is kept, since the name may be anything that a client has put there.
 ///
-/// The client is part of it, so that none can steer another's.
+/// The client is part of it, so that no client can steer another's sessions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionKey(u64);
 
 impl SessionKey {
-    /// The session of this name. `hashes` are to be the same for all that is asked of one registry, and to have a key of
-    /// their own that nobody knows, so that nobody can find a name which is hashed as another's.
+    /// The key of the session of this name. `hashes` must be the same for all sessions of one registry, and have a secret key, so
+    /// that nobody can find a name with the same hash as another's.
     #[must_use]
     pub fn new(hashes: &impl BuildHasher, client: Option<&ClientId>, protocol: Protocol, name: &str) -> Self {
         Self(hashes.hash_one((client.map(ClientId::as_str), protocol.as_str(), name)))
@@ -35,17 +35,17 @@ impl fmt::Debug for SessionKey {
     }
 }
 
-/// Where a request comes from, as far as that can be told: one of its session, or one of its own.
+/// Where a request comes from, as far as can be told: from a session, or else only from itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// A session that its client named.
     Session(SessionKey),
-    /// A request without a session, by a number of its own.
+    /// A request without a session, with a number of its own.
     Request(u64),
 }
 
 impl Origin {
-    /// The session, where there is one.
+    /// The session, if there is one.
     #[must_use]
     pub const fn session(self) -> Option<SessionKey> {
         match self {
@@ -55,7 +55,7 @@ impl Origin {
     }
 }
 
-/// How long sessions stay.
+/// How long sessions stay with their endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AffinityPolicy {
     /// Whether they do at all.
@@ -64,16 +64,16 @@ pub struct AffinityPolicy {
     pub ttl: Duration,
     /// Idle for this long on a secondary, it goes back to the primaries.
     pub secondary_ttl: Duration,
-    /// A cooldown of its own endpoint that is no longer than this is waited out.
+    /// A session waits out a cooldown of its endpoint that is no longer than this.
     pub patience: Duration,
-    /// The most sessions; beyond it the least recently used is forgotten.
+    /// The most sessions; beyond this the least recently used is forgotten.
     pub max_sessions: NonZeroUsize,
 }
 
-/// A model by the client's name; none where a request names none.
+/// A model by the client's name; `None` if a request names none.
 type Model = Option<Arc<str>>;
 
-/// Where a session is bound, and since when it is idle.
+/// The endpoint that a session is bound to, and since when it is idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bound {
     endpoint: Slot,
@@ -81,65 +81,65 @@ struct Bound {
     has_served: bool,
 }
 
-/// Whose cache a bond is for.
+/// Which model's cache a bond is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum With {
-    /// That of the model which is asked for.
+    /// That of the requested model.
     ThisModel,
-    /// That of the session's latest, which is another one.
+    /// That of the session's latest model, which is another one.
     AnotherModel,
 }
 
-/// A session's bond as it is found.
+/// A session's bond, as found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bond {
-    /// Whose cache it is for.
+    /// Which model's cache it is for.
     pub with: With,
     /// The endpoint that it is bound to.
     pub endpoint: Slot,
     /// For how long it has been idle.
     pub idle: Duration,
-    /// Whether it was ever served there: only then is there a cache worth waiting for.
+    /// Whether the session was ever served there: only then is there a cache worth waiting for.
     pub has_served: bool,
 }
 
-/// For so long a session that was idle for too long is remembered besides: an attempt of it may be under way since then, and its end
-/// has it bound as before. No answer takes that long.
+/// For how long a session is still remembered after it was idle for too long: an attempt of it may still be under way, and when
+/// that ends the session is bound as before. No answer takes that long.
 const LONGEST_ATTEMPT: Duration = Duration::from_hours(1);
 
-/// So many are taken out of the table at a time: more than come in, and so few that nobody waits for it.
+/// How many bonds are removed from a table at a time: more than come in, but so few that nothing waits for it.
 const SHED_AT_ONCE: usize = 2;
 
-/// All bound sessions. Each model of a session is bound by itself, for so are the caches: where its own endpoint rests for one of
-/// them, the others stay. A model that is new to it may begin where the session's latest is.
+/// All bound sessions. Each model of a session is bound separately, as caches are separate: if the endpoint rests for one of the
+/// models, the others stay. A model that is new to the session may begin where its latest model is bound.
 #[derive(Clone, Debug)]
 pub struct Sessions {
-    /// Each session's latest bond, and for which model.
+    /// Each session's latest bond, with its model.
     latest: LruCache<SessionKey, (Model, Bound)>,
-    /// The bonds for a session's other models, where it has several.
+    /// The bonds for a session's other models, if it has several.
     others: LruCache<(SessionKey, Model), Bound>,
-    /// Whose latest use is before this is forgotten, though it may still be in the table, whatever the settings say later.
+    /// Bonds last used before this are forgotten, though they may still be in a table, whatever the settings say later.
     forgotten: Moment,
 }
 
 impl Sessions {
-    /// No session yet.
+    /// An empty table.
     #[must_use]
     pub fn new(policy: &AffinityPolicy) -> Self {
-        // The tables grow with the sessions, not with the bound on them.
+        // Unbounded at first, so that the tables grow with the sessions and are not allocated for the most that there may be.
         let (latest, others) = (LruCache::unbounded(), LruCache::unbounded());
         let mut sessions = Self { latest, others, forgotten: Moment::START };
         sessions.resize(policy);
         sessions
     }
 
-    /// Takes over another bound; the least recently used go where it is narrower.
+    /// Takes over another bound. If it is lower, the least recently used sessions are forgotten.
     pub fn resize(&mut self, policy: &AffinityPolicy) {
         self.latest.resize(policy.max_sessions);
         self.others.resize(policy.max_sessions);
     }
 
-    /// Where a session is bound with this model, and where with its latest, which counts where the first does not.
+    /// The bond of a session for this model, then that for its latest model, which counts if the first does not.
     pub fn find(
         &self,
         key: SessionKey,
@@ -161,7 +161,8 @@ impl Sessions {
         })
     }
 
-    /// Binds a session with this model, or keeps it bound. What was idle for so long that nothing binds it any more is forgotten.
+    /// Binds a session with this model, or keeps it bound. Bonds that have been idle for so long that nothing revives them are
+    /// forgotten.
     pub fn bind(&mut self, key: SessionKey, model: &Model, endpoint: Slot, now: Moment, policy: &AffinityPolicy) {
         self.forgotten = self.forgotten.max(now.before(policy.ttl.saturating_add(LONGEST_ATTEMPT)));
         self.shed();
@@ -179,11 +180,12 @@ impl Sessions {
         self.latest.put(key, (model.clone(), Bound { endpoint, used: now, has_served }));
     }
 
-    /// A session has used its endpoint with this model until now, if it is still bound there, and perhaps was served.
+    /// Notes that a session has used its endpoint with this model until now, if it is still bound there, and whether it was
+    /// served.
     pub fn used(&mut self, key: SessionKey, model: &Model, endpoint: Slot, was_served: bool, now: Moment) {
         let forgotten = self.forgotten;
         let is_it = |bound: &Bound| bound.endpoint == endpoint && bound.used >= forgotten;
-        // A look alone leaves it in its place among the least recently used.
+        // Peeking keeps its place in the order of use.
         let bound = match self.latest.peek(&key) {
             Some((its, bound)) if its == model => {
                 is_it(bound).then(|| self.latest.get_mut(&key)).flatten().map(|(_, bound)| bound)
@@ -211,17 +213,17 @@ impl Sessions {
         }
     }
 
-    /// How many sessions are bound and not idle for too long.
+    /// How many sessions are bound, without those idle for too long.
     #[must_use]
     pub fn count(&self, now: Moment, policy: &AffinityPolicy) -> usize {
-        // The least recently used are the last ones.
+        // The least recently used come last.
         let has_lapsed = |bound: &Bound| now.since(bound.used) >= policy.ttl || bound.used < self.forgotten;
         let lapsed = self.latest.iter().rev().take_while(|(_, (_, bound))| has_lapsed(bound)).count();
         self.latest.len() - lapsed
     }
 
-    /// Takes some of those out that are forgotten. Each use makes one the most recently used, so the latest bonds that are forgotten are
-    /// the last ones. Those of others may stand before some that are not, and go a little later.
+    /// Removes some forgotten bonds. Each use makes a bond the most recently used, so in `latest` the forgotten ones come last.
+    /// In `others` they may come before some that are not, and go a little later.
     fn shed(&mut self) {
         for _ in 0..SHED_AT_ONCE {
             if self.latest.peek_lru().is_some_and(|(_, (_, bound))| bound.used < self.forgotten) {

@@ -1,7 +1,7 @@
-//! Tables by endpoint without looking its name up: each name has a number of its own.
+//! Tables indexed by endpoint without looking its name up: each name has a number of its own.
 
-/// The number of an endpoint's name. Once given, it is of this name for as long as the process runs, also while the settings do
-/// not have it.
+/// The number of an endpoint's name. Once given, it belongs to this name for as long as the process runs, even while the settings
+/// lack such an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(usize);
 
@@ -13,7 +13,7 @@ impl Slot {
     }
 }
 
-/// Something of each endpoint, or of some.
+/// A table with a value for each endpoint, or for some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BySlot<T>(Vec<Option<T>>);
 
@@ -24,18 +24,18 @@ impl<T> Default for BySlot<T> {
 }
 
 impl<T> BySlot<T> {
-    /// What there is of an endpoint.
+    /// An endpoint's value.
     #[must_use]
     pub fn get(&self, slot: Slot) -> Option<&T> {
         self.0.get(slot.0)?.as_ref()
     }
 
-    /// The same, to be changed.
+    /// An endpoint's value, mutable.
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
         self.0.get_mut(slot.0)?.as_mut()
     }
 
-    /// Puts it there; returns what was there before.
+    /// Sets an endpoint's value, and returns the previous one.
     pub fn insert(&mut self, slot: Slot, value: T) -> Option<T> {
         if self.0.len() <= slot.0 {
             self.0.resize_with(slot.0 + 1, || None);
@@ -43,7 +43,7 @@ impl<T> BySlot<T> {
         self.0.get_mut(slot.0)?.replace(value)
     }
 
-    /// What there is of an endpoint, or the default put there.
+    /// An endpoint's value, set to the default if there is none.
     pub fn get_or_default(&mut self, slot: Slot) -> &mut T
     where
         T: Default,
@@ -54,12 +54,12 @@ impl<T> BySlot<T> {
         self.0[slot.0].get_or_insert_default()
     }
 
-    /// Takes it away.
+    /// Removes an endpoint's value, and returns it.
     pub fn remove(&mut self, slot: Slot) -> Option<T> {
         self.0.get_mut(slot.0)?.take()
     }
 
-    /// All that there is, in no order that means anything.
+    /// All values, in no meaningful order.
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
         self.0.iter().enumerate().filter_map(|(number, value)| Some((Slot(number), value.as_ref()?)))
     }

@@ -22,7 +22,7 @@ pub(crate) fn id(name: &str) -> EndpointId {
     EndpointId::new(name).unwrap()
 }
 
-/// Sessions as the same key would hash them.
+/// A session's key, hashed with the same fixed key each time.
 pub(crate) fn session(client: Option<&ClientId>, protocol: Protocol, name: &str) -> SessionKey {
     SessionKey::new(&BuildHasherDefault::<DefaultHasher>::default(), client, protocol, name)
 }
@@ -93,7 +93,7 @@ pub(crate) fn ask() -> Ask {
     }
 }
 
-/// That a request was sent to this endpoint, at the clock's beginning, once of twice.
+/// A request sent to this endpoint at the clock's beginning, once of the two times that are allowed.
 pub(crate) fn tried(name: &str, epoch: Epoch) -> Tried {
     Tried { endpoint: id(name), epoch, at: at(0), spent: false, host_in_doubt: false }
 }
@@ -106,7 +106,7 @@ pub(crate) fn recovery(job: &VerifyJob) -> Recovery {
     }
 }
 
-/// A proof, come by honestly: a challenge that was answered with its code.
+/// A proof, honestly earned: by a challenge that was answered with its code.
 pub(crate) fn proof(endpoint: &EndpointId, epoch: Epoch) -> RecoveryProof {
     let code = Code::from_random(7);
     let text = code.to_string();

@@ -1,4 +1,4 @@
-//! Time as the pure cores know it: a moment that somebody else has read from a clock.
+//! Time as the pure cores know it: a moment that was read from a clock elsewhere.
 
 use std::ops::{Add, AddAssign};
 use std::time::Duration;
@@ -25,27 +25,27 @@ impl Moment {
         self.0
     }
 
-    /// How long after `earlier` this moment is; zero if it is not after it.
+    /// How long after `earlier` this moment is; zero if it is not later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// The moment so long before this one; the clock's beginning if it had not begun by then.
+    /// The moment that is `earlier` before this one; the clock's beginning if it had not begun by then.
     #[must_use]
     pub const fn before(self, earlier: Duration) -> Self {
         Self(self.0.saturating_sub(earlier))
     }
 }
 
-/// A time-out that is noticed so much later than it was up tells that the process itself was held up.
+/// A time-out that is noticed this much too late shows that the process itself was held up.
 const HELD_UP: Duration = Duration::from_millis(500);
-/// The longest that is waited anew for that.
+/// The longest extra wait that is granted for that.
 const LONGEST_RESPITE: Duration = Duration::from_secs(5);
 
-/// How much longer somebody else is waited for whose time was up so long ago, where that is noticed too late. A process that was
-/// paused, moved to another machine or starved for a while finds time-outs over before it has looked at what came meanwhile:
-/// that time is not the other one's.
+/// How much longer to wait for a peer whose time-out is noticed this late; `None` if it is not too late. A process that was
+/// paused, moved to another machine or starved for a while finds time-outs over before it has looked at what came meanwhile.
+/// That time must not be held against the peer.
 #[must_use]
 pub fn respite(late: Duration) -> Option<Duration> {
     (late >= HELD_UP).then(|| late.min(LONGEST_RESPITE))

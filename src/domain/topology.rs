@@ -13,7 +13,7 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// Puts endpoints together. Of two with the same id the later one wins; the settings refuse such a pair.
+    /// The set of these endpoints. Of two with the same id the later one wins; the settings refuse such a pair.
     #[must_use]
     pub fn new(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
         Self { endpoints: endpoints.into_iter().map(|endpoint| (endpoint.id.clone(), Arc::new(endpoint))).collect() }
@@ -30,7 +30,7 @@ impl Topology {
         self.endpoints.get(id)
     }
 
-    /// All profiles that an endpoint serves.
+    /// All profiles that some endpoint serves.
     #[must_use]
     pub fn profiles(&self) -> BTreeSet<ProfileId> {
         self.iter().flat_map(|endpoint| endpoint.profiles.iter().cloned()).collect()

@@ -1,14 +1,14 @@
-//! The choice of `selection` among many, without a look at each: what it goes by is kept for halves, quarters and so on of all
-//! places, so that a change of one place and a choice both take as many steps as the places can be halved.
+//! The choice of `selection` among many candidates without looking at each: what it depends on is kept in a binary tree over all
+//! places, so that changing a place and choosing each take logarithmic time.
 
 use super::selection::Candidate;
 
-/// What the choice has to know of some candidates, whoever they are.
+/// What the choice has to know about a set of candidates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Field {
     /// The least `in flight ÷ weight`.
     load: f64,
-    /// The earliest turn of those that have no more.
+    /// The earliest turn of those with the least load.
     turn: f64,
     /// The latest turn of all.
     latest_turn: f64,
@@ -17,17 +17,17 @@ pub struct Field {
 }
 
 impl Field {
-    /// No candidate at all.
+    /// The field of no candidate.
     pub const EMPTY: Self = Self { load: f64::INFINITY, turn: f64::INFINITY, latest_turn: 0.0, longest_turn: 0.0 };
 
-    /// One alone.
+    /// The field of a single candidate.
     pub fn of<K>(candidate: &Candidate<K>) -> Self {
         let Candidate { in_flight, weight, turn, .. } = *candidate;
         let load = f64::from(in_flight) / weight;
         Self { load, turn, latest_turn: greater(turn, 0.0), longest_turn: weight.recip() }
     }
 
-    /// These and those.
+    /// The field of both sets together.
     #[must_use]
     pub fn with(self, other: Self) -> Self {
         let (load, turn) = if self.load < other.load {
@@ -45,20 +45,20 @@ impl Field {
         }
     }
 
-    /// What the best of them has; none where there is nobody.
+    /// The load and due time of the best candidate; `None` if there is none.
     pub fn best(&self) -> Option<Best> {
-        // Who lags behind by more than the longest turn is due as if by no more.
+        // A lag of more than the longest turn counts as one of the longest turn.
         let due = greater(self.turn, self.latest_turn - self.longest_turn);
         self.load.is_finite().then_some(Best { load: self.load, due })
     }
 
-    /// Whether one of them may be as good as that.
+    /// Whether one of the candidates may be as good as `best`.
     fn reaches(&self, best: Best) -> bool {
         self.load < best.load || (self.load <= best.load && self.turn <= best.due)
     }
 }
 
-/// None of these numbers is ever none, so a comparison is enough.
+/// The lesser number. No number here is ever NaN, so a comparison is enough.
 fn lesser(a: f64, b: f64) -> f64 {
     if b < a { b } else { a }
 }
@@ -67,7 +67,7 @@ fn greater(a: f64, b: f64) -> f64 {
     if b > a { b } else { a }
 }
 
-/// The load of the best, and when it is due. Of all that have both, and whose turn is no later, the first in order serves.
+/// The load of the best candidate, and when it is due. Of all with this load whose turn is no later, the first in order serves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Best {
     load: f64,
@@ -80,7 +80,7 @@ impl Best {
         Field::of(candidate).reaches(self)
     }
 
-    /// When the one that serves is due again.
+    /// When the candidate that serves is due again.
     pub fn next_turn(self, weight: f64) -> f64 {
         self.due + weight.recip()
     }
@@ -89,12 +89,11 @@ impl Best {
 /// Candidates at places of their own.
 #[derive(Clone, Debug, Default)]
 pub struct Tournament {
-    /// The fields beneath each node: the root is the second, the two beneath a node are at twice its number and next to it,
-    /// and the places are the last half.
+    /// The field of each node: the root is node 1, the children of node n are 2n and 2n + 1, and the places are the second half.
     fields: Vec<Field>,
 }
 
-/// A node of a tournament with the places beneath it.
+/// A node of the tree, with the places beneath it.
 #[derive(Clone, Copy)]
 struct Node {
     number: usize,
@@ -118,7 +117,7 @@ impl Node {
 }
 
 impl Tournament {
-    /// So many places, with nobody there.
+    /// A tournament with this many places, all empty.
     pub fn new(places: usize) -> Self {
         Self { fields: vec![Field::EMPTY; 2 * places.next_power_of_two()] }
     }
@@ -131,7 +130,7 @@ impl Tournament {
         self.fields.get(number).copied().unwrap_or(Field::EMPTY)
     }
 
-    /// Who is at a place from now on, or that nobody is.
+    /// Sets the field of a place; [`Field::EMPTY`] empties it.
     pub fn set(&mut self, place: usize, field: Field) {
         let mut number = self.fields.len() / 2 + place;
         let mut field = field;
@@ -145,7 +144,7 @@ impl Tournament {
         }
     }
 
-    /// All of them but those at these places.
+    /// The field of all candidates except those at the places `without`.
     pub fn all_but(&self, without: &[usize]) -> Field {
         if without.is_empty() {
             return self.field(1);
@@ -164,7 +163,7 @@ impl Tournament {
         self.beneath(left, without).with(self.beneath(right, without))
     }
 
-    /// The first place that is as good as the best, but for these.
+    /// The first place that is as good as `best`, except the places `without`.
     pub fn first(&self, best: Best, without: &[usize]) -> Option<usize> {
         let mut node = self.root();
         if !self.field(node.number).reaches(best) {
@@ -189,12 +188,12 @@ impl Tournament {
         self.first_beneath(left, best, without).or_else(|| self.first_beneath(right, best, without))
     }
 
-    /// What is kept of a place.
+    /// The field of a place.
     pub fn at(&self, place: usize) -> Field {
         self.field(self.fields.len() / 2 + place)
     }
 
-    /// Whether what is kept of each node follows from what is beneath it.
+    /// Whether the field of each node follows from those of its children.
     pub fn is_consistent(&self) -> bool {
         let whole = 1..self.fields.len() / 2;
         whole.into_iter().all(|number| self.field(number) == self.field(2 * number).with(self.field(2 * number + 1)))
@@ -208,7 +207,7 @@ mod tests {
     use super::super::selection::{Choice, choose};
     use super::*;
 
-    /// A step of what happens to a place: who comes there or goes, and who is left out of the next choice.
+    /// A step of the test: a place, the candidate that is put there, if any, and the places left out of the next choice.
     type Step = (usize, Option<(u32, u16)>, Vec<usize>);
 
     fn step() -> impl Strategy<Value = Step> {
@@ -217,7 +216,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against the plain reference, which looks at everybody: the same one, with the same next turn, to the bit.
+        /// Compares with the plain reference, which looks at every candidate: same choice, same next turn, to the bit.
         #[test]
         fn chooses_whom_a_look_at_each_would_choose(places in 1_usize..40, steps in prop::collection::vec(step(), 1..120)) {
             let mut candidates: Vec<Option<Candidate<usize>>> = vec![None; places];

@@ -1,4 +1,4 @@
-//! A request's trail: whom its attempts went to, and what came of each.
+//! A request's trail: which endpoints its attempts went to, and how each ended.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -7,21 +7,21 @@ use std::time::Duration;
 use super::ids::EndpointId;
 use super::time::Moment;
 
-/// Most steps have room in so many bytes.
+/// The bytes in which most steps fit.
 const LIKELY_STEP: usize = 32;
-/// So many steps are told. Overloads are waited out, so there may be hundreds, for which the head of an answer has no room.
+/// The most steps that are shown. Overloads are waited out, so there may be hundreds, too many for an answer's head.
 const MOST_TOLD: usize = 20;
 
-/// What is said of an attempt that the client did not wait for.
+/// The label of an attempt that the client did not wait for.
 const CANCELLED: &str = "cancelled";
 
-/// What came of one attempt.
+/// One attempt, and how it ended.
 #[derive(Clone, Debug)]
 struct Step {
     endpoint: EndpointId,
     label: Cow<'static, str>,
     began: Moment,
-    /// Known once something has come of it.
+    /// Set once the attempt has ended, or its answer flows.
     elapsed: Option<Duration>,
 }
 
@@ -49,13 +49,13 @@ impl Trail {
         u32::try_from(self.steps.len()).unwrap_or(u32::MAX)
     }
 
-    /// Whom the last one went to.
+    /// The endpoint that the last attempt went to.
     #[must_use]
     pub fn last_endpoint(&self) -> Option<&EndpointId> {
         self.steps.last().map(|step| &step.endpoint)
     }
 
-    /// `main=529@12ms,backup=ok@340ms`. Of very many the first and the last, with `...` between them.
+    /// The trail as text: `main=529@12ms,backup=ok@340ms`. Of very many steps the first and the last, with `...` between them.
     #[must_use]
     pub fn words(&self) -> String {
         let surplus = self.steps.len().saturating_sub(MOST_TOLD);
@@ -76,19 +76,19 @@ impl Trail {
         text
     }
 
-    /// Adds an attempt, before anything has come of it.
+    /// Adds an attempt that begins.
     pub fn begin(&mut self, endpoint: EndpointId, began: Moment) {
-        // Nearly always it is the only one.
+        // Nearly always there is only one.
         self.steps.reserve_exact(1);
         self.steps.push(Step { endpoint, label: CANCELLED.into(), began, elapsed: None });
     }
 
-    /// Takes the last attempt back: nothing was sent.
+    /// Takes back the last attempt, because nothing was sent.
     pub fn withdraw(&mut self) {
         self.steps.pop();
     }
 
-    /// Notes what has come of the last attempt.
+    /// Notes how the last attempt ended, or that its answer flows.
     pub fn end(&mut self, label: Cow<'static, str>, elapsed: Duration) {
         if let Some(step) = self.steps.last_mut() {
             step.label = label;
@@ -96,7 +96,7 @@ impl Trail {
         }
     }
 
-    /// Nobody waits for the last attempt any more, or for the rest of its answer, if that is `flowing`.
+    /// Notes that the client no longer waits for the last attempt, or for the rest of its answer, if that is `flowing`.
     pub fn cancel(&mut self, flowing: bool, now: Moment) {
         if let Some(step) = self.steps.last_mut().filter(|step| flowing || step.elapsed.is_none()) {
             step.label = CANCELLED.into();

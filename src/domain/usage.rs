@@ -1,6 +1,6 @@
-//! What an answer has cost, in tokens, by what it says itself. Nothing else of it is kept.
+//! What an answer has cost in tokens, as reported in the answer itself. Nothing else of it is kept.
 //!
-//! Streams tell running totals, some of them several times: of each count the greatest holds.
+//! Streams report running totals, some of them several times: the greatest of each count holds.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -10,31 +10,31 @@ use serde::Serialize;
 
 use super::members::{Member, Members, plain_name, value_of};
 
-/// The member's name, as it stands in JSON. Within a text a quotation mark has a backslash before it, so that only a name can
-/// fit.
+/// The member's name, as written in JSON. Within a string a quotation mark has a backslash before it, so only a whole string can
+/// match.
 static NAME: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"usage\""));
-/// A count above this is none, in tokens: one absurd answer must not spoil the sums.
+/// The highest count that is believed, in tokens: one absurd answer must not spoil the sums.
 pub(super) const MOST: u64 = 1_000_000_000;
-/// How much of an answer's end is looked into first, in bytes: the usage stands behind the contents, with nearly all providers.
+/// How much of an answer's end is searched first, in bytes: with nearly all providers the usage follows the contents.
 const END: usize = 16 << 10;
-/// How many members of the name are tried in an answer's end.
+/// How many members of this name are tried in an answer's end.
 const TRIES: usize = 4;
 
-/// Tokens, by what providers ask different prices for. None is counted in two of them.
+/// Token counts, by the kinds that providers price differently. No token counts as two kinds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
-    /// Read by the model, but from no cache.
+    /// Read by the model, and neither read from a cache nor written to one.
     pub input: u64,
-    /// Written by the model, its thoughts included.
+    /// Written by the model, including its thinking.
     pub output: u64,
     /// Read from the provider's prompt cache.
     pub cache_read: u64,
-    /// Read, and written to that cache.
+    /// Read by the model, and written to that cache.
     pub cache_write: u64,
 }
 
 impl Usage {
-    /// All that the model has read.
+    /// All tokens that the model has read.
     #[must_use]
     pub const fn read(&self) -> u64 {
         self.input.saturating_add(self.cache_read).saturating_add(self.cache_write)
@@ -57,7 +57,7 @@ impl Usage {
         ]
     }
 
-    /// What a whole answer says.
+    /// The usage that a whole answer reports.
     #[must_use]
     pub fn of_answer(body: &[u8]) -> Self {
         Self::of_end(latest(body)).unwrap_or_else(|| {
@@ -67,8 +67,8 @@ impl Usage {
         })
     }
 
-    /// What the end of an answer says. Behind the answer's own usage nothing comes but further members of the answer, and the
-    /// bracket that closes it: a member of the same name that lies deeper is not taken for it.
+    /// The usage that the end of an answer reports. The answer's own usage is followed only by further members of the answer
+    /// and its closing bracket, so that a nested member of the same name is not taken for it.
     fn of_end(end: &[u8]) -> Option<Self> {
         latest_from_name(end).find_map(|rest| {
             let usage = Told::read(Members::from_one_on(rest))?.usage?;
@@ -86,8 +86,8 @@ impl std::ops::AddAssign for Usage {
     }
 }
 
-/// Where an answer or an event tells its usage: itself, or in the message or response that it holds. Of several the last
-/// counts.
+/// Where an answer or an event may report its usage: itself, or in the message or response that it holds. Of several members of
+/// one name the last counts.
 #[derive(Default)]
 struct Told<'a> {
     usage: Option<&'a [u8]>,
@@ -96,7 +96,7 @@ struct Told<'a> {
 }
 
 impl<'a> Told<'a> {
-    /// None where these are not the members of an object to its end.
+    /// `None` if these are not the members of an object up to its end.
     fn read(mut members: Members<'a>) -> Option<Self> {
         let mut told = Self::default();
         while let Some(Member { name, value }) = members.next_member().ok()? {
@@ -118,11 +118,11 @@ impl<'a> Told<'a> {
 /// The counts of one answer as its provider names them, the greatest of each so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Without what comes from a cache, or goes there.
+    /// Without tokens read from a cache or written to it.
     input: u64,
-    /// With what comes from a cache.
+    /// With tokens read from a cache.
     prompt: u64,
-    /// The part of the prompt that comes from a cache.
+    /// The part of the prompt that was read from a cache.
     cached: u64,
     cache_read: u64,
     cache_write: u64,
@@ -130,15 +130,15 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Looks at the data of an event. For nearly all events that is a search for the name.
+    /// Takes in the data of an event. For nearly all events this is only a search for the name.
     pub fn event(&mut self, data: &[u8]) {
         if NAME.find(data).is_some() {
             self.read(data);
         }
     }
 
-    /// Looks at the end of an event's data, where the event is too long to be held: its own members, or those of the response
-    /// that it holds, from one of them on.
+    /// Takes in the end of the data of an event that is too long to be held: its own last members, or those of the response that
+    /// it holds.
     pub fn event_end(&mut self, end: &[u8]) {
         for members in latest_from_name(end) {
             let openings: [&[u8]; 2] = [b"{", b"{\"response\":{"];
@@ -160,7 +160,7 @@ impl Tally {
         }
     }
 
-    /// Usage that can't be read counts as none: it is no reason to reject an answer.
+    /// Takes in an answer or an event. Usage that can't be read counts as none: it is no reason to reject an answer.
     fn read(&mut self, json: &[u8]) {
         let Some(told) = Told::of(json) else { return };
         let inner = [told.message, told.response].into_iter().flatten();
@@ -180,7 +180,7 @@ impl Tally {
         self.cache_write = self.cache_write.max(told.cache_write);
     }
 
-    /// The counts of one usage object, by any provider's names.
+    /// The counts of one usage object, under any provider's names.
     fn of_usage(usage: &[u8]) -> Option<Self> {
         let mut told = Self::default();
         let mut has_input_details = false;
@@ -203,14 +203,14 @@ impl Tally {
             }
         }
         if has_input_details || told.prompt > 0 {
-            // The Responses API has Anthropic's name for a prompt with its cached part, and so has who tells both names.
+            // The Responses API uses Anthropic's name for a prompt with its cached part, and so do answers that use both names.
             told.prompt = told.prompt.max(std::mem::take(&mut told.input));
         }
         Some(told)
     }
 }
 
-/// A count, in the digits that it is written in. What is no whole number, or too large a one, counts as nothing.
+/// Reads a count. Anything but a whole number, or one that is too large, counts as zero.
 fn count(written: &[u8]) -> u64 {
     let add = |count: u64, byte: &u8| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
@@ -219,50 +219,50 @@ fn count(written: &[u8]) -> u64 {
     written.iter().try_fold(0, add).unwrap_or_default()
 }
 
-/// What a prompt's details say was cached.
+/// The cached tokens according to a prompt's details.
 fn cached(details: &[u8]) -> u64 {
     value_of(details, b"cached_tokens").map_or(0, count)
 }
 
-/// The end of an answer, or of an event of it, that is too large to be held, while it is passed on.
+/// The end of an answer, or of one of its events, that is passed on but too large to be held.
 #[derive(Clone, Default)]
 pub struct AnswerEnd(Vec<u8>);
 
 impl fmt::Debug for AnswerEnd {
-    /// Without what was said.
+    /// Shows nothing of what was said.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AnswerEnd")
     }
 }
 
 impl AnswerEnd {
-    /// Takes the next piece in.
+    /// Takes in the next piece.
     pub fn push(&mut self, piece: &[u8]) {
         let piece = latest(piece);
         let length = self.0.len() + piece.len();
-        // Not with each piece, which may be a byte: what is kept is moved then.
+        // Not at each piece, which may be a single byte: draining moves what is kept.
         if length > 2 * END {
             self.0.drain(..(length - END).min(self.0.len()));
         }
         self.0.extend_from_slice(piece);
     }
 
-    /// Its bytes.
+    /// The bytes at the end.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         latest(&self.0)
     }
 
-    /// What it says.
+    /// The usage that it reports.
     #[must_use]
     pub fn usage(&self) -> Usage {
         Usage::of_end(self.bytes()).unwrap_or_default()
     }
 }
 
-/// What comes from each of the last members of the name on, the last of them first.
+/// What follows from each of the last occurrences of the name on, the last one first.
 fn latest_from_name(end: &[u8]) -> impl Iterator<Item = &[u8]> {
-    // Forwards the name is found several times as fast as backwards.
+    // Searching forwards is several times as fast as backwards.
     let names: Vec<usize> = NAME.find_iter(end).collect();
     names.into_iter().rev().take(TRIES).filter_map(|at| end.get(at..))
 }

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::secret::Secret;
 
-/// What stands before a URL's host, in the forms in which it is used.
+/// A URL's userinfo, in the forms in which it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Userinfo {
     written: Secret,
@@ -16,7 +16,7 @@ pub struct Userinfo {
 }
 
 impl Userinfo {
-    /// That of a URL, where it has one.
+    /// The userinfo of a URL, if it has one.
     pub(super) fn of(url: &Url) -> Option<Self> {
         let (user, password) = (url.username(), url.password().unwrap_or_default());
         if (user, url.password()) == ("", None) {
@@ -32,19 +32,19 @@ impl Userinfo {
         })
     }
 
-    /// `user:password` as it stands in the URL, percent-encoded.
+    /// `user:password` as written in the URL, percent-encoded.
     #[must_use]
     pub fn written(&self) -> &Secret {
         &self.written
     }
 
-    /// The password. Where there is none it is the user: a token may stand in its place.
+    /// The password, decoded; without one the user, which may be a token.
     #[must_use]
     pub fn password(&self) -> &Secret {
         &self.password
     }
 
-    /// What basic authentication makes of it: the value of `authorization` behind `Basic `.
+    /// The form for basic authentication: what follows `Basic ` in the value of `authorization`.
     #[must_use]
     pub fn credentials(&self) -> &Secret {
         &self.credentials

@@ -1,4 +1,4 @@
-//! What a test conversation came to, for those who are told of it. It proves nothing: the proof goes to the registry.
+//! The result of a test conversation, for display. It proves nothing: the proof goes to the registry.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use super::conversation::Tokens;
 use super::endpoint::{Endpoint, SharedEndpoint};
 use super::time::Moment;
 
-/// What a conversation came to, as admins and logs are told.
+/// The result of a conversation, as admins and logs see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verification {
     /// Whether the code came back.
     pub ok: bool,
-    /// The answer's status, where one came.
+    /// The answer's status, if one came.
     pub status: Option<u16>,
-    /// The type of the error, where the answer was one.
+    /// The type of the error, if the answer was one.
     pub error_type: Option<String>,
     /// How long the conversation took.
     pub elapsed: Duration,
@@ -27,7 +27,7 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// A conversation that ended with the verifier, or because its endpoint was redefined or recovered meanwhile.
+    /// The result of a conversation that was cut short, because its endpoint moved meanwhile or the verifier stopped.
     pub fn interrupted() -> Self {
         Self {
             ok: false,
@@ -40,7 +40,7 @@ impl Verification {
         }
     }
 
-    /// What a verdict says, without the proof.
+    /// The result of a verdict, without its proof.
     pub fn of(verdict: &Verdict) -> Self {
         match verdict {
             Verdict::Proven(proof) => Self {
@@ -68,16 +68,16 @@ impl Verification {
 /// The latest verification of an endpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LastVerification {
-    /// Which service was asked. It says nothing of another one that comes to bear the same name.
+    /// The service that was asked. The result says nothing about another service that gets the same name.
     pub service: SharedEndpoint,
     /// When it ended.
     pub at: Moment,
-    /// What it came to.
+    /// Its result.
     pub result: Verification,
 }
 
 impl LastVerification {
-    /// The same, if it is one of this service.
+    /// This verification, if it is of this service.
     #[must_use]
     pub fn about(&self, service: &Endpoint) -> Option<&Self> {
         self.service.same_service(service).then_some(self)

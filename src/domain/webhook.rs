@@ -1,4 +1,4 @@
-//! Where notices go: the receiver's URL, which may be a credential itself, and the key that signs what is posted.
+//! Where notices go: the receiver's URL, which may itself be a credential, and the key that signs what is posted.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,19 +15,20 @@ use super::userinfo::Userinfo;
 /// The header that holds the signature.
 pub const SIGNATURE: &str = "x-qcc-signature";
 
-/// Who is told of what.
+/// A receiver of notices, and the notices that it gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
     /// Where notices are posted.
     pub receiver: Receiver,
-    /// The key by which they are signed; none: they are not.
+    /// The key that signs them; `None` if they are not signed.
     pub secret: Option<Secret>,
-    /// What is told.
+    /// The kinds of notices that are sent.
     pub events: BTreeSet<NoticeKind>,
 }
 
 impl Webhook {
-    /// The value of [`SIGNATURE`] for a body, to the byte: `sha256=` and the HMAC-SHA256 in hexadecimal digits.
+    /// The value of [`SIGNATURE`] for exactly these bytes: `sha256=` and the HMAC-SHA256 in hexadecimal digits. `None` without
+    /// a key.
     #[must_use]
     pub fn signature(&self, body: &[u8]) -> Option<String> {
         let secret = self.secret.as_ref()?;
@@ -38,7 +39,7 @@ impl Webhook {
     }
 }
 
-/// A receiver's URL. Only its scheme, host and port are ever shown: path and query of a webhook often are its password.
+/// A receiver's URL. Only its scheme, host and port are ever shown: a webhook's path and query are often its password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Receiver {
     origin: Origin,
@@ -47,11 +48,11 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Reads an http or https URL. A fragment, which no server is ever sent, is left out.
+    /// Reads an http or https URL. A fragment, which is never sent to a server, is left out.
     ///
     /// # Errors
     ///
-    /// [`InvalidBaseUrl`] where it is none; the error never repeats the text.
+    /// [`InvalidBaseUrl`] if it is not one; the error never repeats the text.
     pub fn parse(text: &str) -> Result<Self, InvalidBaseUrl> {
         let url = Url::parse(text).map_err(|error| InvalidBaseUrl::Unparsable(error.to_string()))?;
         let target = match url.query() {
@@ -73,7 +74,7 @@ impl Receiver {
         &self.target
     }
 
-    /// The credential in it, where it has one.
+    /// The credential in the URL, if it has one.
     #[must_use]
     pub fn userinfo(&self) -> Option<&Userinfo> {
         self.userinfo.as_ref()
@@ -81,7 +82,7 @@ impl Receiver {
 }
 
 impl fmt::Display for Receiver {
-    /// Scheme, host and port alone.
+    /// Only scheme, host and port.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.origin.fmt(f)
     }

@@ -1,4 +1,4 @@
-//! How many attempts failed in the last while.
+//! How many attempts succeeded and failed within a sliding window.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::ids::Serial;
 use super::time::Moment;
 
-/// Into how many slices a window is cut. What is counted by slices is forgotten up to a slice early, all else to the instant.
+/// How many slices a window has. What is counted by slices is forgotten up to a slice early, all else at the exact instant.
 const SLICES: u32 = 20;
-/// The most failures that are kept one by one; beyond it the oldest are only counted.
+/// The most failures that are kept one by one; beyond this the oldest are only counted.
 const MAX_FAILURES: usize = 4096;
 
-/// Successes and failures over a sliding window. The latest failures are known one by one, so that they can be taken back.
+/// Successes and failures over a sliding window. The latest failures are kept one by one, so that they can be taken back.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
     successes: Counts,
@@ -20,7 +20,7 @@ pub struct Window {
     earlier_failures: Counts,
 }
 
-/// How much of something happened, by slices.
+/// Counts by slices of time.
 #[derive(Clone, Debug, Default)]
 struct Counts(VecDeque<Slice>);
 
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(window.tally(at(0), LENGTH).failures, 1);
     }
 
-    /// At more than a hundred failures a second the oldest lose their names, but not their weight.
+    /// In a flood the oldest failures are no longer kept one by one, but still count.
     #[test]
     fn a_flood_of_failures_counts_in_full() {
         let mut window = Window::default();
@@ -171,7 +171,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against the plain reference: a list of everything. Failures agree exactly, successes to within a slice.
+        /// Compares with the plain reference, a list of everything: failures agree exactly, successes to within a slice.
         #[test]
         fn agrees_with_a_list_of_everything(steps in prop::collection::vec((0_u64..5_000, any::<bool>()), 1..200)) {
             let mut window = Window::default();

@@ -1,4 +1,4 @@
-//! What the latest headers of an endpoint leave of its allowances and its used-up windows.
+//! What is left of an endpoint's allowances and windows, according to its latest headers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::limits::date;
 
-/// The windows of Anthropic's subscriptions, by the names that its headers have for them.
+/// The windows of Anthropic's subscriptions, as its headers name them.
 const WINDOWS: [&str; 2] = ["5h", "7d"];
-/// A longer kind of allowance is none, in bytes.
+/// The longest name of a kind of allowance, in bytes; longer ones are ignored.
 const LONGEST_KIND: usize = 40;
 
 /// What is left of a window.
@@ -22,8 +22,8 @@ pub struct Window {
     pub resets: Option<Duration>,
 }
 
-/// What is left of each window, by the latest headers. One that has begun anew since then is left out: nobody knows yet.
-/// `now` is the time since 1970.
+/// What is left of each window, by the latest headers. A window that has begun anew since then is left out, because nothing is
+/// known of it yet. `now` is the time since 1970.
 #[must_use]
 pub fn windows(headers: &BTreeMap<String, String>, now: Duration) -> BTreeMap<&'static str, Window> {
     let window = |name: &'static str| {
@@ -38,8 +38,8 @@ pub fn windows(headers: &BTreeMap<String, String>, now: Duration) -> BTreeMap<&'
     WINDOWS.into_iter().filter_map(window).collect()
 }
 
-/// What the headers name as remaining, by kind: such as `requests` or `input_tokens`, and as a share of 1 what is left of the
-/// windows, as `unified_5h`.
+/// What the headers name as remaining, by kind, such as `requests` or `input_tokens`; and what is left of the windows, as a share
+/// of 1, such as `unified_5h`.
 #[must_use]
 pub fn remaining(headers: &BTreeMap<String, String>, now: Duration) -> BTreeMap<String, f64> {
     let mut remaining = BTreeMap::new();
