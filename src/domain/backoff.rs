@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A delay that grows by a factor up to a bound.
+/// A delay that grows by a factor up to a limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Growth {
     /// The first delay.

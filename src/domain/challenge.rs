@@ -130,7 +130,7 @@ impl Unproven {
         Self { status: None, error_type: None, error, finding, elapsed, tokens: Tokens::default(), lacks_model: false }
     }
 
-    /// Whether nobody was asked, for the gateway could not even open a connection.
+    /// Whether the endpoint was not asked at all, because the gateway itself could not open a connection.
     #[must_use]
     pub const fn is_unasked(&self) -> bool {
         matches!(self.finding, Finding::Unanswered(Unanswered::Files | Unanswered::Ports))

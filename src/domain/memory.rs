@@ -139,7 +139,7 @@ pub struct KeptIsolation {
     pub manner: Manner,
     /// The model whose failure it was.
     pub model: Option<String>,
-    /// Which model's answer brings it back.
+    /// Which models' answers bring it back.
     #[serde(default, skip_serializing_if = "is_default")]
     pub suffices: Suffices,
     /// Whether it was isolated again while it was still in slow start.

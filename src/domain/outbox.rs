@@ -15,7 +15,7 @@ const LONGEST: Duration = Duration::from_hours(1);
 const MOST_TRIES: u32 = 200;
 /// The longest pause that a receiver's `retry-after` is granted.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(15);
-/// The bound on the pause after each failure in a row; all of it is left to chance.
+/// The bound on the pause after each failure in a row. The pause is random, from zero to this.
 const PAUSE: Growth = Growth { initial: Duration::from_millis(500), multiplier: 2.0, limit: Duration::from_mins(5) };
 
 /// A notice to be delivered now.

@@ -183,7 +183,7 @@ impl Queues {
         member.is_some_and(|member| std::mem::replace(&mut member.proven, Proven::Yes) != Proven::Yes)
     }
 
-    /// Whether a warning is due that the endpoint is not known to work at all. It is due once.
+    /// Whether to warn that the endpoint has never been known to work: `true` only the first time.
     pub fn take_never_proven_warning(&mut self, id: &EndpointId) -> bool {
         match self.members.get_mut(id) {
             Some(Member { proven: proven @ Proven::No, .. }) => {
@@ -334,7 +334,7 @@ impl Queues {
         if other_service {
             member.proven = Proven::No;
             self.departed.leave(&endpoint.id, ServiceDigest::of(&before, self.salt), member.quarantine().cloned());
-            // It may be one that has left while it was isolated.
+            // It may be a service that left while it was isolated.
             let place = member.place.of_another_service(self.departed.take(&endpoint.id, service));
             enter(&mut self.clock, member, place);
         } else if let Place::Home { recovered, .. } = member.place
@@ -386,7 +386,7 @@ impl Queues {
     }
 }
 
-/// The one place where an endpoint that is there gets another place: with a fresh epoch, and the gate moved before the epoch is announced.
+/// Sets an endpoint's place, as nothing else does: with a fresh epoch, and the gate moved before the epoch is announced.
 fn enter(clock: &mut EpochClock, member: &mut Member, place: Place) -> Epoch {
     let epoch = clock.draw();
     member.place = place;
