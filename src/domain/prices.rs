@@ -110,8 +110,15 @@ impl Catalog {
     }
 
     fn quote(&self, model: &str) -> Quote {
-        let is_listed = self.listed.iter().any(|models| models.serves(Some(model)));
-        Quote { rates: self.price_of(model).map(Price::rates), is_listed }
+        let is_named = |models: &ModelFilter| models.names().any(|name| name == model);
+        let listing = if self.listed.iter().any(is_named) {
+            Listing::ByName
+        } else if self.listed.iter().any(|models| models.serves(Some(model))) {
+            Listing::ByPattern
+        } else {
+            Listing::None
+        };
+        Quote { rates: self.price_of(model).map(Price::rates), listing }
     }
 
     fn price_of(&self, model: &str) -> Option<&Price> {
@@ -123,8 +130,18 @@ impl Catalog {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Quote {
     rates: Option<Rates>,
-    /// Whether an endpoint lists the name.
-    is_listed: bool,
+    listing: Listing,
+}
+
+/// How endpoints' `models` list a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// One has its name. There are as many of these as the operator has written down.
+    ByName,
+    /// A pattern of one matches it. Clients can make up any number of these.
+    ByPattern,
+    /// None does.
+    None,
 }
 
 /// A catalog with a cache of looked-up names, since patterns are slow.
@@ -150,9 +167,9 @@ impl Quotes {
         Some(rates.of(usage) * endpoint.price_factor)
     }
 
-    /// Whether an endpoint lists this model, by its name or by a pattern.
-    pub fn lists(&mut self, model: &str) -> bool {
-        self.of(model).is_listed
+    /// How endpoints list this model.
+    pub fn listing(&mut self, model: &str) -> Listing {
+        self.of(model).listing
     }
 
     fn of(&mut self, model: &str) -> Quote {
@@ -230,8 +247,9 @@ mod tests {
         a.models = ModelFilter::new(&["claude-*".to_owned(), "gpt-4o".to_owned()]).unwrap();
         let topology = Topology::new([a, endpoint("b", Home::Primary)]);
         let mut quotes = Quotes::new(Catalog::new(Vec::new(), &topology));
-        assert!(quotes.lists("claude-opus-4-5") && quotes.lists("gpt-4o") && !quotes.lists("gpt-5"));
-        assert!(!Quotes::default().lists("gpt-4o"));
+        let found = ["gpt-4o", "claude-opus-4-5", "gpt-5"].map(|model| quotes.listing(model));
+        assert_eq!(found, [Listing::ByName, Listing::ByPattern, Listing::None]);
+        assert_eq!(Quotes::default().listing("gpt-4o"), Listing::None);
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::super::ids::{ClientId, EndpointId};
-use super::super::prices::{Cost, add_cost};
+use super::super::prices::{Cost, Listing, add_cost};
 use super::super::usage::Usage;
 
 /// No more rows than this are kept, but for one of [`OTHER`] for each client and endpoint; what would need a further one is counted
 /// for that. One client has at most half of those that the others leave.
 const MOST_ROWS: usize = 10_000;
-/// No more models than this get a label of their own in what is scraped.
+/// No more models than this get a label of their own in what is scraped because a pattern matches them.
 const MOST_LABELS: usize = 200;
 /// The longest name of a model, in bytes. Of a longer one the beginning is kept.
 const LONGEST_NAME: usize = 100;
@@ -97,17 +97,17 @@ pub struct Row<'a> {
 }
 
 impl Ledger {
-    /// Adds to a row. `is_listed`: an endpoint lists the model, so that it may have a label.
+    /// Adds to a row. `listing`: how endpoints list the model. One that none lists has no label of its own.
     pub fn add(
         &mut self,
         client: Option<&ClientId>,
         endpoint: &EndpointId,
         model: Option<&Arc<str>>,
         used: Used,
-        is_listed: bool,
+        listing: Listing,
     ) {
         let model = model.map(bounded);
-        let label = model.as_ref().filter(|model| is_listed && self.take_label(model)).unwrap_or(&self.other).clone();
+        let label = model.as_ref().filter(|model| self.take_label(model, listing)).unwrap_or(&self.other).clone();
         let account = Arc::make_mut(self.accounts.entry(client.cloned()).or_default());
         *account.labelled.entry((endpoint.clone(), label)).or_default() += used;
         let service = (endpoint.clone(), model);
@@ -123,16 +123,18 @@ impl Ledger {
         self.rows += account.services.len() - before;
     }
 
-    /// Whether a model has a label of its own, or takes one of those that are left.
-    fn take_label(&mut self, model: &Arc<str>) -> bool {
-        if self.labels.contains(model) {
-            return true;
-        }
-        let has_room = self.labels.len() < MOST_LABELS;
-        if has_room {
+    /// Whether a model has a label of its own, or gets one. Those that settings name always do: names that clients make up to match a
+    /// pattern can't take theirs.
+    fn take_label(&mut self, model: &Arc<str>, listing: Listing) -> bool {
+        let is_due = match listing {
+            Listing::None => return false,
+            Listing::ByName => true,
+            Listing::ByPattern => self.labels.contains(model) || self.labels.len() < MOST_LABELS,
+        };
+        if is_due && !self.labels.contains(model) {
             Arc::make_mut(&mut self.labels).insert(Arc::clone(model));
         }
-        has_room
+        is_due
     }
 
     /// Forgets the rows of an endpoint. Their sum goes on counting in [`Self::sum`].
@@ -220,19 +222,19 @@ mod tests {
         Used::by_one_answer(Usage { input, ..Usage::default() }, Some(1.0))
     }
 
-    fn add(ledger: &mut Ledger, client: &str, model: &str, is_listed: bool) {
+    fn add(ledger: &mut Ledger, client: &str, model: &str, listing: Listing) {
         let client = ClientId::new(client).ok();
-        ledger.add(client.as_ref(), &id("a"), Some(&Arc::from(model)), used(10), is_listed);
+        ledger.add(client.as_ref(), &id("a"), Some(&Arc::from(model)), used(10), listing);
     }
 
     #[test]
     fn rows_are_kept_by_client_endpoint_and_model_and_labels_only_for_listed_models() {
         let mut ledger = Ledger::default();
-        add(&mut ledger, "alice", "m", true);
-        add(&mut ledger, "alice", "m", true);
-        add(&mut ledger, "alice", "made-up", false);
-        add(&mut ledger, "", "m", true);
-        ledger.add(None, &id("b"), None, used(1), false);
+        add(&mut ledger, "alice", "m", Listing::ByPattern);
+        add(&mut ledger, "alice", "m", Listing::ByPattern);
+        add(&mut ledger, "alice", "made-up", Listing::None);
+        add(&mut ledger, "", "m", Listing::ByPattern);
+        ledger.add(None, &id("b"), None, used(1), Listing::None);
         let shown = |row: Row<'_>| {
             let client = row.client.map_or("-", ClientId::as_str);
             format!("{client} {} {} {}", row.endpoint, row.model.unwrap_or("-"), row.used.usage.input)
@@ -248,8 +250,8 @@ mod tests {
     #[test]
     fn a_counter_does_not_shrink_when_a_model_comes_to_be_listed() {
         let mut ledger = Ledger::default();
-        add(&mut ledger, "alice", "m", false);
-        add(&mut ledger, "alice", "m", true);
+        add(&mut ledger, "alice", "m", Listing::None);
+        add(&mut ledger, "alice", "m", Listing::ByPattern);
         let labelled: Vec<_> =
             ledger.labelled().map(|row| (row.model.unwrap().to_owned(), row.used.requests)).collect();
         assert_eq!(labelled, [("m".to_owned(), 1), ("other".to_owned(), 1)]);
@@ -260,20 +262,22 @@ mod tests {
     fn made_up_models_take_no_more_than_the_room_there_is() {
         let mut ledger = Ledger::default();
         for number in 0..MOST_ROWS {
-            add(&mut ledger, "alice", &format!("model-{number}"), true);
+            add(&mut ledger, "alice", &format!("model-{number}"), Listing::ByPattern);
         }
         assert_eq!(ledger.rows().count(), MOST_ROWS / 2 + 1, "and one for others");
-        add(&mut ledger, "bob", "m", true);
+        add(&mut ledger, "bob", "m", Listing::ByPattern);
         assert!(ledger.rows().any(|row| row.model == Some("m")), "one client leaves room to the others");
         for client in ["bob", "carol", "dave", "erin"] {
-            (0..MOST_ROWS).for_each(|number| add(&mut ledger, client, &format!("model-{number}"), true));
+            (0..MOST_ROWS).for_each(|number| add(&mut ledger, client, &format!("model-{number}"), Listing::ByPattern));
         }
         assert!(ledger.rows().count() < MOST_ROWS);
         assert!(ledger.labelled().count() <= 5 * (MOST_LABELS + 1));
+        add(&mut ledger, "bob", "named", Listing::ByName);
+        assert!(ledger.labelled().any(|row| row.model == Some("named")), "what the settings name has its label");
         let all: u64 = ledger.rows().map(|row| row.used.requests).sum();
-        assert_eq!((all, ledger.sum().requests), (50_001, 50_001));
+        assert_eq!((all, ledger.sum().requests), (50_002, 50_002));
         let mut fresh = Ledger::default();
-        add(&mut fresh, "bob", &"ä".repeat(500), false);
+        add(&mut fresh, "bob", &"ä".repeat(500), Listing::None);
         assert!(fresh.rows().all(|row| row.model.unwrap().len() <= LONGEST_NAME));
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::events::{Event, EventKind};
 use super::ids::{ClientId, EndpointId, ProfileId};
-use super::prices::{Catalog, Quotes};
+use super::prices::{Catalog, Listing, Quotes};
 use super::time::Moment;
 
 use departures::Departures;
@@ -194,9 +194,9 @@ impl Stats {
         let mut cost = None;
         if let Some(usage) = *usage {
             cost = self.quotes.cost(endpoint, model.as_deref(), &usage);
-            let is_listed = model.as_deref().is_some_and(|model| self.quotes.lists(model));
+            let listing = model.as_deref().map_or(Listing::None, |model| self.quotes.listing(model));
             let used = Used::by_one_answer(usage, cost);
-            self.ledger.add(client.as_ref(), &endpoint.id, model.as_ref(), used, is_listed);
+            self.ledger.add(client.as_ref(), &endpoint.id, model.as_ref(), used, listing);
         }
         let counted = match self.endpoints.get_mut(&endpoint.id) {
             Some(counted) => counted,
