@@ -1,4 +1,4 @@
-//! Second opinions: what is asked, and what comes of it.
+//! Second opinions: when they are asked for, and what follows.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use super::super::time::Moment;
 use super::{Ask, Doubt, Effect, Keep, Outputs, RegistryCore};
 
 impl RegistryCore {
-    /// A request has failed for good. Those of its failures that may be its own are taken back, and the endpoints asked.
+    /// Takes in that a request has failed for good. Those of its failures that may be its own fault are retracted, and
+    /// their endpoints asked for a second opinion.
     pub fn doubt(&mut self, ask: &Ask, failures: &[Failed], now: Moment, out: &mut Outputs) {
         for failed in self.doubted(ask, failures, now) {
             let ticket = &failed.ticket;
@@ -25,9 +26,10 @@ impl RegistryCore {
         self.check_invariants();
     }
 
-    /// A request that has failed has to wait. It may wait for the very endpoints that its own failures have isolated, which are back at
-    /// once where that is known: so of these it is not told only in the end. Of all others it is, for it may yet be served.
-    /// `out` may hold what followed from its asking.
+    /// Takes in that a request that has failed has to wait. It may wait for the very endpoints that its own failures
+    /// isolated, which are back at once if that is known. So doubt is raised now about those isolations and pending
+    /// verdicts; about other failures only in the end, since the request may yet be served. `out` may hold the effects of
+    /// its ask.
     pub fn doubt_while_waiting(&mut self, ask: &Ask, failures: &[Failed], now: Moment, out: &mut Outputs) {
         for failed in self.doubted(ask, failures, now) {
             let is_isolated = |member: &Member| member.isolation().is_some();
@@ -36,12 +38,13 @@ impl RegistryCore {
             }
             self.doubt_verdict(&failed.ticket, ask.fingerprint);
         }
-        // Doubts come first: what is hastened for this request would begin without them, be void at once and begin anew.
+        // Doubts come first: a verification hastened for this request would begin without them, be void at once and begin
+        // anew.
         out.sort_by_key(|effect| matches!(effect, Effect::Hasten(_)));
         self.check_invariants();
     }
 
-    /// Of a request's failures those that may be its own.
+    /// Those of a request's failures that may be its own fault.
     fn doubted<'a>(&mut self, ask: &Ask, failures: &'a [Failed], now: Moment) -> Vec<&'a Failed> {
         let Some(first) = failures.first() else { return Vec::new() };
         let is_known = ask.fingerprint.is_some_and(|request| self.opinions.is_poisoned(request, now));
@@ -50,7 +53,7 @@ impl RegistryCore {
         in_doubt(failures, others, is_known)
     }
 
-    /// Where this lease's failure has helped to isolate its endpoint, that is in doubt from now on.
+    /// Puts the endpoint's isolation in doubt, if this lease's failure helped to cause it.
     pub(super) fn doubt_isolation(
         &mut self,
         ticket: &Ticket,
@@ -65,7 +68,7 @@ impl RegistryCore {
                 out.push(Effect::PublishFailures);
             }
             Doubted::Forgiven => {
-                // Not even the next process is to remember it.
+                // The next process must not remember the isolation either.
                 out.push(Effect::Keep(Keep::Soon));
                 self.opinions.was_the_cause(request, now);
             }
@@ -73,7 +76,7 @@ impl RegistryCore {
         }
     }
 
-    /// The verdict on this lease's failure may isolate yet: then that is in doubt.
+    /// Notes the doubt for a verdict that is still awaited: if it isolates the endpoint, that isolation is in doubt.
     fn doubt_verdict(&mut self, ticket: &Ticket, request: Option<Fingerprint>) {
         if let Some(pending) = self.pending.get_mut(&ticket.serial) {
             pending.doubt = Doubt::Raised(request);
@@ -85,7 +88,7 @@ impl RegistryCore {
         self.queues.get(id).filter(|member| member.epoch() == epoch && member.is_home()).map(Member::slot)
     }
 
-    /// Asks an endpoint for its opinion, while it stays in its home queue.
+    /// Asks an endpoint for a second opinion; void once it leaves its home queue.
     #[expect(clippy::too_many_arguments, reason = "a doubt is made of so many things")]
     pub(super) fn ask_for_opinion(
         &mut self,
@@ -106,8 +109,8 @@ impl RegistryCore {
         }
     }
 
-    /// An endpoint in its home queue has passed its conversation. This restores nothing: it was never out.
-    /// `model` is the one that was in question.
+    /// An endpoint in its home queue has passed a conversation. This restores nothing: it was never out. `model` is the one
+    /// in question.
     pub fn fit(
         &mut self,
         id: &EndpointId,
@@ -139,14 +142,15 @@ impl RegistryCore {
         self.check_invariants();
     }
 
-    /// An endpoint has passed a conversation that an admin wanted and nothing else waits for.
+    /// An endpoint has passed a conversation that an admin asked for and nothing else waits for.
     pub fn proved(&mut self, id: &EndpointId, epoch: Epoch, out: &mut Outputs) {
         if let Some(slot) = self.home_slot(id, epoch) {
             self.note_proven(slot, out);
         }
     }
 
-    /// An endpoint in its home queue has failed its second opinion: it is isolated for what brought that about.
+    /// An endpoint in its home queue has failed its second opinion: it is isolated for the failure that raised the
+    /// question.
     pub fn unfit(&mut self, id: &EndpointId, epoch: Epoch, error: ErrorNote, now: Moment, out: &mut Outputs) {
         let Some(asked) = self.opinions.failed(id, epoch) else { return };
         let error = asked.error.or(Some(error));
@@ -163,7 +167,7 @@ impl RegistryCore {
         self.check_invariants();
     }
 
-    /// The second opinion on an endpoint can't be had. It stays where it is, and what was taken back is forgotten.
+    /// No second opinion on an endpoint can be had. It stays where it is, and the retracted failures are forgotten.
     pub fn undecided(&mut self, id: &EndpointId, epoch: Epoch, out: &mut Outputs) {
         if self.opinions.failed(id, epoch).is_some() {
             out.push(Effect::PublishFailures);
@@ -171,7 +175,7 @@ impl RegistryCore {
         self.check_invariants();
     }
 
-    /// An endpoint was asked about this model's used-up window, and has not passed: it is another model's turn.
+    /// An endpoint was asked about this model's used-up window and has not passed: the next model is asked about next.
     pub fn still_exhausted(
         &mut self,
         id: &EndpointId,
@@ -187,8 +191,8 @@ impl RegistryCore {
         }
     }
 
-    /// An isolated endpoint has passed its verification and is about to be restored: should it relapse, its delays go on from this
-    /// step, also in the next run.
+    /// An isolated endpoint has passed its verification and is about to be restored. If it relapses, its delays go on from
+    /// this step, even in the next run.
     pub fn passed(&mut self, id: &EndpointId, epoch: Epoch, step: u32) {
         let is_isolated = |member: &Member| member.epoch() == epoch && member.isolation().is_some();
         if self.queues.get(id).is_some_and(is_isolated) {

@@ -1,4 +1,4 @@
-//! Who has used what: answers, tokens and cost by client, endpoint and model, in bounded room.
+//! Usage accounts: answers, tokens and cost by client, endpoint and model, in bounded room.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,13 +7,14 @@ use super::super::ids::{ClientId, EndpointId};
 use super::super::prices::{Cost, add_cost};
 use super::super::usage::Usage;
 
-/// No more rows than this are kept; what would need a further one is counted for [`OTHER`].
+/// No new rows are made beyond this many; what would need one is counted as [`OTHER`], one row for each client and
+/// endpoint.
 const MOST_ROWS: usize = 10_000;
-/// No more models than this get a label of their own in what is scraped.
+/// At most this many models get a label of their own in what is scraped.
 const MOST_LABELS: usize = 200;
-/// The longest name of a model, in bytes. Of a longer one the beginning is kept.
+/// The longest model name kept, in bytes. Longer ones are cut.
 const LONGEST_NAME: usize = 100;
-/// What all models without a row or a label of their own are called.
+/// The name for all models without a row or a label of their own.
 pub const OTHER: &str = "other";
 
 /// What was used.
@@ -25,12 +26,12 @@ pub struct Used {
     pub usage: Usage,
     /// Their cost.
     pub cost: Cost,
-    /// Those of them without a price, which have no part in it.
+    /// Answers without a price, which have no part in the cost.
     pub unpriced: u64,
 }
 
 impl Used {
-    /// What one answer has used.
+    /// The usage of one answer.
     #[must_use]
     pub fn by_one_answer(usage: Usage, cost: Cost) -> Self {
         Self { requests: 1, usage, cost, unpriced: u64::from(cost.is_none()) }
@@ -51,7 +52,7 @@ type Service = (EndpointId, Option<Arc<str>>);
 /// Endpoint, and the model's label.
 type Labelled = (EndpointId, Arc<str>);
 
-/// What one client has used. Scraped sums are kept beside the others, for a model's label may change with the settings, and a
+/// What one client has used. Sums for scraping are kept apart, since a model's label may change with the settings, and a
 /// counter must not shrink.
 #[derive(Clone, Debug, Default)]
 struct Account {
@@ -59,7 +60,7 @@ struct Account {
     labelled: BTreeMap<Labelled, Used>,
 }
 
-/// What all clients have used. A copy shares with the original what does not change.
+/// What all clients have used. A copy shares with the original whatever does not change.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     accounts: BTreeMap<Option<ClientId>, Arc<Account>>,
@@ -77,18 +78,18 @@ impl Default for Ledger {
 /// A row: what one client has used of one model of one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Row<'a> {
-    /// The client; none where everybody is served.
+    /// The client; `None` if no keys are required.
     pub client: Option<&'a ClientId>,
     /// The endpoint.
     pub endpoint: &'a EndpointId,
-    /// The model; none where the request named none.
+    /// The model; `None` if the request named none.
     pub model: Option<&'a str>,
     /// What was used.
     pub used: Used,
 }
 
 impl Ledger {
-    /// Adds to a row. `is_listed`: an endpoint lists the model, so that it may have a label.
+    /// Adds to a row. `is_listed`: an endpoint lists the model, so it may have a label.
     pub fn add(
         &mut self,
         client: Option<&ClientId>,
@@ -112,7 +113,7 @@ impl Ledger {
         self.rows += account.services.len() - before;
     }
 
-    /// Whether a model has a label of its own, or takes one of those that are left.
+    /// Gives a model a label of its own if it has none and one is left. Returns whether it has one.
     fn take_label(&mut self, model: &Arc<str>) -> bool {
         if self.labels.contains(model) {
             return true;
@@ -136,7 +137,7 @@ impl Ledger {
         })
     }
 
-    /// The same by labels, of which there are few.
+    /// All rows by label instead of model; there are few labels.
     pub fn labelled(&self) -> impl Iterator<Item = Row<'_>> {
         self.accounts.iter().flat_map(|(client, account)| {
             account.labelled.iter().map(move |((endpoint, label), used)| Row {
@@ -151,7 +152,7 @@ impl Ledger {
     /// What a client has used in all.
     pub fn of_client(&self, client: Option<&ClientId>) -> Used {
         let mut sum = Used::default();
-        // The key is borrowed as it is kept.
+        // The map is keyed by an owned client, so a lookup needs a copy.
         let account = self.accounts.get(&client.cloned());
         account.into_iter().flat_map(|account| account.labelled.values()).for_each(|used| sum += *used);
         sum
