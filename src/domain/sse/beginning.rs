@@ -16,7 +16,7 @@ pub enum Beginning {
     Events,
     /// As a JSON object.
     Object,
-    /// As neither, or as too many blanks to tell.
+    /// As neither, or that can't be told before the answer or the part looked at is over.
     Other,
 }
 
