@@ -91,7 +91,7 @@ pub(super) fn is_about_rate(message: &str) -> bool {
     message.contains(GOOGLES_RATES)
 }
 
-/// Whether the key is refused, where the status does not say so.
+/// Whether the key is refused, though the status does not say so.
 pub(super) fn refuses_key(error: &ErrorObject) -> bool {
     begins_with_any(error, &KEY_PHRASES)
 }
@@ -106,7 +106,7 @@ pub(super) fn is_about_a_name(message: &str) -> bool {
     message.ends_with(UNKNOWN_NAME)
 }
 
-/// Whether the model does not exist, where the status or type does not say so.
+/// Whether the model does not exist, though the status or type does not say so.
 pub(super) fn lacks_model(error: &ErrorObject) -> bool {
     let is_name = |name: &str| !name.is_empty() && !name.contains(char::is_whitespace);
     MODEL_CODES.iter().any(|code| error.has_code(code))

@@ -45,8 +45,8 @@ impl Before {
 /// cannot fill the memory.
 const MOST_OF_ONE_NAME: usize = 1000;
 
-/// At most this many are kept in all, oldest dropped first, so that names made up by a script cannot fill it either, nor
-/// the state file, which is written whole at each move. Nobody removes that many isolated endpoints by hand.
+/// At most this many are kept in all, oldest dropped first, so that names made up by a script cannot fill the memory or the
+/// state file, which is written whole at each move. Nobody removes that many isolated endpoints by hand.
 const MOST: usize = 4000;
 
 /// The services that left the settings while isolated, even if another one now has their name: coming back must not launder

@@ -93,7 +93,7 @@ pub struct Ask {
     pub reach: Reach,
     /// Whether it is the request's last attempt.
     pub is_last: bool,
-    /// When it is too late for an attempt to start.
+    /// No attempt starts at or after this moment.
     pub deadline: Moment,
 }
 

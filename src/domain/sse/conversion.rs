@@ -48,7 +48,7 @@ impl Events {
         if let Some(name) = name {
             self.text.extend(["event: ", name, "\n"]);
         }
-        // In JSON a line end can only stand for white space, but in an event it would cut the data in two.
+        // In JSON a line end can only stand where white space may, but in an event it would cut the data in two.
         let data = data.finish().replace(['\n', '\r'], " ");
         self.text.extend(["data: ", &data, "\n\n"]);
         (self.text.len() <= self.most).then_some(())

@@ -123,8 +123,8 @@ fn verification_is_hastened_once_until_it_has_failed() {
     assert_eq!(hastened(&mut desk), 1, "who still waits asks again");
 }
 
-/// Found by reading: the first delay was taken for that of a relapse, so that its verification counted as due while it was a minute
-/// away, and requests waited for it in vain.
+/// Found by reading: the first delay was taken for that of a relapse, so its verification counted as due while it was a
+/// minute away, and requests waited for it in vain.
 #[test]
 fn after_a_relapse_the_verifier_alone_knows_when_it_is_due() {
     let mut desk = Desk::new([primary("a"), secondary("b")]);
@@ -215,7 +215,8 @@ fn a_request_may_be_served_by_one_whose_cooldown_has_ended_since() {
     assert_eq!(desk.granted_to_waiters(), ["a"]);
 }
 
-/// Found from outside: a request went back to the endpoint that had refused it for a second, past a secondary that it had not asked.
+/// Found from outside: a request went back to the endpoint that had refused it for a second, past a secondary that it had
+/// not asked.
 #[test]
 fn one_that_was_not_tried_comes_before_one_that_may_serve_again() {
     let mut desk = Desk::new([primary("a"), secondary("c")]);

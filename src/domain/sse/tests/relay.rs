@@ -440,7 +440,7 @@ proptest! {
                 prop_assert!(passed.ends_with('\n') && stream.starts_with(came));
             }
         } else if relay.progress() == Progress::Closed {
-            // Behind the closing event an error and what follows it are left out.
+            // After the closing event, an error and what follows it are left out.
             prop_assert!(stream.starts_with(&passed));
         } else {
             prop_assert_eq!(passed, stream);
