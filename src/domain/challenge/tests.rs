@@ -154,7 +154,7 @@ fn only_a_stream_with_a_complete_answer_proves_an_endpoint_whose_streams_failed(
     let error = json!({"error": {"type": "server_error", "message": "m"}});
     for (status, events, wrong) in [
         (200, format!("data: {said}\n\ndata: [DONE]\n\n"), None),
-        // Some relays never send `[DONE]`: the table takes that for a success, too.
+        // Some relays never send `[DONE]`: the table counts that as a success, too.
         (200, format!("data: {said}\n\ndata: {finish}\n\n"), None),
         (200, format!("data: {said}\n\n"), Some("the stream ended without its closing event")),
         (200, format!("data: {said}\n\ndata: {error}\n\ndata: [DONE]\n\n"), Some("HTTP 200 server_error")),
@@ -209,7 +209,7 @@ fn a_failure_says_what_was_seen() {
     assert!(!unproven.lacks_model);
 }
 
-/// Only then the next model is asked: what fails otherwise would fail with any.
+/// Only then is the next model asked: other failures would occur with any model.
 #[test]
 fn an_endpoint_that_may_only_lack_the_model_says_so_in_several_ways() {
     let error = |kind: &str, code: &str| json!({"error": {"type": kind, "code": code, "message": "m"}}).to_string();
@@ -252,7 +252,7 @@ fn the_score_is_for_the_code_the_speed_and_the_brevity() {
 
 #[test]
 fn the_question_has_no_digits_but_the_codes_and_its_halves_stand_far_apart() {
-    // On this rests that no echo passes, for every code (see `Code`).
+    // This is why no echo passes, for every code (see `Code`).
     let challenge = challenge(99);
     let (first, second) = (challenge.code.half(0), challenge.code.half(1));
     let prompt: String = challenge.prompt().chars().filter(|c| c.is_alphanumeric()).collect();

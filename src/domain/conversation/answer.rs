@@ -17,7 +17,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Of two counts of the same answer the greater, field by field: a stream's counts are running totals.
+    /// The greater of two counts of the same answer, field by field: a stream's counts are running totals.
     #[must_use]
     pub fn greatest(self, other: Self) -> Self {
         Self { input: self.input.max(other.input), output: self.output.max(other.output) }
@@ -31,17 +31,17 @@ impl std::ops::AddAssign for Tokens {
     }
 }
 
-/// What an endpoint said. Its `Debug` is left out: what is said stays between the two.
+/// What an endpoint said. There is no `Debug`: what was said stays between the two.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// All of its text, joined; what it only thought is no part of it.
+    /// All of its text, joined, without any thinking.
     pub text: String,
-    /// What it cost; zero where that isn't said.
+    /// What it cost; zero if not stated.
     pub tokens: Tokens,
 }
 
 impl Answer {
-    /// Reads a whole answer of a protocol: a message, or a chat completion. `None` where the body is neither.
+    /// Reads a whole answer of a protocol: a message or a chat completion. `None` if the body is neither.
     #[must_use]
     pub fn read(protocol: Protocol, body: &[u8]) -> Option<Self> {
         match protocol {

@@ -1,10 +1,10 @@
-//! Which models an endpoint is verified with, and in which order.
+//! The models that an endpoint is verified with, in order.
 
-/// How many of the models that an endpoint's settings list are tried where it lacks all others. One may be gone; a long list is no
-/// reason for as many requests.
+/// How many models from the endpoint's list are tried if it lacks all others. One may be gone, but a long list is no reason
+/// for as many requests.
 const LISTED: usize = 2;
 
-/// The models to verify an endpoint with, each once: after one that it lacks, the next.
+/// The models to verify an endpoint with, each once: if it lacks one, the next is tried.
 #[derive(Clone, Debug)]
 pub struct ModelsToTry {
     models: std::vec::IntoIter<String>,
@@ -12,8 +12,8 @@ pub struct ModelsToTry {
 
 impl ModelsToTry {
     /// Puts the candidates in order: the endpoint's `verify_model`, the verifier's `model`, the one whose failure isolated
-    /// the endpoint, the protocol's default, and for endpoints that have none of these the first ones that their settings list.
-    /// Empty ones mean nothing.
+    /// the endpoint, the protocol's default, and, for endpoints that have none of these, the first ones that their settings
+    /// list. Empty names are skipped.
     #[must_use]
     pub fn new<'a>(
         verify_model: Option<&'a str>,
@@ -32,7 +32,7 @@ impl ModelsToTry {
         Self { models: models.into_iter() }
     }
 
-    /// No other model than this one.
+    /// Only this model.
     #[must_use]
     pub fn only(model: &str) -> Self {
         Self { models: vec![model.to_owned()].into_iter() }

@@ -1,5 +1,5 @@
-//! A streamed answer of a test conversation, read as its pieces come: what it says, what it cost, and whether it has come to
-//! its closing event.
+//! A streamed answer in a test conversation, read piece by piece: what it says, what it cost, and whether its closing event
+//! has come.
 
 use std::fmt;
 use std::mem;
@@ -15,29 +15,30 @@ use super::answer::{Tokens, counted};
 /// How a stream has ended so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StreamEnd {
-    /// Not by anything that it said itself.
+    /// It has not ended by its own word.
     #[default]
     Open,
-    /// Its answer is complete: why it ended was named. But for that the closing event may still come, and what it cost.
+    /// The answer is complete: the reason for its end was named. Only the closing event and the usage may still come.
     Complete,
     /// By the protocol's closing event.
     Closed,
-    /// By an error event. The error is none where its shape is not known.
+    /// By an error event. The error is `None` if its shape is unknown.
     Failed(Option<ErrorObject>),
-    /// By an event whose data is no JSON.
+    /// By an event whose data is not JSON.
     Garbled,
 }
 
-/// Takes in the event stream (WHATWG HTML, section 9.2.6) of a messages or a chat request, however it is cut into pieces.
+/// Reads the event stream (WHATWG HTML, section 9.2.6) that answers a messages or chat request, however it is cut into
+/// pieces.
 ///
-/// What comes after its end is not looked at. The operator's secrets are hidden in each event once it is whole, for a read may end
-/// within one.
+/// What comes after its end is ignored. The operator's secrets are hidden in each event once it is whole, since a read may
+/// end within a secret.
 #[derive(Clone)]
 pub struct StreamedAnswer {
     endpoint: Arc<Endpoint>,
     /// The line under way.
     line: Vec<u8>,
-    /// The latest byte was a carriage return, so that a line feed now belongs to the same line's end.
+    /// Whether the latest byte was a carriage return, so that a line feed now belongs to the same line end.
     after_return: bool,
     is_first_line: bool,
     /// The event under way.
@@ -61,7 +62,7 @@ impl fmt::Debug for StreamedAnswer {
 }
 
 impl StreamedAnswer {
-    /// An answer of this endpoint of which nothing has come yet.
+    /// An answer of this endpoint, before its first byte.
     #[must_use]
     pub const fn new(endpoint: Arc<Endpoint>) -> Self {
         Self {
@@ -89,8 +90,8 @@ impl StreamedAnswer {
         }
     }
 
-    /// The body has ended in order: an event whose last blank line is missing is whole all the same. One that was torn is
-    /// found out by its JSON.
+    /// Takes in that the body ended in order. An event that lacks its last blank line counts as whole; a torn one is
+    /// recognized by its JSON.
     pub fn finish(&mut self) {
         if !self.line.is_empty() {
             self.end_line();
@@ -104,13 +105,13 @@ impl StreamedAnswer {
         &self.end
     }
 
-    /// The text so far; what was only thought is no part of it.
+    /// The text so far, without any thinking.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// What it cost so far, as far as it says.
+    /// What it cost so far, as far as stated.
     #[must_use]
     pub const fn tokens(&self) -> Tokens {
         self.tokens
@@ -136,7 +137,7 @@ impl StreamedAnswer {
                 }
                 None => self.data = Some(value.to_owned()),
             },
-            // An empty name is a comment's; other fields say nothing here.
+            // An empty name means a comment; other fields say nothing here.
             _ => {}
         }
     }
@@ -157,13 +158,13 @@ impl StreamedAnswer {
         if data == b"[DONE]" {
             match self.endpoint.protocol {
                 Protocol::OpenAi => self.end = StreamEnd::Closed,
-                // Some relays end every stream so; here only `message_stop` counts.
+                // Some relays end every stream like this; here only `message_stop` counts.
                 Protocol::Anthropic => {}
             }
             return;
         }
         let Ok(value) = serde_json::from_slice::<Value>(data) else {
-            // Behind a complete answer it is the closing event that is torn, and that may be missing as well.
+            // After a complete answer only the closing event can be torn, and that may be missing as well.
             if self.end == StreamEnd::Open {
                 self.end = StreamEnd::Garbled;
             }
@@ -204,7 +205,7 @@ fn names(reason: Option<&Value>) -> bool {
     reason.and_then(Value::as_str).is_some_and(|reason| !reason.is_empty())
 }
 
-/// The text that an event brings: in a delta, or, with some relays, in the block that it opens.
+/// The text of an event: in a delta or, with some relays, in the block that it opens.
 fn anthropic_text(event: &Value) -> &str {
     let text_of = |part: &str, kind: &str| {
         let part = event.pointer(part).filter(|part| part.get("type").and_then(Value::as_str) == Some(kind))?;

@@ -17,7 +17,7 @@ fn from(request: u64) -> Origin {
     Origin::Request(request)
 }
 
-/// When the cooldown of the model that nobody named ends, in seconds.
+/// When the cooldown for requests that name no model ends, in seconds.
 fn until(cooling: &Cooling, now: u64) -> Option<u64> {
     Some(cooling.now(None, at(now))?.until.since(Moment::START).as_secs())
 }
@@ -60,7 +60,7 @@ fn no_more_is_believed_than_a_weeks_window_and_a_day() {
     assert_eq!(CooldownReason::Overload.as_str(), "overload");
 }
 
-/// What ends at a moment has ended in that moment.
+/// What ends at a moment has ended at that moment.
 #[test]
 fn times_end_to_the_instant() {
     let unnamed = |cooling: &mut Cooling, request, now| {
@@ -148,7 +148,7 @@ fn an_overload_can_not_ask_for_hardly_any_time() {
     assert!(matches!(told, Throttled::Rests(cooldown) if cooldown.until == Moment::START + SHORTEST), "{told:?}");
 }
 
-/// Once wrong: a day was believed, for which nobody asked the endpoint anything.
+/// Once wrong: a day was believed, during which the endpoint was asked nothing.
 #[test]
 fn an_overload_can_not_ask_for_more_than_a_moment() {
     let mut cooling = Cooling::default();
@@ -157,7 +157,7 @@ fn an_overload_can_not_ask_for_more_than_a_moment() {
     assert_eq!(until(&cooling, 0), Some(POLICY.exhausted_after.as_secs()));
 }
 
-/// Once wrong: the time for which nobody asks, because it rests, counted as a silence.
+/// Once wrong: the time of a cooldown, when nothing is sent, counted as a silence.
 #[test]
 fn an_overload_that_names_a_long_time_again_is_too_long_too() {
     let mut cooling = Cooling::default();
@@ -243,7 +243,7 @@ fn a_cooldown_that_begins_as_another_ends_is_one_of_its_own() {
     }
 }
 
-/// Who has shown that it works does not rest for what led to its isolation; a limit is another matter.
+/// An endpoint that has shown that it works does not rest for what led to its isolation; a limit is another matter.
 #[test]
 fn a_recovery_forgets_overloads_and_no_limits() {
     let mut cooling = Cooling::default();
@@ -286,7 +286,7 @@ fn among_many_models_those_whose_rest_has_ended_make_room_and_no_other() {
     assert_eq!(kept, ["late", "long"]);
 }
 
-/// Once wrong: whoever was under way with the others went by the delay of the next time.
+/// Once wrong: attempts under way at the same time got the delay of the next step.
 #[test]
 fn a_burst_of_limits_without_a_time_doubles_nothing() {
     let mut cooling = Cooling::default();

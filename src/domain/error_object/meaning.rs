@@ -1,16 +1,16 @@
-//! What an error says: by the types, codes and phrases of the protocols' own providers, and of those that speak like them.
+//! What an error means: by the types, codes and phrases of the protocols' own providers, and of those that speak like them.
 
 use super::{ErrorObject, providers, relays};
 
-/// How providers begin the messages that say that an account is used up. Only a message's beginning is compared: further
-/// on it may quote what a client has written.
+/// The beginnings of messages about a used-up account. Only a message's beginning is compared: further on it may quote what
+/// a client has written.
 const ACCOUNT_PHRASES: [&str; 3] = [
     "Your credit balance is too low",
     "You have reached your specified API usage limits",
     "You exceeded your current quota",
 ];
 
-/// The types and codes that say the same. `insufficient_user_quota` is the word of new-api and one-api.
+/// Types and codes for a used-up account. `insufficient_user_quota` is the word of new-api and one-api.
 const ACCOUNT_CODES: [&str; 5] = [
     "billing_error",
     "insufficient_quota",
@@ -19,14 +19,14 @@ const ACCOUNT_CODES: [&str; 5] = [
     "billing_not_active",
 ];
 
-/// The codes by which the Responses API says that it can't go on with a conversation which another account has begun: only that
-/// one can read what its model thought, and finds what is kept there.
+/// The codes with which the Responses API says that it can't continue a conversation begun by another account: only that
+/// account can read what its model thought, and find what is stored there.
 const OTHER_ACCOUNT_CODES: [&str; 2] = ["invalid_encrypted_content", "previous_response_not_found"];
 
-/// How it says so of a part of the conversation that is kept. There is no code.
+/// How it says so of a stored part of the conversation. There is no code.
 const OTHER_ACCOUNT_PHRASE: &str = "Item with id '";
 
-/// The types and codes that name a fault of the request itself. Most are of the Responses API, whose errors come in a 200.
+/// Types and codes for a fault of the request itself. Most are of the Responses API, whose errors come in a 200.
 const REQUEST_WORDS: [&str; 21] = [
     "invalid_request_error",
     "context_length_exceeded",
@@ -51,10 +51,10 @@ const REQUEST_WORDS: [&str; 21] = [
     "unsupported_image_media_type",
 ];
 
-/// How OpenAI begins the message that says that there is no such model, for where a relay has left its code out.
+/// The beginning of OpenAI's message about an unknown model, for relays that leave out its code.
 const NO_MODEL_PHRASE: &str = "The model `";
 
-/// What new-api and one-api say where no channel of theirs has the model. It stands behind the group's and model's names.
+/// What new-api and one-api say if none of their channels has the model. It follows the names of the group and the model.
 const NO_CHANNEL_PHRASE: &str = "无可用渠道";
 
 impl ErrorObject {
@@ -75,7 +75,7 @@ impl ErrorObject {
         relays::refuses_key(self) || providers::refuses_key(self)
     }
 
-    /// Whether it says, in a provider's own words, that there is one credential too many, which may be the client's.
+    /// Whether it says, in a provider's own words, that there is one credential too many. That may be the client's.
     #[must_use]
     pub fn is_about_too_many_credentials(&self) -> bool {
         providers::has_too_many_keys(self)
@@ -87,7 +87,7 @@ impl ErrorObject {
         self.says("overloaded_error") || self.wrapped.as_ref().is_some_and(|wrapped| wrapped.is_overload())
     }
 
-    /// Whether it says that the model is not to be had here: by its code, or as a not-found error that names `model`.
+    /// Whether it says that the model is not available here: by its code, or as a not-found error that names `model`.
     #[must_use]
     pub fn is_about_model(&self, model: Option<&str>) -> bool {
         let names_model = || self.message.starts_with("model:") || self.names_model(model);
@@ -98,13 +98,13 @@ impl ErrorObject {
             || self.wrapped.as_deref().is_some_and(is_provider)
     }
 
-    /// Whether it names this model, whatever it says of it.
+    /// Whether it names this model, whatever it says about it.
     #[must_use]
     pub fn names_model(&self, model: Option<&str>) -> bool {
         model.is_some_and(|model| names(&self.message, model))
     }
 
-    /// Whether a relay or provider says, in words of its own, that the model is not to be had with this key.
+    /// Whether a relay or provider says, in its own words, that the model is not available with this key.
     #[must_use]
     pub fn lacks_model_in_own_words(&self) -> bool {
         relays::refuses_model(self)
@@ -112,25 +112,25 @@ impl ErrorObject {
             || self.wrapped.as_deref().is_some_and(providers::lacks_model)
     }
 
-    /// Whether it says that the request refers to what only another account can read or find.
+    /// Whether it says that the request refers to something that only another account can read or find.
     #[must_use]
     pub fn is_about_another_account(&self) -> bool {
         OTHER_ACCOUNT_CODES.iter().any(|code| self.says(code)) || self.own_words().starts_with(OTHER_ACCOUNT_PHRASE)
     }
 
-    /// Whether a relay says that no channel of its own has the model.
+    /// Whether a relay says that none of its channels has the model.
     #[must_use]
     pub fn is_about_channel(&self) -> bool {
         self.says("model_not_found") || self.message.contains(NO_CHANNEL_PHRASE)
     }
 
-    /// The status that this error stands for where it came with a 2xx. An unknown type stands for 500.
+    /// The status that this error stands for if it came with a 2xx. An unknown type stands for 500.
     #[must_use]
     pub fn stands_for(&self) -> u16 {
         self.status_by_its_words().unwrap_or(500)
     }
 
-    /// The status that its code or type stands for, if it is known.
+    /// The status that its code, type or number stands for, if known.
     pub fn status_by_its_words(&self) -> Option<u16> {
         let by_word = [&self.code, &self.kind].into_iter().flatten().find_map(|word| status_of(word));
         let by_number = self.numeric_code.and_then(|code| u16::try_from(code).ok());
@@ -138,7 +138,7 @@ impl ErrorObject {
     }
 }
 
-/// Whether a text names a model: as a word of its own, so that `o1` is not found in `claude-opus-4-o10`.
+/// Whether a text names a model as a separate word: `o1` is not found in `claude-opus-4-o10`.
 fn names(text: &str, model: &str) -> bool {
     let goes_on = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
     !model.is_empty()

@@ -1,44 +1,44 @@
-//! How widespread relays word what they say themselves, and what they put around their provider's words.
+//! How widespread relays word their own errors, and what they wrap around their provider's.
 
 use serde_json::value::RawValue;
 
 use super::ErrorObject;
 
-/// How LiteLLM begins a message that holds its provider's: `litellm.BadRequestError: AnthropicException - `.
+/// How LiteLLM begins a message that contains its provider's: `litellm.BadRequestError: AnthropicException - `.
 const LITELLM: &str = "litellm.";
 
 /// What follows LiteLLM's names of exceptions.
 const LITELLM_END: &str = " - ";
 
-/// What follows the provider's name where Portkey passes on its message: `anthropic error: `.
+/// What follows the provider's name when Portkey passes on its message: `anthropic error: `.
 const PORTKEY_END: &str = " error: ";
 
-/// How LiteLLM's types end by which a key, team or user has no access to the model. Older ones come with a 401.
+/// The end of LiteLLM's types for a key, team or user without access to the model. Older ones come with a 401.
 const NO_ACCESS_TYPE: &str = "_model_access_denied";
 
-/// How one-api and new-api begin the message that says so of a key. They come with a 403.
+/// The beginnings of one-api's and new-api's messages about a key without access to the model. They come with a 403.
 const NO_ACCESS_PHRASES: [&str; 3] = ["该令牌无权访问模型", "该令牌无权使用模型", "This token has no access to model "];
 
-/// What LiteLLM says of a model that it does not have, behind the name of its route. It comes with a 400.
+/// What LiteLLM says, after the name of its route, about a model that it does not have. It comes with a 400.
 const UNKNOWN_MODEL_PHRASE: &str = ": Invalid model name passed in model=";
 
-/// LiteLLM's type where it has no database to look a key up in that is not its master key. It comes with a 400.
+/// LiteLLM's type for a key other than its master key if it has no database to look it up in. It comes with a 400.
 const UNKNOWN_KEY_TYPE: &str = "no_db_connection";
 
-/// How new-api and one-api begin the message that says that the key is unknown.
+/// The beginning of new-api's and one-api's message about an unknown key.
 const CREDENTIAL_PHRASE: &str = "无效的令牌";
 
-/// LiteLLM's type where a budget is spent. Its status has been 400, 429 and 422.
+/// LiteLLM's type for a spent budget. Its status has been 400, 429 and 422.
 const BUDGET_TYPE: &str = "budget_exceeded";
 
-/// What its message holds where that is not the key's budget, or its owner's, but one of what a request names.
+/// What its message contains if the budget is not the key's or its owner's, but belongs to something that a request names.
 const REQUESTS_BUDGET_PHRASES: [&str; 4] = ["End User=", "Tag=", "Model access group=", "exceeded budget for model"];
 
-/// What the provider said, where this is the message of a relay that has put its own words around it: they begin it, so that
-/// nothing which a client has written is taken for them.
+/// What the provider said, if this is a relay's message with the relay's own words around it. Those must begin the message,
+/// so that nothing a client has written is taken for them.
 pub(super) fn unwrapped(message: &str) -> Option<ErrorObject> {
     let inner = behind_litellm(message).or_else(|| behind_portkey(message))?;
-    // Older versions show the bytes of a provider's answer as Python writes them.
+    // Older versions show a provider's answer as Python writes bytes.
     let as_object = inner.strip_prefix("b'").unwrap_or(inner);
     let object = serde_json::Deserializer::from_str(as_object).into_iter::<&RawValue>().next();
     let object = object.and_then(Result::ok).and_then(|object| ErrorObject::read_plain(object.get().as_bytes()));
@@ -57,7 +57,7 @@ fn behind_portkey(message: &str) -> Option<&str> {
     (!provider.is_empty() && provider.bytes().all(is_word)).then_some(inner)
 }
 
-/// Whether a relay says that this key may not use the model, or that it has none of that name.
+/// Whether a relay says that this key may not use the model, or that it has no such model.
 pub(super) fn refuses_model(error: &ErrorObject) -> bool {
     let is_route = |route: &str| !route.is_empty() && !route.contains(char::is_whitespace);
     let is_unknown = || error.own_words().split_once(UNKNOWN_MODEL_PHRASE).is_some_and(|(route, _)| is_route(route));
@@ -71,7 +71,7 @@ pub(super) fn refuses_key(error: &ErrorObject) -> bool {
     error.own_words().starts_with(CREDENTIAL_PHRASE) || error.has_kind(UNKNOWN_KEY_TYPE)
 }
 
-/// Whether a relay says that what the key may spend is spent.
+/// Whether a relay says that the key's budget is spent.
 pub(super) fn has_spent_budget(error: &ErrorObject) -> bool {
     error.has_kind(BUDGET_TYPE) && !REQUESTS_BUDGET_PHRASES.iter().any(|phrase| error.message.contains(phrase))
 }

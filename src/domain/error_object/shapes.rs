@@ -1,5 +1,5 @@
-//! Errors in shapes that are neither protocol's. What portals and wrong addresses answer as well is read only with a status
-//! that they do not have.
+//! Errors in shapes of neither protocol. Shapes that portals and wrong addresses answer with too are read only with a
+//! status that those do not have.
 
 use std::sync::LazyLock;
 
@@ -9,10 +9,10 @@ use serde_json::value::RawValue;
 
 use super::{ErrorObject, object, text};
 
-/// A good answer that is longer is not looked into for these shapes, in bytes.
+/// The longest good answer that is searched for these shapes, in bytes.
 const LONGEST_IN_SUCCESS: usize = 16 << 10;
 
-/// The members one of which each of these shapes has in a 200, and why failed answers say that they ended.
+/// Signs of these shapes in a 200: each has one of these members, or one of these reasons for the end of a failed answer.
 static SIGNS_IN_SUCCESS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
     let members = [r#""base_resp""#, r#""success""#, r#""error""#, r#""request_id""#];
     let [base_resp, success, error, request_id] = members.map(Finder::new);
@@ -21,7 +21,7 @@ static SIGNS_IN_SUCCESS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
     [base_resp, success, error, request_id, network, resource]
 });
 
-/// The types that `MiniMax`'s numbers stand for; what is left out is its own fault.
+/// The types that `MiniMax`'s numbers stand for; all other numbers are its own fault.
 const MINIMAX: [(u64, &str); 11] = [
     (1002, "rate_limit_error"),
     (1004, "authentication_error"),
@@ -36,10 +36,10 @@ const MINIMAX: [(u64, &str); 11] = [
     (2056, "rate_limit_error"),
 ];
 
-/// The numbers by which Zhipu refuses a key.
+/// The numbers with which Zhipu refuses a key.
 const ZHIPUS_KEY: std::ops::RangeInclusive<u64> = 1000..=1005;
 
-/// How Azure's messages about a key begin, where its API management answers.
+/// The beginnings of messages about a key from Azure's API management.
 const AZURES_KEY: [&str; 2] = ["Access denied due to ", "Unauthorized. Access token is missing, invalid"];
 
 #[derive(Deserialize)]
@@ -94,7 +94,7 @@ struct BaseResp {
 /// Reads an answer with this status.
 pub(super) fn read(status: u16, body: &[u8]) -> Option<ErrorObject> {
     let is_success = matches!(status, 200..=299);
-    // A good answer is not to be parsed once more for these.
+    // Most good answers are spared another parse.
     if is_success && (body.len() > LONGEST_IN_SUCCESS || !SIGNS_IN_SUCCESS.iter().any(|sign| sign.find(body).is_some()))
     {
         return None;
@@ -108,7 +108,7 @@ pub(super) fn read(status: u16, body: &[u8]) -> Option<ErrorObject> {
         return None;
     }
     let may_be_wrong_address = matches!(status, 404 | 405);
-    // A portal's words about a credential isolate nobody; xAI refuses a key with a 400.
+    // A portal's words about a credential must not isolate an endpoint; xAI refuses a key with a 400.
     let may_be_portal = matches!(status, 401 | 402);
     flat.of_minimax()
         .or_else(|| is_success.then(|| flat.of_zhipu()).flatten())
@@ -149,7 +149,7 @@ impl Flat<'_> {
         Some(error(None, Some(text(self.code)?), None, text(self.message)?))
     }
 
-    /// `{"statusCode":401,"message":"Access denied due to …"}`. With a 404 it is a wrong address.
+    /// `{"statusCode":401,"message":"Access denied due to …"}`. With a 404 it would mean a wrong address.
     fn of_azure(&self, status: u16) -> Option<ErrorObject> {
         let named: u16 = serde_json::from_str(self.status_code?.get()).ok()?;
         let message = text(self.message)?;
@@ -169,7 +169,8 @@ impl Flat<'_> {
         })
     }
 
-    /// `{"error":"Claude API error","status":429,"details":"{\"type\":\"error\",…}"}`, of relays before Claude, in a stream.
+    /// `{"error":"Claude API error","status":429,"details":"{\"type\":\"error\",…}"}`, of relays in front of Claude, in a
+    /// stream.
     fn of_claude_relay(&self) -> Option<ErrorObject> {
         let message = text(self.error)?;
         let status: u16 =
@@ -183,15 +184,15 @@ impl Flat<'_> {
         text(self.error).map(|message| error(None, None, None, message))
     }
 
-    /// `{"detail":"Unsupported model x"}`, of AWS's gateway to Bedrock; as `message` of Bedrock itself, as `error` of LiteLLM. A text
-    /// that says anything else may be a portal's.
+    /// `{"detail":"Unsupported model x"}`, of AWS's gateway to Bedrock; Bedrock itself says `message`, LiteLLM `error`. A
+    /// text that says anything else may be a portal's.
     fn of_others(&self) -> Option<ErrorObject> {
         let message = text(self.error).or_else(|| text(self.message)).or_else(|| text(self.detail))?;
         Some(error(None, None, None, message)).filter(ErrorObject::lacks_model_in_own_words)
     }
 }
 
-/// Whether it is a model that is not found.
+/// Whether the error says that a model was not found.
 fn is_about_model(error: &ErrorObject) -> bool {
     let begins_so = |code: &String| code.starts_with("Model") || code.starts_with("model");
     error.code.as_ref().is_some_and(begins_so) || error.message.starts_with("The model ")

@@ -39,7 +39,7 @@ fn both_protocols_shapes_are_read_and_nothing_else() {
     }
 }
 
-/// Found by review: its elements were taken for the members, in the order in which the code has them.
+/// Found by review: the list's elements were taken for the members, in the order in which the code declares them.
 #[test]
 fn a_list_where_an_object_is_meant_says_nothing() {
     for body in [

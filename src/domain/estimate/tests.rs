@@ -11,7 +11,7 @@ fn user(content: &serde_json::Value) -> u64 {
     of(&json!({ "model": "m", "messages": [{ "role": "user", "content": content }] }))
 }
 
-/// What the wrapping of a single turn amounts to.
+/// The tokens for the wrapping of a single turn.
 const ONE_TURN: u64 = (REQUEST + TURN) / TOKEN;
 
 #[test]
@@ -84,7 +84,7 @@ fn every_script_has_its_weight_however_it_is_written() {
         let escaped: Vec<String> = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
         let body = format!(r#"{{"messages":[{{"role":"user","content":"{}"}}]}}"#, escaped.concat());
         let difference = estimate_tokens(body.as_bytes()).abs_diff(plain);
-        // Blanks that are written as numbers are not seen to be blanks.
+        // Blanks that are written as escaped numbers are not recognized.
         assert!(difference <= plain / 4, "{difference} of {plain}");
     }
 }

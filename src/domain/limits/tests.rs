@@ -87,7 +87,7 @@ fn a_window_of_which_nothing_is_left_rests_to_its_end() {
     }
 }
 
-/// As answers to subscriptions have been seen. Once wrong: a window that does not bind took the endpoint out for days.
+/// Taken from real answers to subscriptions. Once wrong: a window that does not bind took the endpoint out for days.
 #[test]
 fn of_a_subscriptions_windows_the_one_that_binds_counts() {
     let day = |days: u64| (NOW + Duration::from_hours(24 * days)).as_secs().to_string();

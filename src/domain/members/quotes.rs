@@ -1,22 +1,22 @@
-//! Finds quotation marks, many bytes at a time. In a conversation one mostly stands within some dozens of bytes behind the last,
-//! where a search that begins anew for each takes longer to begin than to search.
+//! Finds quotation marks, many bytes at a time. In a conversation one mostly stands within some dozens of bytes after the
+//! last, so a search begun anew for each would take longer to begin than to search.
 
 use wide::u8x16;
 
-/// So many bytes are looked at at once: as many as a mask has bits.
+/// How many bytes are searched at once: as many as a mask has bits.
 const BLOCK: usize = 64;
 
-/// The quotation marks of one piece of bytes, one after the other.
+/// Finds the quotation marks of one piece of bytes, one after the other.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Quotes {
-    /// Where the marks of the block that is looked at stand which are not taken; the lowest bit stands for its first byte.
+    /// The positions of the block's marks not taken yet; the lowest bit stands for its first byte.
     marks: u64,
-    /// The end of that block; zero before the first.
+    /// The end of the block under search; zero before the first.
     end: usize,
 }
 
 impl Quotes {
-    /// Where the next one is in the piece, which is always the same.
+    /// The position of the next mark; `piece` must always be the same.
     pub(super) fn next(&mut self, piece: &[u8]) -> Option<usize> {
         while self.marks == 0 {
             let rest = piece.get(self.end..).filter(|rest| !rest.is_empty())?;
@@ -26,13 +26,13 @@ impl Quotes {
         Some(self.end - BLOCK + self.marks.trailing_zeros() as usize)
     }
 
-    /// Takes the next one, which has been found.
+    /// Takes the mark that [`Self::next`] found.
     pub(super) fn take(&mut self) {
         self.marks &= self.marks.wrapping_sub(1);
     }
 }
 
-/// Of less than a block.
+/// The marks of a last piece that is shorter than a block.
 #[cold]
 fn marks_of_last(rest: &[u8]) -> u64 {
     let mut block = [0; BLOCK];

@@ -92,7 +92,7 @@ fn an_answer_of_another_epoch_is_void() {
     assert_eq!(opinions.failed(&id("a"), Epoch::from_raw(1)), None);
 }
 
-/// The endpoint has been out and back meanwhile, and was asked anew.
+/// The endpoint has been out and back in the meantime, and was asked again.
 #[test]
 fn a_failure_of_another_epoch_leaves_open_what_is_asked_now() {
     let mut opinions = Opinions::default();

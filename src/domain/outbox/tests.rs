@@ -17,7 +17,7 @@ fn status(status: u16) -> Delivery {
     Delivery::Answered { status, retry_after: None }
 }
 
-/// An outbox with so many notices, pushed at the start.
+/// An outbox with this many notices, pushed at the start.
 fn holding(count: u64) -> Outbox {
     let mut outbox = Outbox::default();
     for number in 1..=count {

@@ -3,7 +3,7 @@ use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// What is seen of a body, whatever pieces it came in.
+/// What is seen of a body, however it is cut into pieces.
 fn seen_of(body: impl AsRef<[u8]>) -> Peek {
     let body = Bytes::copy_from_slice(body.as_ref());
     let peek = Peek::into_body(&body.clone().into());
@@ -45,7 +45,7 @@ fn model_and_stream_are_found_at_the_top_level_only() {
         (r#"{"stream":null}"#, None, Whole, 0),
         (r#"{"stream":1,"stream":true}"#, None, Stream, 0),
         ("\u{feff}{\"model\":\"m\",\"stream\":true}", Some("m"), Stream, 1),
-        // Some servers read these, and others do not.
+        // Some servers accept these names, others do not.
         (r#"{"Model":"m","STREAM":true}"#, Some("m"), Unknown, 1),
         (r#"{"stream":false,"Stream":true,"model":"a","MODEL":"a"}"#, Some("a"), Unknown, 2),
         (r#"{"model":"m","\u017ftream":true}"#, Some("m"), Unknown, 1),
@@ -80,7 +80,7 @@ fn a_session_is_named_by_the_first_of_three_members() {
         (r#"{"conversation_id":"c","prompt_cache_key":"k","metadata":{}}"#, Some("k")),
         (r#"{"conversation_id":"c","metadata":{"user_id":7},"prompt_cache_key":""}"#, Some("c")),
         (r#"{"metadata":"u","messages":[{"conversation_id":"c"}]}"#, None),
-        // Of several the last counts, here as everywhere.
+        // If there are several, the last counts, as everywhere.
         (r#"{"metadata":{"user_id":"a","user_id":"b"},"prompt_cache_key":"k"}"#, Some("b")),
         (r#"{"metadata":{"user_id":"a"},"metadata":{"user_id":"b"}}"#, Some("b")),
     ] {
@@ -160,7 +160,7 @@ fn a_body_is_read_however_deep_it_is_nested() {
     }
 }
 
-/// Found with a body of nothing but models: each took more room than it had in the body.
+/// Found with a body of nothing but models: each took more memory than its text in the body.
 #[test]
 fn of_more_models_than_anybody_needs_no_account_is_kept() {
     for (count, too_many) in [(1, false), (MOST_MODELS, false), (MOST_MODELS + 1, true), (100_000, true)] {

@@ -13,7 +13,7 @@ use super::super::schedule::{Suffices, Urgency};
 use super::super::slots::Slot;
 use super::super::time::Moment;
 
-/// Where an endpoint is now. Exactly one.
+/// Where an endpoint is now: in exactly one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Standing {
@@ -39,7 +39,7 @@ impl Standing {
     }
 }
 
-/// What an admin has made of an endpoint.
+/// How an admin has switched an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Switch {
@@ -75,24 +75,25 @@ pub struct Isolation {
     pub relapse: bool,
     /// Whose fault it was.
     pub fault: Fault,
-    /// Whose answer brings it back, where the model that failed answers nothing.
+    /// Whose answer brings it back, if the model that failed answers nothing.
     pub suffices: Suffices,
     /// When its verification is due by all but [`Self::fault`]: at once where the service behind the endpoint is another one since, or
     /// what was known of the isolation is lost.
     pub urgency: Urgency,
 }
 
-/// Whose fault the failures were that isolated an endpoint.
+/// Who is at fault for the failures that isolated an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The endpoint's, and no request can be the cause: by its reason, or since the endpoint has failed a conversation.
+    /// The endpoint, for certain: the reason rules out a request as the cause, or the endpoint has since failed a
+    /// conversation.
     Settled,
-    /// The endpoint's, but a failure of the epoch that the isolation ended may turn out to be its request's own.
+    /// The endpoint, unless a failure in the epoch that the isolation ended turns out to be its request's fault.
     Presumed {
         /// That epoch.
         ended: Epoch,
     },
-    /// Perhaps a request's: the endpoint is verified at once, and one that passes that is as if it had never been isolated.
+    /// Perhaps a request: the endpoint is verified at once, and if it passes it is as if it had never been isolated.
     Doubted {
         /// The epoch that the isolation ended.
         ended: Epoch,
@@ -100,7 +101,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// What is to be thought of an isolation that has ended this epoch.
+    /// The fault to assume for an isolation that ended this epoch.
     pub(super) fn of(reason: Reason, ended: Epoch) -> Self {
         match reason {
             Reason::UpstreamStatus | Reason::Timeout | Reason::Body | Reason::Stream => Self::Presumed { ended },
@@ -121,20 +122,20 @@ impl Isolation {
     }
 }
 
-/// That an endpoint has come back.
+/// An endpoint's return from the failure queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Returned {
     pub(super) at: Moment,
-    /// The epoch that its isolation ended, where a failure of that may turn out to be its request's own.
+    /// The epoch that its isolation ended, if a failure in it may turn out to be its request's fault.
     pub(super) pardonable: Option<Epoch>,
 }
 
-/// What became of a doubt about a failure that has helped to isolate an endpoint.
+/// What became of a doubt about a failure that may have helped to isolate an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doubted {
-    /// It is still isolated, in this epoch: it is to be verified at once.
+    /// It is still isolated, in this epoch, and is to be verified at once.
     Isolated(Epoch),
-    /// It has passed its verification already: nothing remembers it any more.
+    /// It has already passed its verification: the isolation is forgotten.
     Forgiven,
     /// It was not isolated for failures of this epoch.
     Nothing,
@@ -145,23 +146,23 @@ pub enum Doubted {
 pub struct Evidence {
     /// What isolates it.
     pub reason: Reason,
-    /// How many counted failures in a row.
+    /// How many counted failures in a row led to it.
     pub failures: u32,
-    /// What was seen of the last one.
+    /// What was seen of the last failure.
     pub error: Option<ErrorNote>,
     /// The model that was asked for.
     pub model: Option<Arc<str>>,
-    /// Whether it may be that model alone that has failed.
+    /// Whose answer brings the endpoint back: that model alone may have failed.
     pub suffices: Suffices,
 }
 
-/// An endpoint's place, with what only matters there.
+/// An endpoint's place, with the state that matters only there.
 #[derive(Clone, Debug)]
 pub(super) enum Place {
     Home {
         /// When it came back from the failure queue, if ever.
         recovered: Option<Returned>,
-        /// The failed leases whose verdict is not in yet. While there is one the endpoint is not given out.
+        /// The failed leases that await their verdict. While there is one, the endpoint is not given out.
         holds: BTreeSet<Serial>,
     },
     Failure(Isolation),
@@ -207,12 +208,12 @@ pub(super) enum Proven {
     Yes,
     /// Neither yet.
     No,
-    /// Neither yet, and that was said when it was isolated.
+    /// Neither yet, and the operator was told so when it was isolated.
     NoAndSaid,
 }
 
 impl Member {
-    /// Where tables have it.
+    /// Its place in tables.
     pub fn slot(&self) -> Slot {
         self.slot
     }
@@ -227,12 +228,12 @@ impl Member {
         self.epoch
     }
 
-    /// What other threads see of its epoch.
+    /// Its gate, by which other threads see its epoch.
     pub fn gate(&self) -> &EpochGate {
         &self.gate
     }
 
-    /// Where it is.
+    /// Where it stands.
     pub fn standing(&self) -> Standing {
         match &self.place {
             Place::Home { .. } => self.endpoint.home.into(),
@@ -254,7 +255,7 @@ impl Member {
         }
     }
 
-    /// Its isolation while it has failed and not recovered, whether or not it was switched off meanwhile.
+    /// Its isolation until it recovers, even if it was switched off meanwhile.
     pub fn quarantine(&self) -> Option<&Isolation> {
         match &self.place {
             Place::Home { .. } => None,
@@ -263,7 +264,7 @@ impl Member {
         }
     }
 
-    /// When it came back from the failure queue, if it has and is in its home queue.
+    /// When it came back from the failure queue, if it did and is in its home queue.
     pub fn recovered(&self) -> Option<Moment> {
         match &self.place {
             Place::Home { recovered, .. } => recovered.map(|returned| returned.at),

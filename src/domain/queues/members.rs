@@ -6,18 +6,18 @@ use super::super::ids::EndpointId;
 use super::super::slots::{BySlot, Slot};
 use super::member::Member;
 
-/// The endpoints that the settings have, and the slots of all names that they ever had.
+/// The endpoints in the settings, and the slots of all names that there ever were.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Members {
     slots: BTreeMap<EndpointId, Slot>,
     names: BySlot<EndpointId>,
     by_slot: BySlot<Member>,
-    /// Of those that are there, in the order of their ids.
+    /// The slots of the present endpoints, in the order of their ids.
     present: BTreeMap<EndpointId, Slot>,
 }
 
 impl Members {
-    /// A copy whose gates are its own.
+    /// A copy with gates of its own.
     pub(super) fn fork(&self) -> Self {
         let mut fork = self.clone();
         for slot in self.present.values() {
@@ -52,7 +52,7 @@ impl Members {
         self.by_slot.get_mut(slot)
     }
 
-    /// The slot of a name, be it a new one.
+    /// The slot of a name; a new name gets a new slot.
     pub(super) fn give_slot(&mut self, id: &EndpointId) -> Slot {
         let next = Slot::from_raw(self.slots.len());
         let slot = *self.slots.entry(id.clone()).or_insert(next);

@@ -1,4 +1,4 @@
-//! What was: services that have left the settings, and the places that endpoints had before the start.
+//! The past: services that have left the settings, and the places that endpoints had before the start.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,44 +12,45 @@ use super::member::{Isolation, Returned};
 pub struct Departed {
     /// Which service.
     pub service: ServiceDigest,
-    /// What it left with.
+    /// Its isolation when it left.
     pub isolation: Isolation,
 }
 
-/// Where an endpoint was before the start, where that was not simply its home queue.
+/// Where an endpoint was before the start, if not simply in its home queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Was {
     /// In the failure queue, or switched off on top of that.
     Isolated(Isolation),
-    /// In its home queue, since it had come back from the failure queue.
+    /// In its home queue, having recovered at this moment.
     Recovered(Moment),
 }
 
-/// What is known of the time before the start, and has not been taken up.
+/// What is known from before the start and has not been restored yet.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Before {
-    /// The places of these.
+    /// The known places.
     pub(super) places: BTreeMap<EndpointId, (ServiceDigest, Was)>,
-    /// Where that is not all there was to know: by which isolation all others have to prove themselves first.
+    /// If some places were lost: the isolation of all other endpoints, which have to prove themselves first.
     pub(super) others: Option<Isolation>,
 }
 
 impl Before {
-    /// Those of which it is known that they were isolated.
+    /// The endpoints known to have been isolated.
     pub(super) fn isolated(&self) -> impl Iterator<Item = &EndpointId> {
         self.places.iter().filter(|(_, (_, was))| matches!(was, Was::Isolated(_))).map(|(id, _)| id)
     }
 }
 
-/// So many services of one name are remembered, the latest: a key that is replaced every few minutes is not to fill the memory.
+/// At most this many departed services are kept per name, oldest dropped first, so that a key replaced every few minutes
+/// cannot fill the memory.
 const MOST_OF_ONE_NAME: usize = 1000;
 
-/// So many are remembered in all, the latest: nor are names that a script makes up, and with it the state file, which is written
-/// whole at each move. Nobody takes so many out by hand while they are isolated.
+/// At most this many are kept in all, oldest dropped first, so that names made up by a script cannot fill the memory or the
+/// state file, which is written whole at each move. Nobody removes that many isolated endpoints by hand.
 const MOST: usize = 4000;
 
-/// The services that left the settings while they were isolated, be it that another one has their name: coming back must not
-/// launder them, whatever was in between. In the order in which they left.
+/// The services that left the settings while isolated, even if another one now has their name: coming back must not launder
+/// them, whatever happened in between. In the order in which they left.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Departures(VecDeque<(EndpointId, Departed)>);
 
@@ -66,7 +67,7 @@ impl Departures {
         self.0.iter().map(|(id, departed)| (id, departed))
     }
 
-    /// A service leaves, with this isolation or sound. Of one service the latest departure counts.
+    /// Notes that a service leaves, isolated or sound. Its latest departure counts.
     pub(super) fn leave(&mut self, id: &EndpointId, service: ServiceDigest, isolation: Option<Isolation>) {
         self.take(id, service);
         let departed = isolation.map(|isolation| Departed { service, isolation });
@@ -79,7 +80,7 @@ impl Departures {
         }
     }
 
-    /// A service comes: the isolation with which it has left, if it has.
+    /// Takes out the isolation with which a service left, if it did, since the service is back.
     pub(super) fn take(&mut self, id: &EndpointId, service: ServiceDigest) -> Option<Isolation> {
         self.take_first(|name, departed| name == id && departed.service == service)
     }
@@ -95,16 +96,16 @@ impl Departures {
 pub struct Switched {
     /// Off.
     pub off: BTreeSet<EndpointId>,
-    /// On, although the settings have it off.
+    /// On, although the settings say off.
     pub on: BTreeSet<EndpointId>,
 }
 
 impl Was {
-    /// Since when the endpoint is back in its home queue.
+    /// The endpoint's return to its home queue, if it was not isolated.
     pub(super) fn returned(self) -> Option<Returned> {
         match self {
             Self::Isolated(_) => None,
-            // No attempt of the last run can end in this one, so that nobody doubts what ended then.
+            // No attempt of the last run can end in this one, so no doubt can arise.
             Self::Recovered(at) => Some(Returned { at, pardonable: None }),
         }
     }
@@ -120,7 +121,7 @@ mod tests {
     use super::*;
     use crate::domain::endpoint::Home;
 
-    /// Of another name there is another service.
+    /// A different service for each number.
     fn service(number: usize) -> ServiceDigest {
         let mut salt = [0; 16];
         salt[..8].copy_from_slice(&number.to_be_bytes());

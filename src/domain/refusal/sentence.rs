@@ -23,7 +23,7 @@ const OPERATOR_MUST_ACT: &str =
     "credential or account is why. Trying again does not help; the gateway's operator must act. Your own key is fine.";
 
 impl Refusal {
-    /// What is the matter, and whether trying again helps.
+    /// What went wrong, and whether trying again helps.
     pub(super) fn sentence(&self) -> String {
         match self {
             Self::NoClientKey => NO_CLIENT_KEY.to_owned(),
@@ -146,7 +146,7 @@ fn are(total: usize) -> String {
     }
 }
 
-/// How long it is until something happens: as the `retry-after` says it, but without the bound on that.
+/// The time until something happens: as `retry-after` states it, but unbounded.
 fn until(time: Duration) -> String {
     match time.as_secs() {
         0..60 => format!("{} s", retry_after_seconds(time)),

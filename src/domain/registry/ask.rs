@@ -1,4 +1,4 @@
-//! What a request asks of the registry, and why it may get nothing.
+//! What a request asks of the registry, and why it may be refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::Grant;
 pub enum Service {
     /// An LLM path: endpoints of its protocol, chosen by load.
     Llm(Protocol),
-    /// Another path: endpoints of any protocol, always the first usable one, so that what is stored with one account is
+    /// Another path: endpoints of any protocol, always the first usable one, so that what is stored with an account is
     /// found there again.
     Other,
 }
@@ -27,12 +27,12 @@ impl Ask {
     }
 }
 
-/// An endpoint that a request was sent to, and that has not answered it well.
+/// An endpoint that a request was sent to without success.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tried {
     /// Which one.
     pub endpoint: EndpointId,
-    /// Its epoch then. In another one it has been out and come back, or is another service.
+    /// Its epoch then. In another epoch it has been out and come back, or is another service.
     pub epoch: Epoch,
     /// When the attempt ended.
     pub at: Moment,
@@ -42,61 +42,62 @@ pub struct Tried {
     pub host_in_doubt: bool,
 }
 
-/// What the next attempt of a request is, as far as the retry budget goes.
+/// What a request's next attempt is to the retry budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Its first.
+    /// The request's first attempt.
     First,
-    /// A retry. It is free where it goes to another endpoint for the first time.
+    /// A retry. Going to a second endpoint for the first time is free.
     Retry,
-    /// One that waited for an overload to pass: its pace is set by the cooldowns.
+    /// An attempt that waited for an overload to pass: free, since cooldowns set its pace.
     Paced,
-    /// One behind an endpoint that lacks what is asked for: nothing has failed there.
+    /// An attempt after an endpoint that lacks what is asked for: free unless the endpoint was tried before, since nothing
+    /// failed.
     Onward,
 }
 
 /// Which endpoints are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Those not tried yet, at once.
+    /// Those not tried yet, without waiting.
     Fresh,
-    /// Those not tried yet; else any that recovers, ends its cooldown or has room again until then.
+    /// Those not tried yet; failing these, any endpoint that recovers, ends its cooldown or has room again by then.
     Parked {
         /// When the waiting ends.
         until: Moment,
     },
-    /// Also those that were tried and not spent.
+    /// Also those that were tried but are not spent.
     Again,
 }
 
 /// What a request asks of the registry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ask {
-    /// Whose endpoints.
+    /// The profile whose endpoints may serve it.
     pub profile: ProfileId,
-    /// What they must be able to do.
+    /// What the endpoints must be able to serve.
     pub service: Service,
     /// The model that the client named.
     pub model: Option<Arc<str>>,
-    /// Who asks.
+    /// The client.
     pub client: Option<ClientId>,
-    /// For which session.
+    /// The session.
     pub origin: Origin,
-    /// What it asks; known once an attempt has failed.
+    /// The request's fingerprint; known once an attempt has failed.
     pub fingerprint: Option<Fingerprint>,
     /// The endpoints that this request was sent to, each once.
     pub tried: Vec<Tried>,
     /// What the attempt is.
     pub turn: Turn,
-    /// Which endpoints it may be.
+    /// Which endpoints it may use.
     pub reach: Reach,
     /// Whether it is the request's last attempt.
     pub is_last: bool,
-    /// No attempt starts later than this.
+    /// No attempt starts at or after this moment.
     pub deadline: Moment,
 }
 
-/// A request that waits.
+/// The id of a waiting request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WaiterId(pub(super) u64);
 
@@ -105,66 +106,67 @@ pub struct WaiterId(pub(super) u64);
 pub enum Acquired {
     /// One attempt's permission to use one endpoint.
     Granted(Grant),
-    /// The request waits: for a verdict on the endpoint that it would get, or for one that may serve it. An
+    /// The request waits: for a verdict on the endpoint that it would get, or for an endpoint that may serve it. An
     /// [`Effect`](super::Effect) for this waiter follows.
     Waiting(WaiterId),
     /// No endpoint can be had.
     Refused(NoEndpoint),
 }
 
-/// What keeps endpoints that are all in a cooldown.
+/// What limits endpoints that are all in a cooldown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// The provider of one of them is overloaded.
     Overload,
-    /// The soonest end is that of a used-up window.
+    /// The cooldown that ends soonest is a used-up window.
     Exhausted,
-    /// The soonest end is that of a rate limit.
+    /// The cooldown that ends soonest is a rate limit.
     Rate,
 }
 
 /// Why no endpoint can be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoEndpoint {
-    /// No endpoint is of the profile: none ever was, or a reload has taken it away while the request was under way.
+    /// The profile has no endpoint: it never had one, or a reload removed it while the request was under way.
     ProfileGone,
     /// No endpoint of the profile serves the path.
     PathUnserved,
-    /// Those that serve the path don't serve the model.
+    /// No endpoint that serves the path serves the model.
     ModelUnserved,
-    /// Those that do are isolated, some of them perhaps switched off or in a cooldown, and none is left.
+    /// Some of those that serve path and model are isolated, and the others are switched off, drained or in a cooldown.
     Isolated {
-        /// How many of them are isolated.
+        /// How many are isolated.
         isolated: usize,
         /// How many there are in all.
         total: usize,
-        /// How long it is until one may be back; `None` where all that are left are isolated for what only the operator can mend.
+        /// The time until one may be back; `None` if all that could come back are isolated for reasons that only the
+        /// operator can fix.
         next: Option<Duration>,
     },
-    /// All that are left are in a cooldown.
+    /// None is isolated, and those in use are all in a cooldown.
     Cooling {
-        /// How many these are.
+        /// How many there are.
         total: usize,
-        /// How long it is to the soonest end.
+        /// The time until the first cooldown ends.
         soonest: Duration,
-        /// What keeps them.
+        /// What limits them.
         limit: Limit,
     },
-    /// All that are left have as many attempts under way as they may.
+    /// The usable endpoints have as many attempts under way as they may.
     Full {
-        /// How many these are.
+        /// How many there are.
         usable: usize,
     },
-    /// Those that do are all switched off.
+    /// All that serve path and model are switched off or drained.
     SwitchedOff {
-        /// How many these are.
+        /// How many there are.
         total: usize,
     },
-    /// The request has tried every one that is usable.
+    /// The request has tried every usable endpoint that had room.
     GivenUp,
     /// The budget for further retries is spent.
     BudgetSpent,
-    /// The same request has been found to be the cause of its failures, and has had its one attempt.
+    /// The request was found to be the cause of its own failures, and has had its one attempt.
     Poisoned,
     /// The request's deadline passed while it waited.
     TooLate,

@@ -1,4 +1,4 @@
-//! Where a client's requests go that came before its profile had another name.
+//! Where a client's requests go if its profile was renamed after they came.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use super::super::ids::{ClientId, ProfileId};
 use super::{Ask, RegistryCore};
 
 impl RegistryCore {
-    /// These profiles serve these clients from now on. To be told before the endpoints that go with it are applied.
+    /// Sets which profile serves each client. Must precede the [`Self::apply`] of the endpoints that go with it.
     pub fn set_clients(&mut self, profiles: BTreeMap<ClientId, ProfileId>) {
         self.profile_of = profiles;
     }
 
-    /// A request keeps to the profile that it came with, as long as that is there. A reload that renames it, or has its client
-    /// served by another one, is no reason to refuse what is under way.
+    /// Gives a request its client's present profile if the one it came with is gone. A reload that renames a profile, or
+    /// has another one serve the client, is no reason to refuse what is under way.
     pub(super) fn readdress(&self, ask: &mut Ask) {
         if self.pools.contains_key(&ask.profile) {
             return;

@@ -1,4 +1,4 @@
-//! What a fruitless search has seen: why there is nothing, and what may come.
+//! What a fruitless search has seen: why nothing was found, and what may come.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use super::verifications::Next;
 use super::{Ask, Limit, NoEndpoint, Reach, RegistryCore};
 
 impl RegistryCore {
-    /// Why there is nothing, and what may come.
+    /// Finds out why there is no endpoint for the request, and what may come.
     pub(super) fn dearth(&self, ask: &Ask, now: Moment) -> Dearth {
         let Some(pool) = self.pools.get(&ask.profile) else {
             return Dearth { profile_gone: true, ..Dearth::default() };
         };
         let mut dearth = Dearth::default();
-        // The session's own endpoint may be one that takes no new ones.
+        // The session's own endpoint may be one that takes no new sessions.
         let own = self.own_endpoint(ask, now).map(|(member, _)| member);
         for member in pool.members(&self.queues) {
             let is_own = own.is_some_and(|own| own.endpoint().id == member.endpoint().id);
@@ -41,7 +41,7 @@ impl RegistryCore {
                 Availability::Isolated => dearth.isolated.extend(self.out(member, now)),
             }
         }
-        // Where another is usable, nobody hastens the verification of those that are not.
+        // If another endpoint is usable, no request hastens the verification of the isolated ones.
         if !dearth.any_usable() {
             for isolated in &mut dearth.isolated {
                 let Next { scheduled, at_the_soonest } = isolated.next;
@@ -79,7 +79,7 @@ struct Rest {
     until: Moment,
     left: Duration,
     reason: CooldownReason,
-    /// Whether what is left of it is still as long as a used-up window.
+    /// Whether the rest of it is still long enough for a used-up window.
     exhausted: bool,
 }
 
@@ -88,17 +88,17 @@ struct Rest {
 pub(super) struct Out {
     pub(super) endpoint: EndpointId,
     pub(super) epoch: Epoch,
-    /// Whether requests wait for it: nobody waits for what only the operator can mend.
+    /// Whether requests wait for it: none waits for what only the operator can fix.
     comes_for_requests: bool,
     /// When it is verified next.
     next: Next,
-    /// The one of these moments that counts.
+    /// When it counts as back: the sooner of `next`'s moments if waiting requests hasten it, else the scheduled one.
     comes: Option<Moment>,
     comes_in: Option<Duration>,
 }
 
 impl Out {
-    /// Whether requests that wait for it would have it verified earlier.
+    /// Whether waiting requests would have it verified earlier.
     pub(super) fn is_hastened_by_waiting(&self, now: Moment) -> bool {
         self.comes_for_requests && self.next.scheduled.is_none_or(|scheduled| now < scheduled)
     }
@@ -107,20 +107,20 @@ impl Out {
 /// What a fruitless search has seen.
 #[derive(Debug, Default)]
 pub(super) struct Dearth {
-    /// There is no endpoint of the profile at all.
+    /// The profile has no endpoint at all.
     profile_gone: bool,
     isolated: Vec<Out>,
     cooling: Vec<Rest>,
     other_models: usize,
     disabled: usize,
     tried: usize,
-    /// Whether one of those that were tried may be tried again.
+    /// Whether an endpoint that was tried may be tried again.
     may_be_repeated: bool,
     full: usize,
 }
 
 impl Dearth {
-    /// Whether an endpoint is usable, if not for this request at this moment.
+    /// Whether any endpoint is usable, even if not for this request now.
     pub(super) fn any_usable(&self) -> bool {
         self.tried > 0 || self.full > 0
     }
@@ -130,7 +130,7 @@ impl Dearth {
     }
 
     /// When the request has to be looked at again, if one of the endpoints may come in time. An overload is waited out
-    /// until the request's deadline where nothing else is left to try, everything else as long as it may be parked.
+    /// until the request's deadline if nothing else is left to try; anything else for as long as the request may be parked.
     pub(super) fn wake(&self, ask: &Ask, now: Moment) -> Option<Moment> {
         let Reach::Parked { until: parked } = ask.reach else { return None };
         let parked = parked.min(ask.deadline);
@@ -145,7 +145,7 @@ impl Dearth {
         let comes = |out: &&Out| out.comes_for_requests && may_be_parked && in_time(out);
         let recovery = self.isolated.iter().any(|out| comes(&out)).then_some(parked);
         let worth_waiting_for = rests.chain(room).chain(recovery).min()?;
-        // Any cooldown that ends before then may end the waiting as well, though nobody would have waited for it.
+        // Any cooldown that ends before then may end the wait too, though it alone would not have been waited for.
         Some(self.cooling.iter().map(|rest| rest.until).fold(worth_waiting_for, Moment::min))
     }
 

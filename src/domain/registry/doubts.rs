@@ -1,4 +1,4 @@
-//! Second opinions: what is asked, and what comes of it.
+//! Second opinions: when they are asked for, and what follows.
 
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use super::super::time::Moment;
 use super::{Ask, Doubt, Effect, Keep, Outputs, RegistryCore};
 
 impl RegistryCore {
-    /// A request has failed for good. Those of its failures that may be its own are taken back, and the endpoints asked.
+    /// Takes in that a request has failed for good. Those of its failures that may be its own fault are retracted, and
+    /// their endpoints asked for a second opinion.
     pub fn doubt(&mut self, ask: &Ask, failures: &[Failed], now: Moment, out: &mut Outputs) {
         for failed in self.doubted(ask, failures, now) {
             let ticket = &failed.ticket;
@@ -24,9 +25,10 @@ impl RegistryCore {
         self.check_invariants();
     }
 
-    /// A request that has failed has to wait. It may wait for the very endpoints that its own failures have isolated, which are back at
-    /// once where that is known: so of these it is not told only in the end. Of all others it is, for it may yet be served.
-    /// `out` may hold what followed from its asking.
+    /// Takes in that a request that has failed has to wait. It may wait for the very endpoints that its own failures
+    /// isolated, which are back at once if that is known. So doubt is raised now about those isolations and pending
+    /// verdicts; about other failures only in the end, since the request may yet be served. `out` may hold the effects of
+    /// its ask.
     pub fn doubt_while_waiting(&mut self, ask: &Ask, failures: &[Failed], now: Moment, out: &mut Outputs) {
         for failed in self.doubted(ask, failures, now) {
             let is_isolated = |member: &Member| member.isolation().is_some();
@@ -35,12 +37,13 @@ impl RegistryCore {
             }
             self.doubt_verdict(&failed.ticket, ask.fingerprint);
         }
-        // Doubts come first: what is hastened for this request would begin without them, be void at once and begin anew.
+        // Doubts come first: a verification hastened for this request would begin without them, be void at once and begin
+        // anew.
         out.sort_by_key(|effect| matches!(effect, Effect::Hasten(_)));
         self.check_invariants();
     }
 
-    /// Of a request's failures those that may be its own.
+    /// Those of a request's failures that may be its own fault.
     fn doubted<'a>(&mut self, ask: &Ask, failures: &'a [Failed], now: Moment) -> Vec<&'a Failed> {
         let Some(first) = failures.first() else { return Vec::new() };
         let is_known = ask.fingerprint.is_some_and(|request| self.opinions.is_poisoned(request, now));
@@ -49,7 +52,7 @@ impl RegistryCore {
         in_doubt(failures, others, is_known)
     }
 
-    /// Where this lease's failure has helped to isolate its endpoint, that is in doubt from now on.
+    /// Puts the endpoint's isolation in doubt, if this lease's failure helped to cause it.
     pub(super) fn doubt_isolation(
         &mut self,
         ticket: &Ticket,
@@ -64,7 +67,7 @@ impl RegistryCore {
                 out.push(Effect::PublishFailures);
             }
             Doubted::Forgiven => {
-                // Not even the next process is to remember it.
+                // The next process must not remember the isolation either.
                 out.push(Effect::Keep(Keep::Soon));
                 self.opinions.was_the_cause(request, now);
             }
@@ -72,7 +75,7 @@ impl RegistryCore {
         }
     }
 
-    /// The verdict on this lease's failure may isolate yet: then that is in doubt.
+    /// Notes the doubt for a verdict that is still awaited: if it isolates the endpoint, that isolation is in doubt.
     fn doubt_verdict(&mut self, ticket: &Ticket, request: Option<Fingerprint>) {
         if let Some(pending) = self.pending.get_mut(&ticket.serial) {
             pending.doubt = Doubt::Raised(request);
@@ -84,7 +87,7 @@ impl RegistryCore {
         self.queues.get(id).filter(|member| member.epoch() == epoch && member.is_home()).map(Member::slot)
     }
 
-    /// Asks an endpoint for its opinion, while it stays in its home queue.
+    /// Asks an endpoint for a second opinion; void once it leaves its home queue.
     #[expect(clippy::too_many_arguments, reason = "a doubt is made of so many things")]
     pub(super) fn ask_for_opinion(
         &mut self,

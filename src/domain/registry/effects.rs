@@ -1,4 +1,4 @@
-//! What follows from the registry's inputs for others.
+//! The consequences of the registry's inputs for others.
 
 use super::super::endpoint::{Protocol, SharedEndpoint};
 use super::super::epoch::EpochGate;
@@ -10,11 +10,11 @@ use super::{NoEndpoint, WaiterId};
 /// One attempt's permission to use one endpoint.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// Whom it may be sent to.
+    /// The endpoint that it may be sent to.
     pub endpoint: SharedEndpoint,
     /// What its report will carry.
     pub ticket: Ticket,
-    /// What must be looked at right before the first byte is written.
+    /// What must be checked right before the first byte is written.
     pub gate: EpochGate,
 }
 
@@ -36,13 +36,14 @@ pub enum Effect {
     ResetBreaker(EndpointId, Epoch),
     /// Tell the breakers that a failure may have been its request's own.
     Retract(Ticket),
-    /// Tell the verifier the whole failure queue and the opinions that are asked for: they changed.
+    /// Send the verifier all conversations that it is to hold: the failure queue, the opinions asked for and the early
+    /// returns.
     PublishFailures,
-    /// Tell the verifier that requests wait for these.
+    /// Tell the verifier that requests wait for these endpoints.
     Hasten(Vec<(EndpointId, Epoch)>),
     /// Answer a waiting request.
     Granted(WaiterId, Grant),
-    /// Answer a waiting request that nothing can be had.
+    /// Refuse a waiting request.
     Refused(WaiterId, NoEndpoint),
     /// Answer whoever awaits the verdict on this lease.
     Judged(Serial),
@@ -50,7 +51,7 @@ pub enum Effect {
     Note(Event, MoveNote),
     /// Log that a selection left isolated endpoints out.
     Filtered {
-        /// Whose selection.
+        /// The profile selected from.
         profile: ProfileId,
         /// How many.
         excluded: usize,
@@ -66,11 +67,11 @@ pub enum Effect {
         /// Those in the failure queue.
         isolated: usize,
     },
-    /// Log, and tell whoever wants to know, that a profile has lost its last usable endpoint of a protocol, or has none from the start.
+    /// Log and announce that a profile has lost its last usable endpoint of a protocol, or has none from the start.
     NothingUsable {
         /// Which profile.
         profile: ProfileId,
-        /// Whose clients have nobody.
+        /// The protocol that is not served.
         protocol: Protocol,
         /// All its endpoints of this protocol.
         endpoints: usize,
@@ -81,16 +82,16 @@ pub enum Effect {
     NeverProven(EndpointId),
     /// What outlives a restart has changed.
     Keep(Keep),
-    /// A request was written to an isolated endpoint. The promise is broken: log it loudly.
+    /// A request was written to an isolated endpoint, which breaks the promise: log it loudly.
     Leaked(Ticket),
 }
 
-/// How soon a change of what outlives a restart is to be on the disk.
+/// How soon a change of what outlives a restart must be on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Keep {
     /// Within a second or so: losing it would cost a verification or a cooldown.
     Soon,
-    /// Before anybody is told of it: it is a move.
+    /// Before the change is announced: it is a move.
     Now,
 }
 
@@ -103,5 +104,5 @@ pub enum MoveNote {
     Failures(u32),
 }
 
-/// Effects in the order in which they came up.
+/// Effects in the order in which they arose.
 pub type Outputs = Vec<Effect>;

@@ -1,11 +1,11 @@
-//! A second registry in the same state, for who wants to know what would follow from several inputs.
+//! A second registry in the same state, for finding out what would follow from several inputs.
 
 use super::super::epoch::EpochGate;
 use super::{Grant, RegistryCore};
 
 impl RegistryCore {
-    /// A copy that goes its own way. What was granted before holds in the copy too: `grants`, which are copies of grants of
-    /// this registry, get the gates of the other.
+    /// An independent copy. What was granted before holds in the copy too: `grants`, which are copies of this registry's
+    /// grants, get the copy's gates.
     #[must_use]
     pub fn fork<'a>(&self, grants: impl IntoIterator<Item = &'a mut Grant>) -> Self {
         let Self {
@@ -56,7 +56,7 @@ impl RegistryCore {
         fork
     }
 
-    /// The gate that is to the copy what this one is here. That of an endpoint which has left the settings moves no more.
+    /// The copy's counterpart of this gate. The gate of an endpoint that has left the settings never moves again.
     fn counterpart(&self, gate: &EpochGate, fork: &Self, grant: &Grant) -> EpochGate {
         let id = &grant.ticket.endpoint;
         let is_present = self.queues.get(id).is_some_and(|member| member.gate().is_same(gate));

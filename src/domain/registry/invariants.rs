@@ -10,8 +10,8 @@ use super::RegistryCore;
 use super::lanes::Seat;
 
 impl RegistryCore {
-    /// Panics in debug builds where the state contradicts itself. That each endpoint has exactly one standing, and that a
-    /// hold exists only in a home queue, is so by the types.
+    /// Panics in debug builds if the state contradicts itself. The types already ensure that each endpoint has exactly one
+    /// standing, and that a hold exists only in a home queue.
     pub fn check_invariants(&self) {
         if cfg!(debug_assertions) {
             self.assert_invariants();
@@ -41,8 +41,8 @@ impl RegistryCore {
         self.assert_what_the_choice_knows();
     }
 
-    /// What is kept so that nobody has to look at all endpoints is what such a look would find. What only the clock tells is
-    /// left out here: each choice is held against a look at each endpoint.
+    /// Asserts that what is kept to avoid looking at all endpoints equals what such a look would find. What depends on the
+    /// clock is left out here: each choice is checked against a look at each endpoint.
     fn assert_what_the_choice_knows(&self) {
         assert!(self.lanes.are_consistent(), "a lane contradicts itself");
         for member in self.queues.iter() {

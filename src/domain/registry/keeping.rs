@@ -1,4 +1,4 @@
-//! What outlives a restart: making an image of it, and taking one up.
+//! What outlives a restart: making an image of it, and restoring one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::super::slots::Slot;
 use super::super::time::Moment;
 use super::{Effect, Keep, Outputs, RegistryCore};
 
-/// What was known of one endpoint before the start, beyond its place.
+/// What was known of one endpoint before the start, apart from its place.
 #[derive(Clone, Debug)]
 pub(super) struct KeptOfOne {
     service: ServiceDigest,
@@ -24,11 +24,11 @@ pub(super) struct KeptOfOne {
     proven: bool,
 }
 
-/// The same of all endpoints.
+/// What was known of all endpoints before the start.
 pub(super) type Kept = BTreeMap<EndpointId, KeptOfOne>;
 
 impl RegistryCore {
-    /// Takes up what is known of the time before the start. Comes before the first [`Self::apply`], which brings the endpoints.
+    /// Restores what is known from before the start. Must precede the first [`Self::apply`], which adds the endpoints.
     pub fn remember(&mut self, memory: Memory, almanac: &Almanac, now: Moment) {
         let (image, others) = match memory {
             Memory::Fresh(salt) => return self.queues.begin(salt, None),
@@ -43,7 +43,7 @@ impl RegistryCore {
             let recovered = recovered_at.map(|time| Was::Recovered(almanac.moment_of(time).min(now)));
             let was = isolation.map(|kept| Was::Isolated(revived(kept, almanac, now))).or(recovered);
             places.extend(was.map(|was| (id.clone(), (service, was))));
-            // A clock that was set back puts nothing off.
+            // If the clock was set back, nothing is put off.
             let next = progress.next.map(|time| almanac.moment_of(time)).map(|next| next.min(now + next.since(made)));
             let since_isolation = next.map(|next| Verified { verifications: progress.verifications, next });
             let progress = Resume { step: progress.step, since_isolation };
@@ -59,7 +59,7 @@ impl RegistryCore {
         self.queues.remember(salt, places, others, gone, switched);
     }
 
-    /// The first endpoints have come: those that are the same services rest and are verified as before, and have worked if they had.
+    /// Restores the cooldowns, verification progress and proven marks of the endpoints that are still the same services.
     pub(super) fn take_up_what_was_before(&mut self) {
         for (id, kept) in std::mem::take(&mut self.before) {
             let Some(member) = self.queues.get(&id) else { continue };
@@ -78,7 +78,7 @@ impl RegistryCore {
         }
     }
 
-    /// What outlives a restart.
+    /// An image of what outlives a restart.
     pub fn image(&self, almanac: &Almanac, now: Moment) -> Image {
         let endpoints = self.queues.iter().map(|member| self.kept(member, almanac, now)).collect();
         let departed = self.queues.departed().map(|(id, departed)| KeptDeparture {
@@ -97,7 +97,7 @@ impl RegistryCore {
         }
     }
 
-    /// Notes that the endpoint works, and has that kept where it is news: once, not with each request.
+    /// Notes that the endpoint works, and has that saved if it is news: once, not with each request.
     pub(super) fn note_proven(&mut self, slot: Slot, out: &mut Outputs) {
         if self.queues.note_proven(slot) {
             out.push(Effect::Keep(Keep::Soon));
@@ -132,7 +132,7 @@ impl RegistryCore {
     }
 }
 
-/// What everybody is isolated for whose past is lost.
+/// The isolation of every endpoint when the past is lost.
 fn everybody_is_isolated(now: Moment) -> Isolation {
     let error = Some(ErrorNote::new("what was known before the restart could not be read"));
     Isolation { urgency: Urgency::AtOnce, ..isolation(Reason::Admin, now, error) }
@@ -146,7 +146,7 @@ fn isolation(reason: Reason, at: Moment, error: Option<ErrorNote>) -> Isolation 
         error,
         model: None,
         relapse: false,
-        // No attempt of the last run can end in this one, so that nobody doubts what ended then.
+        // No attempt of the last run can end in this one, so no doubt can arise.
         fault: Fault::Settled,
         suffices: Suffices::ThatModel,
         urgency: Urgency::Delayed,
@@ -184,7 +184,7 @@ fn revived(kept: KeptIsolation, almanac: &Almanac, now: Moment) -> Isolation {
 fn cooldown(kept: KeptCooldown, almanac: &Almanac, now: Moment) -> (Option<Arc<str>>, Cooldown) {
     let KeptCooldown { model, since, until, reason } = kept;
     let (since, until) = (almanac.moment_of(since), almanac.moment_of(until));
-    // A clock that was set back makes nothing longer than it was announced.
+    // If the clock was set back, no cooldown lasts longer than was announced.
     let until = until.min(now + until.since(since));
     let cooldown = Cooldown { since: since.min(now), until, reason };
     (model.map(Arc::from), cooldown)

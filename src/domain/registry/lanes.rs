@@ -1,4 +1,4 @@
-//! Endpoints that are alike to every request, side by side, so that one of them is chosen without a look at each.
+//! Groups of endpoints that every request sees alike, so that one is chosen without looking at each.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use super::super::tournament::{Best, Field, Tournament};
 /// What a lane knows of one of its endpoints.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Seat {
-    /// Nobody gets it but a session that is bound to it: it is isolated, switched off, drained, or full.
+    /// Isolated, switched off, drained or full: at most a session bound to it gets it.
     Out,
-    /// It is held, may rest for a model, or its weight grows: it has to be looked at for each request.
+    /// It is held, may be in a cooldown for a model, or is in slow start: each request has to look at it.
     Watched,
     /// Free to every request that has not tried it.
     Free(Field),
@@ -28,20 +28,20 @@ pub(super) struct Lane {
     priority: u8,
     profiles: Vec<ProfileId>,
     slots: Vec<Slot>,
-    /// Those that are free.
+    /// The free ones.
     free: Tournament,
-    /// Those that have to be looked at.
+    /// The watched ones.
     watched: Vec<Slot>,
 }
 
-/// Where an endpoint stands.
+/// Where an endpoint is among the lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) lane: usize,
     pub(super) index: usize,
 }
 
-/// All lanes. Each endpoint is in one of them.
+/// All lanes. Each endpoint is in exactly one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lanes {
     lanes: Vec<Lane>,
@@ -68,17 +68,17 @@ impl Lane {
         self.models.serves(model)
     }
 
-    /// Those that have to be looked at.
+    /// The watched ones.
     pub(super) fn watched(&self) -> &[Slot] {
         &self.watched
     }
 
-    /// The free ones, but for those at these places.
+    /// The free endpoints except those at these places.
     pub(super) fn free_but(&self, without: &[usize]) -> Field {
         self.free.all_but(without)
     }
 
-    /// The first free one that is as good as the best, but for those at these places.
+    /// The first free endpoint as good as the best, except those at these places.
     pub(super) fn first(&self, best: Best, without: &[usize]) -> Option<Slot> {
         self.slots.get(self.free.first(best, without)?).copied()
     }
@@ -99,7 +99,7 @@ impl Lane {
 }
 
 impl Lanes {
-    /// The lanes of these endpoints, with nobody on a seat yet.
+    /// The lanes of these endpoints, with no seats assigned yet.
     pub(super) fn new(queues: &Queues) -> Self {
         let mut alike: BTreeMap<_, Vec<&Member>> = BTreeMap::new();
         for member in queues.iter() {
@@ -128,12 +128,12 @@ impl Lanes {
         self.lanes.iter().enumerate().filter(|(_, lane)| is_of(lane)).map(|(number, _)| number).collect()
     }
 
-    /// Where an endpoint stands.
+    /// Where an endpoint is among the lanes.
     pub(super) fn place(&self, slot: Slot) -> Option<Place> {
         self.places.get(slot).copied()
     }
 
-    /// An endpoint has this seat from now on.
+    /// Assigns a seat to an endpoint.
     pub(super) fn sit(&mut self, slot: Slot, seat: Seat) {
         if let Some(Place { lane, index }) = self.place(slot)
             && let Some(lane) = self.lanes.get_mut(lane)
@@ -154,7 +154,7 @@ impl Lanes {
         })
     }
 
-    /// Whether nobody is on two seats, and the fields follow from the seats.
+    /// Whether no endpoint has two seats, and the fields agree with the seats.
     pub(super) fn are_consistent(&self) -> bool {
         let is_on_one = |lane: &Lane, slot: &Slot| {
             let watched = lane.watched.iter().filter(|watched| *watched == slot).count();

@@ -1,7 +1,7 @@
 //! The registry's core: joins the queues, the leases and the choice. Everything that happens to an endpoint happens here,
-//! one input after the other.
+//! one input at a time.
 //!
-//! Inputs are methods; what follows from them for others is left as [`Effect`]s, which the actor carries out in order.
+//! Inputs are methods; their consequences for others are left as [`Effect`]s, which the actor carries out in order.
 
 mod ask;
 mod clients;
@@ -69,16 +69,16 @@ pub struct Settlement {
     pub written_at: Option<Epoch>,
 }
 
-/// What the registry needs to know of the settings.
+/// The settings that the registry needs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RegistryPolicy {
-    /// Over how long a recovered endpoint's share grows to its whole.
+    /// How long a recovered endpoint's share takes to grow to its whole.
     pub slow_start: Duration,
-    /// From an isolation to its first verification, and the least time between two that are hastened.
+    /// The time from an isolation to its first verification, and the least time between two hastened ones.
     pub initial_delay: Duration,
-    /// How long endpoints rest.
+    /// How long cooldowns last.
     pub cooling: CoolingPolicy,
-    /// How long sessions stay.
+    /// How long sessions stay bound.
     pub affinity: AffinityPolicy,
     /// How many further retries there may be.
     pub budget: BudgetPolicy,
@@ -99,9 +99,9 @@ struct Pending {
 /// Whether a failure may be its request's own.
 #[derive(Clone, Copy, Debug)]
 enum Doubt {
-    /// Nobody has said so.
+    /// No such doubt has been raised.
     None,
-    /// It may be, by this request.
+    /// It may be the fault of this request.
     Raised(Option<Fingerprint>),
 }
 
@@ -122,17 +122,17 @@ pub struct RegistryCore {
     budget: RetryBudget,
     opinions: Opinions,
     verifications: Verifications,
-    /// What was known before the start and waits for its endpoints.
+    /// What was known before the start, kept until its endpoints arrive.
     before: Kept,
     waiters: Waiters,
-    /// Nobody is parked any more: the gateway is stopping.
+    /// Whether the gateway is stopping: no further request is parked.
     stopping: bool,
     last_served: Option<Slot>,
     journal: Journal,
 }
 
 impl RegistryCore {
-    /// A registry without endpoints; [`Self::apply`] brings them.
+    /// A registry without endpoints; [`Self::apply`] adds them.
     pub fn new(policy: RegistryPolicy) -> Self {
         Self {
             queues: Queues::default(),
@@ -157,22 +157,22 @@ impl RegistryCore {
         }
     }
 
-    /// What was done, in order, as far as it is kept.
+    /// What was done, in order, as far back as it is kept.
     pub fn journal(&self) -> &Journal {
         &self.journal
     }
 
-    /// What other threads see of the epoch clock.
+    /// A reader of the epoch clock for other threads.
     pub fn epochs(&self) -> EpochReader {
         self.queues.epochs()
     }
 
-    /// Gives a request an endpoint, has it wait, or refuses it.
+    /// Gives a request an endpoint, makes it wait, or refuses it.
     pub fn acquire(&mut self, mut ask: Ask, now: Moment, out: &mut Outputs) -> Acquired {
         self.readdress(&mut ask);
         self.note_what_is_asked(&ask, out);
         if self.next_wake().is_some_and(|wake| wake <= now) {
-            // Whoever has waited for this moment comes first.
+            // Requests that waited for this moment come first.
             self.look_at_waiters_for_the_clock(now, out);
         }
         if ask.turn == Turn::First {
@@ -183,7 +183,7 @@ impl RegistryCore {
         acquired
     }
 
-    /// Takes in a lease's end. The second report of the same lease changes nothing; one of another epoch only ends the lease.
+    /// Takes in a lease's end. A second report of the same lease changes nothing; one of another epoch only ends the lease.
     pub fn settle(&mut self, settlement: Settlement, now: Moment, out: &mut Outputs) {
         let Settlement { ticket, report, model, written_at } = settlement;
         let Some(lease) = self.leases.close(ticket.serial) else { return };
@@ -199,8 +199,8 @@ impl RegistryCore {
             self.take_in(ticket, &lease, report, model, now, out);
         }
         self.reseat(lease.slot, now);
-        // The lease's end may have made room, or its endpoint rests now. Nothing else is of use to who waits, and whoever comes
-        // next must not be served before those who do.
+        // The lease's end may have made room, or put its endpoint into a cooldown. Nothing else helps a waiting request,
+        // and no newcomer may be served before the waiting ones.
         if !self.waiters.is_empty() {
             if rests {
                 self.look_at_waiters(now, out);
@@ -249,8 +249,8 @@ impl RegistryCore {
         }
     }
 
-    /// An answer says that it is too much: its endpoint, which is where the lease found it, rests, or has been overloaded for
-    /// too long.
+    /// An answer reports a limit or an overload: its endpoint (the one the lease was for) starts a cooldown, or has been
+    /// overloaded for too long.
     fn throttle(
         &mut self,
         ticket: &Ticket,
@@ -268,7 +268,7 @@ impl RegistryCore {
         let throttled = cooling.throttle(model.as_ref(), throttle, lease.origin, lease.since, now, &policy);
         self.reseat(lease.slot, now);
         match throttled {
-            // One that is lengthened is news only where it has become a used-up window.
+            // Lengthening a cooldown is news only if that turns it into a used-up window.
             Throttled::Rests(cooldown) if cooldown.since == now || (is_used_up(&cooldown) && !was_exhausted) => {
                 let is_exhausted = is_used_up(&cooldown);
                 let kind = if is_exhausted { EventKind::Exhausted } else { EventKind::Cooldown };
@@ -284,7 +284,7 @@ impl RegistryCore {
             }
             Throttled::Noted | Throttled::Rests(_) => {}
             Throttled::TooLong => {
-                // It is one of a model.
+                // The overload may be of a single model.
                 let suffices = Suffices::AnyModel;
                 let evidence = Evidence { reason: Reason::Overloaded, failures: 0, error, model, suffices };
                 self.isolate(&ticket.endpoint, ticket.epoch, evidence, None, now, out);
@@ -293,7 +293,7 @@ impl RegistryCore {
         }
     }
 
-    /// Takes in the breaker's verdict on a failure: the hold ends, and if it is enough the endpoint is isolated.
+    /// Takes in the breaker's verdict on a failure: the hold ends, and a verdict to trip isolates the endpoint.
     pub fn judge(&mut self, ticket: &Ticket, ruling: Ruling, now: Moment, out: &mut Outputs) {
         let Some(Pending { error, model, doubt }) = self.pending.remove(&ticket.serial) else { return };
         self.queues.release(&ticket.endpoint, ticket.serial);
@@ -320,7 +320,7 @@ impl RegistryCore {
         self.pending.contains_key(&serial)
     }
 
-    /// Gives out what was found, if the retry budget has room for it.
+    /// Grants what was found, if the retry budget allows it.
     fn grant(&mut self, ask: &Ask, found: &Found, now: Moment) -> Result<Grant, NoEndpoint> {
         let Found { endpoint: slot, next_turn, binds } = *found;
         let member = self.queues.at(slot).ok_or(NoEndpoint::PathUnserved)?;
@@ -362,7 +362,8 @@ impl RegistryCore {
         }
     }
 
-    /// Tells when the number of isolated endpoints that a selection leaves out has changed, and keeps who serves the model.
+    /// Reports a change in the number of isolated endpoints that a selection leaves out, and remembers which lanes serve
+    /// the model.
     fn note_what_is_asked(&mut self, ask: &Ask, out: &mut Outputs) {
         let Some(pool) = self.pools.get_mut(&ask.profile) else { return };
         pool.learn(ask.model.as_ref(), &self.lanes);

@@ -46,7 +46,7 @@ impl RegistryCore {
         true
     }
 
-    /// Moves a verified endpoint back to its home queue. Only a proof of its present isolation does.
+    /// Moves a verified endpoint back to its home queue. Only a proof of its present isolation does so.
     ///
     /// Returns the isolation that ended.
     pub fn restore(&mut self, proof: RecoveryProof, now: Moment, out: &mut Outputs) -> Option<Isolation> {
@@ -72,11 +72,11 @@ impl RegistryCore {
         Some(ended)
     }
 
-    /// Isolates an endpoint on an admin's word; it stays so until the next verification. Tells whether anything changed.
+    /// Isolates an endpoint on an admin's word, until it passes a verification. Returns whether anything changed.
     ///
     /// # Errors
     ///
-    /// [`SwitchError`] where there is no such endpoint, or it is switched off.
+    /// [`SwitchError`] if there is no such endpoint, or it is switched off.
     pub fn isolate_by_admin(
         &mut self,
         id: &EndpointId,
@@ -100,11 +100,11 @@ impl RegistryCore {
         Ok(isolated)
     }
 
-    /// Switches an endpoint on or off on an admin's word. Tells whether anything changed.
+    /// Switches an endpoint on or off on an admin's word. Returns whether anything changed.
     ///
     /// # Errors
     ///
-    /// [`SwitchError`] where there is no such endpoint, or it can't be switched on.
+    /// [`SwitchError`] if there is no such endpoint, or it can't be switched on.
     pub fn set_enabled(
         &mut self,
         id: &EndpointId,
@@ -114,7 +114,7 @@ impl RegistryCore {
         out: &mut Outputs,
     ) -> Result<bool, SwitchError> {
         let Some(epoch) = self.queues.set_enabled(id, enabled)? else {
-            // It moves nobody now, but it is an admin's word: it may keep somebody from moving after the next reload.
+            // Nothing moves now, but an admin's word is kept: it may decide a move at the next reload.
             out.push(Effect::Keep(Keep::Now));
             return Ok(false);
         };
@@ -129,14 +129,14 @@ impl RegistryCore {
         Ok(true)
     }
 
-    /// Takes over new settings. What is under way is judged by them from now on; the journal stays as long as it is.
+    /// Takes over new settings. What is under way is judged by them from now on; the journal keeps its length.
     pub fn set_policy(&mut self, policy: RegistryPolicy) {
         self.sessions.resize(&policy.affinity);
         self.policy = policy;
         self.watch_who_has_recovered();
     }
 
-    /// Takes over a new set of endpoints: what stays keeps its standing, its leases and its turn.
+    /// Takes over a new set of endpoints. Those that stay keep their standing, leases and turn.
     pub fn apply(&mut self, topology: Arc<Topology>, now: Moment, out: &mut Outputs) -> TopologyDiff {
         let profiles = topology.profiles();
         let is_another = |member: &Member| {
@@ -147,7 +147,7 @@ impl RegistryCore {
         for id in &others {
             self.forget(id);
         }
-        // Who leaves has no epoch afterwards.
+        // An endpoint that leaves has no epoch afterwards.
         let before: BTreeMap<EndpointId, Epoch> =
             self.queues.iter().map(|member| (member.endpoint().id.clone(), member.epoch())).collect();
         let quarantined = self.queues.quarantined();
@@ -186,8 +186,8 @@ impl RegistryCore {
         diff
     }
 
-    /// Whom new settings have brought into the failure queue: services that had left while they were isolated, and where the past
-    /// is lost everybody. Of the others it was told when they failed.
+    /// Reports the endpoints that new settings brought into the failure queue: services that had left while isolated, and,
+    /// if the past is lost, all. The others were reported when they failed.
     fn tell_who_came_isolated(&self, before: &BTreeSet<EndpointId>, now: Moment, out: &mut Outputs) {
         for member in self.queues.iter() {
             let id = &member.endpoint().id;
@@ -201,7 +201,7 @@ impl RegistryCore {
         }
     }
 
-    /// What was known of a service that is gone, or another one now: its limits, its sessions, its opinions.
+    /// Forgets what was known of a service that is gone or was replaced by another: its cooldowns, sessions and opinions.
     fn forget(&mut self, id: &EndpointId) {
         if let Some(slot) = self.queues.slot(id) {
             self.cooling.remove(slot);
@@ -211,7 +211,7 @@ impl RegistryCore {
         self.verifications.forget(id);
     }
 
-    /// What every move is followed by.
+    /// What follows every move.
     fn moved(&mut self, id: &EndpointId, now: Moment, out: &mut Outputs) {
         if let Some(slot) = self.queues.slot(id) {
             self.reseat(slot, now);

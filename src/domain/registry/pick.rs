@@ -1,4 +1,4 @@
-//! Who of a rank serves a request.
+//! Which endpoint of a rank serves a request.
 
 use super::super::endpoint::Home;
 use super::super::queues::Member;
@@ -15,21 +15,22 @@ use super::{Ask, RegistryCore, Service};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hosts {
     All,
-    /// Those that are not in doubt.
+    /// Only those not in doubt.
     Others,
     InDoubt,
 }
 
-/// What a rank has for a request.
+/// What a rank offers a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Pick {
     pub(super) choice: Option<Choice<Slot>>,
-    /// Whether one of those that were looked at is held.
+    /// Whether an endpoint that was looked at is held.
     pub(super) any_held: bool,
 }
 
 impl RegistryCore {
-    /// By a look at each endpoint of the rank. For a path that is no LLM's the first that is free or held ends it.
+    /// Picks by looking at each endpoint of the rank. For a path that is not an LLM's, the first endpoint that is free or
+    /// held ends the search.
     pub(super) fn pick_by_looking(&self, rank: &Rank, hosts: Hosts, ask: &Ask, now: Moment) -> Pick {
         let mut free = Vec::with_capacity(rank.endpoints.len());
         let mut any_held = false;
@@ -55,7 +56,7 @@ impl RegistryCore {
         Pick { choice: choose(&free), any_held }
     }
 
-    /// The same for an LLM path and all hosts, by what the lanes know. Looked at are only the watched endpoints.
+    /// Picks for an LLM path among all hosts, by what the lanes know: only watched endpoints are looked at.
     pub(super) fn pick_by_lanes(&self, rank: &Rank, served: Served<'_>, ask: &Ask, now: Moment) -> Pick {
         let tried = self.places_of_tried(ask, now);
         let without = |number: usize| -> Vec<usize> {
@@ -124,14 +125,14 @@ impl RegistryCore {
             .collect()
     }
 
-    /// An endpoint has changed: its lane is told. Comes after every change of what [`Self::seat_of`] goes by.
+    /// Updates the lane of an endpoint that has changed. Must follow every change of what [`Self::seat_of`] depends on.
     pub(super) fn reseat(&mut self, slot: Slot, now: Moment) {
         if let Some(seat) = self.queues.at(slot).map(|member| self.seat_of(member, now)) {
             self.lanes.sit(slot, seat);
         }
     }
 
-    /// All endpoints may have changed.
+    /// Updates the lanes of all endpoints.
     pub(super) fn reseat_all(&mut self, now: Moment) {
         let seats: Vec<(Slot, Seat)> =
             self.queues.iter().map(|member| (member.slot(), self.seat_of(member, now))).collect();
@@ -140,7 +141,8 @@ impl RegistryCore {
         }
     }
 
-    /// How long slow start lasts has changed: it may be under way where it was over.
+    /// Watches every recovered endpoint, since the length of slow start has changed: one that had left it may be in it
+    /// again.
     pub(super) fn watch_who_has_recovered(&mut self) {
         for member in self.queues.iter().filter(|member| member.recovered().is_some()) {
             if let Some(Seat::Free(_)) = self.lanes.seat(member.slot()) {
@@ -149,8 +151,8 @@ impl RegistryCore {
         }
     }
 
-    /// What its lane is to know of an endpoint. What the clock ends is watched; whoever gets the endpoint next, or gives it
-    /// back, finds out that it need not be any more.
+    /// What an endpoint's lane should know of it. An endpoint whose state the clock can end is watched; the next grant or
+    /// return of it finds out when that is no longer needed.
     fn seat_of(&self, member: &Member, now: Moment) -> Seat {
         if !member.is_home() || member.endpoint().weight == 0 {
             return Seat::Out;
@@ -166,8 +168,8 @@ impl RegistryCore {
         }
     }
 
-    /// The ranks as this request goes through them while hosts are in doubt: within a queue other hosts come first; the last
-    /// attempt is for another host, a secondary too.
+    /// The order in which a request tries the ranks while hosts are in doubt: within a queue, other hosts come first; for
+    /// the last attempt, other hosts come first even if they are secondaries.
     pub(super) fn order<'a>(ranks: &'a [Rank], ask: &Ask) -> Vec<(&'a Rank, Hosts)> {
         let of = |home: Home, hosts| ranks.iter().filter(move |rank| rank.home == home).map(move |rank| (rank, hosts));
         let primaries = |hosts| of(Home::Primary, hosts);

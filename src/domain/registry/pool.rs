@@ -9,9 +9,9 @@ use super::super::queues::{Member, Queues};
 use super::super::slots::Slot;
 use super::lanes::{Lane, Lanes};
 
-/// For how many models it is kept which lanes serve them; clients choose the names.
+/// For how many models the lanes that serve them are remembered; bounded because clients choose the names.
 const MOST_KNOWN: usize = 256;
-/// For longer names, in bytes, it is not kept.
+/// The longest model name that is remembered, in bytes.
 const LONGEST_KNOWN: usize = 100;
 
 /// A profile's endpoints of the same queue and priority.
@@ -21,7 +21,7 @@ pub(super) struct Rank {
     pub(super) priority: u8,
     /// In the order of their ids.
     pub(super) endpoints: Vec<Slot>,
-    /// The same by lanes.
+    /// The lanes of these endpoints.
     pub(super) lanes: Vec<usize>,
 }
 
@@ -31,22 +31,22 @@ pub(super) struct Pool {
     pub(super) ranks: Vec<Rank>,
     /// How many are isolated.
     pub(super) isolated: usize,
-    /// How many isolated endpoints the filter's last line told of.
+    /// How many isolated endpoints the latest [`Effect::Filtered`](super::Effect::Filtered) reported.
     pub(super) reported_excluded: usize,
-    /// The protocols of which the last word was that nothing is usable.
+    /// The protocols last reported to have nothing usable.
     pub(super) lacks: BTreeSet<Protocol>,
-    /// Whether any of them serves some models only.
+    /// Whether any endpoint serves some models only.
     has_filters: bool,
-    /// The lanes that serve a model, by rank.
+    /// For each remembered model, the lanes that serve it, by rank.
     known: HashMap<Arc<str>, Vec<Vec<usize>>>,
 }
 
 /// The lanes of a rank that a request may look at.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Served<'a> {
-    /// These serve its model.
+    /// These are known to serve its model.
     Known(&'a [usize]),
-    /// Each has to be asked.
+    /// Each has to be checked.
     Unknown(&'a [usize]),
 }
 
@@ -76,7 +76,7 @@ impl Pool {
         Self { ranks, has_filters, ..Self::default() }
     }
 
-    /// Keeps which lanes serve a model, until the endpoints change.
+    /// Remembers which lanes serve a model, until the endpoints change.
     pub(super) fn learn(&mut self, model: Option<&Arc<str>>, lanes: &Lanes) {
         let Some(model) = model.filter(|model| self.has_filters && model.len() <= LONGEST_KNOWN) else { return };
         if self.known.contains_key(model) {
@@ -105,12 +105,12 @@ impl Pool {
         })
     }
 
-    /// Whether a lane serves this model, if that is kept.
+    /// Whether a lane serves this model; `None` if that is not remembered.
     pub(super) fn knows(&self, model: &str, lane: usize) -> Option<bool> {
         Some(self.known.get(model)?.iter().any(|lanes| lanes.contains(&lane)))
     }
 
-    /// Whether what is kept is so.
+    /// Whether what is remembered is true.
     pub(super) fn knows_the_truth(&self, lanes: &Lanes) -> bool {
         self.known.iter().all(|(model, kept)| *kept == self.serving(model, lanes))
     }

@@ -16,18 +16,18 @@ use super::{Ask, Reach, RegistryCore, Service};
 /// The endpoint that was chosen.
 pub(super) struct Found {
     pub(super) endpoint: Slot,
-    /// When its next turn is due; none where this was no turn.
+    /// When its next turn is due; `None` if this choice took no turn.
     pub(super) next_turn: Option<f64>,
     /// Whether the request's session is bound to it from now on.
     pub(super) binds: bool,
 }
 
-/// What a search came to.
+/// The result of a search.
 pub(super) enum Search {
     Found(Found),
-    /// A verdict is awaited.
+    /// The verdict on the endpoint that it would get is awaited.
     Held,
-    /// The session's own endpoint ends its cooldown soon enough to be waited for.
+    /// The cooldown of the session's own endpoint ends soon enough to wait for it.
     Patience {
         until: Moment,
     },
@@ -35,14 +35,14 @@ pub(super) enum Search {
     TooLate,
 }
 
-/// What a selection makes of one endpoint.
+/// Whether one endpoint can serve a request, or why not.
 pub(super) enum Availability {
     /// It does not serve this path.
     OtherProtocol,
     /// It does not serve this model.
     OtherModels,
     Isolated,
-    /// Switched off, or of weight 0 and so for bound sessions only.
+    /// Switched off, or of weight 0 and so only for bound sessions.
     Disabled,
     Cooling(Cooldown),
     /// The request has tried it.
@@ -68,8 +68,8 @@ pub(super) struct Own {
 }
 
 impl RegistryCore {
-    /// One that the request has not tried; else one that has failed it, where its reach goes so far. Of either the session's own
-    /// endpoint first. `since` is when the request began to wait.
+    /// Finds an endpoint that the request has not tried; failing that, one that has failed it, if its reach allows. In both
+    /// cases the session's own endpoint comes first. `since` is when the request began to wait.
     pub(super) fn search(&self, ask: &Ask, since: Moment, now: Moment, patient: bool) -> Search {
         if now >= ask.deadline {
             return Search::TooLate;
@@ -87,7 +87,7 @@ impl RegistryCore {
             .unwrap_or_else(|| Search::Nothing(self.dearth(ask, now)))
     }
 
-    /// The session's own endpoint, else one of the pool's, as far as the request's reach goes.
+    /// Finds the session's own endpoint, else one of the pool's, within the request's reach.
     fn search_among(&self, pool: &Pool, ask: &Ask, since: Moment, now: Moment, patient: bool) -> Option<Search> {
         let mut binds = true;
         if let Some((member, has_served)) = self.own_endpoint(ask, now) {
@@ -102,7 +102,7 @@ impl RegistryCore {
                 {
                     return Some(Search::Patience { until: cooldown.until });
                 }
-                // It will serve it again when it has room.
+                // It will serve the session again when it has room.
                 Availability::Full | Availability::OtherProtocol => binds = false,
                 Availability::OtherModels
                 | Availability::Cooling(_)
@@ -112,7 +112,7 @@ impl RegistryCore {
             }
         }
         let Some(choice) = self.pick(pool, ask, now)?.choice else { return Some(Search::Held) };
-        // Who is always the first takes no turns: it would owe them to requests that do.
+        // An endpoint that is always chosen first takes no turns: it would owe them to requests that do.
         let next_turn = match ask.service {
             Service::Llm(_) => Some(choice.next_turn),
             Service::Other => None,
@@ -120,8 +120,8 @@ impl RegistryCore {
         Some(Search::Found(Found { endpoint: choice.key, next_turn, binds }))
     }
 
-    /// One of the best rank that has any, down to the last. A held endpoint is waited for before a lower rank is used, so that a
-    /// single failure never spills traffic to the secondaries.
+    /// Picks from the best rank that has an endpoint, down to the last. A held endpoint is waited for before a lower rank
+    /// is used, so that a single failure never spills traffic to the secondaries.
     fn pick(&self, pool: &Pool, ask: &Ask, now: Moment) -> Option<Pick> {
         let host_in_doubt = ask.tried.iter().any(|tried| tried.host_in_doubt);
         match ask.service {
@@ -139,8 +139,8 @@ impl RegistryCore {
         }
     }
 
-    /// The endpoint that the request's session is bound to with this model, else the primary with its latest, and whether it has served
-    /// it. On a secondary it stays for a shorter while.
+    /// The endpoint that the request's session is bound to with this model, else the primary bound with its latest model,
+    /// and whether it has served this one. A bond to a secondary expires sooner.
     pub(super) fn own_endpoint(&self, ask: &Ask, now: Moment) -> Option<(&Member, bool)> {
         let policy = &self.policy.affinity;
         if !policy.enabled || ask.service == Service::Other {
@@ -151,7 +151,7 @@ impl RegistryCore {
             match (member.endpoint().home, with) {
                 (Home::Secondary, With::ThisModel) if idle >= policy.secondary_ttl => None,
                 (Home::Primary | Home::Secondary, With::ThisModel) => Some((member, has_served)),
-                // A model that has no cache has nothing to wait for there, and nothing to keep it on a secondary.
+                // A model without a cache there has nothing to wait for, and nothing to keep it on a secondary.
                 (Home::Primary, With::AnotherModel) => Some((member, false)),
                 (Home::Secondary, With::AnotherModel) => None,
             }
@@ -159,7 +159,7 @@ impl RegistryCore {
         self.sessions.find(ask.origin.session()?, &ask.model, now, policy).find_map(holds)
     }
 
-    /// The same, to be remembered.
+    /// The result of [`Self::own_endpoint`] in a form that can be kept.
     pub(super) fn own(&self, ask: &Ask, now: Moment) -> Option<Own> {
         self.own_endpoint(ask, now).map(|(member, has_served)| Own { endpoint: member.slot(), has_served })
     }
@@ -196,7 +196,7 @@ impl RegistryCore {
         }
     }
 
-    /// Whether it serves the model, by what is kept of that where it is.
+    /// Whether an endpoint serves the model, by what the pool remembers if it does.
     fn serves(&self, member: &Member, ask: &Ask) -> bool {
         let models = &member.endpoint().models;
         let Some(model) = ask.model.as_deref().filter(|_| !models.patterns().is_empty()) else { return true };
@@ -204,12 +204,12 @@ impl RegistryCore {
         kept().unwrap_or_else(|| models.serves(Some(model)))
     }
 
-    /// Whether it has as many attempts under way as it may.
+    /// Whether an endpoint has as many attempts under way as it may.
     pub(super) fn is_full(&self, member: &Member) -> bool {
         member.endpoint().max_in_flight.is_some_and(|most| self.leases.in_flight(member.slot()) >= most.get())
     }
 
-    /// What is asked of one account on other paths has no model, and its limits are its own.
+    /// The endpoint's cooldown for this request. Requests on other paths have no model, and their limits are their own.
     fn cooldown(&self, member: &Member, ask: &Ask, now: Moment) -> Option<Cooldown> {
         match ask.service {
             Service::Other => None,
@@ -224,7 +224,8 @@ impl RegistryCore {
         match ask.reach {
             Reach::Fresh => true,
             Reach::Again => tried.spent,
-            // One that has recovered or ended its cooldown since may serve, though the request had failed there.
+            // An endpoint that has recovered since, or whose cooldown has ended, may serve although the request failed
+            // there.
             Reach::Parked { .. } => {
                 let ended = |cooling: &Cooling| cooling.has_ended_since(ask.model.as_ref(), tried.at, now);
                 let has_rested = match ask.service {
@@ -238,7 +239,7 @@ impl RegistryCore {
 
     fn found(&self, member: &Member, now: Moment) -> Found {
         let Candidate { key, weight, turn, .. } = self.candidate(member, now);
-        // One of weight 0 has no turns of its own.
+        // An endpoint of weight 0 has no turns.
         let next_turn = (weight > 0.0).then(|| turn + weight.recip());
         Found { endpoint: key, next_turn, binds: true }
     }
@@ -253,13 +254,13 @@ impl RegistryCore {
         }
     }
 
-    /// The weight that the choice goes by: smaller while in slow start.
+    /// The weight used for the choice: smaller during slow start.
     pub(super) fn effective_weight(&self, member: &Member, now: Moment) -> f64 {
         let share = member.recovered().map_or(1.0, |at| slow_start_share(now.since(at), self.policy.slow_start));
         f64::from(member.endpoint().weight) * share
     }
 
-    /// Whether there is another endpoint than this one that the request could have been sent to.
+    /// Whether the request could have been sent to an endpoint other than this one.
     pub(super) fn has_other(&self, ask: &Ask, asked: &EndpointId, now: Moment) -> bool {
         let mut untried = Ask { tried: Vec::new(), ..ask.clone() };
         self.readdress(&mut untried);
@@ -278,7 +279,7 @@ impl RegistryCore {
     }
 }
 
-/// The first rank that has somebody, be it one who is held: a single failure never spills traffic to a lower rank.
+/// The first rank with a free or held endpoint: a single failure never spills traffic to a lower rank.
 fn decided(mut picks: impl Iterator<Item = Pick>) -> Option<Pick> {
     picks.find(|pick| pick.choice.is_some() || pick.any_held)
 }

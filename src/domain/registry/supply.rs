@@ -1,4 +1,4 @@
-//! How a profile stands, and of which protocol it has nothing usable.
+//! How a profile stands, and for which protocols it has nothing usable.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub struct Supply {
     pub usable: usize,
     /// Those in the failure queue.
     pub isolated: usize,
-    /// Those that are to serve, by the settings or an admin's word, whatever became of them.
+    /// Those meant to serve, by the settings or an admin's word, whatever became of them.
     meant: usize,
 }
 
@@ -47,8 +47,8 @@ impl Supplies {
         self.of_each.entry(endpoint.protocol).or_default().add(endpoint, standing);
     }
 
-    /// What there is of each protocol that somebody may miss: nobody misses one that the settings have switched off, while
-    /// they have another one.
+    /// The supply of each protocol that clients may miss. One that the settings have switched off is left out, unless they
+    /// have switched off all of them.
     pub fn missable(&self) -> impl Iterator<Item = (Protocol, Supply)> {
         let none_is_meant = self.all.meant == 0;
         let of_each = self.of_each.iter().map(|(protocol, supply)| (*protocol, *supply));
@@ -65,7 +65,8 @@ fn supplies_of(pool: &Pool, queues: &Queues) -> Supplies {
 }
 
 impl RegistryCore {
-    /// Tells how profiles stand, and of each protocol of which one has lost its last usable endpoint: once, until one is usable again.
+    /// Reports how profiles stand, and each protocol that has lost its last usable endpoint: once, until one is usable
+    /// again.
     pub(super) fn summarise(&mut self, profiles: Vec<ProfileId>, out: &mut Outputs) {
         for profile in profiles {
             let Some(pool) = self.pools.get_mut(&profile) else { continue };

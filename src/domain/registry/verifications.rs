@@ -1,5 +1,5 @@
-//! What the registry knows of the verifier's work: when each endpoint was talked to, when it is next, how far its verification
-//! has come, and whether that is hastened.
+//! What the registry knows of the verifier's work: when each endpoint was last talked to, when it is next, how far its
+//! verification has come, and whether that is hastened.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,19 +16,19 @@ pub(super) struct Verifications(BTreeMap<EndpointId, Known>);
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     latest: Option<Latest>,
-    /// How far its verification has come in this run, in the epoch of which isolation.
+    /// How far its verification has come in this run, and the epoch of the isolation concerned.
     now: Option<(Epoch, Resume)>,
-    /// The same of the last run; the epoch is that of the isolation which goes on in this one.
+    /// How far its verification had come in the last run, and the epoch in which that isolation goes on in this one.
     before: Option<(Epoch, Resume)>,
-    /// In which epoch the next verification has been hastened since the latest one: in another one the verifier knows nothing
-    /// of it any more.
+    /// The epoch in which the next verification was hastened since the latest one: in another epoch the verifier no longer
+    /// knows of it.
     hastened: Option<Epoch>,
 }
 
 /// The latest conversation.
 #[derive(Clone, Copy, Debug)]
 struct Latest {
-    /// The endpoint's epoch then, for which alone `next` holds.
+    /// The endpoint's epoch then; `next` holds only for it.
     epoch: Epoch,
     began: Moment,
     next: Moment,
@@ -37,7 +37,7 @@ struct Latest {
 /// When an isolated endpoint is verified next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Next {
-    /// By the verifier's plan, where that is known.
+    /// By the verifier's plan, if known.
     pub(super) scheduled: Option<Moment>,
     /// When it could be, if it were hastened.
     pub(super) at_the_soonest: Moment,
@@ -52,8 +52,8 @@ impl Verifications {
         self.0.entry(id.clone()).or_default()
     }
 
-    /// A conversation has passed, or was with an endpoint in its home queue: should that be isolated again, its verification is not
-    /// hastened to within the first delay of this one either.
+    /// A conversation has passed, or was with an endpoint in its home queue. If that endpoint is isolated again, its
+    /// verification is not hastened to within the first delay of this conversation either.
     pub(super) fn note_conversation(&mut self, id: &EndpointId, epoch: Epoch, began: Moment, now: Moment) {
         self.of_mut(id).latest = Some(Latest { epoch, began, next: now });
     }
@@ -68,12 +68,12 @@ impl Verifications {
         known.hastened = None;
     }
 
-    /// An isolated endpoint has passed its verification: from this step the delays go on, should it relapse.
+    /// An isolated endpoint has passed its verification. If it relapses, its delays go on from this step.
     pub(super) fn note_step(&mut self, id: &EndpointId, epoch: Epoch, step: u32) {
         self.of_mut(id).now = Some((epoch, Resume { step, since_isolation: None }));
     }
 
-    /// So far the verification had come when the last run ended. The isolation goes on in this epoch.
+    /// Restores how far the verification had come when the last run ended. The isolation goes on in this epoch.
     pub(super) fn take_up(&mut self, id: &EndpointId, epoch: Epoch, resume: Resume) {
         let known = self.of_mut(id);
         known.before = Some((epoch, resume));
@@ -82,14 +82,14 @@ impl Verifications {
         }
     }
 
-    /// The endpoint has moved. In another epoch no verification is under way that was hastened.
+    /// The endpoint has moved. No hastened verification is under way in its new epoch.
     pub(super) fn moved(&mut self, id: &EndpointId) {
         if let Some(known) = self.0.get_mut(id) {
             known.hastened = None;
         }
     }
 
-    /// The endpoint is another service now, or gone.
+    /// The endpoint is now another service, or gone.
     pub(super) fn forget(&mut self, id: &EndpointId) {
         self.0.remove(id);
     }
@@ -99,26 +99,26 @@ impl Verifications {
         self.of_mut(id).hastened = Some(epoch);
     }
 
-    /// Whether the verifier has been told that in this epoch, since the latest verification.
+    /// Whether the verifier has been told, in this epoch and since the latest verification, that requests wait.
     pub(super) fn is_hastened(&self, id: &EndpointId, epoch: Epoch) -> bool {
         self.of(id).hastened == Some(epoch)
     }
 
-    /// When an isolated endpoint is verified next. `first_delay` is that from an isolation to its first verification, and the
-    /// least time between two that are hastened.
+    /// When an isolated endpoint is verified next. `first_delay` is the time from an isolation to its first verification,
+    /// and the least time between two hastened ones.
     pub(super) fn next(&self, member: &Member, isolation: &Isolation, first_delay: Duration, now: Moment) -> Next {
         let latest = self.of(&member.endpoint().id).latest;
         let scheduled = match latest.filter(|latest| latest.epoch == member.epoch()) {
             Some(latest) => Some(latest.next),
             None if isolation.is_due_at_once() => Some(isolation.at),
-            // Its delays go on from where they were, which the verifier knows.
+            // Its delays go on from where they were, which only the verifier knows.
             None if isolation.relapse => None,
             None => Some(isolation.at + first_delay),
         };
         Next { scheduled, at_the_soonest: latest.map_or(now, |latest| now.max(latest.began + first_delay)) }
     }
 
-    /// What the verifier can't know of itself, because it was before this run.
+    /// The progress that the verifier can't know itself, because it was made before this run.
     pub(super) fn resume(&self, member: &Member, isolation: &Isolation) -> Option<Resume> {
         let (epoch, resume) = self.of(&member.endpoint().id).before?;
         if epoch == member.epoch() {
@@ -127,14 +127,14 @@ impl Verifications {
         isolation.relapse.then_some(Resume { step: resume.step, since_isolation: None })
     }
 
-    /// How far it has come, for an image.
+    /// How far the verification has come, for an image.
     pub(super) fn latest(&self, member: &Member) -> Option<Resume> {
         let Known { now, before, .. } = self.of(&member.endpoint().id);
         let (epoch, resume) = now.or(before)?;
         if epoch == member.epoch() {
             return Some(resume);
         }
-        // The isolation is over, or this is another one: only a relapse goes on from the step.
+        // That isolation is over, or this is another one: only a relapse goes on from the step.
         let may_relapse = member.isolation().map_or(member.recovered().is_some(), |isolation| isolation.relapse);
         may_relapse.then_some(Resume { step: resume.step, since_isolation: None })
     }

@@ -1,4 +1,4 @@
-//! The registry's state as routes and tests see it: a cheap copy, never the thing itself.
+//! The registry's state as routes and tests see it: a cheap copy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use super::{RegistryCore, Supplies};
 /// One cooldown at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CooldownView {
-    /// For which model; none for requests that name none.
+    /// The model; `None` for requests that name none.
     pub model: Option<Arc<str>>,
-    /// Since when and until when, and what for.
+    /// When it began, when it ends, and why.
     pub cooldown: Cooldown,
     /// Whether it is a used-up window.
     pub exhausted: bool,
@@ -27,19 +27,19 @@ pub struct CooldownView {
 pub struct EndpointView {
     /// Its definition.
     pub endpoint: SharedEndpoint,
-    /// Where it is.
+    /// Where it stands.
     pub standing: Standing,
-    /// What an admin has made of it against the settings.
+    /// The admin's switch, if it overrules the settings.
     pub overruled: Option<Switch>,
     /// Its epoch.
     pub epoch: Epoch,
     /// Its attempts under way.
     pub in_flight: u32,
-    /// Its isolation while it has failed and not recovered, whether or not it was switched off meanwhile.
+    /// Its isolation until it recovers, even if it was switched off meanwhile.
     pub isolation: Option<Isolation>,
-    /// The weight that the choice goes by; 0 while no traffic reaches it.
+    /// The weight used for the choice; 0 while no traffic reaches it.
     pub effective_weight: f64,
-    /// Whether it has come back and its share is still growing.
+    /// Whether it has recovered and its share is still growing.
     pub slow_start: bool,
     /// Whether the verdict on a failure is awaited.
     pub held: bool,
@@ -56,7 +56,7 @@ pub struct RegistryView {
     pub endpoints: Vec<EndpointView>,
     /// How many attempts were sent to an isolated endpoint.
     pub leaks: u64,
-    /// Which endpoint served the latest answer.
+    /// The endpoint that served the latest answer.
     pub last_served: Option<EndpointId>,
     /// How many requests wait, parked or for a verdict.
     pub waiting: usize,
@@ -67,7 +67,7 @@ pub struct RegistryView {
 }
 
 impl RegistryView {
-    /// What each profile has.
+    /// The supply of each profile.
     pub fn supplies(&self) -> BTreeMap<ProfileId, Supplies> {
         let mut of_each = BTreeMap::<ProfileId, Supplies>::new();
         for EndpointView { endpoint, standing, .. } in &self.endpoints {
@@ -117,7 +117,7 @@ impl RegistryCore {
         self.queues.iter().filter(|member| member.is_home()).count()
     }
 
-    /// What an admin has made of endpoints against the settings.
+    /// The admin's switches that overrule the settings.
     pub fn overruled(&self) -> impl Iterator<Item = (&EndpointId, Switch)> {
         self.queues.iter().filter_map(|member| {
             let endpoint = member.endpoint();
@@ -125,7 +125,7 @@ impl RegistryCore {
         })
     }
 
-    /// The names that mean anything: of endpoints, and of services that left while they were isolated.
+    /// All known names: of endpoints, and of services that left while they were isolated.
     pub fn known(&self) -> BTreeSet<EndpointId> {
         let present = self.queues.iter().map(|member| &member.endpoint().id);
         present.chain(self.queues.departed().map(|(id, _)| id)).cloned().collect()

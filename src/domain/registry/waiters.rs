@@ -1,4 +1,4 @@
-//! Requests that wait: for a verdict on the endpoint that they would get, or parked until one may serve them.
+//! Requests that wait: for a verdict on the endpoint that they would get, or parked until an endpoint may serve them.
 
 mod line;
 
@@ -14,17 +14,17 @@ use line::{Finds, Wait, Waiter, Why};
 
 pub(super) use line::Waiters;
 
-/// A lease on an endpoint of bounded room has ended.
+/// The end of a lease on an endpoint of bounded room.
 pub(super) struct LeaseEnd {
     pub(super) slot: Slot,
     /// Whether the endpoint had room before.
     pub(super) had_room: bool,
 }
 
-/// Whether there is a place to park at.
+/// Whether there is a place for a request to be parked.
 enum Place {
     Free,
-    /// This one has to give up its own: its client takes more than its share.
+    /// This waiter has to give up its place: its client takes more than its share.
     InPlaceOf(WaiterId),
     None,
 }
@@ -52,10 +52,11 @@ impl RegistryCore {
         }
     }
 
-    /// Looks for an endpoint. `waited` is what the request has waited for so far, since `since`.
+    /// Looks for an endpoint. `waited` says what the request has waited for so far, since `since`.
     fn look(&mut self, ask: &Ask, since: Moment, waited: Option<Why>, now: Moment, out: &mut Outputs) -> Look {
         let mut search = self.search(ask, since, now, !self.stopping);
-        // Before a place is claimed: whoever gives one up may be given an endpoint, and bind the same session to that.
+        // Read before a place is claimed: the waiter that gives one up may be granted an endpoint, and bind the same
+        // session to it.
         let own = if let Search::Found(_) = search { None } else { self.own(ask, now) };
         if let Search::Patience { .. } = search
             && waited != Some(Why::Parked)
@@ -85,7 +86,7 @@ impl RegistryCore {
         }
     }
 
-    /// What a request is told that has waited until its deadline: what it has waited for.
+    /// The refusal of a request that has waited until its deadline: it names what the request waited for.
     fn too_late(&self, ask: &Ask, now: Moment) -> NoEndpoint {
         match self.dearth(ask, now).verdict() {
             why @ (NoEndpoint::Isolated { .. } | NoEndpoint::Cooling { .. }) => why,
@@ -102,7 +103,8 @@ impl RegistryCore {
         }
     }
 
-    /// The gateway is stopping: whoever is parked is refused, and nobody is from now on. Verdicts are still waited for.
+    /// Stops parking, since the gateway is stopping: parked requests are refused, and no more are parked. Verdicts are
+    /// still waited for.
     pub fn stop_parking(&mut self, now: Moment, out: &mut Outputs) {
         self.stopping = true;
         let parked = self.waiters.take_parked();
@@ -111,7 +113,7 @@ impl RegistryCore {
         self.check_invariants();
     }
 
-    /// Takes a place for a request to be parked at, if there is one for it.
+    /// Takes a place to park a request, if there is one for it.
     fn claim_place(&mut self, ask: &Ask, now: Moment, out: &mut Outputs) -> bool {
         match self.place_for(ask) {
             Place::Free => true,
@@ -119,7 +121,7 @@ impl RegistryCore {
             Place::InPlaceOf(waiter) => {
                 if let Some(Waiter { id, ask, since, .. }) = self.waiters.take(waiter) {
                     out.push(match self.search(&ask, since, now, false) {
-                        // It waited for its session's own endpoint; now another one has to do.
+                        // It waited for its session's own endpoint; now another one must do.
                         Search::Found(found) => match self.grant(&ask, &found, now) {
                             Ok(grant) => Effect::Granted(id, grant),
                             Err(why) => Effect::Refused(id, why),
@@ -135,7 +137,7 @@ impl RegistryCore {
         }
     }
 
-    /// No client takes more than a quarter of the places while others wait.
+    /// The place for a request. No client takes more than a quarter of the places while others wait.
     fn place_for(&self, ask: &Ask) -> Place {
         let most = self.policy.park_max;
         let share = (most / 4).max(1);
@@ -153,14 +155,14 @@ impl RegistryCore {
                 && waiter.ask.client != ask.client
                 && self.waiters.parked_of_its_client(&waiter.ask) > share
         };
-        // Of those who take too much the one that came last gives way.
+        // Of the clients that take too much, the waiter that came last gives way.
         match self.waiters.iter().filter(takes_too_much).max_by_key(|waiter| waiter.id) {
             Some(waiter) => Place::InPlaceOf(waiter.id),
             None => Place::None,
         }
     }
 
-    /// Has the isolated endpoints verified that requests wait for, where none is usable.
+    /// Hastens the verification of the isolated endpoints that requests wait for, if none is usable.
     fn hasten(&mut self, dearth: &Dearth, now: Moment, out: &mut Outputs) {
         if dearth.any_usable() {
             return;
@@ -184,8 +186,8 @@ impl RegistryCore {
         self.look_at_each(now, out, |_, _| true);
     }
 
-    /// The same where nothing has happened but a lease's end. Where its endpoint had room before, and once the room that it
-    /// leaves is taken, who has found nobody would find nobody again.
+    /// Looks at waiters again after nothing but a lease's end. If its endpoint had room before, and once the room it leaves
+    /// is taken, a waiter that found nothing would find nothing again.
     pub(super) fn look_at_waiters_for_room(&mut self, ended: &LeaseEnd, now: Moment, out: &mut Outputs) {
         self.look_at_each(now, out, |core, waiter| {
             let is_taken = core.queues.at(ended.slot).is_some_and(|member| !member.is_held() && core.is_full(member));
@@ -193,22 +195,22 @@ impl RegistryCore {
         });
     }
 
-    /// The same where nothing has happened at all but that the clock went on.
+    /// Looks at waiters again after nothing but the passing of time.
     pub(super) fn look_at_waiters_for_the_clock(&mut self, now: Moment, out: &mut Outputs) {
         self.look_at_each(now, out, |core, waiter| !core.finds_the_same(waiter, now));
     }
 
-    /// Whether a look would find what the latest one has found, where neither an endpoint has moved nor a cooldown begun or ended
-    /// before its time, and none has room that had none: each of these has all who wait looked at. What the clock changes for who
-    /// finds nobody, or waits for its own, it changes at `wake`, but for what its session is bound to: that goes idle, and other
-    /// requests of the session bind it and keep it from that.
+    /// Whether a look would find what the latest one found, provided that no endpoint has moved, no cooldown has begun or
+    /// ended early, and no full endpoint has got room: after each of these, all waiters are looked at. For a waiter that
+    /// finds nothing, or waits for its own endpoint, the clock changes nothing before `wake`, except its session's bond:
+    /// that expires when idle, and other requests of the session renew it.
     fn finds_the_same(&self, waiter: &Waiter, now: Moment) -> bool {
         let Wait { finds, own, wake, .. } = waiter.wait;
         finds != Finds::Held && wake > now && own == self.own(&waiter.ask, now)
     }
 
-    /// Each that is worth a look goes from the front of the queue to its back, as do the others, so that all others are counted
-    /// while one takes a place.
+    /// Looks at each waiter that is worth it. Every waiter passes from the front of the queue to its back, so that all the
+    /// others are counted while one takes a place.
     fn look_at_each(&mut self, now: Moment, out: &mut Outputs, is_worth: impl Fn(&Self, &Waiter) -> bool) {
         let mut latest = None;
         while let Some(waiter) = self.waiters.front().filter(|waiter| Some(waiter.id) > latest) {
@@ -230,20 +232,20 @@ impl RegistryCore {
         }
     }
 
-    /// Looks at the clock: cooldowns end, and so does patience.
+    /// Takes in the present time: cooldowns end, and so does patience.
     pub fn tick(&mut self, now: Moment, out: &mut Outputs) {
         self.look_at_waiters(now, out);
         self.check_invariants();
     }
 
-    /// It is the time of [`Self::next_wake`]: looks at those for whom the clock has changed something. [`Self::tick`] does not depend on
-    /// that.
+    /// Looks at the waiters for which the clock has changed something; due at [`Self::next_wake`]. [`Self::tick`] does not
+    /// depend on it.
     pub fn wake(&mut self, now: Moment, out: &mut Outputs) {
         self.look_at_waiters_for_the_clock(now, out);
         self.check_invariants();
     }
 
-    /// When [`Self::wake`] is wanted next.
+    /// When [`Self::wake`] is due next.
     pub fn next_wake(&self) -> Option<Moment> {
         self.waiters.next_wake()
     }
@@ -253,7 +255,7 @@ impl RegistryCore {
         self.waiters.leave(gone);
     }
 
-    /// The profiles have changed, and with them perhaps whose endpoints these wait for.
+    /// Readdresses all waiters: the profiles have changed, and so perhaps the endpoints that they wait for.
     pub(super) fn readdress_waiters(&mut self) {
         for mut waiter in self.waiters.take_all() {
             self.readdress(&mut waiter.ask);

@@ -59,7 +59,7 @@ fn a_request_goes_where_its_method_and_path_say() {
         ("GET", "/v1/models/%252e%2e/files", D::Unknown),
         ("GET", "/v1/models/..%5cfiles", D::Unknown),
         ("GET", "/v1/models/..;a/files", D::Unknown),
-        // A base URL's own path would be left by these.
+        // These would climb out of a base URL's own path.
         ("GET", "/v1/models/../../../v1/models/x", D::Unknown),
         ("GET", "/v1/models/%2e%2e/../../v1/models/x", D::Unknown),
         ("HEAD", "/", D::Warmup),

@@ -1,4 +1,4 @@
-//! One task of the verifier: whom to talk to, and what for.
+//! One task of the verifier: which endpoint to talk to, and what for.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub enum Purpose {
     AtHome(AtHome),
 }
 
-/// What an endpoint in its home queue is talked to for.
+/// Why an endpoint in its home queue is talked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtHome {
     /// A [`Task::Opinion`].
@@ -41,7 +41,7 @@ impl Purpose {
 }
 
 impl Task {
-    /// Whether it is the verification of an isolated endpoint that has to wait for nothing.
+    /// Whether it is the verification of an isolated endpoint that need not wait.
     pub(super) fn is_urgent(&self) -> bool {
         matches!(self, Self::Recovery(Recovery { urgency: Urgency::AtOnce, .. }))
     }
@@ -57,46 +57,47 @@ impl Task {
     }
 }
 
-/// Whom a conversation is held with, and how.
+/// The endpoint that a conversation is held with, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subject {
-    /// Whom to talk to.
+    /// The endpoint to talk to.
     pub endpoint: SharedEndpoint,
     /// Its epoch. In any other one the conversation's result is void.
     pub epoch: Epoch,
     /// How the conversation is held.
     pub manner: Manner,
-    /// The model that is in question, where one is.
+    /// The model in question, if any.
     pub model: Option<Arc<str>>,
     /// What it takes to pass.
     pub suffices: Suffices,
 }
 
-/// Whose answer suffices in a conversation about a model. Where the settings name one to verify with, that one's counts in its place.
+/// Which model's answer suffices in a conversation about a model. If the settings name a model to verify with, it takes the
+/// place of the one in question.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Suffices {
-    /// That model's; or the next one's, where the endpoint lacks it.
+    /// That model's; or the next one's, if the endpoint lacks it.
     #[default]
     ThatModel,
-    /// Any model's: it may be the model alone that has failed, and a request that names one which works nowhere must not take the
+    /// Any model's: the model alone may have failed, and a request that names one which works nowhere must not take the
     /// endpoint from all others.
     AnyModel,
-    /// That model's alone, whatever the settings name: a used-up window may be one model's, and no other's answer says anything of it.
-    /// Where no model is in question, this is as [`Suffices::ThatModel`].
+    /// That model's alone, whatever the settings name: a used-up window may be one model's, and another model's answer says
+    /// nothing of it. If no model is in question, the same as [`Suffices::ThatModel`].
     ItAlone,
 }
 
-/// One endpoint that a conversation is to be held with, as the registry names it.
+/// A conversation to be held with one endpoint, as the registry lists it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerifyJob {
-    /// With whom, and how.
+    /// The endpoint, and how to talk to it.
     pub subject: Subject,
-    /// What for.
+    /// The reason for it.
     pub task: Task,
 }
 
-/// What a conversation is held for, with what matters for that alone.
+/// What a conversation is held for, with the details of that purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
     /// The endpoint is isolated: passing brings it back.
@@ -108,7 +109,7 @@ pub enum Task {
     },
     /// The endpoint is in its home queue with a used-up window: passing ends the cooldown early, failing changes nothing.
     EarlyReturn {
-        /// Since when it rests.
+        /// Since when it is in that cooldown.
         since: Moment,
     },
 }
@@ -142,11 +143,11 @@ pub enum Urgency {
 pub struct Resume {
     /// By how many steps its delay had grown.
     pub step: u32,
-    /// How often it was verified since its isolation; none where that is over, and only a relapse goes on from the step.
+    /// Its verifications since its isolation; `None` if that is over and only a relapse goes on from the step.
     pub since_isolation: Option<Verified>,
 }
 
-/// What the verifications of an isolation that lasts have come to.
+/// The verifications so far of an isolation that lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// How many there were.
@@ -156,13 +157,13 @@ pub struct Verified {
 }
 
 impl Subject {
-    /// An endpoint that is talked to about no model in particular, to be answered in one piece.
+    /// A subject with no model in particular, answered in one piece.
     #[must_use]
     pub const fn new(endpoint: SharedEndpoint, epoch: Epoch) -> Self {
         Self { endpoint, epoch, manner: Manner::Whole, model: None, suffices: Suffices::ThatModel }
     }
 
-    /// A conversation with it.
+    /// The key of a conversation with it.
     #[must_use]
     pub fn conversation(&self) -> Conversation {
         (self.endpoint.id.clone(), self.epoch)
@@ -170,7 +171,7 @@ impl Subject {
 }
 
 impl VerifyJob {
-    /// Whether both are the same task, so that what has come of the one counts for the other.
+    /// Whether both are the same task, so that the result of one counts for the other.
     pub(super) fn is_same_task(&self, other: &Self) -> bool {
         self.subject.endpoint.id == other.subject.endpoint.id
             && self.subject.epoch == other.subject.epoch
@@ -178,5 +179,5 @@ impl VerifyJob {
     }
 }
 
-/// A conversation under way: with whom, and in which of its epochs.
+/// A conversation under way: the endpoint, and in which of its epochs.
 pub type Conversation = (EndpointId, Epoch);

@@ -8,17 +8,18 @@ use super::super::outcome::Reason;
 /// When to verify.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SchedulePolicy {
-    /// From the isolation to the first verification.
+    /// The time from the isolation to the first verification.
     pub initial_delay: Duration,
     /// The factor from one delay to the next.
     pub multiplier: f64,
     /// The longest delay.
     pub interval: Duration,
-    /// The longest delay for isolations that only the operator can mend, and the one for endpoints with a used-up window.
+    /// The longest delay for isolations that only the operator can fix, and the delay between attempts for endpoints with a
+    /// used-up window.
     pub interval_account: Duration,
-    /// The share by which delays waver.
+    /// The share by which delays vary at random.
     pub jitter: f64,
-    /// The most conversations at a time.
+    /// The most conversations at once.
     pub concurrency: usize,
 }
 
@@ -29,7 +30,7 @@ impl SchedulePolicy {
         jittered(grown, self.jitter, chance)
     }
 
-    /// Between two attempts to end a long cooldown early.
+    /// The delay between two attempts to end a long cooldown early.
     pub(super) fn early_return(&self, chance: f64) -> Duration {
         jittered(self.interval_account, self.jitter, chance)
     }

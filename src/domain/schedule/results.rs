@@ -1,4 +1,4 @@
-//! What the schedule says: how far the conversations are, and what follows when one begins or ends.
+//! The schedule's results: how far the conversations are, and what follows when one begins or ends.
 
 use std::fmt;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub struct Progress {
 /// How often an endpoint was verified since an isolation.
 #[derive(Clone, PartialEq)]
 pub struct Count {
-    /// As it was defined then.
+    /// The endpoint as it was defined then.
     pub(super) endpoint: SharedEndpoint,
     pub(super) isolated_at: Moment,
     pub(super) verifications: u32,
@@ -37,7 +37,7 @@ impl fmt::Debug for Count {
 }
 
 impl Count {
-    /// The count, if it is one of this service.
+    /// The count, if it is about this service.
     #[must_use]
     pub fn about(&self, service: &Endpoint) -> Option<u32> {
         self.endpoint.same_service(service).then_some(self.verifications)
@@ -51,10 +51,10 @@ pub enum Passed {
     Recovered {
         /// How often it was verified since its isolation, this time included.
         verifications: u32,
-        /// The step from which its delays go on, should it relapse.
+        /// The step from which its delays go on if it relapses.
         step: u32,
     },
-    /// The endpoint, which is in its home queue, works.
+    /// The endpoint in its home queue works.
     Fit(AtHome),
 }
 
@@ -63,7 +63,7 @@ pub enum Passed {
 pub enum Failed {
     /// The endpoint stays isolated.
     StillFailing(Finished),
-    /// The second opinion is asked once more, at once.
+    /// The second opinion is asked for once more, at once.
     OnceMore,
     /// The second opinion is given: the endpoint is at fault.
     Unfit,
@@ -83,23 +83,23 @@ pub struct Finished {
     pub verifications: u32,
     /// When this verification began.
     pub began: Moment,
-    /// How long until the next.
+    /// How long until the next one.
     pub next_in: Duration,
     /// When the next one is due.
     pub next: Moment,
 }
 
-/// What becomes of a conversation that is wanted out of turn.
+/// What becomes of a conversation that is asked for out of turn.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AtOnce {
     /// It begins. It counts as running.
     Begin {
-        /// As it is listed, where the endpoint has a job in this epoch; else as it was wanted.
+        /// As listed, if the endpoint has a job in this epoch; else as asked for.
         subject: Subject,
-        /// A conversation with the same endpoint that is void, and must end first.
+        /// A void conversation with the same endpoint, which must end first.
         void: Option<Conversation>,
     },
-    /// One is under way in this epoch, whose end will do.
+    /// One is already under way in this epoch; its end will do.
     UnderWay,
     /// The endpoint has moved on since.
     Stale,

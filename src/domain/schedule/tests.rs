@@ -77,7 +77,7 @@ fn conversation(name: &str, epoch: u64) -> Conversation {
     (id(name), Epoch::from_raw(epoch))
 }
 
-/// Fails every verification as soon as it is due and tells the seconds at which they began.
+/// Fails every verification as soon as it is due, and returns the seconds at which they began.
 fn begins(schedule: &mut Schedule, name: &str, epoch: u64, count: usize) -> Vec<u64> {
     let mut begins = Vec::new();
     for _ in 0..count {
@@ -140,7 +140,7 @@ fn a_relapse_goes_on_with_the_delay_that_was_reached() {
     assert_eq!(schedule.next_due(), Some(at(1005)));
 }
 
-/// It passes each conversation at once, and fails whatever else is asked: it got traffic after each first delay.
+/// The endpoint passes each conversation at once, but fails all other requests: it got traffic after each first delay.
 #[test]
 fn each_relapse_of_one_that_always_passes_makes_the_delay_longer() {
     let mut schedule = Schedule::new(POLICY);
@@ -333,7 +333,7 @@ fn an_early_return_is_tried_at_its_own_pace() {
     assert_eq!(due(&schedule), Some(2811));
 }
 
-/// Found by reading: behind a second opinion an old window was asked about at once, again and again.
+/// Found by reading: after a second opinion an old window was asked about at once, again and again.
 #[test]
 fn an_early_return_keeps_its_pace_also_behind_a_second_opinion() {
     let mut schedule = Schedule::new(POLICY);
@@ -483,7 +483,7 @@ fn shorter_delays_bring_the_next_verification_forward_and_longer_ones_put_off_no
     assert_eq!(schedule.next_due(), Some(last_failed + Duration::from_secs(7)));
 }
 
-/// Once wrong: how far it had come was remembered of each endpoint that there ever was.
+/// Once wrong: the progress of every endpoint that there ever was remained in memory.
 #[test]
 fn of_one_that_is_gone_nothing_is_remembered_unless_it_may_come_back_isolated() {
     for (is_known, goes_on) in [(false, 5), (true, 20)] {

@@ -23,7 +23,7 @@ fn found(sessions: &Sessions, key: SessionKey, now: Moment, policy: &AffinityPol
     sessions.find(key, &MODEL, now, policy).next()
 }
 
-/// Once wrong: where one model's endpoint rested for it, the whole session moved, and the others lost their caches.
+/// Once wrong: if one model's endpoint was in a cooldown for it, the whole session moved, and the others lost their caches.
 #[test]
 fn each_model_of_a_session_is_bound_by_itself_and_a_new_one_begins_where_the_latest_is() {
     let policy = policy(10);
@@ -106,7 +106,7 @@ fn sessions_that_were_idle_for_too_long_do_not_count() {
     assert_eq!([109, 110, 120, 130].map(|now| sessions.count(at(now), &policy)), [3, 2, 1, 0]);
 }
 
-/// Once wrong: they left the table only where it was full, and each look at the count went through all of them.
+/// Once wrong: they left the table only when it was full, and each count went through all of them.
 #[test]
 fn what_nothing_binds_any_more_leaves_the_table_as_others_come() {
     let policy = policy(1000);
@@ -133,7 +133,7 @@ fn an_attempt_that_takes_longer_than_a_session_may_be_idle_keeps_it_bound_but_no
             sessions.bind(key(name), &MODEL, A, at(0), &policy);
         }
         sessions.bind(key("other"), &MODEL, A, at(ends), &policy);
-        // Of these the first two are out of the table, and the others not yet.
+        // The first two of these have left the table, the others not yet.
         for name in ["s1", "s2", "s3", "s4"] {
             sessions.used(key(name), &MODEL, A, true, at(ends));
             assert_eq!(found(&sessions, key(name), at(ends), &policy).is_some(), is_bound, "{name} at {ends}");

@@ -1,11 +1,12 @@
-//! What an answer is, by its first bytes: some servers call a stream something else, or nothing, and an answer in JSON a stream.
+//! What an answer is, by its first bytes: some servers label a stream as something else, or not at all, and some label JSON
+//! as a stream.
 
 use crate::domain::members::BYTE_ORDER_MARK;
 
-/// The most that may stand before the first byte that tells, in bytes. Some send blank lines while they have nothing to say.
+/// The most bytes that may precede the first telling one. Some servers send blank lines while they have nothing to say.
 const LOOKED_INTO_AT_MOST: usize = 1 << 10;
 
-/// The fields of an event stream, and what a comment begins with (HTML, 9.2.5).
+/// How the lines of an event stream begin: its fields, and comments (HTML, 9.2.5).
 const LINE_STARTS: [&[u8]; 5] = [b"event:", b"data:", b"id:", b"retry:", b":"];
 
 /// What an answer begins as.
@@ -15,12 +16,12 @@ pub enum Beginning {
     Events,
     /// As a JSON object.
     Object,
-    /// As neither, or it is over before that can be told.
+    /// As neither, or that can't be told before the answer or the part looked at is over.
     Other,
 }
 
 impl Beginning {
-    /// Looks at the first bytes. `None`: more are needed.
+    /// Classifies an answer by its first bytes. `None` if more are needed.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Option<Self> {
         let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes).trim_ascii_start();
@@ -39,7 +40,7 @@ impl Beginning {
         }
     }
 
-    /// Whether the answer is to be read as an event stream. Where its beginning does not tell, `by_label` does, which is what its
+    /// Whether the answer is to be read as an event stream. If its beginning does not tell, `by_label` decides: what its
     /// content type says.
     #[must_use]
     pub const fn is_event_stream(self, by_label: bool) -> bool {

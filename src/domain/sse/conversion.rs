@@ -1,4 +1,4 @@
-//! A whole answer in JSON as the events that it stands for, where a client has asked for a stream and got none.
+//! Converts a whole JSON answer into events, for a client that asked for a stream and got none.
 
 mod responses;
 
@@ -8,14 +8,14 @@ use super::Format;
 use super::ending::closing;
 use super::json::{Members, ObjectText, elements, is_empty, quoted};
 
-/// So many bytes of events a whole answer of nothing may become, and for each of its bytes so many more. A good answer becomes
-/// about as much as it was, a response five times that, for its text stands in so many of its events; one that is made for it
-/// could become a million times that.
+/// The most bytes of events that an answer may become: this many, plus `MOST_FOR_A_BYTE` for each of its bytes. A good
+/// answer becomes about as much as it was, a response five times that, since its text is in five of its events; an answer
+/// made for the purpose could become a million times that.
 const MOST_OF_NOTHING: usize = 1 << 20;
 const MOST_FOR_A_BYTE: usize = 6;
 
-/// The events of a whole answer, `None` where the body is no answer of this format, would become far more than it is, or the
-/// format has no such events here. `include_usage`: a chat's request has asked for a last chunk with the usage.
+/// The events of a whole answer. `None` if the body is not an answer of this format, would grow far beyond its size, or the
+/// format has no such events here. `include_usage`: a chat request asked for a last chunk with the usage.
 #[must_use]
 pub fn as_events(format: Format, body: &[u8], include_usage: bool) -> Option<String> {
     let answer = Members::read(body)?;
@@ -43,12 +43,12 @@ struct Events {
 }
 
 impl Events {
-    /// Adds an event, named or not; `None` where that is too much.
+    /// Adds an event, named or not; `None` if that is too much.
     fn add(&mut self, name: Option<&str>, data: ObjectText) -> Option<()> {
         if let Some(name) = name {
             self.text.extend(["event: ", name, "\n"]);
         }
-        // In JSON the end of a line can only stand where a blank may, and in an event it would cut the data in two.
+        // In JSON a line end can only stand where white space may, but in an event it would cut the data in two.
         let data = data.finish().replace(['\n', '\r'], " ");
         self.text.extend(["data: ", &data, "\n\n"]);
         (self.text.len() <= self.most).then_some(())
@@ -72,7 +72,7 @@ fn message_events(events: &mut Events, message: &Members<'_>) -> Option<()> {
     let ending = ObjectText::default()
         .member("stop_reason", message.get("stop_reason").map_or("null", |reason| reason.get()))
         .member("stop_sequence", message.get("stop_sequence").map_or("null", |sequence| sequence.get()));
-    // Clients take these from the end of a stream alone.
+    // Clients take these only from the end of a stream.
     let ending = ending.filled(message, &["stop_details", "container", "safeguard_results"]);
     let delta = ObjectText::default()
         .text("type", "message_delta")
@@ -82,8 +82,8 @@ fn message_events(events: &mut Events, message: &Members<'_>) -> Option<()> {
     events.add(Some("message_delta"), delta)
 }
 
-/// A block's start, its deltas and its stop. What streams in deltas is left out of the start; a block of another type stands
-/// whole there.
+/// Adds a block's start, deltas and stop. What streams in deltas is left out of the start; a block of another type is
+/// written whole there.
 fn block_events(events: &mut Events, index: &str, block: &Members<'_>) -> Option<()> {
     let kind = block.text("type").unwrap_or_default();
     let start = ObjectText::default();
@@ -119,7 +119,7 @@ fn block_events(events: &mut Events, index: &str, block: &Members<'_>) -> Option
     events.add(Some("content_block_stop"), about("content_block_stop"))
 }
 
-/// The elements of a list, each as it stands; what is no list has none. `None` where they can't all be told.
+/// The elements of a list, each as it was written; empty if it is not a list, `None` if there are too many.
 fn list(raw: &RawValue) -> Option<Vec<String>> {
     if !raw.get().starts_with('[') {
         return Some(Vec::new());
@@ -128,10 +128,10 @@ fn list(raw: &RawValue) -> Option<Vec<String>> {
     Some(elements.into_iter().map(|element| element.get().to_owned()).collect())
 }
 
-/// Chunks of a chat all begin alike.
+/// Writes the chunks of a chat, which all begin alike.
 struct Chunks<'a> {
     answer: &'a Members<'a>,
-    /// What each of them begins with: made once, for an answer may have any number of members.
+    /// What each chunk begins with: made once, since an answer may have any number of members.
     beginning: ObjectText,
     events: &'a mut Events,
 }
@@ -181,7 +181,7 @@ impl Chunks<'_> {
     }
 }
 
-/// Tool calls as they stand in a stream: with their places in the list. `None` where they can't be told.
+/// Tool calls as a stream has them, with their places in the list. `None` if they can't be read.
 fn numbered(message: &Members<'_>) -> Option<String> {
     let calls = message.objects("tool_calls")?;
     let numbered = calls.iter().enumerate().map(|(index, call)| {

@@ -1,4 +1,4 @@
-//! What is said at the end of a stream that has not come to its own.
+//! What is written at the end of a stream that did not come to its own end.
 
 use super::Format;
 use super::json::{Members, ObjectText, quoted};
@@ -10,17 +10,17 @@ pub enum Break {
     Torn,
     /// The upstream ended the stream in order, without its closing event.
     Unfinished,
-    /// Nothing came for too long.
+    /// Nothing came from the upstream for too long.
     Silent,
-    /// The upstream sent an error that the protocol's clients would pass over.
+    /// The upstream sent an error that the protocol's clients would ignore.
     Failed,
     /// The gateway is stopping.
     Stopping,
 }
 
 impl Break {
-    /// What is the matter, and whether trying again helps. Programs decide by an error's words whether they ask once more of
-    /// their own accord, and these first two are among those that they know.
+    /// What went wrong, and whether trying again helps. Programs decide by an error's words whether to retry on their own,
+    /// and the first two words here are among those that they know.
     const fn sentence(self) -> &'static str {
         match self {
             Self::Torn => "Server error upstream: the answer broke off before its end. Trying again may help.",
@@ -35,7 +35,7 @@ impl Break {
         }
     }
 
-    /// The same for logs and stats.
+    /// What went wrong, in short, for logs and stats.
     #[must_use]
     pub const fn note(self) -> &'static str {
         match self {
@@ -65,7 +65,7 @@ impl Break {
     }
 }
 
-/// The closing event, where what stands before it proves the answer whole. The Responses API has no such state.
+/// The closing event, for a stream that is proven whole without it. The Responses API has no such state.
 #[must_use]
 pub const fn closing(format: Format) -> Option<&'static str> {
     match format {
@@ -75,8 +75,8 @@ pub const fn closing(format: Format) -> Option<&'static str> {
     }
 }
 
-/// An upstream's error as an event that the protocol's clients hear of, where it came in a form that they would pass over.
-/// `number` is the event's, where events are numbered.
+/// An upstream's error as an event that the protocol's clients recognize, if it came in a form that they would ignore.
+/// `number` is the event's, in formats that number events.
 #[must_use]
 pub(super) fn named_error(format: Format, body: &str, number: u64) -> Option<String> {
     match format {
@@ -84,10 +84,10 @@ pub(super) fn named_error(format: Format, body: &str, number: u64) -> Option<Str
             let answer = Members::read(body.as_bytes())?;
             let data = match answer.text("type").as_deref() {
                 Some("error") => body.to_owned(),
-                // Clients' parsers want the type (the API's reference, "Errors").
+                // Clients' parsers need the type (the API's reference, "Errors").
                 _ => ObjectText::default().text("type", "error").member("error", answer.get("error")?.get()).finish(),
             };
-            // In JSON a line's end is a blank, but an event's data would end with it.
+            // In JSON a line end is white space, but it would end the event's data.
             Some(format!("event: error\ndata: {}\n\n", data.replace(['\r', '\n'], " ")))
         }
         Format::Responses => {
@@ -120,7 +120,7 @@ pub(super) fn error_body(format: Format, message: &str) -> String {
     }
 }
 
-/// The protocol's own error event with this message. `number` is the event's, where events are numbered.
+/// The protocol's own error event with this message. `number` is the event's, in formats that number events.
 #[must_use]
 pub fn error_event(format: Format, message: &str, number: u64) -> String {
     match format {
@@ -133,9 +133,9 @@ pub fn error_event(format: Format, message: &str, number: u64) -> String {
     }
 }
 
-/// An error event of the Responses API, of values in JSON. The API's reference has its members in the event itself, its
-/// servers send them in an `error`. Only by that do the SDKs raise it; without, they hand it on, and programs that pass over
-/// what they don't know take the answer for whole.
+/// An error event of the Responses API; the values are JSON. The API's reference puts the members into the event itself,
+/// its servers into an `error`. The SDKs raise only the latter; without it they pass the event on, and programs that ignore
+/// unknown events take the answer for whole.
 fn response_error(kind: &str, code: &str, message: &str, number: u64) -> String {
     let of_type = |kind| {
         let told = ObjectText::default().member("type", kind).member("code", code);

@@ -1,4 +1,4 @@
-//! One event of an event stream: its lines, its name, its data (WHATWG HTML, section 9.2.6).
+//! One event of an event stream: its lines, name and data (WHATWG HTML, section 9.2.6).
 
 use std::borrow::Cow;
 
@@ -7,11 +7,11 @@ use crate::domain::members::BYTE_ORDER_MARK;
 /// The fields of an event that matter.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Event<'a> {
-    /// The last field `event`. One that is empty is none, and `message` is what an event without a name is called.
+    /// The last `event` field. `None` if it is empty or `message`, which is what an event without a name is called.
     pub(super) name: Option<&'a [u8]>,
-    /// All fields `data`, joined by line ends. None where there is none, as in a comment.
+    /// All `data` fields, joined by line ends. `None` if there is none, as in a comment.
     pub(super) data: Option<Cow<'a, [u8]>>,
-    /// The field `error`, which the standard does not have: llama.cpp's server writes an error object there.
+    /// The `error` field, which is not in the standard: llama.cpp's server writes an error object there.
     pub(super) error: Option<&'a [u8]>,
 }
 
@@ -39,20 +39,20 @@ impl<'a> Event<'a> {
         event
     }
 
-    /// The last line of the data of an event whose bytes before these are not there any more, so that the first line may be a
-    /// part of one.
+    /// The last data line of an event of which only these last bytes remain, so that their first line may be the rest of
+    /// one.
     pub(super) fn last_data(end: &'a [u8]) -> &'a [u8] {
         let first = lines(end).next().unwrap_or_default();
         lines(end).filter_map(|line| field(line, b"data")).last().unwrap_or(first)
     }
 
-    /// The data, empty where there is none.
+    /// The data; empty if there is none.
     pub(super) fn text(&self) -> &[u8] {
         self.data.as_deref().unwrap_or_default()
     }
 }
 
-/// The lines of an event. Whole ones and the last, be it whole or not.
+/// The non-empty lines of an event; the last may be incomplete.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes;
     let next = move || {
@@ -64,7 +64,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(next).filter(|line| !line.is_empty())
 }
 
-/// The value of a field's line, without the one blank that may follow the colon. A stream may begin with a byte order mark.
+/// The value of a field's line, without the one space that may follow the colon. A stream may begin with a byte order mark.
 fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
     let value = line.strip_prefix(name)?.strip_prefix(b":")?;

@@ -1,11 +1,11 @@
-//! Reading JSON only as far as it matters, and writing it again with its members in their order.
+//! Reads JSON only as far as it matters, and writes it again with its members in order.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// An object's members in their order, each value as it stood. Values are not looked into, however deep they are.
+/// An object's members in order, each value as it was written. Values are not read, however deep they are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Members<'a>(pub(super) Vec<(String, &'a RawValue)>);
 
@@ -37,12 +37,12 @@ impl<'a> Members<'a> {
         serde_json::from_slice(json).ok()
     }
 
-    /// Reads a value that has to be an object.
+    /// Reads a value that must be an object.
     pub(super) fn of(raw: &'a RawValue) -> Option<Self> {
         serde_json::from_str(raw.get()).ok()
     }
 
-    /// The value of this name, as it stands; of several the last, as for most parsers.
+    /// The value of this name, as it was written; if there are several, the last, as most parsers do.
     pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.0.iter().rev().find(|(member, _)| member == name).map(|(_, value)| *value)
     }
@@ -52,26 +52,26 @@ impl<'a> Members<'a> {
         self.get(name).filter(|value| !is_empty(value))
     }
 
-    /// The text of this name.
+    /// The text of this name; `None` if it is not a string.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         serde_json::from_str(self.get(name)?.get()).ok()
     }
 
-    /// The objects of the list of this name.
+    /// The objects in the list of this name.
     pub(super) fn objects(&self, name: &str) -> Option<Vec<Members<'a>>> {
         elements(self.get(name)?)
     }
 
-    /// Whether any member but these has a value that says something.
+    /// Whether any member except these has a value that is not empty.
     pub(super) fn say_something_besides(&self, names: &[&str]) -> bool {
         self.0.iter().any(|(name, value)| !names.contains(&name.as_str()) && !is_empty(value))
     }
 }
 
-/// More elements than this no list in an answer has.
+/// The most elements that a list in an answer may have.
 const MOST_ELEMENTS: usize = 10_000;
 
-/// The elements of a list; none where there are too many: what is read of one takes far more room than it does.
+/// The elements of a list; `None` if there are too many: a parsed element takes far more room than its text.
 pub(super) fn elements<'a, T: Deserialize<'a>>(list: &'a RawValue) -> Option<Vec<T>> {
     struct ElementsVisitor<T>(Vec<T>);
     impl<'de, T: Deserialize<'de>> Visitor<'de> for ElementsVisitor<T> {
@@ -94,7 +94,7 @@ pub(super) fn elements<'a, T: Deserialize<'a>>(list: &'a RawValue) -> Option<Vec
     serde_json::Deserializer::from_str(list.get()).deserialize_seq(ElementsVisitor(Vec::new())).ok()
 }
 
-/// Null, or a text, list or object with nothing in it.
+/// Whether a value is null, or a text, list or object with nothing in it.
 pub(super) fn is_empty(raw: &RawValue) -> bool {
     let text = raw.get();
     let inner = text.strip_prefix(['[', '{']).and_then(|text| text.strip_suffix([']', '}']));
@@ -106,7 +106,7 @@ pub(super) fn is_empty(raw: &RawValue) -> bool {
 pub(super) struct ObjectText(String);
 
 impl ObjectText {
-    /// Adds a member whose value is JSON already.
+    /// Adds a member whose value is already JSON.
     pub(super) fn member(mut self, name: &str, json: &str) -> Self {
         self.0.push(if self.0.is_empty() { '{' } else { ',' });
         self.0.push_str(&quoted(name));
@@ -121,13 +121,13 @@ impl ObjectText {
         self.member(name, &json)
     }
 
-    /// Adds these members but the ones with these names.
+    /// Adds these members except the ones with these names.
     pub(super) fn all_but(self, members: &Members<'_>, names: &[&str]) -> Self {
         let kept = members.0.iter().filter(|(name, _)| !names.contains(&name.as_str()));
         kept.fold(self, |object, (name, value)| object.member(name, value.get()))
     }
 
-    /// Adds those of these members that have a value which says something.
+    /// Adds the members of these names whose values are not empty.
     pub(super) fn filled(self, members: &Members<'_>, names: &[&str]) -> Self {
         let filled = names.iter().filter_map(|name| Some((name, members.filled(name)?)));
         filled.fold(self, |object, (name, value)| object.member(name, value.get()))
@@ -140,18 +140,18 @@ impl ObjectText {
     }
 }
 
-/// A text as JSON.
+/// A text as a JSON string.
 pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Whether a member of this name, anywhere, has another value than null. For nearly all events the answer is no, and they
-/// need not be parsed. Within a text a quotation mark has a backslash before it, so only a member's name can fit.
+/// Whether a member of this name, at any depth, has a value other than null. For nearly all events the answer is no, and
+/// they need not be parsed. Within a text a quotation mark is escaped by a backslash, so only a member's name can match.
 pub(super) fn has_value(json: &[u8], quoted_name: &[u8]) -> bool {
     has_value_besides(json, quoted_name, b"null")
 }
 
-/// Whether a member of this name, anywhere, has a value that does not begin so.
+/// Whether a member of this name, at any depth, has a value that does not begin with `usual`.
 pub(super) fn has_value_besides(json: &[u8], quoted_name: &[u8], usual: &[u8]) -> bool {
     memchr::memmem::find_iter(json, quoted_name).any(|at| {
         let after = json.get(at + quoted_name.len()..).unwrap_or_default().trim_ascii_start();

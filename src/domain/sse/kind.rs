@@ -13,27 +13,27 @@ use crate::domain::error_object::ErrorObject;
 /// What an event says of its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It is no event at all: a comment, or a mere `retry` or `id`.
+    /// Not an event: a comment, or a mere `retry` or `id`.
     Comment,
-    /// Nothing of the answer itself: `message_start`, `ping`, a block or an item with nothing in it, a role. Nor does an event
-    /// of an unknown type that carries no `delta`.
+    /// Nothing of the answer itself: `message_start`, `ping`, a block or an item with nothing in it, a role, or an event of
+    /// an unknown type without a `delta`.
     Preamble,
-    /// A part of the answer. An event that is too long to be looked at is taken for one.
+    /// A part of the answer. An event too long to be read in full counts as one, unless its name or its end says otherwise.
     Content,
     /// The answer has failed.
     Error(StreamError),
-    /// The answer is complete, but for its closing event: why it ended was named.
+    /// The answer is complete except for its closing event: the reason for its end was named.
     Complete,
     /// The protocol's closing event.
     Closed,
 }
 
-/// An error inside of a stream. Its `Debug` shows no message: that may quote a prompt.
+/// An error inside a stream. Its `Debug` shows no message, since that may quote a prompt.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StreamError {
-    /// An error object, as it would have been the body of an answer.
+    /// The error, written as the body of an error answer.
     pub body: String,
-    /// Whether the protocol's clients know the event for an error. Others would pass over it.
+    /// Whether the protocol's clients recognize the event as an error. Otherwise they would ignore it.
     pub is_known_to_clients: bool,
 }
 
@@ -48,9 +48,10 @@ impl fmt::Debug for StreamError {
 enum Choice {
     #[default]
     UnderWay,
-    /// Why it ended was named, but together with content behind such a word: who has one in every chunk says nothing by it.
+    /// A reason for its end came with content, after an earlier one: a server that writes one into every chunk says nothing
+    /// by it.
     PerhapsFinished,
-    /// Why it ended was named, and nothing more of it has come.
+    /// The reason for its end was named, and nothing more of it has come.
     Finished,
 }
 
@@ -59,7 +60,7 @@ impl Choice {
         match (says_something, is_finished) {
             (false, false) => self,
             (false, true) => Self::Finished,
-            // Content behind the end proves that it was none.
+            // Content after the end proves that it was not the end.
             (true, false) => Self::UnderWay,
             (true, true) if self == Self::UnderWay => Self::Finished,
             (true, true) => Self::PerhapsFinished,
@@ -67,7 +68,7 @@ impl Choice {
     }
 }
 
-/// Which choices of an answer have begun, and how far each has come.
+/// The choices of an answer that have begun, and how far each has come.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Choices(BTreeMap<u32, Choice>);
 
@@ -83,7 +84,7 @@ impl Choices {
         *choice = choice.then(says_something, is_finished);
     }
 
-    /// Notes a part of a choice that is too long for it to be seen which one that is: it may be any.
+    /// Notes a part of a choice that is too long to tell which choice it belongs to: it may be any.
     fn note_long(&mut self, is_finished: bool) {
         if self.0.is_empty() {
             self.0.insert(0, Choice::default());
@@ -94,12 +95,12 @@ impl Choices {
         }
     }
 
-    /// Whether what comes next may say more than that the first choice goes on.
+    /// Whether the next event may say more than that the first choice goes on.
     fn need_a_look(&self) -> bool {
         self.0.iter().any(|(index, choice)| *index > 0 || *choice > Choice::UnderWay)
     }
 
-    /// How far the one has come that is furthest behind, of those that were asked for and those that have begun.
+    /// How far the choice furthest behind has come, among those asked for and those that have begun.
     fn least(&self, expected: u32) -> Choice {
         let expected = usize::try_from(expected).unwrap_or(usize::MAX);
         let least = self.0.values().min().filter(|_| self.0.len() >= expected);
@@ -111,13 +112,13 @@ impl Choices {
         self.least(expected) == Choice::Finished
     }
 
-    /// Whether every choice is finished if the stream is at its end in order, and had no more to say.
+    /// Whether every choice is finished, provided that the stream ends now, in order.
     pub(super) fn may_be_finished(&self, expected: u32) -> bool {
         self.least(expected) >= Choice::PerhapsFinished
     }
 }
 
-/// Looks at a whole event. Where the answer has content already, what only adds to it needs no closer look.
+/// Classifies a whole event. Once the answer has content, an event that only adds to it gets no closer look.
 pub(super) fn look(event: &Event<'_>, expected: Expected, choices: &mut Choices, progress: Progress) -> Kind {
     if let Some(error) = event.error {
         return Kind::Error(error_of_field(error, expected.format));
@@ -133,10 +134,10 @@ pub(super) fn look(event: &Event<'_>, expected: Expected, choices: &mut Choices,
     }
 }
 
-/// Looks at an event that is too long to be looked at: at its name, and at the end of its data.
+/// Classifies an event too long to be read in full, by its name and the end of its data.
 pub(super) fn look_at_ends(event: &Event<'_>, end: &[u8], expected: Expected, choices: &mut Choices) -> Kind {
     match (expected.format, name_of(event, expected.format)) {
-        // Who sorts an event's members has its type behind all else.
+        // Servers that sort an event's members write its type after all else.
         (Format::Responses, None) => kind_by_name(last_type(end).unwrap_or_default(), Format::Responses),
         (format, _) => match look_at_name(event, format) {
             Kind::Content if format.has_choices() => {
@@ -148,8 +149,8 @@ pub(super) fn look_at_ends(event: &Event<'_>, end: &[u8], expected: Expected, ch
     }
 }
 
-/// What the name alone tells of an event that is too long to be looked at. One without a name that has an error where others
-/// have an answer is taken for one.
+/// Classifies an event too long to be read in full, by its name. One without a name counts as an error if it has an `error`
+/// and no choices.
 pub(super) fn look_at_name(event: &Event<'_>, format: Format) -> Kind {
     let has_error = || {
         let data = event.text();
@@ -163,7 +164,7 @@ pub(super) fn look_at_name(event: &Event<'_>, format: Format) -> Kind {
     }
 }
 
-/// Whether an event of which only the beginning is here, and the rest of which will not come, goes on with the answer.
+/// Whether an event that broke off goes on with the answer, by its beginning.
 pub(super) fn goes_on(event: &Event<'_>, format: Format) -> bool {
     let data = event.text();
     let says = |member: &[u8], nothing: &[u8]| has_value(data, member) && has_value_besides(data, member, nothing);
@@ -177,15 +178,15 @@ pub(super) fn goes_on(event: &Event<'_>, format: Format) -> bool {
     }
 }
 
-/// Whether an event of which only the beginning is here may become an error.
+/// Whether an event may become an error, by its beginning.
 pub(super) fn may_become_error(event: &Event<'_>, format: Format) -> bool {
     matches!(look_at_name(event, format), Kind::Error(_)) || ErrorObject::may_begin(event.text())
 }
 
-/// The name by which clients know an event, as far as it can be seen without a look into its data.
+/// The name by which clients know an event, as far as it can be told without reading its data.
 fn name_of<'a>(event: &'a Event<'_>, format: Format) -> Option<&'a [u8]> {
     match (format, event.name) {
-        // Its clients go by the type in the data.
+        // Its clients go by the type in the data, not by the name.
         (Format::Responses, name) if name != Some(b"error") => leading_type(event.text()).or(name),
         (_, name) => name.or_else(|| leading_type(event.text())),
     }
@@ -193,7 +194,7 @@ fn name_of<'a>(event: &'a Event<'_>, format: Format) -> Option<&'a [u8]> {
 
 fn kind_by_name(name: &[u8], format: Format) -> Kind {
     match (format, name) {
-        // Whether clients would know it can't be seen, and all of it may not be here any more.
+        // Whether clients would recognize it can't be told, and part of it may be gone already.
         (_, b"error") | (Format::Responses, b"response.failed") => Kind::Error(StreamError {
             body: error_body(format, "The error is too long to be shown."),
             is_known_to_clients: false,
@@ -207,12 +208,13 @@ fn kind_by_name(name: &[u8], format: Format) -> Kind {
     }
 }
 
-/// The type with which the data of an event begins: all that is left of a long event that has no name.
+/// The type at the beginning of an event's data: all that is left of a long event without a name.
 fn leading_type(data: &[u8]) -> Option<&[u8]> {
     type_at(data.trim_ascii_start().strip_prefix(b"{")?.trim_ascii_start())
 }
 
-/// The last type in the end of an event's data, where it is one of an event of the Responses API: nothing within one has such.
+/// The last type in the end of an event's data, if it is an event type of the Responses API: nothing inside an event has
+/// such a type.
 fn last_type(end: &[u8]) -> Option<&[u8]> {
     let last = type_at(end.get(memchr::memmem::rfind(end, b"\"type\"")?..)?)?;
     last.starts_with(b"response.").then_some(last)
@@ -245,7 +247,7 @@ fn message(event: &Event<'_>, progress: Progress) -> Kind {
         "message_stop" => Kind::Closed,
         "content_block_start" => {
             let block = data.get("content_block").and_then(Members::of).unwrap_or_default();
-            // An answer that has a block more was not complete, whatever is in that.
+            // An answer with another block was not complete, whatever is in the block.
             content_if(progress == Progress::Complete || block.say_something_besides(&["type"]))
         }
         "content_block_delta" => {
@@ -266,16 +268,16 @@ fn chunk(event: &Event<'_>, expected: Expected, choices: &mut Choices, has_begun
     if data.trim_ascii() == b"[DONE]" {
         return Kind::Closed;
     }
-    // Nearly no event has that word, and one search says so.
+    // Hardly any event has that word, and one search tells.
     let has_word = memchr::memmem::find(data, b"\"error\"").is_some();
     let has_error = has_word && has_value(data, b"\"error\"") && is_error(data);
-    // The builds of vLLM which end such a stream as if it were whole have errors without an object of their own. The `OpenAI`
-    // API's clients pass over them.
+    // Some builds of vLLM, which end such a stream as if it were whole, write errors without an object of their own.
+    // Clients of the `OpenAI` API ignore them.
     let is_flat_error = has_word && !has_error && ErrorObject::read(data).is_some();
     if has_error || is_flat_error || event.name == Some(b"error") {
         return Kind::Error(nested_error(event, expected.format, has_error));
     }
-    // A completion has a choice for each prompt of its request. Once one is finished, another one may still begin.
+    // A completion has a choice for each prompt of its request, so another choice may still begin after one is finished.
     let counts = expected.choices > 1 || expected.format == Format::Completions || choices.need_a_look();
     if has_begun
         && !counts
@@ -289,7 +291,7 @@ fn chunk(event: &Event<'_>, expected: Expected, choices: &mut Choices, has_begun
     }
     let text = data;
     let Some(data) = Members::read(text) else {
-        // Texts in a wrong encoding, and numbers that JSON does not have: clients may be less strict.
+        // The data may hold text in a wrong encoding, or numbers that JSON does not have: clients may be less strict.
         return content_if(!has_begun && !has_word && has_value(text, b"\"choices\""));
     };
     let mut says_something = false;
@@ -312,8 +314,9 @@ fn chunk(event: &Event<'_>, expected: Expected, choices: &mut Choices, has_begun
     content_if(says_something || (has_begun && list.is_some()))
 }
 
-/// How a chunk says that the answer has failed, in none of the shapes that clients know: by an error within a choice, as `OpenRouter` does,
-/// or by why it ended; by what Groq adds; or, where there is no choice, in the shape of a provider's own errors.
+/// The error by which a chunk says that the answer failed, in a shape that clients do not know: an error within a choice,
+/// as from `OpenRouter`, or the reason for its end; Groq's own member; or, without any choice, a provider's own error
+/// shape.
 fn failed_chunk(event: &Event<'_>, data: &Members<'_>, choices: &[Members<'_>], format: Format) -> Option<StreamError> {
     let of_choice = choices.iter().find_map(|choice| told_error(choice.get("error")?.get(), format));
     let of_groq = || told_error(Members::of(data.get("x_groq")?)?.get("error")?.get(), format);
@@ -330,7 +333,7 @@ fn failed_chunk(event: &Event<'_>, data: &Members<'_>, choices: &[Members<'_>], 
     Some(StreamError { body, is_known_to_clients: false })
 }
 
-/// The body of an error answer for an `error` that says something, in an object or a text.
+/// The body of an error answer for an `error` member that is an object or a non-empty text.
 fn told_error(error: &str, format: Format) -> Option<String> {
     if let Some((_, body)) = ErrorObject::of_member(error) {
         return Some(body);
@@ -343,7 +346,7 @@ fn response(event: &Event<'_>, has_begun: bool) -> Kind {
     let data = Members::read(event.text()).unwrap_or_default();
     let name = match event.name {
         Some(b"error") => "error".to_owned(),
-        // Its clients go by the type, and know no other name.
+        // Its clients go by the type, and know no name but `error`.
         name => data
             .text("type")
             .filter(|kind| !kind.is_empty())
@@ -364,7 +367,7 @@ fn response(event: &Event<'_>, has_begun: bool) -> Kind {
             Kind::Error(StreamError { body, is_known_to_clients: false })
         }
         "error" => {
-            // As the API's reference has it, without an `error`, the SDKs hand it on as one event more.
+            // In the form of the API's reference, without an `error`, the SDKs pass it on as one more event.
             let inner = data.filled("error").and_then(Members::of);
             let is_known = inner.is_some();
             Kind::Error(flat_error(&inner.unwrap_or(data), is_known))
@@ -381,14 +384,14 @@ fn response(event: &Event<'_>, has_begun: bool) -> Kind {
     }
 }
 
-/// Whether data has an `error` that says something: an object of either protocol, or a mere text.
+/// Whether data has an `error` that is not empty: an object of either protocol, or a mere text.
 fn is_error(data: &[u8]) -> bool {
     let Some(data_members) = Members::read(data) else { return false };
     let Some(error) = data_members.get("error").filter(|error| !is_empty(error)) else { return false };
     error.get().starts_with('"') || ErrorObject::read(data).is_some()
 }
 
-/// The error of an event that has it in a field of its own, which clients pass over.
+/// The error of an event that has it in a field of its own, which clients ignore.
 fn error_of_field(error: &[u8], format: Format) -> StreamError {
     let error = String::from_utf8_lossy(error);
     let body = told_error(&error, format).unwrap_or_else(|| error_body(format, &error));
@@ -399,7 +402,7 @@ fn error_of_field(error: &[u8], format: Format) -> StreamError {
 fn nested_error(event: &Event<'_>, format: Format, is_known_to_clients: bool) -> StreamError {
     let data = event.text();
     let text = String::from_utf8_lossy(data);
-    // In a shape of a provider's own it says more than a text only if it stands for a status.
+    // An error in a provider's own shape says more than a text only if it stands for a status.
     let stands_for_status = |error: ErrorObject| error.status_by_its_words().is_some();
     let body = if ErrorObject::read(data).is_some() || ErrorObject::of_answer(200, data).is_some_and(stands_for_status)
     {
@@ -412,15 +415,15 @@ fn nested_error(event: &Event<'_>, format: Format, is_known_to_clients: bool) ->
     StreamError { body, is_known_to_clients }
 }
 
-/// The error of the Responses API, whose code and message stand without an object of their own. It may be a mere text.
+/// The error of the Responses API, whose code and message have no object of their own. It may be a mere text.
 fn flat_error(error: &Members<'_>, is_known_to_clients: bool) -> StreamError {
     let code = error.text("code").filter(|code| !code.is_empty());
-    // Relays write the fields that they do not fill as empty texts, and some have numbers for codes.
+    // Relays write the fields that they do not fill as empty texts, and some use numbers as codes.
     let number = error.get("code").and_then(|code| serde_json::from_str::<u64>(code.get()).ok());
-    // Without an object of the error's own the type is the event's.
+    // If the error has no object of its own, the type is the event's.
     let is_events = |kind: &str| kind == "error" || kind.starts_with("response.");
     let kind = error.text("type").filter(|kind| !kind.is_empty() && !is_events(kind));
-    // A number says more than a word that is made up here.
+    // A number says more than a word made up here.
     let unnamed = if number.is_some() { "error" } else { "server_error" };
     let kind = kind.or_else(|| code.clone()).unwrap_or_else(|| unnamed.to_owned());
     let code = code.map(|code| quoted(&code)).or_else(|| number.map(|number| number.to_string()));

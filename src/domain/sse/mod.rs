@@ -1,8 +1,8 @@
-//! Event streams, from the upstream's bytes to what a client may see of them: the scanner finds the events and says what
-//! each is, the relay lets out whole events alone, and where a stream ends without its end, there is what to say instead.
+//! Event streams, from the upstream's bytes to what a client may see of them: the scanner finds and classifies the events,
+//! the relay lets out only whole events, and a stream that ends too early gets an ending.
 //!
-//! Nothing here reads or writes: bytes come in, bytes and verdicts go out. No stream is copied, but for an event that is
-//! torn between two pieces.
+//! Nothing here does I/O: bytes come in, bytes and verdicts go out. No stream is copied, except an event torn between two
+//! pieces.
 
 mod beginning;
 mod conversion;
@@ -29,14 +29,14 @@ pub enum Format {
     Messages,
     /// OpenAI's chat chunks, without names, up to `[DONE]`.
     Chat,
-    /// OpenAI's older completions: the same with another body.
+    /// OpenAI's older completions: as chat chunks, with a different body.
     Completions,
     /// OpenAI's responses: named and numbered events up to `response.completed`, `failed` or `incomplete`.
     Responses,
 }
 
 impl Format {
-    /// The format of a path. Paths that have no streams are taken for their protocol's usual one.
+    /// The format of a path. Paths without streams get their protocol's usual one.
     #[must_use]
     pub const fn of(path: LlmPath) -> Self {
         match path {
@@ -47,7 +47,7 @@ impl Format {
         }
     }
 
-    /// Whether its answers have choices, each with an end of its own.
+    /// Whether its answers have choices that each end on their own.
     const fn has_choices(self) -> bool {
         match self {
             Self::Chat | Self::Completions => true,
@@ -56,12 +56,12 @@ impl Format {
     }
 }
 
-/// What the stream of an answer has to be, by its request.
+/// What a request expects of the answer's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// How it is written.
+    /// The stream's format.
     pub format: Format,
-    /// How many choices were asked for (`n`, for each prompt): each has to be finished before the answer is.
+    /// How many choices were asked for (`n`, for each prompt): all must be finished before the answer is.
     pub choices: u32,
 }
 

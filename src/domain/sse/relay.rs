@@ -1,4 +1,4 @@
-//! Lets whole events of a stream out, holds the torn one back, and knows what to do at the end.
+//! Lets out the whole events of a stream, holds back the torn one, and decides what to do at the end.
 
 use bytes::Bytes;
 
@@ -9,8 +9,8 @@ use super::scanner::{Found, LONGEST_LOOKED_INTO, Progress, Scanner};
 use crate::domain::pieces::Pieces;
 use crate::domain::usage::Usage;
 
-/// The most of a torn event that is held back, in bytes. A longer one is let out as it comes, but for what may become an error:
-/// of an error nothing goes out before it was seen whole, for it may repeat the endpoint's key.
+/// The most of a torn event that is held back, in bytes. A longer one is let out as it comes, unless it may become an
+/// error: no part of an error goes out before all of it was seen, since it may repeat the endpoint's key.
 pub(super) const LONGEST_HELD: usize = 64 << 10;
 
 /// How long the event under way is held back.
@@ -18,18 +18,18 @@ pub(super) const LONGEST_HELD: usize = 64 << 10;
 enum Hold {
     /// Up to [`LONGEST_HELD`].
     Usual,
-    /// It may become an error: as long as it could be looked into.
+    /// Up to [`LONGEST_LOOKED_INTO`]: it may become an error.
     PerhapsError,
-    /// Its beginning was let out, because the whole of it is too long to be held.
+    /// Not any more: it is too long to be held back, and its beginning was let out.
     Spilled,
 }
 
-/// The answer has failed, by the word of the stream itself.
+/// The failure of an answer, as the stream itself reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What it says.
+    /// The error reported.
     pub error: StreamError,
-    /// The event as it came, or so that the protocol's clients hear of it; none where that can't be done.
+    /// The event as it came, or in a form that the protocol's clients recognize; `None` if it can't be put into one.
     pub event: Option<Bytes>,
 }
 
@@ -38,9 +38,9 @@ pub struct Failure {
 pub enum Ending {
     /// The answer was whole.
     Whole,
-    /// The answer was whole, but for these bytes.
+    /// The answer was whole except for these bytes.
     Supplied(Bytes),
-    /// The answer is not whole. Where nothing of a torn event was let out, something may be said behind it.
+    /// The answer is not whole. If no part of a torn event was let out, something may be said after it.
     Broken,
 }
 
@@ -59,7 +59,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// For a stream that is about to come.
+    /// A relay for a stream that is about to come.
     #[must_use]
     pub fn new(expected: Expected) -> Self {
         Self {
@@ -84,17 +84,17 @@ impl Relay {
         self.scanner.has_closed_without_answer()
     }
 
-    /// What the answer has cost by what it has said so far.
+    /// The usage that the answer has stated so far.
     pub fn usage(&self) -> Usage {
         self.scanner.usage()
     }
 
-    /// The number of the next event, where events are numbered.
+    /// The number of the next event, in formats that number events.
     pub fn next_number(&self) -> u64 {
         self.scanner.next_number()
     }
 
-    /// Whether any event has come. A comment is none.
+    /// Whether any event has come. A comment is not one.
     pub fn has_seen_event(&self) -> bool {
         self.has_seen_event
     }
@@ -104,12 +104,12 @@ impl Relay {
         self.ready.length() + self.tail.length()
     }
 
-    /// Whether a part of an event has gone out whose rest is still to come: nothing can be said behind that.
+    /// Whether part of an event has gone out and the rest is still to come: nothing can be said after it.
     pub fn is_within_event(&self) -> bool {
         self.hold == Hold::Spilled
     }
 
-    /// Takes the next bytes in. What comes behind an error is thrown away.
+    /// Takes in the next bytes. What follows an error is thrown away.
     pub fn push(&mut self, mut piece: Bytes) {
         if self.has_failed {
             return;
@@ -138,7 +138,7 @@ impl Relay {
             self.let_out(events);
         }
         if self.tail.is_empty() && self.last_byte == Some(b'\r') && piece.first() == Some(&b'\n') {
-            // The rest of the line end that closed the event before: that has gone out.
+            // The rest of the line end that closed the event before, which has gone out.
             let line_feed = piece.split_to(1);
             self.add_ready(line_feed);
         }
@@ -150,12 +150,12 @@ impl Relay {
         self.ready.pop()
     }
 
-    /// The error with which the stream has ended itself; it is given once.
+    /// The error with which the stream ended itself; given once.
     pub fn take_failure(&mut self) -> Option<Failure> {
         self.failure.take()
     }
 
-    /// There are no more bytes. `in_order`: the upstream has said so, so that the last event may lack its blank line.
+    /// Takes in that there are no more bytes. `in_order`: the upstream said so, so the last event may lack its blank line.
     pub fn end(&mut self, in_order: bool) -> Ending {
         let is_within_event = self.is_within_event() || !self.tail.is_empty();
         if self.progress() != Progress::Closed && in_order && is_within_event {
@@ -186,27 +186,27 @@ impl Relay {
         closing.map_or(Ending::Broken, |event| Ending::Supplied(self.behind(event)))
     }
 
-    /// An event as it may stand behind what has gone out: a line feed that a carriage return still lacks comes first.
+    /// An event to be written after what has gone out: if that ends in a carriage return, its line feed comes first.
     pub fn behind(&self, event: &str) -> Bytes {
         let line_feed = if self.last_byte == Some(b'\r') { "\n" } else { "" };
         Bytes::from(format!("{line_feed}{event}"))
     }
 
-    /// The event under way ends with these bytes, and goes out.
+    /// Ends the event under way with these bytes, and lets it out.
     fn let_out(&mut self, last_part: Bytes) {
         self.spill();
         self.hold = Hold::Usual;
         self.add_ready(last_part);
     }
 
-    /// Whole events go out, if there are any.
+    /// Lets out whole events, if there are any.
     fn let_out_before(&mut self, events: Bytes) {
         if !events.is_empty() {
             self.let_out(events);
         }
     }
 
-    /// What would close an answer that never came does not go out, and nothing behind it.
+    /// Withholds the close of an answer that never came, and all that follows.
     fn withhold_close(&mut self) {
         self.has_failed = true;
         self.tail = Pieces::default();
@@ -231,7 +231,7 @@ impl Relay {
         }
         self.tail.push(part);
         let length = self.tail.length();
-        // Each is asked once: pieces may be of a byte, and what is here is looked through.
+        // Each question is asked once: a piece may be a single byte, and all that is held is searched.
         if self.hold == Hold::Usual && length > LONGEST_HELD && self.scanner.may_become_error() {
             self.hold = Hold::PerhapsError;
         }
@@ -255,22 +255,22 @@ impl Relay {
     fn fail(&mut self, error: StreamError, last_part: Bytes) {
         self.has_failed = true;
         if self.progress() == Progress::Closed {
-            // The answer is whole, and counts as that: nothing behind its end can take that back.
+            // The answer is whole, and counts as whole: nothing after its end can take that back.
             self.tail = Pieces::default();
             return;
         }
         let known = error.is_known_to_clients;
         self.tail.push(last_part);
         if self.tail.last_byte() == Some(b'\r') {
-            // Whether a line feed would have followed is no longer waited for; without one some readers would wait for it.
+            // Whether a line feed would have followed is no longer waited for; without one, some readers would wait.
             self.tail.push(Bytes::from_static(b"\n"));
         }
         let event = std::mem::take(&mut self.tail).into_one();
-        // Of one that is withheld the beginning may have gone out: then nothing can be said behind it.
+        // If the event is withheld, its beginning may have gone out: then nothing can be said after it.
         if known {
             self.hold = Hold::Usual;
         }
-        // It takes the place of the one that came, and its number.
+        // The event takes the place and the number of the one that came.
         let number = self.next_number().saturating_sub(1);
         let event = match named_error(self.scanner.format(), &error.body, number) {
             _ if known => Some(event),

@@ -1,4 +1,4 @@
-//! Finds the events in the bytes of a stream, whatever the pieces that they come in.
+//! Finds the events in the bytes of a stream, however it is cut into pieces.
 
 use super::event::Event;
 use super::kind::{
@@ -7,7 +7,7 @@ use super::kind::{
 use super::{Expected, Format};
 use crate::domain::usage::{AnswerEnd, Tally, Usage};
 
-/// The longest event that is looked into, in bytes. Of a longer one the name is all that counts, and what its end says of usage
+/// The longest event that is read in full, in bytes. Of a longer one only the name counts, and what its end says of usage
 /// and of the answer's end.
 pub(super) const LONGEST_LOOKED_INTO: usize = 256 << 10;
 
@@ -19,7 +19,7 @@ pub enum Progress {
     Preamble,
     /// There is content, and more to come.
     Content,
-    /// The answer is complete, but for the closing event.
+    /// The answer is complete except for the closing event.
     Complete,
     /// The protocol's closing event has come.
     Closed,
@@ -28,35 +28,35 @@ pub enum Progress {
 /// An event whose end was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// How many of the bytes looked at belong to it, or to what stands before it.
+    /// How many of the bytes looked at belong to it, or to what precedes it.
     pub length: usize,
     /// What it says.
     pub kind: Kind,
 }
 
-/// Looks at the events of one stream.
+/// Reads the events of one stream.
 #[derive(Clone, Debug)]
 pub struct Scanner {
     expected: Expected,
     progress: Progress,
-    /// The closing event came right behind the preamble.
+    /// Whether the closing event came right after the preamble.
     has_closed_without_answer: bool,
     choices: Choices,
     tally: Tally,
     next_number: u64,
-    /// The beginning of the event that is torn between two pieces, as far as it is looked into.
+    /// The beginning of an event torn between two pieces, as far as it is read.
     torn: Vec<u8>,
-    /// The end so far of an event that is longer.
+    /// The end so far of an event too long to be read in full.
     end: AnswerEnd,
-    /// How long the event under way is so far.
+    /// The length of the event under way so far.
     length: usize,
     is_at_line_start: bool,
-    /// The last byte was a carriage return: a line feed that follows belongs to the same line end.
+    /// Whether the last byte was a carriage return: a line feed that follows belongs to the same line end.
     is_after_return: bool,
 }
 
 impl Scanner {
-    /// For a stream that is about to come.
+    /// A scanner for a stream that is about to come.
     #[must_use]
     pub fn new(expected: Expected) -> Self {
         Self {
@@ -79,13 +79,13 @@ impl Scanner {
         self.progress
     }
 
-    /// Whether the closing event came with neither content nor a word on why the answer ended before it: what stands for no
-    /// answer at all. An event that closes a response of the Responses API is such a word itself.
+    /// Whether the closing event came with no content and no reason for the answer's end before it, which counts as no
+    /// answer. An event that closes a response of the Responses API is itself such a reason.
     pub fn has_closed_without_answer(&self) -> bool {
         self.has_closed_without_answer
     }
 
-    /// What the answer has cost by what it has said so far.
+    /// The usage that the answer has stated so far.
     pub fn usage(&self) -> Usage {
         self.tally.usage()
     }
@@ -95,19 +95,19 @@ impl Scanner {
         self.expected.format
     }
 
-    /// Whether the answer is complete if its stream is at its end now, and that in order: why it ended was named with each part
-    /// of it, the last one included.
+    /// Whether the answer is complete if its stream ends now, in order: the reason for its end was named with each part of
+    /// it, including the last.
     pub(super) fn may_be_complete(&self) -> bool {
         self.progress == Progress::Content && self.choices.may_be_finished(self.expected.choices)
     }
 
-    /// The number of the next event, where events are numbered.
+    /// The number of the next event, in formats that number events.
     pub fn next_number(&self) -> u64 {
         self.next_number
     }
 
-    /// Looks at the next bytes up to the end of an event. `None`: they hold none, and all of them are taken in. Otherwise
-    /// those behind the event are still to be looked at.
+    /// Reads the next bytes up to the end of an event. `None` if no event ends in them; all of them are then taken in.
+    /// Otherwise the bytes after the event are still to be read.
     pub fn advance(&mut self, bytes: &[u8]) -> Option<Found> {
         if bytes.is_empty() {
             return None;
@@ -116,7 +116,7 @@ impl Scanner {
         if std::mem::take(&mut self.is_after_return) && bytes.first() == Some(&b'\n') {
             at = 1;
         }
-        // A line feed that belongs to the end of the event before is no part of this one.
+        // A line feed that ends the event before is no part of this one.
         let start = if self.length == 0 { at } else { 0 };
         loop {
             let rest = bytes.get(at..).unwrap_or_default();
@@ -143,8 +143,8 @@ impl Scanner {
         }
     }
 
-    /// The stream is at its end, with an event under way that lacks its blank line: what would it have been? None where
-    /// there is none, or not all of its data has come.
+    /// Takes in that the stream has ended, and says what an event under way would have been with its blank line. `None` if
+    /// there is no such event, or its data is not whole.
     pub fn finish(&mut self) -> Option<Kind> {
         let event = Event::read(&self.torn);
         let is_whole =
@@ -155,7 +155,7 @@ impl Scanner {
         let progress = self.progress;
         let kind = self.end_event(&[]);
         if matches!(kind, Kind::Comment | Kind::Preamble | Kind::Content) {
-            // It is not let out without its blank line, so it was no progress. It may show that there was less of it, though.
+            // Without its blank line it is not let out, so it is no progress. It may show that there was less, though.
             self.progress = self.progress.min(progress);
         }
         Some(kind)
@@ -166,12 +166,12 @@ impl Scanner {
         may_become_error(&Event::read(&self.torn), self.format())
     }
 
-    /// Whether the event under way is a part of an answer, of which not all has come.
+    /// Whether the event under way is an incomplete part of an answer.
     pub(super) fn is_within_content(&self) -> bool {
         goes_on(&Event::read(&self.torn), self.format())
     }
 
-    /// The event under way where it is too long to be looked into, and an error by its name: its end need not be waited for.
+    /// The event under way, if it is an error by its name and too long to be read in full: its end need not be waited for.
     pub(super) fn long_error(&mut self) -> Option<StreamError> {
         let is_long = self.length > LONGEST_LOOKED_INTO;
         if !is_long || !matches!(look_at_name(&Event::read(&self.torn), self.format()), Kind::Error(_)) {
@@ -189,7 +189,7 @@ impl Scanner {
         self.torn.extend_from_slice(looked_into);
         let was_looked_into = self.length <= LONGEST_LOOKED_INTO;
         self.length = self.length.saturating_add(part.len());
-        // Once: what comes behind the longest that is looked into changes nothing of its name.
+        // Done once: what follows the part that is read in full cannot change the name.
         let outgrows = was_looked_into && self.length > LONGEST_LOOKED_INTO;
         if outgrows {
             self.end.push(&self.torn);
@@ -203,7 +203,7 @@ impl Scanner {
         }
     }
 
-    /// An event ends with these bytes.
+    /// Ends the event under way with these bytes.
     fn end_event(&mut self, last_part: &[u8]) -> Kind {
         if self.length == 0 && last_part.len() <= LONGEST_LOOKED_INTO {
             return if last_part.is_empty() { Kind::Comment } else { self.judge(last_part) };
@@ -225,7 +225,7 @@ impl Scanner {
         self.note(&event, kind)
     }
 
-    /// Of an event that is too long to be looked into these bytes are the beginning.
+    /// Judges an event too long to be read in full, by its beginning and its end.
     fn judge_long(&mut self, beginning: &[u8]) -> Kind {
         let event = Event::read(beginning);
         let end = std::mem::take(&mut self.end);
@@ -241,7 +241,7 @@ impl Scanner {
         }
         match kind {
             Kind::Comment | Kind::Preamble | Kind::Error(_) => {}
-            // What looked like the answer's end was none: one that is over has nothing more to say.
+            // What looked like the answer's end was not: a finished answer says no more.
             Kind::Content if self.progress == Progress::Complete => self.progress = Progress::Content,
             Kind::Content => self.reach(Progress::Content),
             Kind::Complete => self.reach(Progress::Complete),

@@ -522,7 +522,7 @@ fn of_an_event_that_is_too_long_the_name_alone_counts() {
     }
 }
 
-/// Whose part it is can't be seen then.
+/// The choice that such a chunk belongs to can't be told.
 #[test]
 fn a_chunk_that_is_too_long_ends_no_one_of_several_choices() {
     let long = "x".repeat(LONGEST_LOOKED_INTO);
@@ -541,7 +541,7 @@ fn a_chunk_that_is_too_long_ends_no_one_of_several_choices() {
     }
 }
 
-/// A response that is complete repeats all that was asked and answered, and tells its usage behind that.
+/// A complete response repeats all that was asked and answered, and states its usage after that.
 #[test]
 fn of_an_event_that_is_too_long_its_end_tells_the_usage() {
     let usage = "\"usage\":{\"input_tokens\":7,\"output_tokens\":9}";
@@ -578,7 +578,7 @@ fn no_more_than_one_event_is_held() {
     assert_eq!((found.length, found.kind), (2, Kind::Content));
 }
 
-/// Found with an endless preamble in pieces of a byte: each of them had all that was held looked at anew.
+/// Found with an endless preamble in pieces of one byte: for each, all that was held was searched again.
 #[test]
 fn an_event_that_has_outgrown_every_look_is_looked_at_once() {
     for (begins, progress) in [("event: message_start\n", Progress::Preamble), ("event: x\n", Progress::Content)] {

@@ -10,7 +10,7 @@ use super::super::usage::Usage;
 use super::latencies::{Latencies, LatencySummary};
 use super::records::{AllowancesRecord, AttemptRecord, VerificationRecord};
 
-/// How many headers that tell of rate limits are kept for an endpoint. Providers have about thirty.
+/// The most rate limit headers kept for an endpoint. Providers have about thirty.
 const MOST_ALLOWANCES: usize = 64;
 
 /// The verifier's conversations with an endpoint.
@@ -20,18 +20,18 @@ pub struct VerificationStats {
     pub passed: u64,
     /// Those that were not.
     pub failed: u64,
-    /// What all of them have cost, in tokens, those that were broken off included.
+    /// The tokens of all of them, including those that were broken off.
     pub usage: Usage,
-    /// The same in dollars.
+    /// The cost of these tokens, in dollars.
     pub cost: Cost,
 }
 
-/// What was last seen of a service. It says nothing of another one that comes to bear the same name.
+/// What was last seen of a service. It says nothing of another service that later gets the same name.
 #[derive(Clone, Debug, Default)]
 pub struct Impression {
-    /// Of its latest failure.
+    /// The error of its latest failure.
     pub last_error: Option<ErrorNote>,
-    /// The latest values of the headers that tell of rate limits, by name.
+    /// The latest values of the rate limit headers, by name.
     pub rate_limits: BTreeMap<String, String>,
 }
 
@@ -57,11 +57,11 @@ pub struct EndpointStats {
     pub failures: u64,
     /// Attempts whose client went away.
     pub cancelled: u64,
-    /// What its answers have cost, in tokens.
+    /// The tokens of its answers.
     pub usage: Usage,
-    /// The same in dollars.
+    /// The cost of these tokens, in dollars.
     pub cost: Cost,
-    /// How many of them have no price, and so no part in that.
+    /// How many answers have no price, and so no part in the cost.
     pub unpriced: u64,
     /// The verifier's conversations.
     pub verifications: VerificationStats,
@@ -69,17 +69,17 @@ pub struct EndpointStats {
     pub isolations: BTreeMap<Reason, u64>,
     /// How often it has recovered.
     pub recoveries: u64,
-    /// The times of whole answers.
+    /// How long whole answers took.
     pub durations: Latencies,
-    /// The times to streams' first content.
+    /// How long streams took to their first content.
     pub first_contents: Latencies,
     attempts: BTreeMap<(&'static str, Option<u16>), u64>,
-    /// What was last seen, and of which service.
+    /// What was last seen, and of which definition of the endpoint.
     seen: Option<(SharedEndpoint, Impression)>,
 }
 
 impl EndpointStats {
-    /// The share of whole answers among those that count, in percent; `None` before the first.
+    /// Successes as a percentage of successes and failures; `None` before the first.
     pub fn success_rate(&self) -> Option<f64> {
         super::percent(self.successes, self.successes + self.failures)
     }
@@ -89,18 +89,18 @@ impl EndpointStats {
         self.durations.summary()
     }
 
-    /// Attempts by what came back, in a word, and by its status; none where there was none.
+    /// Attempts by what came back, in a word, and by status, which is `None` if there was none.
     pub fn attempts(&self) -> impl Iterator<Item = (&'static str, Option<u16>, u64)> {
         self.attempts.iter().map(|((word, status), count)| (*word, *status, *count))
     }
 
-    /// What was last seen of this service, if it is the one of which that was.
+    /// What was last seen of this service; `None` if it was seen of another one.
     pub fn impression(&self, service: &Endpoint) -> Option<&Impression> {
         let (of, impression) = self.seen.as_ref()?;
         of.same_service(service).then_some(impression)
     }
 
-    /// The same, to be added to: anew where it was of another service.
+    /// The impression of this service, to be added to; a fresh one if the last was of another service.
     fn impression_of(&mut self, service: &SharedEndpoint) -> &mut Impression {
         let is_of_it = |(of, _): &(SharedEndpoint, Impression)| Arc::ptr_eq(of, service) || of.same_service(service);
         let before = self.seen.take().filter(is_of_it).map(|(_, impression)| impression).unwrap_or_default();
@@ -108,7 +108,7 @@ impl EndpointStats {
         impression
     }
 
-    /// Takes in what a service tells of its limits.
+    /// Takes in the limits that a service reports.
     pub(super) fn allow(&mut self, AllowancesRecord { endpoint, seen }: AllowancesRecord) {
         self.impression_of(&endpoint).allow(seen);
     }

@@ -1,15 +1,15 @@
-//! How long things took: percentiles for people, cumulative counts for what scrapes.
+//! How long things took: percentiles for people, bucket counts for scraping.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// The longest time that is told apart, in microseconds: an hour.
+/// The longest time recorded, in microseconds: an hour. Longer ones count as this.
 const LONGEST: u64 = 3_600_000_000;
-/// Times are kept to this many significant digits: to one percent.
+/// How many significant digits of a time are kept: one percent of precision.
 const DIGITS: u8 = 2;
 
-/// The bounds between which times are counted for scraping.
+/// The upper bounds of the buckets for scraping.
 const BOUNDS: [Duration; 18] = [
     Duration::from_millis(25),
     Duration::from_millis(50),
@@ -38,9 +38,9 @@ pub struct LatencySummary {
     pub avg: f64,
     /// The median.
     pub p50: f64,
-    /// 95 of 100 are no longer.
+    /// The 95th percentile.
     pub p95: f64,
-    /// 99 of 100 are no longer.
+    /// The 99th percentile.
     pub p99: f64,
 }
 
@@ -49,14 +49,14 @@ pub struct LatencySummary {
 pub struct Latencies {
     /// In microseconds. It takes some 30 KB, so that it is made with the first time.
     percentiles: Option<Histogram<u64>>,
-    /// How many lie above the bound before and not above this one.
+    /// How many lie above the previous bound and not above this one.
     buckets: [u64; BOUNDS.len()],
     count: u64,
     sum: Duration,
 }
 
 impl Latencies {
-    /// Takes a time in.
+    /// Records a time.
     pub fn note(&mut self, time: Duration) {
         if self.percentiles.is_none() {
             // The bounds are constants that the histogram accepts; should it ever not, percentiles stay unknown.
@@ -81,7 +81,7 @@ impl Latencies {
         (self.buckets, self.count, self.sum) = ([0; BOUNDS.len()], 0, Duration::ZERO);
     }
 
-    /// Their percentiles; zeros where there is none.
+    /// The percentiles; zeros if there are no times.
     pub fn summary(&self) -> LatencySummary {
         let Some(percentiles) = self.percentiles.as_ref().filter(|percentiles| !percentiles.is_empty()) else {
             return LatencySummary::default();
@@ -90,23 +90,24 @@ impl Latencies {
         LatencySummary { avg: percentiles.mean() / 1000.0, p50: at(0.5), p95: at(0.95), p99: at(0.99) }
     }
 
-    /// The median in milliseconds; none where there is none.
+    /// The median in milliseconds; `None` if there are no times.
     pub fn median(&self) -> Option<f64> {
         let percentiles = self.percentiles.as_ref().filter(|percentiles| !percentiles.is_empty())?;
         Some(to_millis(percentiles.value_at_quantile(0.5)))
     }
 
-    /// How many there are.
+    /// The number of times.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// What they come to.
+    /// The sum of all times.
     pub fn sum(&self) -> Duration {
         self.sum
     }
 
-    /// How many lie between each bound and the one before it. What is above the last one stands in no bucket.
+    /// Each bound with the number of times above the previous bound and not above it. Times above the last bound are in no
+    /// bucket.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
         BOUNDS.into_iter().zip(self.buckets)
     }

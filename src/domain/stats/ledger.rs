@@ -1,4 +1,4 @@
-//! Who has used what: answers, tokens and cost by client, endpoint and model, in bounded room.
+//! Usage accounts: answers, tokens and cost by client, endpoint and model, in bounded room.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use super::super::usage::Usage;
 const MOST_ROWS: usize = 10_000;
 /// No more models than this get a label of their own in what is scraped because a pattern matches them.
 const MOST_LABELS: usize = 200;
-/// The longest name of a model, in bytes. Of a longer one the beginning is kept.
+/// The longest model name kept, in bytes. Longer ones are cut.
 const LONGEST_NAME: usize = 100;
-/// What all models without a row or a label of their own are called.
+/// The name for all models without a row or a label of their own.
 pub const OTHER: &str = "other";
 
 /// What was used.
@@ -26,12 +26,12 @@ pub struct Used {
     pub usage: Usage,
     /// Their cost.
     pub cost: Cost,
-    /// Those of them without a price, which have no part in it.
+    /// Answers without a price, which have no part in the cost.
     pub unpriced: u64,
 }
 
 impl Used {
-    /// What one answer has used.
+    /// The usage of one answer.
     #[must_use]
     pub fn by_one_answer(usage: Usage, cost: Cost) -> Self {
         Self { requests: 1, usage, cost, unpriced: u64::from(cost.is_none()) }
@@ -52,7 +52,7 @@ type Service = (EndpointId, Option<Arc<str>>);
 /// Endpoint, and the model's label.
 type Labelled = (EndpointId, Arc<str>);
 
-/// What one client has used. Scraped sums are kept beside the others, for a model's label may change with the settings, and a
+/// What one client has used. Sums for scraping are kept apart, since a model's label may change with the settings, and a
 /// counter must not shrink.
 #[derive(Clone, Debug, Default)]
 struct Account {
@@ -60,7 +60,7 @@ struct Account {
     labelled: BTreeMap<Labelled, Used>,
 }
 
-/// What all clients have used. A copy shares with the original what does not change.
+/// What all clients have used. A copy shares with the original whatever does not change.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     accounts: BTreeMap<Option<ClientId>, Arc<Account>>,
@@ -86,11 +86,11 @@ impl Default for Ledger {
 /// A row: what one client has used of one model of one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Row<'a> {
-    /// The client; none where everybody is served.
+    /// The client; `None` if no keys are required.
     pub client: Option<&'a ClientId>,
     /// The endpoint.
     pub endpoint: &'a EndpointId,
-    /// The model; none where the request named none.
+    /// The model; `None` if the request named none.
     pub model: Option<&'a str>,
     /// What was used.
     pub used: Used,
@@ -178,7 +178,7 @@ impl Ledger {
         })
     }
 
-    /// The same by labels, of which there are few.
+    /// All rows by label instead of model; there are few labels.
     pub fn labelled(&self) -> impl Iterator<Item = Row<'_>> {
         self.accounts.iter().flat_map(|(client, account)| {
             account.labelled.iter().map(move |((endpoint, label), used)| Row {
@@ -193,7 +193,7 @@ impl Ledger {
     /// What a client has used in all.
     pub fn of_client(&self, client: Option<&ClientId>) -> Used {
         let mut sum = Used::default();
-        // The key is borrowed as it is kept.
+        // The map is keyed by an owned client, so a lookup needs a copy.
         let account = self.accounts.get(&client.cloned());
         account.into_iter().flat_map(|account| account.labelled.values()).for_each(|used| sum += *used);
         sum

@@ -1,4 +1,5 @@
-//! Counts and latencies, of the whole gateway, of each endpoint and of each client. They inform; nothing is decided by them.
+//! Counts and latencies of the whole gateway, of each endpoint and of each client. They inform; no decision depends on
+//! them.
 
 mod departures;
 mod endpoint;
@@ -31,9 +32,9 @@ pub use series::{STEP, STEPS, Series, Step};
 pub struct Ends {
     /// With a 2xx answer, passed on whole.
     pub successful: u64,
-    /// Answered or broken off otherwise.
+    /// Answered otherwise, or broken off.
     pub failed: u64,
-    /// By their client's leaving.
+    /// By the client going away.
     pub cancelled: u64,
     /// By the client's fault.
     pub rejected: u64,
@@ -64,8 +65,8 @@ impl Ends {
         ]
     }
 
-    /// The share of successful requests among those that neither the client's fault nor its leaving ended, in percent;
-    /// 100 before the first.
+    /// The percentage of successful requests among those not ended by the client's fault or departure; 100 before the
+    /// first.
     pub fn success_rate(&self) -> f64 {
         percent(self.successful, self.successful + self.failed).unwrap_or(100.0)
     }
@@ -80,40 +81,40 @@ impl std::ops::AddAssign for Ends {
     }
 }
 
-/// How the latest reading of the settings went. The first one counts: without it nothing runs.
+/// How the latest reading of the settings went. The one at the start counts: without it nothing runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reloads {
-    /// Whether the latest one was sound.
+    /// Whether the latest one was valid.
     pub ok: bool,
-    /// When the latest sound one was.
+    /// When the latest valid one was.
     pub last_success: Moment,
 }
 
-/// What the gateway could not tell, since the start.
+/// What the gateway failed to deliver, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Notices that the webhook's receiver did not get.
     pub notices: u64,
-    /// Spans that the collector of traces did not get.
+    /// Spans that the trace collector did not get.
     pub spans: u64,
 }
 
-/// What is counted since the start. A copy is cheap: it shares with the original what does not change.
+/// Everything counted since the start. A copy is cheap: it shares with the original whatever does not change.
 #[derive(Clone, Debug)]
 pub struct Stats {
     /// How requests ended.
     pub ends: Ends,
     /// Attempts beyond the first of a request.
     pub retries: u64,
-    /// Who has used what.
+    /// The usage of each client.
     pub ledger: Ledger,
     /// The last ten minutes.
     pub series: Series,
     /// The readings of the settings.
     pub reloads: Reloads,
-    /// How the state file does; none where there is none.
+    /// The health of the state file; `None` if there is none.
     pub state_file: Option<StateFileHealth>,
-    /// What could not be told.
+    /// What could not be delivered.
     pub losses: Losses,
     total_elapsed: Duration,
     endpoints: BTreeMap<EndpointId, Arc<EndpointStats>>,
@@ -127,7 +128,7 @@ pub struct Stats {
 type Caller = (Option<ProfileId>, Option<ClientId>);
 
 impl Stats {
-    /// Nothing is counted yet. `began`: when the process did, with settings that it had read.
+    /// Empty counts. `began` is when the process began, with settings that it had read.
     pub fn new(began: Moment) -> Self {
         Self {
             ends: Ends::default(),
@@ -146,7 +147,7 @@ impl Stats {
         }
     }
 
-    /// Goes by these prices and lists from now on. What was counted keeps its cost.
+    /// Uses these prices and model lists from now on. What was counted keeps its cost.
     pub fn set_catalog(&mut self, catalog: Catalog) {
         self.quotes = Quotes::new(catalog);
     }
@@ -221,7 +222,7 @@ impl Stats {
         }
     }
 
-    /// Takes in what an answer told of rate limits.
+    /// Takes in the rate limits that an answer reported.
     pub fn allowances(&mut self, record: AllowancesRecord) {
         self.of(record.endpoint.id.clone()).allow(record);
     }
@@ -253,7 +254,7 @@ impl Stats {
         self.endpoints.get(id).map(|stats| &**stats)
     }
 
-    /// What is counted for each endpoint, those that are gone from the settings included.
+    /// What is counted for each endpoint, including those gone from the settings.
     pub fn endpoints(&self) -> impl Iterator<Item = (&EndpointId, &EndpointStats)> {
         self.endpoints.iter().map(|(id, stats)| (id, &**stats))
     }
@@ -263,7 +264,7 @@ impl Stats {
         self.by_caller.iter().map(|((profile, client), ends)| (profile.as_ref(), client.as_ref(), ends))
     }
 
-    /// What all have used.
+    /// The usage of all clients together.
     pub fn used(&self) -> Used {
         self.ledger.sum()
     }

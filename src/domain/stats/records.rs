@@ -1,4 +1,4 @@
-//! What is told of requests and attempts that are over.
+//! Records of what is over: requests, attempts, conversations, reloads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,8 @@ impl RequestEnd {
         }
     }
 
-    /// How a request has ended that was answered whole. `class` is what its attempt came to; none of an answer of the gateway's own.
+    /// How a request ended that was answered whole. `class` is what its attempt came to; `None` for the gateway's own
+    /// answers.
     #[must_use]
     pub const fn of_answer(status: Option<u16>, class: Option<Class>) -> Self {
         match (status, class) {
@@ -49,29 +50,29 @@ impl RequestEnd {
     }
 }
 
-/// One client's request, when it is over.
+/// A client's request that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestRecord {
     /// How it ended.
     pub end: RequestEnd,
     /// When it ended.
     pub at: Moment,
-    /// From its arrival to its end.
+    /// The time from its arrival to its end.
     pub elapsed: Duration,
     /// How many attempts were made.
     pub attempts: u32,
-    /// Whose it was; none where everybody is served, or no valid key was shown.
+    /// The client; `None` if no keys are required, or no valid key was shown.
     pub client: Option<ClientId>,
-    /// Whose endpoints were to serve it; none where no valid key was shown.
+    /// The profile that was to serve it; `None` if no valid key was shown.
     pub profile: Option<ProfileId>,
 }
 
-/// One attempt, when it is over.
+/// An attempt that is over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttemptRecord {
-    /// Whom it was sent to.
+    /// The endpoint that it was sent to.
     pub endpoint: SharedEndpoint,
-    /// Whose request it was made for.
+    /// The client whose request it was made for.
     pub client: Option<ClientId>,
     /// The model that the client named.
     pub model: Option<Arc<str>>,
@@ -81,52 +82,52 @@ pub struct AttemptRecord {
     pub status: Option<u16>,
     /// What its end means.
     pub outcome: Outcome,
-    /// From the lease to the end.
+    /// The time from the lease to the end.
     pub elapsed: Duration,
-    /// From the lease to the first content of a stream.
+    /// The time from the lease to the first content of a stream.
     pub first_content: Option<Duration>,
-    /// What an answer of a model has cost; none where there was no such answer.
+    /// The usage of a model's answer; `None` if there was no such answer.
     pub usage: Option<Usage>,
     /// What was seen of a failure.
     pub error: Option<ErrorNote>,
 }
 
-/// What an answer's head told of an endpoint's rate limits.
+/// An endpoint's rate limits as an answer's head told them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AllowancesRecord {
-    /// Whose they are.
+    /// The endpoint concerned.
     pub endpoint: SharedEndpoint,
     /// Names and values, as the headers have them.
     pub seen: Vec<(String, String)>,
 }
 
-/// One conversation of the verifier, when it is over.
+/// A conversation of the verifier that is over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerificationRecord {
-    /// With whom.
+    /// The endpoint that it was held with.
     pub endpoint: SharedEndpoint,
     /// The model that was asked, by the name that was sent.
     pub model: Option<String>,
-    /// Whether it was passed; none where it was broken off.
+    /// Whether it was passed; `None` if it was broken off.
     pub passed: Option<bool>,
-    /// What it has cost.
+    /// Its usage.
     pub usage: Usage,
 }
 
-/// That the settings were read again.
+/// A reading of the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReloadRecord {
-    /// Whether they were sound, and are in force.
+    /// Whether they were valid, and are in force.
     pub ok: bool,
-    /// When.
+    /// When they were read.
     pub at: Moment,
 }
 
-/// Whether what is to outlive a restart can be written.
+/// Whether the state file, which outlives a restart, can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateFileHealth {
-    /// The latest write went well, or nothing has had to be written yet.
+    /// The latest write succeeded, or nothing has had to be written yet.
     Writable,
-    /// The latest one failed, or takes too long: a restart would lose what it holds.
+    /// The latest write failed or takes too long: a restart would lose what it holds.
     Failing,
 }

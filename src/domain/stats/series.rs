@@ -11,7 +11,7 @@ use super::records::RequestEnd;
 pub const STEP: Duration = Duration::from_secs(10);
 /// How many steps are shown, the one under way included.
 pub const STEPS: usize = 60;
-/// Over how many whole steps the present rate is taken.
+/// The number of whole steps that the present rate covers.
 const RATE_STEPS: usize = 6;
 
 /// What happened in one step.
@@ -21,17 +21,17 @@ pub struct Step {
     pub requests: u64,
     /// Those of them that failed.
     pub errors: u64,
-    /// Attempts beyond the first of each of them.
+    /// Their attempts beyond the first.
     pub retries: u64,
-    /// The median time of those that succeeded, in milliseconds; none where none did.
+    /// The median time of those that succeeded, in milliseconds; `None` if none did.
     pub latency: Option<f64>,
 }
 
-/// What is kept of the last steps. Only the one under way still needs all of its times.
+/// The last steps. Only the one under way still needs all its times.
 #[derive(Clone, Debug)]
 pub struct Series {
     began: Moment,
-    /// Steps that are over and in which something happened, by their numbers, oldest first.
+    /// Past steps in which something happened, with their numbers, oldest first.
     past: VecDeque<(u64, Step)>,
     number: u64,
     step: Step,
@@ -45,7 +45,7 @@ impl Series {
         Self { began, past, number, step: Step::default(), times: Latencies::default() }
     }
 
-    /// Takes in a request that ended at this moment.
+    /// Counts a request that ended at this moment.
     pub fn note(&mut self, at: Moment, end: RequestEnd, elapsed: Duration, retries: u64) {
         let number = number(at);
         // Workers' clocks agree, but their messages may overtake each other by a little.
@@ -89,7 +89,7 @@ impl Series {
         steps
     }
 
-    /// How many requests end in a second, over the last minute or so.
+    /// The requests that ended per second, over the last minute or so.
     pub fn per_second(&self, now: Moment) -> f64 {
         let steps = self.until(now);
         let counted: u64 = steps.iter().rev().take(RATE_STEPS + 1).map(|step| step.requests).sum();

@@ -123,7 +123,7 @@ fn tokens_and_their_cost_are_counted_by_endpoint_client_and_model() {
     assert_eq!(labels, [("other", 2), ("m", 1)]);
     let total = stats.used();
     assert_eq!((total.requests, total.cost, total.unpriced), (3, Some(6.0), 1));
-    // New prices are for what comes.
+    // New prices apply only to what comes later.
     stats.set_catalog(Catalog::default());
     assert_eq!(stats.used().cost, Some(6.0));
 }

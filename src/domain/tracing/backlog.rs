@@ -1,4 +1,4 @@
-//! The spans that wait for a collector: so many and no more.
+//! The spans that wait for a collector, in bounded number.
 
 use std::collections::VecDeque;
 
@@ -6,10 +6,10 @@ use super::span::Span;
 
 /// How many spans go out at a time.
 pub const BATCH: usize = 512;
-/// How many wait at most.
+/// The most spans that wait.
 const MOST: usize = 8 * BATCH;
 
-/// Spans that wait, oldest first. Where there is no room, the newest are lost, and counted.
+/// Spans that wait, oldest first. If there is no room, the newest are lost, and counted.
 #[derive(Clone, Debug, Default)]
 pub struct Backlog {
     waiting: VecDeque<Span>,
@@ -17,7 +17,7 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// Takes a span in.
+    /// Adds a span.
     pub fn push(&mut self, span: Span) {
         if self.waiting.len() < MOST {
             self.waiting.push_back(span);
@@ -31,7 +31,7 @@ impl Backlog {
         self.waiting.drain(..self.waiting.len().min(BATCH)).collect()
     }
 
-    /// Takes spans back that did not get there, before those that have come since.
+    /// Puts back spans that did not get there, ahead of those that came since.
     pub fn give_back(&mut self, batch: Vec<Span>) {
         for span in batch.into_iter().rev() {
             self.waiting.push_front(span);
@@ -52,12 +52,12 @@ impl Backlog {
         self.waiting.is_empty()
     }
 
-    /// Whether enough waits for a whole batch.
+    /// Whether a whole batch waits.
     pub fn has_a_batch(&self) -> bool {
         self.waiting.len() >= BATCH
     }
 
-    /// How many spans were lost so far.
+    /// How many spans have been lost so far.
     pub const fn lost(&self) -> u64 {
         self.lost
     }

@@ -5,11 +5,11 @@ use std::fmt;
 use crate::domain::base_url::{BaseUrl, InvalidBaseUrl, Origin};
 use crate::domain::userinfo::Userinfo;
 
-/// The path of OTLP's traces, below a collector's base URL.
+/// The path for OTLP traces, below a collector's base URL.
 const TRACES: &str = "/v1/traces";
 
-/// A collector's URL: its base, or that of its traces. It may hold a credential, so that nothing of it but host and port is ever
-/// shown.
+/// A collector's URL: its base, or that for its traces. It may hold a credential, so only its scheme, host and port are
+/// ever shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Collector(BaseUrl);
 
@@ -18,7 +18,7 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// [`InvalidBaseUrl`] where it is none.
+    /// [`InvalidBaseUrl`] if it is not a valid URL.
     pub fn parse(text: &str) -> Result<Self, InvalidBaseUrl> {
         BaseUrl::parse(text).map(Self)
     }
@@ -29,7 +29,7 @@ impl Collector {
         self.0.origin()
     }
 
-    /// The path of its traces.
+    /// The path to send traces to.
     #[must_use]
     pub fn target(&self) -> String {
         let own = self.0.target("");
@@ -37,7 +37,7 @@ impl Collector {
         target.into_owned()
     }
 
-    /// The credential in it, where it has one.
+    /// The credential in the URL, if it has one.
     #[must_use]
     pub fn userinfo(&self) -> Option<&Userinfo> {
         self.0.userinfo()
@@ -45,7 +45,7 @@ impl Collector {
 }
 
 impl fmt::Display for Collector {
-    /// Scheme, host and port alone.
+    /// Shows scheme, host and port only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.origin().fmt(f)
     }

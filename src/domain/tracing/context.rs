@@ -1,14 +1,14 @@
-//! The names of a trace and of its spans, and how they travel in `traceparent` (W3C Trace Context, section 3.2).
+//! The ids of a trace and its spans, and how they travel in `traceparent` (W3C Trace Context, section 3.2).
 
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroU128};
 
-/// The name of a trace.
+/// The id of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TraceId(NonZeroU128);
 
 impl TraceId {
-    /// One made of random bits.
+    /// An id made of random bits; all zeros, which is not valid, becomes 1.
     #[must_use]
     pub fn from_random(bits: u128) -> Self {
         Self(NonZeroU128::new(bits).unwrap_or(NonZeroU128::MIN))
@@ -21,12 +21,12 @@ impl fmt::Display for TraceId {
     }
 }
 
-/// The name of a span within its trace.
+/// The id of a span within its trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SpanId(NonZeroU64);
 
 impl SpanId {
-    /// One made of random bits.
+    /// An id made of random bits; all zeros, which is not valid, becomes 1.
     #[must_use]
     pub fn from_random(bits: u64) -> Self {
         Self(NonZeroU64::new(bits).unwrap_or(NonZeroU64::MIN))
@@ -39,9 +39,9 @@ impl fmt::Display for SpanId {
     }
 }
 
-/// The flag by which whoever began a trace has it recorded.
+/// The flag that asks for the trace to be recorded.
 const SAMPLED: u8 = 0b01;
-/// The flags whose meaning is known, and that are handed on: sampled, and that the trace's name is random.
+/// The flags that are known and passed on: sampled, and random trace id.
 const KNOWN_FLAGS: u8 = 0b11;
 
 /// A span as others refer to it: what `traceparent` says.
@@ -59,7 +59,7 @@ impl TraceContext {
         Self { trace, span, flags: SAMPLED }
     }
 
-    /// Reads a `traceparent`. None where it is not valid: then it counts as none at all.
+    /// Reads a `traceparent`. `None` if it is not valid; it then counts as absent.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -67,7 +67,7 @@ impl TraceContext {
         let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let lengths = (version.len(), trace.len(), span.len(), flags.len());
         let is_well_formed = lengths == (2, 32, 16, 2) && [version, trace, span, flags].into_iter().all(is_hex);
-        // A later version may have more to say; this one may not.
+        // Later versions may have more parts; version 00 may not.
         let is_known = version != "ff" && (version != "00" || parts.next().is_none());
         if !is_well_formed || !is_known {
             return None;
@@ -85,7 +85,7 @@ impl TraceContext {
         Self { span, ..self }
     }
 
-    /// Whether it is to be recorded.
+    /// Whether the trace is to be recorded.
     #[must_use]
     pub const fn is_sampled(self) -> bool {
         self.flags & SAMPLED != 0

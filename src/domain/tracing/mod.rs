@@ -1,4 +1,4 @@
-//! Traces: who called whom for one request, as W3C Trace Context names it and OpenTelemetry takes it.
+//! Traces: the calls made for one request, in the terms of W3C Trace Context and the format of OpenTelemetry.
 
 mod backlog;
 mod collector;

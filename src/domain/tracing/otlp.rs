@@ -1,4 +1,4 @@
-//! Spans as a collector takes them: OTLP's request for traces, in its JSON form.
+//! Spans as a collector takes them: OTLP's trace request in its JSON form.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::span::{Kind, Span, Value};
 use crate::domain::time::Moment;
 
-/// Who the spans are of.
+/// The service that the spans are from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// Its name.
@@ -75,7 +75,7 @@ struct KeyValue<'a> {
     value: AnyValue<'a>,
 }
 
-/// A number goes as text: it may be one that JSON's numbers can't tell from its neighbours.
+/// A value of an attribute. A number is written as text, since JSON's numbers may not be exact enough for it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 enum AnyValue<'a> {
@@ -89,7 +89,7 @@ impl<'a> KeyValue<'a> {
     }
 }
 
-/// The codes of OTLP.
+/// OTLP's codes for span kinds and for a failed status.
 const SERVER: u8 = 2;
 const CLIENT: u8 = 3;
 const ERROR: u8 = 2;
@@ -119,12 +119,12 @@ fn row(span: &Span, clock_began: Duration) -> SpanRow<'_> {
     }
 }
 
-/// The body of a request that takes these spans to a collector. `clock_began`: when the clock of their moments began, as the
-/// time since 1970.
+/// The body of a request that delivers these spans to a collector. `clock_began` is when the clock of their moments began,
+/// as the time since 1970.
 ///
 /// # Errors
 ///
-/// None that can happen: there is nothing in it that JSON can't say.
+/// None in practice: everything in it can be written as JSON.
 pub fn export(service: &Service, spans: &[Span], clock_began: Duration) -> Result<Vec<u8>, serde_json::Error> {
     let resource = Resource {
         attributes: [KeyValue::text("service.name", &service.name), KeyValue::text("service.version", service.version)],

@@ -3,10 +3,10 @@
 use super::context::{SpanId, TraceContext};
 use crate::domain::time::Moment;
 
-/// The longest text of an attribute, in characters: a client may have made it up.
+/// The longest text of an attribute, in characters; a client may have made the text up.
 const LONGEST_TEXT: usize = 200;
 
-/// On which side of a call a span was.
+/// The side of a call that a span was on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// It answered.
@@ -15,14 +15,14 @@ pub enum Kind {
     Client,
 }
 
-/// What an attribute says.
+/// The value of an attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Text(String),
     Number(u64),
 }
 
-/// What is told of a span. What is not known is left out.
+/// The attributes of a span. Unknown values are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributes(pub(super) Vec<(&'static str, Value)>);
 
@@ -46,19 +46,19 @@ impl Attributes {
 /// One piece of work that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Its name, and its trace's.
+    /// Its id, and its trace's.
     pub context: TraceContext,
-    /// The span that wanted it.
+    /// The span that called for it.
     pub parent: Option<SpanId>,
-    /// On which side of a call it was.
+    /// The side of a call that it was on.
     pub kind: Kind,
-    /// What was done, in few words that many spans share.
+    /// What was done, in a few words that many spans share.
     pub name: String,
     /// When it began.
     pub began: Moment,
     /// When it ended.
     pub ended: Moment,
-    /// What is told of it.
+    /// Its attributes.
     pub attributes: Attributes,
     /// What went wrong.
     pub error: Option<String>,

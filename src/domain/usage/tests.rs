@@ -47,7 +47,7 @@ fn an_answers_usage_is_read_by_every_protocols_names() {
         (r#"{"usage":{"input_tokens":7,"cache_creation":{"input_tokens":9}}}"#, usage(7, 0, 0, 0)),
         (r#"{"usage":{"prompt_tokens":9,"prompt_tokens_details":[{"cached_tokens":8}]}}"#, usage(9, 0, 0, 0)),
         (r#"{"usage":{"input\u005ftokens":4,"output_tokens":"\""} , "x":1}"#, usage(4, 0, 0, 0)),
-        // Of several the last counts, but for the two names of what was written or cached.
+        // If there are several, the last counts, except for the two names of what was written or cached.
         (r#"{"usage":{"input_tokens":9},"usage":{"input_tokens":4,"input_tokens":3}}"#, usage(3, 0, 0, 0)),
         (r#"{"usage":{"output_tokens":9,"completion_tokens":4}}"#, usage(0, 9, 0, 0)),
         ("", Usage::default()),
@@ -173,7 +173,7 @@ fn any_usage() -> impl Strategy<Value = Value> {
     any_object("(input|prompt)_tokens(_details)?|(output|cache_read_input)_tokens|[a\"]", value)
 }
 
-/// What a tree says, whose members have one value each.
+/// The usage that a parsed tree states; its members have one value each.
 fn of_tree(usage: &Value) -> Usage {
     let count = |value: &Value| value.as_u64().filter(|count| *count <= MOST).unwrap_or_default();
     let cached = count(&usage["prompt_tokens_details"]["cached_tokens"])

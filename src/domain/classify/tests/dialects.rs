@@ -1,4 +1,4 @@
-//! What providers and relays answer, and what it is taken for. The bodies are shortened.
+//! What providers and relays answer, and how it is classified. The bodies are shortened.
 
 use super::*;
 
@@ -23,7 +23,7 @@ fn google(status: u16, word: &str, message: &str) -> String {
     format!(r#"{{"error":{{"code":{status},"message":"{message}","status":"{word}"}}}}"#)
 }
 
-/// As its endpoint for the `OpenAI` API has it.
+/// As Google's endpoint for the `OpenAI` API answers.
 fn google_list(status: u16, word: &str, message: &str) -> String {
     format!("[{}\n]\n", google(status, word, message))
 }
@@ -81,7 +81,7 @@ fn a_used_up_account_is_known_by_its_providers_words() {
     ]);
 }
 
-/// Anthropic begins what it says of a member that it does not know with the member's name.
+/// Anthropic's message about an unknown member begins with the member's name.
 #[test]
 fn the_name_of_a_member_that_a_client_has_made_up_is_no_word_of_the_providers() {
     for name in [

@@ -148,7 +148,7 @@ proptest! {
     #[test]
     fn no_stream_that_was_cut_is_closed(cut in 0_usize..1200, openai in any::<bool>()) {
         let (protocol, stream) = if openai { (Protocol::OpenAi, OPENAI) } else { (Protocol::Anthropic, ANTHROPIC) };
-        // Without its last line end the closing event is not dispatched.
+        // Without its last line end, the closing event is not dispatched.
         let cut = cut.min(stream.len() - 1);
         let mut answer = answer_of(protocol);
         answer.push(&stream.as_bytes()[..cut]);

@@ -1,4 +1,4 @@
-//! Whom the lanes give a request to is whom a look at each endpoint gives it to, in every order of events.
+//! The lanes choose the endpoint that a look at each endpoint would choose, in every order of events.
 
 use proptest::prelude::*;
 
@@ -11,7 +11,7 @@ use super::*;
 
 const ENDPOINTS: u64 = 12;
 
-/// Endpoints of several lanes in each rank; `kind` makes each another one.
+/// Endpoints in several lanes of each rank; `kind` varies them.
 fn some_endpoint(number: u64, kind: u64) -> Endpoint {
     let home = if number % 4 == 3 { Home::Secondary } else { Home::Primary };
     let models: &[&str] = [&[][..], &["opus-*"], &["haiku"]][usize::try_from(kind % 3).unwrap()];
@@ -29,14 +29,14 @@ fn model(number: u64) -> Option<Arc<str>> {
 }
 
 impl Desk {
-    /// An ask of some model by one that has tried some of the endpoints.
+    /// An ask for some model by a request that has tried some of the endpoints.
     fn some_ask(&self, number: u64) -> Ask {
         let epoch = self.core.epochs().newest();
         let tried = (0..number % 3).map(|nth| tried(&format!("e{:02}", (number + 5 * nth) % ENDPOINTS), epoch));
         Ask { model: model(number / 3), tried: tried.collect(), turn: Turn::Paced, ..ask() }
     }
 
-    /// Holds all that the lanes say against a look at each endpoint.
+    /// Compares all that the lanes say with a look at each endpoint.
     fn compare(&self) {
         let now = at(self.now);
         for number in 0..12 {

@@ -1,4 +1,4 @@
-//! A clock that was set back between two runs: nothing lasts longer for it.
+//! A clock that was set back between two runs makes nothing last longer.
 
 use super::super::super::conversation::Manner;
 use super::super::super::cooling::CooldownReason;

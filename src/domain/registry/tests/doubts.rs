@@ -35,7 +35,7 @@ fn is_opinion(job: &VerifyJob) -> bool {
     matches!(job.task, Task::Opinion { .. })
 }
 
-/// Whether all isolated endpoints are to be verified so, of which there are some.
+/// Whether there are isolated endpoints, and all are to be verified with this urgency.
 fn are_all(desk: &Desk, urgency: Urgency) -> bool {
     let jobs = desk.core.failures();
     !jobs.is_empty() && jobs.iter().all(|job| recovery(job).urgency == urgency)
@@ -340,7 +340,8 @@ fn a_request_that_waits_for_those_that_it_has_isolated_itself_has_them_verified_
     assert!(are_all(&desk, Urgency::AtOnce));
 }
 
-/// Once wrong: the verification was hastened with the failed model alone to go by, and broken off a moment later for the doubt.
+/// Once wrong: the verification was hastened for the failed model alone, and broken off a moment later because of the
+/// doubt.
 #[test]
 fn the_verifier_learns_of_a_doubt_before_it_is_to_make_haste() {
     let mut desk = Desk::new([primary("a")]);

@@ -272,7 +272,7 @@ fn a_request_on_another_path_goes_to_another_host_first_too() {
     assert!(matches!(&next, Acquired::Granted(grant) if grant.endpoint.id == id("c")), "{next:?}");
 }
 
-/// Once wrong: it went by how long the cooldown had been in all.
+/// Once wrong: the whole length of the cooldown counted.
 #[test]
 fn a_window_is_called_used_up_only_while_its_end_is_that_far() {
     let mut desk = Desk::new([primary("a")]);
@@ -287,7 +287,7 @@ fn a_window_is_called_used_up_only_while_its_end_is_that_far() {
     }
 }
 
-/// Once wrong: only a cooldown that began anew was told.
+/// Once wrong: only a cooldown that began anew was reported.
 #[test]
 fn a_cooldown_that_grows_to_a_used_up_window_is_told_and_verified() {
     let mut desk = Desk::new([primary("a")]);

@@ -1,4 +1,4 @@
-//! What the promises say, against the core itself.
+//! The gateway's promises, tested on the core itself.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
@@ -74,7 +74,7 @@ impl Desk {
         self.core.settle(settlement, at(self.now), &mut self.out);
     }
 
-    /// Ends a lease with more to say than an outcome.
+    /// Ends a lease with a full report.
     fn report(&mut self, grant: &Grant, report: Report, model: Option<&str>) {
         let written_at = Some(self.core.epochs().newest());
         let model = model.map(Arc::from);

@@ -1,9 +1,9 @@
-//! When it is told that a profile has nothing usable of a protocol: at the edge, once an outage.
+//! When an outage is reported, of a protocol for which a profile has nothing usable: at its beginning, once.
 
 use super::*;
 
 impl Desk {
-    /// The outages that were told of since the last look: profile, endpoints, isolated ones.
+    /// The outages reported since the last look: profile, endpoints, isolated ones.
     fn outages(&mut self) -> Vec<(String, usize, usize)> {
         let outage = |effect| match effect {
             Effect::NothingUsable { profile, endpoints, isolated, .. } => {
@@ -84,7 +84,8 @@ fn each_profile_has_outages_of_its_own() {
     assert_eq!(desk.outages(), [("x".to_owned(), 2, 1)]);
 }
 
-/// Found by review: with the endpoints of one protocol alone isolated no word came, though nobody who speaks it was served.
+/// Found by review: with only the endpoints of one protocol isolated, nothing was reported, though its clients were not
+/// served.
 #[test]
 fn each_protocol_has_outages_of_its_own_if_it_is_meant_to_be_served() {
     let openai = |name: &str, enabled| Endpoint { protocol: Protocol::OpenAi, enabled, ..primary(name) };

@@ -1,10 +1,10 @@
-//! Whether an endpoint is known to work at all: of one that never did, the operator is told when it is isolated.
+//! Whether an endpoint is known to work at all: if one that never did is isolated, the operator is told so.
 
 use super::super::super::base_url::BaseUrl;
 use super::super::super::schedule::AtHome;
 use super::*;
 
-/// Isolates an endpoint, and tells whether the operator was told that it had never worked.
+/// Isolates an endpoint, and returns whether the operator was told that it had never worked.
 fn is_told(desk: &mut Desk, name: &str) -> bool {
     desk.out.clear();
     desk.core.isolate_by_admin(&id(name), ADMIN, at(desk.now), &mut desk.out).unwrap();

@@ -20,7 +20,7 @@ fn an_isolation_within_the_slow_start_is_a_relapse_unless_an_admin_said_so() {
     }
 }
 
-/// A new definition is asked at once, and once: after that its verification goes on like any other.
+/// A new definition is verified at once, but only once: after that the verification goes on like any other.
 #[test]
 fn a_new_definition_is_verified_at_once_until_that_has_failed() {
     let mut desk = Desk::new([primary("a")]);

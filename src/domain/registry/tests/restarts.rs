@@ -84,7 +84,7 @@ fn where_only_the_latest_is_lost_all_others_prove_themselves_too() {
     assert_eq!(after.leased(), "b");
 }
 
-/// Whose isolation was told, and for what, since this was asked last.
+/// The isolations reported since the last call: endpoint, reason, note.
 fn told_isolated(desk: &mut Desk) -> Vec<(String, Option<Reason>, MoveNote)> {
     let told = |effect| match effect {
         Effect::Note(event, note) if event.kind == EventKind::Isolated => {
@@ -139,7 +139,7 @@ fn one_that_is_out_of_the_settings_only_at_the_start_comes_back_isolated_too() {
     assert_eq!(after.standing("a"), Standing::Failure);
 }
 
-/// The same name for another service: what was known of the one before does not hold, but nobody is laundered by it.
+/// With the same name for another service, what was known of the old one does not hold, but no isolation is laundered.
 #[test]
 fn an_endpoint_that_is_another_service_after_a_restart_stays_isolated_and_is_asked_at_once() {
     let other = |name: &str| Endpoint { auth: Auth::Passthrough, ..primary(name) };
@@ -161,7 +161,7 @@ fn an_endpoint_that_is_another_service_after_a_restart_stays_isolated_and_is_ask
     }
 }
 
-/// Found by review: after a restart the operator was told of an endpoint that had served for months that it never had.
+/// Found by review: after a restart the operator was told that an endpoint that had served for months had never worked.
 #[test]
 fn who_has_worked_in_the_last_run_is_known_to_work_in_this_one_unless_it_is_another_service_now() {
     let mut before = begun(Memory::Fresh(SALT), [primary("a"), secondary("b")]);
@@ -275,7 +275,7 @@ fn after_a_recovery_the_step_that_was_reached_is_kept_for_a_relapse() {
     assert_eq!(progress(&desk), KeptProgress::default(), "that is another outage");
 }
 
-/// One that passes each verification at the first go has no failed one whose step was noted.
+/// An endpoint that passes each verification at once has no failed one whose step was noted.
 #[test]
 fn the_step_of_the_latest_verification_is_kept_though_it_passed() {
     let mut desk = begun(Memory::Fresh(SALT), [primary("a")]);

@@ -100,7 +100,7 @@ fn where_its_endpoint_rests_for_one_of_a_sessions_models_the_others_stay() {
     assert_eq!(served(&mut desk, of_model("haiku")), elsewhere);
 }
 
-/// Once wrong: a small model that only a secondary serves took all that came new to the session there.
+/// Once wrong: a small model that only a secondary serves drew everything new in the session there.
 #[test]
 fn a_model_that_is_new_to_a_session_is_neither_kept_on_a_secondary_nor_waits_for_a_cache_that_it_does_not_have() {
     let of_model = |model: &str| Ask { model: Some(model.into()), ..of_session("s") };
@@ -265,7 +265,7 @@ fn a_session_waits_for_room_in_an_endpoint_that_takes_no_new_ones() {
     assert_eq!(desk.granted_to_waiters(), ["a"]);
 }
 
-/// Its session had gone idle while an attempt of it was under way, so that a drained endpoint was not for it any more.
+/// The session had gone idle while an attempt of it was under way, so a drained endpoint was no longer open to it.
 #[test]
 fn who_waits_finds_its_sessions_drained_endpoint_again_when_an_attempt_of_it_ends() {
     let full = Endpoint { max_in_flight: NonZeroU32::new(1), ..secondary("b") };

@@ -47,7 +47,7 @@ fn a_new_definition_keeps_the_isolation_and_voids_what_was_under_way() {
     assert!(!under_way.gate.is_at(under_way.ticket.epoch));
 }
 
-/// What waits is served as soon as its client's profile has an endpoint, and so is what comes by the name of before.
+/// A waiting request is served as soon as its client's profile has an endpoint, and so is one that comes with the old name.
 #[test]
 fn a_request_goes_on_in_its_clients_profile_by_whatever_name() {
     let [one, two] = ["one", "two"].map(|name| ProfileId::new(name).unwrap());
@@ -180,7 +180,8 @@ fn an_admins_switch_that_moves_nobody_is_kept_all_the_same() {
     assert!(matches!(desk.out[..], [Effect::Keep(Keep::Now)]), "{:?}", desk.out);
 }
 
-/// Once wrong: only who had left the settings was remembered, and a key that was rolled back had a failed endpoint sound again.
+/// Once wrong: only endpoints that had left the settings were remembered, and rolling back a key made a failed one sound
+/// again.
 #[test]
 fn another_key_and_the_old_one_again_do_not_launder_a_failed_endpoint() {
     let with =

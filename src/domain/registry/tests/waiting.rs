@@ -1,4 +1,4 @@
-//! Parking: who waits for what, for how long, and in which order.
+//! Parking: which requests wait, for what, for how long, and in which order.
 
 use super::super::super::ids::ClientId;
 use super::super::super::opinions::Failed;
@@ -22,7 +22,7 @@ fn is_waiting(acquired: &Acquired) -> bool {
     matches!(acquired, Acquired::Waiting(_))
 }
 
-/// Who of those who wait has been given an endpoint, in order.
+/// The waiters that have been granted an endpoint, in order.
 fn granted(desk: &mut Desk) -> Vec<WaiterId> {
     let granted = |effect| match effect {
         Effect::Granted(waiter, _) => Some(waiter),
@@ -123,8 +123,8 @@ fn verification_is_hastened_once_until_it_has_failed() {
     assert_eq!(hastened(&mut desk), 1, "who still waits asks again");
 }
 
-/// Found by reading: the first delay was taken for that of a relapse, so that its verification counted as due while it was a minute
-/// away, and requests waited for it in vain.
+/// Found by reading: the first delay was taken for that of a relapse, so its verification counted as due while it was a
+/// minute away, and requests waited for it in vain.
 #[test]
 fn after_a_relapse_the_verifier_alone_knows_when_it_is_due() {
     let mut desk = Desk::new([primary("a"), secondary("b")]);
@@ -215,7 +215,8 @@ fn a_request_may_be_served_by_one_whose_cooldown_has_ended_since() {
     assert_eq!(desk.granted_to_waiters(), ["a"]);
 }
 
-/// Found from outside: a request went back to the endpoint that had refused it for a second, past a secondary that it had not asked.
+/// Found from outside: a request went back to the endpoint that had refused it for a second, past a secondary that it had
+/// not asked.
 #[test]
 fn one_that_was_not_tried_comes_before_one_that_may_serve_again() {
     let mut desk = Desk::new([primary("a"), secondary("c")]);
@@ -264,7 +265,7 @@ fn room_in_a_full_endpoint_goes_to_who_has_waited_longest() {
     assert_eq!(refusals(&mut desk), [NoEndpoint::Full { usable: 1 }]);
 }
 
-/// Who has found nobody is not looked at again once the room is taken: but its time may be up.
+/// A waiter that found nothing is not looked at again once the room is taken, but its time may be up.
 #[test]
 fn who_gets_nothing_of_the_room_is_refused_where_its_time_is_up() {
     let mut desk = Desk::new([Endpoint { max_in_flight: NonZeroU32::new(1), ..primary("a") }]);
@@ -279,7 +280,7 @@ fn who_gets_nothing_of_the_room_is_refused_where_its_time_is_up() {
     assert_eq!((view.waiting, view.parked), (1, 1), "the second one's time is up, and the third one waits");
 }
 
-/// In a full pool each ended attempt had every waiter looked at, and each look was at every endpoint.
+/// Once wrong: in a full pool each ended attempt had every waiter looked at, and each look was at every endpoint.
 #[test]
 fn an_attempts_end_costs_a_full_pool_no_look_at_each_endpoint_for_each_waiter() {
     let full = |name: &str| Endpoint { max_in_flight: NonZeroU32::new(1), ..primary(name) };
@@ -294,7 +295,7 @@ fn an_attempts_end_costs_a_full_pool_no_look_at_each_endpoint_for_each_waiter() 
     assert_eq!(desk.core.waiters.looks() - before, 1, "the others would find what they have found before");
 }
 
-/// Once wrong: each one whose time was up had all others looked at, who found what they had found before.
+/// Once wrong: each waiter whose time was up had all others looked at, which found what they had found before.
 #[test]
 fn whose_time_is_up_has_nobody_else_looked_at() {
     let mut desk = Desk::new([primary("a")]);
@@ -327,7 +328,8 @@ fn whose_time_is_up_leaves_the_others_in_their_order() {
     assert_eq!((desk.core.view(at(11)).waiting, desk.core.next_wake()), (1, Some(at(20))));
 }
 
-/// What its cooldown's end brings one who waits for a verdict is no news by itself: but whoever is woken shares it.
+/// The end of a cooldown does not by itself wake a request that waits for a verdict, but the waking of another serves it
+/// too.
 #[test]
 fn who_waits_for_a_verdict_is_served_by_a_cooldown_that_another_has_waited_for() {
     let elsewhere = Endpoint { profiles: vec![other_profile()], ..primary("b") };
@@ -446,7 +448,7 @@ fn who_waits_for_an_overload_to_pass_is_served_by_a_limit_that_ends_before() {
     assert_eq!(desk.granted_to_waiters(), [other.endpoint.id.to_string()]);
 }
 
-/// a stopping gateway left them waiting for verifications that nobody held any more.
+/// Once wrong: a stopping gateway left them waiting for verifications that nothing held any more.
 #[test]
 fn when_the_gateway_stops_the_parked_are_refused_and_nobody_is_parked_any_more() {
     let mut desk = Desk::new([primary("a"), secondary("b")]);
@@ -481,7 +483,7 @@ fn who_waits_for_a_verdict_while_the_gateway_stops_still_gets_it() {
     assert_eq!(desk.granted_to_waiters(), ["a"]);
 }
 
-/// while the waiters were looked at, those not yet looked at took no place.
+/// Once wrong: while the waiters were looked at, those not yet looked at took no place.
 #[test]
 fn who_waits_for_a_verdict_is_parked_only_where_there_is_a_place() {
     let policy = RegistryPolicy { park_max: 2, ..registry_policy() };
@@ -499,7 +501,7 @@ fn who_waits_for_a_verdict_is_parked_only_where_there_is_a_place() {
     assert_eq!(desk.core.view(at(0)).parked, 2);
 }
 
-/// it was refused, though an endpoint was free.
+/// Once wrong: it was refused, though an endpoint was free.
 #[test]
 fn who_gives_up_its_place_is_served_by_another_endpoint_where_one_is_free() {
     use super::super::super::testing::session;
@@ -522,7 +524,7 @@ fn who_gives_up_its_place_is_served_by_another_endpoint_where_one_is_free() {
     assert_eq!(desk.granted_to_waiters(), ["b"]);
 }
 
-/// with a deadline sooner than the end of the parking the refusal told nothing.
+/// Once wrong: with a deadline sooner than the end of the parking, the refusal told nothing.
 #[test]
 fn who_waits_until_its_deadline_is_told_what_it_has_waited_for() {
     let mut desk = Desk::new([primary("a")]);
@@ -533,7 +535,7 @@ fn who_waits_until_its_deadline_is_told_what_it_has_waited_for() {
     assert!(matches!(refusals(&mut desk)[..], [NoEndpoint::Isolated { isolated: 1, .. }]));
 }
 
-/// each ended attempt had every waiter looked at, though it could change nothing for them.
+/// Once wrong: each ended attempt had every waiter looked at, though it could change nothing for them.
 #[test]
 fn an_attempts_end_that_makes_no_room_leaves_the_waiters_alone() {
     let mut desk = Desk::new([primary("a"), Endpoint { profiles: vec![other_profile()], ..primary("c") }]);

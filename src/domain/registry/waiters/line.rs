@@ -1,5 +1,5 @@
-//! Those who wait, in the order in which they came, and what is counted of them as they come and go: nobody has to go through all
-//! of them for it.
+//! The waiting requests in the order in which they came, with running counts, so that none has to be made by going through
+//! all of them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,20 +11,20 @@ use super::super::{Ask, WaiterId};
 /// What a request waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
-    /// A verdict, which comes by itself and soon: such waiters take no place.
+    /// A verdict, which comes by itself and soon: such waiters take no parking place.
     Verdict,
-    /// An endpoint that may serve it.
+    /// An endpoint that may serve the request.
     Parked,
 }
 
-/// What a look has found for a request that waits.
+/// What a look has found for a waiting request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Finds {
-    /// One that is held. Another may be free before the verdict on that is in, and nobody knows when.
+    /// A held endpoint. Another may become free before that verdict is in, at an unknown time.
     Held,
-    /// Its session's own endpoint, which rests for a short while.
+    /// Its session's own endpoint, which is in a short cooldown.
     ItsOwn,
-    /// Nobody who is free or held.
+    /// No free or held endpoint.
     Nobody,
 }
 
@@ -32,11 +32,11 @@ pub(super) enum Finds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wait {
     pub(super) why: Why,
-    /// What the latest look has found.
+    /// What the latest look found.
     pub(super) finds: Finds,
     /// Its session's own endpoint at that look.
     pub(super) own: Option<Own>,
-    /// When it has to be looked at even if nothing happens.
+    /// When it has to be looked at even if nothing else happens.
     pub(super) wake: Moment,
 }
 
@@ -55,13 +55,13 @@ impl Waiter {
     }
 }
 
-/// What is counted of those who wait.
+/// Counts of the waiting requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Counts {
     parked: usize,
-    /// How many of each client are parked, where any is.
+    /// How many requests of each client are parked; no entry for none.
     of_each: BTreeMap<Option<ClientId>, usize>,
-    /// When they have to be looked at, and how many of them then.
+    /// The moments at which waiters have to be looked at, and how many at each.
     wakes: BTreeMap<Moment, usize>,
 }
 
@@ -95,13 +95,13 @@ fn one_less<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
     }
 }
 
-/// All who wait, first come first served.
+/// All waiting requests, first come first served.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Waiters {
     queue: VecDeque<Waiter>,
     newest: u64,
     counts: Counts,
-    /// How often one of them was looked at again.
+    /// How often a waiter was looked at again.
     #[cfg(test)]
     pub(super) looks: usize,
 }
@@ -119,12 +119,12 @@ impl Waiters {
         self.counts.parked
     }
 
-    /// How many requests of this one's client are parked.
+    /// How many requests of this request's client are parked.
     pub(super) fn parked_of_its_client(&self, ask: &Ask) -> usize {
         self.counts.of_each.get(&ask.client).copied().unwrap_or_default()
     }
 
-    /// When the first of them has to be looked at.
+    /// When the first waiter has to be looked at.
     pub(super) fn next_wake(&self) -> Option<Moment> {
         self.counts.wakes.first_key_value().map(|(wake, _)| *wake)
     }
@@ -138,7 +138,7 @@ impl Waiters {
         self.queue.iter()
     }
 
-    /// A request begins to wait.
+    /// Adds a request that begins to wait.
     pub(super) fn begin(&mut self, ask: Ask, since: Moment, wait: Wait) -> WaiterId {
         self.newest += 1;
         let id = WaiterId(self.newest);
@@ -146,32 +146,32 @@ impl Waiters {
         id
     }
 
-    /// One goes to the back of the queue.
+    /// Puts a waiter at the back of the queue.
     pub(super) fn join(&mut self, waiter: Waiter) {
         self.counts.came(&waiter);
         self.queue.push_back(waiter);
     }
 
-    /// The one at the front of the queue.
+    /// The waiter at the front of the queue.
     pub(super) fn front(&self) -> Option<&Waiter> {
         self.queue.front()
     }
 
-    /// Takes the one at the front out.
+    /// Takes out the waiter at the front.
     pub(super) fn pop_front(&mut self) -> Option<Waiter> {
         let waiter = self.queue.pop_front()?;
         self.counts.left(&waiter);
         Some(waiter)
     }
 
-    /// The one at the front goes to the back as it is.
+    /// Moves the waiter at the front to the back, unchanged.
     pub(super) fn pass(&mut self) {
         if let Some(waiter) = self.queue.pop_front() {
             self.queue.push_back(waiter);
         }
     }
 
-    /// Takes this one out, wherever it is.
+    /// Takes out this waiter, wherever it is.
     pub(super) fn take(&mut self, id: WaiterId) -> Option<Waiter> {
         let index = self.queue.iter().position(|waiter| waiter.id == id)?;
         let waiter = self.queue.remove(index)?;
@@ -179,12 +179,12 @@ impl Waiters {
         Some(waiter)
     }
 
-    /// Takes these out.
+    /// Takes out these waiters.
     pub(super) fn leave(&mut self, gone: &BTreeSet<WaiterId>) {
         self.take_those(|waiter| gone.contains(&waiter.id));
     }
 
-    /// Takes all out who are parked, and tells who they were, in the order in which they came.
+    /// Takes out all parked waiters and returns their ids, in the order in which they came.
     pub(super) fn take_parked(&mut self) -> Vec<WaiterId> {
         self.take_those(Waiter::is_parked)
     }
@@ -203,13 +203,13 @@ impl Waiters {
         taken
     }
 
-    /// Takes all out, for who puts them back.
+    /// Takes out all waiters, for a caller that puts them back.
     pub(super) fn take_all(&mut self) -> VecDeque<Waiter> {
         self.counts = Counts::default();
         std::mem::take(&mut self.queue)
     }
 
-    /// Whether the counts are what a count would be.
+    /// Whether the running counts are right.
     pub(in super::super) fn counts_are_true(&self) -> bool {
         let mut counted = Counts::default();
         self.queue.iter().for_each(|waiter| counted.came(waiter));

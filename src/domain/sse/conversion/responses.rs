@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use super::Events;
 use crate::domain::sse::json::{Members, ObjectText, quoted};
 
-/// Adds an answer's events; `None` where it is none that has come to its end.
+/// Adds an answer's events; `None` if it is not an answer that has come to its end.
 pub(super) fn add_all(events: &mut Events, answer: &Members<'_>) -> Option<()> {
     let items = answer.objects("output")?;
     let last = match answer.text("status")?.as_str() {
@@ -27,7 +27,7 @@ pub(super) fn add_all(events: &mut Events, answer: &Members<'_>) -> Option<()> {
     numbered.add(last, |event| event.member("response", &whole))
 }
 
-/// An item's beginning, what streams of it, and the whole of it.
+/// Adds the events of an item: its beginning, what streams of it, and the whole of it.
 fn item_events(events: &mut Numbered<'_>, index: &str, item: &Members<'_>) -> Option<()> {
     let kind = item.text("type").unwrap_or_default();
     // What streams is left out of the beginning.
@@ -56,7 +56,7 @@ fn item_events(events: &mut Numbered<'_>, index: &str, item: &Members<'_>) -> Op
     events.add("response.output_item.done", |event| at(event).member("item", &whole))
 }
 
-/// A part of a message: a text, or a refusal.
+/// Adds the events of a part of a message: a text or a refusal.
 fn part_events(events: &mut Numbered<'_>, place: impl Fn(ObjectText) -> ObjectText, part: &Members<'_>) -> Option<()> {
     let (name, streamed) = match part.text("type")?.as_str() {
         "refusal" => ("refusal", "response.refusal"),

@@ -4,7 +4,7 @@ use super::super::{Format, as_events};
 use super::kinds_of;
 use crate::domain::sse::{Kind, Progress};
 
-/// The data of each event, and the names where there are any.
+/// The data of each event, and its name if it has one.
 fn events(format: Format, body: &Value, include_usage: bool) -> Vec<(Option<String>, Value)> {
     let text = as_events(format, body.to_string().as_bytes(), include_usage).unwrap();
     let (kinds, progress) = kinds_of(format, &[text.as_bytes()]);
@@ -39,7 +39,7 @@ fn a_message_becomes_the_events_that_it_stands_for() {
     for (name, data) in &events {
         assert_eq!(name.as_deref(), data["type"].as_str());
     }
-    // Put together again as clients do it.
+    // Reassembled as clients do.
     let mut message = events[0].1["message"].clone();
     assert_eq!((&message["content"], &message["stop_reason"]), (&json!([]), &Value::Null));
     assert_eq!(message["usage"], body["usage"]);
@@ -235,7 +235,7 @@ fn an_answer_on_many_lines_becomes_events_of_one_line_each() {
     }
 }
 
-/// Found by what was said of each choice again, and of each list of calls: 130 KB became 410 MB.
+/// Found with what was repeated for each choice, and for each list of calls: 130 KB became 410 MB.
 #[test]
 fn a_small_answer_stands_for_no_gigabyte() {
     let (long, choices) = ("x".repeat(100 << 10), vec!["{\"message\":{}}"; 2000].join(","));

@@ -101,7 +101,7 @@ fn what_an_answer_lacks_but_its_closing_event_is_supplied() {
             Ending::Supplied(CLOSING.into()),
         ),
         (Format::Messages, CONTENT.to_owned(), CONTENT.to_owned(), true, Ending::Broken),
-        // Who says with each part that it is the last may be at the end with this one, if nothing has broken.
+        // A server that calls each part the last may be at the end with this one, if nothing broke.
         (
             Format::Chat,
             format!("{LAST}{LAST}"),
@@ -169,7 +169,7 @@ fn an_answer_that_goes_on_behind_its_end_was_not_complete_even_if_what_follows_i
             false,
             Ending::Broken,
         ),
-        // What is torn here would have told the usage.
+        // The torn event would have stated the usage.
         (
             Format::Chat,
             format!("{FINISH}data: {{\"choices\":[{{\"delta\":{{\"content\":\"\"}}}}],\"usage\":{{\"prompt_to"),
@@ -240,7 +240,7 @@ fn an_error_of_the_responses_api_without_an_error_in_it_gets_one() {
     assert_eq!(relay.take_failure().unwrap().event.as_deref(), Some(known.as_bytes()));
 }
 
-/// Found with one that had been let out in part: its rest was the last of a clean end, and clients took that for the whole.
+/// Found with an error let out in part: its rest looked like the last of a clean end, and clients took it for the whole.
 #[test]
 fn a_long_error_that_clients_would_pass_over_leaves_its_event_torn() {
     let words = "x".repeat(LONGEST_HELD);
@@ -252,7 +252,8 @@ fn a_long_error_that_clients_would_pass_over_leaves_its_event_torn() {
     assert!(relay.is_within_event());
 }
 
-/// Found with an endpoint that repeats its key in an error of 100 KB: the beginning had gone out before it was seen for one.
+/// Found with an endpoint that repeats its key in an error of 100 KB: the beginning had gone out before it was known to be
+/// one.
 #[test]
 fn nothing_of_an_error_goes_out_before_it_was_seen_whole() {
     for length in [0, LONGEST_HELD, 3 * LONGEST_HELD] {
@@ -280,7 +281,7 @@ fn nothing_of_an_error_goes_out_before_it_was_seen_whole() {
     }
 }
 
-/// Its end need not come, and neither the beginning of it goes out nor what it says.
+/// Its end need not come, and neither its beginning nor its words go out.
 #[test]
 fn an_error_that_is_too_long_to_be_looked_into_is_told_in_other_words() {
     let words = "x".repeat(5 * LONGEST_HELD);
@@ -321,7 +322,7 @@ fn an_error_that_is_too_long_to_be_looked_into_is_told_in_other_words() {
     }
 }
 
-/// What only speaks of errors is held for longer, no more.
+/// An event that only speaks of errors is held for longer, and no more than that.
 #[test]
 fn a_long_event_that_speaks_of_errors_is_passed_on() {
     for length in [2 * LONGEST_HELD, 5 * LONGEST_HELD] {
@@ -382,7 +383,8 @@ fn a_closing_event_right_behind_the_preamble_closes_no_answer() {
     }
 }
 
-/// Found from outside: once a stream had been passed on for want of content, an end without any was passed on as that of a whole answer.
+/// Found from outside: once a stream had been passed on for want of content, an end without any passed as that of a whole
+/// answer.
 #[test]
 fn what_closes_no_answer_is_not_let_out_behind_its_preamble() {
     const BEGUN: &str = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\n: still here\n\n";
@@ -438,7 +440,7 @@ proptest! {
                 prop_assert!(passed.ends_with('\n') && stream.starts_with(came));
             }
         } else if relay.progress() == Progress::Closed {
-            // Behind the closing event an error and what follows it are left out.
+            // After the closing event, an error and what follows it are left out.
             prop_assert!(stream.starts_with(&passed));
         } else {
             prop_assert_eq!(passed, stream);
