@@ -13,8 +13,8 @@ use super::{Effect, Keep, Outputs, RegistryCore};
 const FAILED_TWICE: u32 = 2;
 
 impl RegistryCore {
-    /// An endpoint in its home queue has passed its conversation. This restores nothing: it was never out.
-    /// `model` is the one that was in question.
+    /// An endpoint in its home queue has passed a conversation. This restores nothing: it was never out. `model` is the one
+    /// in question.
     pub fn fit(
         &mut self,
         id: &EndpointId,
@@ -46,14 +46,15 @@ impl RegistryCore {
         self.check_invariants();
     }
 
-    /// An endpoint has passed a conversation that an admin wanted and nothing else waits for.
+    /// An endpoint has passed a conversation that an admin asked for and nothing else waits for.
     pub fn proved(&mut self, id: &EndpointId, epoch: Epoch, out: &mut Outputs) {
         if let Some(slot) = self.home_slot(id, epoch) {
             self.note_proven(slot, out);
         }
     }
 
-    /// An endpoint in its home queue has failed its second opinion: it is isolated for what brought that about.
+    /// An endpoint in its home queue has failed its second opinion: it is isolated for the failure that raised the
+    /// question.
     pub fn unfit(&mut self, id: &EndpointId, epoch: Epoch, error: ErrorNote, now: Moment, out: &mut Outputs) {
         let Some(asked) = self.opinions.failed(id, epoch) else { return };
         let error = asked.error.or(Some(error));
@@ -70,7 +71,7 @@ impl RegistryCore {
         self.check_invariants();
     }
 
-    /// The second opinion on an endpoint can't be had. It stays where it is, and what was taken back is forgotten.
+    /// No second opinion on an endpoint can be had. It stays where it is, and the retracted failures are forgotten.
     pub fn undecided(&mut self, id: &EndpointId, epoch: Epoch, out: &mut Outputs) {
         if self.opinions.failed(id, epoch).is_some() {
             out.push(Effect::PublishFailures);
@@ -78,7 +79,7 @@ impl RegistryCore {
         self.check_invariants();
     }
 
-    /// An endpoint was asked about this model's used-up window, and has not passed: it is another model's turn.
+    /// An endpoint was asked about this model's used-up window and has not passed: the next model is asked about next.
     pub fn still_exhausted(
         &mut self,
         id: &EndpointId,
@@ -94,8 +95,8 @@ impl RegistryCore {
         }
     }
 
-    /// An isolated endpoint has passed its verification and is about to be restored: should it relapse, its delays go on from this
-    /// step, also in the next run.
+    /// An isolated endpoint has passed its verification and is about to be restored. If it relapses, its delays go on from
+    /// this step, even in the next run.
     pub fn passed(&mut self, id: &EndpointId, epoch: Epoch, step: u32) {
         let is_isolated = |member: &Member| member.epoch() == epoch && member.isolation().is_some();
         if self.queues.get(id).is_some_and(is_isolated) {

@@ -58,7 +58,7 @@ impl RegistryCore {
     }
 }
 
-/// How an endpoint is to be verified: where it is isolated, as that is disproved.
+/// How an endpoint is to be verified: if it is isolated, in the way that disproves the isolation's reason.
 fn subject(member: &Member) -> Subject {
     let (endpoint, epoch) = (Arc::clone(member.endpoint()), member.epoch());
     let Some(isolation) = member.isolation() else {
