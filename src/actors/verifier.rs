@@ -27,6 +27,7 @@ use crate::domain::ids::EndpointId;
 use crate::domain::notice::Notice;
 use crate::domain::schedule::{
     AtHome, AtOnce, Conversation, Count, Failed, Passed, Progress, Purpose, Schedule, SchedulePolicy, Subject, Task,
+    VerifyJob,
 };
 use crate::domain::stats::VerificationRecord;
 use crate::domain::time::{Moment, whole_millis};
@@ -240,10 +241,27 @@ impl Verifier {
         self.peers.stats.do_send(Note::Event(event));
     }
 
-    /// Breaks off a conversation that is void. Whoever waits for its verdict is told so by the lost channel.
-    fn break_off(&mut self, conversation: &Conversation, ctx: &mut Context<Self>) {
-        if let Some(running) = self.take_running(conversation, None) {
-            ctx.cancel_future(running.handle);
+    /// Breaks off a conversation that is void. Whoever waits for its verdict is told so by the lost channel, if that is dropped.
+    fn break_off(&mut self, conversation: &Conversation, ctx: &mut Context<Self>) -> Option<Running> {
+        let running = self.take_running(conversation, None)?;
+        ctx.cancel_future(running.handle);
+        Some(running)
+    }
+
+    /// An admin waits for a conversation that is void because something else is asked now. If the endpoint has not moved, the admin
+    /// gets the verdict of the conversation that takes its place, at once.
+    fn hold_again(&mut self, void: Running, jobs: &[VerifyJob], ctx: &mut Context<Self>) {
+        let conversation = void.subject.conversation();
+        let job = jobs.iter().find(|job| job.subject.conversation() == conversation);
+        if let Some(job) = job
+            && let AtOnce::Begin { subject, void: None } = self.schedule.start_now(&job.subject, self.clock.now())
+        {
+            self.start(subject, None, ctx);
+        }
+        let (id, epoch) = conversation;
+        if let Some(running) = self.running.get_mut(&id).filter(|running| running.subject.epoch == epoch) {
+            running.replies.extend(void.replies);
+            running.by = running.by.or(void.by);
         }
     }
 
@@ -284,10 +302,15 @@ impl Handler<FailureList> for Verifier {
     type Result = ();
 
     fn handle(&mut self, FailureList(jobs): FailureList, ctx: &mut Self::Context) {
+        let mut still_wanted = Vec::new();
         for conversation in self.schedule.update(&jobs, self.clock.now(), fastrand::f64) {
-            self.break_off(&conversation, ctx);
+            let broken_off = self.break_off(&conversation, ctx);
+            still_wanted.extend(broken_off.filter(|running| !running.replies.is_empty()));
         }
         self.look_at_the_clock(ctx);
+        for wanted in still_wanted {
+            self.hold_again(wanted, &jobs, ctx);
+        }
     }
 }
 

@@ -188,7 +188,10 @@ fn sentence(event: &Event) -> String {
         EventKind::Added => "was added".to_owned(),
         EventKind::Changed => "was changed".to_owned(),
         EventKind::Removed => "was removed".to_owned(),
-        EventKind::Reload => format!("has read its settings anew{detail}"),
+        EventKind::Reload => match event.detail.as_deref().and_then(|detail| detail.strip_prefix("failed: ")) {
+            Some(faults) => format!("has kept its settings, because a reload failed: {faults}"),
+            None => format!("has read its settings anew{detail}"),
+        },
     };
     format!("{who} {what}")
 }
@@ -276,6 +279,24 @@ mod tests {
             let body = parsed(&Notice::Event(event), LETTERHEAD);
             assert_eq!((&body["event"], &body["detail"]), (&json!(kind.as_str()), &json!(detail)));
             assert_eq!(body["text"], format!("qcc-gateway: endpoint main {text}"));
+        }
+    }
+
+    #[test]
+    fn a_reload_is_told_with_what_came_of_it() {
+        for (detail, text) in [
+            ("1 changed", "has read its settings anew: 1 changed"),
+            (
+                "failed: 1 fault in the settings",
+                "has kept its settings, because a reload failed: 1 fault in the settings",
+            ),
+        ] {
+            let event = Event {
+                endpoint: None,
+                detail: Some(detail.to_owned()),
+                ..Event::new(EventKind::Reload, at(1), &id("a"))
+            };
+            assert_eq!(parsed(&Notice::Event(event), LETTERHEAD)["text"], format!("qcc-gateway: the gateway {text}"));
         }
     }
 

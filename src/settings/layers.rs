@@ -128,7 +128,7 @@ impl Layers {
         }
     }
 
-    /// The same for a file of these tables alone, which `key` names in this place.
+    /// Reads a further file of these tables alone, which `key` names in this place, over the others. Returns whether it could be read.
     pub(super) fn add_named_file(
         &mut self,
         key: &str,
@@ -136,11 +136,13 @@ impl Layers {
         path: &Path,
         tables: &[&str],
         faults: &mut Vec<Fault>,
-    ) {
-        if let Err(error) = self.try_to_add_file(path, tables, faults) {
+    ) -> bool {
+        let added = self.try_to_add_file(path, tables, faults);
+        if let Err(error) = &added {
             let found = format!("{}: {error}", path.display());
             faults.push(Fault { key: key.to_owned(), source: place, found, wanted: READABLE.to_owned() });
         }
+        added.is_ok()
     }
 
     fn try_to_add_file(&mut self, path: &Path, tables: &[&str], faults: &mut Vec<Fault>) -> io::Result<()> {

@@ -162,7 +162,9 @@ fn add_clients_file(layers: &mut Layers, source: &Source, faults: &mut Vec<Fault
     let named = clients_file(layers.merged()).map(|(path, value)| (path, layers.place_of_value(&value)));
     layers.remove_highest();
     let Some((path, place)) = named else { return };
-    layers.add_named_file("server.clients_file", place, &path, &["clients"], faults);
+    if !layers.add_named_file("server.clients_file", place, &path, &["clients"], faults) {
+        return;
+    }
     let ids = |value: Option<&Value>| match value.map(|value| &value.kind) {
         Some(ValueKind::Table(entries)) => entries.clone(),
         Some(_) | None => Map::new(),

@@ -326,6 +326,26 @@ async fn an_isolation_while_an_admins_conversation_is_under_way_leaves_one_conve
     .await;
 }
 
+/// Once wrong: an admin was told that the endpoint had moved, which it had not.
+#[actix_web::test]
+async fn an_admin_gets_the_verdict_of_the_conversation_that_takes_the_place_of_a_void_one() {
+    within(async {
+        let world = World::patient().await;
+        let job = world.job(Task::Recovery(RECOVERY), 2);
+        world.list(std::slice::from_ref(&job)).await;
+        let mut void = world.asked().await;
+        let verdict = world.admin_wants(2);
+        // A doubt: any model's answer will do now.
+        let subject = Subject { suffices: Suffices::AnyModel, ..job.subject };
+        world.list(&[VerifyJob { subject, ..job }]).await;
+        void.peer.closed().await;
+        world.asked().await.passes().await;
+        assert!(verdict.await.unwrap().ok);
+        assert_eq!(world.told(2).await, [Told::Event(EventKind::Verified, None), Told::Recovered(epoch(2), 1)]);
+    })
+    .await;
+}
+
 #[actix_web::test]
 async fn a_newer_epochs_conversation_breaks_the_older_ones_off() {
     within(async {

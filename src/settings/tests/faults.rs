@@ -410,6 +410,8 @@ fn what_a_file_may_say_that_can_not_be_read_is_not_missed() {
     }
     let clients = format!("[server]\nhost = \"0.0.0.0\"\nclients_file = {nowhere:?}\n{ENDPOINT}");
     one_fault(&clients, &[], &["server.clients_file (", "local.toml line 3", "nowhere: No such file"]);
+    let with_clients = format!("{clients}[clients.alice]\nkey = \"k\"\n");
+    one_fault(&with_clients, &[], &["server.clients_file (", "local.toml line 3", "nowhere: No such file"]);
 }
 
 #[test]
