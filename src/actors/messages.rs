@@ -293,6 +293,8 @@ pub struct SetCatalog {
     pub endpoints: BTreeSet<EndpointId>,
     /// Who may come, so that each is counted from 0.
     pub callers: Vec<(ProfileId, Option<ClientId>)>,
+    /// The team of each client.
+    pub teams: BTreeMap<ClientId, Option<String>>,
 }
 
 impl SetCatalog {
@@ -301,7 +303,9 @@ impl SetCatalog {
         let everybody = clients.is_empty().then(|| (ProfileId::default(), None));
         let known = clients.iter().map(|client| (client.profile.clone(), Some(client.id.clone())));
         let endpoints = topology.iter().map(|endpoint| endpoint.id.clone()).collect();
-        Self { catalog: Catalog::new(prices, topology), endpoints, callers: known.chain(everybody).collect() }
+        let teams = clients.iter().map(|client| (client.id.clone(), client.team.clone())).collect();
+        let catalog = Catalog::new(prices, topology);
+        Self { catalog, endpoints, callers: known.chain(everybody).collect(), teams }
     }
 }
 

@@ -98,8 +98,9 @@ impl Handler<Note> for StatsCollector {
 impl Handler<SetCatalog> for StatsCollector {
     type Result = ();
 
-    fn handle(&mut self, SetCatalog { catalog, endpoints, callers }: SetCatalog, _: &mut Self::Context) {
+    fn handle(&mut self, SetCatalog { catalog, endpoints, callers, teams }: SetCatalog, _: &mut Self::Context) {
         self.stats.set_catalog(catalog);
+        self.stats.set_teams(teams);
         self.stats.expect(&endpoints, callers);
     }
 }

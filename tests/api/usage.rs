@@ -226,6 +226,28 @@ async fn usage_is_told_apart_by_what_is_asked_and_priced_as_the_settings_say() {
     app.finish().await;
 }
 
+/// Once wrong: what somebody had used was missing from the team's sum as soon as that person had left.
+#[actix_web::test]
+async fn what_a_client_has_used_stays_with_its_team_when_it_leaves_the_settings() {
+    let a = Upstream::anthropic("a").await;
+    let setup = || Setup::new().primary(&a).section("clients.bob", "key = \"bob\"\nteam = \"core\"");
+    let app = setup().section("clients.alice", "key = \"alice\"\nteam = \"core\"").start().await;
+    for key in ["alice", "bob"] {
+        let answer = app.client().await.post("/v1/messages", &[TRAFFIC, ("x-api-key", key)], body(false)).await;
+        assert_eq!(answer.status, 200);
+    }
+    let team = async || {
+        let rows = usage(&app, "?by=team").await.json();
+        let stats = app.stats().await;
+        (rows["rows"][0]["team"].clone(), rows["rows"][0]["requests"].clone(), stats["teams"][0]["requests"].clone())
+    };
+    assert_eq!(team().await, (json!("core"), json!(2), json!(2)));
+    assert_eq!(app.reload(setup()).await.status, 200);
+    assert_eq!(team().await, (json!("core"), json!(2), json!(2)));
+    assert_eq!(client_row(&app, json!("alice")).await["team"], "core");
+    app.finish().await;
+}
+
 #[actix_web::test]
 async fn a_reload_brings_new_prices_for_what_comes_and_keeps_what_was_counted() {
     let a = Upstream::anthropic("a").await;

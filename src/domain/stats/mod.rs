@@ -121,6 +121,7 @@ pub struct Stats {
     by_caller: BTreeMap<Caller, Ends>,
     departed_endpoints: Departures<EndpointId>,
     departed_callers: Departures<Caller>,
+    teams: Arc<BTreeMap<ClientId, String>>,
     quotes: Quotes,
 }
 
@@ -143,6 +144,7 @@ impl Stats {
             by_caller: BTreeMap::new(),
             departed_endpoints: Departures::default(),
             departed_callers: Departures::default(),
+            teams: Arc::default(),
             quotes: Quotes::default(),
         }
     }
@@ -150,6 +152,23 @@ impl Stats {
     /// Uses these prices and model lists from now on. What was counted keeps its cost.
     pub fn set_catalog(&mut self, catalog: Catalog) {
         self.quotes = Quotes::new(catalog);
+    }
+
+    /// Counts each client for this team from now on, with all that it has used. One that has left the settings stays with its last team:
+    /// what it has used is not to be missing there.
+    pub fn set_teams(&mut self, teams: BTreeMap<ClientId, Option<String>>) {
+        let known = Arc::make_mut(&mut self.teams);
+        for (client, team) in teams {
+            match team {
+                Some(team) => known.insert(client, team),
+                None => known.remove(&client),
+            };
+        }
+    }
+
+    /// The team for which a client's usage is counted.
+    pub fn team_of(&self, client: &ClientId) -> Option<&str> {
+        self.teams.get(client).map(String::as_str)
     }
 
     /// Goes by these endpoints and callers from now on. Of callers nothing may have come yet: a counter that first appears at 1 hides
@@ -174,6 +193,9 @@ impl Stats {
             let (_, client) = caller;
             if !self.by_caller.keys().any(|(_, other)| *other == client) {
                 self.ledger.forget_client(client.as_ref());
+                if let Some(client) = &client {
+                    Arc::make_mut(&mut self.teams).remove(client);
+                }
             }
         }
     }

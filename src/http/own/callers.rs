@@ -80,12 +80,13 @@ fn everybody<'a>(stats: &'a Stats, config: &'a Config) -> BTreeMap<Option<&'a Cl
             rows.insert(client, (team, Counted { in_flight, ..Counted::default() }));
         }
     }
+    let gone = |client: Option<&ClientId>| (client.and_then(|client| stats.team_of(client)), Counted::default());
     // Whoever was expected is counted from the start, used or not, but is shown only while it may come.
     for (_, client, ends) in stats.by_caller().filter(|(.., ends)| ends.total() > 0) {
-        rows.entry(client).or_default().1.ends += *ends;
+        rows.entry(client).or_insert_with(|| gone(client)).1.ends += *ends;
     }
     for client in stats.ledger.clients() {
-        rows.entry(client).or_default().1.used = stats.ledger.of_client(client);
+        rows.entry(client).or_insert_with(|| gone(client)).1.used = stats.ledger.of_client(client);
     }
     rows
 }

@@ -20,6 +20,7 @@ use crate::domain::outcome::{ErrorNote, Reason};
 use crate::domain::prices::Cost;
 use crate::domain::queues::{Standing, Switch};
 use crate::domain::registry::{CooldownView, EndpointView, RegistryView};
+use crate::domain::schedule::{AtHome, Progress, Purpose};
 use crate::domain::stats::{EndpointStats, LatencySummary, Stats};
 use crate::domain::time::{Moment, whole_millis};
 use crate::domain::usage::Usage;
@@ -209,7 +210,9 @@ impl<'a> Views<'a> {
             verify_count: self.verifier.counts.get(id).and_then(|count| count.about(endpoint)).unwrap_or_default(),
             verification_tokens: self.verifier.spent.get(id).copied().unwrap_or_default(),
             verification_cost: counted.verifications.cost.map(rounded),
-            next_verification: progress.and_then(|progress| progress.next).map(|next| self.clock.rfc3339(next)),
+            next_verification: progress
+                .and_then(|progress| next_of(progress, view))
+                .map(|next| self.clock.rfc3339(next)),
             last_verification: last,
             proven: view.proven,
             cooldowns: self.cooldowns(view),
@@ -246,4 +249,54 @@ pub(super) async fn endpoint_row(worker: &Serving<'_>, id: &EndpointId) -> Resul
     let views = Views::take(worker).await?;
     let own = views.registry.endpoints.iter().find(|view| view.endpoint.id == *id);
     Ok(own.map(|view| views.row(view)))
+}
+
+/// When the next conversation begins. One that is to end a used-up window early is not held if the window ends before.
+fn next_of(progress: &Progress, EndpointView { cooldowns, .. }: &EndpointView) -> Option<Moment> {
+    let next = progress.next?;
+    match progress.purpose {
+        Purpose::Recovery | Purpose::AtHome(AtHome::Opinion) => Some(next),
+        Purpose::AtHome(AtHome::EarlyReturn) => {
+            let outlasts = |view: &CooldownView| view.exhausted && view.cooldown.until > next;
+            cooldowns.iter().any(outlasts).then_some(next)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::cooling::{Cooldown, CooldownReason};
+    use crate::domain::testing::{at, endpoint};
+
+    /// Once wrong: a window that ends before its conversation is due was said to be asked about afterwards.
+    #[test]
+    fn a_conversation_that_the_end_of_its_window_makes_needless_is_not_announced() {
+        for (until, purpose, expected) in [
+            (600, AtHome::EarlyReturn, None),
+            (900, AtHome::EarlyReturn, None),
+            (901, AtHome::EarlyReturn, Some(at(900))),
+            (600, AtHome::Opinion, Some(at(900))),
+        ] {
+            let cooldown = Cooldown { since: at(0), until: at(until), reason: CooldownReason::RateLimit };
+            let view = EndpointView {
+                endpoint: Arc::new(endpoint("a", Home::Primary)),
+                standing: Standing::Primary,
+                overruled: None,
+                epoch: Epoch::from_raw(1),
+                in_flight: 0,
+                isolation: None,
+                effective_weight: 1.0,
+                slow_start: false,
+                held: false,
+                proven: true,
+                cooldowns: vec![CooldownView { model: None, cooldown, exhausted: true }],
+            };
+            let purpose = Purpose::AtHome(purpose);
+            let progress = Progress { epoch: view.epoch, purpose, verifications: 0, next: Some(at(900)) };
+            assert_eq!(next_of(&progress, &view), expected, "{until} {purpose:?}");
+        }
+    }
 }

@@ -1,14 +1,13 @@
 //! Who has used how much since the start: tokens, answers and cost, as JSON or CSV.
 
-use actix_http::Request;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use actix_http::Request;
 use actix_web::HttpResponse;
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
-use super::super::auth::Shown;
-use super::super::state::{Config, Serving};
+use super::super::state::Serving;
 use super::query_of;
 use super::rows::rounded;
 use crate::actors::messages::ViewStats;
@@ -40,10 +39,10 @@ impl Column {
         Self::ALL.into_iter().find(|column| column.as_str() == word)
     }
 
-    fn of<'a>(self, row: &Row<'a>, teams: &HashMap<&ClientId, &'a str>) -> Option<&'a str> {
+    fn of<'a>(self, row: &Row<'a>, stats: &'a Stats) -> Option<&'a str> {
         match self {
             Self::Client => row.client.map(ClientId::as_str),
-            Self::Team => row.client.and_then(|client| teams.get(client).copied()),
+            Self::Team => row.client.and_then(|client| stats.team_of(client)),
             Self::Endpoint => Some(row.endpoint.as_str()),
             Self::Model => row.model,
         }
@@ -93,12 +92,10 @@ impl Asked {
 /// Rows that are told apart by these columns alone, in the order of their texts.
 type Rows<'a> = BTreeMap<Vec<Option<&'a str>>, Used>;
 
-fn rows<'a>(stats: &'a Stats, config: &'a Config, by: &[Column]) -> Rows<'a> {
-    let with_team = |shown: Shown<'a>| Some((shown.client?, shown.team?));
-    let teams: HashMap<&ClientId, &str> = config.clients.shown().filter_map(with_team).collect();
+fn rows<'a>(stats: &'a Stats, by: &[Column]) -> Rows<'a> {
     let mut rows = Rows::new();
     for row in stats.ledger.rows() {
-        let key = by.iter().map(|column| column.of(&row, &teams)).collect();
+        let key = by.iter().map(|column| column.of(&row, stats)).collect();
         *rows.entry(key).or_default() += row.used;
     }
     rows
@@ -149,7 +146,7 @@ pub(super) async fn usage(worker: &Serving<'_>, request: &Request) -> HttpRespon
         Err(error) => return HttpResponse::BadRequest().json(json!({ "error": error })),
     };
     let Ok(stats) = worker.shared.core.stats.send(ViewStats).await else { return super::stopping() };
-    let rows = rows(&stats, &worker.config, &by);
+    let rows = rows(&stats, &by);
     match format {
         Format::Json => HttpResponse::Ok().json(as_json(rows, &by)),
         Format::Csv => HttpResponse::Ok()
