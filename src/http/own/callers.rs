@@ -45,7 +45,7 @@ impl Name {
     }
 }
 
-/// What is counted of somebody.
+/// The counts of one caller.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counted {
     ends: Ends,
@@ -80,7 +80,7 @@ fn everybody<'a>(stats: &'a Stats, config: &'a Config) -> BTreeMap<Option<&'a Cl
             rows.insert(client, (team, Counted { in_flight, ..Counted::default() }));
         }
     }
-    // Whoever was expected is counted from the start, used or not, but is shown only while it may come.
+    // Expected callers are counted from the start, used or not, but an unused one is shown only while it may come.
     for (_, client, ends) in stats.by_caller().filter(|(.., ends)| ends.total() > 0) {
         rows.entry(client).or_default().1.ends += *ends;
     }
@@ -90,7 +90,8 @@ fn everybody<'a>(stats: &'a Stats, config: &'a Config) -> BTreeMap<Option<&'a Cl
     rows
 }
 
-/// A row for each client that is in the settings or has a count, in the order of their names; first requests without one.
+/// A row for each client that is in the settings or has a count, in the order of their names, after the row of requests
+/// without a client.
 pub(super) fn clients(stats: &Stats, config: &Config) -> Vec<CallerRow> {
     let rows = everybody(stats, config).into_iter();
     rows.map(|(client, (team, counted))| CallerRow::new(Name::Client(client.cloned()), team, &counted)).collect()
