@@ -6,11 +6,11 @@ use crate::domain::calendar::to_the_millisecond;
 use crate::domain::memory::Almanac;
 use crate::domain::time::Moment;
 
-/// How long before the process the clock of its moments begins, so that moments before the process can be told as well: of
-/// what a state file remembers.
+/// How long before the process its clock of moments begins, so that earlier moments, which a state file remembers, can be
+/// expressed as well.
 const LEAD: Duration = Duration::from_hours(400 * 24);
 
-/// Reads moments, and tells what time of day they were. Copies agree with each other.
+/// Reads moments, and converts them to times of day. Copies agree with each other.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     began: Instant,
@@ -33,9 +33,9 @@ impl Clock {
         Self::BEGAN + Instant::now().saturating_duration_since(self.began)
     }
 
-    /// A moment as the timers have it.
+    /// A moment on the timers' clock.
     pub fn instant(&self, moment: Moment) -> Instant {
-        // A moment before the process began has passed in any case.
+        // A moment before the process began has passed in any case, so it maps to the beginning.
         self.began + moment.since(Self::BEGAN)
     }
 
@@ -48,13 +48,14 @@ impl Clock {
         time.unwrap_or(self.began_at)
     }
 
-    /// What ties moments to times of day, by what time it is now: for what another process reads.
+    /// The relation of moments to times of day at present, for what another process reads.
     pub fn almanac(&self) -> Almanac {
         Almanac { zero: self.since_1970().saturating_sub(self.now().since(Moment::START)) }
     }
 
-    /// The present time of day as the time since 1970, for comparison with dates that others name: by the machine's own clock,
-    /// for the monotonic one stands still while the machine sleeps, and knows nothing of a clock that was set right.
+    /// The present time of day as the time since 1970, for comparison with dates that others name. It is read from the
+    /// machine's own clock, because the monotonic one stands still while the machine sleeps, and ignores corrections of
+    /// the clock.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn since_1970(&self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
