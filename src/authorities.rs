@@ -37,8 +37,8 @@ impl Authorities {
     ///
     /// # Errors
     ///
-    /// [`InvalidAuthorities`] if there is none, or one that can't be used: trusting fewer than asked for, silently, is
-    /// ruled out.
+    /// [`InvalidAuthorities`] if there is none, or one that can't be used: fewer than asked for are never trusted
+    /// silently.
     pub fn read(pem: &[u8]) -> Result<Self, InvalidAuthorities> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem) {

@@ -198,7 +198,7 @@ fn log_recovered(id: &EndpointId, ms: u128, score: u8, verifications: u32) {
     info!("endpoint {id} recovered ms={ms} score={score} verifications={verifications}");
 }
 
-/// Explains why the settings have no effect on this endpoint.
+/// Warns that an admin's switch overrules the settings, which would otherwise just seem to have no effect.
 fn log_overruled(id: &EndpointId, switch: Switch) {
     let (is, settings, route) = match switch {
         Switch::Off => ("off", "on", "enable"),
@@ -210,7 +210,7 @@ fn log_overruled(id: &EndpointId, switch: Switch) {
     );
 }
 
-/// What an endpoint rests from (the model), why and for how long.
+/// For which model an endpoint rests, why and how long.
 fn rest(event: &Event) -> String {
     let model = event.model.as_deref().unwrap_or("-");
     let reason = event.detail.as_deref().unwrap_or("-");

@@ -183,7 +183,7 @@ impl Task<'_> {
             (_, None) => {
                 let mut pieces = Pieces::default();
                 match self.read_whole(&mut content, &mut pieces, &mut flow, scope).await {
-                    // An undecodable body can't prove that it is whole.
+                    // A body that can't be read can't prove that it is whole.
                     Reading::Unclosed if flow.status.is_success() && flow.legibility == Legibility::Coded => {
                         fault(Class::Body, &BodyError::Unclosed.to_string())
                     }

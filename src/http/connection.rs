@@ -91,7 +91,7 @@ pub(super) struct Connection {
     read_in_turn: usize,
     /// When the client has to have taken something; `None` if nothing waits for that.
     taking_due: Option<Instant>,
-    /// Whether writes go straight into the last room of the system's buffer.
+    /// Whether what waits is written into the last room of the system's buffer.
     is_crammed: bool,
 }
 

@@ -207,7 +207,8 @@ impl EventBody {
         body
     }
 
-    /// Reports the cost, and settles if the closing event has come: after it nothing can go wrong any more.
+    /// Reports the cost, and settles if the closing event has come: after it nothing can go wrong any more. If it came
+    /// without an answer, the stream is broken off.
     fn settle_if_closed(&mut self) {
         self.tell_costs();
         if self.passing.relay.has_closed_without_answer() {

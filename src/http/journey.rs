@@ -290,8 +290,8 @@ impl Journey<'_> {
     fn conclude(mut self, none: Option<&NoEndpoint>) -> HttpResponse {
         let refusal = match self.plan.take_ending() {
             Ending::PassOn(mut answer) => {
-                // No endpoint will be back soon, yet a client would try again after a minute, which is what `passed_on`
-                // cuts the answer's own time to.
+                // If no endpoint will be back soon, a client should not try again after a minute, which is what
+                // `passed_on` cuts the answer's own time to.
                 let is_exhausted = matches!(none, Some(NoEndpoint::Cooling { limit: Limit::Exhausted, .. }));
                 if is_exhausted && answer.status == StatusCode::TOO_MANY_REQUESTS {
                     answer.headers.insert(names::SHOULD_RETRY, HeaderValue::from_static("false"));

@@ -60,7 +60,8 @@ async fn serve(mut request: Request, worker: Rc<Worker>, door: Door) -> HttpResp
     // Once not ready, tell the client to come back on another connection, before it finds this one closed.
     let response = if serving.shared.readiness.get() { response } else { closing(response) };
     let response = if request.version() == Version::HTTP_10 { for_http_10(response) } else { response };
-    // For answers only the header tells: actix reuses response heads and leaves an earlier one's version in them.
+    // Only the header tells whether an answer closes the connection: actix reuses response heads and leaves an earlier
+    // one's version in them.
     let is_refused = response.headers().contains_key(CONNECTION);
     if is_refused || request.head().connection_type() == ConnectionType::Close {
         client.is_the_last();

@@ -85,7 +85,7 @@ fn may_be_a_page(headers: &HeaderMap, asked: &HeaderMap) -> bool {
     if let Some(mode) = asked.get(names::FETCH_MODE) {
         return mode == "navigate";
     }
-    // Of several types a browser takes the last.
+    // If there are several types, a browser takes the last.
     let mut values = headers.get_all(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
     let (Some(value), None) = (values.next().filter(|value| !value.contains(',')), values.next()) else { return true };
     let media_type = value.split(';').next().unwrap_or_default().trim();

@@ -21,7 +21,7 @@ use crate::domain::usage::Usage;
 
 /// If a client takes nothing for this long, its endpoint may give up writing.
 const LONG_PAUSE: Duration = Duration::from_secs(1);
-/// How long after the client takes something again, what the endpoint wrote before it gave up may still come.
+/// How long what the endpoint wrote before it gave up may still come once the client takes something again.
 const BACKLOG: Duration = Duration::from_secs(10);
 
 /// Ready when what a failure brings about has taken effect: whoever sees the end after that can rely on it.

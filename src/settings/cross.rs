@@ -92,7 +92,6 @@ fn check_passthrough(reading: &mut Reading<'_>, endpoints: &[Endpoint], clients:
 }
 
 fn check_keys(reading: &mut Reading<'_>, clients: &[Client]) {
-    // Digests are compared in constant time, and so have no order or hash; their digits have.
     let mut owners: HashMap<String, &Client> = HashMap::new();
     for client in clients {
         let digits: Vec<String> = client.keys.iter().map(KeyDigest::to_hex).collect();

@@ -85,8 +85,8 @@ pub fn draw_error(error: &str, look: Look) -> String {
     picture
 }
 
-/// As many lines of a picture as there is room for, and how many more there are: those in the failure queue are at its
-/// end. A note goes below them and is never left out: without it an old picture would pass for a new one.
+/// As many lines of a picture as there is room for, and how many more there are: the failed endpoints are near its end. A
+/// note goes below them and is never left out: without it an old picture would pass for a new one.
 #[must_use]
 pub fn fit<'a>(picture: &'a str, note: &'a str, height: Option<usize>, look: Look) -> Vec<Cow<'a, str>> {
     let height = height.unwrap_or(usize::MAX);

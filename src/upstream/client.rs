@@ -299,8 +299,8 @@ impl Client {
 /// request.
 pub(super) const TELLING_OF_IDLENESS: Duration = Duration::from_secs(1);
 
-/// Whether an answer on a pooled connection may not be to the request: the server had given the connection up before the
-/// request came.
+/// Whether an answer on a pooled connection may have been sent before the request came: the server had given the
+/// connection up.
 fn has_timed_out_idle(response: &Response) -> bool {
     let is_closing = matches!(reuse(response.version, &response.headers), Reuse::Never);
     response.status == StatusCode::REQUEST_TIMEOUT && is_closing

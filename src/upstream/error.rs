@@ -143,7 +143,8 @@ pub enum MalformedHead {
     /// `content-length` is not a plain number, or says two different things (RFC 9112, section 6.3).
     #[error("its content-length is no number, or is two")]
     ContentLength,
-    /// `transfer-encoding` names chunked twice, or is not a list of names that can be undone (RFC 9112, section 7).
+    /// `transfer-encoding` is not a list of names, names chunked twice or not last, or names another coding (RFC 9112,
+    /// section 7).
     #[error("its transfer-encoding is no valid one")]
     TransferEncoding,
     /// The connection ended within it.

@@ -90,8 +90,8 @@ fn everybody<'a>(stats: &'a Stats, config: &'a Config) -> BTreeMap<Option<&'a Cl
     rows
 }
 
-/// A row for each client that is in the settings or has a count, in the order of their names, after the row of requests
-/// without a client.
+/// A row for each client that is in the settings or has a count, in the order of their names; requests without a client
+/// come first.
 pub(super) fn clients(stats: &Stats, config: &Config) -> Vec<CallerRow> {
     let rows = everybody(stats, config).into_iter();
     rows.map(|(client, (team, counted))| CallerRow::new(Name::Client(client.cloned()), team, &counted)).collect()

@@ -153,7 +153,7 @@ fn what_the_sender_has_flushed_can_be_read_at_once() {
 #[test]
 fn what_a_piece_stands_for_comes_before_the_next_one_however_much_it_is() {
     let text = vec![b'x'; 300_000];
-    // Of Brotli the beginning of a text of nothing but `x`.
+    // For Brotli, the beginning of a text of nothing but `x`.
     let brotli = hex::decode("cbffff3ff825f0e2b14020f7fe8fffff7ff04b00c4611180eefd").unwrap();
     for (coding, body) in [
         (Coding::Gzip, deflated(Coding::Gzip, &text)),
@@ -198,7 +198,7 @@ fn mostly_nothing(coding: Coding, parts: usize, text: &[u8]) -> Vec<u8> {
     let (begin, part, end) = match coding {
         // Members, or frames, without content.
         Coding::Gzip | Coding::Zstd => (vec![], deflated(coding, b""), deflated(coding, text)),
-        // Blocks that are not compressed, of no bytes (RFC 1951, section 3.2.4), behind a frame's head and before the rest of it.
+        // Uncompressed blocks of no bytes (RFC 1951, section 3.2.4), after a frame's head and before the rest of it.
         Coding::Deflate => {
             let whole = deflated(coding, text);
             let (head, rest) = whole.split_at(2);
