@@ -34,7 +34,7 @@ const BACKLOG: i32 = 2048;
 /// Why the gateway can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address can't be listened on.
+    /// Listening on the address failed.
     #[error("can't listen on {address}: {source}{}; set server.host and server.port", hint(source))]
     Listen {
         /// `host:port` of the settings.
@@ -42,10 +42,10 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// The address of the gateway's own routes can't be listened on.
+    /// Listening on the address of the gateway's own routes failed.
     #[error("can't listen on {address}: {source}{}; set admin.listen", hint(source))]
     ListenForAdmin {
-        /// What the settings say.
+        /// The address in the settings.
         address: SocketAddr,
         /// What the system said.
         source: io::Error,
@@ -67,7 +67,7 @@ pub enum StartError {
     Server(#[source] io::Error),
 }
 
-/// What lies behind it that an address can't be listened on.
+/// Why listening on an address failed, as far as it can be told.
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => ", another process is there already",
@@ -94,16 +94,16 @@ pub struct App {
     admin_address: Option<SocketAddr>,
 }
 
-/// Has a running gateway read its settings anew, also while it stops.
+/// A handle that makes a running gateway read its settings anew, even while it stops.
 #[derive(Clone, Debug)]
 pub struct Reloads(Addr<Reloader>);
 
 impl Reloads {
-    /// Reads the settings and takes them over, whole or not at all. What comes of it is logged.
+    /// Reads the settings and takes them over, whole or not at all. The result is logged.
     ///
     /// # Errors
     ///
-    /// Every [`Fault`] that they have; then nothing has changed.
+    /// Every [`Fault`] in the settings; then nothing has changed.
     pub fn reload(&self) -> impl Future<Output = Result<Reloaded, Faults>> + use<> {
         let stopping = || {
             let (found, wanted) = ("a gateway that is stopping".to_owned(), "one that runs".to_owned());
@@ -115,8 +115,8 @@ impl Reloads {
 }
 
 impl App {
-    /// Starts everything and listens. What the death of a control actor does is up to the caller: in a process of its own it
-    /// ends the process.
+    /// Starts everything and listens. What happens when a control actor dies is up to the caller: in a process of its own
+    /// that ends the process.
     ///
     /// # Errors
     ///
@@ -125,7 +125,8 @@ impl App {
         Self::start_with_journal(loaded, on_death, 0).await
     }
 
-    /// The same with a registry that keeps a journal of so many leases and moves, for tests that check it afterwards.
+    /// Starts everything as [`App::start`] does, with a registry that keeps a journal of up to `journal` leases and
+    /// moves, for tests that check it afterwards.
     ///
     /// # Errors
     ///
@@ -143,7 +144,7 @@ impl App {
         let clock = Clock::start();
         let client = {
             let trust = trust.clone();
-            // Each thread that talks to upstreams builds its own, which can't leave it.
+            // Each thread that talks to upstreams builds its own client, which can't leave it.
             move || Client::new(trust.clone(), Limits::default())
         };
         let state = open_state(settings.state.file.as_deref())?;
@@ -188,18 +189,18 @@ impl App {
         })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The link by which an admin reaches the dashboard, where an admin token had to be made: it holds the token, and is to
-    /// be shown once. The token stands behind the `#`, which browsers send to nobody.
+    /// The link by which an admin reaches the dashboard, if an admin token had to be made: it holds the token, and is to
+    /// be shown once. The token follows the `#`, which browsers send to nobody.
     pub fn dashboard_link(&self) -> Option<Secret> {
         self.made_token.as_ref().map(|token| self.link(token))
     }
 
-    /// Waits until a reload has had to make an admin token; the link that holds it, to be shown once.
+    /// Waits until a reload has had to make an admin token. Returns the link that holds it, to be shown once.
     pub async fn next_dashboard_link(&mut self) -> Secret {
         match self.made_later.recv().await {
             Some(token) => self.link(&token),
@@ -208,7 +209,7 @@ impl App {
         }
     }
 
-    /// What has it read its settings anew.
+    /// The handle that makes it read its settings anew.
     pub fn reloads(&self) -> Reloads {
         Reloads(self.reloader.clone())
     }
@@ -219,12 +220,12 @@ impl App {
         Secret::new(&format!("http://{address}/__qcc__/#token={}", token.expose()))
     }
 
-    /// Where its own routes are, if they have an address of their own.
+    /// The address of its own routes, if they have one of their own.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
     }
 
-    /// Who takes its traces to a collector, where one is set.
+    /// The actor that sends its traces to a collector, if one is set.
     pub fn tracer(&self) -> Option<&Addr<Tracer>> {
         self.tracer.as_ref().map(TracerThread::address)
     }
@@ -234,8 +235,8 @@ impl App {
         &self.core
     }
 
-    /// Stops in good order: no longer ready, then no longer listening; open requests may go on for the
-    /// grace, and end by themselves shortly before it does; the core last.
+    /// Stops in good order: it is no longer ready, then no longer listens; open requests may go on for the grace period,
+    /// and end by themselves shortly before its end; the core stops last.
     pub async fn stop(self) {
         self.shared.readiness().set(false);
         let server = self.shared.config().settings().server.clone();
@@ -265,7 +266,7 @@ impl App {
     }
 }
 
-/// What is known of the time before, and where this run's is to be kept.
+/// What is known from before the start, and the file in which this run's state is kept.
 fn open_state(path: Option<&Path>) -> Result<(Option<StateFile>, Memory), StartError> {
     let salt = Salt::new(random_bytes()?);
     let Some(path) = path else { return Ok((None, Memory::Fresh(salt))) };

@@ -1,4 +1,5 @@
-//! Certificate authorities that an operator trusts beside the system's, by the one rule that both `check` and connections go by.
+//! Certificate authorities that an operator trusts in addition to the system's, by the one rule that both `check` and
+//! connections use.
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ pub enum InvalidAuthorities {
     /// Nothing in it is a certificate.
     #[error("it holds no certificate")]
     None,
-    /// It is no PEM.
+    /// It is not PEM.
     #[error(transparent)]
     Pem(#[from] pem::Error),
     /// One of its certificates can't be used.
@@ -25,7 +26,7 @@ pub enum InvalidAuthorities {
 pub struct Authorities(Vec<TrustAnchor<'static>>);
 
 impl fmt::Debug for Authorities {
-    /// How many: a certificate is long, and says nothing to people.
+    /// Shows only how many: a certificate is long, and says nothing to people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Authorities").field(&self.0.len()).finish()
     }
@@ -36,7 +37,8 @@ impl Authorities {
     ///
     /// # Errors
     ///
-    /// [`InvalidAuthorities`] where there is none, or one that can't be used: nothing is trusted silently less than asked for.
+    /// [`InvalidAuthorities`] if there is none, or one that can't be used: fewer than asked for are never trusted
+    /// silently.
     pub fn read(pem: &[u8]) -> Result<Self, InvalidAuthorities> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -45,20 +47,20 @@ impl Authorities {
         if roots.is_empty() { Err(InvalidAuthorities::None) } else { Ok(Self(roots.roots)) }
     }
 
-    /// Has connections trust them.
+    /// Adds them to the roots that connections trust.
     pub fn add_to(&self, roots: &mut RootCertStore) {
         roots.extend(self.0.iter().cloned());
     }
 }
 
-/// Texts that name no authorities, each with what is told of it.
+/// Texts that name no authorities, each with a part of its error.
 #[cfg(test)]
 pub(crate) const USELESS: [(&str, &str); 5] = [
     ("", "it holds no certificate"),
     ("not PEM", "it holds no certificate"),
     ("-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n", "base64"),
     ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "BadEncoding"),
-    // As a copy that was cut short leaves it.
+    // A copy that was cut short.
     ("-----BEGIN CERTIFICATE-----\nAAAA\n", "missing section end"),
 ];
 

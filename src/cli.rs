@@ -20,7 +20,7 @@ use crate::settings::Source;
 /// The exit status of bad settings or options; clap's own is the same.
 pub const BAD_SETTINGS: u8 = 2;
 
-/// The place in a command's help of the options that all commands have: behind its own, among which clap would put them.
+/// The place of the common options in a command's help: after its own, among which clap would put them.
 const BEHIND_OWN: usize = 100;
 
 /// An LLM gateway that never sends a request to an endpoint which has failed until it has passed a test conversation.
@@ -114,7 +114,7 @@ pub struct NewKey {
     pub name: ClientId,
 }
 
-/// By which a client key is recognised where it turns up.
+/// The prefix by which a client key is recognised wherever it turns up.
 pub const CLIENT_KEY_PREFIX: &str = "qcc_";
 
 /// A fresh key, and the settings lines by which its client is known. These do not hold the key.
@@ -146,7 +146,7 @@ pub struct Demo {
 }
 
 impl Arguments {
-    /// The command, which is `serve` where none is named.
+    /// The command, which is `serve` if none is named.
     #[must_use]
     pub fn command(&self) -> Command {
         self.command.clone().unwrap_or_default()
@@ -156,7 +156,7 @@ impl Arguments {
 impl Options {
     /// Where the settings come from, with the process's variables.
     ///
-    /// What is not UTF-8 in a variable becomes a replacement character, which no key accepts but one of free text.
+    /// Invalid UTF-8 in a variable becomes a replacement character, which no key accepts except one of free text.
     #[must_use]
     pub fn source(&self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Source {
         let text = |text: OsString| text.to_string_lossy().into_owned();

@@ -10,11 +10,11 @@ use crate::domain::memory::Almanac;
 use crate::domain::time::Moment;
 use crate::domain::wall_clock::WallClock;
 
-/// How long before the process the clock of its moments begins, so that moments before the process can be told as well: of
-/// what a state file remembers.
+/// How long before the process its clock of moments begins, so that earlier moments, which a state file remembers, can be
+/// expressed as well.
 const LEAD: Duration = Duration::from_hours(400 * 24);
 
-/// Reads moments, and tells what time of day they were. Copies agree with each other.
+/// Reads moments, and converts them to times of day. Copies agree with each other.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     began: Instant,
@@ -39,9 +39,9 @@ impl Clock {
         Self::BEGAN + Instant::now().saturating_duration_since(self.began)
     }
 
-    /// A moment as the timers have it.
+    /// A moment on the timers' clock.
     pub fn instant(&self, moment: Moment) -> Instant {
-        // A moment before the process began has passed in any case.
+        // A moment before the process began has passed in any case, so it maps to the beginning.
         self.began + moment.since(Self::BEGAN)
     }
 
@@ -57,7 +57,7 @@ impl Clock {
         UNIX_EPOCH.checked_add(self.wall.load().time_of(moment)).unwrap_or(UNIX_EPOCH)
     }
 
-    /// What ties moments to times of day, by what time it is now: for what another process reads.
+    /// The relation of moments to times of day at present, for what another process reads.
     pub fn almanac(&self) -> Almanac {
         Almanac { zero: self.since_1970().saturating_sub(self.now().since(Moment::START)) }
     }

@@ -14,7 +14,7 @@ pub struct NoRandomness(#[from] getrandom::Error);
 ///
 /// # Errors
 ///
-/// [`NoRandomness`] where the system has none.
+/// [`NoRandomness`] if the system has none.
 pub fn random_bytes<const N: usize>() -> Result<[u8; N], NoRandomness> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes)?;
@@ -25,7 +25,7 @@ pub fn random_bytes<const N: usize>() -> Result<[u8; N], NoRandomness> {
 ///
 /// # Errors
 ///
-/// [`NoRandomness`] where the system has none.
+/// [`NoRandomness`] if the system has none.
 pub fn fresh_credential(prefix: &str) -> Result<Secret, NoRandomness> {
     Ok(Secret::new(&format!("{prefix}{}", hex::encode(random_bytes::<STRENGTH>()?))))
 }

@@ -1,4 +1,4 @@
-//! `check --live`: holds the verification with each endpoint once and tells what came of it. It moves nobody.
+//! `check --live`: verifies each endpoint once and reports the results. It moves no endpoint.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::settings::Loaded;
 use crate::upstream::tls::{TlsConfigError, client_config};
 use crate::upstream::{Bill, Client, Limits, Probe};
 
-/// What came of the conversations.
+/// The results of the conversations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdicts {
     /// A line for each endpoint, and for those that failed the next step.
@@ -30,7 +30,7 @@ pub struct Verdicts {
 ///
 /// # Errors
 ///
-/// [`TlsConfigError`] where TLS can't be set up.
+/// [`TlsConfigError`] if TLS can't be set up.
 pub async fn verify_all(loaded: &Loaded) -> Result<Verdicts, TlsConfigError> {
     let tls = client_config(&loaded.settings.upstream.authorities)?;
     let probe = Probe::new(Client::new(tls, Limits::default()), probe_settings(&loaded.settings));

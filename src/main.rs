@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use qcc_gateway::cli::{self, Command, KeyCommand};
 use qcc_gateway::run;
 
-/// A request makes a hundred small allocations and gives them back on the same thread, which this is made for.
+/// mimalloc, as a request makes a hundred small allocations and frees them on the same thread, which it is made for.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

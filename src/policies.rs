@@ -1,4 +1,4 @@
-//! From the settings to what the actors need to know of them.
+//! Translates the settings into the actors' policies.
 
 use crate::actors::Policies;
 use crate::domain::breaker::BreakerPolicy;
@@ -10,7 +10,7 @@ use crate::domain::sessions::AffinityPolicy;
 use crate::settings::Settings;
 use crate::upstream::ProbeSettings;
 
-/// How the settings want the actors to act. `journal`: how many leases and moves the registry keeps, for tests.
+/// The actors' policies by these settings. `journal`: how many leases and moves the registry keeps, for tests.
 pub fn policies(settings: &Settings, journal: usize) -> Policies {
     let (breaker, verifier) = (&settings.breaker, &settings.verifier);
     Policies {
@@ -59,7 +59,7 @@ fn registry_policy(settings: &Settings, journal: usize) -> RegistryPolicy {
     }
 }
 
-/// How the settings want conversations to be held.
+/// How conversations are held by these settings.
 pub fn probe_settings(settings: &Settings) -> ProbeSettings {
     let verifier = &settings.verifier;
     ProbeSettings {

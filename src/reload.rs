@@ -1,7 +1,7 @@
 //! Reads the settings anew while the gateway runs, and takes them over whole or not at all.
 //!
-//! Requests under way keep the settings that they came with; endpoints keep their standing; policies reach the actors behind
-//! what they have been told before. What can't change without a restart stays as it is, and is named.
+//! Requests under way keep the settings that they came with; endpoints keep their standing; policies reach the actors
+//! after everything they were sent before. What can't change without a restart stays as it is, and is named.
 
 mod reading;
 
@@ -34,10 +34,10 @@ use crate::telemetry;
 use crate::token;
 use crate::upstream::tls::{self, TlsConfigError, Trust};
 
-/// How long files that have changed must stay as they are before they are read for good: an editor may still be writing.
+/// How long changed files must stay as they are before they are taken over: an editor may still be writing.
 const SETTLED_AFTER: Duration = Duration::from_millis(250);
 
-/// How long one look at the settings may take.
+/// How long one reading of the settings may take.
 const READ_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a reload changes.
@@ -47,9 +47,9 @@ pub struct Parts {
     pub core: Core,
     /// What new requests are served by.
     pub config: ConfigCell,
-    /// Whom the clients trust.
+    /// What the clients trust.
     pub trust: Trust,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
     /// The port that the gateway listens on.
     pub port: u16,
@@ -65,19 +65,19 @@ pub struct Reloader {
     running: Loaded,
     /// The admin token that was made because none is set.
     made_token: Option<KeyDigest>,
-    /// Where tokens go that a reload has to make.
+    /// Where tokens that a reload has to make are sent.
     made: UnboundedSender<Secret>,
     /// What the latest reading looked at, sound or not.
     seen: FilesSeen,
-    /// What the watch has seen once, and waits to see again.
+    /// The changed files that the watch has seen once, and waits to see again.
     unsettled: Option<FilesSeen>,
-    /// A look was given up, and told as a fault: the next one that ends is to tell that it is over.
+    /// Whether a reading was given up and reported as a fault: the next one that ends has to report that it is over.
     was_given_up: bool,
     alarm: Option<SpawnHandle>,
     readings: Readings,
 }
 
-/// Time to look for changed files.
+/// The watch's own message: time to look for changed files.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Watch;
@@ -92,7 +92,7 @@ struct Sound {
 enum NotTaken {
     /// They are at fault.
     Faults(Faults),
-    /// What they need could not be read; they may be taken over the next time.
+    /// What they need could not be read; they may be taken over next time.
     Unread(Unread),
 }
 
@@ -109,7 +109,7 @@ impl From<Unread> for NotTaken {
 }
 
 impl Reloader {
-    /// Starts it on this thread.
+    /// The reloader of a gateway that runs with `running`.
     pub fn new(parts: Parts, running: Loaded, made_token: Option<KeyDigest>, made: UnboundedSender<Secret>) -> Self {
         let seen = running.files.clone();
         Self {
@@ -125,7 +125,7 @@ impl Reloader {
         }
     }
 
-    /// Whether the new settings are sound.
+    /// Checks that the new settings are sound.
     fn examine(&self, found: Result<Loaded, Faults>) -> Result<Sound, Faults> {
         let reread = Reread::against(&self.running, found?, self.parts.port)?;
         let made = match self.made_token {
@@ -141,7 +141,7 @@ impl Reloader {
         self.readings.begin(move || settings::look(&source), READ_WITHIN)
     }
 
-    /// Whom to trust by these settings. The system's own authorities are in files as well.
+    /// Reads what to trust by these settings. The system's own authorities are in files as well.
     fn trusted_by(&mut self, settings: &Settings) -> impl Future<Output = Result<Arc<ClientConfig>, NotTaken>> + use<> {
         let authorities = settings.upstream.authorities.clone();
         let read = self.readings.begin(move || tls::client_config(&authorities), READ_WITHIN);
@@ -151,8 +151,8 @@ impl Reloader {
         async move { Ok(read.await?.map_err(unusable)?) }
     }
 
-    /// Takes over what was read, in the order: whom to trust, for new endpoints may be asked at once; endpoints and policies; then
-    /// what new requests are served by.
+    /// Takes over what was read, in this order: what to trust, as new endpoints may be asked at once; endpoints and
+    /// policies; then what new requests are served by.
     fn reload(&mut self, look: Look, by: Option<IpAddr>) -> ResponseActFuture<Self, Result<Reloaded, Faults>> {
         self.seen = look.files;
         self.unsettled = None;
@@ -188,7 +188,7 @@ impl Reloader {
                     Err(unread.into())
                 }
             };
-            // Once is enough, until it can be read.
+            // Reported only once, until it can be read.
             if !(was_given_up && reloader.was_given_up && by.is_none()) {
                 reloader.tell(&result, by);
             }
@@ -208,7 +208,7 @@ impl Reloader {
         let Sound { reread: Reread { loaded, .. }, made } = sound;
         if let Some(token) = made {
             self.made_token = Some(KeyDigest::of(token.expose()));
-            // Whoever shows it is gone only when the process ends.
+            // The receiver, which shows it, is gone only when the process ends.
             let _ = self.made.send(token);
         }
         let settings = token::with_made(loaded.settings.clone(), self.made_token);
@@ -264,7 +264,7 @@ impl Reloader {
         self.parts.core.stats.do_send(Note::Event(event));
     }
 
-    /// Sees to it that the files are looked at when it is time, if they are to be.
+    /// Sets the alarm for the next look at the files, if they are watched.
     fn set_alarm(&mut self, ctx: &mut Context<Self>) {
         if let Some(alarm) = self.alarm.take() {
             ctx.cancel_future(alarm);
@@ -291,12 +291,12 @@ impl From<Unread> for Faults {
     }
 }
 
-/// Where the commands that ask a running gateway look for it: at what the settings say now.
+/// The keys by which the commands that ask a running gateway find it: they use what the settings say now.
 const ADDRESSES: [&str; 3] = ["server.host", "server.port", "admin.listen"];
 const RESTARTED: &str = "settings files that can be read; where they are by now, the gateway restarted: it still waits for what it read before";
 const READABLE: &str = "settings files and certificate authorities of the system that can be read: no pipe that nobody writes to, no disk that hangs";
 
-/// `endpoints added: backup; settings: breaker.window; needs a restart: server.port`
+/// A summary such as `endpoints added: backup; settings: breaker.window; needs a restart: server.port`.
 fn summary(reloaded: &Reloaded) -> String {
     let Reloaded { added, changed, removed, clients, settings, needs_restart } = reloaded;
     let mut text = String::new();
@@ -346,9 +346,9 @@ impl Handler<Watch> for Reloader {
     fn handle(&mut self, _: Watch, ctx: &mut Self::Context) -> Self::Result {
         let look = self.look().into_actor(self);
         ctx.wait(look.then(|look, reloader, ctx| -> ResponseActFuture<Self, ()> {
-            // Once is enough, until one ends.
+            // Reported only once, until a reading ends.
             if let (Err(unread), false) = (&look, reloader.was_given_up) {
-                // It is told, and nobody else has asked.
+                // It has been reported, and nobody else has asked.
                 let _ = reloader.give_up(*unread, None);
             }
             let has_changed = |look: &Look| look.files != reloader.seen || reloader.was_given_up;

@@ -1,4 +1,4 @@
-//! The commands, each from the settings to its exit status. Only here does anything go to standard output and error.
+//! The commands, each from the settings to its exit status. Only here is anything written to standard output and error.
 
 mod watching;
 
@@ -31,7 +31,8 @@ use crate::telemetry;
 /// How long `health` waits for an answer.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Prints, and ends with this status; with a failure where it can't be printed. Whoever reads no further has seen enough.
+/// Prints the text and returns this status, or a failure if it can't be printed. A reader that closed the pipe has seen
+/// enough.
 fn printed(text: &str, status: ExitCode) -> ExitCode {
     match write(&[text.as_bytes()]) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -50,7 +51,7 @@ fn write(parts: &[&[u8]]) -> io::Result<()> {
 
 /// Writes a line to standard error.
 fn tell(text: impl Display) {
-    // Where nobody reads it there is nobody to tell.
+    // If nobody reads it, there is nobody to tell.
     let _ = writeln!(io::stderr(), "{text}");
 }
 
@@ -83,7 +84,8 @@ pub fn serve(source: &Source) -> ExitCode {
         let (Ok(mut terminate), Ok(mut interrupt), Ok(hangup)) = listened else {
             return failed("signals can't be listened for");
         };
-        // Whoever listens for it is not ended by it: a file that may grow no further is an error like a full disk's.
+        // A process that listens for SIGXFSZ is not ended by it: a file that may grow no further is then an error like a
+        // full disk.
         let _too_large = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
         let mut app = match App::start(loaded, Arc::new(end_the_process)).await {
             Ok(app) => app,
@@ -92,7 +94,7 @@ pub fn serve(source: &Source) -> ExitCode {
         if let Some(link) = app.dashboard_link() {
             show(&link);
         }
-        // Also while it stops: until it no longer listens all goes on.
+        // Even while it stops: until it no longer listens, everything goes on.
         actix_rt::spawn(reload_at_each(hangup, app.reloads()));
         until_stopped(&mut app, &mut terminate, &mut interrupt).await;
         log::info!("stopping; a second signal ends it at once");
@@ -106,18 +108,19 @@ pub fn serve(source: &Source) -> ExitCode {
     })
 }
 
-/// The version, and where the settings come from: for whoever sees the log alone.
+/// The version, and where the settings come from, for readers who see only the log.
 fn what_starts(Loaded { sources, variables_taken, .. }: &Loaded) -> String {
     let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     let (version, sources, variables) = (env!("CARGO_PKG_VERSION"), list(sources), list(variables_taken));
     format!("qcc-gateway {version}; settings, later ones win: {sources}; variables taken: {variables}")
 }
 
-/// Has panics logged. The default is to write them to standard error, where the one that panics would wait for whoever reads that.
+/// Makes panics be logged. By default they are written to standard error, where the panicking thread would wait for its
+/// reader.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        // Words that were put together may quote what a client or an upstream has said.
+        // A formatted message may quote what a client or an upstream has said.
         let words = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("its words are not shown");
         let told = format!("a panic at {place}: {words}; please report it");
         log::error!("{told}");
@@ -127,15 +130,16 @@ fn log_panics() {
     }));
 }
 
-/// Does what may wait for whoever reads standard error, where nothing else is to. Without a thread for it nothing is shown.
+/// Does what may wait for the reader of standard error on a thread of its own, so that nothing else waits. If there is no
+/// thread for it, nothing is shown.
 fn aside(show: impl FnOnce() + Send + 'static) {
     thread::Builder::new().name("showing".to_owned()).spawn(show).ok();
 }
 
-/// Has the system allow as many open files as it does at all: each connection is one, a client's and an upstream's.
+/// Raises the limit on open files as far as the system allows: each connection is one, a client's and an upstream's.
 fn raise_open_files(connections: usize) {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // Where the system refuses this, what it allows already is told.
+    // If the system refuses this, the present limit is reported.
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).ok();
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     if allowed > u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(2) {
@@ -157,13 +161,13 @@ fn at_once() -> ExitCode {
     std::process::exit(1)
 }
 
-/// Shows a made admin token, which is to be seen here and nowhere else.
+/// Shows a made admin token, which appears here and nowhere else.
 fn show(link: &Secret) {
     tell("no admin token is set, so one was made for this run; it is shown here alone, in the dashboard's link:");
     tell(format_args!("  {}", link.expose()));
 }
 
-/// A file that can't be read to its end holds up no further signal.
+/// Reloads at each SIGHUP. A file that can't be read to its end holds up no further signal.
 async fn reload_at_each(mut hangup: Signal, reloads: Reloads) {
     while hangup.recv().await.is_some() {
         actix_rt::spawn(reloads.reload());
@@ -188,15 +192,15 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
 
 fn failed(error: &str) -> ExitCode {
     log::error!("{error}");
-    // A log without errors must not keep back why there is no gateway.
+    // Even if the log does not show errors, the reason why there is no gateway must be told.
     if !log::log_enabled!(log::Level::Error) {
         tell(error);
     }
     ExitCode::FAILURE
 }
 
-/// Tells of a `RUST_LOG` by which nothing of the gateway is logged, where that was hardly meant: a sound one may name none of its
-/// parts. Of one that is at fault the log tells, if it can be heard.
+/// Warns of a `RUST_LOG` by which nothing of the gateway is logged, if that was hardly meant: even a valid one may name
+/// none of its parts. A faulty one is reported by the log, if that is visible.
 fn doubt_the_filter(rust_log: &RustLog<'_>) {
     let is_meant = |filter: &str| filter.contains("off");
     if let Some(filter) = rust_log.filter().filter(|filter| !is_meant(filter) && !log::log_enabled!(log::Level::Error))
@@ -208,7 +212,7 @@ fn doubt_the_filter(rust_log: &RustLog<'_>) {
     }
 }
 
-/// Prints what would run, and if wanted what each endpoint says to a verification.
+/// Prints what would run and, if wanted, what each endpoint says to a verification.
 pub fn check(source: &Source, options: &cli::Check) -> ExitCode {
     let mut loaded = settings::load(source);
     if let Ok(loaded) = &mut loaded {
@@ -226,7 +230,8 @@ pub fn check(source: &Source, options: &cli::Check) -> ExitCode {
     }
 }
 
-/// What would keep the gateway from starting with its state file. Nothing is written or locked for it: one may be running with it.
+/// What would keep the gateway from starting with its state file. Nothing is written or locked for this: a gateway may be
+/// running with it.
 fn note_of_state_file(loaded: &Loaded) -> Option<Note> {
     let obstacle = state_file::obstacle(loaded.settings.state.file.as_deref()?)?;
     let text = format!("can't be written by this user, without which the gateway does not start: {obstacle}");
@@ -268,7 +273,7 @@ pub fn health(source: &Source) -> ExitCode {
     };
     let url = format!("http://{authority}/__qcc__/health/ready");
     System::new().block_on(async {
-        // Plain HTTP to the gateway itself: without TLS there is no provider to set up.
+        // Plain HTTP to the gateway itself, so no TLS provider has to be set up.
         let client = awc::Client::builder().connector(awc::Connector::new()).timeout(HEALTH_TIMEOUT).finish();
         match client.get(&url).send().await {
             Ok(mut answer) => {

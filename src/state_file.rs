@@ -1,5 +1,5 @@
-//! The file in which standing outlives a restart. It is replaced whole, by a rename, so that whoever reads it finds either the
-//! old one or the new one; beside it stays the one before, for the case that it is damaged all the same.
+//! The file in which standing outlives a restart. It is replaced whole, by a rename, so that a reader finds either the
+//! old one or the new one. The previous file stays next to it, in case the present one is damaged nevertheless.
 
 mod files;
 mod format;
@@ -19,7 +19,7 @@ use lock::Lock;
 /// Why the gateway can't start with its state file.
 #[derive(Debug, thiserror::Error)]
 pub enum StateFileError {
-    /// It, or what belongs to it, can't be read, written or locked.
+    /// The file, or one that belongs to it, can't be read, written or locked.
     #[error("{path}: {doing}: {source}; see state.file", path = path.display())]
     Io {
         /// The file.
@@ -52,30 +52,30 @@ pub enum StateFileError {
     Later {
         /// The file.
         path: PathBuf,
-        /// Its form.
+        /// Its format.
         format: u32,
     },
 }
 
-/// A state file that this process alone writes.
+/// A state file that only this process writes.
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
-    /// Whether the file as it is now may take the place of the one before.
+    /// Whether the present file may replace the previous one.
     is_sound: bool,
     lock: Lock,
 }
 
 impl StateFile {
-    /// Opens the file, which need not be there yet, and reads what is known of the time before. `salt` is for a file that
-    /// begins anew.
+    /// Opens the file, which need not exist yet, and reads what is known from before. `salt` is for a file that starts
+    /// anew.
     ///
-    /// Of a damaged file a copy is kept, and the log tells of it. Then the one before it counts, and if that is damaged, too, nobody
-    /// can say who was isolated.
+    /// A damaged file is copied, which the log reports. Then the previous one counts; if that is damaged too, it is
+    /// unknown which endpoints were isolated.
     ///
     /// # Errors
     ///
-    /// [`StateFileError`]: without a place to write to, or beside another gateway, the promise could not be kept.
+    /// [`StateFileError`]: without a place to write to, or next to another gateway, the promise could not be kept.
     pub fn open(path: &Path, salt: Salt) -> Result<(Self, Memory), StateFileError> {
         let path = &resolved(path);
         let lock = Lock::take(path)?;
@@ -86,7 +86,7 @@ impl StateFile {
             Found::Nothing => Memory::Fresh(salt),
             Found::Damaged => {
                 let aside = beside(path, ".damaged");
-                // It stays where it is until there is a new one: a missing file would mean that nothing was known.
+                // It stays in place until there is a new one: a missing file would mean that nothing was known.
                 copy(path, &aside).map_err(|source| failed(&aside, "can't be written", source))?;
                 let previous = beside(path, ".previous");
                 if let Found::Image(image) = read(&previous)? {
@@ -113,11 +113,11 @@ impl StateFile {
         Ok((state_file, memory))
     }
 
-    /// Replaces the file. When this returns the new one is on the disk.
+    /// Replaces the file. When this returns, the new one is on the disk.
     ///
     /// # Errors
     ///
-    /// What the system said, or that another gateway uses the file by now; then it is as it was.
+    /// The system's error, or that another gateway uses the file by now; then the file is unchanged.
     pub fn write(&mut self, image: &Image) -> io::Result<()> {
         self.lock.keep(&self.path)?;
         let text = text_of(image)?;
@@ -134,14 +134,14 @@ impl StateFile {
         sync_directory(&self.path)
     }
 
-    /// Makes the present file the one before, while it stays in its place as well.
+    /// Makes the present file the previous one, while it also stays in its place.
     fn keep_previous(&self) -> io::Result<()> {
         let (previous, link) = (beside(&self.path, ".previous"), beside(&self.path, ".previous.new"));
         match fs::remove_file(&link) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        // Where the file system knows no links a copy does.
+        // If the file system has no links, a copy will do.
         match fs::hard_link(&self.path, &link).or_else(|_| copy(&self.path, &link)) {
             // Somebody has removed it: there is nothing to keep, and all the more to write.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -149,7 +149,7 @@ impl StateFile {
         }
     }
 
-    /// Finds out at the start, not at the first isolation, that nothing can be written.
+    /// Finds out at the start, not at the first isolation, whether anything can be written.
     fn try_to_write(&self) -> Result<(), StateFileError> {
         let new = beside(&self.path, ".new");
         let written = create(&new).and_then(|mut file| file.write_all(b"\n")).and_then(|()| fs::remove_file(&new));
@@ -161,7 +161,7 @@ fn failed(path: &Path, doing: &'static str, source: io::Error) -> StateFileError
     StateFileError::Io { path: path.to_owned(), doing, source }
 }
 
-/// Why nothing can be written to `beside`, which belongs to the state file at this path.
+/// The reason why nothing can be written to `beside`, which belongs to the state file at this path.
 fn unwritable(path: &Path, beside: &Path, source: io::Error) -> StateFileError {
     match obstacle(path) {
         Some(obstacle) => StateFileError::NoPlace { path: path.to_owned(), obstacle },

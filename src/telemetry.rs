@@ -1,4 +1,4 @@
-//! The log: level, format, and where it goes: to standard error, and the latest lines to a ring. What must not be shown is
+//! The log: its level and format, and where it goes: to standard error and, for the latest lines, to a ring. Secrets are
 //! kept out by the types, not here.
 
 mod fields;
@@ -53,7 +53,7 @@ fn entry(format: LogFormat, record: &Record<'_>) -> Entry {
         at: SystemTime::now(),
         level: record.level(),
         target: match record.module_path_static() {
-            // As it is wherever nothing else was said.
+            // The usual case, when no other target was given.
             Some(module) if module == record.target() => Cow::Borrowed(module),
             Some(_) | None => Cow::Owned(record.target().to_owned()),
         },
@@ -65,7 +65,7 @@ fn entry(format: LogFormat, record: &Record<'_>) -> Entry {
     }
 }
 
-/// The process logs by other means than this.
+/// The process logs by other means than this module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this process's log is not the gateway's own")]
 pub struct NotRunning;
@@ -73,10 +73,10 @@ pub struct NotRunning;
 /// Why there are no lines to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoLines {
-    /// There is no such log.
+    /// The process logs by other means.
     #[error("{0}, so that no lines of it are kept here")]
     NotRunning(#[from] NotRunning),
-    /// It hangs where it is written to.
+    /// Writing the log hangs.
     #[error("the log can't be written: nobody reads this process's standard error, and it is full")]
     Stuck,
 }
@@ -95,7 +95,7 @@ pub enum LevelError {
     NotRunning(#[from] NotRunning),
 }
 
-/// Starts the log on standard error. `rust_log` wins over the settings where it is a filter.
+/// Starts the log on standard error. `rust_log` wins over the settings if it is a filter.
 ///
 /// A log that runs already, as in tests, is left as it is.
 pub fn start(settings: &Log, rust_log: &RustLog<'_>) {
@@ -119,7 +119,7 @@ pub fn set_level(filters: &str, by: &str) -> Result<(), LevelError> {
     let filters = match RustLog::read(Some(filters)) {
         RustLog::Filter(filters) => filters,
         RustLog::Faulty { found } => return Err(LevelError::NoFilter { found }),
-        // The variable may be empty; who sets a level wants one.
+        // The variable may be empty, but an order to set a level must name one.
         RustLog::Unset => return Err(LevelError::NoFilter { found: format!("{filters:?}") }),
     };
     let running = RUNNING.get().ok_or(NotRunning)?;
@@ -132,7 +132,7 @@ pub fn set_level(filters: &str, by: &str) -> Result<(), LevelError> {
         log::set_max_level(most);
     };
     let tell = || log::warn!("log level set to {filters:?} by {by}");
-    // A log that falls silent says why before it does.
+    // A log that is about to fall silent says why first.
     if is_heard {
         replace();
         tell();
@@ -143,7 +143,7 @@ pub fn set_level(filters: &str, by: &str) -> Result<(), LevelError> {
     Ok(())
 }
 
-/// The latest lines that fit, newest last, behind all that was logged before.
+/// The latest lines that fit, newest last, after everything that was logged before has been taken in.
 ///
 /// # Errors
 ///
@@ -153,7 +153,7 @@ pub async fn latest(query: Query) -> Result<Vec<Line>, NoLines> {
     running.scribe.find(query).await
 }
 
-/// How many lines of the log were not written since the start; 0 where the process logs by other means.
+/// How many lines of the log were not written since the start; 0 if the process logs by other means.
 pub fn lines_lost() -> u64 {
     RUNNING.get().map_or(0, |running| running.scribe.lost_in_all())
 }

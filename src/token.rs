@@ -1,18 +1,19 @@
-//! The admin token that is made where none is set: where others can reach the gateway, nobody is an admin by where they are.
+//! The admin token that is made if none is set and others can reach the gateway, where being on this machine makes nobody
+//! an admin.
 
 use crate::domain::client::KeyDigest;
 use crate::domain::secret::Secret;
 use crate::entropy::{NoRandomness, fresh_credential};
 use crate::settings::Settings;
 
-/// By which an admin token that was made is recognised where it turns up.
+/// The prefix by which a made admin token is recognised wherever it turns up.
 const PREFIX: &str = "qcc_admin_";
 
-/// A fresh token, where these settings want one and name none.
+/// A fresh token, if these settings need one and name none.
 ///
 /// # Errors
 ///
-/// [`NoRandomness`] where the system has none to give.
+/// [`NoRandomness`] if the system has none.
 pub fn made_if_needed(settings: &Settings) -> Result<Option<Secret>, NoRandomness> {
     if settings.admin.token.is_some() || settings.listens_here_alone() {
         return Ok(None);
@@ -20,7 +21,7 @@ pub fn made_if_needed(settings: &Settings) -> Result<Option<Secret>, NoRandomnes
     fresh_credential(PREFIX).map(Some)
 }
 
-/// The settings, with the token that was made where they want one and name none.
+/// The settings, with the made token if they need one and name none.
 #[must_use]
 pub fn with_made(mut settings: Settings, made: Option<KeyDigest>) -> Settings {
     if settings.admin.token.is_none() && !settings.listens_here_alone() {

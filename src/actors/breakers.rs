@@ -1,4 +1,4 @@
-//! The actor that owns the circuit breakers. It hears from the registry and answers it, and knows nobody else.
+//! The actor that owns the circuit breakers. It talks to the registry only.
 
 use actix::{Actor, Context, Handler, MessageResult, Recipient};
 

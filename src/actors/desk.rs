@@ -1,4 +1,4 @@
-//! The actor that owns the dashboard's logins. Where it is gone, nobody can log in, and nothing else suffers.
+//! The actor that owns the dashboard's logins. If it is gone, nobody can log in, and nothing else suffers.
 
 use actix::{Actor, Context, Handler, MessageResult};
 

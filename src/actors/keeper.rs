@@ -1,4 +1,4 @@
-//! The actor that writes what outlives a restart. It does what the registry must not: wait for a disk.
+//! The actor that writes what outlives a restart. It does what the registry must not: it waits for a disk.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::messages::{Drain, IsKept, KeepImage, Note};
 use crate::domain::stats::StateFileHealth;
 use crate::state_file::StateFile;
 
-/// How soon a write that failed is tried again.
+/// How long until a failed write is tried again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// Writes the latest image.
@@ -18,15 +18,15 @@ pub struct Keeper {
     file: StateFile,
     registry: Recipient<IsKept>,
     stats: Recipient<Note>,
-    /// The latest image, while it is not on the disk.
+    /// The latest image, until it is on the disk.
     latest: Option<KeepImage>,
-    /// What the latest write failed with.
+    /// Why the latest write failed, if it did.
     fault: Option<String>,
     lifeline: Lifeline,
 }
 
 impl Keeper {
-    /// A keeper that answers this registry, and tells these stats how the file does.
+    /// A keeper that answers this registry and reports the file's health to these stats.
     pub fn new(file: StateFile, registry: Recipient<IsKept>, stats: Recipient<Note>, lifeline: Lifeline) -> Self {
         Self { file, registry, stats, latest: None, fault: None, lifeline }
     }
@@ -74,7 +74,7 @@ impl Handler<KeepImage> for Keeper {
         let number = image.number;
         self.latest = Some(image);
         self.write();
-        // Also where it failed: a full disk is to hold up no traffic. The isolation holds in this process all the same.
+        // Even if it failed: a full disk must not hold up traffic. The isolation holds in this process all the same.
         self.registry.do_send(IsKept(number));
     }
 }

@@ -37,12 +37,12 @@ impl Lease {
         Self { grant, model, epochs, registry, permitted_at, is_written, settled: false }
     }
 
-    /// Whom the attempt may be sent to.
+    /// The endpoint that the attempt may be sent to.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.grant.endpoint
     }
 
-    /// What its report carries.
+    /// The ticket that the lease's report carries.
     pub fn ticket(&self) -> &Ticket {
         &self.grant.ticket
     }
@@ -78,9 +78,9 @@ impl Drop for Lease {
 }
 
 impl WritePermit for Lease {
-    /// Refuses where the endpoint's epoch has moved since the lease was granted.
+    /// Refuses if the endpoint's epoch has moved since the lease was granted.
     ///
-    /// What the audit is told is read from the epoch clock, not from the gate: a gate that failed to close would show.
+    /// The audit is given the epoch clock's value, not the gate's, so that a gate that failed to close would show.
     fn may_write(&self) -> Result<(), Withdrawn> {
         let newest = self.epochs.newest();
         if !self.grant.gate.is_at(self.grant.ticket.epoch) {

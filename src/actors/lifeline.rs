@@ -1,12 +1,12 @@
 //! Crash-only: a control actor that dies takes the process with it.
 //!
-//! A registry that is gone would leave requests without an owner of the truth, and actix's supervision does not survive a
-//! panic. So each control actor holds a [`Lifeline`], and dropping it without having been released first is the end.
+//! Without a registry nobody would own the truth, and actix's supervision does not survive a panic. So each control actor
+//! holds a [`Lifeline`]; dropping one that was not released ends the process.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// What is done when a control actor dies; it is given the actor's name.
+/// Called with a control actor's name when it dies.
 pub type OnDeath = Arc<dyn Fn(&'static str) + Send + Sync>;
 
 /// Held by a control actor for as long as it lives.
@@ -16,12 +16,12 @@ pub struct Lifeline {
 }
 
 impl Lifeline {
-    /// A lifeline of the actor of this name.
+    /// The lifeline of the actor with this name.
     pub fn new(actor: &'static str, on_death: OnDeath) -> Self {
         Self { actor, on_death: Some(on_death) }
     }
 
-    /// The actor may go: the process is stopping in good order.
+    /// Lets the actor end: the process is stopping in good order.
     pub fn release(&mut self) {
         self.on_death = None;
     }
@@ -41,7 +41,7 @@ impl fmt::Debug for Lifeline {
     }
 }
 
-/// Ends the process with a status other than zero, so that whatever runs it starts it again.
+/// Ends the process with a non-zero status, so that its supervisor restarts it.
 #[expect(clippy::disallowed_methods, reason = "without its core the gateway must not go on for a moment")]
 pub fn end_the_process(actor: &'static str) {
     log::error!("the {actor} died; without it no promise holds, so the process ends");

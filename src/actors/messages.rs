@@ -47,22 +47,22 @@ pub type Acquired = Result<Lease, NoEndpoint>;
 pub struct Acquire {
     /// What is asked.
     pub ask: Ask,
-    /// The failures that the request has had. Where it has to wait it may be for endpoints that these have isolated.
+    /// The request's failures so far. If it has to wait, it may wait for endpoints that these have isolated.
     pub failures: Vec<Failed>,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Acquired>,
 }
 
 impl Acquire {
-    /// The message, and where its answer will come.
+    /// The message, and the receiver of its answer.
     pub fn new(ask: Ask, failures: Vec<Failed>) -> (Self, oneshot::Receiver<Acquired>) {
         let (reply, answer) = oneshot::channel();
         (Self { ask, failures, reply }, answer)
     }
 }
 
-/// Worker to registry: a request has failed for good, and perhaps by its own fault. Sent after the verdicts on its failures
-/// are in.
+/// Worker to registry: a request has failed for good, perhaps through its own fault. Sent after the verdicts on its
+/// failures are in.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Doubt {
@@ -72,7 +72,7 @@ pub struct Doubt {
     pub failures: Vec<Failed>,
 }
 
-/// Lease to registry: the attempt is over. Exactly once a lease.
+/// Lease to registry: the attempt is over. Sent exactly once per lease.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Settle(pub Settlement);
@@ -91,7 +91,7 @@ pub struct Observe {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct ResetBreaker {
-    /// Whose breaker.
+    /// The endpoint whose breaker is reset.
     pub endpoint: EndpointId,
     /// Its new epoch.
     pub epoch: Epoch,
@@ -103,7 +103,7 @@ pub struct ResetBreaker {
 pub struct Verdict {
     /// The lease that failed.
     pub ticket: Ticket,
-    /// Whether that is enough.
+    /// Whether that isolates the endpoint.
     pub ruling: Ruling,
 }
 
@@ -113,8 +113,8 @@ pub struct Verdict {
 #[rtype(result = "()")]
 pub struct Judged(pub Serial);
 
-/// Registry to verifier: everyone to talk to, which is the whole failure queue and whoever is to be talked to in its home
-/// queue. Level-triggered: a lost message strands nobody, the next one makes up.
+/// Registry to verifier: all endpoints to converse with, which are the whole failure queue and those in their home queues
+/// that need a conversation. Level-triggered: the next message makes up for a lost one.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct FailureList(pub Arc<[VerifyJob]>);
@@ -123,11 +123,11 @@ pub struct FailureList(pub Arc<[VerifyJob]>);
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Converse {
-    /// With whom, and how.
+    /// Which endpoint, and how to converse with it.
     pub subject: Subject,
     /// The admin's address.
     pub by: IpAddr,
-    /// Who wants to know. By then a recovery is in the registry's mailbox.
+    /// Where the verdict goes. By then a recovery is in the registry's mailbox.
     pub reply: oneshot::Sender<Verification>,
 }
 
@@ -139,48 +139,48 @@ pub struct Recovered {
     pub proof: RecoveryProof,
     /// How many verifications it took.
     pub verifications: u32,
-    /// The step from which its delays go on, should it relapse.
+    /// The step at which its delays resume if it relapses.
     pub step: u32,
 }
 
-/// Verifier to registry: a conversation is over, and has come to this. It restores nothing: [`Recovered`] alone does.
+/// Verifier to registry: what a conversation has concluded. This restores no endpoint: only [`Recovered`] does.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Concluded {
     /// Which endpoint.
     pub endpoint: EndpointId,
-    /// Its epoch when it was asked.
+    /// Its epoch when the conversation began.
     pub epoch: Epoch,
-    /// What it has come to.
+    /// What was concluded.
     pub conclusion: Conclusion,
 }
 
-/// What a conversation has come to that restores nothing.
+/// What a conversation can conclude, short of a recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Conclusion {
-    /// An isolated endpoint has failed a verification. How, and when the next one is due.
+    /// An isolated endpoint has failed a verification: how often, and when the next one is due.
     StillFailing(Finished),
     /// An endpoint in its home queue has passed.
     Fit {
-        /// What it was asked for.
+        /// What the conversation was for.
         purpose: AtHome,
-        /// The model that was in question, where one was.
+        /// The model in question, if any.
         model: Option<Arc<str>>,
     },
     /// An endpoint in its home queue was asked about a used-up window, and has not passed.
     StillExhausted {
-        /// The model whose window it is; none where it is that of requests without one.
+        /// The model whose window it is; `None` if it is that of requests without a model.
         model: Option<Arc<str>>,
     },
-    /// An endpoint in its home queue has failed its second opinion twice; the last time by this.
+    /// An endpoint in its home queue has failed its second opinion twice; this is the latest error.
     Unfit(ErrorNote),
-    /// The second opinion on an endpoint in its home queue can't be had.
+    /// The second opinion on an endpoint in its home queue decided nothing.
     Undecided,
-    /// An endpoint has passed what an admin wanted and nothing else waits for.
+    /// An endpoint has passed a conversation that an admin asked for and that serves nothing else.
     Proved,
 }
 
-/// Registry to verifier: requests wait for these isolated endpoints; verify them as soon as they may be.
+/// Registry to verifier: requests wait for these isolated endpoints; verify them as soon as the schedule allows.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Hasten(pub Arc<[(EndpointId, Epoch)]>);
@@ -198,11 +198,11 @@ pub struct Apply {
     pub topology: Arc<Topology>,
     /// Which profile serves which client.
     pub profiles: BTreeMap<ClientId, ProfileId>,
-    /// What the settings say to all actors.
+    /// The policies of all actors.
     pub policies: Policies,
 }
 
-/// Registry to breakers: judge by this from now on. It travels behind the reports that came before it.
+/// Registry to breakers: judge by this from now on. It queues behind the reports that came before it.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct SetBreakerPolicy(pub BreakerPolicy);
@@ -211,13 +211,13 @@ pub struct SetBreakerPolicy(pub BreakerPolicy);
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct SetVerifierPolicy {
-    /// When.
+    /// When to verify.
     pub schedule: SchedulePolicy,
-    /// How.
+    /// How to converse.
     pub probe: ProbeSettings,
 }
 
-/// Reload to stats: keep so many events from now on.
+/// Reload to stats: keep this many events from now on.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct KeepEvents(pub usize);
@@ -263,9 +263,9 @@ pub struct AwaitKept;
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub enum Note {
-    /// A client's request is over; and with it the last of its attempts, where that was its end.
+    /// A client's request is over, and so is its last attempt if one ended with it.
     Request(RequestRecord, Option<AttemptRecord>),
-    /// An attempt is over whose request goes on, or is told of by itself.
+    /// An attempt is over; its request goes on, or is reported separately.
     Attempt(AttemptRecord),
     /// An answer has told what is left of an endpoint's rate limits.
     Allowances(AllowancesRecord),
@@ -275,15 +275,15 @@ pub enum Note {
     Verification(VerificationRecord),
     /// The settings were read again.
     Reload(ReloadRecord),
-    /// How the state file does now. Told again and again, so that the latest word is soon the true one.
+    /// The state file's present health. Sent repeatedly, so that the latest report is soon the true one.
     StateFile(StateFileHealth),
-    /// So many notices were lost since the start.
+    /// How many notices were lost since the start.
     NoticesLost(u64),
-    /// So many spans were lost since the start.
+    /// How many spans were lost since the start.
     SpansLost(u64),
 }
 
-/// Start or reload to stats: what the settings say of what is counted, from now on.
+/// Start or reload to stats: the prices, models and callers to count by from now on.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct SetCatalog {
@@ -309,8 +309,8 @@ impl SetCatalog {
     }
 }
 
-/// Registry to breakers and verifier: an endpoint has left the settings, and these are known still. What is kept of others by their
-/// names can go.
+/// Registry to breakers and verifier: an endpoint has left the settings, and these are still known. What is kept under
+/// any other name can go.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct ForgetOthers(pub Arc<BTreeSet<EndpointId>>);
@@ -319,9 +319,9 @@ pub struct ForgetOthers(pub Arc<BTreeSet<EndpointId>>);
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct KeepImage {
-    /// Later ones have greater numbers.
+    /// Later images have greater numbers.
     pub number: u64,
-    /// The whole of it.
+    /// The whole image.
     pub image: Box<Image>,
 }
 
@@ -373,19 +373,19 @@ pub struct Subscribe(pub u64);
 /// The answer to a [`Subscribe`]: nothing is lost between its parts.
 #[derive(Debug)]
 pub struct Subscription {
-    /// What had been missed, newest last.
+    /// The events missed, newest last.
     pub missed: Vec<(u64, Event)>,
-    /// What comes. It ends where its owner lags behind, and when the gateway stops.
+    /// The events to come. The channel ends if its reader lags too far behind, and when the gateway stops.
     pub coming: broadcast::Receiver<Arc<(u64, Event)>>,
 }
 
 /// Why there is no subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoSubscription {
-    /// There are as many as there may be.
+    /// The limit on subscriptions is reached.
     #[error("{0} streams of events are open, and there may be no more; close some, or ask for the events as JSON")]
     TooMany(usize),
-    /// Nobody is told anything any more.
+    /// The gateway is stopping, and accepts no more.
     #[error("the gateway is stopping")]
     Stopping,
 }
@@ -398,7 +398,7 @@ pub struct LogIn {
     pub peer: IpAddr,
     /// The digest of the token that was shown.
     pub shown: KeyDigest,
-    /// The digests of those that are set.
+    /// The digests of the tokens that are configured.
     pub accepted: Vec<KeyDigest>,
     /// The digest of the session's value.
     pub value: KeyDigest,
@@ -414,12 +414,12 @@ pub struct TokenOfSession(pub KeyDigest);
 #[rtype(result = "()")]
 pub struct LogOut(pub KeyDigest);
 
-/// Registry, verifier or reload to notifier: tell whoever wants to know.
+/// Registry, verifier or reload to notifier: tell the webhook's receiver, if it wants this notice.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Notify(pub Notice);
 
-/// Reload to notifier: this receiver is told from now on, of what waits too; none: nobody is.
+/// Reload to notifier: the receiver of all notices from now on, including those that wait; `None` for no receiver.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct SetWebhook(pub Option<Webhook>);
@@ -439,12 +439,12 @@ pub struct Tick;
 #[rtype(result = "()")]
 pub struct Drain;
 
-/// The gateway no longer listens: parked requests are refused, and nobody is parked from now on.
+/// App to registry: the gateway no longer listens. Parked requests are refused, and none is parked from now on.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct StopParking;
 
-/// The gateway no longer listens: every subscription ends, and there are no new ones.
+/// App to stats: the gateway no longer listens. Every subscription ends, and there are no new ones.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct EndSubscriptions;
@@ -454,7 +454,8 @@ pub struct EndSubscriptions;
 #[rtype(result = "()")]
 pub struct Spanned(pub Span);
 
-/// Stop, tests to tracer: send what waits. Answered when nothing is left, or the collector takes no more.
+/// The tracer's thread or tests to tracer: send what waits. Answered when nothing is left, or the collector takes no
+/// more.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Flush;

@@ -44,7 +44,7 @@ use verifier::Verifier;
 /// How many messages a mailbox holds before `send` waits. Load is shed by limits in the cores, not here.
 const MAILBOX_CAPACITY: usize = 1 << 16;
 
-/// How long the last image, the last notices and the end of a thread are waited for when the gateway stops.
+/// How long shutdown waits for each of the last image, the last notices and the threads' end.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What the actors need to know of the settings.
@@ -54,9 +54,9 @@ pub struct Policies {
     pub registry: RegistryPolicy,
     /// For the breakers.
     pub breaker: BreakerPolicy,
-    /// For the verifier: when.
+    /// When the verifier holds conversations.
     pub schedule: SchedulePolicy,
-    /// For the verifier: how.
+    /// How the verifier holds conversations.
     pub probe: ProbeSettings,
     /// How many events are kept.
     pub events: usize,
@@ -77,7 +77,7 @@ pub struct Core {
     pub desk: Addr<Desk>,
     /// The keeper of the state file, if there is one.
     pub keeper: Option<Addr<Keeper>>,
-    /// Whoever tells the webhook's receiver.
+    /// The notifier, which posts to the webhook's receiver.
     pub notifier: Addr<Notifier>,
 }
 
@@ -86,7 +86,7 @@ pub struct Core {
 pub struct CoreThreads {
     core: Arbiter,
     verifier: Arbiter,
-    /// Where disks are waited for, if anything is kept.
+    /// The keeper's thread, which may wait for a disk; `None` if nothing is kept.
     keeper: Option<Arbiter>,
 }
 
@@ -99,11 +99,12 @@ impl Core {
     /// Starts the actors with their endpoints.
     ///
     /// Registry, breakers and stats share an arbiter, so that a verdict never waits for a thread to wake up; the verifier
-    /// and the notifier, which do I/O, have another one. `client` is called there, for what it makes can't leave the thread.
+    /// and the notifier, which do I/O, share another. `client` is called on the latter, because what it makes can't leave
+    /// its thread.
     ///
     /// # Errors
     ///
-    /// [`CoreError`] where a thread could not be started.
+    /// [`CoreError`] if a thread could not be started.
     pub async fn start(
         policies: Policies,
         topology: Arc<Topology>,
@@ -169,22 +170,22 @@ impl Core {
         });
         let (breakers, verifier, keeper) = told.await.map_err(|_| CoreError)?;
         let core = Self { registry, breakers, verifier, stats, desk, keeper, notifier };
-        // They matter to requests that came before a reload alone.
+        // Profiles matter only to requests that came before a reload.
         let profiles = BTreeMap::new();
         core.registry.send(Apply { topology, profiles, policies }).await.map_err(|_| CoreError)?;
         Ok((core, threads))
     }
 
-    /// Ends the verification, all waiting for what it could bring, and whoever follows the events; everything else goes on, so
-    /// that attempts under way may finish.
+    /// Ends verification, parking and event subscriptions. Everything else goes on, so that attempts under way can
+    /// finish.
     pub async fn stop_verification(&self) {
         let _ = self.stats.send(EndSubscriptions).await;
         let _ = self.registry.send(StopParking).await;
         let _ = self.verifier.send(Drain).await;
     }
 
-    /// Ends the rest, once no request is under way. What is still to be told is told within `patience`, and no longer than two
-    /// seconds.
+    /// Ends the rest, once no request is under way. Notices that still wait are delivered within `patience`, two seconds
+    /// at most.
     pub async fn stop(&self, patience: Duration) {
         let _ = self.breakers.send(Drain).await;
         let _ = self.registry.send(Drain).await;
@@ -200,23 +201,23 @@ impl Core {
 }
 
 impl CoreThreads {
-    /// The thread of registry, breakers and stats, for what is to be near them.
+    /// The thread of the registry, breakers and stats, for work that belongs near them.
     pub fn core(&self) -> ArbiterHandle {
         self.core.handle()
     }
 
-    /// Ends the threads. One that hangs, in a look-up of a name or on a disk, is not waited for longer than a moment: the
-    /// process ends all the same.
+    /// Ends the threads. It waits two seconds at most for one that hangs in a name look-up or on a disk: the process ends
+    /// anyway.
     pub async fn stop(self) {
         let (told, ended) = oneshot::channel();
-        // The keeper last: with its thread the state file's lock goes, which a next gateway wants, but a disk may hang.
+        // The keeper last: its thread holds the state file's lock, which the next gateway needs, but its disk may hang.
         let arbiters: Vec<Arbiter> = [self.verifier, self.core].into_iter().chain(self.keeper).collect();
         for arbiter in &arbiters {
             arbiter.stop();
         }
         let joining = std::thread::Builder::new().name("farewell".to_owned()).spawn(move || {
             for arbiter in arbiters {
-                // One that panicked has ended too.
+                // A thread that panicked has ended too.
                 drop(arbiter.join());
             }
             let _ = told.send(());

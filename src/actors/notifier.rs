@@ -1,5 +1,5 @@
-//! The actor that tells a webhook's receiver what happens. It has no part in any control: where the receiver hangs, or this
-//! actor is gone, nobody waits and nothing else suffers.
+//! The actor that tells a webhook's receiver what happens. It controls nothing: if the receiver hangs or this actor is
+//! gone, nobody waits and nothing else suffers.
 
 use std::rc::Rc;
 
@@ -27,7 +27,7 @@ pub struct Notifier {
     webhook: Option<Rc<Webhook>>,
     outbox: Outbox,
     losses: Losses,
-    /// What the ids of this process's notices begin with.
+    /// The prefix of this process's notice ids.
     series: String,
     under_way: Option<SpawnHandle>,
     alarm: Option<(Moment, SpawnHandle)>,
@@ -50,8 +50,8 @@ impl Notifier {
         }
     }
 
-    /// Tells what was lost, delivers what is due, sets the alarm for what is due next, and leaves if it is to leave and
-    /// all is done.
+    /// Reports losses, delivers what is due, sets the alarm for what is due next, and leaves if it should and all is
+    /// done.
     fn look(&mut self, ctx: &mut Context<Self>) {
         if let Some((_, alarm)) = self.alarm.take() {
             ctx.cancel_future(alarm);
@@ -118,13 +118,13 @@ impl Notifier {
             None => {}
         }
         match ended {
-            // A receiver that can't be reached now is not waited for any more.
+            // While leaving, an unreachable receiver is not waited for any longer.
             Err(_) if self.leaving.is_some() => self.leave(ctx),
             Ok(_) | Err(_) => self.look(ctx),
         }
     }
 
-    /// Goes, if it is to go.
+    /// Stops the actor, if it is leaving.
     fn leave(&mut self, ctx: &mut Context<Self>) {
         let Some(told) = self.leaving.take() else { return };
         if let (false, Some(webhook)) = (self.outbox.is_empty(), &self.webhook) {
@@ -135,7 +135,7 @@ impl Notifier {
     }
 }
 
-/// How a try to deliver ended, in words.
+/// How a delivery attempt ended, in words.
 fn spoken(ended: &Result<Receipt, NoReceipt>) -> String {
     match ended {
         Ok(Receipt { status: status @ 300..=399, .. }) => format!("HTTP {status}, and redirects are not followed"),

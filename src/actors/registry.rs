@@ -1,4 +1,5 @@
-//! The actor that owns every endpoint's standing. It translates messages for its core and carries out what follows.
+//! The actor that owns every endpoint's standing. It translates messages for its core and carries out the resulting
+//! effects.
 
 mod effects;
 mod findings;
@@ -34,10 +35,10 @@ use crate::domain::time::Moment;
 use keeping::Keeping;
 use requests::Waiting;
 
-/// How often waiters' deadlines are looked at and the failure list is told again.
+/// How often waiters' deadlines are checked and the failure list is sent again.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Whom the registry speaks to.
+/// The actors that the registry sends to.
 #[derive(Debug)]
 pub struct Peers {
     /// The breakers, for outcomes.
@@ -48,17 +49,17 @@ pub struct Peers {
     pub retract: Recipient<Retract>,
     /// The verifier, for the failure queue.
     pub failures: Recipient<FailureList>,
-    /// The verifier, for those that requests wait for.
+    /// The verifier, for endpoints that requests wait for.
     pub hasten: Recipient<Hasten>,
     /// The verifier, for conversations that an admin wants.
     pub converse: Recipient<Converse>,
-    /// The breakers, for what the settings say.
+    /// The breakers, for their policy.
     pub breaker_policy: Recipient<SetBreakerPolicy>,
-    /// The verifier, likewise.
+    /// The verifier, for its policy.
     pub verifier_policy: Recipient<SetVerifierPolicy>,
-    /// The breakers, for who is known still.
+    /// The breakers, for the endpoints still known.
     pub breakers_known: Recipient<ForgetOthers>,
-    /// The verifier, likewise.
+    /// The verifier, for the endpoints still known.
     pub verifier_known: Recipient<ForgetOthers>,
     /// The keeper, if anything outlives a restart.
     pub keep: Option<Recipient<KeepImage>>,
@@ -77,17 +78,18 @@ pub struct Registry {
     waiting: HashMap<WaiterId, Waiting>,
     alarm: Option<(Moment, SpawnHandle)>,
     awaiting_verdict: HashMap<Serial, Vec<oneshot::Sender<()>>>,
-    /// What leases report to: one for all, for each address of its own is a queue's further end.
+    /// What leases report to. All share one, because each address made anew is another sender to the mailbox.
     address: Option<Arc<Addr<Self>>>,
-    /// None where nothing outlives a restart.
+    /// `None` if nothing outlives a restart.
     keeping: Option<Keeping>,
-    /// What follows from an input, until it is carried out; kept for its room.
+    /// The effects of an input, until they are carried out; kept to reuse the allocation.
     effects: Outputs,
     lifeline: Lifeline,
 }
 
 impl Registry {
-    /// A registry without endpoints; [`Apply`](super::messages::Apply) brings them. `memory` is what is known of the time before the start.
+    /// A registry without endpoints; [`Apply`](super::messages::Apply) brings them. `memory` is what is known from before
+    /// the start.
     pub fn new(policy: RegistryPolicy, clock: Clock, memory: Memory, peers: Peers, lifeline: Lifeline) -> Self {
         let mut core = RegistryCore::new(policy);
         core.remember(memory, &clock.almanac(), clock.now());
@@ -106,7 +108,7 @@ impl Registry {
         }
     }
 
-    /// Gives the core an input, dated once, and carries out what follows.
+    /// Gives the core an input, dated once, and carries out its effects.
     fn step<T>(
         &mut self,
         ctx: &mut Context<Self>,
@@ -148,11 +150,11 @@ impl Handler<Drain> for Registry {
     }
 }
 
-// What the log is told. A line's target is the module that writes it, and people filter and search by that: so these are all
-// written here, whichever file they follow from.
+// The log lines. A line's target is the module that writes it, and people filter and search by target, so all are written
+// here, whichever file they follow from.
 
 impl Registry {
-    /// How an endpoint stands right after it moved: with a fresh epoch no failure is counted, and no verification begun.
+    /// Logs an endpoint's standing right after a move: in a fresh epoch no failure is counted and no verification begun.
     fn log_standing(&self, event: &Event) {
         if !log::log_enabled!(log::Level::Debug) {
             return;
@@ -179,10 +181,10 @@ fn log_move(event: &Event, note: MoveNote) {
             let last_error = event.detail.as_deref().unwrap_or("-");
             warn!("endpoint {id} isolated reason={reason} failures={failures} last_error={last_error:?}{by}");
         }
-        // Their lines are written where more is known: of a recovery its verifications, of a reload its faults.
+        // Logged elsewhere, where more is known: a recovery with its verifications, a reload with its faults.
         EventKind::Recovered | EventKind::Verified | EventKind::SecondOpinion | EventKind::Reload => {}
         EventKind::Cooldown => info!("endpoint {id} cooling {}", rest(event)),
-        // It does not end as soon as a cooldown, and takes more than patience.
+        // A warning, as it lasts longer than a cooldown and needs more than patience.
         EventKind::Exhausted => warn!("endpoint {id} exhausted {}", rest(event)),
         EventKind::Disabled => info!("endpoint {id} disabled{by}"),
         EventKind::Enabled => info!("endpoint {id} enabled{by}"),
@@ -196,7 +198,7 @@ fn log_recovered(id: &EndpointId, ms: u128, score: u8, verifications: u32) {
     info!("endpoint {id} recovered ms={ms} score={score} verifications={verifications}");
 }
 
-/// Who has written the settings would look in vain for why they don't do what they say.
+/// Warns that an admin's switch overrules the settings, which would otherwise just seem to have no effect.
 fn log_overruled(id: &EndpointId, switch: Switch) {
     let (is, settings, route) = match switch {
         Switch::Off => ("off", "on", "enable"),
@@ -208,7 +210,7 @@ fn log_overruled(id: &EndpointId, switch: Switch) {
     );
 }
 
-/// For what an endpoint rests, why and how long.
+/// For which model an endpoint rests, why and how long.
 fn rest(event: &Event) -> String {
     let model = event.model.as_deref().unwrap_or("-");
     let reason = event.detail.as_deref().unwrap_or("-");

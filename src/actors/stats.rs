@@ -20,8 +20,8 @@ use crate::domain::stats::Stats;
 
 /// How many subscriptions there may be at a time.
 const SUBSCRIPTIONS: usize = 100;
-/// How many events a subscriber may be behind. One that is further behind is told no more: it comes again, and says which
-/// was its last.
+/// How many events a subscriber may lag behind. One that lags further is cut off; it subscribes again, naming the last
+/// event it has seen.
 const BEHIND: usize = 256;
 
 /// Counts, and remembers the latest events.
@@ -29,7 +29,7 @@ const BEHIND: usize = 256;
 pub struct StatsCollector {
     stats: Stats,
     events: EventLog,
-    /// To whoever has subscribed; nobody can any more where it is gone.
+    /// The channel to all subscribers; `None` once subscriptions have ended.
     subscribers: Option<broadcast::Sender<Arc<(u64, Event)>>>,
     lifeline: Lifeline,
 }
@@ -46,12 +46,12 @@ impl StatsCollector {
         }
     }
 
-    /// Remembers an event, and passes it on to whoever has subscribed. It waits for none of them.
+    /// Remembers an event, and passes it on to the subscribers without waiting for them.
     fn take_in(&mut self, event: Event) {
         match self.subscribers.as_ref().filter(|subscribers| subscribers.receiver_count() > 0) {
             Some(subscribers) => {
                 let number = self.events.push(event.clone());
-                // That the last one has just gone is no fault.
+                // It is no fault if the last subscriber has just gone.
                 let _ = subscribers.send(Arc::new((number, event)));
             }
             None => {

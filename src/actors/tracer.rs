@@ -1,5 +1,5 @@
-//! The actor that takes spans to a collector. There is none where no collector is set; where it is gone, no traces are sent, and
-//! nothing else suffers.
+//! The actor that sends spans to a collector. It exists only if a collector is configured; if it is gone, no traces are
+//! sent and nothing else suffers.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use crate::domain::time::Moment;
 use crate::domain::tracing::{Backlog, Collector, Service, Span, export};
 use crate::upstream::{Client, Exporter, Taken};
 
-/// How long spans wait for others at most.
+/// How long a span waits at most for others to fill a batch.
 const PERIOD: Duration = Duration::from_secs(5);
-/// How often the log tells that the collector does not take them.
+/// How often, at most, the log says that the collector refuses spans.
 const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
-/// How long the last spans may take when the gateway stops.
+/// How long sending the last spans may take when the gateway stops.
 const LAST_FLUSH: Duration = Duration::from_secs(1);
 
-/// Takes spans to a collector, batch by batch.
+/// Sends spans to a collector, batch by batch.
 #[derive(Debug)]
 pub struct Tracer {
     backlog: Backlog,
@@ -29,9 +29,9 @@ pub struct Tracer {
     service: Service,
     clock: Clock,
     losses: Losses,
-    /// One batch is under way at a time.
+    /// Whether a batch is under way; there is never more than one.
     is_posting: bool,
-    /// Who waits until nothing is left, or the collector takes no more.
+    /// Those waiting until nothing is left, or the collector takes no more.
     flushing: Vec<oneshot::Sender<()>>,
     complained: Option<Moment>,
 }
@@ -43,7 +43,7 @@ impl Tracer {
         Self { backlog, exporter, service, clock, losses, is_posting: false, flushing, complained: None }
     }
 
-    /// Tells what was lost: not for each span, of which there may be thousands a second.
+    /// Reports losses: not for each span, as there may be thousands a second.
     fn tell(&mut self) {
         self.losses.tell(self.backlog.lost());
     }
@@ -93,10 +93,10 @@ impl Tracer {
         self.tell();
     }
 
-    /// Nobody waits any longer.
+    /// Releases everyone that waits for a flush.
     fn flushed(&mut self) {
         for waiting in self.flushing.drain(..) {
-            // Whoever waited may have left.
+            // The waiter may have left.
             let _ = waiting.send(());
         }
     }
@@ -157,7 +157,7 @@ pub struct TracerThread {
 }
 
 impl TracerThread {
-    /// Starts it. `client` is called on its thread, which it can't leave.
+    /// Starts the tracer. `client` is called on its thread, as the client can't leave it.
     pub fn start(
         collector: Collector,
         service: Service,
@@ -172,7 +172,7 @@ impl TracerThread {
         Self { tracer, thread }
     }
 
-    /// Whom spans are told to.
+    /// The tracer's address, which spans are sent to.
     pub fn address(&self) -> &Addr<Tracer> {
         &self.tracer
     }
@@ -182,7 +182,7 @@ impl TracerThread {
         if tokio::time::timeout(LAST_FLUSH, self.tracer.send(Flush)).await.is_err() {
             log::warn!("traces: the collector did not take the last ones in time");
         }
-        // Not joined: it may be within a look-up of the collector's name, which nobody can end.
+        // Not joined: it may be resolving the collector's name, which can't be interrupted.
         self.thread.stop();
     }
 }

@@ -1,5 +1,5 @@
-//! The actor that holds test conversations. It talks to nobody whom the registry has not named, and moves nobody: it reports
-//! what it found.
+//! The actor that holds test conversations. It converses only with endpoints that the registry has named, and moves none:
+//! it reports what it found.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -35,12 +35,12 @@ use crate::domain::usage::Usage;
 use crate::domain::verification::{LastVerification, Verification};
 use crate::upstream::{Bill, Probe};
 
-/// Whom the verifier speaks to.
+/// The actors that the verifier sends to.
 #[derive(Debug)]
 pub struct Peers {
     /// The registry, for proofs.
     pub recovered: Recipient<Recovered>,
-    /// The registry, for all else that conversations come to.
+    /// The registry, for all other conclusions.
     pub concluded: Recipient<Concluded>,
     /// The stats collector.
     pub stats: Recipient<Note>,
@@ -71,7 +71,7 @@ struct Running {
     by: Option<IpAddr>,
 }
 
-/// By whom a conversation is wanted, and where its verdict goes.
+/// The admin who wants a conversation, and where its verdict goes.
 type Wanted = (IpAddr, oneshot::Sender<Verification>);
 
 /// Holds the conversations.
@@ -81,7 +81,7 @@ pub struct Verifier {
     clock: Clock,
     probe: Rc<Probe>,
     peers: Peers,
-    /// At most one with an endpoint.
+    /// The conversations under way, at most one per endpoint.
     running: HashMap<EndpointId, Running>,
     last: BTreeMap<EndpointId, LastVerification>,
     spent: BTreeMap<EndpointId, Tokens>,
@@ -265,8 +265,7 @@ impl Verifier {
         }
     }
 
-    /// Takes a conversation that is over out of those under way, and notes what it has cost. `passed` is none for one that is
-    /// broken off.
+    /// Removes a conversation that is over, and notes its cost. `passed` is `None` if it was broken off.
     fn take_running(&mut self, (id, epoch): &Conversation, passed: Option<bool>) -> Option<Running> {
         self.running.get(id).filter(|running| running.subject.epoch == *epoch)?;
         let running = self.running.remove(id)?;
@@ -282,7 +281,7 @@ impl Verifier {
     }
 }
 
-/// Whole seconds as people read them; delays under a second in milliseconds.
+/// A delay for people to read: whole seconds, or milliseconds below one second.
 fn show_delay(delay: Duration) -> String {
     match delay.as_secs() {
         0 => format!("{}ms", delay.as_millis()),
@@ -326,7 +325,7 @@ impl Handler<Hasten> for Verifier {
 impl Handler<SetVerifierPolicy> for Verifier {
     type Result = ();
 
-    /// Conversations under way go on as they were begun.
+    /// Conversations under way go on under the policy they began with.
     fn handle(&mut self, message: SetVerifierPolicy, ctx: &mut Self::Context) {
         let SetVerifierPolicy { schedule, probe } = message;
         self.schedule.set_policy(schedule, self.clock.now(), fastrand::f64);
@@ -338,7 +337,8 @@ impl Handler<SetVerifierPolicy> for Verifier {
 impl Handler<ForgetOthers> for Verifier {
     type Result = ();
 
-    /// A conversation with one that is gone, which an admin wants, goes on; what is noted at its end goes the next time.
+    /// An admin's conversation with an endpoint that is gone goes on; what is noted at its end is forgotten the next
+    /// time.
     fn handle(&mut self, ForgetOthers(known): ForgetOthers, _: &mut Self::Context) {
         self.schedule.forget_others(&known);
         self.last.retain(|id, _| known.contains(id));
@@ -363,7 +363,7 @@ impl Handler<Converse> for Verifier {
                     running.by = Some(by);
                 }
             }
-            // The lost channel tells that the endpoint has moved.
+            // The closed channel tells that the endpoint has moved.
             AtOnce::Stale => drop(reply),
         }
         self.look_at_the_clock(ctx);

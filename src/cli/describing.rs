@@ -13,7 +13,7 @@ use crate::domain::rules::Rule;
 use crate::domain::webhook::Webhook;
 use crate::settings::{Faults, Loaded, Otel};
 
-/// What is to be said where nothing would be served. The gateway itself says so when it knows what admins have switched on.
+/// The warning if nothing would be served. The gateway itself gives it when it knows what admins have switched on.
 const ALL_OFF: &str = "endpoints are all switched off (enabled = false): no request is served until one is switched on";
 
 /// What `check` found, for the caller to print.
@@ -146,7 +146,7 @@ fn table(header: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let write = |line: &&Vec<String>| {
-        // By hand: a format's width has 16 bits.
+        // Padded by hand, because a format's width has only 16 bits.
         let room = |cell: &String, width: usize| " ".repeat(width.saturating_sub(cell.chars().count()));
         let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell}{}", room(cell, *width)));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()

@@ -1,5 +1,5 @@
-//! What the demonstration's upstreams say: the Anthropic Messages API, plain and as a stream of events, without a model
-//! behind it.
+//! What the demonstration's upstreams say: the Anthropic Messages API, plain and as a stream of events, with no model at
+//! work.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ impl Content {
     }
 }
 
-/// What was asked, as far as an answer depends on it.
+/// What was asked, as far as the answer depends on it.
 pub(super) struct Question {
     model: String,
     max_tokens: Option<usize>,
@@ -69,7 +69,7 @@ impl Question {
         })
     }
 
-    /// The answer of the upstream of this name; the error says what the question lacks.
+    /// The answer of the upstream with this name; the error says what the question lacks.
     pub(super) fn answer(self, upstream: &str, id: String) -> Result<Answer, String> {
         let max_tokens = self.max_tokens.ok_or("max_tokens: field required")?;
         let text = joined_halves(&self.last_turn).unwrap_or_else(|| sentence(upstream));

@@ -1,5 +1,5 @@
-//! The demonstration's client: a few connections that ask the gateway all the time, plain and streamed, and look closely at
-//! every answer.
+//! The demonstration's client: a few connections that ask the gateway all the time, plain and streamed, and check every
+//! answer closely.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,15 +15,15 @@ use super::upstream::ROLES;
 
 /// The model that the client asks for.
 pub(super) const MODEL: &str = "claude-demo";
-/// The key that the gateway knows its client by. No secret: there is nothing behind the demonstration.
+/// The key that the gateway knows its client by. It is no secret: it protects nothing.
 pub(super) const KEY: &str = "demo-client-key";
 /// How many connections ask at a time.
 pub(super) const CONNECTIONS: usize = 16;
-/// From the first request of one connection to that of the next.
+/// The time from the first request of one connection to that of the next.
 const RAMP: Duration = Duration::from_millis(100);
 /// How long one whole exchange may take, on however busy a machine.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Before a connection asks again after an error.
+/// How long a connection waits after an error before it asks again.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 /// How many errors are kept to be shown.
 const SHOWN_ERRORS: usize = 3;
@@ -48,7 +48,7 @@ pub(super) struct Tally {
     pub(super) first_errors: Vec<String>,
 }
 
-/// The running traffic, which whoever started it can end.
+/// The running traffic, which its starter can end.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Traffic {
     over: Rc<Cell<bool>>,
@@ -64,7 +64,7 @@ impl Traffic {
         join_all(connections.map(|(number, delay)| self.connection(client, &url, number, delay))).await;
     }
 
-    /// No further request is begun.
+    /// Ends the traffic: no further request is begun.
     pub(super) fn end(&self) {
         self.over.set(true);
     }

@@ -1,7 +1,7 @@
-//! The demonstration: three small upstreams, the real gateway before them, and a client that asks it all the time, in one
-//! process. One upstream is broken and mended again, and what happens is told.
+//! The demonstration: three small upstreams, the real gateway in front of them, and a client that asks it all the time,
+//! in one process. One upstream is broken and mended again, and what happens is narrated.
 //!
-//! Nothing here reaches into the gateway: it is started from settings like any other and watched by its own routes.
+//! Nothing here reaches into the gateway: it is started from settings like any other and watched through its own routes.
 
 mod answer;
 mod client;
@@ -33,7 +33,7 @@ use observer::{Observer, Unobservable};
 use story::Stage;
 use upstream::{ROLES, Upstream};
 
-/// By how much the gateway's delays are shortened, so that a cycle fits into half a minute.
+/// The factor by which the gateway's delays are shortened, so that a cycle fits into half a minute.
 const HASTE: u32 = 10;
 /// The verifier's delay until the first verification, its longest delay, its slow start, and the breaker's window: the
 /// defaults divided by [`HASTE`].
@@ -41,9 +41,10 @@ const INITIAL_DELAY: Duration = Duration::from_millis(500);
 const INTERVAL: Duration = Duration::from_secs(6);
 const SLOW_START: Duration = Duration::from_secs(3);
 const BREAKER_WINDOW: Duration = Duration::from_secs(6);
-/// After how long the old kind of breaker, which opens for 30 s by default, sends traffic again: likewise.
+/// How long the old kind of breaker, which stays open for 30 s by default, would hold traffic back: also divided by
+/// [`HASTE`].
 const OLD_BREAKER: Duration = Duration::from_secs(3);
-/// Between two cycles, with no traffic but the reader's own.
+/// The pause between two cycles, with no traffic but the reader's own.
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// How the demonstration ended.
@@ -53,7 +54,7 @@ pub enum Ending {
     Kept,
     /// These promises did not hold.
     Broken(Vec<String>),
-    /// It was stopped before one cycle was over.
+    /// It was stopped before a cycle was over.
     Interrupted,
 }
 
@@ -78,7 +79,7 @@ pub enum DemoError {
 ///
 /// # Errors
 ///
-/// [`DemoError`] where something can't be started, or the gateway can't be watched.
+/// [`DemoError`] if something can't be started, or the gateway can't be watched.
 pub async fn run(options: &Demo, rust_log: &RustLog<'_>, stop: impl Future<Output = ()>) -> Result<Ending, DemoError> {
     let clock = Clock::start();
     let (tell, reports) = unbounded_channel();
@@ -152,7 +153,7 @@ async fn play(
     })
 }
 
-/// Where this machine reaches a gateway that listens here.
+/// The address at which this machine reaches a gateway that listens here.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -162,7 +163,8 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// The settings: as variables over the defaults, with neither the files nor the variables of whoever runs the demonstration.
+/// The settings: variables over the defaults, with neither the files nor the variables of the person who runs the
+/// demonstration.
 fn source(options: &Demo, upstreams: &[Upstream]) -> Source {
     let duration = |duration: Duration| format!("{}ms", duration.as_millis());
     let mut variables: BTreeMap<String, String> = [
@@ -176,7 +178,7 @@ fn source(options: &Demo, upstreams: &[Upstream]) -> Source {
         ("VERIFIER__INTERVAL", duration(INTERVAL)),
         ("VERIFIER__SLOW_START", duration(SLOW_START)),
         ("CLIENTS__DEMO__KEY", client::KEY.to_owned()),
-        // On other addresses than loopback nobody could read the stats otherwise; there is nothing in them to protect.
+        // Otherwise nobody could read the stats on addresses other than loopback; there is nothing in them to protect.
         ("ADMIN__PUBLIC_STATS", (!options.host.is_loopback()).to_string()),
     ]
     .into_iter()

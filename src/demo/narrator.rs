@@ -1,4 +1,4 @@
-//! What is told on standard output.
+//! The narration on standard output.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -23,13 +23,13 @@ impl Narrator {
         Self { clock }
     }
 
-    /// A line with the seconds since the start.
+    /// Prints a line with the seconds since the start.
     pub(super) fn tell(self, text: &str) {
         let elapsed = self.clock.now().since(Clock::BEGAN).as_secs_f64();
         print(&format!("[{elapsed:5.1}s] {text}"));
     }
 
-    /// A queue move or a verification; `number` is that of the verification in this cycle, `home` the home queue.
+    /// Tells a queue move or a verification; `number` is that of the verification in this cycle, `home` the home queue.
     pub(super) fn event(self, event: &Event, number: usize, home: &str) {
         let endpoint = event.endpoint.as_deref().unwrap_or("-");
         let reason = event.reason.as_deref().unwrap_or("-");
@@ -53,14 +53,14 @@ impl Narrator {
     }
 }
 
-/// An id and a URL a line, for whoever wants to use the upstreams otherwise.
+/// Prints an id and a URL per line, for other uses of the upstreams.
 pub(super) fn addresses(upstreams: &[Upstream]) {
     for upstream in upstreams {
         print(&format!("{} {}", upstream.role.name, upstream.url()));
     }
 }
 
-/// What runs where.
+/// Tells what runs where.
 pub(super) fn opening(upstreams: &[Upstream], listening: SocketAddr, base: &str) {
     print("qcc-gateway demo: three small upstreams, the gateway before them, and a client that asks it all the time.");
     print("No key and no network are needed: all of it is in this process.\n");
@@ -85,7 +85,7 @@ pub(super) fn opening(upstreams: &[Upstream], listening: SocketAddr, base: &str)
     ));
 }
 
-/// How to try it.
+/// Tells how to try it.
 pub(super) fn invitation(base: &str, pause: Duration) {
     print(&format!(
         "\nThe gateway goes on serving, and the next cycle begins in {} s; Ctrl-C ends it. Try it:\n",
@@ -99,7 +99,7 @@ pub(super) fn invitation(base: &str, pause: Duration) {
     print(&format!("  curl {base}/__qcc__/stats\n"));
 }
 
-/// How the cycle went, in numbers, and whether the promises held.
+/// Tells how the cycle went, in numbers, and whether the promises held.
 pub(super) fn outcome(seen: &Seen, upstreams: &[Upstream], promises: &[Promise]) {
     if let Some(moves) = &seen.moves {
         print(&format!(
@@ -129,6 +129,6 @@ pub(super) fn outcome(seen: &Seen, upstreams: &[Upstream], promises: &[Promise])
 }
 
 fn print(line: &str) {
-    // Not by println, which panics where nobody reads any more.
+    // Not by `println!`, which panics if nobody reads any more.
     let _ = writeln!(std::io::stdout(), "{line}");
 }

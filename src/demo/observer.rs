@@ -1,11 +1,11 @@
-//! The gateway as anybody sees it from outside: its stats and events, by its own routes.
+//! The gateway as anybody sees it from outside: its stats and events, through its own routes.
 
 use std::time::SystemTime;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// The gateway's own routes gave no answer that can be used.
+/// The gateway's own routes gave no usable answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the gateway's route {url} can't be read: {fault}")]
 pub struct Unobservable {
@@ -20,9 +20,9 @@ pub(super) struct Event {
     at: String,
     /// Its kind, by the name that the route gives it.
     pub(super) kind: String,
-    /// Whom it befell.
+    /// The endpoint concerned.
     pub(super) endpoint: Option<String>,
-    /// Why.
+    /// The reason.
     pub(super) reason: Option<String>,
     /// What was seen.
     pub(super) detail: Option<String>,
@@ -33,7 +33,7 @@ pub(super) struct Event {
 }
 
 impl Event {
-    /// When it happened, to the millisecond; `None` should the gateway write times otherwise than it promises.
+    /// When it happened, to the millisecond; `None` if the gateway writes times in another form than it promises.
     pub(super) fn time(&self) -> Option<SystemTime> {
         humantime::parse_rfc3339(&self.at).ok()
     }
@@ -44,12 +44,12 @@ struct Events {
     events: Vec<Event>,
 }
 
-/// An endpoint's row in the stats, as far as it is looked at.
+/// An endpoint's row in the stats, as far as it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Row {
     /// Which endpoint.
     pub(super) id: String,
-    /// Where it is.
+    /// Its standing.
     pub(super) standing: String,
     /// Its breaker's state.
     pub(super) breaker: String,
@@ -57,7 +57,7 @@ pub(super) struct Row {
     pub(super) in_flight: u32,
 }
 
-/// The stats, as far as they are looked at.
+/// The stats, as far as they are used.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Stats {
     /// Attempts that were sent to an isolated endpoint.

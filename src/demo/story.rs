@@ -1,4 +1,4 @@
-//! The phases of one cycle: what is done to an upstream, what is waited for, and what is told of it.
+//! The phases of one cycle: what is done to an upstream, what is waited for, and what is told about it.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,9 +13,9 @@ use super::{OLD_BREAKER, SLOW_START};
 use crate::clock::Clock;
 use crate::domain::endpoint::Home;
 
-/// Between two looks at the gateway.
+/// The time between two looks at the gateway.
 const BEAT: Duration = Duration::from_millis(40);
-/// How long an isolation may take to come.
+/// How long an isolation may take.
 const ISOLATION_LIMIT: Duration = Duration::from_secs(10);
 /// How long a broken upstream stays broken after its isolation.
 const BROKEN_FOR: Duration = Duration::from_secs(10);
@@ -30,9 +30,9 @@ pub(super) struct Stage {
     observer: Observer,
     incoming: UnboundedReceiver<Report>,
     clock: Clock,
-    /// Of this cycle, as far as they have been seen.
+    /// This cycle's reports seen so far.
     reports: Vec<Report>,
-    /// Likewise.
+    /// This cycle's events seen so far.
     events: Vec<Event>,
 }
 
@@ -53,7 +53,7 @@ impl Stage {
         client: &awc::Client,
         base: &str,
     ) -> Result<Vec<Promise>, Unobservable> {
-        // What happened during a pause belongs to nobody's cycle.
+        // What happened during a pause belongs to no cycle.
         self.look(upstreams).await?;
         self.reports.clear();
         self.events.clear();
@@ -157,7 +157,7 @@ impl Stage {
         loop {
             self.beat(upstreams).await?;
             if let Some(recovered) = self.when("recovered", victim) {
-                // Without a proof there is nothing that may have brought it back.
+                // Without a proof nothing can have brought it back.
                 let proof = self.reports.iter().rposition(|report| is(report, name, Occasion::Proof));
                 return Ok(proof.map(|proof| Moves { isolation, proof, recovered }));
             }
@@ -215,7 +215,7 @@ impl Stage {
         self.look(upstreams).await
     }
 
-    /// Tells what is new.
+    /// Tells the new events, and takes in the new reports.
     async fn look(&mut self, upstreams: &[Upstream]) -> Result<(), Unobservable> {
         let narrator = self.narrator();
         for event in self.observer.new_events().await? {
@@ -237,7 +237,7 @@ impl Stage {
         }
     }
 
-    /// How many requests of traffic reached an upstream from a moment to right before another.
+    /// How many requests of traffic reached an upstream from one moment to right before another.
     fn traffic(&self, upstream: &str, from: SystemTime, until: SystemTime) -> u64 {
         let counts = |report: &&Report| is(report, upstream, Occasion::Traffic) && (from..until).contains(&report.at);
         self.reports.iter().filter(counts).map(|_| 1_u64).sum()

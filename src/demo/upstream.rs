@@ -22,16 +22,16 @@ use crate::domain::endpoint::Home;
 
 /// How long an upstream thinks before it answers.
 const THINKING: Duration = Duration::from_millis(80);
-/// Between two pieces of a streamed answer.
+/// The time between two pieces of a streamed answer.
 const BETWEEN_PIECES: Duration = Duration::from_millis(4);
 /// The largest request that is read, in bytes: the Messages API's own limit.
 const MAX_REQUEST: usize = 32 << 20;
-/// The gateway keeps idle connections for less than this.
+/// How long idle connections are kept. The gateway keeps them for less.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// What the gateway's verifications call themselves; traffic carries the name of the client's own agent.
+/// How the agent name of the gateway's verifications begins; traffic carries the client's own agent.
 const VERIFIER: &str = "qcc-gateway/";
 
-/// One of the three upstreams, by what it is to the gateway.
+/// One of the three upstreams, as the gateway sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Role {
     /// Its id in the gateway's settings.
@@ -56,18 +56,18 @@ pub(super) enum Occasion {
     Verification,
     /// Any other request has come.
     Traffic,
-    /// A proper answer to a verification is about to go out. Nobody can take the upstream for mended before.
+    /// A proper answer to a verification is about to go out. Nobody can consider the upstream mended before that.
     Proof,
 }
 
 /// What has happened at an upstream. Each of them reports in order.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Report {
-    /// Whose.
+    /// The upstream.
     pub(super) upstream: &'static str,
-    /// When.
+    /// When it happened.
     pub(super) at: SystemTime,
-    /// What.
+    /// What happened.
     pub(super) occasion: Occasion,
 }
 
@@ -129,24 +129,24 @@ impl Upstream {
         }
     }
 
-    /// From now on it answers 500 to everything.
+    /// Makes it answer 500 to everything from now on.
     pub(super) fn break_down(&self) {
         self.book.broken.store(true, Ordering::Release);
     }
 
-    /// From now on it answers properly.
+    /// Makes it answer properly from now on.
     pub(super) fn mend(&self) {
         self.book.broken.store(false, Ordering::Release);
     }
 
-    /// Ends it, with the connections that it has.
+    /// Ends it, together with its connections.
     pub(super) async fn stop(self) {
         self.server.stop(false).await;
     }
 }
 
 async fn serve(request: HttpRequest, payload: Payload, book: Data<Book>) -> HttpResponse {
-    // Noted at the head, so that a request counts even if it never becomes whole.
+    // Reported at the head, so that a request counts even if its body never comes whole.
     let occasion = occasion(request.headers());
     book.report(occasion);
     let id = format!("req_{:016x}", fastrand::u64(..));
@@ -256,7 +256,7 @@ mod tests {
         (Upstream::start(ROLE, Clock::start(), tell).unwrap(), reports)
     }
 
-    /// Asks and gives status, body, and whether there is a request id.
+    /// Asks, and returns the status, the body, and whether there is a request id.
     async fn ask(upstream: &Upstream, path: &str, headers: &[(&str, &str)], body: &Value) -> (u16, String, bool) {
         let client = awc::Client::builder().connector(awc::Connector::new()).finish();
         let mut request = client.post(format!("{}{path}", upstream.url()));

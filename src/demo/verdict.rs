@@ -1,5 +1,5 @@
-//! Whether the promises held in one cycle of the demonstration: judged by what the upstreams, the client and the gateway's
-//! stats have counted, each for itself.
+//! Whether the promises held in one cycle of the demonstration: judged by the separate counts of the upstreams, the
+//! client and the gateway's stats.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,14 +7,14 @@ use super::client::Tally;
 use super::observer::Stats;
 use super::upstream::{Occasion, Report};
 
-/// How the gateway isolated the broken upstream. Places are in the upstreams' reports: what counts is the order in which an
-/// upstream itself saw things, so that no two clocks have to agree.
+/// How the gateway isolated the broken upstream. Places are indices into the upstreams' reports: what counts is the order
+/// in which an upstream itself saw things, so no two clocks have to agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Isolation {
     /// When it went to the failure queue, to the millisecond.
     pub(super) at: SystemTime,
-    /// The number of reports when the gateway had no attempt under way there any more that had begun before. What came until
-    /// then may have been sent before.
+    /// The number of reports when no attempt there that had begun before the isolation was under way any more. What came
+    /// until then may have been sent before it.
     pub(super) drained: usize,
     /// How long after the isolation that was seen.
     pub(super) draining: Duration,
@@ -43,9 +43,9 @@ impl Moves {
 pub(super) struct Seen {
     /// The upstream that was broken and mended.
     pub(super) broken: &'static str,
-    /// The one that should stay idle.
+    /// The upstream that should stay idle.
     pub(super) secondary: &'static str,
-    /// The queue moves; `None` where one of them did not come in time.
+    /// The queue moves; `None` if one of them did not come in time.
     pub(super) moves: Option<Moves>,
     /// What the upstreams reported.
     pub(super) reports: Vec<Report>,
@@ -62,16 +62,16 @@ pub(super) struct Spans {
     pub(super) before: u64,
     /// From the isolation to the end of the last attempt that had begun before it.
     pub(super) under_way: u64,
-    /// From then to the answer that brought it back: of the broken upstream there must be none.
+    /// From then to the answer that brought it back: for the broken upstream this must be 0.
     pub(super) isolated: u64,
     /// From that answer on.
     pub(super) after: u64,
 }
 
-/// The traffic of this upstream by time. Without a `proof` the isolation lasts.
+/// The traffic of this upstream by time. Without a `proof` it is still isolated.
 pub(super) fn spans(reports: &[Report], upstream: &str, isolation: &Isolation, proof: Option<usize>) -> Spans {
     let mut spans = Spans::default();
-    // The isolation is told to the millisecond: it was somewhere within.
+    // The isolation is only known to the millisecond: it happened within it.
     let isolated = isolation.at + Duration::from_millis(1);
     for (place, report) in reports.iter().enumerate().filter(|(_, report)| is(report, upstream, Occasion::Traffic)) {
         let span = if proof.is_some_and(|proof| place >= proof) {
@@ -104,7 +104,7 @@ impl Seen {
     }
 }
 
-/// Whether a report is of this upstream and this kind.
+/// Whether a report is from this upstream and of this kind.
 pub(super) fn is(report: &Report, upstream: &str, occasion: Occasion) -> bool {
     report.upstream == upstream && report.occasion == occasion
 }
@@ -116,7 +116,7 @@ pub(super) struct Promise {
     pub(super) words: &'static str,
     /// Whether it held.
     pub(super) held: bool,
-    /// By what that is shown.
+    /// What shows it.
     pub(super) evidence: String,
 }
 
@@ -131,7 +131,7 @@ fn no_client_error(seen: &Seen) -> Promise {
         if first_errors.is_empty() { String::new() } else { format!(", such as: {}", first_errors.join(" | ")) };
     Promise {
         words: "no client saw an error",
-        // No answer at all would show nothing.
+        // Without any answer, nothing would be shown.
         held: *errors == 0 && *plain > 0 && *streamed > 0,
         evidence: format!("{plain} whole answers and {streamed} whole streams, {errors} errors{shown}"),
     }
@@ -217,7 +217,7 @@ mod tests {
         let reports = vec![
             traffic("south", 9),
             traffic("south", 11),
-            // Here it is drained.
+            // Here the isolation is drained.
             traffic("north", 15),
             report("south", 19, Occasion::Verification),
             report("south", 20, Occasion::Proof),
@@ -239,7 +239,7 @@ mod tests {
         Row { id: "south".to_owned(), standing: standing.to_owned(), breaker: breaker.to_owned(), in_flight: 0 }
     }
 
-    /// Which of the promises did not hold, by their order.
+    /// The indices of the promises that did not hold.
     fn broken(seen: &Seen) -> Vec<usize> {
         judge(seen).iter().enumerate().filter(|(_, promise)| !promise.held).map(|(index, _)| index).collect()
     }

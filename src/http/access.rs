@@ -1,8 +1,8 @@
 //! Who may use the gateway's own routes.
 //!
-//! With an admin token: whoever shows it; the read token reads. Without one: somebody at this very machine, that is, the
-//! gateway listens on loopback, the peer is on loopback, speaks HTTP/1.1, names a loopback host, and came through no proxy. The
-//! name matters because a web page elsewhere can have its own name resolved to loopback (DNS rebinding).
+//! With an admin token: whoever shows it; the read token may only read. Without one: a client on this very machine, that
+//! is, the gateway listens on loopback, the peer is on loopback, speaks HTTP/1.1, names a loopback host, and came through
+//! no proxy. The name matters because a web page elsewhere can have its own name resolved to loopback (DNS rebinding).
 
 use actix_http::{HttpMessage as _, Request};
 use std::net::IpAddr;
@@ -21,14 +21,14 @@ use crate::domain::client::KeyDigest;
 use crate::domain::logins::session_cookie;
 use crate::settings::Settings;
 
-/// What a route asks of whoever uses it.
+/// The access that a route requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
     /// Anyone may.
     Nothing,
     /// It shows stats, metrics or events, which `admin.public_stats` opens to everybody.
     Read,
-    /// It shows more than that, such as the log: never to everybody.
+    /// It shows more than that, such as the log, and is never open to everybody.
     ReadPrivate,
     /// It changes the state.
     Change,
@@ -45,13 +45,13 @@ pub(super) enum Denied {
         "this route wants a token, as `authorization: Bearer …`, and the request shows none: the admin token, or for reading the read token"
     )]
     NoToken,
-    /// It shows one that is neither the admin token nor the read token.
+    /// It shows a token that is neither the admin token nor the read token.
     #[error("the gateway does not know this token; set admin.token, or one of its other forms, and show the same")]
     WrongToken,
     /// It shows the read token, and the route changes something.
     #[error("the read token changes nothing: this route wants the admin token")]
     ReadOnly,
-    /// Nobody can say any more: the process is about to end.
+    /// Sessions can no longer be looked up: the process is about to end.
     #[error("the gateway is stopping")]
     Stopping,
     /// It is not from this machine, straight to a loopback address.
@@ -75,10 +75,10 @@ impl From<Denied> for HttpResponse {
     }
 }
 
-/// As what somebody is known, and by what.
+/// What a request's sender was recognised as, and by what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Known {
-    /// By the admin token, or as somebody at this machine where there is none.
+    /// By the admin token or, where there is none, as a client on this machine.
     Admin,
     /// By the read token.
     Reader,
@@ -99,24 +99,25 @@ pub(super) async fn may(worker: &Serving<'_>, request: &Request, need: Need) -> 
         Need::Read if worker.config.settings.admin.public_stats => Ok(()),
         Need::Read | Need::ReadPrivate => recognise(worker, request).await.map(|_| ()),
         Need::Change => match recognise(worker, request).await? {
-            // A browser adds the cookie by itself, but neither for another site's page nor without saying whose page it was.
+            // A browser adds the cookie on its own, but not for another site's page, nor without saying whose page sent
+            // the request.
             Known::Admin | Known::AdminBySession => Ok(()),
             Known::Reader | Known::ReaderBySession => Err(Denied::ReadOnly),
         },
     }
 }
 
-/// As what a request's sender is known.
+/// Recognises a request's sender.
 pub(super) async fn recognise(worker: &Serving<'_>, request: &Request) -> Result<Known, Denied> {
     let settings = &worker.config.settings;
     let admin = &settings.admin;
     let shown: Vec<&str> = bearer_tokens(request.headers()).collect();
-    // Every token that is shown is compared with both, each in constant time, so that an answer's time tells nothing.
+    // Every token shown is compared with both, each in constant time, so that the response time tells nothing.
     let is_shown = |digest: Option<&KeyDigest>| {
         shown.iter().fold(false, |fits, token| fits | digest.is_some_and(|digest| digest.matches(token)))
     };
     let (is_admin, is_reader) = (is_shown(admin.token.as_ref()), is_shown(admin.read_token.as_ref()));
-    // Where either address can be reached by others, nobody is an admin by where they are.
+    // If either listening address is not loopback, being on this machine makes nobody an admin.
     let is_here = || admin.token.is_none() && settings.listens_here_alone() && is_local(request);
     if is_admin || is_here() {
         return Ok(Known::Admin);
@@ -127,7 +128,7 @@ pub(super) async fn recognise(worker: &Serving<'_>, request: &Request) -> Result
     if let Some(value) = session_of(request.headers()) {
         let opened_with = worker.shared.core.desk.send(TokenOfSession(KeyDigest::of(value))).await;
         let opened_with = opened_with.map_err(|_| Denied::Stopping)?;
-        // A token that is no longer set has taken its sessions with it.
+        // When a token is no longer configured, its sessions end with it.
         if opened_with.is_some() && opened_with == admin.token {
             return Ok(Known::AdminBySession);
         }
@@ -142,13 +143,13 @@ pub(super) async fn recognise(worker: &Serving<'_>, request: &Request) -> Result
     }
 }
 
-/// The name of the login's cookie for whoever asks at this `host`.
+/// The name of the session cookie for the `host` that the request names.
 pub(super) fn cookie_name(headers: &HeaderMap) -> String {
     let authority = headers.get(HOST).and_then(|value| value.to_str().ok());
     session_cookie(authority.and_then(|authority| authority.rsplit_once(':')?.1.parse().ok()))
 }
 
-/// The value of the login's cookie (RFC 6265, section 4.2.1).
+/// The value of the session cookie (RFC 6265, section 4.2.1).
 pub(super) fn session_of(headers: &HeaderMap) -> Option<&str> {
     let own = cookie_name(headers);
     let cookies = headers.get_all(COOKIE).filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
@@ -200,8 +201,8 @@ fn is_cross_site(headers: &HeaderMap) -> bool {
     headers.contains_key(ORIGIN) && !has_own_origin(headers)
 }
 
-/// Whether a browser sent this for a page that is not the gateway's own: of another site, or of a name that only now means this
-/// machine, where the gateway is for this machine alone.
+/// Whether a browser sent this for a page other than the gateway's own: another site's, or, if the gateway is only for
+/// this machine, one whose name was rebound to loopback.
 pub(super) fn is_from_a_foreign_page(headers: &HeaderMap, settings: &Settings) -> bool {
     let is_from_a_page = headers.contains_key(ORIGIN) || headers.contains_key(names::FETCH_SITE);
     let is_rebound = || settings.listens_here_alone() && !names_loopback(headers);

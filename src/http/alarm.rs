@@ -1,4 +1,4 @@
-//! A timer that is set seldom.
+//! A timer that is rarely reset.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -12,17 +12,17 @@ use super::times::present;
 use super::waking::Wakes;
 use crate::domain::time::respite;
 
-/// Has a connection's task look again when something is overdue; clones are the same one.
+/// Wakes a connection's task when something is overdue; clones share one timer.
 ///
-/// It may ring before that, and is set anew then. Nearly all that is waited for comes long before its time, and to set and
-/// take away a timer for each wait would cost more than to look once too often.
+/// It may ring early, and is then set again. Nearly everything waited for comes long before its deadline, so setting and
+/// cancelling a timer for each wait would cost more than an occasional wake-up too many.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Alarm(Rc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     set: RefCell<Option<Set>>,
-    /// Nobody is late before this moment, for the process was held up.
+    /// Nothing is overdue before this moment, because the process was held up.
     respite: Cell<Option<Instant>>,
 }
 
@@ -30,18 +30,18 @@ struct Shared {
 type Set = Wakes<Sleep>;
 
 impl Set {
-    /// Whether it will ring for this task, and no later than at this moment.
+    /// Whether it will ring for this task, at this moment at the latest.
     fn rings_for(&self, due: Instant, cx: &Context<'_>) -> bool {
         self.will_wake(cx) && self.get().deadline() <= due && !self.get().is_elapsed()
     }
 }
 
-/// The time was up.
+/// The deadline has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Overdue;
 
 impl Alarm {
-    /// Whether this moment has passed; if not, the alarm sees to it that this is asked again.
+    /// Whether this moment has passed; if not, the alarm wakes the task to ask again.
     pub(super) fn has_passed(&self, due: Instant, cx: &mut Context<'_>) -> bool {
         let mut set = self.0.set.borrow_mut();
         let set = set.get_or_insert_with(|| Set::new(Box::pin(sleep_until(due))));
@@ -60,8 +60,9 @@ impl Alarm {
         false
     }
 
-    /// Whether something is overdue that an endpoint was asked for, or a client is to send or to take, and whose coming wakes this
-    /// task; if not, the alarm sees to it that this is asked again. A process that was held up waits for it once more.
+    /// Whether something that wakes this task when it comes is overdue: something an endpoint was asked for, or that a
+    /// client is to send or take. If not, the alarm wakes the task to ask again. If the process itself was held up, the
+    /// wait is extended once.
     pub(super) fn is_overdue(&self, due: Instant, cx: &mut Context<'_>) -> bool {
         let due = self.0.respite.get().map_or(due, |until| until.max(due));
         if !self.has_passed(due, cx) {
@@ -73,11 +74,11 @@ impl Alarm {
         self.has_passed(now + more, cx)
     }
 
-    /// Waits for what an endpoint was asked for, but not beyond this moment.
+    /// Waits for what an endpoint was asked for, until `due` at the latest.
     ///
     /// # Errors
     ///
-    /// [`Overdue`].
+    /// [`Overdue`] if it did not come in time.
     pub(super) async fn within<F: Future>(&self, due: Instant, mut future: Pin<&mut F>) -> Result<F::Output, Overdue> {
         poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
@@ -87,12 +88,12 @@ impl Alarm {
         .await
     }
 
-    /// Whether it will ring, whenever that is.
+    /// Whether it is set and still to ring.
     pub(super) fn will_ring(&self) -> bool {
         self.0.set.borrow().as_ref().is_some_and(|set| !set.get().is_elapsed())
     }
 
-    /// Takes it back.
+    /// Cancels it.
     pub(super) fn clear(&self) {
         self.0.set.take();
     }
@@ -158,7 +159,8 @@ mod tests {
         tokio::time::timeout(LONG_ENOUGH, rung).await.expect("it rings");
     }
 
-    /// An answer whose time its client prolongs again and again once had a respite with each of its pieces, and no end.
+    /// A regression: an answer whose deadline its client keeps extending once got a respite with each of its pieces, and
+    /// never ended.
     #[actix_web::test]
     async fn who_was_held_up_waits_once_more_also_where_the_time_moves_on() {
         const LATE: Duration = Duration::from_millis(600);

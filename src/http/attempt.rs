@@ -33,17 +33,17 @@ use reading::Reading;
 /// What all attempts of a request have in common.
 pub(super) struct Task<'a> {
     pub(super) request: ClientRequest<'a>,
-    /// What looks again when an attempt is overdue.
+    /// Wakes the task when an attempt is overdue.
     pub(super) alarm: Alarm,
-    /// The model's path; none for a path of `server.other_paths`.
+    /// The LLM path; `None` for a path of `server.other_paths`.
     pub(super) llm: Option<LlmPath>,
     pub(super) times: AttemptTimes,
     pub(super) words: Words,
     pub(super) rules: &'a Rules,
     pub(super) on_break: OnBreak,
-    /// What answers that are held are counted in, as requests' bodies are.
+    /// The budget that held answers count against, as requests' bodies do.
     pub(super) buffered: &'a BodyBudget,
-    /// The most of it, in bytes.
+    /// The budget's limit, in bytes.
     pub(super) together: u64,
 }
 
@@ -52,9 +52,9 @@ pub(super) struct WholeAnswer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
-    /// What it was found to be.
+    /// What it was classified as.
     pub(super) class: Class,
-    /// Its share of what may be buffered, if it is large enough to have one.
+    /// Its share of the buffer budget, if it is large enough to need one.
     pub(super) share: Option<Held>,
 }
 
@@ -72,18 +72,18 @@ pub(super) enum AttemptEnd {
     Whole(WholeAnswer, Judgement),
     /// This is the answer, to be passed on as it comes.
     Flowing(Box<Flowing>),
-    /// Not an answer to rely on; it may be the best there is, though.
+    /// Not an answer to rely on, though it may be the best there is.
     Failed(Judgement, Option<(LastResort, WholeAnswer)>),
     /// The endpoint moved before anything was written.
     Withdrawn,
-    /// The client's own time is up, which says nothing about the endpoint.
+    /// The client's own deadline has passed, which says nothing about the endpoint.
     ClientOutOfTime,
     /// The request can't be written as it is.
     Unsendable,
 }
 
 impl AttemptEnd {
-    /// The same, where it is a failure, seen in an answer of this manner at least.
+    /// Records the manner of the answer in the end's judgement, if it has one.
     fn seen_in(self, manner: Manner) -> Self {
         match self {
             Self::Failed(judgement, answer) => Self::Failed(judgement.seen_in(manner), answer),
@@ -94,7 +94,7 @@ impl AttemptEnd {
 }
 
 impl Task<'_> {
-    /// Which rows of the outcome table hold for it.
+    /// Which rows of the outcome table apply.
     pub(super) fn path(&self) -> PathKind {
         self.llm.map_or(PathKind::Other, LlmPath::kind)
     }
@@ -116,7 +116,7 @@ impl Task<'_> {
         let endpoint = scope.endpoint();
         let limit = self.limit(self.wanted(), scope.began());
         if limit.whose == Patience::Client && limit.at <= present() {
-            // Nobody would wait for the answer, but somebody would pay for it.
+            // Nobody would wait for the answer, yet somebody would pay for it.
             return limit.passed();
         }
         let mut request = self.request.for_endpoint(endpoint);
@@ -142,7 +142,7 @@ impl Task<'_> {
         let limits = scope.limits(&response.headers);
         let mut headers = response.headers;
         let (mut content, legibility) = match self.llm {
-            // What is no error is passed on there as it came.
+            // On other paths, an answer that is no error is passed on as it came.
             None if response.status.as_u16() < 400 => (Content::untouched(response.body), Legibility::Readable),
             None | Some(_) => match Content::decoded(response.body, &mut headers) {
                 Ok(decoded) => decoded,
@@ -171,11 +171,11 @@ impl Task<'_> {
         let by_head = classify_stream_head(self.path(), &head);
         match (self.llm, by_head) {
             (Some(path), Some(success)) if success.class == Class::Success => {
-                // Neither kind of answer is to need the room of the other.
+                // Boxed, so that neither kind of answer takes up the other's space.
                 Box::pin(self.judge_stream(flow, &head, path, content, success, scope)).await
             }
             (_, Some(judgement)) => self.pass_or_fail(flow, Pieces::default(), content, judgement),
-            // An error may repeat the operator's key, so it is looked into before it is passed on; nothing else is.
+            // An error may repeat the operator's key, so it is inspected before it is passed on; nothing else is.
             (None, None) if head.status < 400 || (head.status < 500 && is_stream) => {
                 let judgement = classify_answer(self.path(), &head, None, self.words);
                 self.pass_or_fail(flow, Pieces::default(), content, judgement)
@@ -183,7 +183,7 @@ impl Task<'_> {
             (_, None) => {
                 let mut pieces = Pieces::default();
                 match self.read_whole(&mut content, &mut pieces, &mut flow, scope).await {
-                    // What can't be looked into proves nothing.
+                    // A body that can't be read can't prove that it is whole.
                     Reading::Unclosed if flow.status.is_success() && flow.legibility == Legibility::Coded => {
                         fault(Class::Body, &BodyError::Unclosed.to_string())
                     }
@@ -209,12 +209,12 @@ struct Flow {
     limit: Limit,
     is_stream: bool,
     legibility: Legibility,
-    /// Its share of what may be buffered, once so much is held that it has one.
+    /// Its share of the buffer budget, once enough is held to need one.
     share: Option<Held>,
 }
 
 impl Flow {
-    /// The answer without its body, which is none to be passed on.
+    /// The answer without its body, which must not be passed on.
     fn bodiless(mut self, class: Class) -> WholeAnswer {
         for described in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING] {
             self.headers.remove(described);
@@ -223,10 +223,10 @@ impl Flow {
     }
 }
 
-/// Some repeat in a header the key that they were shown.
+/// Hides the endpoint's key in its answer's headers: some upstreams repeat it there.
 fn hide_secrets(headers: &mut HeaderMap, endpoint: &Endpoint) {
     let hidden = |value: &HeaderValue| endpoint.without_secrets(value.as_bytes());
-    // Nearly all repeat none.
+    // Almost no answer repeats it.
     if !headers.iter().any(|(_, value)| hidden(value).is_some()) {
         return;
     }

@@ -16,25 +16,25 @@ use crate::domain::refusal::Refusal;
 /// Who a request is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Caller {
-    /// The client; none where everybody is served.
+    /// The client; `None` if everybody is served.
     pub(super) client: Option<ClientId>,
-    /// Whose endpoints serve it.
+    /// The profile whose endpoints serve it.
     pub(super) profile: ProfileId,
 }
 
-/// Why a request is from nobody who is served.
+/// Why a request's sender is not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stranger {
     /// It shows no key.
     NoKey,
-    /// It shows none that is a client's.
+    /// It shows no key of a client.
     WrongKey,
-    /// It shows this client's, whose time is over.
+    /// It shows the key of this client, which has expired.
     Expired(ClientId),
 }
 
 impl Stranger {
-    /// What it is answered.
+    /// The refusal that it is answered with.
     pub(super) fn refusal(&self) -> Refusal {
         match self {
             Self::NoKey => Refusal::NoClientKey,
@@ -43,7 +43,7 @@ impl Stranger {
         }
     }
 
-    /// Whose request it would be, for the log and the counts.
+    /// The client whose request it would be, for the log and the counts.
     pub(super) fn client(self) -> Option<ClientId> {
         match self {
             Self::NoKey | Self::WrongKey => None,
@@ -52,12 +52,12 @@ impl Stranger {
     }
 }
 
-/// One of the requests that a client has under way. Dropped when the request has ended, in whatever way.
+/// A client's place for one request under way. Dropped when the request ends, however it ends.
 #[derive(Debug)]
 pub(super) struct Place(Arc<AtomicU32>);
 
 impl Place {
-    /// Takes a place where fewer than `limit` are taken.
+    /// Takes a place if fewer than `limit` are taken.
     fn take(taken: &Arc<AtomicU32>, limit: u32) -> Option<Self> {
         let one_more = |taken: u32| taken.checked_add(1).filter(|taken| *taken <= limit);
         taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
@@ -78,23 +78,23 @@ struct Entry {
     taken: Arc<AtomicU32>,
 }
 
-/// The clients that may use the gateway. None at all: everybody may.
+/// The clients that may use the gateway. If there are none, everybody may.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ClientBook {
     entries: Vec<Entry>,
-    /// Which of them has a key, of those that may be used.
+    /// The enabled clients by key, as indices into `entries`.
     by_key: HashMap<KeyDigest, usize>,
     by_id: HashMap<ClientId, usize>,
-    /// Those that are in the settings no more, and had requests under way at the latest reading.
+    /// Clients that had left the settings and still had requests under way when the settings were last read.
     gone: Vec<Entry>,
     /// The places taken by requests without a client.
     anonymous: Arc<AtomicU32>,
 }
 
-/// A client as it is shown.
+/// A client as the stats show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shown<'a> {
-    /// None for requests without a client.
+    /// `None` for requests without a client.
     pub(super) client: Option<&'a ClientId>,
     pub(super) team: Option<&'a str>,
     pub(super) in_flight: u32,
@@ -105,8 +105,8 @@ impl ClientBook {
         Self::after(&Self::default(), clients)
     }
 
-    /// The clients of a newer reading. Who was known before goes on with the places that it has taken, also if it was gone
-    /// meanwhile.
+    /// The clients of newly read settings. A known client keeps the places it has taken, even if it had left the settings
+    /// in between.
     pub(super) fn after(earlier: &Self, clients: Vec<Client>) -> Self {
         let mut before: BTreeMap<&ClientId, &Entry> =
             earlier.gone.iter().chain(&earlier.entries).map(|entry| (&entry.client.id, entry)).collect();
@@ -124,7 +124,7 @@ impl ClientBook {
         Self { entries, by_key, by_id, gone, anonymous: Arc::clone(&earlier.anonymous) }
     }
 
-    /// All clients, and last the requests without one.
+    /// All clients, followed by the requests without one.
     pub(super) fn shown(&self) -> impl Iterator<Item = Shown<'_>> {
         let known = self.entries.iter().map(|Entry { client, taken }| Shown {
             client: Some(&client.id),
@@ -136,7 +136,7 @@ impl ClientBook {
 
     /// Finds the client by its key, in any of the headers in which clients send one. `now` is the time since 1970.
     ///
-    /// What is looked up are digests, by a hash whose key nobody knows: the time that it takes tells nothing of a key.
+    /// The lookup is by digest, in a map with a secret hash key, so its timing reveals nothing about a key.
     pub(super) fn identify(&self, headers: &HeaderMap, now: Duration) -> Result<Caller, Stranger> {
         if self.entries.is_empty() {
             return Ok(Caller { client: None, profile: ProfileId::default() });
@@ -145,7 +145,7 @@ impl ClientBook {
         if shown.is_empty() {
             return Err(Stranger::NoKey);
         }
-        // Of several clients' keys the one that is shown first counts.
+        // If keys of several clients are shown, the first counts.
         let (mut found, mut expired) = (None, None);
         for key in shown.iter().rev() {
             let Some(Entry { client, .. }) = self.by_key.get(key).and_then(|at| self.entries.get(*at)) else {
@@ -162,7 +162,7 @@ impl ClientBook {
         Ok(Caller { client: Some(client.id.clone()), profile: client.profile.clone() })
     }
 
-    /// Takes one of the places that a client has for requests.
+    /// Takes one of the client's places for requests.
     pub(super) fn admit(&self, caller: &Caller) -> Result<Place, Refusal> {
         let own = caller.client.as_ref().and_then(|id| self.by_id.get(id));
         let (taken, limit) = match own.and_then(|at| self.entries.get(*at)) {
@@ -174,8 +174,8 @@ impl ClientBook {
     }
 }
 
-/// The digests of what is shown, each taken once, however many keys they are compared with. Clients may send more than one
-/// credential, of which one is the gateway's.
+/// The digests of the keys shown, each computed once, however many keys they are compared with. Clients may send several
+/// credentials, of which one is for the gateway.
 fn shown_keys(headers: &HeaderMap) -> Vec<KeyDigest> {
     let plain = [names::OWN_KEY, names::API_KEY].into_iter().flat_map(|name| headers.get_all(name));
     let mut shown: Vec<&str> = plain.filter_map(|value| value.to_str().ok()).map(str::trim).collect();
@@ -183,7 +183,7 @@ fn shown_keys(headers: &HeaderMap) -> Vec<KeyDigest> {
     shown.into_iter().filter(|key| !key.is_empty()).map(KeyDigest::of).collect()
 }
 
-/// What is shown as `authorization: Bearer …` (RFC 6750, section 2.1); the scheme in any case.
+/// The tokens shown as `authorization: Bearer …` (RFC 6750, section 2.1); the scheme in any case.
 pub(super) fn bearer_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let authorizations = headers.get_all(AUTHORIZATION).filter_map(|value| value.to_str().ok());
     let of_bearer = |value: &&str| value.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer "));
@@ -285,7 +285,7 @@ mod tests {
         let place = before.admit(&alice).unwrap();
         let after = ClientBook::after(&before, vec![bounded(1)]);
         assert_eq!(after.admit(&alice).unwrap_err(), Refusal::ClientBusy { limit: 1 });
-        // Once wrong: it came back with none of them.
+        // A regression: it once came back with none of them.
         let gone = ClientBook::after(&after, Vec::new());
         let back = ClientBook::after(&gone, vec![bounded(1)]);
         assert_eq!(back.admit(&alice).unwrap_err(), Refusal::ClientBusy { limit: 1 });

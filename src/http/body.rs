@@ -1,6 +1,6 @@
-//! An answer's body on its way from the upstream to the client, with the lease that it is drawn on.
+//! An answer's body on its way from the upstream to the client, with its lease.
 //!
-//! The first byte of it is the point of no return: from here on there is no second endpoint, only an end that is whole or a
+//! Its first byte is the point of no return: from then on there is no second endpoint, only a complete end or a
 //! connection that is visibly broken.
 
 use std::convert::Infallible;
@@ -34,15 +34,15 @@ use crate::domain::pieces::Pieces;
 use crate::domain::usage::AnswerEnd;
 use crate::upstream::{BodyError, Content, ContentError};
 
-/// The client's connection is to be broken off, because the upstream's answer was.
+/// The client's connection is broken off because the upstream's answer was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the upstream's answer broke off")]
 pub(super) struct BrokenOff;
 
-/// What a body is, which decides how long it may take and what its breaking counts as.
+/// The kind of body, which decides how long it may take and what a break counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyKind {
-    /// An event stream: it may last for ever, but not be silent for ever.
+    /// An event stream: it may last forever, but not stay silent forever.
     EventStream {
         /// The longest silence between two pieces.
         idle: Duration,
@@ -53,36 +53,36 @@ pub(super) enum BodyKind {
 
 /// An answer that is passed on as it comes.
 pub(super) enum Passing {
-    /// An event stream of an LLM path, looked into.
+    /// An event stream of an LLM path, which is inspected.
     Events(PassingEvents),
     /// Anything else, as it is.
     Bytes(PassingBytes),
 }
 
-/// What is passed on as it is, and as what.
+/// An answer that is passed on unchanged, and what it counts as.
 pub(super) struct PassingBytes {
     /// Pieces that were read already.
     pub(super) held: Pieces,
-    /// Their share of what may be buffered.
+    /// Their share of the buffer budget.
     pub(super) share: Option<Held>,
     pub(super) kind: BodyKind,
-    /// What it is if it ends well.
+    /// The judgement if it ends well.
     pub(super) judgement: Judgement,
-    /// From now to the first piece of a stream, or to the end of anything else.
+    /// The time left until the first piece of a stream, or until the end of anything else.
     pub(super) time_left: Duration,
-    /// Whose patience ends then.
+    /// Whose patience ends when `time_left` is up.
     pub(super) whose: Patience,
-    /// The end of a model's answer so far, which says what it has cost.
+    /// The tail of a model's answer so far, which tells its usage.
     pub(super) end: Option<AnswerEnd>,
-    /// How far its JSON has come, where nothing else proves it whole.
+    /// How far its JSON has come, if nothing else proves it whole.
     pub(super) proof: Option<JsonEnd>,
 }
 
-/// To whom an answer is passed on, and in whose books it stands.
+/// Where an answer is passed on to, and the scopes that account for it.
 pub(super) struct Recipient {
     pub(super) attempt: AttemptScope,
     pub(super) request: RequestScope,
-    /// What the registry is told should the answer break.
+    /// What the registry is sent if the answer breaks.
     pub(super) doubt: Option<Doubt>,
     pub(super) core: Arc<Core>,
     pub(super) client: ClientSide,
@@ -107,18 +107,18 @@ impl Passing {
         }
     }
 
-    /// The body of the answer to the client; `head_only` where none is sent.
+    /// The body of the answer to the client; with `head_only` none is sent.
     pub(super) fn into_body(self, content: Content, recipient: Recipient, head_only: Option<HeadOnly>) -> BoxBody {
         let Recipient { attempt, request, doubt, core, client, help, drain } = recipient;
         let request_id = request.described.id.clone();
         let settling = Settling::new(attempt, request, doubt, core);
         match (self, head_only) {
-            // What ends such a stream may be shorter or longer than what the upstream announced.
+            // Such a stream may end up shorter or longer than the upstream announced.
             (Self::Events(events), _) => {
                 let signature = Signature { request_id, help };
                 BodyStream::new(EventBody::new(events, content, settling, client, signature, drain)).boxed()
             }
-            // Dropped, it settles as what its head was found to be.
+            // Dropping it settles the lease with what its head was judged to be.
             (Self::Bytes(bytes), Some(head_only)) => {
                 drop(LeasedBody::new(bytes, content, settling, client));
                 head_only.boxed()
@@ -136,7 +136,7 @@ impl Passing {
     }
 }
 
-/// The body of an answer that is there whole. Its share of what may be buffered is given back when it has gone out.
+/// The body of an answer held whole. Its share of the buffer budget is released once it has gone out.
 pub(super) fn whole_body(bytes: Bytes, share: Option<Held>) -> BoxBody {
     match share {
         Some(share) => HeldBody { bytes, _share: share }.boxed(),
@@ -164,16 +164,16 @@ impl MessageBody for HeldBody {
 
 enum State {
     Flowing,
-    /// The verdict on the failure is awaited before the client is cut off: whoever has seen the end can rely on it. And so is
-    /// that what was passed on before has gone out: an error loses what is not.
+    /// Before the client is cut off, two things are awaited: the verdict on the failure, so that whoever sees the end can
+    /// rely on it, and that everything passed on before has gone out, as an error discards the rest.
     Breaking(Pin<Box<dyn Future<Output = ()>>>),
     Over,
 }
 
-/// A body that settles its lease at its end, at its breaking, or when the client leaves.
+/// A body that settles its lease when it ends, when it breaks, or when the client leaves.
 pub(super) struct LeasedBody {
     held: Pieces,
-    /// What `held` has of what may be buffered, until that has gone out.
+    /// The share of `held` in the buffer budget, until that has gone out.
     share: Option<Held>,
     content: Content,
     kind: BodyKind,
@@ -184,7 +184,7 @@ pub(super) struct LeasedBody {
     client: ClientSide,
     /// When the first piece of a stream, its next one, or the end of anything else is overdue.
     due: Instant,
-    /// Whose patience ends then.
+    /// Whose patience ends at `due`.
     whose: Patience,
     has_begun: bool,
     is_waiting: bool,
@@ -222,7 +222,7 @@ impl LeasedBody {
         leased
     }
 
-    /// The answer is whole.
+    /// Settles the answer as whole.
     fn settle(&mut self) {
         if let Some(end) = self.end.take() {
             self.settling.costs(end.usage());
@@ -239,7 +239,7 @@ impl LeasedBody {
         }));
     }
 
-    /// It has not come whole in time.
+    /// Ends an answer that did not end in time.
     fn run_out_of_time(&mut self) {
         match self.whose {
             Patience::Gateway => {
@@ -252,7 +252,7 @@ impl LeasedBody {
         }
     }
 
-    /// What its breaking counts as. On other paths, where alone streams come here, neither of them counts.
+    /// What a break counts as. Only streams of other paths come here, and there neither class counts.
     fn class_of_break(&self) -> Class {
         match self.kind {
             BodyKind::EventStream { .. } => Class::Stream,
@@ -260,7 +260,7 @@ impl LeasedBody {
         }
     }
 
-    /// Silence before the first piece is a time-out like any other; afterwards it is the stream that has died.
+    /// What silence counts as: before the first piece a timeout like any other, afterwards a stream that has died.
     fn class_of_silence(&self) -> Class {
         match self.kind {
             BodyKind::EventStream { .. } if self.has_begun => Class::Stream,
@@ -268,8 +268,8 @@ impl LeasedBody {
         }
     }
 
-    /// The upstream is asked for more. A stream that has spoken may be silent for a while anew.
-    /// The time that the client took is not the endpoint's.
+    /// Notes that the upstream is asked for more. A stream that has begun gets a new idle limit; otherwise the time that
+    /// the client took is not charged to the endpoint.
     fn begin_to_wait(&mut self) {
         if mem::replace(&mut self.is_waiting, true) {
             return;
@@ -307,7 +307,8 @@ impl LeasedBody {
             Some(Ok(piece)) => {
                 self.has_begun = true;
                 self.settling.piece_goes_out();
-                // As soon as the last piece is at hand, before it goes out: whoever has the whole answer can rely on the stats.
+                // Settled as soon as the last piece is at hand, before it goes out: whoever has the whole answer can rely
+                // on the stats.
                 if let Some(end) = &mut self.end {
                     end.push(&piece);
                 }

@@ -1,7 +1,7 @@
-//! A client's connection, below HTTP: heads that do not come, pauses that are too long, answers that nobody takes or that have to
-//! be broken off so that it shows, and closing without losing what was sent.
+//! A client's connection, below HTTP: heads that do not come, pauses that are too long, answers that nobody takes or that
+//! must be broken off visibly, and closing without losing what was sent.
 //!
-//! HTTP/1 itself is actix's. This sees bytes come and go, and the handlers tell it when a request begins and ends.
+//! HTTP/1 itself is actix's. This module sees bytes come and go, and the handlers tell it when a request begins and ends.
 
 mod client_side;
 mod closing;
@@ -37,25 +37,25 @@ pub(super) use framing::BodyEnd;
 pub(super) use sharing::Handle;
 use sharing::{Ending, Head, State};
 
-/// So much of a head that is not there whole is free, in bytes. What is beyond it counts as buffered: idle connections cost
-/// nothing, and where bodies fill the buffer, whoever asks for health is still heard.
+/// How many bytes of an incomplete head are free. Anything beyond counts as buffered: idle connections cost nothing, and
+/// health checks are still heard when bodies fill the buffer.
 const FREE_HEAD: u64 = 8 << 10;
 
-/// So much is read before whoever reads has a turn, in bytes: it then takes what has come out of its buffer, which would grow to
-/// 128 KiB or more otherwise and stay as large for as long as the connection lasts.
+/// How many bytes are read before the reader gets a turn and empties its buffer, which would otherwise grow to 128 KiB or
+/// more and stay that large for as long as the connection lasts.
 const READ_IN_A_TURN: usize = 32 << 10;
 
 /// How long an idle client connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// How long a client is waited for, in what its head is held, and what it is told.
+/// How long a client is waited for, the budget its head is held in, and what it is told.
 #[derive(Clone, Debug)]
 pub(super) struct ClientBounds {
     /// How long the head of a request may take.
     pub(super) head: Duration,
-    /// How long nothing may come between two requests.
+    /// The longest pause between two requests.
     pub(super) idle: Duration,
-    /// How long nothing may be taken of what waits to be written.
+    /// How long the client may take nothing of what waits to be written.
     pub(super) taking: Duration,
     pub(super) buffered: BodyBudget,
     /// The most that may be buffered, in bytes.
@@ -70,7 +70,7 @@ impl ClientBounds {
         Self {
             head: server.header_timeout,
             idle: KEEP_ALIVE,
-            // As long as an upstream may be silent in the midst of a stream: neither holds an endpoint's place for ever.
+            // As long as an upstream may be silent mid-stream: neither may hold an endpoint's place forever.
             taking: settings.timeouts.stream_idle,
             buffered: buffered.clone(),
             together: server.max_buffered,
@@ -82,22 +82,22 @@ impl ClientBounds {
 /// A client's connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// Taken when it ends.
+    /// `None` once it has ended.
     stream: Option<TcpStream>,
     state: Rc<State>,
     bounds: ClientBounds,
     client_has_left: bool,
     /// How much has been read in this turn, in bytes.
     read_in_turn: usize,
-    /// When it is overdue that the client takes something; none where nothing waits for that.
+    /// When the client has to have taken something; `None` if nothing waits for that.
     taking_due: Option<Instant>,
-    /// What waits goes into the last room that the system has for it.
+    /// Whether what waits is written into the last room of the system's buffer.
     is_crammed: bool,
 }
 
 impl Connection {
     pub(super) fn new(stream: TcpStream, bounds: ClientBounds) -> Self {
-        // Each event is to leave at once; a socket that refuses this still works.
+        // Each event should leave at once; a socket that refuses this still works.
         stream.set_nodelay(true).ok();
         let state = Rc::new(State::new(&bounds));
         Self {
@@ -115,7 +115,7 @@ impl Connection {
         Handle(Rc::clone(&self.state))
     }
 
-    /// Whom it leads to.
+    /// The peer's address.
     pub(super) fn peer(&self) -> Option<SocketAddr> {
         self.stream.as_ref()?.peer_addr().ok()
     }
@@ -127,8 +127,8 @@ impl Connection {
         }
     }
 
-    /// So many bytes are handed on. Those of a head that is whole now are of no further interest, nor is what came with it of its
-    /// body: whoever answers looks after that, and can say what is wrong in the path's protocol.
+    /// Counts bytes handed on, as long as the head is incomplete. Once it is whole, neither its bytes nor those of its
+    /// body count here: the handler sees to them, and can say what is wrong in the path's protocol.
     fn has_read(&self, length: u64) -> Result<(), Refusal> {
         let state = &self.state;
         if !state.framing.borrow().is_before_head_end() {
@@ -144,13 +144,13 @@ impl Connection {
         if further == 0 { Ok(()) } else { state.head_held.borrow_mut().grow(further) }
     }
 
-    /// Gives a head up. The first one is answered: nothing was ever sent on the connection, so nothing can get between. A
-    /// client that is told so within a later one could take it for the answer to something else.
+    /// Gives up on a head. On the first one the client is answered: nothing was ever sent on the connection, so no mix-up
+    /// is possible. Within a later one the client could take it for the answer to something else.
     fn give_up(&mut self, refusal: &Refusal) {
         self.state.is_read_out.set(true);
         if let (Head::First, Some(stream)) = (self.state.head.get(), &self.stream) {
             let id = fresh_request_id();
-            // Nothing more is known of it.
+            // Nothing more is known of this request.
             let peer = self.peer().map(|peer| peer.ip().to_canonical());
             log::info!(
                 id = id.as_str(),
@@ -159,7 +159,7 @@ impl Connection {
                 peer = peer.as_ref().map(Value::from_display);
                 "request"
             );
-            // Who has not sent a byte has not asked for anything.
+            // A client that has not sent a byte has not asked for anything.
             let has_begun = self.state.head_length.get() > 0;
             self.state.given_up.set(has_begun.then(|| refusal.status()));
             // A client that takes no answer gets none.
@@ -167,7 +167,7 @@ impl Connection {
         }
     }
 
-    /// Whether the next head, or its end, is overdue. While a request is answered none is waited for.
+    /// Whether the next head, or its end, is overdue. No head is waited for while a request is being answered.
     fn is_overdue(&self, cx: &mut Context<'_>) -> bool {
         let state = &self.state;
         if state.is_under_way() {
@@ -177,17 +177,17 @@ impl Connection {
             Head::None => self.bounds.idle,
             Head::First | Head::Torn => self.bounds.head,
         };
-        // Asked with every head: all that is there is read before any of it is looked at.
+        // Reached for every head, as all available bytes are read before any are parsed.
         state.is_set_late.set(limit > self.bounds.idle);
         let due = state.due.get().unwrap_or_else(|| deadline(limit));
         state.due.set(Some(due));
         state.alarm.is_overdue(due, cx)
     }
 
-    /// What has come of writing. A client that has taken nothing for too long is cut off, by a reset: it has not left by its own
-    /// word, and would hold its endpoint's place for ever.
+    /// Handles the result of a write. A client that has taken nothing for too long is cut off by a reset: it has not left
+    /// on its own, and would hold its endpoint's place forever.
     ///
-    /// `write` is what was tried, on the socket itself.
+    /// `write` repeats the attempted write on the socket itself.
     fn poll_written(
         &mut self,
         written: Poll<io::Result<usize>>,
@@ -199,7 +199,7 @@ impl Connection {
             return written;
         }
         if self.client_has_left && self.state.is_under_way() {
-            // Its end has come and nothing is taken: nobody is there for whom an endpoint should go on.
+            // The client has closed its side and takes nothing: there is nobody left for whom an endpoint should go on.
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let Some(stream) = &self.stream else { return written };
@@ -208,8 +208,8 @@ impl Connection {
         if !is_overdue && !self.is_crammed {
             return Poll::Pending;
         }
-        // The system tells of room once a third of its buffer is empty, and what a slow client takes may be far less. So the rest
-        // of the room is filled at once: if there is any the next time, the client has made it.
+        // The system signals writability only once a third of its buffer is empty, and a slow client may take far less.
+        // So the rest of the buffer is filled at once: if there is room next time, the client has made it.
         match write(&SockRef::from(stream)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && is_overdue => {
                 if let Some(stream) = self.stream.take() {
@@ -278,7 +278,7 @@ impl AsyncRead for Connection {
         let length = buf.filled().len() - before;
         self.read_in_turn += length;
         if let Err(refusal) = self.has_read(u64::try_from(length).unwrap_or(u64::MAX)) {
-            // To whoever reads it is the end.
+            // The reader sees the end of the stream.
             buf.set_filled(before);
             self.give_up(&refusal);
         }
@@ -292,7 +292,7 @@ impl AsyncWrite for Connection {
         self.poll_written(written, cx, |socket| socket.send(buf))
     }
 
-    /// Called once all that was to be sent has been written.
+    /// Called once everything to be sent has been written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flush = self.poll_stream(|stream| stream.poll_flush(cx));
         if let Poll::Ready(Ok(())) = flush {
@@ -307,7 +307,7 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.state.ending.get() == Ending::Reset {
-            // The end in order is what must not be seen.
+            // An orderly end is what the client must not see.
             return Poll::Ready(Ok(()));
         }
         self.poll_stream(|stream| stream.poll_shutdown(cx))
@@ -332,7 +332,7 @@ impl Drop for Connection {
         let Some(stream) = self.stream.take() else { return };
         match self.state.ending.get() {
             Ending::Reset => closing::reset(stream),
-            // Whoever has it served closes it: it counts as open until then.
+            // The one serving the connection closes it: it counts as open until then.
             Ending::Close if !self.client_has_left => {
                 let is_sending = self.state.is_being_sent_to();
                 *self.state.left.borrow_mut() = Some(Left { stream, is_sending });

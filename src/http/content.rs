@@ -1,4 +1,4 @@
-//! A request's body as its content: without the compression that its client has chosen, to be looked into.
+//! A request's content: its body without the compression that the client has chosen.
 
 use std::panic::resume_unwind;
 
@@ -11,8 +11,8 @@ use crate::domain::refusal::Refusal;
 use crate::domain::request_body::RequestBody;
 use crate::upstream::{Coded, Coding, Decoded, Decoder, Undecodable};
 
-/// What is read of a body that can be looked into, at once where it is no longer than so many bytes. A longer one is read beside the
-/// thread, for it would hold up everybody else's requests.
+/// Applies `read` to a body: at once if it is no longer than `longest_at_once` bytes, else on a blocking thread, because
+/// it would hold up everybody else's requests.
 pub(super) async fn read_beside<T: Default + Send + 'static>(
     body: &RequestBody,
     longest_at_once: usize,
@@ -24,7 +24,7 @@ pub(super) async fn read_beside<T: Default + Send + 'static>(
     let body = body.clone();
     match spawn_blocking(move || read(&body)).await {
         Ok(found) => found,
-        // As if it had been read here: what was not read must not go on as what says nothing.
+        // A panic goes on as if it had happened here: a body that was not read must not pass for one that says nothing.
         Err(error) => match error.try_into_panic() {
             Ok(panic) => resume_unwind(panic),
             // The runtime is about to end.
@@ -33,7 +33,7 @@ pub(super) async fn read_beside<T: Default + Send + 'static>(
     }
 }
 
-/// How a request's body is coded; none where it is not, or in a way that can't be undone.
+/// How a request's body is coded; `None` if it is not, or in a way that can't be undone.
 pub(super) fn coding_of(headers: &HeaderMap) -> Option<Coding> {
     match Coded::of(headers) {
         Coded::By(coding) => Some(coding),
@@ -41,10 +41,10 @@ pub(super) fn coding_of(headers: &HeaderMap) -> Option<Coding> {
     }
 }
 
-/// A request's body without its compression; none where it is not what its coding says, so that it is the endpoint's to judge.
-/// It is held beside what was held before, from when it is there. `most`: so long may it be, in bytes.
+/// A request's body without its compression, counted in `held` too; `None` if it is not what its coding says, so that the
+/// endpoint judges it. `most` is the longest it may become, in bytes.
 ///
-/// Others on the thread have their turns meanwhile: some megabytes can take seconds, and stand for nothing.
+/// Others on the thread get their turns meanwhile: some megabytes can take seconds to decode, and come to nothing.
 pub(super) async fn plain_request(
     coding: Coding,
     body: RequestBody,
@@ -62,7 +62,7 @@ pub(super) async fn plain_request(
     }
 }
 
-/// Why a body can't be had without its compression.
+/// Why there is no body without its compression.
 enum NotPlain {
     Refused(Refusal),
     Undecodable,

@@ -1,4 +1,4 @@
-//! The end of a drain: the moment at which what is still open has to come to its end, a little before it would be cut off.
+//! The end of a drain: the moment when whatever is still open has to end, shortly before it would be cut off.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::waking::Wakes;
 
-/// So long before the end of the grace open answers end by themselves.
+/// How long before the end of the grace period open answers end by themselves.
 const BEFORE_THE_END: Duration = Duration::from_secs(1);
 
 /// Tells every open answer when its time is up.
@@ -24,7 +24,7 @@ pub struct DrainDeadline {
 }
 
 impl DrainDeadline {
-    /// The time is up.
+    /// Declares the time up.
     pub fn pass(&self) {
         self.passed.store(true, Ordering::Release);
         self.waiting.notify_waiters();
@@ -34,7 +34,7 @@ impl DrainDeadline {
         self.passed.load(Ordering::Acquire)
     }
 
-    /// Comes when the time is up. It hears of that from its making on, whenever it is first waited for.
+    /// Ready when the time is up. It notices that from its creation on, whenever it is first polled.
     fn wait(&self) -> impl Future<Output = ()> + use<> {
         let notified = Arc::clone(&self.waiting).notified_owned();
         let passed = Arc::clone(&self.passed);
@@ -46,12 +46,12 @@ impl DrainDeadline {
     }
 }
 
-/// A connection's ear for that; clones are the same one. To ask it over and over costs next to nothing.
+/// A connection's ear for the deadline; clones share one. Polling it again and again costs next to nothing.
 #[derive(Clone, Default)]
 pub(super) struct Ear(Rc<RefCell<Option<Wakes<dyn Future<Output = ()>>>>>);
 
 impl Ear {
-    /// Comes when the time is up.
+    /// Ready when the time is up.
     pub(super) fn poll_passed(&self, deadline: &DrainDeadline, cx: &mut Context<'_>) -> Poll<()> {
         if deadline.has_passed() {
             return Poll::Ready(());
@@ -68,7 +68,8 @@ impl fmt::Debug for Ear {
     }
 }
 
-/// How long after its beginning a drain's time is up: a second before the grace ends, and halfway through a short one.
+/// How long after its beginning a drain's time is up: a second before the grace period ends, or halfway through a short
+/// one.
 #[must_use]
 pub fn time_to_deadline(grace: Duration) -> Duration {
     grace.saturating_sub(BEFORE_THE_END).max(grace / 2)

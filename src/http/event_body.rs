@@ -1,7 +1,7 @@
-//! An event stream on its way to the client, with the lease that it is drawn on.
+//! An event stream on its way to the client, with its lease.
 //!
-//! Whole events alone go out. A stream that does not come to its own end is either completed, where only the closing event
-//! is missing, or ends so that no client takes it for whole: by the protocol's error event, or by a broken connection.
+//! Only whole events go out. A stream that does not reach its own end is either completed, if only the closing event is
+//! missing, or ended so that no client takes it for whole: by the protocol's error event, or by a broken connection.
 
 use std::fmt;
 use std::future::Future;
@@ -36,9 +36,9 @@ use crate::domain::usage::Usage;
 use crate::settings::OnBreak;
 use crate::upstream::{Content, ContentError};
 
-/// How long the end of the framing is waited for behind the closing event, so that the connection may be used again.
+/// How long to wait after the closing event for the end of the framing, so that the connection can be reused.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long the closing event is waited for behind a complete answer; then it is supplied.
+/// How long to wait after a complete answer for the closing event, before it is supplied.
 const CLOSING: Duration = Duration::from_secs(10);
 
 /// How a client learns that its stream broke.
@@ -51,8 +51,8 @@ pub(super) enum BreakAs {
 }
 
 impl BreakAs {
-    /// As the operator wants it for this client. Claude Code streams again after a broken connection, with back-off; after an
-    /// event it asks once more without streaming.
+    /// What the operator wants for this client. Claude Code streams again after a broken connection, with back-off; after
+    /// an event it asks once more without streaming.
     pub(super) fn of(on_break: OnBreak, headers: &HeaderMap) -> Self {
         let agent = headers.get(USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
         match on_break {
@@ -63,7 +63,7 @@ impl BreakAs {
     }
 }
 
-/// What an error inside of a stream is judged by.
+/// The facts by which an error inside a stream is judged.
 #[derive(Clone, Debug)]
 pub(super) struct StreamFacts {
     pub(super) endpoint: Arc<Endpoint>,
@@ -73,15 +73,15 @@ pub(super) struct StreamFacts {
     /// The model that was sent upstream.
     pub(super) model: Option<String>,
     pub(super) words: Words,
-    /// The client's own credential, where the endpoint may repeat it in words that are kept.
+    /// The client's own credential, if the endpoint may repeat it in words that are kept.
     pub(super) clients_own: Vec<Secret>,
-    /// What the answer's head told of limits.
+    /// What the answer's head said about limits.
     pub(super) limits: Limits,
     pub(super) rules: Rules,
 }
 
 impl StreamFacts {
-    /// The failure without the gateway's own key, should the endpoint repeat it.
+    /// The failure without the gateway's own key, in case the endpoint repeats it.
     pub(super) fn without_key(&self, Failure { error, event }: Failure) -> Failure {
         let hidden = self.endpoint.hidden_in(error.body.into_bytes().into());
         let error = StreamError { body: String::from_utf8_lossy(&hidden).into_owned(), ..error };
@@ -108,24 +108,24 @@ impl StreamFacts {
 /// A stream that has passed the gate.
 pub(super) struct PassingEvents {
     pub(super) relay: Box<Relay>,
-    /// What waits in the relay has this of what may be buffered, until it has gone out.
+    /// The share in the buffer budget of what waits in the relay, until that has gone out.
     pub(super) share: Option<Held>,
     pub(super) format: Format,
     pub(super) facts: StreamFacts,
-    /// What it is if it ends well.
+    /// The judgement if it ends well.
     pub(super) judgement: Judgement,
     pub(super) break_as: BreakAs,
     /// The longest silence between two pieces.
     pub(super) idle: Duration,
 }
 
-/// What a message to the client's developer tells besides what is the matter.
+/// What a message to the client's developer says besides what went wrong.
 pub(super) struct Signature {
     pub(super) request_id: String,
     pub(super) help: Arc<str>,
 }
 
-/// What comes behind the last bytes.
+/// What follows the last bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     End,
@@ -134,13 +134,14 @@ enum Then {
 
 enum State {
     Flowing,
-    /// The verdict on the failure is awaited, then these bytes are the last: whoever has seen the end can rely on it.
+    /// The verdict on the failure is awaited before the last bytes go out, so that whoever has seen the end can rely on
+    /// it.
     Judging {
         verdict: TakenEffect,
         last: Option<Bytes>,
         then: Then,
     },
-    /// What was passed on goes out: breaking off loses what has not.
+    /// What was passed on is still going out: breaking off now would lose it.
     Breaking(Pin<Box<dyn Future<Output = ()>>>),
     Over,
 }
@@ -148,20 +149,20 @@ enum State {
 /// The body of an answer that is an event stream.
 pub(super) struct EventBody {
     passing: PassingEvents,
-    /// What still comes; given up as soon as nothing more of it is wanted.
+    /// The rest of the answer; dropped as soon as no more of it is wanted.
     content: Option<Content>,
     signature: Signature,
     settling: Settling,
     client: ClientSide,
-    /// When its next piece, or the end of its framing, is overdue.
+    /// When the next piece, or the end of the framing, is overdue.
     due: Instant,
     drain: DrainDeadline,
     is_waiting: bool,
     /// How far the stream had come when `due` was set.
     awaited_at: Progress,
-    /// What the books know of the answer's cost.
+    /// The usage that was last reported.
     told: Usage,
-    /// Content has gone out.
+    /// Whether content has gone out.
     has_content_out: bool,
     state: State,
 }
@@ -182,7 +183,7 @@ impl EventBody {
         drain: DrainDeadline,
     ) -> Self {
         if client.speaks_http_10() {
-            // To an old client a reset alone says nothing.
+            // To an HTTP/1.0 client a reset alone says nothing.
             passing.break_as = BreakAs::Event;
         }
         let due = deadline(passing.idle);
@@ -206,7 +207,8 @@ impl EventBody {
         body
     }
 
-    /// Behind the closing event nothing can go wrong any more.
+    /// Reports the cost, and settles if the closing event has come: after it nothing can go wrong any more. If it came
+    /// without an answer, the stream is broken off.
     fn settle_if_closed(&mut self) {
         self.tell_costs();
         if self.passing.relay.has_closed_without_answer() {
@@ -216,7 +218,7 @@ impl EventBody {
         }
     }
 
-    /// Tells what the answer has cost where that is news, as it is with few events.
+    /// Reports the answer's usage if it has changed, which few events do.
     fn tell_costs(&mut self) {
         let usage = self.passing.relay.usage();
         if usage != self.told {
@@ -225,14 +227,15 @@ impl EventBody {
         }
     }
 
-    /// The first piece with content goes out: when it did is noted once.
+    /// Notes, once, when the first piece with content goes out.
     fn content_goes_out(&mut self) {
         if !std::mem::replace(&mut self.has_content_out, true) {
             self.settling.content_goes_out();
         }
     }
 
-    /// The stream is whole. What settles it may have come together with its first content, which is then still to go out.
+    /// Settles the stream as whole. What settles it may have come together with its first content, which then still has
+    /// to go out.
     fn settle_whole(&mut self) {
         self.content_goes_out();
         self.settling.whole(&self.passing.judgement);
@@ -245,8 +248,8 @@ impl EventBody {
             return Poll::Ready(());
         }
         if !std::mem::replace(&mut self.is_waiting, true) {
-            // Silence is counted from when the upstream is asked: until then the client had not taken what there was.
-            // Behind the end of a complete answer the time runs on, whatever else comes, but for a client's long pauses.
+            // Silence counts from when the upstream is asked: until then the client had not taken what there was. After
+            // the end of a complete answer the time runs on, whatever else comes, except for a client's long pauses.
             let now = self.settling.now();
             let taken = self.settling.waits_for_endpoint(now);
             let progress = self.passing.relay.progress();
@@ -317,8 +320,8 @@ impl EventBody {
         }
     }
 
-    /// The gateway stops: what has no closing event by now ends in the protocol's error event, whatever the client would
-    /// rather have. It is not the endpoint's fault.
+    /// Ends the stream because the gateway stops: an incomplete one ends in the protocol's error event, whatever the
+    /// client would prefer. This is not the endpoint's fault.
     fn stop(&mut self) {
         self.content = None;
         if self.passing.relay.progress() >= Progress::Complete {
@@ -329,11 +332,11 @@ impl EventBody {
         self.break_off(Break::Stopping, &Judgement::of_fault(Class::Cancelled, Break::Stopping.note()));
     }
 
-    /// The upstream's own error event, behind which nothing comes.
+    /// Handles the upstream's own error event, after which nothing comes.
     fn fail(&mut self, failure: Failure) {
         let failure = self.passing.facts.without_key(failure);
         let judgement = self.passing.facts.judge(&failure.error);
-        // One by which the gateway's own key or account is refused would tell clients that theirs is.
+        // An event that refuses the gateway's own key or account would tell clients that theirs is refused.
         let isolates_at_once = matches!(judgement.rule(self.passing.facts.path).outcome, Outcome::Fatal(_));
         match failure.event.filter(|_| !isolates_at_once) {
             Some(event) => self.close(&judgement, Some(event)),
@@ -345,7 +348,7 @@ impl EventBody {
         let PassingEvents { relay, format, break_as, .. } = &self.passing;
         let event = match break_as {
             BreakAs::Abort => None,
-            // A part of an event has gone out: whatever comes behind it would belong to that.
+            // Part of an event has gone out: anything after it would belong to that event.
             BreakAs::Event if relay.is_within_event() => None,
             BreakAs::Event => {
                 let message = why.message(&self.signature.request_id, &self.signature.help);
@@ -355,8 +358,8 @@ impl EventBody {
         self.close(judgement, event);
     }
 
-    /// The answer has failed. The event, or without one the breaking of the connection, tells the client; where HTTP can't
-    /// tell a clean end from a break, both.
+    /// Fails the answer. The event, or without one a broken connection, tells the client; where HTTP can't tell a clean
+    /// end from a break, both do.
     fn close(&mut self, judgement: &Judgement, event: Option<Bytes>) {
         self.content = None;
         let verdict = self.settling.failed(judgement);
@@ -412,7 +415,7 @@ impl Stream for EventBody {
     }
 }
 
-/// How long the next piece of a stream that has come so far is waited for.
+/// How long to wait for the next piece of a stream that has come this far.
 fn patience(progress: Progress, idle: Duration) -> Duration {
     match progress {
         Progress::Closed => LINGER,

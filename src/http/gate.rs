@@ -1,5 +1,5 @@
-//! The gate: a stream is held back until its first content, so that what fails before can be asked of another endpoint
-//! without the client's seeing anything of it.
+//! The gate: a stream is held back until its first content, so that a failure before then can be retried on another
+//! endpoint without the client seeing anything of it.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::domain::refusal::Refusal;
 use crate::domain::sse::{Break, Expected, Failure, Progress, Relay};
 use crate::upstream::{BodyError, Content, ContentError};
 
-/// The most that is held back of one stream, in bytes. What is longer is passed on as it is.
+/// The most that is held back of one stream, in bytes. A longer one is passed on as it is.
 const HELD_AT_MOST: usize = 256 << 10;
 
-/// What is noted of a stream that has ended in order, but with nothing but its preamble.
+/// The note on a stream that ended in an orderly way, but with nothing except its preamble.
 pub(super) const NO_CONTENT: &str = "the stream ended before its first content";
 
 /// How long a stream may keep the gate shut.
@@ -29,19 +29,19 @@ pub(super) struct GateTimes {
     pub(super) first_content: Duration,
 }
 
-/// What came of a stream at the gate.
+/// What became of a stream at the gate.
 pub(super) enum AtGate {
     /// It may be passed on: what has come is in the relay.
     Open(Box<Relay>),
-    /// It has ended itself with an error.
+    /// It has ended with an error of its own.
     Failed(Failure),
-    /// It has ended, or broken off, with nothing but its preamble. In words for logs.
+    /// It has ended or broken off with nothing but its preamble. The text is for logs.
     Broken(String),
     /// Its first event did not come in time.
     TooSlow,
 }
 
-/// Reads a stream as far as is needed to see that it is one. What `hold` refuses to hold back is passed on as it is.
+/// Reads a stream as far as is needed to see that it has content. What `hold` refuses to hold back is passed on as it is.
 pub(super) async fn wait_at_gate(
     content: &mut Content,
     expected: Expected,
@@ -96,7 +96,8 @@ pub(super) async fn wait_at_gate(
     }
 }
 
-/// What has content is passed on even where an error stands behind that: it must not matter how the bytes were cut.
+/// Whether a stream may be passed on. One with content is, even if an error follows it: how the bytes were cut must not
+/// matter.
 fn is_open(relay: &Relay) -> bool {
     relay.progress() > Progress::Preamble || relay.held() > HELD_AT_MOST
 }

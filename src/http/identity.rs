@@ -1,4 +1,4 @@
-//! By which names a request goes: the gateway's, the upstream's, the session's.
+//! The names that a request goes by: the gateway's, the upstream's, the session's.
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 
@@ -31,12 +31,12 @@ pub(super) fn session(headers: &HeaderMap) -> Option<String> {
     names::SESSIONS.iter().find_map(|name| text_of(headers, name))
 }
 
-/// The session as a further header names it, where nothing else does.
+/// The session as a further header names it, if nothing else does.
 pub(super) fn session_of_last_resort(headers: &HeaderMap) -> Option<String> {
     text_of(headers, &names::AFFINITY)
 }
 
-/// A header that has a value; one that is there and says nothing names nothing.
+/// The text of a header; `None` if it is missing or blank.
 fn text_of(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let text = headers.get(name)?.to_str().ok()?;
     (!text.trim().is_empty()).then(|| text.to_owned())

@@ -48,24 +48,25 @@ impl BodyBudget {
 }
 
 impl Held {
-    /// Takes `bytes` more; refuses where that would be more than all requests may hold.
+    /// Takes `bytes` more, and refuses if all shares together then exceed the limit. Even then the bytes stay counted
+    /// until they are given back.
     pub(super) fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
         let before = self.budget.held.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
         if before.saturating_add(bytes) > self.limit { Err(Refusal::TooMuchBuffered) } else { Ok(()) }
     }
 
-    /// Takes as much more as makes it `bytes`.
+    /// Grows to `bytes` in all, if it has less.
     pub(super) fn grow_to(&mut self, bytes: u64) -> Result<(), Refusal> {
         self.grow(bytes.saturating_sub(self.bytes))
     }
 
-    /// A share of nothing yet in the same budget.
+    /// An empty share of the same budget.
     pub(super) fn beside(&self) -> Self {
         self.budget.hold_nothing(self.limit)
     }
 
-    /// What it has taken, as a share of its own; none where that is nothing.
+    /// Moves what it has taken to a share of its own; `None` if that is nothing.
     pub(super) fn taken(&mut self) -> Option<Self> {
         let bytes = std::mem::take(&mut self.bytes);
         (bytes > 0).then(|| Self { budget: self.budget.clone(), bytes, limit: self.limit })
@@ -88,14 +89,14 @@ impl Drop for Held {
     }
 }
 
-/// The bounds of bodies.
+/// The limits of bodies.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyLimits {
-    /// Of one, in bytes.
+    /// The longest body, in bytes.
     pub(super) size: u64,
-    /// Of all that are held at a time, in bytes.
+    /// The most that all shares may hold at a time, in bytes.
     pub(super) together: u64,
-    /// Between two pieces.
+    /// The longest pause between two pieces.
     pub(super) pause: Duration,
 }
 
@@ -120,12 +121,12 @@ impl From<Refusal> for NoBody {
     }
 }
 
-/// How long a body is to be, in bytes, where its head says so.
+/// A body's length in bytes, if its head announces it.
 pub(super) fn announced_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Reads a body whole. One that has not come when a drain's time is up is not waited for any longer.
+/// Reads a whole body. It is given up if it is still incomplete when a drain's time is up.
 pub(super) async fn read_body(
     payload: &mut Payload,
     headers: &HeaderMap,
@@ -146,7 +147,8 @@ pub(super) async fn read_body(
     loop {
         let next = match payload.next().now_or_never() {
             Some(next) => next,
-            // What has come with the head is handed on behind it, so that no time need be taken for that.
+            // What came with the head is handed on right after it, so it may be there in the next turn, before a deadline
+            // is set.
             None if !std::mem::replace(&mut has_let_come, true) => {
                 next_turn().await;
                 continue;
@@ -160,7 +162,8 @@ pub(super) async fn read_body(
             None if further.is_empty() => return Ok((first.into(), held)),
             None => return Ok((std::iter::from_fn(|| further.pop()).collect(), held)),
         };
-        // A part of a buffer keeps all of it. What lies between the parts of a chunked body may be as long as its client likes.
+        // A slice keeps all of its buffer alive, and what lies between the parts of a chunked body may be as long as the
+        // client likes.
         let piece = if is_chunked { Bytes::copy_from_slice(&piece) } else { piece };
         let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
         held.grow(length)?;
@@ -176,7 +179,7 @@ pub(super) async fn read_body(
     }
 }
 
-/// Goes on when this is asked again, which it is at once: tokio's `yield_now` would have the runtime look at all sockets first.
+/// Goes on at the next poll, which is at once: tokio's `yield_now` would have the runtime look at all sockets first.
 async fn next_turn() {
     let mut is_next = false;
     poll_fn(|cx| {
@@ -189,7 +192,7 @@ async fn next_turn() {
     .await;
 }
 
-/// Waits for what comes next of a body.
+/// Waits for the next piece of a body.
 async fn next_piece(
     payload: &mut Payload,
     pause: Duration,
@@ -233,7 +236,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever it comes in: it is what was sent, or more than may be held, and what it held is given back.
+        /// However it is cut, it is what was sent, or more than may be held, and what it held is given back.
         #[test]
         fn a_body_is_all_of_its_pieces_or_refused(
             lengths in prop::collection::vec(any_length(), 0..20),

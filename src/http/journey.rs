@@ -36,15 +36,15 @@ use crate::domain::route::LlmPath;
 use crate::domain::stats::AttemptRecord;
 use crate::domain::time::Moment;
 
-/// The longest request, in bytes, that is weighed at once: that takes less than a millisecond or two.
+/// The longest request, in bytes, whose tokens are estimated on the spot, which takes a millisecond or two at most.
 const LONGEST_WEIGHED_AT_ONCE: usize = 256 << 10;
 
 /// What is to be proxied.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Errand<'a> {
-    /// The model's path; none for a path of `server.other_paths`.
+    /// The LLM path; `None` for a path of `server.other_paths`.
     pub(super) llm: Option<LlmPath>,
-    /// What is asked of the endpoint: path and query to the byte.
+    /// What the endpoint is asked for: path and query, byte for byte.
     pub(super) target: &'a str,
 }
 
@@ -67,27 +67,27 @@ pub(super) struct Journey<'a> {
     pub(super) client: ClientSide,
     pub(super) ask: Ask,
     pub(super) plan: Plan<WholeAnswer>,
-    /// When the request had come whole.
+    /// When the whole request had come.
     pub(super) began: Moment,
-    /// The request's share of what may be buffered; held while it may be sent again.
+    /// The request's share of the buffer budget, held while it may be sent again.
     pub(super) _held: Held,
 }
 
 /// How a journey has ended.
 pub(super) enum JourneyEnd {
-    /// With an answer that has come whole at this moment, and the attempt that brought it.
+    /// With a whole answer that came at this moment, and the attempt that brought it.
     Whole(WholeAnswer, AttemptRecord, Moment),
     /// With an answer that is to be passed on as it comes.
     Flowing(Box<Flowing>, AttemptScope),
-    /// There is no further attempt; for want of an endpoint, where one is named as missing.
+    /// With no further attempt; if that is for want of an endpoint, with the reason.
     Spent(Option<NoEndpoint>),
-    /// With the gateway's own guess at the tokens that are to be counted.
+    /// With the gateway's own estimate of the tokens to be counted.
     Estimated(u64),
-    /// With a refusal, whatever has come of its attempts.
+    /// With a refusal, whatever became of its attempts.
     Refused(Refusal),
 }
 
-/// The tokens of a body, guessed.
+/// The estimated number of tokens in a body.
 fn weighed(body: &RequestBody) -> u64 {
     estimate_tokens(&body.as_one())
 }
@@ -97,7 +97,7 @@ impl Journey<'_> {
     pub(super) async fn run(&mut self) -> JourneyEnd {
         match self.attempts().await {
             JourneyEnd::Spent(none) if self.is_to_be_estimated(none.as_ref()) => {
-                // Few come here, and what that takes has a box of its own.
+                // Boxed, because few requests come here.
                 let body = self.task.request.readable();
                 JourneyEnd::Estimated(Box::pin(read_beside(body, LONGEST_WEIGHED_AT_ONCE, weighed)).await)
             }
@@ -147,7 +147,7 @@ impl Journey<'_> {
                     return JourneyEnd::Whole(answer, last, now);
                 }
                 AttemptEnd::Flowing(flowing) => {
-                    // From here on they are the body's, which tells of them should it break.
+                    // From here on the doubts are the body's, which reports them if it breaks.
                     doubts.held = None;
                     return JourneyEnd::Flowing(flowing, attempt);
                 }
@@ -157,7 +157,7 @@ impl Journey<'_> {
                     let was_written = attempt.lease().was_written();
                     self.plan.failed(&ticket, &judgement, self.task.path(), answer, now);
                     attempt.end(&judgement, now);
-                    // It is of this failure too should the client leave before the verdict.
+                    // Includes this failure, in case the client leaves before the verdict.
                     doubts.held = self.doubt();
                     // The isolation that this failure may cause takes effect before the request goes on or is answered.
                     let _ = shared.core.registry.send(Judged(ticket.serial)).await;
@@ -199,8 +199,8 @@ impl Journey<'_> {
         }
     }
 
-    /// An endpoint that the request was not sent to, or one that may serve it again, or after a pause one that has failed.
-    /// And when it was granted.
+    /// Acquires a lease on an endpoint that the request was not sent to, or one that may serve it again, or after a pause
+    /// one that has failed. Also returns when it was granted.
     async fn acquire(&mut self, asked_at: Moment) -> Result<(Lease, Moment), NotGranted> {
         let clock = self.worker.shared.clock;
         let answer = self.ask(self.plan.reach(asked_at)).await;
@@ -247,7 +247,7 @@ impl Journey<'_> {
         }
     }
 
-    /// What the registry is told should no endpoint do better: some of the failures may be the request's own.
+    /// What the registry is told if no endpoint does better: some of the failures may be the request's own.
     fn doubt(&mut self) -> Option<Doubt> {
         if self.plan.failures().is_empty() {
             return None;
@@ -256,13 +256,14 @@ impl Journey<'_> {
         Some(Doubt { ask: self.ask.clone(), failures: self.plan.failures().to_vec() })
     }
 
-    /// On other paths a request that may have arrived is not repeated where that could do its work twice (RFC 9110, section 9.2.2).
+    /// Whether a request that may have arrived can be repeated. On other paths that could do its work twice (RFC 9110,
+    /// section 9.2.2).
     fn may_be_sent_again(&self) -> bool {
         self.errand.llm.is_some() || self.task.request.method.is_idempotent()
     }
 
-    /// Whether a count of tokens is asked for of which the gateway itself can tell an estimate. A model or path that no
-    /// endpoint serves is a mistake that the client had better hear of.
+    /// Whether a token count is asked for that the gateway itself may estimate. A model or path that no endpoint serves
+    /// is a mistake that the client should hear of.
     fn is_to_be_estimated(&self, none: Option<&NoEndpoint>) -> bool {
         let is_mistaken = match none {
             Some(NoEndpoint::PathUnserved | NoEndpoint::ModelUnserved) => true,
@@ -272,7 +273,7 @@ impl Journey<'_> {
         self.task.path() == PathKind::CountTokens && !is_mistaken
     }
 
-    /// No client fails for want of a count.
+    /// Answers with an estimate, so that no client fails for want of a count.
     fn answer_estimated(mut self, tokens: u64) -> HttpResponse {
         let body = json!({ "input_tokens": tokens }).to_string();
         self.scope.answered(StatusCode::OK.as_u16(), None);
@@ -289,7 +290,8 @@ impl Journey<'_> {
     fn conclude(mut self, none: Option<&NoEndpoint>) -> HttpResponse {
         let refusal = match self.plan.take_ending() {
             Ending::PassOn(mut answer) => {
-                // Where nobody will be back soon, a client would wait for the minute that the answer's own time becomes.
+                // If no endpoint will be back soon, a client should not try again after a minute, which is what
+                // `passed_on` cuts the answer's own time to.
                 let is_exhausted = matches!(none, Some(NoEndpoint::Cooling { limit: Limit::Exhausted, .. }));
                 if is_exhausted && answer.status == StatusCode::TOO_MANY_REQUESTS {
                     answer.headers.insert(names::SHOULD_RETRY, HeaderValue::from_static("false"));
@@ -314,7 +316,8 @@ impl Journey<'_> {
     fn none_usable(&self, none: &NoEndpoint) -> Refusal {
         match *none {
             NoEndpoint::PathUnserved => Refusal::NoEndpointForPath,
-            // A client's profile had endpoints when the request came; of whoever is served without a key nobody has said so.
+            // A client's profile had endpoints when the request came; nothing says so of a profile that serves requests
+            // without a key.
             NoEndpoint::ProfileGone if self.ask.client.is_none() => Refusal::NoEndpointForPath,
             NoEndpoint::ModelUnserved => {
                 Refusal::UnknownModel { model: self.task.request.peek.model.as_deref().map(str::to_owned) }
@@ -332,7 +335,7 @@ impl Journey<'_> {
             },
             NoEndpoint::SwitchedOff { total } => Refusal::SwitchedOff { total },
             NoEndpoint::Full { usable } => Refusal::EveryEndpointFull { usable },
-            // A request that has given up on an endpoint has made an attempt, and has something else to tell.
+            // After `GivenUp`, which follows an attempt, something else is reported.
             NoEndpoint::GivenUp
             | NoEndpoint::BudgetSpent
             | NoEndpoint::Poisoned
@@ -360,7 +363,7 @@ impl Journey<'_> {
         respond(answer.status, headers, body)
     }
 
-    /// From here on nothing is retried: the head goes out.
+    /// Sends the head: from here on nothing is retried.
     fn answer_flowing(mut self, flowing: Flowing, attempt: AttemptScope) -> HttpResponse {
         let Flowing { status, headers: upstream_headers, content, passing } = flowing;
         self.scope.tried(passing.judgement(), attempt.elapsed(attempt.now()));
@@ -403,7 +406,7 @@ impl Serving<'_> {
         mark_response(&mut response, &scope, server.trail_headers);
         let now = scope.now();
         match refusal {
-            // By their status these would be the gateway's.
+            // By their status alone these would count as the gateway's.
             Refusal::ClientBusy { .. } | Refusal::Upgrade => scope.end_rejected(now),
             _ => scope.end_own(now),
         }

@@ -57,10 +57,11 @@ async fn serve(mut request: Request, worker: Rc<Worker>, door: Door) -> HttpResp
     let under_way = client.begin(BodyEnd::told_by(request.headers(), !matches!(payload, Payload::None)));
     let serving = worker.serving();
     let response = answer(&request, payload, &serving, door).await;
-    // Who asks again is to come elsewhere, before it finds its connection closed.
+    // Once not ready, tell the client to come back on another connection, before it finds this one closed.
     let response = if serving.shared.readiness.get() { response } else { closing(response) };
     let response = if request.version() == Version::HTTP_10 { for_http_10(response) } else { response };
-    // Of answers the header alone tells: actix reuses their heads and leaves the version of an earlier one in them.
+    // Only the header tells whether an answer closes the connection: actix reuses response heads and leaves an earlier
+    // one's version in them.
     let is_refused = response.headers().contains_key(CONNECTION);
     if is_refused || request.head().connection_type() == ConnectionType::Close {
         client.is_the_last();
@@ -68,14 +69,14 @@ async fn serve(mut request: Request, worker: Rc<Worker>, door: Door) -> HttpResp
     response.map_body(|_, body| Answering::new(body, under_way, request.version()).boxed())
 }
 
-/// Whether a request is refused by what its head says, so that its client is not to be told to go on with the body (RFC 9110,
-/// section 10.1.1).
+/// Whether a request is refused by what its head says, so that its client must not be told to go on with the body (RFC
+/// 9110, section 10.1.1).
 fn is_refused_by_its_head(request: &Request, worker: &Worker, door: Door) -> bool {
     let Serving { shared, config, .. } = &worker.serving();
     let server = &config.settings.server;
     let target = request.uri().path_and_query().map(PathAndQuery::as_str).unwrap_or_default();
     match route(request.method().as_str(), target, &server.other_paths) {
-        // These look after their few bytes themselves.
+        // They look after their small bodies themselves.
         Destination::Own { .. } => false,
         Destination::Llm { .. } | Destination::Other { .. } => {
             let is_stranger = || config.clients.identify(request.headers(), shared.clock.since_1970()).is_err();
@@ -104,7 +105,7 @@ async fn answer(request: &Request, payload: Payload, worker: &Serving<'_>, door:
     if !request.headers().get_all(HOST).all(is_host) {
         return refused(&Refusal::Malformed { what: "host" }, None);
     }
-    // An upstream that takes it would show the operator's credential to the client (RFC 9110, section 9.3.8).
+    // An upstream that answers TRACE would show the operator's credential to the client (RFC 9110, section 9.3.8).
     if request.method().as_str().eq_ignore_ascii_case("TRACE") {
         let llm = llm_path(target);
         let allowed = if llm.is_some() { "POST" } else { "GET, HEAD, POST" };
@@ -115,7 +116,7 @@ async fn answer(request: &Request, payload: Payload, worker: &Serving<'_>, door:
         return closing(own::not_found(worker, request));
     }
     match destination {
-        // In a place of its own, so that what is proxied is not the larger for it.
+        // Boxed, so that the future of proxied requests is no larger for it.
         Destination::Own { tail } => Box::pin(own::serve(worker, request, payload, tail, door)).await,
         Destination::Disguised => own::not_found(worker, request),
         Destination::Warmup => HttpResponse::Ok().finish(),
@@ -131,20 +132,20 @@ async fn answer(request: &Request, payload: Payload, worker: &Serving<'_>, door:
     }
 }
 
-/// Whether a value is host and port as a request may have them (RFC 9110, section 7.2; RFC 3986, section 3.2.2). It need not
-/// name this gateway, and may be empty.
+/// Whether a value is a host and port as a request may have them (RFC 9110, section 7.2; RFC 3986, section 3.2.2). It
+/// need not name this gateway, and may be empty.
 fn is_host(value: &HeaderValue) -> bool {
     let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte);
     value.as_bytes().iter().all(is_allowed)
 }
 
-/// What somebody sees who opens the gateway's address.
+/// What somebody sees who opens the gateway's address in a browser.
 const WHAT_THIS_IS: &str = concat!(
     "qcc-gateway ",
     env!("CARGO_PKG_VERSION"),
     ": an LLM gateway. It speaks the Anthropic API (/v1/messages) and the OpenAI API (/v1/chat/completions and others).\n",
 );
-/// What stands there of its own routes, where they are at this address.
+/// The line on the gateway's own routes, if they are at this address.
 const OWN_ROUTES: &str = "Dashboard: /__qcc__/, state: /__qcc__/stats, health: /__qcc__/health/ready\n";
-/// The same where they are at one of their own.
+/// The line on the gateway's own routes, if all but health are at an address of their own.
 const HEALTH_ALONE: &str = "Health: /__qcc__/health/ready\n";

@@ -11,23 +11,23 @@ pub(super) const OWN_KEY: HeaderName = HeaderName::from_static("x-qcc-key");
 pub(super) const OWN_REQUEST_ID: HeaderName = HeaderName::from_static("x-qcc-request-id");
 pub(super) const TRAIL: HeaderName = HeaderName::from_static("x-qcc-trail");
 
-/// Has proxies between here and the client pass events on at once.
+/// Makes proxies between here and the client pass events on at once.
 pub(super) const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 pub(super) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// How long an SDK waits, by the name that it has in most of them, and by the one in `OpenAI`'s for Python: for the next piece,
-/// of which an answer that is not streamed has one.
+/// How long an SDK waits: the header of most SDKs, and the one of `OpenAI`'s for Python, which is for the next piece (an
+/// answer that is not streamed has one).
 pub(super) const CLIENT_TIMEOUTS: [HeaderName; 2] =
     [HeaderName::from_static("x-stainless-timeout"), HeaderName::from_static("x-stainless-read-timeout")];
 /// A request's id, from clients and from upstreams.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
-/// The names of a session, the first one before the second.
+/// The names of a session, in order of precedence.
 pub(super) const SESSIONS: [HeaderName; 2] =
     [HeaderName::from_static("x-claude-code-session-id"), HeaderName::from_static("x-conversation-id")];
-/// The name of a session where neither these nor the body give one. `OpenCode` sends it.
+/// The name of a session if neither these nor the body give one. `OpenCode` sends it.
 pub(super) const AFFINITY: HeaderName = HeaderName::from_static("x-session-affinity");
 
-/// To whom browsers report what happens to their requests, and of which host.
+/// Tell browsers where to report what happens to their requests, and for which host.
 pub(super) const NEL: HeaderName = HeaderName::from_static("nel");
 pub(super) const REPORT_TO: HeaderName = HeaderName::from_static("report-to");
 pub(super) const REPORTING_ENDPOINTS: HeaderName = HeaderName::from_static("reporting-endpoints");
@@ -35,13 +35,13 @@ pub(super) const REPORTING_ENDPOINTS: HeaderName = HeaderName::from_static("repo
 /// Whether a client's library may try again by itself. Anthropic's API sends it, and its SDKs and `OpenAI`'s heed it.
 pub(super) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
-/// The same as `retry-after` in milliseconds, which SDKs read first.
+/// `retry-after` in milliseconds, which SDKs read first.
 pub(super) const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
 /// What browsers say of a request (Fetch Metadata).
 pub(super) const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 pub(super) const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// The content types of what is passed on as something else than it came.
+/// The content types of what is passed on in another form than it came.
 pub(super) const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");

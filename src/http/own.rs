@@ -63,7 +63,7 @@ enum Route {
 }
 
 impl Route {
-    /// The route of a path behind the prefix.
+    /// The route of a path, given without the prefix.
     fn find(tail: &str) -> Option<Self> {
         match tail {
             "/" => return Some(Self::Page),
@@ -159,7 +159,7 @@ pub(super) async fn serve(
         Route::Reload => reload::reload(worker, request).await,
         Route::Endpoint(id, act) => admin::act(worker, request, id, act).await,
     };
-    // What it is like now is nothing that a browser or a proxy may show again later, or to somebody else. Assets say it otherwise.
+    // A browser or a proxy must not show the present state again later, or to somebody else. Assets set their own header.
     let headers = response.headers_mut();
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -185,23 +185,23 @@ async fn small_body(worker: &Serving<'_>, request: &Request, mut payload: Payloa
     }
 }
 
-/// What stands behind the path's `?`.
+/// What follows the path's `?`.
 fn query_of(request: &Request) -> &str {
     request.uri().query().unwrap_or_default()
 }
 
-/// Where a request came from, by which an admin is named.
+/// The address that a request came from, which names an admin.
 fn peer_of(request: &Request) -> IpAddr {
     request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip())
 }
 
-/// A path below the prefix that is no route, or a spelling that only resembles one.
+/// The answer for a path below the prefix that is no route, or only resembles one.
 pub(super) fn not_found(worker: &Serving<'_>, request: &Request) -> HttpResponse {
     let id = request_id(request.headers());
     refuse(&Refusal::NoSuchRoute, ErrorShape::Anthropic, &id, &worker.config.settings.server.help)
 }
 
-/// The actors are gone: the process is about to end.
+/// The answer when the actors are gone: the process is about to end.
 fn stopping() -> HttpResponse {
     HttpResponse::ServiceUnavailable().body("the gateway is stopping")
 }

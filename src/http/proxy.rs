@@ -1,4 +1,4 @@
-//! A client's request as it comes in: whose it is, whether it may, its body, and what it asks for.
+//! Takes a client's request in: whose it is, whether it is allowed, its body, and what it asks for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,8 @@ use crate::domain::time::Moment;
 use crate::settings::Retry;
 use crate::upstream::ClientRequest;
 
-/// A body up to this size, in bytes, is looked into at once. One of nothing but small members may have come as a few kilobytes.
+/// A body up to this size, in bytes, is parsed at once. The slowest ones, of nothing but small members, may have come as
+/// a few compressed kilobytes.
 const LONGEST_READ_AT_ONCE: usize = 1 << 20;
 
 /// Proxies a request.
@@ -39,7 +40,7 @@ pub(super) async fn proxy(
     payload: Payload,
     errand: Errand<'_>,
 ) -> HttpResponse {
-    // This future is copied whenever a request comes, so what it holds stays where it is, and is lent.
+    // This future is copied for every request, so what it holds stays in place and is borrowed.
     let mut begun = begin(worker, request, payload, errand).await;
     let end = match &mut begun {
         Ok(journey) => journey.run().await,
@@ -51,7 +52,7 @@ pub(super) async fn proxy(
     }
 }
 
-/// Refuses a request that goes nowhere. It is counted and logged as others are, and its connection ends.
+/// Refuses a request that goes to no endpoint. It is counted and logged like others, and its connection ends.
 pub(super) fn refuse_unserved(
     worker: &Serving<'_>,
     request: &Request,
@@ -77,7 +78,7 @@ fn scope_of(worker: &Serving<'_>, request: &Request, llm: Option<LlmPath>) -> Re
     RequestScope::begin(Arc::clone(&shared.core), shared.clock, described, trace)
 }
 
-/// Takes a request in; otherwise its answer.
+/// Takes a request in; the error is its answer.
 async fn begin<'a>(
     worker: &'a Serving<'a>,
     request: &'a Request,
@@ -112,7 +113,7 @@ async fn begin<'a>(
         // Nobody is left to answer; the scope's drop counts the request as cancelled.
         Err(NoBody::ClientGone) => return Err(closing(HttpResponse::BadRequest().finish())),
     };
-    // Few are compressed, and what that takes has a box of its own.
+    // Boxed, because few bodies are compressed.
     let readable = match errand.llm.and_then(|_| coding_of(request.headers())) {
         Some(coding) => match Box::pin(plain_request(coding, body.clone(), limits.size, &mut held)).await {
             Ok(plain) => plain,
@@ -137,7 +138,8 @@ async fn begin<'a>(
     let deadline = now + config.settings.retry.deadline;
     let deadline = match peek.wanted {
         Wanted::Stream => deadline,
-        // Nobody is there any more for what would begin later. One whose time is over by now learns that from its first attempt.
+        // After the client's deadline nobody waits for another attempt. If it has passed already, the first attempt finds
+        // out.
         Wanted::Whole | Wanted::Unknown => {
             let leaves = told.map(|time| scope.began() + time);
             leaves.filter(|leaves| *leaves > now).map_or(deadline, |leaves| deadline.min(leaves))
@@ -165,7 +167,7 @@ async fn begin<'a>(
         },
     };
     let plan = plan_of(task.path(), &config.settings.retry, deadline);
-    // A count has no prompt cache to come back to, and where it is answered says nothing of the conversation.
+    // A token count has no prompt cache to come back to, and where it is answered says nothing of the conversation.
     let session = errand.llm.filter(|path| path.kind() != PathKind::CountTokens).and_then(|path| {
         let name = scope.described.session.as_deref().or(task.request.peek.session.as_deref())?;
         Some(SessionKey::new(&shared.sessions, caller.client.as_ref(), path.protocol(), name))
@@ -188,7 +190,7 @@ async fn begin<'a>(
 
 /// How often a request is tried, and until when.
 fn plan_of<A>(path: PathKind, retry: &Retry, deadline: Moment) -> Plan<A> {
-    // Nobody waits for a count that the gateway can guess.
+    // Nobody should wait for a count that the gateway can estimate.
     let (max_per_endpoint, park) = match path {
         PathKind::CountTokens => (1, Duration::ZERO),
         PathKind::Llm | PathKind::Other => (retry.max_per_endpoint, retry.park),

@@ -1,4 +1,4 @@
-//! The order to read the settings anew, and what it is answered with.
+//! The order to read the settings anew, and its answer.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use crate::settings::{ClientsDiff, Faults};
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Reloaded, Faults>")]
 pub struct Reload {
-    /// The admin's address, where one asked for it.
+    /// The admin's address, if one asked for it.
     pub by: Option<IpAddr>,
 }
 
@@ -22,11 +22,11 @@ pub struct Reload {
 pub struct Reloaded {
     /// The endpoints that are new.
     pub added: Vec<EndpointId>,
-    /// Those that are defined anew.
+    /// The endpoints whose definition has changed.
     pub changed: Vec<EndpointId>,
-    /// Those that are gone.
+    /// The endpoints that are gone.
     pub removed: Vec<EndpointId>,
-    /// The clients.
+    /// The clients that have changed.
     pub clients: ClientsDiff,
     /// The keys of all other settings that have another value now.
     pub settings: Vec<String>,
@@ -35,7 +35,7 @@ pub struct Reloaded {
 }
 
 impl Reloaded {
-    /// Puts it together.
+    /// The result of a reload, from its parts.
     #[must_use]
     pub fn new(
         endpoints: TopologyDiff,

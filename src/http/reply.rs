@@ -20,12 +20,12 @@ use crate::domain::logins::is_session_cookie;
 use crate::domain::refusal::{ErrorShape, Refusal};
 use crate::upstream::leave_end_to_end;
 
-/// The gateway's own answer in the path's protocol's shape.
+/// The gateway's own answer, in the shape of the path's protocol.
 pub(super) fn refuse(refusal: &Refusal, shape: ErrorShape, request_id: &str, help: &str) -> HttpResponse {
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
     response.insert_header((CONTENT_TYPE, "application/json"));
-    // Where the SDKs of the path's protocol look for it.
+    // The header in which the protocol's SDKs look for the id.
     let id_header = match shape {
         ErrorShape::Anthropic => names::UPSTREAM_REQUEST_ID,
         ErrorShape::OpenAi => names::REQUEST_ID,
@@ -35,7 +35,7 @@ pub(super) fn refuse(refusal: &Refusal, shape: ErrorShape, request_id: &str, hel
         response.insert_header((name, value));
     }
     let response = response.body(refusal.body(shape, request_id, help));
-    // actix looks at what it was told of the connection, and not at the header.
+    // actix goes by the response's connection type, not by the header.
     if *refusal == Refusal::Stopping { closing(response) } else { response }
 }
 
@@ -52,16 +52,17 @@ pub(super) fn passed_on(headers: HeaderMap, asked: &HeaderMap, clock: Clock) -> 
         kept.insert(names::RETRY_AFTER_MS, HeaderValue::from(LONGEST_FOR_CLIENTS.as_secs() * 1000));
     }
     if may_be_a_page(&kept, asked) {
-        // A browser would take it for the gateway's own page, with the gateway's own rights.
+        // A browser would take it for the gateway's own page, with the gateway's rights.
         kept.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
     }
-    // Nor may it log anybody out, or in, or say of the gateway's host what is so of its own (RFC 6797; RFC 7838), nor have browsers
-    // report of it to others (Network Error Logging; Reporting API).
+    // Nor may an upstream log anybody out or in, declare for the gateway's host what holds for its own (RFC 6797; RFC
+    // 7838), or have browsers report to others (Network Error Logging; Reporting API).
     let of_the_host = [CLEAR_SITE_DATA, STRICT_TRANSPORT_SECURITY, ALT_SVC];
     for name in of_the_host.into_iter().chain([names::NEL, names::REPORT_TO, names::REPORTING_ENDPOINTS, REFRESH]) {
         kept.remove(name);
     }
-    // A client that follows it to another host sends that what was for the gateway: its key, and the conversation.
+    // A client that follows it to another host would send there what was meant for the gateway: its key and the
+    // conversation.
     for name in [LOCATION, CONTENT_LOCATION] {
         if kept.get_all(&name).any(|target| leads_elsewhere(target.as_bytes())) {
             kept.remove(name);
@@ -73,33 +74,34 @@ pub(super) fn passed_on(headers: HeaderMap, asked: &HeaderMap, clock: Clock) -> 
     kept
 }
 
-/// Whether a target may be of another host: all but what begins with one slash. Browsers read a backslash as a slash.
+/// Whether a target may lead to another host: anything that does not begin with exactly one slash. Browsers read a
+/// backslash as a slash.
 fn leads_elsewhere(target: &[u8]) -> bool {
     !matches!(target, [b'/'] | [b'/', 0x20..=0x2e | 0x30..=0x5b | 0x5d..=0x7e, ..])
 }
 
-/// Whether a browser could show an answer as a page. Not every one says what it asks for, nor wherever it asks.
+/// Whether a browser could show an answer as a page. Not every browser says what its request is for, nor everywhere.
 fn may_be_a_page(headers: &HeaderMap, asked: &HeaderMap) -> bool {
     if let Some(mode) = asked.get(names::FETCH_MODE) {
         return mode == "navigate";
     }
-    // Of several types a browser takes the last.
+    // If there are several types, a browser takes the last.
     let mut values = headers.get_all(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
     let (Some(value), None) = (values.next().filter(|value| !value.contains(',')), values.next()) else { return true };
     let media_type = value.split(';').next().unwrap_or_default().trim();
     !["application/json", "text/event-stream"].iter().any(|plain| media_type.eq_ignore_ascii_case(plain))
 }
 
-/// Whether a `set-cookie` is of a login of the gateway's own.
+/// Whether a `set-cookie` sets the gateway's own session cookie.
 fn sets_own_cookie(cookie: &HeaderValue) -> bool {
-    // One without a name is sent back as its value alone, which may look like a name with one.
+    // A cookie without a name is sent back as its bare value, which may itself look like a name and a value.
     let cookie = cookie.as_bytes().trim_ascii_start();
     let name = cookie.strip_prefix(b"=").unwrap_or(cookie).split(|byte| matches!(byte, b'=' | b';')).next();
     is_session_cookie(name.unwrap_or_default().trim_ascii())
 }
 
-/// Adds what every proxied answer carries: the request's id, and where attempts were made and the operator wants it, whom
-/// they went to and what came of them.
+/// Adds what every proxied answer carries: the request's id and, if attempts were made and the operator wants it, the
+/// last endpoint, the number of attempts and the trail.
 pub(super) fn mark(headers: &mut HeaderMap, request: &RequestScope, with_trail: bool) {
     insert(headers, names::OWN_REQUEST_ID, &request.described.id);
     if with_trail && request.attempts() > 0 {
@@ -112,7 +114,7 @@ pub(super) fn mark(headers: &mut HeaderMap, request: &RequestScope, with_trail: 
         headers.insert(names::ATTEMPTS, attempts);
         insert(headers, names::TRAIL, request.trail());
     } else {
-        // Those of another gateway behind this one tell of its endpoints.
+        // Those of another gateway upstream describe its endpoints.
         for foreign in [names::ENDPOINT, names::ATTEMPTS, names::TRAIL] {
             headers.remove(foreign);
         }
@@ -132,15 +134,15 @@ pub(super) fn respond(status: StatusCode, headers: HeaderMap, body: BoxBody) -> 
     response
 }
 
-/// Has the connection closed after this answer, such as for what is left unread on it.
+/// Makes the connection close after this answer, for example because something is left unread on it.
 pub(super) fn closing(mut response: HttpResponse) -> HttpResponse {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
     response
 }
 
-/// To a client that speaks HTTP/1.0: no chunks, and the connection ends after the answer. actix writes no such line, so it
-/// stands in for the reason phrase, which means nothing to anybody.
+/// An answer for a client that speaks HTTP/1.0: without chunks, and the connection ends after it. actix writes no
+/// `connection: close` then, so it goes in with the reason phrase, which nobody reads.
 pub(super) fn for_http_10(response: HttpResponse) -> HttpResponse {
     let mut response = closing(response);
     let head = response.head_mut();
@@ -163,7 +165,7 @@ pub(super) fn raw_refusal(refusal: &Refusal, request_id: &str, help: &str) -> Ve
     .into_bytes()
 }
 
-/// What HEAD is answered with: nothing, and the length that GET would be answered with only where it is known (RFC 9110, section 8.6).
+/// The body of an answer to HEAD: nothing, with the length of GET's answer only if that is known (RFC 9110, section 8.6).
 #[derive(Debug)]
 pub(super) struct HeadOnly(pub(super) Option<u64>);
 

@@ -35,11 +35,11 @@ pub(super) struct Described {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) model: Option<Arc<str>>,
-    /// From where its connection came.
+    /// The address that its connection came from.
     pub(super) peer: Option<IpAddr>,
 }
 
-/// A client's request. One that is dropped before its end, because its client has left, is counted as cancelled.
+/// A client's request. If dropped before its end, because its client has left, it counts as cancelled.
 #[derive(Debug)]
 pub(super) struct RequestScope {
     core: Arc<Core>,
@@ -47,7 +47,7 @@ pub(super) struct RequestScope {
     began: Moment,
     pub(super) described: Described,
     trail: Trail,
-    /// The trail in words, once somebody has asked for it.
+    /// The trail in words, once somebody has asked for them.
     told_trail: OnceCell<String>,
     status: Option<u16>,
     upstream_request_id: Option<String>,
@@ -55,7 +55,7 @@ pub(super) struct RequestScope {
     usage: Usage,
     flowing: bool,
     ended: bool,
-    /// The client's place for it.
+    /// The place that it takes among its client's.
     place: Option<Place>,
     trace: Option<RequestTrace>,
 }
@@ -81,7 +81,7 @@ impl RequestScope {
         }
     }
 
-    /// The span of the next attempt, where the request has one.
+    /// The span of the next attempt, if the request has one.
     pub(super) fn trace_attempt(&self, model: Option<&str>) -> Option<AttemptTrace> {
         self.trace.as_ref().map(|trace| trace.attempt(model, self.attempts()))
     }
@@ -109,7 +109,7 @@ impl RequestScope {
         self.trail.last_endpoint()
     }
 
-    /// Whom the attempts went to, and what came of each.
+    /// Which endpoints the attempts went to, and what came of each.
     pub(super) fn trail(&self) -> &str {
         self.told_trail.get_or_init(|| self.trail.words())
     }
@@ -132,25 +132,25 @@ impl RequestScope {
         self.trail.end(judgement.label(), elapsed);
     }
 
-    /// The last attempt's answer is being passed on; it is over only when the request is.
+    /// Notes that the last attempt's answer is being passed on; that attempt ends only with the request.
     pub(super) fn flows(&mut self) {
         self.flowing = true;
     }
 
-    /// The last attempt is not waited for any longer.
+    /// Notes that the last attempt is no longer waited for.
     pub(super) fn cuts_short(&mut self, now: Moment) {
         self.told_trail.take();
         self.trail.cancel(self.flowing, now);
     }
 
-    /// The client has not waited for what it was being sent, or for what was under way.
+    /// Ends the request because the client left before its answer, or the end of it.
     fn left(&mut self) {
         let now = self.clock.now();
         self.cuts_short(now);
         self.end(RequestEnd::Cancelled, now, None);
     }
 
-    /// Notes what the client is told, as soon as that is settled.
+    /// Notes the status that the client gets, and the upstream's id of the answer, as soon as they are settled.
     pub(super) fn answered(&mut self, status: u16, upstream_request_id: Option<String>) {
         self.status = Some(status);
         self.upstream_request_id = upstream_request_id;
@@ -168,27 +168,28 @@ impl RequestScope {
         self.first_piece = Some(now.since(self.began));
     }
 
-    /// Notes what the answer has cost by what it has said so far.
+    /// Notes the answer's usage, as far as it has said so.
     pub(super) fn costs(&mut self, usage: Usage) {
         self.usage = usage;
     }
 
-    /// An endpoint's answer of this class was passed on whole. `last`: its attempt, where that has ended with it.
+    /// Ends the request: an endpoint's answer of this class was passed on whole. `last` is its attempt, if that ended
+    /// with it.
     pub(super) fn end_whole(mut self, class: Class, last: Option<AttemptRecord>, now: Moment) {
         self.end(RequestEnd::of_answer(self.status, Some(class)), now, last);
     }
 
-    /// It was answered by the gateway itself.
+    /// Ends the request: it was answered by the gateway itself.
     pub(super) fn end_own(mut self, now: Moment) {
         self.end(RequestEnd::of_answer(self.status, None), now, None);
     }
 
-    /// It was refused for what its client has done.
+    /// Ends the request: it was refused for what its client has done.
     pub(super) fn end_rejected(mut self, now: Moment) {
         self.end(RequestEnd::Rejected, now, None);
     }
 
-    /// The answer was broken off.
+    /// Ends the request: its answer was broken off.
     pub(super) fn end_broken(mut self, now: Moment) {
         self.end(RequestEnd::Failed, now, None);
     }
@@ -218,16 +219,16 @@ impl RequestScope {
         }
     }
 
-    /// The request's log line.
+    /// Writes the request's log line.
     fn log(&self, end: RequestEnd, elapsed: Duration) {
         let Described { id, client, session, method, path, model, peer, .. } = &self.described;
-        // Read by the line alone, so that they are made only if it is written.
+        // Called within the macro, so that they run only if the line is written.
         let status = || match (end, self.status) {
             (RequestEnd::Cancelled, _) => "cancelled".to_value(),
             (_, Some(status)) => Value::from(status),
             (_, None) => Value::null(),
         };
-        // Where an answer says nothing of its tokens, nothing is known of them.
+        // An answer that says nothing of its tokens leaves 0: then nothing is known of them.
         let known = |count: u64| Some(count).filter(|count| *count > 0);
         let trail = || Some(self.trail()).filter(|trail| !trail.is_empty());
         log::info!(

@@ -32,20 +32,20 @@ const CUTTING_OFF: Duration = Duration::from_secs(2);
 pub struct Server {
     stopping: watch::Sender<Phase>,
     threads: Vec<Thread>,
-    /// Those of the threads that are the server's own: all but the first.
+    /// The arbiters of the server's own threads: all but the first.
     arbiters: Vec<Arbiter>,
 }
 
-/// How far a server is.
+/// The phases of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Connections are taken.
     Serving,
-    /// None is taken any more, and each that is idle is closed.
+    /// No more are taken, and each idle one is closed.
     Stopping,
 }
 
-/// Comes when the server stops; at once, where it has. It is polled whenever its connection is, so that must cost next to
+/// Ready when the server stops, or at once if it has. It is polled whenever its connection is, so that must cost next to
 /// nothing.
 struct Stops {
     phase: watch::Receiver<Phase>,
@@ -75,14 +75,14 @@ impl Future for Stops {
 }
 
 impl Server {
-    /// Serves what comes to the listener, and to `admin` where the gateway's own routes have an address of their own.
+    /// Serves what comes to the listener, and to `admin` if the gateway's own routes have an address of their own.
     ///
-    /// `first` is the thread of the first worker and of the acceptor; further ones are started. Each gets what `worker` builds
-    /// there.
+    /// `first` is the thread of the first worker and of the acceptor; the others are started here. Each gets what
+    /// `worker` builds on it.
     ///
     /// # Errors
     ///
-    /// What the system says of a listener, or that a thread could not be started.
+    /// The system's error with a listener, or that a thread could not be started.
     pub async fn start(
         listener: TcpListener,
         admin: Option<TcpListener>,
@@ -124,7 +124,7 @@ impl Server {
             }
         }
         for arbiter in arbiters {
-            // Not joined: a name that is being looked up there would keep the process from ending.
+            // Not joined: a name look-up there would keep the process from ending.
             arbiter.stop();
         }
     }
@@ -137,7 +137,7 @@ mod tests {
     use super::super::waking::use_turn_up;
     use super::*;
 
-    /// An acceptor that finds more connections than it may take in a turn asks for the first time at that turn's end.
+    /// An acceptor that finds more connections than it may take in a turn first polls for the stop at that turn's end.
     #[actix_web::test]
     async fn who_first_asks_in_a_turn_that_is_used_up_hears_of_the_stop_all_the_same() {
         let (stopping, phase) = watch::channel(Phase::Serving);

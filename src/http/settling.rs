@@ -1,4 +1,5 @@
-//! The books of an answer that is being passed on: closed once, at its end, at its breaking, or when the client leaves.
+//! The accounts of an answer that is being passed on: closed once, when it ends, when it breaks, or when the client
+//! leaves.
 
 use std::future::Future;
 use std::ops::Deref;
@@ -18,31 +19,32 @@ use crate::domain::outcome_table::Class;
 use crate::domain::time::Moment;
 use crate::domain::usage::Usage;
 
-/// A client that takes nothing for so long may have its endpoint give up writing.
+/// If a client takes nothing for this long, its endpoint may give up writing.
 const LONG_PAUSE: Duration = Duration::from_secs(1);
-/// How long what it had written before it gave up may still come once the client takes something again.
+/// How long what the endpoint wrote before it gave up may still come once the client takes something again.
 const BACKLOG: Duration = Duration::from_secs(10);
 
-/// Comes when what a failure brings about has taken effect: whoever sees the end after that can rely on it.
+/// Ready when what a failure brings about has taken effect: whoever sees the end after that can rely on it.
 pub(super) type TakenEffect = Pin<Box<dyn Future<Output = ()>>>;
 
 /// The attempt and the request to which an answer belongs, until they are over.
 #[derive(Debug)]
 pub(super) struct Settling {
     open: Option<(AttemptScope, RequestScope)>,
-    /// Dropped behind the attempt, whose end is told first.
+    /// Dropped after the attempt, whose end is told first.
     doubts: Doubts<Arc<Core>>,
-    /// Something of an answer has gone out.
+    /// Whether anything of an answer has gone out.
     has_begun: bool,
     clock: Clock,
-    /// Since when it is the client that is waited for.
+    /// Since when the client has been waited for.
     handed_out: Option<Moment>,
-    /// When the client had made an end of a long pause, where what comes may still be of before that.
+    /// When the client ended a long pause, as long as what comes may still date from before then.
     resumed: Option<Moment>,
 }
 
 impl Settling {
-    /// `doubt` is what the registry is told of the request and its earlier failures should this answer fail too.
+    /// The accounts of a new answer. `doubt` is what the registry is told of the request and its earlier failures if this
+    /// answer fails too.
     pub(super) fn new(attempt: AttemptScope, request: RequestScope, doubt: Option<Doubt>, core: Arc<Core>) -> Self {
         let clock = attempt.clock();
         let handed_out = Some(clock.now());
@@ -61,12 +63,12 @@ impl Settling {
         self.clock.now()
     }
 
-    /// A moment as the timers have it.
+    /// A moment on the timers' clock.
     pub(super) fn instant(&self, moment: Moment) -> Instant {
         self.clock.instant(moment).into()
     }
 
-    /// A piece that counts as the beginning of the answer goes out; the first one is noted.
+    /// Notes that a piece goes out that counts as the beginning of the answer; the first one counts.
     pub(super) fn piece_goes_out(&mut self) {
         self.has_begun = true;
         if let Some((_, request)) = &mut self.open {
@@ -74,7 +76,7 @@ impl Settling {
         }
     }
 
-    /// A piece with content of a stream goes out; the first one is noted.
+    /// Notes that a piece of a stream with content goes out; the first one counts.
     pub(super) fn content_goes_out(&mut self) {
         self.has_begun = true;
         if let Some((attempt, request)) = &mut self.open {
@@ -83,7 +85,7 @@ impl Settling {
         }
     }
 
-    /// What the answer has cost by what it has said so far.
+    /// Notes the answer's usage, as far as it has said so.
     pub(super) fn costs(&mut self, usage: Usage) {
         if let Some((attempt, request)) = &mut self.open {
             attempt.costs(usage);
@@ -91,7 +93,7 @@ impl Settling {
         }
     }
 
-    /// The endpoint is waited for from now on. Returns how long the client took until then.
+    /// Notes that the endpoint is waited for from now on. Returns how long the client took until then.
     pub(super) fn waits_for_endpoint(&mut self, now: Moment) -> Duration {
         let Some((attempt, _)) = &self.open else { return Duration::ZERO };
         attempt.waits_for_endpoint(now);
@@ -102,26 +104,27 @@ impl Settling {
         taken
     }
 
-    /// The endpoint has sent something.
+    /// Notes that the endpoint has sent something.
     pub(super) fn waits_for_client(&mut self) {
         if let Some((attempt, _)) = &self.open {
             let now = self.clock.now();
-            // Who is silent for long, and then says something, had not given up.
+            // An endpoint that speaks after a long silence had not given up.
             let may_be_backlog = attempt.waits_for_client(now) < LONG_PAUSE;
             self.handed_out = Some(now);
             self.resumed = self.resumed.filter(|resumed| may_be_backlog && now.since(*resumed) < BACKLOG);
         }
     }
 
-    /// What it counts as that the connection has broken off. Who can write nothing for long gives up, and then it is the client that
-    /// has brought it about: its faults are its own. It is no reason to fall silent, though, once the client reads on, nor to end in
-    /// order without an end, nor to break off long after.
+    /// Judges a broken connection. An endpoint that can write nothing for long gives up, and then the client has brought
+    /// it about, whose faults are its own. That does not excuse falling silent once the client reads on, nor ending in
+    /// order without an end, nor breaking off long after.
     pub(super) fn judge_break(&self, class: Class, note: &str) -> Judgement {
         let class = if self.resumed.is_some() { Class::Cancelled } else { class };
         Judgement::of_fault(class, note)
     }
 
-    /// The answer is whole. Said before its end goes out: whoever has the whole answer can rely on the stats.
+    /// Settles the answer as whole. Called before its end goes out, so that whoever has the whole answer can rely on the
+    /// stats.
     pub(super) fn whole(&mut self, judgement: &Judgement) {
         if let Some((attempt, request)) = self.open.take() {
             if judgement.class == Class::Success {
@@ -134,7 +137,7 @@ impl Settling {
         }
     }
 
-    /// The client would be gone before more could come, which says nothing about the endpoint.
+    /// Ends an answer whose client would be gone before more could come, which says nothing about the endpoint.
     pub(super) fn client_is_out_of_time(&mut self) {
         if let Some((attempt, mut request)) = self.open.take() {
             let now = request.now();
@@ -147,7 +150,7 @@ impl Settling {
         }
     }
 
-    /// The answer has failed in its midst.
+    /// Settles an answer that has failed midway.
     pub(super) fn failed(&mut self, judgement: &Judgement) -> TakenEffect {
         let Some((attempt, mut request)) = self.open.take() else { return Box::pin(std::future::ready(())) };
         let judgement = &judgement.clone().seen_in(attempt.manner());
@@ -161,10 +164,10 @@ impl Settling {
         request.tried(judgement, attempt.elapsed(now));
         attempt.end(judgement, now);
         request.end_broken(now);
-        // Told behind the verdict, or as soon as its client does not wait for that.
+        // Told after the verdict, or as soon as the client no longer waits for it.
         Box::pin(async move {
             let core = &doubts.core;
-            // Should the registry be gone, the process is ending anyway.
+            // If the registry is gone, the process is ending anyway.
             let _ = core.registry.send(Judged(ticket.serial)).await;
             drop(doubts);
         })
@@ -172,8 +175,8 @@ impl Settling {
 }
 
 impl Drop for Settling {
-    /// The client has left, if it is not over. Where the answer had begun, the request's earlier failures are none of its own: it
-    /// would have succeeded here.
+    /// If it is not over, the client has left. If the answer had begun, the request's earlier failures are not its own
+    /// fault: it would have succeeded here.
     fn drop(&mut self) {
         if self.has_begun {
             self.doubts.held = None;
@@ -181,8 +184,8 @@ impl Drop for Settling {
     }
 }
 
-/// The doubt about a request's failures so far. It is told when the request is over without a success, before its answer or the
-/// end of that, or when its client leaves before an answer had begun.
+/// The doubt about a request's failures so far. It is told when the request ends without a success, before its answer or
+/// the end of that, or when its client leaves before an answer has begun.
 #[derive(Debug)]
 pub(super) struct Doubts<C: Deref<Target = Core>> {
     pub(super) core: C,

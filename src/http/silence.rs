@@ -1,31 +1,31 @@
-//! For how long an endpoint has been silent: a client that gives up on a silent one may know something.
+//! How long an endpoint has been silent: a client that gives up on a silent one may know something.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use crate::domain::time::Moment;
 
-/// Since when an endpoint has been waited for. While it is the client that is waited for, nobody is silent.
+/// Since when an endpoint has been waited for. While the client is waited for, the endpoint is not silent.
 #[derive(Debug)]
 pub(super) struct Silence {
     since: Cell<Option<Moment>>,
-    /// Longer than this is suspect.
+    /// A longer silence is suspect.
     limit: Duration,
 }
 
 impl Silence {
-    /// The endpoint is waited for from the beginning.
+    /// A silence that begins at once.
     pub(super) fn new(limit: Duration, now: Moment) -> Self {
         Self { since: Cell::new(Some(now)), limit }
     }
 
-    /// The endpoint is waited for from now on.
+    /// Notes that the endpoint is waited for from now on.
     pub(super) fn begins(&self, now: Moment) {
         self.since.set(Some(now));
     }
 
-    /// The endpoint has sent something, and nothing more is asked of it before the client has taken that. Returns how long it was waited
-    /// for.
+    /// Notes that the endpoint has sent something, and that nothing more is asked of it before the client has taken that.
+    /// Returns how long it was waited for.
     pub(super) fn ends(&self, now: Moment) -> Duration {
         self.since.take().map(|since| now.since(since)).unwrap_or_default()
     }

@@ -25,7 +25,7 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Says whether it does.
+    /// Sets whether the gateway takes new work.
     pub fn set(&self, ready: bool) {
         self.ready.store(ready, Ordering::Release);
     }
@@ -35,7 +35,7 @@ impl Readiness {
     }
 }
 
-/// What a request is served by: the settings and clients of one reading. A request keeps to those that were in force when it
+/// What a request is served by: the settings and clients of one reading. A request keeps those that were in force when it
 /// came, whatever is read meanwhile.
 #[derive(Debug)]
 pub struct Config {
@@ -44,12 +44,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// The first of a run.
+    /// The first config of a run.
     pub fn new(settings: Settings, clients: Vec<Client>) -> Self {
         Self { settings, clients: ClientBook::new(clients) }
     }
 
-    /// One of a newer reading.
+    /// The config of a newer reading.
     #[must_use]
     pub fn after(earlier: &Self, settings: Settings, clients: Vec<Client>) -> Self {
         Self { settings, clients: ClientBook::after(&earlier.clients, clients) }
@@ -66,17 +66,17 @@ impl Config {
 pub struct ConfigCell(Arc<ArcSwap<Config>>);
 
 impl ConfigCell {
-    /// A cell that holds this.
+    /// A cell that holds this config.
     pub fn new(config: Config) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(config)))
     }
 
-    /// What it holds now.
+    /// The present config.
     pub fn get(&self) -> Arc<Config> {
         self.0.load_full()
     }
 
-    /// Has new requests served by another one.
+    /// Makes new requests be served by another config.
     pub fn set(&self, config: Config) {
         self.0.store(Arc::new(config));
     }
@@ -89,19 +89,19 @@ pub struct Shared {
     pub(super) reload: Recipient<Reload>,
     pub(super) clock: Clock,
     pub(super) core: Arc<Core>,
-    /// Whom spans are told to, where traces are wanted.
+    /// The tracer that spans are sent to, if traces are wanted.
     pub(super) tracer: Option<Addr<Tracer>>,
     pub(super) buffered: BodyBudget,
-    /// Requests are told apart by these, and nobody outside can foresee them.
+    /// The hash keys that tell requests apart; nobody outside can foresee them.
     pub(super) fingerprints: RandomState,
-    /// So are sessions by these.
+    /// The hash keys that tell sessions apart.
     pub(super) sessions: RandomState,
     pub(super) readiness: Readiness,
     pub(super) drain: DrainDeadline,
 }
 
 impl Shared {
-    /// Puts it together.
+    /// What all workers share at the start.
     pub fn new(config: ConfigCell, core: Core, reload: Recipient<Reload>, clock: Clock) -> Self {
         Self {
             buffered: BodyBudget::default(),
@@ -117,7 +117,7 @@ impl Shared {
         }
     }
 
-    /// Has spans told to this tracer.
+    /// Sets the tracer that spans are sent to.
     #[must_use]
     pub fn with_tracer(self, tracer: Option<Addr<Tracer>>) -> Self {
         Self { tracer, ..self }
@@ -128,7 +128,7 @@ impl Shared {
         self.config.get()
     }
 
-    /// What tells open answers that their time is up.
+    /// The signal that tells open answers that their time is up.
     pub fn drain_deadline(&self) -> &DrainDeadline {
         &self.drain
     }
@@ -139,7 +139,7 @@ impl Shared {
     }
 }
 
-/// Which address requests come to: what is served there.
+/// The address that requests come to, by what is served there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Door {
     /// Everything.
@@ -150,7 +150,7 @@ pub(super) enum Door {
     Admin,
 }
 
-/// One worker: what all share, and a client that can't leave its thread.
+/// One worker: what all share, and a client that can't leave the worker's thread.
 #[derive(Debug)]
 pub struct Worker {
     pub(super) shared: Arc<Shared>,
@@ -163,7 +163,7 @@ impl Worker {
         Self { shared, client }
     }
 
-    /// The worker as it serves the request that has just come.
+    /// The worker, as it serves a request that has just come.
     pub(super) fn serving(&self) -> Serving<'_> {
         Serving { shared: &self.shared, config: self.shared.config(), client: &self.client }
     }

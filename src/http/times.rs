@@ -1,4 +1,4 @@
-//! How long an attempt may take, and who says so.
+//! How long an attempt may take, and on whose account.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::settings::Timeouts;
 /// Whose patience ends first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Patience {
-    /// The operator's: what takes longer is at fault.
+    /// The operator's: an attempt that takes longer is at fault.
     Gateway,
     /// The client's.
     Client,
@@ -20,7 +20,7 @@ pub(super) enum Patience {
 /// How long an attempt may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AttemptTimes {
-    /// When the client gives a whole answer up, less a margin to tell it; none where it doesn't say.
+    /// When the client gives up on a whole answer, less a margin to tell it; `None` if it doesn't say.
     pub(super) client_leaves: Option<Instant>,
     /// Name, connection and TLS.
     pub(super) connect: Duration,
@@ -35,7 +35,7 @@ pub(super) struct AttemptTimes {
 }
 
 impl AttemptTimes {
-    /// The time-outs of a request whose head came at this moment, and whose client has told this time.
+    /// The times for a request whose head came at `came` and whose client gives the gateway `told`.
     pub(super) fn of(timeouts: &Timeouts, told: Option<Duration>, came: Instant) -> Self {
         Self {
             client_leaves: told.map(|time| after(came, time)),
@@ -48,13 +48,13 @@ impl AttemptTimes {
     }
 }
 
-/// How long the gateway has for a client that says how long it waits: by the first of its headers that tells a time.
+/// How long the gateway has, by the first of the client's headers that says how long it waits.
 pub(super) fn time_told(headers: &HeaderMap) -> Option<Duration> {
     names::CLIENT_TIMEOUTS.iter().find_map(|name| time_of_client(headers.get(name)?.to_str().ok()?))
 }
 
-/// How long the gateway has for a client that waits so many seconds: 5 s less, so that it can still tell the client; where that leaves
-/// less than a second, one, or half of a still shorter time.
+/// How long the gateway has if the client waits this many seconds: 5 s less, so that it can still tell the client, but at
+/// least one second, or half of the client's time if that is less.
 fn time_of_client(seconds: &str) -> Option<Duration> {
     const MARGIN: Duration = Duration::from_secs(5);
     const LEAST: Duration = Duration::from_secs(1);
@@ -62,7 +62,7 @@ fn time_of_client(seconds: &str) -> Option<Duration> {
     (!waits.is_zero()).then(|| waits.saturating_sub(MARGIN).max(LEAST.min(waits / 2)))
 }
 
-/// The present, by the clock that timers run on.
+/// The present moment on the clock that timers run on.
 #[expect(clippy::disallowed_methods, reason = "timers run on tokio's clock")]
 pub(super) fn present() -> Instant {
     Instant::now()
@@ -73,9 +73,9 @@ pub(super) fn deadline(limit: Duration) -> Instant {
     after(present(), limit)
 }
 
-/// The moment so long after another one.
+/// The moment this long after another one.
 pub(super) fn after(moment: Instant, limit: Duration) -> Instant {
-    // A limit beyond what the clock can tell is as good as none.
+    // A limit beyond the clock's range is as good as none.
     moment.checked_add(limit).unwrap_or_else(|| moment + Duration::from_hours(24 * 365))
 }
 

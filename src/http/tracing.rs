@@ -1,5 +1,5 @@
-//! What is told of a request and its attempts to whoever collects traces: attributes by OpenTelemetry's conventions for HTTP and
-//! generative AI, and a few of our own below `qcc.`. Ids, names and numbers; nothing of what is said.
+//! The spans of a request and its attempts for a trace collector: attributes by OpenTelemetry's conventions for HTTP and
+//! generative AI, and a few of our own below `qcc.`. They hold ids, names and numbers; nothing of what is said.
 
 use std::cell::OnceCell;
 use std::time::Duration;
@@ -25,13 +25,13 @@ use crate::upstream::HeaderLines;
 /// The longest name of a span, in characters.
 const LONGEST_NAME: usize = 100;
 
-/// Methods that are told by their names.
+/// Methods that spans name; any other is `_OTHER`.
 const KNOWN_METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// What a path asks of a model, in the conventions' words where they have one.
+/// The operation that a path asks of a model, in the conventions' words if they have one.
 const fn operation(path: LlmPath) -> &'static str {
     match path {
         LlmPath::Messages | LlmPath::ChatCompletions | LlmPath::Responses => "chat",
@@ -48,7 +48,7 @@ pub(super) struct RequestTrace {
     context: TraceContext,
     /// The client's span.
     parent: Option<SpanId>,
-    /// The model's path; none for others, which may hold anything and would make a name of each.
+    /// The LLM path; `None` for others, which may be anything and would each make a span name.
     path: Option<LlmPath>,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct RequestFacts<'a> {
 }
 
 impl RequestTrace {
-    /// The span of a request with these headers. None where its client has decided that the trace is not to be recorded: then
+    /// The span of a request with these headers. `None` if its client has decided that the trace is not recorded: then
     /// its headers go upstream as they are.
     pub(super) fn begin(tracer: &Addr<Tracer>, headers: &HeaderMap, path: Option<LlmPath>) -> Option<Self> {
         let span = SpanId::from_random(fastrand::u64(..));
@@ -77,7 +77,7 @@ impl RequestTrace {
         Some(Self { tracer: tracer.clone(), context, parent, path })
     }
 
-    /// The span of its next attempt, before which so many were made.
+    /// The span of the request's next attempt, which follows `before` others.
     pub(super) fn attempt(&self, model: Option<&str>, before: u32) -> AttemptTrace {
         AttemptTrace {
             tracer: self.tracer.clone(),
@@ -91,14 +91,14 @@ impl RequestTrace {
         }
     }
 
-    /// The request is over.
+    /// Sends the span: the request is over.
     pub(super) fn end(self, facts: &RequestFacts<'_>) {
         let Described { id, client, profile, session, method, path, model, peer: _ } = facts.described;
         let (outcome, error) = match (facts.end, facts.status) {
             (RequestEnd::Successful, _) => ("successful", None),
             (RequestEnd::Rejected, _) => ("rejected", None),
             (RequestEnd::Cancelled, _) => ("cancelled", None),
-            // That a client has to wait is no error of the server's, as HTTP's conventions have it.
+            // A client that has to wait is no server error, by HTTP's conventions.
             (RequestEnd::Failed, Some(400..=499)) => ("failed", None),
             (RequestEnd::Failed, Some(status @ 500..)) => ("failed", Some(status.to_string())),
             (RequestEnd::Failed, Some(_) | None) => ("failed", Some("broken_off".to_owned())),
@@ -156,7 +156,7 @@ pub(super) struct AttemptTrace {
 #[derive(Clone, Copy)]
 pub(super) struct AttemptFacts<'a> {
     pub(super) endpoint: &'a Endpoint,
-    /// None where it was cancelled.
+    /// `None` if it was cancelled.
     pub(super) judgement: Option<&'a Judgement>,
     pub(super) began: Moment,
     pub(super) ended: Moment,
@@ -165,7 +165,7 @@ pub(super) struct AttemptFacts<'a> {
 }
 
 impl AttemptTrace {
-    /// Has the endpoint know of the trace, unless the operator's own headers for it say otherwise.
+    /// Passes the trace's context on to the endpoint, unless the operator's own headers for it say otherwise.
     pub(super) fn mark(&self, headers: &mut HeaderLines<'_>, endpoint: &Endpoint) {
         let is_named = |header: &HeaderName| endpoint.headers.iter().any(|(name, _)| header == name.as_str());
         if let Ok(value) = HeaderValue::from_str(&self.context.to_string())
@@ -173,26 +173,26 @@ impl AttemptTrace {
         {
             headers.insert(TRACEPARENT, value);
         }
-        // It belongs to a trace that this one is not.
+        // It belongs to another trace than this one.
         if !self.continues && !is_named(&TRACESTATE) {
             headers.remove(&TRACESTATE);
         }
     }
 
-    /// The head of an answer has come.
+    /// Notes the head of the answer.
     pub(super) fn answered(&self, status: u16, headers: &HeaderMap) {
-        // There is one answer only.
+        // An attempt has only one answer.
         let _ = self.answer.set((status, upstream_request_id(headers)));
     }
 
-    /// The attempt is over.
+    /// Sends the span: the attempt is over.
     pub(super) fn end(self, facts: &AttemptFacts<'_>) {
         let AttemptFacts { endpoint, judgement, began, ended, usage, first_content } = *facts;
         let (status, upstream_id) = self.answer.into_inner().unzip();
         let label = judgement.map(Judgement::label);
         let failed = judgement.filter(|judgement| !matches!(judgement.class, Class::Success | Class::Cancelled));
         let origin = endpoint.base_url.origin();
-        // Where an answer says nothing of its tokens, nothing is known of them.
+        // An answer that says nothing of its tokens leaves 0: then nothing is known of them.
         let told = |count: u64| Some(count).filter(|count| *count > 0);
         let attributes = Attributes::default()
             .text("gen_ai.operation.name", self.operation)

@@ -1,11 +1,11 @@
-//! Futures that are asked often and come seldom.
+//! Futures that are polled often and ready seldom.
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use tokio::task::coop::unconstrained;
 
-/// A future that remembers whom it wakes: while that is whoever asks, it need not be polled.
+/// A future that remembers which task it wakes: while that is the polling one, it need not be polled.
 #[derive(Debug)]
 pub(super) struct Wakes<F: ?Sized> {
     future: Pin<Box<F>>,
@@ -13,12 +13,12 @@ pub(super) struct Wakes<F: ?Sized> {
 }
 
 impl<F: Future + ?Sized> Wakes<F> {
-    /// It wakes nobody yet.
+    /// Wraps a future, which wakes nobody yet.
     pub(super) fn new(future: Pin<Box<F>>) -> Self {
         Self { future, waker: None }
     }
 
-    /// Whether it will wake this task when it comes.
+    /// Whether it will wake this task when it is ready.
     pub(super) fn will_wake(&self, cx: &Context<'_>) -> bool {
         self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
     }
@@ -28,8 +28,8 @@ impl<F: Future + ?Sized> Wakes<F> {
         if !self.will_wake(cx) {
             self.waker = Some(cx.waker().clone());
         }
-        // Whatever the task has used of its turn: a timer that was asked in a turn that is used up would not know whom to wake,
-        // and be taken to.
+        // Polled outside the task's budget: once that is used up, a timer would return without noting the waker, and yet
+        // be taken to have noted it.
         pin!(unconstrained(self.future.as_mut())).poll(cx)
     }
 
@@ -42,7 +42,7 @@ impl<F: Future + ?Sized> Wakes<F> {
     }
 }
 
-/// For tests: uses up what a task may do in one turn.
+/// Uses up what a task may do in one turn, for tests.
 #[cfg(test)]
 pub(super) fn use_turn_up(cx: &mut Context<'_>) {
     while let Poll::Ready(turn) = tokio::task::coop::poll_proceed(cx) {

@@ -1,4 +1,4 @@
-//! Looks at the settings beside everything else: a file may be a pipe that nobody writes to, or on a disk that hangs.
+//! Reads the settings on a separate thread: a file may be a pipe that nobody writes to, or on a disk that hangs.
 
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -7,28 +7,28 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// Why there is no look at the settings.
+/// Why the settings were not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unread {
-    /// No thread can be had.
+    /// No thread could be started.
     NoThread,
-    /// It has ended without a word.
+    /// The reading panicked.
     Panicked,
-    /// It takes too long. It may go on, and then is the one that hangs.
+    /// It takes too long. It may go on, and is then the one that hangs.
     TooSlow,
-    /// An earlier one has not ended.
+    /// An earlier reading has not ended.
     Hangs,
 }
 
-/// One look at a time, each on a thread of its own.
+/// Readings, one at a time, each on a thread of its own.
 #[derive(Debug, Default)]
 pub(super) struct Readings {
-    /// Gone once the latest one has ended.
+    /// Dead once the latest reading has ended.
     latest: Weak<()>,
 }
 
 impl Readings {
-    /// Begins a look. It is waited for no longer than `limit`.
+    /// Begins a reading, which is waited for no longer than `limit`.
     pub(super) fn begin<T: Send + 'static, Look: FnOnce() -> T + Send + 'static>(
         &mut self,
         look: Look,
@@ -71,7 +71,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(30);
 
-    /// Once wrong: a pipe that nobody wrote to held up every reload after it, also once the settings were sound again.
+    /// A regression: a pipe that nobody wrote to held up every later reload, even once the settings were sound again.
     #[actix_web::test]
     async fn a_look_that_does_not_end_is_given_up_and_the_next_one_begins_once_it_has() {
         let mut readings = Readings::default();

@@ -19,7 +19,7 @@ use crate::upstream::tls::{Authorities, TlsConfigError, client_config};
 /// How often `top` looks.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The variables in which a token is looked for where nothing else is said; the one that may do less first.
+/// The variables in which a token is looked for if nothing else is named; the one with fewer rights first.
 const TOKEN_VARIABLES: [&str; 2] = ["QCC_READ_TOKEN", "QCC_ADMIN_TOKEN"];
 
 /// Why nothing can be shown.
@@ -45,7 +45,7 @@ impl Trouble {
     fn status(&self) -> ExitCode {
         match self {
             Self::Settings(_) | Self::NoToken { .. } | Self::NoPort => ExitCode::from(BAD_SETTINGS),
-            // Whoever read it has seen enough.
+            // The reader has seen enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             Self::Tls(_) | Self::NoStats(_) | Self::Signals(_) | Self::Output(_) => ExitCode::FAILURE,
         }
@@ -106,7 +106,8 @@ async fn watch(gateway: &Gateway, source: &Source, options: &cli::Look) -> Resul
     }
 }
 
-/// The gateway that is meant. With a URL the settings are not asked: they may be another gateway's, and so may their token.
+/// The gateway that is meant. With a URL the settings are not consulted: they may be another gateway's, and so may their
+/// token.
 fn gateway(source: &Source, options: &cli::Look) -> Result<Gateway, Trouble> {
     let variable =
         |name: &str| source.variables.get(name).filter(|text| !text.is_empty()).map(|text| Secret::new(text));
@@ -125,7 +126,7 @@ fn gateway(source: &Source, options: &cli::Look) -> Result<Gateway, Trouble> {
     Ok(Gateway::new(url, named.or(contact.token).or_else(usual), tls))
 }
 
-/// Where the pictures go.
+/// The output that the pictures are written to.
 struct Output {
     json: bool,
     colour: Colour,
@@ -163,7 +164,7 @@ impl Output {
         let picture = draw(view, pace, self.look());
         match (&self.screen, &self.latest) {
             (Some(screen), _) => screen.fill(&picture, "", self.look())?,
-            // What comes again is set apart.
+            // Later pictures are set apart.
             (None, Some(_)) => write(&[b"\n", picture.as_bytes()])?,
             (None, None) => write(&[picture.as_bytes()])?,
         }
@@ -171,7 +172,7 @@ impl Output {
         Ok(())
     }
 
-    /// Tells why there is nothing to show; what was shown stays.
+    /// Tells why there is nothing new to show; what was shown stays.
     fn tell(&self, error: &str) -> io::Result<()> {
         let Some(screen) = &self.screen else {
             super::tell(error);
@@ -188,7 +189,7 @@ impl Output {
     }
 }
 
-/// The terminal's other screen, without a cursor. Dropped, it gives the terminal back as it was.
+/// The terminal's alternate screen, without a cursor. When dropped, it restores the terminal.
 struct Screen;
 
 impl Screen {
@@ -208,7 +209,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // Whoever is gone needs no terminal.
+        // If the reader is gone, nothing needs restoring.
         let _ = write(&[b"\x1b[?25h\x1b[?1049l"]);
     }
 }

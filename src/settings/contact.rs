@@ -1,5 +1,5 @@
-//! How the running gateway is reached. Nothing else of the settings is looked at, so that whoever only looks at the gateway
-//! needs none of its keys.
+//! How the running gateway is reached. Nothing else of the settings is read, so that a command that only looks at the
+//! gateway needs none of its keys.
 
 use std::net::SocketAddr;
 
@@ -13,9 +13,9 @@ use crate::domain::secret::Secret;
 /// Where the gateway's own routes are, and what opens them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contact {
-    /// Host and port as they stand in a URL; none where the system chooses the port.
+    /// Host and port as in a URL; `None` if the system chooses the port.
     pub authority: Option<String>,
-    /// A token by which the state may be read, where the settings tell its text.
+    /// A token for reading the state, if the settings give its text.
     pub token: Option<Secret>,
 }
 
@@ -23,7 +23,7 @@ pub struct Contact {
 ///
 /// # Errors
 ///
-/// The faults that these have.
+/// The faults in these.
 pub fn contact(source: &Source) -> Result<Contact, Faults> {
     let mut faults = Vec::new();
     let layers = all_layers(source, &mut faults);
@@ -39,21 +39,21 @@ pub fn contact(source: &Source) -> Result<Contact, Faults> {
     Ok(Contact { authority: (port != 0).then(|| host.from_here().with_port(port)), token })
 }
 
-/// Where the running gateway says whether it is ready.
+/// Where the running gateway tells whether it is ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reach {
-    /// Host and port as they stand in a URL.
+    /// Host and port as in a URL.
     pub authority: String,
-    /// Why something else may be meant: files that can't be read at all.
+    /// Why the address may be wrong: files that can't be read at all.
     pub doubts: Option<Faults>,
 }
 
-/// Reads where the gateway listens, as far as that can be read. A faulty file leaves the running gateway as it is, so that
-/// whoever asks how it does must not go by it either.
+/// Reads where the gateway listens, as far as that can be read. A faulty file does not affect the running gateway, so a
+/// health check must not fail because of it either.
 ///
 /// # Errors
 ///
-/// The faults that the address itself has.
+/// The faults in the address itself.
 pub fn reach(source: &Source) -> Result<Reach, Faults> {
     let mut faults = Vec::new();
     let layers = all_layers(source, &mut faults);
@@ -64,7 +64,7 @@ pub fn reach(source: &Source) -> Result<Reach, Faults> {
     Ok(Reach { authority: host.from_here().with_port(port), doubts })
 }
 
-/// Files and variables. What is wrong with the variables concerns nobody here who does not read it.
+/// Files and variables. Faults in variables are ignored, unless the variable is read here.
 fn all_layers(source: &Source, faults: &mut Vec<Fault>) -> Layers {
     let mut layers = layers::read_files(source, faults);
     let variables = environment::read(&source.variables, &layers.merged());

@@ -11,7 +11,7 @@ use super::reading::Table;
 use crate::domain::client::KeyDigest;
 use crate::domain::secret::Secret;
 
-/// How a secret's key gives it.
+/// The form in which a key gives a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     /// The secret itself.
@@ -77,9 +77,9 @@ struct Terms<'a> {
     kind: Option<&'a Kind>,
 }
 
-/// What a secret must be beside a text that fits a header.
+/// What a secret must be, in addition to a text that fits a header.
 pub(super) struct Kind {
-    /// What a fault says that it is not.
+    /// The name of the kind, in the fault for a secret that is not one.
     pub(super) name: &'static str,
     pub(super) wanted: &'static str,
     pub(super) fits: fn(&str) -> bool,
@@ -89,7 +89,7 @@ pub(super) struct Kind {
 pub(super) enum Credential {
     /// None is given.
     Absent,
-    /// One is given that can't be used; where that matters, a fault says why.
+    /// One is given that can't be used; if that matters, a fault says why.
     Unusable,
     /// The secret.
     Text(Secret),
@@ -97,9 +97,9 @@ pub(super) enum Credential {
     Digests(Vec<KeyDigest>),
 }
 
-/// A form of a secret whose place a later layer has taken by the name of a variable that is unset or empty.
+/// A form of a secret that a later layer has displaced with the name of a variable that is unset or empty.
 pub(super) struct Displaced {
-    /// The key of the form that counts for nothing, with its table.
+    /// The key of the displaced form, with its table.
     pub(super) key: String,
     /// The key of the later layer.
     pub(super) by: String,
@@ -125,19 +125,19 @@ impl Credential {
         }
     }
 
-    /// The digest of a secret of which there is one.
+    /// The first digest, for a secret that has only one.
     pub(super) fn one_digest(self) -> Option<KeyDigest> {
         self.digests().into_iter().next()
     }
 }
 
 impl Table<'_, '_> {
-    /// Reads one secret. Of its forms that of the latest layer wins; two in one layer are a fault.
+    /// Reads one secret. The form of the latest layer wins; two in one layer are a fault.
     pub(super) fn credential(&mut self, forms: &Forms, unset: Unset) -> Credential {
         self.credential_by(forms, Terms { unset, kind: None })
     }
 
-    /// The same for one that must also be of this kind.
+    /// Reads one secret that must also be of this kind.
     pub(super) fn credential_of_kind(&mut self, forms: &Forms, unset: Unset, kind: &Kind) -> Credential {
         self.credential_by(forms, Terms { unset, kind: Some(kind) })
     }
@@ -175,8 +175,8 @@ impl Table<'_, '_> {
         }
     }
 
-    /// Where a variable's name means that there is no secret, the form that it has displaced was hardly meant to go with it. An
-    /// empty name says that there is to be none.
+    /// If a variable's name means that there is no secret, displacing the other form was hardly intended. An empty name
+    /// states that there is to be none.
     fn note_displaced(&mut self, displaced: Option<&'static str>, by: &str, name: &Value) {
         let name = Given::new(name).text().filter(|name| !name.is_empty()).map(shown_name);
         if let (Some(displaced), Some(variable)) = (displaced, name) {
@@ -264,7 +264,7 @@ impl Table<'_, '_> {
         }
     }
 
-    /// A secret that can stand in a header (RFC 9110, section 5.5), where all of ours end up.
+    /// A secret, checked to fit a header (RFC 9110, section 5.5), where all of ours end up.
     fn checked(&mut self, key: &'static str, text: &str, place: &str, terms: Terms<'_>) -> Credential {
         let fits = text.bytes().all(|b| (b' '..=b'~').contains(&b)) && text.trim() == text;
         if text.is_empty() {
@@ -289,7 +289,8 @@ fn is_variable_name(name: &str) -> bool {
     name.bytes().all(is_part) && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
 }
 
-/// A variable's name, if it looks like one: a key that was pasted here by mistake may be a name by its letters alone.
+/// A variable's name for a fault, if it looks like one: a key pasted here by mistake may consist of the letters of a
+/// name.
 fn shown_name(name: &str) -> String {
     named(name).unwrap_or_else(|| "a variable, its name not shown".to_owned())
 }
@@ -300,7 +301,8 @@ fn named(name: &str) -> Option<String> {
     looks_like_a_name.then(|| format!("the variable {name}"))
 }
 
-/// A file's path, if it looks like one: a key may have been pasted here, too. A bare file name is told by its key's place.
+/// A file's path for a fault, if it looks like one: a key may have been pasted here, too. A bare file name can be found
+/// by its key's place.
 fn shown_path(path: &str) -> String {
     let looks_like_a_path = path.is_empty() || path.starts_with(['/', '.']);
     if looks_like_a_path { quoted(path) } else { "a file, its name not shown".to_owned() }

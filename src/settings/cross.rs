@@ -1,4 +1,4 @@
-//! What no key can tell alone: rules between endpoints, clients and the address.
+//! Rules that span several keys: between endpoints, clients and the address.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +15,7 @@ use crate::domain::client::{Client, KeyDigest};
 use crate::domain::endpoint::{Auth, Endpoint};
 use crate::domain::ids::ProfileId;
 
-/// Ids that variables can't tell apart.
+/// Finds ids that variables can't tell apart.
 pub(super) fn check_ids(reading: &mut Reading<'_>, tree: &Map<String, Value>) {
     for section in ["endpoints", "clients"] {
         let Some(ValueKind::Table(entries)) = tree.get(section).map(|value| &value.kind) else { continue };
@@ -25,7 +25,7 @@ pub(super) fn check_ids(reading: &mut Reading<'_>, tree: &Map<String, Value>) {
     }
 }
 
-/// `place` tells where an id stands; of those that coincide all places are named.
+/// Finds names that coincide in variables. `place` tells where one is given; all places of those that coincide are named.
 fn check_alike<'a>(
     reading: &mut Reading<'_>,
     key: &str,
@@ -39,7 +39,7 @@ fn check_alike<'a>(
     for ids in groups.into_values().filter(|ids| ids.len() > 1) {
         let names: Vec<String> = ids.iter().map(|id| super::fault::quoted(id)).collect();
         let mut places: Vec<String> = ids.iter().map(|id| place(id)).filter(|place| !place.is_empty()).collect();
-        // Of profiles one list may hold them all.
+        // One list may hold all of the profiles.
         places.dedup();
         let wanted = "ids that differ in more than '_' and '-', which are the same in a variable";
         let (source, found) = (places.join(" and "), names.join(" and "));
@@ -47,7 +47,7 @@ fn check_alike<'a>(
     }
 }
 
-/// All other rules between tables.
+/// Checks all other rules between tables.
 pub(super) fn check(reading: &mut Reading<'_>, settings: &Settings, endpoints: &Endpoints, clients: &[Client]) {
     check_profiles(reading, &endpoints.profiles, clients);
     let names = endpoints.profiles.keys().map(ProfileId::as_str);
@@ -65,8 +65,8 @@ pub(super) fn check(reading: &mut Reading<'_>, settings: &Settings, endpoints: &
 
 fn check_profiles(reading: &mut Reading<'_>, known: &BTreeMap<ProfileId, String>, clients: &[Client]) {
     let is_list_of_profiles = |key: &str| key.starts_with("endpoints.") && key.ends_with(".profiles");
-    // With no endpoint at all, a list of profiles that is at fault itself, or a file that can't be read, nobody can say which
-    // profiles are meant.
+    // With no endpoint at all, a faulty list of profiles, or a file that can't be read, it is unknown which profiles are
+    // meant.
     if known.is_empty()
         || reading.layers.have_gaps
         || reading.faults.iter().any(|fault| is_list_of_profiles(&fault.key))
@@ -92,7 +92,6 @@ fn check_passthrough(reading: &mut Reading<'_>, endpoints: &[Endpoint], clients:
 }
 
 fn check_keys(reading: &mut Reading<'_>, clients: &[Client]) {
-    // Digests are compared in constant time and so in no order: their digits are.
     let mut owners: HashMap<String, &Client> = HashMap::new();
     for client in clients {
         let digits: Vec<String> = client.keys.iter().map(KeyDigest::to_hex).collect();
@@ -113,7 +112,7 @@ pub(super) fn is_open_to_everybody(server: &Server, clients: &[Client]) -> bool 
 
 fn check_exposure(reading: &mut Reading<'_>, settings: &Settings, clients: &[Client]) {
     let host = &settings.server.host;
-    // A faulty host is a fault of its own, and so is a faulty key of a client, and a file that may hold one and can't be read.
+    // A faulty host is a fault of its own, and so is a client's faulty key, or an unreadable file that may hold one.
     let is_faulty = |fault: &Fault| fault.key == "server.host" || fault.key.starts_with("clients");
     if !reading.layers.have_gaps
         && !reading.faults.iter().any(is_faulty)
@@ -125,7 +124,7 @@ fn check_exposure(reading: &mut Reading<'_>, settings: &Settings, clients: &[Cli
     }
 }
 
-/// One address for the clients and for the gateway's own routes would be in use when the second listens.
+/// The same address for the clients and the gateway's own routes would be in use when the second one listens.
 fn check_addresses(reading: &mut Reading<'_>, settings: &Settings) {
     let Settings { server, admin, .. } = settings;
     let host: Option<IpAddr> = server.host.as_str().parse().ok();
@@ -136,7 +135,7 @@ fn check_addresses(reading: &mut Reading<'_>, settings: &Settings) {
     }
 }
 
-/// An endpoint that is the gateway itself would have each request asked again until there is no connection left.
+/// An endpoint that is the gateway itself would have each request forwarded again and again until no connection is left.
 fn check_loops(reading: &mut Reading<'_>, settings: &Settings, endpoints: &[Endpoint]) {
     let Server { host, port, .. } = &settings.server;
     for endpoint in endpoints.iter().filter(|endpoint| leads_to(endpoint, host, *port)) {
@@ -151,7 +150,7 @@ pub(super) const AN_UPSTREAM: &str = "the URL of an upstream";
 pub(super) fn leads_to(endpoint: &Endpoint, own: &Host, own_port: u16) -> bool {
     let own = own.from_here();
     let is_name = |host: &Host| host.as_str().parse::<IpAddr>().is_err();
-    // `localhost` is any of loopback's addresses, but of these one is not another.
+    // `localhost` may be any loopback address, but two different loopback addresses are not the same.
     let is_own =
         |host: Host| host == own || (host.is_loopback() && own.is_loopback() && (is_name(&host) || is_name(&own)));
     let Origin { scheme, host, port } = endpoint.base_url.origin();

@@ -1,4 +1,4 @@
-//! The keys that are set and do not what they seem to.
+//! Keys that are set but do not do what they seem to.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::domain::hiding::holds_a_credential;
 use crate::domain::ids::ProfileId;
 use crate::domain::route::LlmPath;
 
-/// The key that is for nothing without a receiver.
+/// The key that has no effect without a receiver.
 const SECRET: &str = "webhook.secret_env";
 
-/// Hosts of providers that are known to everybody, none of which is reached but over the internet.
+/// Hosts of well-known providers, all of which are reached only over the internet.
 const PROVIDERS: [&str; 22] = [
     "ai-gateway.vercel.sh",
     "api.anthropic.com",
@@ -47,19 +47,19 @@ const PROVIDERS: [&str; 22] = [
     "openrouter.ai",
 ];
 
-/// What the names of their hosts end in where each customer has one.
+/// The endings of host names of providers that give each customer one.
 const PROVIDERS_OF_MANY_NAMES: [&str; 3] =
     [".openai.azure.com", ".services.ai.azure.com", "-aiplatform.googleapis.com"];
 
-/// What is in the names of models that answer no conversation.
+/// Parts of the names of models that answer no conversation.
 const SILENT: [&str; 2] = ["embed", "rerank"];
 
-/// A key that is set and does not what it seems to.
+/// A key that is set but does not do what it seems to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// The key, such as `webhook.secret_env`.
     pub key: String,
-    /// What is to be known of it, in a sentence.
+    /// What to know about it, in a sentence.
     pub text: String,
 }
 
@@ -70,7 +70,7 @@ impl Note {
 }
 
 impl Loaded {
-    /// The notes, with what is to be known at `now`, the time since 1970.
+    /// The notes, including those that hold at `now`, the time since 1970.
     #[must_use]
     pub fn notes_at(&self, now: Duration) -> Vec<Note> {
         let has_expired = |client: &&Client| client.enabled && client.is_expired(now);
@@ -83,7 +83,7 @@ impl Loaded {
     }
 }
 
-/// Looks for them in what was read.
+/// Finds such keys in what was read.
 pub(super) fn judge(
     reading: &Reading<'_>,
     settings: &Settings,
@@ -156,7 +156,7 @@ fn of_delays(settings: &Settings) -> Option<Note> {
     })
 }
 
-/// Where there are clients, each has its profile; else everybody has the default one.
+/// An endpoint that no request can reach. If there are clients, each has its profile; else everybody has the default one.
 fn unreachable(endpoint: &Endpoint, clients: &[Client]) -> Option<Note> {
     let key = format!("endpoints.{}.profiles", endpoint.id);
     match clients {
@@ -176,7 +176,8 @@ fn unreachable(endpoint: &Endpoint, clients: &[Client]) -> Option<Note> {
     }
 }
 
-/// A verification has no client's credential. A server of this machine may want none.
+/// A passthrough endpoint that can't be verified, as a verification has no client's credential. A server on this machine
+/// may want none.
 fn of_passthrough(endpoint: &Endpoint) -> Option<Note> {
     let has_key = || endpoint.headers.iter().any(|(name, _)| holds_a_credential(name));
     let is_here = || Host::parse(&endpoint.base_url.origin().host).is_some_and(|host| host.is_loopback());
@@ -190,7 +191,8 @@ fn of_passthrough(endpoint: &Endpoint) -> Option<Note> {
     })
 }
 
-/// A verification is a conversation, and the protocol's default model is hardly where there are none but these.
+/// An endpoint with only models that can't be verified. A verification is a conversation, and the protocol's default
+/// model is hardly served there.
 fn of_models(endpoint: &Endpoint, settings: &Settings) -> Option<Note> {
     let patterns = endpoint.models.patterns();
     let is_silent = |pattern: &String| {
@@ -208,7 +210,7 @@ fn of_models(endpoint: &Endpoint, settings: &Settings) -> Option<Note> {
     })
 }
 
-/// The path of each request is appended.
+/// A base URL that ends in an API path, although the path of each request is appended.
 fn of_path(endpoint: &Endpoint) -> Option<Note> {
     let ending = LlmPath::ALL.into_iter().map(end_of).find(|ending| endpoint.base_url.path().ends_with(ending))?;
     let asked = Dialect::first(endpoint.protocol).path();
@@ -220,7 +222,8 @@ fn of_path(endpoint: &Endpoint) -> Option<Note> {
     Some(Note::new(format!("endpoints.{}.base_url", endpoint.id), text))
 }
 
-/// Chats are asked for behind any version, which takes the place of theirs where the base has one.
+/// The ending of a base URL that gives this path. Chats may follow any version, which replaces their own if the base has
+/// one.
 fn end_of(path: LlmPath) -> &'static str {
     match path {
         LlmPath::ChatCompletions => "/chat/completions",
@@ -243,7 +246,7 @@ fn in_clear(endpoint: &Endpoint) -> Option<Note> {
 }
 
 fn of_environment(reading: &Reading<'_>, source: &Source) -> Option<Note> {
-    // The image sets the variable, so that it says nothing of what somebody meant.
+    // The container image sets the variable, so it does not show what somebody meant.
     let by_variable = source.variables.get("QCC_ENV");
     let is_named = source.environment.as_ref().is_some_and(|name| !name.is_empty() && Some(name) != by_variable);
     match reading.layers.place {
@@ -255,7 +258,7 @@ fn of_environment(reading: &Reading<'_>, source: &Source) -> Option<Note> {
     }
 }
 
-/// Names that are nearly those of settings, and are read by nobody.
+/// Variables whose names are nearly those of settings, and that nothing reads.
 fn of_variables(reading: &Reading<'_>) -> Vec<Note> {
     let unused = reading.variables.keys().filter(|name| !reading.variables_taken.contains(*name));
     let note = |name: &String| {

@@ -34,7 +34,8 @@ const WEIGHT: u16 = 100;
 pub(super) struct Endpoints {
     /// All but those whose id or URL is at fault.
     pub(super) sound: Vec<Endpoint>,
-    /// The profiles of all, so that a faulty endpoint's clients are no faults, and where each is listed first.
+    /// The profiles of all endpoints, so that the clients of a faulty one are no faults, and the place where each is
+    /// listed first.
     pub(super) profiles: BTreeMap<ProfileId, String>,
 }
 
@@ -223,7 +224,7 @@ fn read_model_map(table: &mut Table<'_, '_>) -> ModelMap {
     ModelMap::new(rules).unwrap_or_default()
 }
 
-/// A limit, where 0 stands for none.
+/// Reads a limit; 0 stands for none.
 fn limit(table: &mut Table<'_, '_>, key: &'static str) -> Option<NonZeroU32> {
     let wanted = "an integer from 0 to 1000000, 0 for none";
     table

@@ -9,25 +9,25 @@ use super::layers::SECTIONS;
 use super::origin::Origin;
 
 const PREFIX: &str = "QCC__";
-/// The same with an underscore too few.
+/// The prefix with an underscore too few.
 const NEARLY_PREFIX: &str = "QCC_";
 const SEPARATOR: &str = "__";
 /// Tables whose entries have names of their own.
 const NAMED: [&str; 3] = ["endpoints", "clients", "prices"];
-/// What one variable can't express.
+/// Keys that a variable can't express.
 const FILES_ONLY: [&str; 3] = ["model_map", "headers", "verify_headers"];
 
 /// What the variables amount to.
 #[derive(Default)]
 pub(super) struct Variables {
-    /// As a layer: every value is a text.
+    /// The variables as a layer: every value is a text.
     pub(super) table: Map<String, Value>,
     /// The names that were understood.
     pub(super) taken: Vec<String>,
     pub(super) faults: Vec<Fault>,
 }
 
-/// Reads the variables over `files`, whose ids they may mean by other separators.
+/// Reads the variables over `files`, whose ids they may write with other separators.
 pub(super) fn read(variables: &BTreeMap<String, String>, files: &Map<String, Value>) -> Variables {
     let mut result = Variables::default();
     for (name, text) in variables {
@@ -55,7 +55,7 @@ pub(super) fn read(variables: &BTreeMap<String, String>, files: &Map<String, Val
     result
 }
 
-/// The name of a setting that is meant by one with an underscore too few behind `QCC`, where it names a section.
+/// The setting that is meant by a name with an underscore too few after `QCC`, if it names a section.
 pub(super) fn meant_by(name: &str) -> Option<String> {
     let begins_so = name.get(..NEARLY_PREFIX.len())?.eq_ignore_ascii_case(NEARLY_PREFIX);
     let rest = name.get(NEARLY_PREFIX.len()..).filter(|_| begins_so)?;
@@ -63,7 +63,7 @@ pub(super) fn meant_by(name: &str) -> Option<String> {
     SECTIONS.contains(&section.to_lowercase().as_str()).then(|| format!("{PREFIX}{rest}"))
 }
 
-/// From the part of a name after the prefix to a key's path, or to what was found and what is wanted.
+/// Turns the part of a name after the prefix into a key's path, or into what was found and what is wanted.
 fn path(rest: &str, files: &Map<String, Value>) -> Result<Vec<String>, (String, String)> {
     let lower = rest.to_lowercase();
     let parts: Vec<&str> = lower.split(SEPARATOR).collect();
@@ -89,7 +89,7 @@ fn path(rest: &str, files: &Map<String, Value>) -> Result<Vec<String>, (String, 
     }
 }
 
-/// An id with its separators made alike, as far as variables can tell ids apart.
+/// An id with its separators made alike, so that ids are equal if variables can't tell them apart.
 pub(super) fn alike(id: &str) -> String {
     id.replace('-', "_")
 }
@@ -99,11 +99,11 @@ fn existing_id(section: &str, id: &str, files: &Map<String, Value>) -> Option<St
     if entries.contains_key(id) {
         return Some(id.to_owned());
     }
-    // Of several that coincide any will do: that they coincide is a fault already.
+    // Any of several that coincide will do: that they coincide is a fault already.
     entries.keys().filter(|existing| alike(&existing.to_lowercase()) == alike(id)).min().cloned()
 }
 
-/// Puts the value where the path leads; false where there is one already.
+/// Puts the value where the path leads; `false` if there is one already.
 fn insert(table: &mut Map<String, Value>, path: &[String], value: Value) -> bool {
     let Some((first, rest)) = path.split_first() else { return false };
     if rest.is_empty() {

@@ -10,11 +10,11 @@ const MAX_SHOWN: usize = 80;
 /// One thing that is wrong with the settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// The key, such as `server.port`; empty where a file as a whole is at fault.
+    /// The key, such as `server.port`; empty if a file as a whole is at fault.
     pub key: String,
-    /// A file with its line, or the name of a variable; empty where the settings as a whole are at fault.
+    /// A file with its line, or the name of a variable; empty if the settings as a whole are at fault.
     pub source: String,
-    /// What was found, where it may be shown: never the value of a key, token, secret or header.
+    /// What was found, as far as it may be shown: never the value of a key, token, secret or header.
     pub found: String,
     /// What is wanted, or what to do.
     pub wanted: String,
@@ -97,7 +97,7 @@ pub(super) fn quoted(text: &str) -> String {
     format!("{start:?}…")
 }
 
-/// One part of a key's path: quoted where TOML would want quotes.
+/// One part of a key's path, quoted if TOML would need quotes.
 pub(super) fn key_part(part: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !part.is_empty() && part.chars().all(is_bare) { part.to_owned() } else { quoted(part) }

@@ -1,4 +1,4 @@
-//! A value as it was given: with a type of TOML's in a file, as a text in a variable.
+//! A value as it was given: with a TOML type in a file, as text in a variable.
 
 use config::{Value, ValueKind};
 
@@ -30,7 +30,7 @@ impl<'value> Given<'value> {
         }
     }
 
-    /// An integer; from a text only as it is usually written, so that `0123` is not taken for 123.
+    /// An integer; from a text only in its usual spelling, so that `0123` is not taken for 123.
     pub(super) fn integer(&self) -> Option<i128> {
         match self {
             Self::Typed(ValueKind::I128(number)) => Some(*number),
@@ -74,7 +74,7 @@ impl<'value> Given<'value> {
         }
     }
 
-    /// What is to be said of how a list is written, where a variable has it as files do.
+    /// How a list has to be written, for a fault, if a variable writes it as files do.
     pub(super) fn form_of_list(&self) -> &'static str {
         match self {
             Self::Text(text) if is_in_brackets(text) => {
@@ -106,7 +106,7 @@ impl<'value> Given<'value> {
         }
     }
 
-    /// What kind of value it is, where the value itself must not be shown.
+    /// The kind of value, for when the value itself must not be shown.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) | Self::Typed(ValueKind::String(_)) => "a text, not shown",
@@ -125,8 +125,8 @@ impl<'value> Given<'value> {
     }
 }
 
-/// Whether a variable's text is a list as it is written in a file, with its quotes or without them, which a shell takes away. As globs
-/// such a text would hardly be meant: it is a set of single characters.
+/// Whether a variable's text is a list as a file writes it, with its quotes or without them, as a shell removes them.
+/// Such a text is hardly meant as a glob: it would be a set of single characters.
 fn is_in_brackets(text: &str) -> bool {
     let inner = text.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     inner.is_some_and(|inner| inner.trim_start().starts_with(['"', '\'']) || !inner.contains(['[', ']']))

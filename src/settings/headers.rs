@@ -1,4 +1,4 @@
-//! Further headers of the operator's own: `headers`, `verify_headers`.
+//! The operator's own additional headers: `headers`, `verify_headers`.
 
 use config::ValueKind;
 
@@ -72,7 +72,7 @@ impl Table<'_, '_> {
     }
 }
 
-/// A token (RFC 9110, section 5.6.2).
+/// Whether a name is a token (RFC 9110, section 5.6.2).
 fn is_header_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }

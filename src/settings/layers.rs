@@ -1,4 +1,4 @@
-//! The layers that settings come in, and what they amount to when the later ones win.
+//! The layers that settings come in, and their merged result, in which later ones win.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,20 +42,20 @@ pub(super) const SECTIONS: [&str; 21] = [
     "prices",
 ];
 
-/// The one of them that is a list.
+/// The only section that is a list.
 const RULES: &str = "rules";
-/// Those without which nothing can be said of the whole.
+/// The sections that must be readable before anything can be called missing.
 const ENTRIES: [&str; 2] = ["endpoints", "clients"];
 
-/// The directory that is looked into where none is named.
+/// The settings directory if none is named.
 const DEFAULT_PLACE: &str = "settings";
-/// How many files are named that are not read.
+/// How many of the files that are not read are named at most.
 const MOST_PASSED_OVER: usize = 10;
-/// The name of the layer that is no file.
+/// The name of the layer of variables.
 const VARIABLES: &str = "variables";
 /// What a file of settings has to be.
 const READABLE: &str = "a readable file in UTF-8";
-/// The environment where none is named.
+/// The environment if none is named.
 const DEFAULT_ENVIRONMENT: &str = "development";
 
 /// One layer: a file, or all variables together.
@@ -88,13 +88,13 @@ pub(super) enum Place {
     /// Nowhere.
     #[default]
     Nowhere,
-    /// They are a single file.
+    /// A single file.
     File,
     /// In a directory.
     Directory {
         /// The directory.
         path: PathBuf,
-        /// What is read of it where it is there, and is not.
+        /// The files that would be read from it, but are not there.
         absent: Vec<PathBuf>,
     },
 }
@@ -103,12 +103,12 @@ pub(super) enum Place {
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     stack: Vec<Layer>,
-    /// Where its files are.
+    /// Where the files are.
     pub(super) place: Place,
-    /// What they were read from.
+    /// The files that the layers were read from.
     pub(super) seen: FilesSeen,
-    /// Whether not all is known of what was meant: a file can't be read, or its endpoints or clients. Then it is no fault that a
-    /// key stands nowhere.
+    /// Whether part of what was meant is unknown, because a file, or its endpoints or clients, can't be read. Then a
+    /// missing key is no fault.
     pub(super) have_gaps: bool,
 }
 
@@ -162,10 +162,11 @@ impl Layers {
                 Map::new()
             }
         };
-        // The merging library takes a key at the top for a path, so that an unknown one must not reach it.
+        // The merging library takes a top-level key for a path, so an unknown one must not reach it.
         let is_known = |key: &str| tables.contains(&key);
         let (known, unknown): (Map<_, _>, Map<_, _>) = table.drain().partition(|(key, _)| is_known(key));
-        // Nor must what is no table where one has to be: it would take away all that the lower layers say there.
+        // Nor must a value that is no table where one has to be: it would displace everything that the lower layers say
+        // there.
         let is_sound = |key: &str, value: &Value| match value.kind {
             ValueKind::Array(_) => key == RULES,
             ValueKind::Table(_) => key != RULES,
@@ -200,20 +201,20 @@ impl Layers {
         self.stack.pop();
     }
 
-    /// What the layers amount to: later ones win, key by key; each value keeps its origin.
+    /// Merges the layers: later ones win, key by key; each value keeps its origin.
     pub(super) fn merged(&self) -> Map<String, Value> {
         let mut builder = Config::builder();
         for layer in self.stack.iter().cloned() {
             builder = builder.add_source(layer);
         }
-        // A layer never fails to give what it holds, so there is always a table.
+        // A layer never fails to give its content, so there is always a table.
         match builder.build().map(|config| config.cache.kind) {
             Ok(ValueKind::Table(table)) => table,
             Ok(_) | Err(_) => Map::new(),
         }
     }
 
-    /// The names of the files that were read.
+    /// The names of the layers, lowest first.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.stack.iter().map(|layer| layer.name.as_str())
     }
@@ -223,12 +224,12 @@ impl Layers {
         self.stack.last()?.table.get(table)
     }
 
-    /// A file with a line, or a variable's name.
+    /// The place of a value: a file with a line, or a variable's name.
     pub(super) fn place_of_value(&self, value: &Value) -> String {
         origin_of(value).map_or_else(String::new, |origin| self.place(&origin))
     }
 
-    /// The same for an origin.
+    /// The place that an origin names.
     fn place(&self, origin: &Origin) -> String {
         match origin {
             Origin::Variable { name } => format!("variable {name}"),
@@ -239,7 +240,7 @@ impl Layers {
         }
     }
 
-    /// Where the highest layer that has this table has it. The merging library forgets it for tables.
+    /// The place of a table in the highest layer that has it. The merging library forgets it for tables.
     pub(super) fn place_of_table(&self, path: &[String]) -> String {
         let find = |layer: &Layer| {
             let (first, rest) = path.split_first()?;
@@ -253,7 +254,7 @@ impl Layers {
         self.stack.iter().rev().find_map(find).map_or_else(String::new, |origin| self.place(&origin))
     }
 
-    /// Which files were read, which were looked for and are not there, and which are there and are none that is read.
+    /// Tells which files were read, which were looked for and are not there, and which TOML files are there but not read.
     pub(super) fn what_was_looked_at(&self) -> String {
         let list =
             |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
@@ -272,7 +273,7 @@ impl Layers {
         told
     }
 
-    /// The TOML files of a directory that are not read, in the order of their names.
+    /// The TOML files in a directory that are not read, in the order of their names.
     fn passed_over(&self, directory: &Path) -> Vec<PathBuf> {
         let is_toml = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml");
         let is_read = |path: &PathBuf| self.names().any(|name| name == path.display().to_string());
@@ -289,7 +290,7 @@ fn in_order(table: Map<String, Value>) -> BTreeMap<String, Value> {
     table.into_iter().collect()
 }
 
-/// Where a value came from; for a table that was merged, where one of its values did.
+/// Where a value came from; for a merged table, where one of its values did.
 pub(super) fn origin_of(value: &Value) -> Option<Origin> {
     if let Some(origin) = value.origin() {
         return Origin::decode(origin);
@@ -326,7 +327,7 @@ pub(super) fn read_files(source: &Source, faults: &mut Vec<Fault>) -> Layers {
             });
             return layers;
         }
-        // What may be in it is asked for file by file.
+        // Its files are looked for one by one.
         Err(_) => {}
     }
     let before = faults.len();
@@ -339,7 +340,7 @@ pub(super) fn read_files(source: &Source, faults: &mut Vec<Fault>) -> Layers {
     layers
 }
 
-/// The files that are read of a directory.
+/// The files to be read from a directory.
 #[derive(Default)]
 struct Files {
     paths: Vec<PathBuf>,
@@ -368,7 +369,8 @@ fn files_in(place: &Path, source: &Source, faults: &mut Vec<Fault>) -> Files {
         let path = place.join(format!("{name}.toml"));
         let is_absent = path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         if !is_absent {
-            // What can't be read is a fault, not an absence; so is what may be there in a directory that can't be searched.
+            // An unreadable file is a fault, not an absence; so is one that may exist in a directory that can't be
+            // searched.
             files.paths.push(path);
             continue;
         }

@@ -1,7 +1,7 @@
 //! The settings: built-in defaults, files and variables, layer over layer, read into types that hold valid values only.
 //!
-//! Nothing is read from the process but files; variables come in as an argument. Every fault is found, not the first alone,
-//! and no fault shows a secret.
+//! Only files are read here; variables come in as an argument. All faults are found, not just the first, and no fault
+//! shows a secret.
 
 mod clients;
 mod contact;
@@ -55,7 +55,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// What the variable `RUST_LOG` says of the log.
+    /// What the variable `RUST_LOG` says about the log.
     #[must_use]
     pub fn rust_log(&self) -> RustLog<'_> {
         RustLog::read(self.variables.get(RustLog::NAME).map(String::as_str))
@@ -77,26 +77,26 @@ pub struct Loaded {
     pub settings: Settings,
     /// The endpoints.
     pub topology: Topology,
-    /// The clients, in the order of their ids. None at all: everybody is served.
+    /// The clients, in the order of their ids. If there are none, everybody is served.
     pub clients: Vec<Client>,
-    /// The keys that are set but do not what they seem to.
+    /// Notes on keys that are set but do not do what they seem to.
     pub notes: Vec<Note>,
     /// The names of the variables that were used, in order.
     pub variables_taken: Vec<String>,
     /// The layers that were read, lowest first.
     pub sources: Vec<String>,
-    /// Each key that was read, with its value in one form however it was written; never a secret's.
+    /// Each key that was read, with its value in one form, however it was written; never a secret's.
     pub values: BTreeMap<String, String>,
-    /// Where all this came from, so that it can be read again.
+    /// The source of all this, so that it can be read again.
     pub source: Source,
-    /// The files that were looked at for it.
+    /// The files that were looked at.
     pub files: FilesSeen,
 }
 
-/// What one look at the settings has found, sound or not.
+/// The result of one reading of the settings, sound or not.
 #[derive(Clone, Debug)]
 pub struct Look {
-    /// The settings, or every fault that they have.
+    /// The settings, or every fault in them.
     pub found: Result<Loaded, Faults>,
     /// The files that were looked at.
     pub files: FilesSeen,
@@ -106,7 +106,7 @@ pub struct Look {
 ///
 /// # Errors
 ///
-/// Every [`Fault`] that they have.
+/// Every [`Fault`] in them.
 pub fn load(source: &Source) -> Result<Loaded, Faults> {
     look(source).found
 }
@@ -183,7 +183,7 @@ fn add_clients_file(layers: &mut Layers, source: &Source, faults: &mut Vec<Fault
     }
 }
 
-/// Its path, and the value by which it is named.
+/// The path of the file of clients, and the value that names it.
 fn clients_file(mut tree: Map<String, Value>) -> Option<(PathBuf, Value)> {
     let ValueKind::Table(mut server) = tree.remove("server")?.kind else { return None };
     let value = server.remove("clients_file")?;

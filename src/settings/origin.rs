@@ -1,4 +1,4 @@
-//! Where a value came from, in the one text that the merging library carries along with each value.
+//! Where a value came from, encoded in the one text that the merging library carries along with each value.
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(super) enum Origin {
 }
 
 impl Origin {
-    /// As text.
+    /// Encodes it as text.
     pub(super) fn encode(&self) -> String {
         match self {
             Self::Line { layer, line } => format!("{layer}:{line}"),
@@ -26,7 +26,7 @@ impl Origin {
         }
     }
 
-    /// From [`Self::encode`]'s text.
+    /// Decodes the text of [`Self::encode`].
     pub(super) fn decode(text: &str) -> Option<Self> {
         if let Some(name) = text.strip_prefix('$') {
             return Some(Self::Variable { name: name.to_owned() });

@@ -1,4 +1,4 @@
-//! Reading the merged settings table by table: every key that is asked for is known, what is left over is a fault.
+//! Reading the merged settings table by table: every key that is asked for is known, and any key left over is a fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -26,11 +26,11 @@ pub(super) struct Reading<'a> {
     pub(super) layers: &'a Layers,
     pub(super) variables: &'a BTreeMap<String, String>,
     pub(super) faults: Vec<Fault>,
-    /// Each key that was read, with its value in one form however it was written. Never a secret's value.
+    /// Each key that was read, with its value in one form, however it was written. Never a secret's value.
     pub(super) recorded: BTreeMap<String, String>,
     /// The variables that `*_env` keys named and that were set.
     pub(super) variables_taken: BTreeSet<String>,
-    /// Forms of secrets whose place another one has taken, by which there is none.
+    /// Forms of secrets that were displaced by another form, which gives no secret.
     pub(super) displaced: Vec<Displaced>,
     /// The files that hold secrets.
     pub(super) seen: FilesSeen,
@@ -58,26 +58,27 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Where the key at `path` stands; where it was left out, the table that lacks it. Empty for the settings as a whole.
+    /// Where the key at `path` is given or, if it was left out, the table that lacks it. Empty for the settings as a
+    /// whole.
     pub(super) fn place_of(&self, path: &str) -> String {
         let with_those_above = std::iter::successors(Some(path), |path| path.rsplit_once('.').map(|(above, _)| above));
         let mut places = with_those_above.filter_map(|path| self.places.get(path));
         places.find(|place| !place.is_empty()).cloned().unwrap_or_default()
     }
 
-    /// Notes a fault of the key at `path`, or of the settings as a whole where neither it nor its table was read.
+    /// Notes a fault of the key at `path`, or of the settings as a whole if neither it nor its table was read.
     pub(super) fn fault(&mut self, path: &str, found: impl Into<String>, wanted: impl Into<String>) {
         let source = self.place_of(path);
         self.faults.push(Fault { key: path.to_owned(), source, found: found.into(), wanted: wanted.into() });
     }
 
-    /// Notes a fault of the key at `path`, which stands at `place`.
+    /// Notes a fault of the key at `path`, which is given at `place`.
     pub(super) fn fault_at(&mut self, place: String, path: &str, found: impl Into<String>, wanted: impl Into<String>) {
         self.places.insert(path.to_owned(), place);
         self.fault(path, found, wanted);
     }
 
-    /// Opens a table that has every key, because the built-in defaults have.
+    /// Opens a table that has every key, because the built-in defaults have it.
     pub(super) fn section(&mut self, tree: &mut Map<String, Value>, name: &str) -> Table<'_, 'a> {
         let value = tree.remove(name).unwrap_or_else(|| Value::new(None, Map::<String, Value>::new()));
         Table::open(self, vec![name.to_owned()], value, true)
@@ -89,7 +90,7 @@ impl<'a> Reading<'a> {
         Table::open(self, parts, value, false)
     }
 
-    /// Whether an entry of a table of tables is one; where it is none, that is its only fault.
+    /// Whether an entry of a table of tables is a table; if not, that is its only fault.
     fn is_table(&mut self, name: &str, id: &str, value: &Value) -> bool {
         let is_table = matches!(value.kind, ValueKind::Table(_));
         if !is_table {
@@ -139,7 +140,7 @@ impl<'r, 'a> Table<'r, 'a> {
         }
     }
 
-    /// The path of one of its keys.
+    /// The path of one of the table's keys.
     pub(super) fn key(&self, key: &str) -> String {
         format!("{}.{}", self.path, key_part(key))
     }
@@ -149,16 +150,16 @@ impl<'r, 'a> Table<'r, 'a> {
         &self.path
     }
 
-    /// Notes a fault of one of its keys.
+    /// Notes a fault of one of the table's keys.
     pub(super) fn fault(&mut self, key: &str, found: impl Into<String>, wanted: impl Into<String>) {
         let path = self.key(key);
         self.reading.fault(&path, found, wanted);
     }
 
-    /// Remembers where one of its keys stands.
+    /// Remembers where one of the table's keys is given.
     fn locate(&mut self, key: &str, value: &Value) {
         let place = match self.reading.layers.place_of_value(value) {
-            // An empty table that was merged: nothing in it tells.
+            // A merged table that is empty: nothing in it tells its place.
             place if place.is_empty() => {
                 let path: Vec<String> = self.parts.iter().cloned().chain([key.to_owned()]).collect();
                 self.reading.layers.place_of_table(&path)
@@ -169,14 +170,14 @@ impl<'r, 'a> Table<'r, 'a> {
         self.reading.places.insert(path, place);
     }
 
-    /// The same where what is at fault is that a key stands nowhere, which a file that can't be read may hold.
+    /// Notes the fault that a key is missing, unless an unreadable file may hold it.
     pub(super) fn fault_of_absence(&mut self, key: &str, found: &str, wanted: impl Into<String>) {
         if !self.reading.layers.have_gaps {
             self.fault(key, found, wanted);
         }
     }
 
-    /// Takes a key out, and remembers that it is known and where it stands.
+    /// Takes a key out, and remembers that it is known and where it is given.
     pub(super) fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         let value = self.entries.remove(key)?;
@@ -184,13 +185,13 @@ impl<'r, 'a> Table<'r, 'a> {
         Some(value)
     }
 
-    /// Records what a key's value amounts to, for comparison with the defaults.
+    /// Records a key's value in one form, for comparison with other settings.
     pub(super) fn record(&mut self, key: &str, value: impl Into<String>) {
         let path = self.key(key);
         self.reading.recorded.insert(path, value.into());
     }
 
-    /// Reads one key with `parse`; where that gives nothing, the value is a fault.
+    /// Reads one key with `parse`; if that gives nothing, the value is a fault.
     pub(super) fn read<T: Debug>(
         &mut self,
         key: &'static str,
@@ -217,7 +218,7 @@ impl<'r, 'a> Table<'r, 'a> {
         parsed
     }
 
-    /// A value that was left out is its default, and one that is written out as its default counts as left out.
+    /// Replaces a missing value by its default. One that is spelled out as the default counts as left out.
     pub(super) fn or<T: PartialEq>(&mut self, key: &str, value: Option<T>, default: T) -> T {
         match value {
             Some(value) if value != default => value,
@@ -233,12 +234,12 @@ impl<'r, 'a> Table<'r, 'a> {
         self.read(key, Shown::Always, "a text", |given| given.text().map(ToOwned::to_owned))
     }
 
-    /// A text, where an empty one stands for none.
+    /// Reads a text; an empty one stands for none.
     pub(super) fn optional_text(&mut self, key: &'static str) -> Option<String> {
         self.text(key).filter(|text| !text.is_empty())
     }
 
-    /// A path, where an empty one stands for none.
+    /// Reads a path; an empty one stands for none.
     pub(super) fn optional_path(&mut self, key: &'static str) -> Option<PathBuf> {
         let path = self.read(key, Shown::Always, "a path, or \"\" for none", |given| {
             given.text().filter(|text| !text.contains('\0')).map(PathBuf::from)
@@ -277,7 +278,7 @@ impl<'r, 'a> Table<'r, 'a> {
         self.read(key, Shown::Always, wanted, |given| duration(given).filter(|duration| !duration.is_zero()))
     }
 
-    /// A size above zero, in bytes.
+    /// Reads a size above zero, in bytes.
     pub(super) fn size(&mut self, key: &'static str) -> Option<u64> {
         self.read(key, Shown::Always, "a size above zero such as \"512KiB\", \"32MiB\" or \"1GiB\"", |given| {
             let size: bytesize::ByteSize = given.text()?.trim().parse().ok()?;
@@ -285,7 +286,7 @@ impl<'r, 'a> Table<'r, 'a> {
         })
     }
 
-    /// One of a set of words.
+    /// Reads one of a set of words.
     pub(super) fn word<T: Copy + Debug>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
         let names: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
         let wanted = format!("one of {}", names.join(", "));
@@ -295,7 +296,7 @@ impl<'r, 'a> Table<'r, 'a> {
         })
     }
 
-    /// A list of texts, each of which must fit.
+    /// Reads a list of texts, each of which must fit.
     pub(super) fn texts(
         &mut self,
         key: &'static str,
@@ -311,7 +312,7 @@ impl<'r, 'a> Table<'r, 'a> {
         bad.is_empty().then_some(good)
     }
 
-    /// Globs, each of which must fit, and what is built of all of them.
+    /// Reads globs, each of which must fit, and builds the result from all of them.
     pub(super) fn globs<T>(
         &mut self,
         key: &'static str,
@@ -327,7 +328,8 @@ impl<'r, 'a> Table<'r, 'a> {
         all.ok()
     }
 
-    /// Ends the reading: a key that nothing asked for does not exist. Its value is not shown: it may be a misspelt secret's.
+    /// Ends the reading: a key that nothing asked for does not exist. Its value is not shown, as it may belong to a
+    /// misspelt secret.
     pub(super) fn finish(mut self) {
         let mut unknown: Vec<(String, Value)> = std::mem::take(&mut self.entries).into_iter().collect();
         unknown.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -347,7 +349,7 @@ fn texts(given: &Given<'_>) -> Option<Vec<String>> {
     given.texts()
 }
 
-/// Whether a text is a glob that can be matched with: one may be well-formed, and yet too large for that.
+/// Whether a text is a glob that can be matched with: a well-formed one may still be too large for that.
 pub(super) fn is_glob(text: &str) -> bool {
     let compiles = |glob: Glob| GlobSetBuilder::new().add(glob).build().is_ok();
     text.len() <= LONGEST_GLOB && Glob::new(text).is_ok_and(compiles)

@@ -1,4 +1,4 @@
-//! Settings that are read while the gateway runs, held against those that it runs with.
+//! Settings that are read while the gateway runs, compared with those that it runs with.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub struct ClientsDiff {
     pub added: Vec<ClientId>,
     /// In both, but not the same.
     pub changed: Vec<ClientId>,
-    /// Only in the old ones.
+    /// Only in the old settings.
     pub removed: Vec<ClientId>,
 }
 
@@ -41,7 +41,7 @@ impl ClientsDiff {
 /// New settings as the running gateway can take them over.
 #[derive(Clone, Debug)]
 pub struct Reread {
-    /// With the values that it runs with, where a change of them needs a restart.
+    /// The new settings, but with the running values of keys whose change needs a restart.
     pub loaded: Loaded,
     /// What changes among the clients.
     pub clients: ClientsDiff,
@@ -52,17 +52,17 @@ pub struct Reread {
 }
 
 impl Reread {
-    /// Holds `new` settings against those that the gateway runs with, and the `port` on which it listens.
+    /// Compares `new` settings with those that the gateway runs with, and with the `port` on which it listens.
     ///
     /// # Errors
     ///
-    /// The [`Faults`] that the new ones have only together with what can't change while it runs.
+    /// The [`Faults`] that the new settings have only together with what can't change while the gateway runs.
     pub fn against(running: &Loaded, mut new: Loaded, port: u16) -> Result<Self, Faults> {
         let mut needs_restart = Vec::new();
         for pinned in &PINNED {
             if (pinned.keep)(&mut new.settings, &running.settings) {
                 needs_restart.push(pinned.key.to_owned());
-                // The next reading is held against what is in force.
+                // The next reading is compared with what is in force.
                 match running.values.get(pinned.key) {
                     Some(value) => new.values.insert(pinned.key.to_owned(), value.clone()),
                     None => new.values.remove(pinned.key),
@@ -80,7 +80,7 @@ impl Reread {
 /// A key whose value can't change while the gateway runs.
 struct Pinned {
     key: &'static str,
-    /// Puts the running value back; tells whether the new one was another.
+    /// Puts the running value back; tells whether the new one was different.
     keep: fn(&mut Settings, &Settings) -> bool,
 }
 
@@ -97,7 +97,8 @@ macro_rules! pinned {
     };
 }
 
-/// The sockets, the threads, the form of the log, the file that the state is in and where traces go are what they were at the start.
+/// The keys of what stays as it was at the start: the sockets, the threads, the log's format, the state file, and where
+/// traces go.
 const PINNED: [Pinned; 10] = pinned![
     "server.host": server.host,
     "server.port": server.port,
@@ -111,10 +112,11 @@ const PINNED: [Pinned; 10] = pinned![
     "otel.service_name": otel.service_name,
 ];
 
-/// Where a value stands that needs a restart to be another.
+/// The source of a value that can't change without a restart.
 const RUNNING: &str = "what the gateway runs with";
 
-/// The address stays until a restart, and with it what it asks of the clients.
+/// Checks the running address against the new clients: it stays until a restart, and with it what it requires of the
+/// clients.
 fn check_exposure(new: &Loaded) -> Result<(), Faults> {
     let server = &new.settings.server;
     if !is_open_to_everybody(server, &new.clients) {
@@ -128,7 +130,7 @@ fn check_exposure(new: &Loaded) -> Result<(), Faults> {
     }])
 }
 
-/// So does the port, be it one that the system has picked.
+/// Checks the new endpoints against the running port, which also stays, even if the system has picked it.
 fn check_loops(new: &Loaded, port: u16) -> Result<(), Faults> {
     let host = &new.settings.server.host;
     let loops = new.topology.iter().filter(|endpoint| leads_to(endpoint, host, port));
@@ -141,7 +143,7 @@ fn check_loops(new: &Loaded, port: u16) -> Result<(), Faults> {
     Faults::none_or(loops.map(fault).collect())
 }
 
-/// The keys, but those of endpoints and clients, whose values differ.
+/// The keys whose values differ, except those of endpoints and clients.
 fn changed_keys(old: &Loaded, new: &Loaded) -> Vec<String> {
     let own = |values: &BTreeMap<String, String>| -> BTreeMap<String, String> {
         let is_own = |key: &str| !key.starts_with("endpoints.") && !key.starts_with("clients.");
@@ -150,7 +152,7 @@ fn changed_keys(old: &Loaded, new: &Loaded) -> Vec<String> {
     let (before, after) = (own(&old.values), own(&new.values));
     let mut changed: Vec<String> =
         before.keys().chain(after.keys()).filter(|key| before.get(*key) != after.get(*key)).cloned().collect();
-    // The value of a secret is not recorded, nor what is in a file: that it is another one shows in what it was read into.
+    // A secret's value is not recorded, nor a file's content: that it has changed shows in what was read from it.
     let others = [
         ("admin.token", old.settings.admin.token != new.settings.admin.token),
         ("admin.read_token", old.settings.admin.read_token != new.settings.admin.read_token),

@@ -1,4 +1,4 @@
-//! What was read from the disk: so that whoever looks again knows whether anything has changed.
+//! What was read from the disk, so that a later reading knows whether anything has changed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// Every file that a reading looked at, with the digest of what it held; none where it could not be read.
+/// Every file that a reading looked at, with the digest of its content; `None` if it could not be read.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct FilesSeen(BTreeMap<PathBuf, Option<[u8; 32]>>);
 

@@ -1,4 +1,4 @@
-//! From the text of one TOML file to values that know the line on which they stand.
+//! Parses the text of one TOML file into values that know their line.
 
 use config::{Map, Value, ValueKind};
 use toml::Spanned;
@@ -6,9 +6,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::origin::Origin;
 
-/// Why a text is no TOML. It repeats nothing of the text, which may hold secrets.
+/// Why a text is not TOML. It repeats nothing of the text, which may hold secrets.
 pub(super) struct SyntaxError {
-    /// Counted from 1; `None` where the parser names no place.
+    /// Counted from 1; `None` if the parser names no place.
     pub(super) line: Option<usize>,
     /// What the parser says.
     pub(super) message: String,
@@ -28,7 +28,7 @@ pub(super) fn parse(text: &str, layer: usize) -> Result<Map<String, Value>, Synt
 }
 
 struct Lines {
-    /// Where each line ends. Every value asks, so that a file of many clients must not be counted through for each.
+    /// Where each line ends. Every value looks its line up, so a large file must not be scanned for each.
     ends: Vec<usize>,
     layer: usize,
 }

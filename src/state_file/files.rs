@@ -1,4 +1,4 @@
-//! Files beside one another: where they are, how one is made, and what keeps it from being made.
+//! The files next to each other: where they are, how one is made, and what prevents that.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -12,11 +12,11 @@ use rustix::io::Errno;
 /// How many links are followed, as by the system.
 const MOST_LINKS: usize = 40;
 
-/// Has the system refuse to open a link: where others may write, it could lead to any file of this user's.
+/// Makes the system refuse to open a link: where others may write, it could lead to any of this user's files.
 pub(super) const NO_LINKS: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
-/// Why no file could be written at this path by the user that this process runs as; none where it could be, as far as that can be
-/// seen without writing there.
+/// Why this process's user could not write a file at this path; `None` if it could, as far as that can be seen without
+/// writing there.
 pub fn obstacle(path: &Path) -> Option<String> {
     let path = resolved(path);
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
@@ -37,12 +37,12 @@ pub fn obstacle(path: &Path) -> Option<String> {
             let error = io::Error::from(error);
             Some(format!("the directory {shown}: {error}: make it writable by this user"))
         }
-        // Where the system does not say it there is nothing to tell.
+        // If the system does not say so, there is nothing to report.
         Ok(()) | Err(_) => None,
     }
 }
 
-/// The file that a link leads to, be it there or not: that is the one that is replaced and locked.
+/// The file that a link leads to, whether it exists or not: that is the one that is replaced and locked.
 pub(super) fn resolved(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
@@ -52,15 +52,15 @@ pub(super) fn resolved(path: &Path) -> PathBuf {
     path
 }
 
-/// A file beside another one, by a further ending.
+/// The path of a file next to another one, with an added ending.
 pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name: OsString = path.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
 }
 
-/// Opens a file anew that nobody else may read: it tells which endpoints there are, and what failed. No link to another file is
-/// followed, and what stands there already becomes as a new one would be.
+/// Opens an empty file that nobody else may read: it tells which endpoints there are, and what failed. No link to another
+/// file is followed, and an existing file becomes like a new one.
 pub(super) fn create(path: &Path) -> io::Result<File> {
     let file =
         OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).custom_flags(NO_LINKS).open(path)?;
@@ -68,12 +68,12 @@ pub(super) fn create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Copies a file to a place where it is made as by [`create`].
+/// Copies a file to a new one made as by [`create`].
 pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     io::copy(&mut File::open(from)?, &mut create(to)?).map(drop)
 }
 
-/// Lets nobody else read a file that was there before. Not every file system can do that.
+/// Denies everybody else access to a file that existed before. Not every file system can do that.
 pub(super) fn close_to_others(file: &File) -> io::Result<()> {
     if file.metadata()?.permissions().mode() & 0o077 != 0 {
         file.set_permissions(Permissions::from_mode(0o600)).ok();
@@ -81,7 +81,7 @@ pub(super) fn close_to_others(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Has the directory of this file on the disk.
+/// Writes the directory of this file to the disk.
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -1,4 +1,4 @@
-//! The file's form: what stands in it, and how it is read.
+//! The file's format: what it holds, and how it is read.
 
 use std::cmp::Ordering;
 use std::fs;
@@ -12,15 +12,15 @@ use sha2::{Digest, Sha256};
 use super::{StateFileError, failed};
 use crate::domain::memory::Image;
 
-/// The form of the file. A field that is added makes no new one: an earlier version passes over what it does not know. One that gets another
-/// name, or goes, does: it would be taken for one that says nothing.
+/// The version of the format. An added field makes no new one: an earlier version ignores what it does not know. A
+/// renamed or removed field does: otherwise it would be taken for one that says nothing.
 pub(super) const FORMAT: u32 = 1;
 
 /// What the file holds.
 #[derive(Serialize, Deserialize)]
 struct Envelope {
     format: u32,
-    /// Of the text of `state`.
+    /// The digest of the text of `state`.
     sha256: String,
     state: Box<RawValue>,
 }
@@ -33,16 +33,16 @@ pub(super) enum Found {
     Damaged,
 }
 
-/// What is to stand in the file.
+/// The text of the file.
 pub(super) fn text_of(image: &Image) -> io::Result<Vec<u8>> {
     let state = to_raw_value(image)?;
     let sha256 = hex::encode(Sha256::digest(state.get()));
     Ok(serde_json::to_vec(&Envelope { format: FORMAT, sha256, state })?)
 }
 
-/// Reads a file, which need not be there.
+/// Reads a file, which need not exist.
 pub(super) fn read(path: &Path) -> Result<Found, StateFileError> {
-    // To open a pipe, or to read a device, might never end.
+    // Opening a pipe, or reading a device, might never end.
     let is_regular = |found: fs::Metadata| {
         if found.is_file() { Ok(()) } else { Err(io::Error::other("it is no regular file")) }
     };

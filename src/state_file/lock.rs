@@ -1,4 +1,4 @@
-//! The lock beside the file, by which no two gateways write the same one.
+//! The lock next to the file, which keeps two gateways from writing the same one.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::files::{NO_LINKS, beside, close_to_others};
 use super::{StateFileError, failed, unwritable};
 
-/// Held for as long as this lives, but while nothing can be written.
+/// Held for as long as this lives; `None` while the lock could not be taken again.
 #[derive(Debug)]
 pub(super) struct Lock(Option<File>);
 
@@ -18,7 +18,8 @@ impl Lock {
         locked(path).map(|lock| Self(Some(lock)))
     }
 
-    /// Takes it again where somebody has removed it, alone or with its directory: a next gateway would write here as well.
+    /// Takes the lock again if somebody has removed its file, alone or with its directory: otherwise another gateway
+    /// could write here as well.
     pub(super) fn keep(&mut self, path: &Path) -> io::Result<()> {
         let same_file = |one: Metadata, other: Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
         let is_in_place =
@@ -38,7 +39,7 @@ pub(super) fn lock_path(path: &Path) -> PathBuf {
 
 fn locked(path: &Path) -> Result<File, StateFileError> {
     let lock_path = lock_path(path);
-    // Whoever may read it could hold the lock.
+    // Anyone who may read it could hold the lock.
     let lock =
         OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).custom_flags(NO_LINKS).open(&lock_path);
     let lock = lock.and_then(|lock| close_to_others(&lock).map(|()| lock));

@@ -31,7 +31,7 @@ fn what_would_keep_it_from_being_written_is_seen_without_writing() {
     assert!(obstacle(&at("link")).unwrap().contains("nowhere is missing"), "a link is followed");
     assert_eq!(obstacle(Path::new("state.json")), None, "here");
     fs::set_permissions(folder.path(), Permissions::from_mode(0o500)).unwrap();
-    // Where the tests run as one who may do all, nothing is in the way.
+    // If the tests run as root, nothing is in the way.
     let is_denied = File::create(at("probe")).is_err();
     assert_eq!(obstacle(&at("state.json")).is_some(), is_denied);
     fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
@@ -49,7 +49,7 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-/// What a process finds that starts now.
+/// What a process that starts now finds.
 fn found(path: &Path) -> Memory {
     StateFile::open(path, SALT).unwrap().1
 }
@@ -77,7 +77,7 @@ fn of_a_damaged_file_the_one_before_counts() {
         let (mut file, memory) = StateFile::open(&path, SALT).unwrap();
         assert_eq!(memory, Memory::Outdated(Box::new(image("a"))));
         assert_eq!(fs::read(beside(&path, ".damaged")).unwrap(), damage, "nothing is lost");
-        // A damaged one never takes the place of the one before.
+        // A damaged file never replaces the previous one.
         file.write(&image("c")).unwrap();
         drop(file);
         fs::write(&path, "damaged again").unwrap();
@@ -85,7 +85,8 @@ fn of_a_damaged_file_the_one_before_counts() {
     }
 }
 
-/// Found from outside: it counted as damaged, so that behind a version that had been taken back an admin's switch was forgotten.
+/// Found from outside: it counted as damaged, so an admin's switch was forgotten after an upgrade that had been rolled
+/// back.
 #[test]
 fn what_a_later_version_has_added_is_passed_over() {
     let (_folder, path) = folder();
@@ -240,7 +241,7 @@ fn a_place_that_can_not_be_written_to_and_a_later_form_are_told_at_the_start() {
 fn a_link_stays_one_and_what_it_leads_to_is_replaced_and_locked() {
     let (folder, path) = folder();
     let link = folder.path().join("link.json");
-    // Also before there is anything at its end.
+    // Even before the link's target exists.
     std::os::unix::fs::symlink("state.json", &link).unwrap();
     let (mut file, _) = StateFile::open(&link, SALT).unwrap();
     assert!(matches!(StateFile::open(&path, SALT), Err(StateFileError::InUse { .. })));

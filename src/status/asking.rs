@@ -26,7 +26,7 @@ pub enum NoStats {
     /// Nobody answers.
     #[error("no answer from {url}: {error}; does the gateway run, with the same settings?")]
     NoAnswer {
-        /// Who was asked.
+        /// The URL that was asked.
         url: String,
         /// What happened.
         error: FetchError,
@@ -37,19 +37,19 @@ pub enum NoStats {
          with --token-env"
     )]
     TokenWanted {
-        /// Who was asked.
+        /// The URL that was asked.
         url: String,
     },
     /// It does not know the token.
     #[error("the gateway at {url} does not know the token; --token-env names the variable that holds the right one")]
     WrongToken {
-        /// Who was asked.
+        /// The URL that was asked.
         url: String,
     },
     /// It refuses to tell.
     #[error("the gateway at {url} refuses: {error}")]
     Forbidden {
-        /// Who was asked.
+        /// The URL that was asked.
         url: String,
         /// What it says.
         error: String,
@@ -60,9 +60,9 @@ pub enum NoStats {
          or name it with --url"
     )]
     NoGateway {
-        /// Who was asked.
+        /// The URL that was asked.
         url: String,
-        /// With which status it answered.
+        /// The status of its answer.
         status: StatusCode,
     },
 }
@@ -82,12 +82,12 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// The gateway whose own routes are at this URL, and a token that it may want to see.
+    /// A gateway whose own routes are at this URL, and a token that it may require.
     pub fn new(url: BaseUrl, token: Option<Secret>, tls: Arc<rustls::ClientConfig>) -> Self {
         Self { url, token, client: Client::new(tls, Limits::default()) }
     }
 
-    /// Asks for its stats: as they came, and read.
+    /// Asks for its stats, and returns them as they came and parsed.
     ///
     /// # Errors
     ///

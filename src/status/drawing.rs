@@ -19,11 +19,11 @@ const ALARM: Style = AnsiColor::Red.on_default().bold();
 /// The queues, in the order in which they are shown.
 const QUEUES: [&str; 4] = ["primary", "secondary", "failure", "disabled"];
 
-/// What is said where what runs is no longer what the disk has.
+/// The warning if the running settings are no longer those on the disk.
 const FAULTY_SETTINGS: &str =
     "settings FAULTY: the latest reload was refused and those before are in force; a restart would fail, see `check`";
 
-/// The columns, and whether numbers stand in them.
+/// The columns, and whether they hold numbers.
 const COLUMNS: [(&str, bool); 11] = [
     ("id", false),
     ("queue", false),
@@ -38,7 +38,7 @@ const COLUMNS: [(&str, bool); 11] = [
     ("why", false),
 ];
 
-/// Draws the state of a gateway, of which no more is needed than this.
+/// Draws the state of a gateway.
 #[must_use]
 pub fn draw(view: &View, pace: Option<Pace>, look: Look) -> String {
     let mut picture = String::new();
@@ -62,7 +62,7 @@ pub fn draw(view: &View, pace: Option<Pace>, look: Look) -> String {
     for row in &rows {
         let mut pieces = Vec::new();
         for ((cell, width), (title, is_number)) in row.iter().zip(&widths).zip(COLUMNS) {
-            // Nothing stands behind the last column, so that its cells need no end.
+            // Nothing follows the last column, so its cells are not padded.
             let width = match title {
                 "why" if cell.width() == 0 => continue,
                 "why" => 0,
@@ -85,8 +85,8 @@ pub fn draw_error(error: &str, look: Look) -> String {
     picture
 }
 
-/// As many lines of a picture as there is room for, and how many more there are: what has failed stands at its end. A note stands
-/// below them and is never what is left out: without it an old picture would pass for a new one.
+/// As many lines of a picture as there is room for, and how many more there are: the failed endpoints are near its end. A
+/// note goes below them and is never left out: without it an old picture would pass for a new one.
 #[must_use]
 pub fn fit<'a>(picture: &'a str, note: &'a str, height: Option<usize>, look: Look) -> Vec<Cow<'a, str>> {
     let height = height.unwrap_or(usize::MAX);
@@ -146,7 +146,7 @@ fn cells(row: &Row, view: &View) -> Vec<Piece> {
         Some(spread) => millis(of(spread)),
         None => "-".to_owned(),
     };
-    // Of attempts that count as neither there is no rate, such as one that has met a rate limit.
+    // Attempts that count as neither, such as one that met a rate limit, give no rate.
     let success = if row.successes + row.failures > 0 { percent(row.success_rate) } else { "-".to_owned() };
     vec![
         Piece::new(&row.id, STRONG),
@@ -172,7 +172,7 @@ fn next(row: &Row, view: &View) -> String {
     }
 }
 
-/// Why an endpoint is not as it should be.
+/// Why an endpoint is not healthy.
 fn why(row: &Row, view: &View) -> String {
     let error = row.last_error.as_deref().unwrap_or_default();
     let rests = row.cooldowns.iter().filter_map(|cooldown| Some((view.until(&cooldown.until)?, cooldown)));
@@ -195,7 +195,7 @@ fn why(row: &Row, view: &View) -> String {
     }
 }
 
-/// Why it has not come back: what its latest verification failed by, where there was one since it left.
+/// Why it has not come back: the error of its latest verification, if there was one since it left.
 fn why_still(row: &Row) -> String {
     match &row.last_verification {
         Some(Verification { ok: false, error: Some(error) }) if row.verify_count > 0 => {
@@ -215,7 +215,7 @@ fn millis(millis: f64) -> String {
     if millis < 1000.0 { format!("{millis:.0}ms") } else { format!("{:.1}s", millis / 1000.0) }
 }
 
-/// A duration by its two greatest units, in whole seconds.
+/// A duration in its two largest units, in whole seconds.
 fn rough(duration: Duration) -> String {
     let text = humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")

@@ -1,4 +1,4 @@
-//! Lines of coloured text, as wide as there is room.
+//! Lines of coloured text, cut to the available width.
 
 use std::fmt::Write as _;
 
@@ -8,23 +8,23 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 /// Whether colours are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
-    /// Text alone.
+    /// Plain text.
     Plain,
     /// By ANSI escape codes.
     Ansi,
 }
 
-/// How a picture is to look.
+/// How a picture should look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
     /// Whether colours are wanted.
     pub colour: Colour,
-    /// How many columns there are; none: as many as it takes.
+    /// How many columns there are; `None` for as many as it takes.
     pub width: Option<usize>,
 }
 
-/// A text that came from elsewhere without its control characters: so it can move neither the cursor nor, by turning the direction
-/// of writing (Unicode Standard Annex 9, section 2), what stands beside it.
+/// A foreign text without its control characters: it can then neither move the cursor nor, by turning the direction of
+/// writing (Unicode Standard Annex 9, section 2), displace its neighbours.
 pub(super) fn harmless(text: &str) -> String {
     let is_harmless = |c: char| {
         let turns =
@@ -50,14 +50,14 @@ impl Piece {
         self.text.width()
     }
 
-    /// The same with spaces around it, up to a width. `to_the_right`: its end is where the width ends.
+    /// The piece padded with spaces to a width; `to_the_right` aligns it to the right.
     pub(super) fn padded(&self, width: usize, to_the_right: bool) -> Self {
         let spaces = " ".repeat(width.saturating_sub(self.width()));
         let text = if to_the_right { format!("{spaces}{}", self.text) } else { format!("{}{spaces}", self.text) };
         Self { text, style: self.style }
     }
 
-    /// As much of it as fits, with a mark where something is missing.
+    /// As much of the piece as fits, with a mark for what is missing.
     fn cut(&self, width: usize) -> Self {
         let mut left = width.saturating_sub(1);
         let fits = |c: &char| {
@@ -72,7 +72,7 @@ impl Piece {
     }
 }
 
-/// Writes the pieces as one line, cut where there is no more room.
+/// Writes the pieces as one line, cut to the available width.
 pub(super) fn write_line(picture: &mut String, pieces: &[Piece], look: Look) {
     let total: usize = pieces.iter().map(Piece::width).sum();
     let mut left = look.width.filter(|width| *width < total);

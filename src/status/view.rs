@@ -1,4 +1,4 @@
-//! What is read of the stats. Fields that a gateway of another version lacks are left out of the picture.
+//! What is read from the stats. Fields that a gateway of another version lacks are left out of the picture.
 
 use std::time::{Duration, SystemTime};
 
@@ -37,7 +37,7 @@ pub(super) struct Row {
     pub(super) success_rate: f64,
     pub(super) latency_ms: Spread,
     pub(super) ttft_ms: Option<Spread>,
-    /// `off` or `on`, where an admin has it so and the settings have it otherwise.
+    /// `off` or `on`, if an admin has switched it so and the settings say otherwise.
     pub(super) overruled: Option<String>,
     pub(super) isolated_reason: Option<String>,
     pub(super) last_error: Option<String>,
@@ -64,7 +64,7 @@ pub(super) struct Verification {
     pub(super) error: Option<String>,
 }
 
-/// A rest, for one model where it names one.
+/// A cooldown, for one model if it names one.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Cooldown {
     pub(super) model: Option<String>,
@@ -79,7 +79,7 @@ impl View {
     ///
     /// # Errors
     ///
-    /// What is no gateway's stats.
+    /// If they are not a gateway's stats.
     pub fn read(stats: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(stats)
     }
@@ -88,7 +88,7 @@ impl View {
         Duration::try_from_secs_f64(self.uptime).unwrap_or_default()
     }
 
-    /// How long it is to a time that the gateway names, by the gateway's own clock.
+    /// How long it is until a time that the gateway names, by the gateway's own clock.
     pub(super) fn until(&self, time: &str) -> Option<Duration> {
         let started: SystemTime = humantime::parse_rfc3339(&self.start_time).ok()?;
         let now = started.checked_add(self.uptime())?;
@@ -96,15 +96,15 @@ impl View {
     }
 }
 
-/// How much is going on, seen by two looks at a gateway.
+/// How much is going on, from two views of a gateway.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pace {
-    /// How many requests ended in a second.
+    /// How many requests ended per second.
     pub requests_per_second: f64,
 }
 
 impl Pace {
-    /// What went on between two looks; none where the gateway has been started anew.
+    /// The pace between two views; `None` if the gateway has been restarted in between.
     pub fn between(earlier: &View, later: &View) -> Option<Self> {
         let seconds = later.uptime - earlier.uptime;
         let requests = later.total_requests.checked_sub(earlier.total_requests)?;

@@ -1,4 +1,4 @@
-//! The fields of a log record: behind its message for people, beside it in JSON.
+//! The fields of a log record: after its message for people, next to it in JSON.
 
 use std::fmt::Write as _;
 
@@ -9,14 +9,14 @@ use serde_json::{Map, Number};
 /// The longest text in a field, in characters.
 const LONGEST_TEXT: usize = 200;
 
-/// A request's status: a number, in place of which people see a word where there is none. In JSON it is null then, for who
-/// reads that wants one type of a field.
+/// A request's status: a number or, if there is none, a word for people. In JSON it is null then, because programs want
+/// one type per field.
 const STATUS: &str = "status";
 
-/// How a request ended, in the words of `qcc_requests_total`: in JSON alone. People see it by the status and the trail.
+/// How a request ended, in the words of `qcc_requests_total`: only in JSON. People see it by the status and the trail.
 const OUTCOME: &str = "outcome";
 
-/// A record's message with its fields behind it: `request id=r1 client=-`.
+/// A record's message followed by its fields: `request id=r1 client=-`.
 pub(super) fn message(record: &Record<'_>) -> String {
     let mut text = String::with_capacity(USUAL_LENGTH);
     // Writing to a String can't fail, and so visiting can't.
@@ -38,10 +38,10 @@ pub(super) fn object(record: &Record<'_>) -> Map<String, serde_json::Value> {
     object
 }
 
-/// As long as a request's line mostly is, in bytes.
+/// The usual length of a request's line, in bytes.
 const USUAL_LENGTH: usize = 320;
 
-/// Writes fields behind a message.
+/// Writes fields after a message.
 struct Behind<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for Behind<'_> {
@@ -56,8 +56,8 @@ impl<'kvs> VisitSource<'kvs> for Behind<'_> {
     }
 }
 
-/// Writes a value for people: `-` where there is none, and quoted where a text could be taken for more than one field. A text
-/// is cut, for a client may have made it up.
+/// Writes a value for people: `-` if there is none, and quoted if a text could be taken for more than one field. A text
+/// is cut, as a client may have made it up.
 struct Shown<'a>(&'a mut String);
 
 impl VisitValue<'_> for Shown<'_> {
@@ -106,7 +106,8 @@ fn cut(text: &str) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-/// Whether a text is one word that can't be taken for anything else. One that was cut is quoted, so that it can be told.
+/// Whether a text is one word that can't be taken for anything else. A text that was cut is quoted, so that this can be
+/// seen.
 fn is_plain(text: &str) -> bool {
     (1..LONGEST_TEXT).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"')
 }

@@ -3,22 +3,22 @@
 use env_logger::{Builder, Logger};
 use log::{Level, LevelFilter, Log as _, Metadata, Record};
 
-/// What reads clients' requests. It takes a head that it can't read, or an answer that breaks off, for an error: anybody can cause
-/// that as often as they like, and operators can do nothing about it.
+/// The library that reads clients' requests. It logs an unreadable head, or an answer that breaks off, as an error:
+/// anybody can cause that as often as they like, and operators can do nothing about it.
 const HTTP: &str = "actix_http";
-/// As what its records are taken.
+/// The level that its records are logged at.
 const LEVEL_OF_HTTP: Level = Level::Debug;
 
 /// A filter of records.
 #[derive(Debug)]
 pub(super) struct Filter {
     logger: Logger,
-    /// Of which parts of [`HTTP`] it says itself what is wanted. Their records are taken as they are.
+    /// The parts of [`HTTP`] that the filter itself names. Their records keep their level.
     named: Vec<String>,
 }
 
 impl Filter {
-    /// What this text wants.
+    /// Reads a filter.
     pub(super) fn read(text: &str) -> Self {
         let directives = text.split_once('/').map_or(text, |(directives, _)| directives);
         let targets = directives.split(',').filter_map(|directive| directive.trim().split('=').next());
@@ -27,7 +27,7 @@ impl Filter {
         Self { logger, named }
     }
 
-    /// The most that is wanted of anything.
+    /// The most verbose level that is wanted of anything.
     pub(super) fn most(&self) -> LevelFilter {
         self.logger.filter()
     }
@@ -61,7 +61,7 @@ mod tests {
 
     const DISPATCHER: &str = "actix_http::h1::dispatcher";
 
-    /// As what an error of this target is logged.
+    /// The level at which an error of this target is logged.
     fn error_of(target: &str, filter: &str) -> Option<Level> {
         let read = Filter::read(filter);
         let metadata = Metadata::builder().level(Level::Error).target(target).build();

@@ -11,11 +11,11 @@ use serde::{Serialize, Serializer};
 
 /// How many lines are kept, whatever their level.
 pub const MOST_LINES: usize = 2000;
-/// How much text these hold in all, in bytes.
+/// How much text they hold in all, in bytes.
 const MOST_BYTES: usize = 1 << 20;
-/// How many grave lines are kept besides, that are older than all of these.
+/// How many grave lines are kept in addition, all older than those.
 const MOST_GRAVE_LINES: usize = 500;
-/// How much text those hold in all, in bytes.
+/// How much text the grave lines hold in all, in bytes.
 const MOST_GRAVE_BYTES: usize = 1 << 18;
 /// The longest message that is kept, in bytes.
 const LONGEST_MESSAGE: usize = 2 << 10;
@@ -23,13 +23,13 @@ const LONGEST_MESSAGE: usize = 2 << 10;
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// When.
+    /// When it was logged.
     pub at: SystemTime,
-    /// How grave.
+    /// How grave it is.
     pub level: Level,
-    /// The module that said it.
+    /// The module that logged it.
     pub target: Cow<'static, str>,
-    /// What it said, its fields behind it.
+    /// The message, followed by its fields.
     pub message: String,
 }
 
@@ -44,7 +44,7 @@ impl Serialize for Line {
     }
 }
 
-/// A time of day as lines show it (RFC 3339). A clock that was never set may stand before 1970, which is no reason to panic.
+/// A time of day as lines show it (RFC 3339). A clock that was never set may be before 1970, which is no reason to panic.
 pub(super) fn shown(at: SystemTime) -> impl Display {
     humantime::format_rfc3339_millis(at.max(UNIX_EPOCH))
 }
@@ -65,11 +65,11 @@ impl Line {
 /// Which lines are wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
-    /// The latest so many of those that fit.
+    /// The most lines wanted: the latest of those that fit.
     pub lines: usize,
-    /// As grave as this, or graver.
+    /// Only lines as grave as this, or graver.
     pub level: Level,
-    /// With this text in the message or the target, whatever its case; empty: any.
+    /// Only lines with this text in the message or the target, whatever its case; empty for any.
     pub grep: String,
 }
 
@@ -80,7 +80,7 @@ impl Query {
     }
 }
 
-/// Lines in their order, within bounds.
+/// Lines in order, and their size.
 #[derive(Clone, Debug, Default)]
 struct Shelf {
     lines: VecDeque<Line>,
@@ -93,7 +93,7 @@ impl Shelf {
         self.lines.push_back(line);
     }
 
-    /// The oldest line, where there are more than may be.
+    /// Removes the oldest line, if there are more than allowed.
     fn pop_beyond(&mut self, most_lines: usize, most_bytes: usize) -> Option<Line> {
         if self.lines.len() <= most_lines && self.bytes <= most_bytes {
             return None;
@@ -104,17 +104,17 @@ impl Shelf {
     }
 }
 
-/// The latest lines. Older ones give way, the grave among them later: anybody can fill a log with what is not, and what
-/// an operator has to see is to outlive that.
+/// The latest lines. Older ones give way, but the grave among them later: anybody can fill a log with trivial lines, and
+/// what an operator has to see must outlive that.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ring {
     latest: Shelf,
-    /// Older than all of the latest, for these come from there. So no line is in both.
+    /// Grave lines older than all of the latest, as they come from there. So no line is in both.
     grave: Shelf,
 }
 
 impl Ring {
-    /// Takes in a line.
+    /// Adds a line.
     pub(super) fn push(&mut self, mut line: Line) {
         line.cut();
         self.latest.push(line);

@@ -1,11 +1,11 @@
-//! Who writes the log: a thread that owns standard error and the ring of the latest lines.
+//! The writer of the log: a thread that owns standard error and the ring of the latest lines.
 //!
-//! It is no actix actor, because the log runs before any actor system does and after it, and outlives all of them. Whoever
-//! logs leaves a line and goes on: standard error may be a pipe that nobody reads. Where the scribe can't keep up, lines are
-//! lost and counted, and nobody waits.
+//! It is no actix actor, because the log runs before any actor system and after it. A thread that logs leaves a line and
+//! goes on: standard error may be a pipe that nobody reads. If the scribe can't keep up, lines are lost and counted, and
+//! nobody waits.
 //!
-//! Waking a thread costs more than writing a line. So the scribe, once awake, rests for a moment after each look at what was
-//! left, and in that time nobody wakes it but for what is pressing.
+//! Waking a thread costs more than writing a line. So the scribe, once awake, rests for a moment after each batch, and
+//! meanwhile is woken only for pressing lines.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -27,12 +27,13 @@ use super::{NoLines, NotRunning};
 const WAITING: usize = 1 << 14;
 /// How long a line may wait before it is written.
 const REST: Duration = Duration::from_millis(10);
-/// How long somebody who is about to end the process waits for the last lines, and somebody who asks for the latest.
+/// How long to wait for the last lines when the process is about to end, and for an answer when the latest ones are asked
+/// for.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the scribe is told.
 enum Word {
-    /// Write this down; before it so many were lost.
+    /// Write this down; `lost` lines were lost before it.
     Write { entry: Entry, lost: u64 },
     /// Find these lines.
     Find { query: Query, answer: oneshot::Sender<Vec<Line>> },
@@ -40,19 +41,19 @@ enum Word {
     Flush(blocking::Sender<()>),
 }
 
-/// The scribe's ear. Clones share it, and the count of what did not get in.
+/// A handle to the scribe. Clones share it, and the count of lost lines.
 #[derive(Clone, Debug)]
 pub(super) struct Scribe {
     words: mpsc::Sender<Word>,
-    /// Not told of yet.
+    /// Lost lines that the log does not mention yet.
     lost: Arc<AtomicU64>,
     lost_in_all: Arc<AtomicU64>,
-    /// None where it could not be started.
+    /// `None` if it could not be started.
     thread: Option<Thread>,
 }
 
 impl Scribe {
-    /// A scribe who writes to standard error. It ends with the last of its clones.
+    /// A scribe that writes to standard error. It ends with the last of its clones.
     pub(super) fn start() -> Self {
         let (mut scribe, words) = Self::with_room_for(WAITING);
         let lost_in_all = Arc::clone(&scribe.lost_in_all);
@@ -85,7 +86,7 @@ impl Scribe {
                 self.lost.fetch_add(lost + 1, Ordering::Relaxed);
                 self.lost_in_all.fetch_add(1, Ordering::Relaxed);
             }
-            // Without a thread the log itself goes on.
+            // Without the thread, the log still goes on.
             Err(TrySendError::Closed(Word::Write { entry, .. })) => {
                 let mut text = Vec::new();
                 written(&entry, &mut Stamp::default(), &mut text);
@@ -94,7 +95,7 @@ impl Scribe {
         }
     }
 
-    /// The lines that are wanted, behind all that were left before.
+    /// The lines that are wanted, after all that were left before are taken in.
     ///
     /// # Errors
     ///
@@ -110,11 +111,11 @@ impl Scribe {
         found.ok_or(NoLines::NotRunning(NotRunning))
     }
 
-    /// Waits, but not for long, until what was left is written.
+    /// Waits, but not for long, until everything left so far is written.
     pub(super) fn flush(&self) {
         let (tell, told) = blocking::channel();
         let mut flush = Word::Flush(tell);
-        // Where so much waits that this has no room, it waits for some.
+        // If the queue is full, it waits for room.
         for _ in 0..FAREWELL.as_millis() {
             self.hasten();
             match self.words.try_send(flush) {
@@ -137,12 +138,12 @@ impl Scribe {
     }
 }
 
-/// Where the scribe works.
+/// The scribe's own side: what it owns in its thread.
 struct Pen<W> {
     words: mpsc::Receiver<Word>,
     ring: Ring,
     stamp: Stamp,
-    /// Not written yet.
+    /// The text that is not written yet.
     text: Vec<u8>,
     lost_in_all: Arc<AtomicU64>,
     out: W,
@@ -171,14 +172,14 @@ impl<W: Write> Pen<W> {
                     let message =
                         format!("{lost} log line(s) are missing here: they came faster than they could be written");
                     let target = module_path!().into();
-                    // In the form of the entry before which they are missing.
+                    // In the format of the entry before which they are missing.
                     let alone = |_| Map::from_iter([("message".to_owned(), message.clone().into())]);
                     let object = entry.object.as_ref().map(alone);
                     self.note(Entry { at: entry.at, level: Level::Warn, target, message, object });
                 }
                 self.note(entry);
             }
-            // Whoever asked may have left.
+            // The asker may have left.
             Word::Find { query, answer } => drop(answer.send(self.ring.find(&query))),
             Word::Flush(done) => {
                 self.write();
@@ -201,7 +202,7 @@ impl<W: Write> Pen<W> {
             return;
         }
         let (written, ended) = self.write_all();
-        // The log can't tell that it can't be written; the metrics can.
+        // The log can't report that it can't be written; the metrics can.
         if ended.and_then(|()| self.out.flush()).is_err() {
             let rest = self.text.get(written..).unwrap_or_default();
             let lines = memchr::memchr_iter(b'\n', rest).count();
@@ -210,8 +211,8 @@ impl<W: Write> Pen<W> {
         self.text.clear();
     }
 
-    /// Also where there is no room at the moment: another process that has the same standard error may have set it so that
-    /// nobody waits there. Tells how much was written, and how that ended.
+    /// Writes the text, even if there is no room at the moment: another process with the same standard error may have
+    /// made it non-blocking. Returns how much was written, and how that ended.
     fn write_all(&mut self) -> (usize, io::Result<()>) {
         let mut written = 0;
         while let Some(rest) = self.text.get(written..).filter(|rest| !rest.is_empty()) {
@@ -227,7 +228,7 @@ impl<W: Write> Pen<W> {
     }
 }
 
-/// As much as is written at once, in bytes.
+/// How much text is collected before it is written, in bytes.
 const LARGEST_WRITE: usize = 1 << 16;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What is logged, and how it stands in the log.
+//! Log entries, and how they are written.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -9,23 +9,23 @@ use serde_json::{Map, Value};
 
 use super::ring::shown;
 
-/// What is logged, on its way to be written.
+/// A log entry on its way to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) at: SystemTime,
     pub(super) level: Level,
     pub(super) target: Cow<'static, str>,
-    /// The message with its fields behind it.
+    /// The message, followed by its fields.
     pub(super) message: String,
-    /// Where the log's format is JSON: the fields, and the message alone.
+    /// The fields and the bare message, if the log's format is JSON.
     pub(super) object: Option<Map<String, Value>>,
 }
 
-/// The time of day that stands before a line. All of it but the milliseconds is the same for a second.
+/// The time of day at the beginning of a line. All of it but the milliseconds is the same for a second.
 #[derive(Debug, Default)]
 pub(super) struct Stamp {
     second: u64,
-    /// Up to that second; empty before the first.
+    /// The text up to that second; empty before the first.
     text: String,
 }
 
@@ -42,7 +42,7 @@ impl Stamp {
     }
 }
 
-/// An entry as it stands in the log: for people, or as an object of its own in which each field is one.
+/// Writes an entry as a line: for people, or as an object in which each field is a member.
 pub(super) fn written(entry: &Entry, stamp: &mut Stamp, text: &mut Vec<u8>) {
     let Entry { at, level, target, message, object } = entry;
     // Writing to a vector can't fail.

@@ -18,7 +18,7 @@ use super::wire::{Connection, Outgoing};
 /// Takes the pieces of a body out of what has been received.
 #[derive(Debug)]
 enum Decoder {
-    /// So many bytes are still to come.
+    /// This many bytes are still to come.
     Length(u64),
     Chunked(ChunkedDecoder),
     UntilClose,
@@ -41,7 +41,7 @@ impl Decoder {
         }
     }
 
-    /// The next piece that is there, split off without copying.
+    /// The next available piece, split off without copying.
     fn take(&mut self, received: &mut BytesMut) -> Result<Option<Bytes>, BodyError> {
         match self {
             Self::Length(left) => {
@@ -53,7 +53,8 @@ impl Decoder {
                 decoder.advance(received)?;
                 let piece = decoder.take_data(received);
                 if piece.is_some() {
-                    // Looks ahead, so that the end is known with the last piece. A fault found here is found again after the piece.
+                    // Looks ahead, so that the end is known with the last piece. A fault found here is found again after
+                    // this piece.
                     decoder.advance(received).ok();
                 }
                 Ok(piece)
@@ -62,7 +63,7 @@ impl Decoder {
         }
     }
 
-    /// What it means that the connection ended here.
+    /// What the end of the connection means here.
     fn ended(&self, error: Option<io::Error>) -> Result<(), BodyError> {
         // Only TLS says so: the socket ended without the closing notice.
         let is_unclosed = error.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof);
@@ -79,9 +80,9 @@ impl Decoder {
 struct Incoming {
     connection: Connection,
     decoder: Decoder,
-    /// What is still to be written of the request.
+    /// The part of the request that is still to be written.
     unwritten: Option<Outgoing>,
-    /// Where the connection goes after the exchange, if it may be used again.
+    /// Where the connection goes after the exchange, if it can be used again.
     home: Option<Rc<Pool>>,
 }
 
@@ -105,7 +106,7 @@ impl Incoming {
         }
     }
 
-    /// Goes on with the request where the answer has begun before its end.
+    /// Goes on writing the request, if the answer has begun before its end.
     fn write_on(&mut self, cx: &mut Context<'_>) {
         while let Some(outgoing) = &mut self.unwritten {
             match outgoing.poll_write(&mut self.connection.transport, cx) {
@@ -147,14 +148,14 @@ impl Body {
         body
     }
 
-    /// Whether the body has come whole: the piece before was the last one. A body that ends with its connection, or whose last
-    /// chunk comes later than its last data, shows its end only by the end of the stream.
+    /// Whether the whole body has come: the piece before was the last one. A body that ends with its connection, or whose
+    /// last chunk comes later than its last data, shows its end only by the end of the stream.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.is_finished
     }
 
-    /// How many bytes are still to come, where the upstream has said so.
+    /// How many bytes are still to come, if the upstream has said so.
     #[must_use]
     pub fn remaining_length(&self) -> Option<u64> {
         match self.incoming.as_ref().map(|incoming| &incoming.decoder) {
@@ -164,7 +165,7 @@ impl Body {
         }
     }
 
-    /// Whether nothing but the end of the connection tells where it ends, so that a torn one looks as a whole one does.
+    /// Whether only the end of the connection tells where the body ends, so that a torn one looks like a whole one.
     #[must_use]
     pub fn ends_with_connection(&self) -> bool {
         self.incoming.as_ref().is_some_and(|incoming| matches!(incoming.decoder, Decoder::UntilClose))

@@ -14,7 +14,7 @@ const MAX_TRAILERS: usize = 32 * 1024;
 /// What is wrong with the chunking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidChunk {
-    /// A size is no hexadecimal number of at most 64 bits.
+    /// A size is not a hexadecimal number of at most 64 bits.
     #[error("a chunk's size is no number")]
     Size,
     /// A line does not end in CR LF.
@@ -33,15 +33,15 @@ pub enum InvalidChunk {
 enum State {
     /// Before a size line.
     Size,
-    /// Within a chunk: so many bytes are still to come.
+    /// Within a chunk: this many bytes are still to come.
     Data(u64),
     /// Before the CR LF after a chunk.
     DataEnd,
-    /// In the trailer section, of which so many bytes have been dropped.
+    /// In the trailer section, of which this many bytes have been dropped.
     Trailers(usize),
     /// After the last CR LF.
     Finished,
-    /// After what can't be read: where the next chunk begins is not known, so there is none.
+    /// After something invalid: where the next chunk begins is unknown, so there is none.
     Invalid(InvalidChunk),
 }
 
@@ -65,7 +65,7 @@ impl ChunkedDecoder {
     ///
     /// # Errors
     ///
-    /// What is wrong with the chunking; from then on always the same.
+    /// What is wrong with the chunking; the same error from then on.
     pub(super) fn advance(&mut self, received: &mut BytesMut) -> Result<(), InvalidChunk> {
         self.try_advance(received).inspect_err(|&fault| self.state = State::Invalid(fault))
     }
@@ -99,7 +99,7 @@ impl ChunkedDecoder {
         }
     }
 
-    /// The next data that is there, split off without copying; call [`ChunkedDecoder::advance`] before.
+    /// The next available data, split off without copying; call [`ChunkedDecoder::advance`] first.
     pub(super) fn take_data(&mut self, received: &mut BytesMut) -> Option<Bytes> {
         let State::Data(left) = self.state else { return None };
         if received.is_empty() {
@@ -114,7 +114,7 @@ impl ChunkedDecoder {
     }
 }
 
-/// The line at the front, without its CR LF. `None`: it has not come whole.
+/// The line at the front, without its CR LF; `None` if it is incomplete.
 fn first_line(received: &[u8], limit: usize) -> Result<Option<&[u8]>, InvalidChunk> {
     let Some(line_feed) = received.iter().take(limit).position(|&byte| byte == b'\n') else {
         return if received.len() < limit { Ok(None) } else { Err(InvalidChunk::TooLong) };
@@ -125,7 +125,7 @@ fn first_line(received: &[u8], limit: usize) -> Result<Option<&[u8]>, InvalidChu
     }
 }
 
-/// Reads `1A;name=value`; blanks after the number are borne, as servers exist that pad it.
+/// Reads `1A;name=value`; blanks after the number are accepted, as some servers pad it.
 fn chunk_size(line: &[u8]) -> Result<u64, InvalidChunk> {
     let number = line.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii_end();
     if number.is_empty() {

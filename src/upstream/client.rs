@@ -23,17 +23,17 @@ use super::wire::{Connection, Exchange, Failure, Outgoing, Unwritten};
 use crate::domain::base_url::Origin;
 use crate::domain::request_body::RequestBody;
 
-/// What the gateway calls itself where it speaks for itself.
+/// What the gateway calls itself in requests of its own.
 pub(super) const AGENT: &str = concat!("qcc-gateway/", env!("CARGO_PKG_VERSION"));
 
-/// More headers than this no answer has.
+/// The most headers that any client accepts in an answer.
 pub(super) const MOST_HEADERS: usize = 128;
 
-/// What a client keeps and bears.
+/// The limits of what a client keeps and accepts.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// How long a connection is kept that nobody uses. Longer than the pauses of a conversation, shorter than the 60 s after
-    /// which common load balancers close; servers that close sooner mostly announce it, and are believed.
+    /// How long an unused connection is kept. Longer than the pauses of a conversation, shorter than the 60 s after which
+    /// common load balancers close; servers that close sooner mostly announce it, and are believed.
     pub idle: Duration,
     /// How long a connection is kept in all, so that a name that moves to another address is followed.
     pub lifetime: Duration,
@@ -64,16 +64,16 @@ pub struct Request<'a> {
     pub origin: &'a Origin,
     /// Its method.
     pub method: Method,
-    /// Path and query, as they shall stand in the request line.
+    /// Path and query, as they go into the request line.
     pub target: Cow<'a, str>,
     /// Its headers. `host` is the origin's unless it is among them; those that concern a connection or the body's framing
     /// (`connection`, `content-length`, `transfer-encoding`, `expect` and the like) are the client's own and are left out.
     pub headers: HeaderLines<'a>,
     /// Its body; it is never copied unless it is small.
     pub body: RequestBody,
-    /// Whether a request of a method that is not idempotent may be sent once more after a connection from the pool ended
-    /// without a byte of answer, although it may have arrived (RFC 9112, section 9.3.1). Others always are; one that may not be
-    /// has a connection of its own.
+    /// Whether a request with a non-idempotent method may be sent again after a connection from the pool ended without a
+    /// byte of answer, although it may have arrived (RFC 9112, section 9.3.1). Requests with idempotent methods always
+    /// may; one that may not gets a new connection.
     pub resend_stale: bool,
 }
 
@@ -117,21 +117,22 @@ impl fmt::Debug for Response {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Withdrawn;
 
-/// Asked right before the first byte of a request is written, in the same poll, and again as long as none has been accepted.
+/// A permission, asked for right before the first byte of a request is written, in the same poll, and again as long as
+/// none has been accepted.
 pub trait WritePermit {
     /// Whether the request may still be sent.
     ///
     /// # Errors
     ///
-    /// [`Withdrawn`]: nothing is written.
+    /// [`Withdrawn`] if not; then nothing is written.
     fn may_write(&self) -> Result<(), Withdrawn>;
 
-    /// Told when the first bytes have been accepted, in the poll in which they were permitted: from now on the upstream may have
-    /// the request.
+    /// Called when the first bytes have been accepted, in the poll in which they were permitted: from now on the upstream
+    /// may have the request.
     fn has_written(&self);
 }
 
-/// The permission of requests that need nobody's.
+/// The permission for requests that need nobody's.
 pub(super) struct Always;
 
 impl WritePermit for Always {
@@ -147,7 +148,7 @@ struct Shared {
     limits: Limits,
     pool: Rc<Pool>,
     names: Names,
-    /// Of the want of files.
+    /// When the want of files or ports was last reported.
     told: files::Told,
 }
 
@@ -164,7 +165,7 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client that trusts whom the TLS configuration trusts.
+    /// A client that trusts what this TLS configuration trusts.
     #[must_use]
     pub fn new(trust: impl Into<Trust>, limits: Limits) -> Self {
         let pool = Rc::new(Pool::new(limits.clone(), now()));
@@ -178,18 +179,18 @@ impl Client {
         self.shared.pool.idle()
     }
 
-    /// Closes the idle connections whose time is over, and those that their upstreams have closed. Without requests nobody else
-    /// would find them.
+    /// Closes the idle connections whose time is over, and those that their upstreams have closed. Without requests
+    /// nothing else would find them.
     pub fn tidy(&self) {
         self.shared.pool.tidy(now());
     }
 
-    /// Sends a request and waits for the final head of its answer, for as long as the upstream takes: a time-out is the caller's,
-    /// who drops the future. `connect_timeout` bounds name, connection and TLS together.
+    /// Sends a request and waits for the final head of its answer, for as long as the upstream takes: to time out, the
+    /// caller drops the future. `connect_timeout` bounds name, connection and TLS together.
     ///
     /// # Errors
     ///
-    /// [`SendError`]; whether anything was written says [`SendError::written`].
+    /// [`SendError`]; [`SendError::written`] tells whether anything was written.
     pub async fn send(
         &self,
         request: Request<'_>,
@@ -197,14 +198,14 @@ impl Client {
         connect_timeout: Duration,
     ) -> Result<Response, SendError> {
         let mut outgoing = Outgoing::of(&request)?;
-        // Whether an idle connection still is one shows only when something is sent on it.
+        // Whether an idle connection is still usable shows only when something is sent on it.
         let began = may_send_again(&request).then(now);
         let pooled = began.and_then(|began| Some((self.shared.pool.take(request.origin, began)?, began)));
-        // What becomes of the request if it may not go out once more.
+        // How the request ends if it may not go out again.
         let mut first_end = None;
         if let Some((connection, began)) = pooled {
             match self.exchange(connection, outgoing, &request.method, permit).await {
-                // One that ends later had seen the request, and may have worked on it.
+                // An upstream that ends the connection later had seen the request, and may have worked on it.
                 Err(Failure { ended_silently: true, error }) if began.elapsed() < TELLING_OF_IDLENESS => {
                     log::debug!(
                         "upstream: a connection from the pool had been closed; the request goes out on a new one"
@@ -212,7 +213,7 @@ impl Client {
                     first_end = Some(error);
                     outgoing = Outgoing::of(&request)?;
                 }
-                // Said to whoever keeps a connection open and asks for nothing: it had not seen this request (RFC 9110, section 15.5.9).
+                // A 408 to an idle connection: the upstream had not seen this request (RFC 9110, section 15.5.9).
                 Ok(response) if began.elapsed() < TELLING_OF_IDLENESS && has_timed_out_idle(&response) => {
                     log::debug!(
                         "upstream: a connection from the pool had timed out; the request goes out on a new one"
@@ -224,7 +225,7 @@ impl Client {
             }
         }
         let shared = &self.shared;
-        // In a place of its own: TLS needs so much room that every request would be the larger for it.
+        // Boxed, because TLS needs so much space that every request's future would be larger for it.
         let transport = Box::pin(connect(request.origin, &shared.names, &shared.trust, connect_timeout)).await;
         let want = match transport {
             Err(SendError::OutOfFiles) => Some("the process has too few file descriptors"),
@@ -276,8 +277,8 @@ impl Client {
     ) -> Result<Response, SendError> {
         let AnswerHead { version, status, headers } = head;
         let (framing, reuse) = framing(method, version, status, &headers)?;
-        // An upstream that has accepted the request may need its end to go on with the answer. One that has refused it does not:
-        // the rest stays unwritten, and with it the connection is of no further use.
+        // An upstream that has accepted the request may need its end to go on with the answer. One that has refused it
+        // does not: then the rest stays unwritten, and the connection is of no further use.
         let (is_in_order, unwritten) = match unwritten {
             Unwritten::Nothing => (true, None),
             Unwritten::Rest(rest) if status.is_success() => (true, Some(rest)),
@@ -294,16 +295,18 @@ impl Client {
     }
 }
 
-/// How long after a request the end of a connection may come, or a 408, that was sent before that. A later one is about the request.
+/// How long after a request the connection's end, or a 408, may still have been sent before it. A later one is about the
+/// request.
 pub(super) const TELLING_OF_IDLENESS: Duration = Duration::from_secs(1);
 
-/// Whether an answer on a connection from the pool may be to nothing: the server had given the connection up before the request came.
+/// Whether an answer on a pooled connection may have been sent before the request came: the server had given the
+/// connection up.
 fn has_timed_out_idle(response: &Response) -> bool {
     let is_closing = matches!(reuse(response.version, &response.headers), Reuse::Never);
     response.status == StatusCode::REQUEST_TIMEOUT && is_closing
 }
 
-/// Whether a request may go out again after a connection from the pool ended under it, though it may have arrived.
+/// Whether a request may go out again after a pooled connection ended under it, though it may have arrived.
 fn may_send_again(request: &Request<'_>) -> bool {
     request.method.is_idempotent() || request.resend_stale
 }

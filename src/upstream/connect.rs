@@ -1,4 +1,4 @@
-//! How a connection comes about: name, TCP, TLS, all within one time-out.
+//! Opens connections: name, TCP and TLS, all within one timeout.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,8 +19,8 @@ use super::transport::Transport;
 use crate::domain::base_url::{Origin, Scheme};
 use crate::domain::time::respite;
 
-/// A connection that is silent for so long is probed by the system: some answers are thought over for minutes, and what stands
-/// between would forget the connection. It is also how the loss of the other host is noticed.
+/// How long a connection is silent before the system probes it: some answers take minutes of thought, and middleboxes
+/// would forget the connection. Probes also reveal the loss of the other host.
 const PROBE_AFTER: Duration = Duration::from_secs(30);
 /// The time between two such probes.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
@@ -35,14 +35,14 @@ pub(super) async fn connect(
     within(limit, open(origin, names, trust, limit)).await.unwrap_or(Err(SendError::ConnectTimeout))
 }
 
-/// The time was up.
+/// The time limit has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct TimedOut;
 
-/// Waits for something, but not for longer than this; a process that was held up does so once more.
+/// Waits for a future, but not longer than `limit`; if the process was held up, the wait is extended once.
 async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, TimedOut> {
     let mut future = pin!(future);
-    // A limit beyond what the clock can tell is none.
+    // A limit beyond the clock's range is none.
     let Some(mut due) = now().checked_add(limit) else { return Ok(future.await) };
     loop {
         if let Ok(output) = timeout_at(due, future.as_mut()).await {
@@ -60,7 +60,7 @@ async fn open(origin: &Origin, names: &Names, trust: &Trust, limit: Duration) ->
     };
     let begun = now();
     let addresses = names.addresses(origin).await.map_err(unresolved)?;
-    // Nothing is left where the process was held up meanwhile: then who asks for all of this sees to it that it ends.
+    // Nothing is left if the process was held up meanwhile: then the caller's own limit ends this.
     let left = limit.saturating_sub(now().saturating_duration_since(begun));
     let left = if left.is_zero() { limit } else { left };
     let stream = first_reachable(&addresses, left, TcpStream::connect).await?;
@@ -74,13 +74,13 @@ async fn open(origin: &Origin, names: &Names, trust: &Trust, limit: Duration) ->
     }
 }
 
-/// A resolver that can't open its files says that there is no such name.
+/// The error for a failed look-up: a resolver that can't open its files says that there is no such name.
 fn unresolved(error: io::Error) -> SendError {
     if files::are_used_up() { SendError::OutOfFiles } else { SendError::Dns(error) }
 }
 
-/// Tries one address after the other. Each gets an equal share of the time that is left, so that one which swallows packets
-/// leaves something to the next.
+/// Tries one address after the other. Each gets an equal share of the time left, so that one that swallows packets leaves
+/// some for the next.
 async fn first_reachable<S>(
     addresses: &[SocketAddr],
     limit: Duration,
@@ -94,7 +94,7 @@ async fn first_reachable<S>(
         last = match within(left / untried, connect(*address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) if files::is_want_of(&error) => return Err(SendError::OutOfFiles),
-            // For another address of the name there may be one.
+            // There may be a port for another address of the name.
             Ok(Err(error)) if files::are_ports_used_up(&error, *address) => SendError::OutOfPorts,
             Ok(Err(error)) => SendError::Connect(error),
             Err(TimedOut) => SendError::ConnectTimeout,
@@ -103,7 +103,8 @@ async fn first_reachable<S>(
     Err(last)
 }
 
-/// Sets what every connection wants. Without `TCP_NODELAY` small pieces wait for the acknowledgement of those before.
+/// Sets the socket options of every connection. Without `TCP_NODELAY` small pieces wait for the acknowledgement of those
+/// before.
 fn prepare(stream: &TcpStream) {
     let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_INTERVAL);
     let set = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&probes));
@@ -170,7 +171,7 @@ mod tests {
         const SHORT: Duration = Duration::from_millis(10);
         let held_up = async {
             std::thread::park_timeout(Duration::from_millis(600));
-            // What came meanwhile, the runtime has yet to hear of.
+            // The runtime has yet to hear of what came meanwhile.
             tokio::time::sleep(SHORT).await;
         };
         assert_eq!(within(SHORT, held_up).await, Ok(()));

@@ -1,4 +1,4 @@
-//! An answer's body as its content: without the compression that nobody had asked for.
+//! An answer's content: its body without compression that nobody asked for.
 
 use std::future::poll_fn;
 use std::mem;
@@ -18,7 +18,7 @@ use crate::domain::sse::Beginning;
 /// Why an answer's content did not come whole.
 #[derive(Debug, thiserror::Error)]
 pub enum ContentError {
-    /// The body did not.
+    /// The body did not come whole.
     #[error(transparent)]
     Body(#[from] BodyError),
     /// It is not what its coding says.
@@ -29,7 +29,7 @@ pub enum ContentError {
 /// Whether the gateway can look into an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Legibility {
-    /// It can.
+    /// The gateway can read it.
     Readable,
     /// It is coded in a way that the gateway does not know.
     Coded,
@@ -46,8 +46,8 @@ pub enum Coded {
     Otherwise,
 }
 
-/// What servers name as a coding that is none; browsers and SDKs leave such a body as it is. `none` keeps proxies from compressing a
-/// stream, and so from holding it back.
+/// Values that servers send as a coding although they are none; browsers and SDKs leave such a body as it is. `none`
+/// keeps proxies from compressing a stream, and so from holding it back.
 const NO_CODINGS: [&str; 7] = ["identity", "none", "utf-8", "utf8", "chunked", "binary", "8bit"];
 
 impl Coded {
@@ -72,7 +72,7 @@ impl Coded {
 pub struct Content {
     body: Body,
     decoder: Option<Decoder>,
-    /// What was read to see how it begins; it is still to be handed on, and so is the fault that came behind it.
+    /// What was read to see how the content begins, and the fault that came after it; both are still to be handed on.
     begun: Bytes,
     fault: Option<ContentError>,
     is_over: bool,
@@ -88,7 +88,7 @@ impl Content {
     ///
     /// # Errors
     ///
-    /// Where there is no memory for that.
+    /// If there is no memory for that.
     pub fn decoded(body: Body, headers: &mut HeaderMap) -> Result<(Self, Legibility), Undecodable> {
         let coding = match Coded::of(headers) {
             Coded::Not => {
@@ -104,8 +104,8 @@ impl Content {
         Ok((Self { decoder, ..Self::untouched(body) }, Legibility::Readable))
     }
 
-    /// Reads as much as is needed to see what it begins as, and says when something has come. All of it stays to be read, also if this
-    /// is dropped.
+    /// Reads as much as is needed to see how the content begins, and calls `has_come` when something has come. All of it
+    /// stays to be read, even if this is dropped.
     pub async fn beginning(&mut self, mut has_come: impl FnMut()) -> Beginning {
         poll_fn(|cx| self.poll_beginning(cx, &mut has_come)).await
     }
@@ -129,12 +129,12 @@ impl Content {
         }
     }
 
-    /// Whether the piece before was the last one. Where this is not known yet, the end of the stream shows it.
+    /// Whether the piece before was the last one. If that is not known yet, the end of the stream shows it.
     pub fn is_finished(&self) -> bool {
         self.begun.is_empty() && self.decoder.is_none() && self.body.is_finished()
     }
 
-    /// How many bytes are still to come, where that is known.
+    /// How many bytes are still to come, if that is known.
     pub fn remaining_length(&self) -> Option<u64> {
         if self.decoder.is_some() {
             return None;
@@ -143,7 +143,7 @@ impl Content {
         self.body.remaining_length().map(|rest| rest.saturating_add(begun))
     }
 
-    /// Whether its framing does not tell where it ends. A coding tells that of each of its parts alone.
+    /// Whether its framing does not tell where it ends. A coding tells that only of each of its parts.
     pub fn ends_with_connection(&self) -> bool {
         self.body.ends_with_connection()
     }
@@ -153,7 +153,7 @@ impl Content {
         Ok(self.decoder.as_mut().map(Decoder::finish).transpose()?.flatten())
     }
 
-    /// The next piece that nobody has seen.
+    /// The next piece that was not read before.
     fn poll_coming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ContentError>>> {
         loop {
             if self.is_over {
@@ -179,7 +179,7 @@ impl Content {
             };
             match (next, &mut self.decoder) {
                 (Some(Ok(piece)), Some(decoder)) => decoder.feed(piece),
-                // That a compressed body is whole is proved by its own end, where TLS was not closed as it should be.
+                // If TLS was not closed properly, a compressed body's own end proves it whole.
                 (None, _) | (Some(Err(BodyError::Unclosed)), Some(_)) => {
                     return Poll::Ready(self.finish().transpose());
                 }
@@ -207,9 +207,9 @@ impl Stream for Content {
     }
 }
 
-/// Has the task polled again once the thread has looked at all else that it has to do, its sockets too. A task that is only woken
-/// is polled before those.
+/// Makes the task be polled again once the thread has seen to everything else, its sockets included. A task that is
+/// merely woken is polled before those.
 fn wake_behind_others(cx: &mut Context<'_>) {
-    // All that it does is done when it is polled for the first time.
+    // Its whole effect is in its first poll.
     let _ = pin!(yield_now()).poll_unpin(cx);
 }

@@ -20,7 +20,7 @@ use crate::domain::webhook::{SIGNATURE, Webhook};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time for a whole exchange.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// So much of an answer is read, in bytes, for the sake of its connection; nobody looks at it.
+/// How many bytes of an answer are read, so that its connection can be used again; the text is ignored.
 const MAX_ANSWER: usize = 16 * 1024;
 
 /// What a receiver answered.
@@ -55,7 +55,7 @@ impl Courier {
         Self { client }
     }
 
-    /// Posts a body, signed where there is a key, and waits for the answer's head. Redirects are not followed.
+    /// Posts a body, signed if there is a key, and waits for the answer's head. Redirects are not followed.
     ///
     /// # Errors
     ///

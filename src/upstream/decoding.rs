@@ -1,6 +1,6 @@
 //! Undoes the compression of a body (RFC 9110, section 8.4), piece by piece: what has come can be read at once, and
-//! however little may stand for however much, only so much of it is there at a time. Much may stand for nothing as well: then
-//! too only so much is done at a time.
+//! however much output a little input stands for, only a bounded part of it exists at a time. Much input may also stand
+//! for no output; then too only a bounded amount of work is done at a time.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -11,15 +11,16 @@ use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use zstd::stream::raw::{Decoder as ZstdDecoder, InBuffer, Operation, OutBuffer};
 use zstd::zstd_safe::DParameter;
 
-/// The most that a step gives, in bytes, where the coding lets it be bounded.
+/// The most output of a step, in bytes, if the coding lets it be bounded.
 const STEP: usize = 64 << 10;
-/// The most that a step of the deflate family takes in: there a byte stands for 1032 at most, so this for about half a MiB.
+/// The most input of a step in the deflate family, in bytes: there a byte stands for 1032 at most, so this for about half
+/// a MiB.
 const DEFLATE_STEP: usize = 512;
-/// The most that a step of the others takes in, in bytes: there one may be a block or half a table, which takes its time also
-/// where nothing comes of it.
+/// The most input of a step in the other codings, in bytes: there a byte may be a block or half a table, which takes its
+/// time even if nothing comes of it.
 const OTHER_STEP: usize = 4 << 10;
-/// How many steps make a turn. Each takes a millisecond at most, whatever it is given: 25 members of gzip without content, which
-/// fit into one of them, a fifth of that.
+/// How many steps make a turn. Each takes a millisecond at most, whatever it is given; the 25 gzip members without
+/// content that fit into one take a fifth of that.
 const STEPS_A_TURN: usize = 4;
 /// The largest window of zstd that HTTP allows, as a power of two (RFC 9659).
 const ZSTD_WINDOW: u32 = 23;
@@ -27,9 +28,9 @@ const ZSTD_WINDOW: u32 = 23;
 /// A coding that can be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
-    /// RFC 1952, also in several members.
+    /// RFC 1952, possibly in several members.
     Gzip,
-    /// RFC 1950, and what some senders take for it: RFC 1951 without the frame.
+    /// RFC 1950, and what some senders send instead: RFC 1951 without the frame.
     Deflate,
     /// RFC 7932
     Brotli,
@@ -67,7 +68,7 @@ type Brotli = BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>;
 
 enum State {
     Gzip(MultiGzDecoder<Vec<u8>>),
-    /// Which of the two it is shows in the first two bytes.
+    /// The first two bytes will show which of the two it is.
     DeflateUnseen(Vec<u8>),
     Zlib(ZlibDecoder<Vec<u8>>),
     Deflate(DeflateDecoder<Vec<u8>>),
@@ -83,12 +84,12 @@ enum State {
     },
 }
 
-/// What comes next of what a decoder was fed.
+/// The next result of what a decoder was fed.
 #[derive(Debug)]
 pub enum Decoded {
     /// The next piece, never empty.
     Piece(Bytes),
-    /// Nothing yet, and there is more to look into: the turn is used up. Whatever else the thread has to do goes first now.
+    /// Nothing yet, though there is more to decode: the turn is used up. The thread's other work goes first now.
     Unfinished,
     /// Nothing: more has to be fed first.
     Hungry,
@@ -99,7 +100,7 @@ pub struct Decoder {
     state: State,
     input: Bytes,
     has_begun: bool,
-    /// How many steps of the turn are made.
+    /// How many steps of the turn have been made.
     steps: usize,
 }
 
@@ -114,7 +115,7 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// Where there is no memory for it.
+    /// If there is no memory for it.
     pub fn new(coding: Coding) -> Result<Self, Undecodable> {
         let state = match coding {
             Coding::Gzip => State::Gzip(MultiGzDecoder::new(Vec::new())),
@@ -122,7 +123,7 @@ impl Decoder {
             Coding::Brotli => {
                 let alloc = StandardAlloc::default;
                 State::Brotli {
-                    // By the RFC: without the windows of a gigabyte that some encoders have besides.
+                    // As in the RFC: without the windows of a gigabyte that some encoders offer in addition.
                     state: Box::new(BrotliState::new_strict(alloc(), alloc(), alloc())),
                     has_more: false,
                     is_over: false,
@@ -137,7 +138,8 @@ impl Decoder {
         Ok(Self { state, input: Bytes::new(), has_begun: false, steps: 0 })
     }
 
-    /// Takes the next piece in. The piece before has been decoded: [`Self::next_piece`] has said that it is [`Decoded::Hungry`].
+    /// Takes the next piece in. The one before must have been decoded: [`Self::next_piece`] has returned
+    /// [`Decoded::Hungry`].
     pub fn feed(&mut self, piece: Bytes) {
         self.has_begun |= !piece.is_empty();
         self.input = piece;
@@ -152,17 +154,17 @@ impl Decoder {
         is_held || !self.input.is_empty()
     }
 
-    /// Others have had their turn.
+    /// Begins a turn: others have had theirs.
     pub fn begin_turn(&mut self) {
         self.steps = 0;
     }
 
-    /// What comes next of what was fed. A turn lasts over several calls, and several feedings, so that neither pieces of a byte nor
-    /// a body that comes in crumbs makes it longer; behind [`Decoded::Unfinished`] the next one begins by itself.
+    /// Decodes more of what was fed. A turn lasts over several calls, and several feedings, so that neither pieces of a
+    /// byte nor a body that comes in crumbs makes it longer; after [`Decoded::Unfinished`] the next one begins by itself.
     ///
     /// # Errors
     ///
-    /// Where it is not what its coding says. Nothing more can be read then.
+    /// If the body is not what its coding says. Nothing more can be read then.
     pub fn next_piece(&mut self) -> Result<Decoded, Undecodable> {
         while self.has_more() {
             if self.steps == STEPS_A_TURN {
@@ -178,11 +180,11 @@ impl Decoder {
         Ok(Decoded::Hungry)
     }
 
-    /// The body has ended: is it whole? One of no bytes at all is.
+    /// Ends the body, and checks that it is whole. An empty one is. Returns the last piece, if there is one.
     ///
     /// # Errors
     ///
-    /// Where the coding's own end is missing, or wrong.
+    /// If the coding's own end is missing, or wrong.
     pub fn finish(&mut self) -> Result<Option<Bytes>, Undecodable> {
         if !self.has_begun {
             return Ok(None);
@@ -250,7 +252,7 @@ impl Decoder {
     }
 }
 
-/// A small piece must not keep the room of a whole step: of a stream that is flushed often, many may be held at a time.
+/// Frees a small piece from the buffer of a whole step: of a stream that is flushed often, many may be held at a time.
 fn no_larger_than_needed(piece: Vec<u8>) -> Bytes {
     if piece.len() < piece.capacity() / 2 { Bytes::copy_from_slice(&piece) } else { Bytes::from(piece) }
 }
@@ -266,7 +268,7 @@ fn write_some(decoder: &mut impl Write, input: &mut Bytes) -> Result<(), Undecod
     let mut rest = &*part;
     while !rest.is_empty() {
         match decoder.write(rest)? {
-            // Something stands behind the end, which is of no interest to anybody.
+            // What follows the end is of no interest.
             0 => {
                 input.clear();
                 break;
@@ -278,13 +280,13 @@ fn write_some(decoder: &mut impl Write, input: &mut Bytes) -> Result<(), Undecod
     Ok(())
 }
 
-/// How much room a step gets for what comes of this: a crumb needs no more than a little. Where it was too little, the next step
-/// gets all.
+/// How much room a step gets for the output of this part: little for a crumb. If that was too little, the next step gets
+/// all.
 fn room_for(part: &[u8], had_too_little: bool) -> usize {
     if had_too_little { STEP } else { part.len().saturating_mul(16).clamp(1 << 10, STEP) }
 }
 
-/// The next part of the input.
+/// The part of the input for the next step.
 fn next_part(input: &Bytes) -> &[u8] {
     input.get(..OTHER_STEP).unwrap_or(input)
 }
@@ -305,14 +307,14 @@ fn step_brotli(
     let result =
         BrotliDecompressStream(&mut left, &mut taken, part, &mut room, &mut length, &mut decoded, &mut total, state);
     let is_full = length == decoded.len();
-    // Where it needs more input, it keeps what it could do nothing with yet.
+    // When it needs more input, it keeps what it could not use yet.
     let taken = if matches!(result, BrotliResult::NeedsMoreInput) { part.len() } else { taken.min(part.len()) };
     input.advance(taken);
     decoded.truncate(length);
     *has_more = false;
     match result {
         BrotliResult::ResultSuccess => *is_over = true,
-        // It says so, too, where there was no room for all that it has decoded.
+        // It also says so if there was no room for everything that it has decoded.
         BrotliResult::NeedsMoreInput => *has_more = is_full,
         BrotliResult::NeedsMoreOutput => *has_more = true,
         BrotliResult::ResultFailure => return Err(Undecodable(io::ErrorKind::InvalidData.into())),
@@ -320,7 +322,7 @@ fn step_brotli(
     Ok(decoded)
 }
 
-/// As many frames as the part of the input has, and as there is room for.
+/// Decodes as many frames as the part of the input has and there is room for.
 fn step_zstd(
     decoder: &mut ZstdDecoder<'static>,
     has_more: &mut bool,
@@ -336,7 +338,7 @@ fn step_zstd(
             let before = from.pos();
             *is_between_frames = match decoder.run(&mut from, &mut to) {
                 Ok(hint) => hint == 0,
-                // What stands behind a whole frame is no frame, and the next step says so: the frame itself is not lost.
+                // What follows a whole frame is no frame, which the next step reports: the frame itself is not lost.
                 Err(_) if *is_between_frames && to.pos() > 0 => break (before, false),
                 Err(error) => return Err(error.into()),
             };
@@ -347,7 +349,7 @@ fn step_zstd(
         }
     };
     input.advance(taken);
-    // A full buffer may be all of it; the next step tells. Behind a frame that has ended it would ask for a further frame.
+    // A full buffer may be all of it; the next step tells. After the end of a frame, it would ask for a further frame.
     *has_more = is_full && !*is_between_frames;
     Ok(output)
 }

@@ -19,10 +19,10 @@ pub enum SendError {
     /// The name could not be resolved.
     #[error("the host's name could not be resolved: {0}")]
     Dns(#[source] io::Error),
-    /// The gateway itself has as many files open as the system allows it, so nobody was asked.
+    /// The gateway itself has as many files open as the system allows, so the upstream was not asked.
     #[error("no connection could be opened: the gateway has too many files open (ulimit -n)")]
     OutOfFiles,
-    /// Every port of the machine that a connection to this address could begin at is in use, so nobody was asked.
+    /// Every local port that a connection to this address could start from is in use, so the upstream was not asked.
     #[error(
         "no connection could be opened: the machine has no port left for this address (net.ipv4.ip_local_port_range)"
     )]
@@ -59,13 +59,13 @@ pub enum SendError {
     /// The answer's head is longer than it may be.
     #[error("the head of the upstream's answer is too large")]
     HeadTooLarge,
-    /// The upstream switched to another protocol, for which nobody had asked.
+    /// The upstream switched to another protocol, which nobody had asked for.
     #[error("the upstream answered 101 to a request that asked for no upgrade")]
     UnexpectedUpgrade,
 }
 
 impl SendError {
-    /// Whether any of the request may have reached the upstream. Where this is false it is safe to send any request again.
+    /// Whether any of the request may have reached the upstream. If not, it is safe to send any request again.
     #[must_use]
     pub const fn written(&self) -> bool {
         match self {
@@ -83,7 +83,7 @@ impl SendError {
         }
     }
 
-    /// What it means for whoever has set the endpoint up.
+    /// What it means for the person who has set the endpoint up.
     #[must_use]
     pub fn meaning(&self) -> Unanswered {
         match self {
@@ -128,7 +128,7 @@ fn handshake(error: &io::Error) -> Handshake {
 /// What is wrong with the head of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedHead {
-    /// It does not begin with `HTTP/1.`: something else than an HTTP server listens there.
+    /// It does not begin with `HTTP/1.`: something other than an HTTP server listens there.
     #[error("it does not begin like an HTTP/1 answer")]
     NotHttp,
     /// Its syntax is wrong, a folded header line included.
@@ -140,10 +140,11 @@ pub enum MalformedHead {
     /// Its status is not between 100 and 999.
     #[error("its status is no HTTP status")]
     Status,
-    /// `content-length` is no plain number, or says two different things (RFC 9112, section 6.3).
+    /// `content-length` is not a plain number, or says two different things (RFC 9112, section 6.3).
     #[error("its content-length is no number, or is two")]
     ContentLength,
-    /// `transfer-encoding` names chunked twice, or is no list of names (RFC 9112, section 7).
+    /// `transfer-encoding` is not a list of names, names chunked twice or not last, or names another coding (RFC 9112,
+    /// section 7).
     #[error("its transfer-encoding is no valid one")]
     TransferEncoding,
     /// The connection ended within it.

@@ -1,4 +1,4 @@
-//! Takes traces to a collector.
+//! Sends traces to a collector.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl Exporter {
         Self { client, collector }
     }
 
-    /// Where it posts to.
+    /// The collector that it posts to.
     pub fn collector(&self) -> &Collector {
         &self.collector
     }
@@ -68,10 +68,10 @@ impl Exporter {
             Ok(answer) => {
                 let status = answer.status.as_u16();
                 let told = format!("HTTP {status}");
-                // Those of which OTLP says that they pass.
+                // The statuses that OTLP calls retryable.
                 if matches!(status, 429 | 502 | 503 | 504) { Taken::NotNow(told) } else { Taken::Never(told) }
             }
-            // It has answered, whatever it says at such length.
+            // It has answered, however long its text.
             Err(FetchError::TooLong(_)) => Taken::Yes,
             Err(error @ (FetchError::Send(_) | FetchError::Body(_) | FetchError::TimedOut(_))) => {
                 Taken::NotNow(error.to_string())

@@ -18,7 +18,7 @@ pub struct Fetched {
     pub body: Bytes,
 }
 
-/// Why there is none.
+/// Why there is no whole answer.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// No head came.
@@ -56,7 +56,7 @@ async fn whole(mut response: Response, limit: usize) -> Result<Bytes, FetchError
     while let Some(piece) = response.body.next().await {
         match piece {
             Ok(piece) => received.extend_from_slice(&piece),
-            // Whoever reads it sees by its content whether it is whole.
+            // The reader sees by its content whether it is whole.
             Err(BodyError::Unclosed) => break,
             Err(error) => return Err(error.into()),
         }

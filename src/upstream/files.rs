@@ -1,4 +1,4 @@
-//! Open files and ports, of which there are only so many: each connection takes one of both.
+//! Open files and ports, which are limited: each connection takes one of both.
 
 use std::cell::Cell;
 use std::io;
@@ -9,22 +9,22 @@ use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 use tokio::time::Instant;
 
-/// The operator is told no more often than this.
+/// How often, at most, the operator is told.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
-/// Whether it was for want of a file that something failed, be it the process's or the machine's last.
+/// Whether something failed for want of a file descriptor, of the process or of the machine.
 pub(super) fn is_want_of(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
-/// Whether none can be opened now.
+/// Whether no file can be opened now.
 pub(super) fn are_used_up() -> bool {
     Socket::new(Domain::IPV4, Type::STREAM, None).is_err_and(|error| is_want_of(&error))
 }
 
-/// Whether it was for want of a port to begin at that no connection to this address came about. The same is said of an address
-/// that can't be reached from this machine at all, such as an IPv6 one without IPv6; so it is asked for by UDP, which has ports of
-/// its own and sends nothing.
+/// Whether no connection to this address came about for want of a local port. The system reports the same of an address
+/// that can't be reached from this machine at all, such as an IPv6 one without IPv6; so it is tried by UDP, which has
+/// ports of its own and sends nothing.
 pub(super) fn are_ports_used_up(error: &io::Error, address: SocketAddr) -> bool {
     let may_be = Errno::from_io_error(error) == Some(Errno::ADDRNOTAVAIL);
     may_be
@@ -32,12 +32,12 @@ pub(super) fn are_ports_used_up(error: &io::Error, address: SocketAddr) -> bool 
             .is_ok_and(|socket| socket.connect(&address.into()).is_ok())
 }
 
-/// Remembers when the operator was told last of what shows in many connections.
+/// Remembers when the operator was last told of a problem that shows in many connections.
 #[derive(Debug, Default)]
 pub struct Told(Cell<Option<Instant>>);
 
 impl Told {
-    /// Whether it is time to tell, which it then is not for a while.
+    /// Whether it is time to tell; if so, it then is not for a while.
     pub fn is_due(&self, now: Instant) -> bool {
         let is_due = self.0.get().is_none_or(|told| now.saturating_duration_since(told) >= TOLD_EVERY);
         if is_due {
@@ -68,7 +68,7 @@ mod tests {
         let here = SocketAddr::from(([127, 0, 0, 1], 9));
         assert!(are_ports_used_up(&want(), here));
         assert!(!are_ports_used_up(&io::Error::from(Errno::CONNREFUSED), here));
-        // The system lets nobody begin there who has not asked to speak to everybody.
+        // The system refuses a connection to the broadcast address without the option for it.
         let everybody = SocketAddr::from(([255, 255, 255, 255], 9));
         assert!(!are_ports_used_up(&want(), everybody));
     }

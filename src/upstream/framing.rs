@@ -10,7 +10,7 @@ use super::error::MalformedHead;
 /// How the end of a body is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// So many bytes; none at all for HEAD, 204 and 304.
+    /// This many bytes; none at all for HEAD, 204 and 304.
     Length(u64),
     /// In chunks.
     Chunked,
@@ -39,12 +39,13 @@ pub(super) fn framing(
     let lengths = headers.contains_key(header::CONTENT_LENGTH);
     let reuse = reuse(version, headers);
     if has_no_body {
-        // A server that announces a body here may err and send it; then its bytes would be the next request's answer.
+        // A server that announces a body here may send it by mistake; its bytes would then be taken for the next
+        // request's answer.
         let announces_body = codings || (lengths && content_length(headers) != Ok(Some(0)));
         return Ok((Framing::Length(0), if announces_body { Reuse::Never } else { reuse }));
     }
     if codings {
-        // A length beside a coding, or a coding in HTTP/1.0, is what smuggled answers look like.
+        // A length next to a coding, or a coding in HTTP/1.0, is what smuggled answers look like.
         let is_ambiguous = lengths || version == Version::HTTP_10;
         let reuse = if is_ambiguous { Reuse::Never } else { reuse };
         match transfer_coding(headers)? {
@@ -87,7 +88,7 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, MalformedHead> {
 }
 
 fn plain_number(digits: &[u8]) -> Option<u64> {
-    // The parser of the standard library takes a sign.
+    // The standard library's parser accepts a sign.
     if !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -97,7 +98,7 @@ fn plain_number(digits: &[u8]) -> Option<u64> {
 enum TransferCoding {
     /// Chunked is the last coding.
     Chunked,
-    /// The word of RFC 2616 for none, which old servers still send.
+    /// RFC 2616's word for no coding, which old servers still send.
     Identity,
 }
 
@@ -116,7 +117,8 @@ fn transfer_coding(headers: &HeaderMap) -> Result<TransferCoding, MalformedHead>
         {
             Ok(TransferCoding::Chunked)
         }
-        // What is in another coding can't be passed on: that stays with this connection, and the client would take it for the content.
+        // A body in another coding can't be passed on: the header concerns this connection only, and the client would
+        // take the coded body for the content.
         _ => Err(MalformedHead::TransferEncoding),
     }
 }

@@ -10,13 +10,13 @@ use super::client::{Limits, MOST_HEADERS, Request};
 use super::error::{MalformedHead, SendError};
 use crate::domain::base_url::Origin;
 
-/// Most requests' heads have room in so many bytes.
+/// A size that most requests' heads fit into, in bytes.
 const LIKELY_HEAD: usize = 1024;
 
-/// So many headers are added to an answer on its way to the client, or so.
+/// Roughly how many headers are added to an answer on its way to the client.
 const LIKELY_ADDED: usize = 5;
 
-/// With what every answer begins that this client can read.
+/// The beginning of every answer that this client can read.
 const PREFIX: &[u8] = b"HTTP/1.";
 
 /// The head of an answer, interim ones included.
@@ -27,7 +27,7 @@ pub(super) struct AnswerHead {
     pub(super) headers: HeaderMap,
 }
 
-/// Headers that concern this connection or this exchange, which are the client's own to decide.
+/// Whether a header concerns this connection or this exchange, so that it is the client's own to decide.
 fn is_the_connections_own(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -43,8 +43,8 @@ fn is_the_connections_own(name: &HeaderName) -> bool {
     )
 }
 
-/// Writes a request's head, with so many bytes of room behind it. The body's length is announced wherever a body is, or could
-/// be expected.
+/// Writes a request's head, with `room` spare bytes after it. The body's length is announced if there is a body, or one
+/// could be expected.
 pub(super) fn request_head(request: &Request<'_>, room: usize) -> Result<BytesMut, SendError> {
     let target = request.target.as_bytes();
     let stands_in_a_line = target.starts_with(b"/") && target.iter().all(|&byte| byte > b' ' && byte != 0x7f);
@@ -74,7 +74,7 @@ pub(super) fn request_head(request: &Request<'_>, room: usize) -> Result<BytesMu
     Ok(head)
 }
 
-/// RFC 9110, section 7.2.
+/// Writes the `host` line (RFC 9110, section 7.2).
 fn put_host(head: &mut BytesMut, origin: &Origin) {
     let [open, host, close] = origin.bracketed_host();
     for part in ["host: ", open, host, close] {
@@ -98,9 +98,9 @@ fn put_header(head: &mut BytesMut, name: &str, value: &[u8]) {
     head.put_slice(b"\r\n");
 }
 
-/// Takes one head off the front of what has been received; `None`: it has not come whole.
+/// Takes one head off the front of what has been received; `None` if it is incomplete.
 pub(super) fn take_answer_head(received: &mut BytesMut, limits: &Limits) -> Result<Option<AnswerHead>, SendError> {
-    // Empty lines before it are left over from an answer that was closed with one too many; they are of no effect.
+    // Empty lines before it are left over from an answer that ended with one too many; they mean nothing.
     let blank = received.iter().take_while(|&&byte| byte == b'\r' || byte == b'\n').count();
     let begun = received.get(blank..).unwrap_or_default();
     let compared = begun.len().min(PREFIX.len());
@@ -113,13 +113,13 @@ pub(super) fn take_answer_head(received: &mut BytesMut, limits: &Limits) -> Resu
     if blank + end > limits.max_head {
         return Err(SendError::HeadTooLarge);
     }
-    // A copy, which the values share: the buffer may be far larger, and is not to live as long as they do.
+    // A copy, which the values share: the buffer may be far larger, and should not live as long as they do.
     let head = Bytes::copy_from_slice(begun.get(..end).unwrap_or_default());
     received.advance(blank + end);
     parse(&head, limits.max_headers).map(Some).map_err(SendError::from)
 }
 
-/// The length of the head up to and with its empty line. A line feed alone ends a line too (RFC 9112, section 2.2).
+/// The length of the head including its empty line. A line feed alone ends a line too (RFC 9112, section 2.2).
 fn end_of_head(bytes: &[u8]) -> Option<usize> {
     let line_feeds = memchr::memchr_iter(b'\n', bytes);
     line_feeds.map(|at| (at, bytes.get(at + 1..).unwrap_or_default())).find_map(|(at, rest)| match rest {
@@ -129,13 +129,13 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
     })
 }
 
-/// The values share the head's memory.
+/// Parses a head. The values share its memory.
 fn parse(head: &Bytes, max_headers: usize) -> Result<AnswerHead, MalformedHead> {
     let mut lines = [const { MaybeUninit::uninit() }; MOST_HEADERS];
     let lines = lines.get_mut(..max_headers.min(MOST_HEADERS)).unwrap_or_default();
     let mut answer = httparse::Response::new(&mut []);
-    // Blanks between a name and its colon are to be taken away by whoever stands between (RFC 9112, section 5.1). A folded
-    // line is refused, as that section's 5.2 allows: what it means depends on the reader.
+    // Blanks between a name and its colon are to be removed by intermediaries (RFC 9112, section 5.1). A folded line is
+    // refused, as section 5.2 allows: what it means depends on the reader.
     let mut parser = httparse::ParserConfig::default();
     parser.allow_spaces_after_header_name_in_responses(true);
     match parser.parse_response_with_uninit_headers(&mut answer, head, lines) {

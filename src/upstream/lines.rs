@@ -5,31 +5,31 @@ use std::fmt;
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 
-/// Headers as they will stand in a request's head, line by line: those of a client are lent for that. There are few of them and
-/// they are looked up hardly ever, so a list is faster than a map. Values of one name keep their order.
+/// The headers of a request's head, line by line; those of a client are borrowed. They are few and hardly ever looked up,
+/// so a list is faster than a map. Values of one name keep their order.
 #[derive(Clone, Default)]
 pub struct HeaderLines<'a>(Vec<HeaderLine<'a>>);
 
 type HeaderLine<'a> = (Cow<'a, HeaderName>, Cow<'a, HeaderValue>);
 
 impl<'a> HeaderLines<'a> {
-    /// None yet, and room for so many.
+    /// An empty list with room for this many lines.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         Self(Vec::with_capacity(capacity))
     }
 
-    /// Adds a line, whatever others there are of the name.
+    /// Adds a line, whatever other lines of the name there are.
     pub fn append(&mut self, name: HeaderName, value: HeaderValue) {
         self.0.push((Cow::Owned(name), Cow::Owned(value)));
     }
 
-    /// Adds a line that is another's.
+    /// Adds a borrowed line.
     pub fn append_lent(&mut self, name: &'a HeaderName, value: &'a HeaderValue) {
         self.0.push((Cow::Borrowed(name), Cow::Borrowed(value)));
     }
 
-    /// Puts a line in the place of all others of the name.
+    /// Adds a line in place of all others of the name.
     pub fn insert(&mut self, name: HeaderName, value: HeaderValue) {
         self.remove(&name);
         self.append(name, value);

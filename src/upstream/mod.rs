@@ -1,7 +1,7 @@
-//! The HTTP/1.1 client by which all traffic and every verification reaches an upstream.
+//! The HTTP/1.1 client through which all traffic and every verification reaches an upstream.
 //!
-//! One [`Client`] a worker: nothing here is shared between threads, and no task is spawned for a connection or a request.
-//! Whoever drops the future of [`Client::send`], or a [`Body`], closes the connection in that moment.
+//! There is one [`Client`] per worker: nothing here is shared between threads, and no task is spawned for a connection or
+//! a request. Dropping the future of [`Client::send`], or a [`Body`], closes the connection at once.
 
 mod body;
 mod chunked;

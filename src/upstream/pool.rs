@@ -12,14 +12,14 @@ use super::transport::LastUse;
 use super::wire::Connection;
 use crate::domain::base_url::Origin;
 
-/// How often connections that nobody asks for are looked through.
+/// How often connections that nobody asks for are checked.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// Sooner than this after an exchange no upstream tires of its connection, and the runtime's word for its silence will do.
+/// How soon after an exchange no upstream closes its connection yet, so that the runtime's word for its silence will do.
 pub(super) const MOMENT: Duration = Duration::from_millis(100);
-/// By how much sooner than the upstream this side gives an idle connection up, so that no request crosses its end.
+/// How much sooner than the upstream this side gives an idle connection up, so that no request crosses its end.
 const ANNOUNCED_MARGIN: Duration = Duration::from_secs(1);
 
-/// The present, by which connections grow old.
+/// The present moment, for the age of connections.
 #[expect(
     clippy::disallowed_methods,
     reason = "connections live by real time, and no decision of the core depends on it"
@@ -32,7 +32,7 @@ pub(super) fn now() -> Instant {
 #[derive(Debug)]
 pub(super) struct Pool {
     limits: Limits,
-    /// By origin, the newest at the back. To compare a few origins is less than to hash one.
+    /// By origin, the newest at the back. Comparing a few origins costs less than hashing one.
     idle: RefCell<BTreeMap<Rc<Origin>, VecDeque<Connection>>>,
     swept: Cell<Instant>,
 }
@@ -63,7 +63,7 @@ impl Pool {
         self.put_back(connection, now);
     }
 
-    /// Keeps a connection on which nothing was sent for as long as it would have been kept anyway.
+    /// Keeps a connection on which nothing was sent, for as long as it would have been kept anyway.
     pub(super) fn put_back(&self, mut connection: Connection, now: Instant) {
         self.sweep(now);
         let is_kept = self.limits.max_idle_per_origin > 0 && self.is_kept(&connection, now);
@@ -122,7 +122,7 @@ mod tests {
     use crate::domain::base_url::Scheme;
     use crate::upstream::transport::Transport;
 
-    /// A connection, its upstream's end, and the upstream's port by which it is told from others.
+    /// A connection, its upstream's end, and the upstream's port, which tells it from others.
     struct Pair {
         connection: Connection,
         upstream: TcpStream,

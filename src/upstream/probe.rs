@@ -1,5 +1,5 @@
-//! A test conversation over the real wire: it goes the way of real traffic, with the same URL, credential, headers and names
-//! of models.
+//! A test conversation over the real wire: it goes the way of real traffic, with the same URL, credential, headers and
+//! model names.
 
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroU32;
@@ -29,27 +29,27 @@ use crate::domain::rules::Rules;
 use crate::domain::schedule::{Subject, Suffices};
 use crate::domain::time::{Moment, respite};
 
-/// The longest answer to a verification that is read, in bytes, without its compression.
+/// The longest answer to a verification that is read, in bytes once decompressed.
 const MAX_ANSWER: usize = 1 << 20;
 
 /// How conversations are held.
 #[derive(Clone, Debug)]
 pub struct ProbeSettings {
-    /// The longest time for a whole conversation; where another model's answer suffices as well, for that once more.
+    /// The longest time for a whole conversation; if another model's answer suffices too, as long again for that one.
     pub timeout: Duration,
     /// The longest time for name, connection and TLS.
     pub connect_timeout: Duration,
-    /// The model to ask, where the endpoint names none.
+    /// The model to ask if the endpoint names none.
     pub model: Option<String>,
-    /// The model for anthropic endpoints where nothing else is known.
+    /// The model for anthropic endpoints if nothing else is known.
     pub anthropic_model: String,
-    /// The model for openai endpoints where nothing else is known.
+    /// The model for openai endpoints if nothing else is known.
     pub openai_model: String,
     /// The bound on the answer's length, in tokens.
     pub max_tokens: u32,
     /// Whether an endpoint's own words are kept in notes.
     pub words: Words,
-    /// What the operator takes an endpoint's errors for.
+    /// The operator's rules for what an endpoint's errors mean.
     pub rules: Rules,
 }
 
@@ -64,7 +64,7 @@ pub struct Probe {
 #[derive(Debug, Default)]
 pub struct Bill {
     total: Cell<Tokens>,
-    /// Who was asked last. One that an endpoint lacks, and so costs nothing, is followed by the next.
+    /// The model that was asked last. If the endpoint lacks it, which costs nothing, the next one follows.
     model: RefCell<Option<String>>,
 }
 
@@ -74,7 +74,7 @@ impl Bill {
         self.total.get()
     }
 
-    /// The model whose answer it is for, by the name that was sent.
+    /// The model whose answer the bill is for, by the name that was sent.
     pub fn model(&self) -> Option<String> {
         self.model.borrow().clone()
     }
@@ -134,7 +134,7 @@ enum AnswerBody {
 }
 
 impl Answer {
-    /// The body of an answer that is no stream; none of one that is.
+    /// The body of an answer, or nothing if it is a stream.
     fn bytes(&self) -> &[u8] {
         match &self.body {
             AnswerBody::Whole(body) => body,
@@ -183,7 +183,7 @@ impl Probe {
         Self { client, settings }
     }
 
-    /// The same, on the same connections, with other settings.
+    /// A probe on the same connections, with other settings.
     #[must_use]
     pub fn with(&self, settings: ProbeSettings) -> Self {
         Self::new(self.client.clone(), settings)
@@ -329,7 +329,7 @@ impl Probe {
         let mut response = deadline.bound(self.client.send(request, &Always, self.settings.connect_timeout)).await??;
         let (status, is_success) = (response.status.as_u16(), response.status.is_success());
         let content = Content::decoded(response.body, &mut response.headers).map_err(ContentError::from)?;
-        // Of a failure the status says what is the matter, also where the words are out of reach.
+        // A failure's status says what is wrong, even if its text can't be read.
         let mut content = match content {
             (content, Legibility::Readable) => content,
             (_, Legibility::Coded) if is_success => return Err(NoAnswer::Coded),
@@ -363,7 +363,7 @@ async fn read_whole(mut body: Content, deadline: &Deadline) -> Result<Bytes, NoA
     while let Some(piece) = deadline.bound(body.next()).await? {
         match piece {
             Ok(piece) => received.extend_from_slice(&piece),
-            // That it is whole is proved by its JSON alone, where TLS was not closed as it should be.
+            // If TLS was not closed properly, only its JSON proves it whole.
             Err(ContentError::Body(BodyError::Unclosed)) => break,
             Err(error) => return Err(error.into()),
         }

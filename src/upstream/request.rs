@@ -1,4 +1,4 @@
-//! From a client's request to the one that an endpoint gets: credential, headers, model.
+//! Makes the request for an endpoint from a client's: credential, headers, model.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::domain::request_body::RequestBody;
 use crate::domain::secret::Secret;
 use crate::domain::userinfo::Userinfo;
 
-/// The version of the Anthropic API that is asked for where the client names none.
+/// The version of the Anthropic API that is asked for if the client names none.
 const ANTHROPIC_VERSION: &str = "2023-06-01";
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -28,14 +28,14 @@ const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 enum Business {
     /// One connection's only (RFC 9110, section 7.6.1); so are those that `connection` names.
     Connection,
-    /// The exchange's, which has its own with the endpoint.
+    /// The exchange's; the one with the endpoint has its own.
     Exchange,
-    /// A credential, or where clients send one; the gateway's own key may be in it. It never goes upstream, but where the
-    /// endpoint passes the client's own credential through.
+    /// A credential, or a place where clients send one; the gateway's own key may be in it. It never goes upstream,
+    /// unless the endpoint passes the client's own credential through.
     Credential,
     /// The gateway's own: the header for its key alone, which never goes upstream.
     Gateway,
-    /// The final recipient's, but for the gateway's own cookie, which may be among the others.
+    /// The final recipient's, except for the gateway's own cookie, which may be among the others.
     Cookies,
     /// The final recipient's.
     Recipient,
@@ -47,17 +47,17 @@ impl Business {
             "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" => Self::Connection,
             "host" | "content-length" | "expect" => Self::Exchange,
             "authorization" | "x-api-key" | "x-goog-api-key" | "api-key"
-            // What relays have besides.
+            // Further ones of relays.
             | "cf-aig-authorization" | "helicone-auth" | "ocp-apim-subscription-key" | "x-litellm-api-key" | "x-portkey-api-key"
-            // What proxies before the gateway have their clients show, or say of them.
+            // What proxies in front of the gateway require of their clients, or tell about them.
             | "cf-access-client-id" | "cf-access-client-secret" | "cf-access-jwt-assertion" | "cf-access-token"
             | "x-amzn-oidc-accesstoken" | "x-amzn-oidc-data" | "x-auth-request-access-token" | "x-forwarded-access-token"
             | "x-goog-iap-jwt-assertion" | "x-ms-token-aad-access-token" | "x-ms-token-aad-id-token"
-            // Which of a credential's accounts is meant: another one's is refused as a wrong credential is.
+            // Which of a credential's accounts is meant: one of another's is refused like a wrong credential.
             | "openai-organization" | "openai-project" | "x-goog-user-project" => Self::Credential,
             "x-qcc-key" => Self::Gateway,
             "cookie" => Self::Cookies,
-            // Of an upgrade, of which there is none; one relay takes a credential from among the protocols.
+            // For an upgrade, which never happens; one relay takes a credential from among the protocols.
             name if name.starts_with("proxy-") || name.starts_with("sec-websocket-") => Self::Connection,
             _ => Self::Recipient,
         }
@@ -69,20 +69,20 @@ impl Business {
 pub struct ClientRequest<'a> {
     /// The method.
     pub method: &'a Method,
-    /// Path and query to the byte.
+    /// Path and query, byte for byte.
     pub target: &'a str,
     /// The headers as the client sent them.
     pub headers: &'a HeaderMap,
     /// The body.
     pub body: RequestBody,
-    /// The body without its compression, where it came with one.
+    /// The body without its compression, if it came with one.
     pub plain: Option<RequestBody>,
-    /// What was seen of the body.
+    /// What was read from the body.
     pub peek: Peek,
-    /// Whether the answer is to be looked into, so that it must come uncompressed.
+    /// Whether the answer is inspected, so that it must come uncompressed.
     pub look_into_answer: bool,
-    /// Whether its credential is the gateway's own key, which never goes upstream, also if a reload has made the endpoint one
-    /// that passes credentials through.
+    /// Whether its credential is the gateway's own key, which never goes upstream, even if a reload has made the endpoint
+    /// one that passes credentials through.
     pub has_gateway_key: bool,
     /// Whether it may be sent again on a fresh connection when a pooled one ended without an answer.
     pub resend_stale: bool,
@@ -106,7 +106,7 @@ impl ClientRequest<'_> {
         Some(endpoint.model_map.sent(named).unwrap_or(named))
     }
 
-    /// What of the client's own credential this endpoint gets.
+    /// The parts of the client's own credential that this endpoint gets.
     pub fn passed_through(&self, endpoint: &Endpoint) -> Vec<Secret> {
         if !self.keeps_credentials(endpoint) {
             return Vec::new();
@@ -120,7 +120,7 @@ impl ClientRequest<'_> {
         endpoint.auth == Auth::Passthrough && !self.has_gateway_key
     }
 
-    /// The body as it can be looked into.
+    /// The body without compression.
     pub fn readable(&self) -> &RequestBody {
         self.plain.as_ref().unwrap_or(&self.body)
     }
@@ -130,9 +130,9 @@ impl ClientRequest<'_> {
         let keeps_credentials = self.keeps_credentials(endpoint);
         let named = NamedByConnection::of(self.headers);
         let renamed = self.peek.model.as_deref().and_then(|model| endpoint.model_map.sent(model));
-        // What is written into it is written into what can be read.
+        // The new name can only be written into a body that can be read.
         let goes_plain = renamed.is_some() && self.plain.is_some();
-        // With room for what is added.
+        // With room for the headers that are added.
         let mut headers = HeaderLines::with_capacity(self.headers.len() + 4);
         for (name, value) in self.headers {
             if named.contain(name) || goes_plain && name == CONTENT_ENCODING {
@@ -168,8 +168,8 @@ impl ClientRequest<'_> {
     }
 }
 
-/// What every request to an endpoint carries, real or a verification: its credential, its API version where none is named,
-/// and the operator's own headers, which win.
+/// Adds what every request to an endpoint carries, real or a verification: its credential, its API version if none is
+/// named, and the operator's own headers, which win.
 pub(super) fn dress(headers: &mut HeaderLines<'_>, endpoint: &Endpoint, further: &[ExtraHeader]) {
     if endpoint.protocol == Protocol::Anthropic && !headers.contains(&VERSION) {
         headers.insert(VERSION, HeaderValue::from_static(ANTHROPIC_VERSION));
@@ -186,19 +186,19 @@ pub(super) fn dress(headers: &mut HeaderLines<'_>, endpoint: &Endpoint, further:
         insert_basic(headers, userinfo);
     }
     for (name, value) in endpoint.headers.iter().chain(further) {
-        // The settings have checked that it is a header's name; should it be none, it is left out.
+        // The settings have checked that this is a header name; if not, it is left out.
         if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
             insert_secret(headers, name, value.expose());
         }
     }
 }
 
-/// Basic authentication by a URL's `user:password`.
+/// Adds Basic authentication by a URL's `user:password`.
 pub(super) fn insert_basic(headers: &mut HeaderLines<'_>, userinfo: &Userinfo) {
     insert_secret(headers, AUTHORIZATION, &format!("Basic {}", userinfo.credentials().expose()));
 }
 
-/// The settings have checked that the value can stand in a header; should it not, it is left out.
+/// Adds a secret header. The settings have checked that the value can stand in a header; if not, it is left out.
 fn insert_secret(headers: &mut HeaderLines<'_>, name: HeaderName, value: &str) {
     if let Ok(mut value) = HeaderValue::from_str(value) {
         value.set_sensitive(true);
@@ -206,20 +206,21 @@ fn insert_secret(headers: &mut HeaderLines<'_>, name: HeaderName, value: &str) {
     }
 }
 
-/// Leaves of a message's headers those that are meant for its final recipient, and of them all but those that are left out.
+/// Keeps only the headers of a message that are meant for its final recipient, without those that are to be left out.
 /// Values of one name keep their order.
 pub fn leave_end_to_end(headers: &mut HeaderMap, is_left_out: impl Fn(&HeaderName) -> bool) {
     let named = NamedByConnection::of(headers);
     let leaves =
         |name: &&HeaderName| Business::of(name) == Business::Connection || is_left_out(name) || named.contain(name);
-    // Mostly there are one or two.
+    // Usually there are one or two.
     let leaving: Vec<HeaderName> = headers.keys().filter(leaves).cloned().collect();
     for name in leaving {
         headers.remove(name);
     }
 }
 
-/// A line of cookies (RFC 6265, section 4.2.1) without the gateway's own: the others to the byte, or nothing where there are none.
+/// A line of cookies (RFC 6265, section 4.2.1) without the gateway's own: the others byte for byte, or `None` if there
+/// are none.
 fn without_own(line: &HeaderValue) -> Option<Cow<'_, HeaderValue>> {
     let is_own = |pair: &&[u8]| {
         pair.iter().position(|byte| *byte == b'=').is_some_and(|end| is_session_cookie(pair[..end].trim_ascii()))
@@ -233,15 +234,15 @@ fn without_own(line: &HeaderValue) -> Option<Cow<'_, HeaderValue>> {
     if others.is_empty() { None } else { HeaderValue::from_bytes(others).ok().map(Cow::Owned) }
 }
 
-/// Headers of which `connection` says that they concern one connection only.
+/// The headers that `connection` says concern one connection only.
 struct NamedByConnection<'a>(Vec<&'a [u8]>);
 
 impl<'a> NamedByConnection<'a> {
-    /// Those of a message.
+    /// The headers that a message's `connection` names.
     fn of(headers: &'a HeaderMap) -> Self {
         let names = headers.get_all(CONNECTION).flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
         let names = names.map(<[u8]>::trim_ascii);
-        // What mostly stands there is no header that could be left out besides.
+        // The most common member names a header that is left out anyway.
         Self(names.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"keep-alive")).collect())
     }
 

@@ -1,8 +1,8 @@
 //! The addresses of a name.
 //!
-//! The system's resolver holds a thread for as long as it takes, some 10 s where nobody answers it, whoever still waits. The
-//! runtime has a few hundred threads for that, so a name that many ask for would hold up every other one: it is asked for
-//! once at a time, and all who want it wait for the same answer.
+//! The system's resolver holds a thread for as long as it takes, some 10 s if nobody answers it, even if nobody waits any
+//! more. The runtime has a few hundred threads for that, so a name that many ask for would hold up every other one. So
+//! each name is asked for only once at a time, and all who want it wait for the same answer.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,10 +14,10 @@ use tokio::task::spawn_blocking;
 
 use crate::domain::base_url::Origin;
 
-/// What the resolver says; none until it does.
+/// What the resolver says; `None` until it does.
 type Found = Option<io::Result<Vec<SocketAddr>>>;
 
-/// Which names the resolver is being asked for.
+/// The names that the resolver is being asked for.
 #[derive(Debug, Default)]
 pub(super) struct Names(RefCell<BTreeMap<(String, u16), Receiver<Found>>>);
 
@@ -31,7 +31,7 @@ impl Names {
         self.once_at_a_time(host, port, |host, port| Ok((host, port).to_socket_addrs()?.collect())).await
     }
 
-    /// Asks, or waits with those who have asked already.
+    /// Asks the resolver, or waits with those who have asked already.
     async fn once_at_a_time(
         &self,
         host: &str,
@@ -53,7 +53,7 @@ impl Names {
         }
     }
 
-    /// The answer that somebody waits for or has waited for, where it has not come yet. One that has is no news any more.
+    /// The answer that has been asked for and has not come yet. One that has come is out of date.
     fn under_way(&self, host: &str, port: u16) -> Option<Receiver<Found>> {
         let mut asked = self.0.borrow_mut();
         asked.retain(|_, answer| answer.borrow().is_none() && answer.has_changed().is_ok());

@@ -1,25 +1,25 @@
-//! Room that is read into, handed on from one connection of a thread to the next.
+//! Read buffers, handed on from one connection of a thread to the next.
 //!
-//! Of hundreds of streams each reads a few hundred bytes at a time, and then waits. Had each of them room of its own, every event would
-//! come to memory that has long left the processor's caches.
+//! Each of hundreds of streams reads a few hundred bytes at a time, and then waits. If each had a buffer of its own,
+//! every event would go to memory that has long left the processor's caches.
 
 use std::cell::Cell;
 
 use bytes::BytesMut;
 
-/// How much of it is handed on, in bytes.
+/// The size of a buffer that is handed on, in bytes.
 pub(super) const SIZE: usize = 8 * 1024;
 
 thread_local! {
     static SPARE: Cell<Option<BytesMut>> = const { Cell::new(None) };
 }
 
-/// What was given back last, or no room at all.
+/// The buffer that was given back last, or an empty one.
 pub(super) fn take() -> BytesMut {
     SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default()
 }
 
-/// Gives room back in which nothing is. It is handed on where nobody holds a piece of it any more and it has the common size.
+/// Gives an empty buffer back. It is handed on if nobody holds a piece of it any more and it has the common size.
 pub(super) fn give_back(mut room: BytesMut) {
     if room.capacity() > 0 && room.is_empty() && room.try_reclaim(SIZE) && room.capacity() < 2 * SIZE {
         // On a thread that is ending it is not kept.

@@ -1,4 +1,4 @@
-//! For tests: an upstream on the loopback that does to the byte what a test says, and a client before it.
+//! For tests: an upstream on loopback that does exactly what a test says, and a client for it.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) async fn within<T>(test: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), test).await.expect("the test hangs")
 }
 
-/// Polls a future once, as a worker would that then turns to something else.
+/// Polls a future once, like a worker that then turns to something else.
 pub(super) async fn poll_once<F: Future + Unpin>(future: &mut F) -> std::task::Poll<F::Output> {
     std::future::poll_fn(|cx| std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx))).await
 }
@@ -43,7 +43,7 @@ impl Upstream {
 
     pub(crate) async fn accept(&self) -> Peer<TcpStream> {
         let (stream, _) = self.listener.accept().await.unwrap();
-        // What a test has said is then with the client, and does not wait for an acknowledgement.
+        // So that what a test says reaches the client without waiting for an acknowledgement.
         stream.set_nodelay(true).unwrap();
         Peer::new(stream)
     }
@@ -105,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         request
     }
 
-    /// Waits until the client has closed; how many bytes came before that.
+    /// Waits until the client has closed. Returns how many bytes came before that.
     pub(crate) async fn closed(&mut self) -> usize {
         let mut seen = 0;
         let mut buffer = vec![0; 64 * 1024];
@@ -136,7 +136,7 @@ pub(crate) fn client() -> Client {
     client_with(Limits::default())
 }
 
-/// A body more than what the system takes at once, of which no part is like another one of its length.
+/// A body longer than the system takes at once, no part of which equals another of the same length.
 pub(super) fn eight_megabytes() -> Bytes {
     (0..2_u32 << 20).flat_map(u32::to_le_bytes).collect()
 }
@@ -160,7 +160,7 @@ pub(super) fn post(origin: &Origin) -> Request<'_> {
     request(origin, Method::POST, "question")
 }
 
-/// A permit that counts how often it is asked and used, and refuses from the given time on.
+/// A permit that counts how often it is asked and used, and refuses once it was granted `granted` times.
 pub(super) struct Permit {
     pub(super) asked: Cell<u32>,
     pub(super) used: Cell<u32>,
@@ -193,7 +193,7 @@ pub(super) async fn send(client: &Client, request: Request<'_>) -> Result<Respon
     client.send(request, &Permit::always(), Duration::from_secs(20)).await
 }
 
-/// The whole body, or what came of it and the error.
+/// The whole body, or the part that came and the error.
 pub(super) async fn read(mut body: Body) -> Result<Vec<u8>, (Vec<u8>, BodyError)> {
     let mut whole = Vec::new();
     while let Some(piece) = body.next().await {

@@ -1,4 +1,4 @@
-//! Whom the gateway trusts when it speaks TLS to an upstream.
+//! Which authorities the gateway trusts when it speaks TLS to an upstream.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ pub use crate::authorities::Authorities;
 #[error("TLS can't be set up: {0}")]
 pub struct TlsConfigError(#[from] rustls::Error);
 
-/// Whom clients trust, as it can be replaced while they run: connections that are opened afterwards go by the new one. A clone
-/// is the same trust.
+/// What clients trust, replaceable while they run: connections opened afterwards go by the new configuration. A clone is
+/// the same trust.
 #[derive(Clone)]
 pub struct Trust(Arc<ArcSwap<ClientConfig>>);
 
@@ -32,30 +32,30 @@ impl From<Arc<ClientConfig>> for Trust {
 }
 
 impl Trust {
-    /// What new connections go by.
+    /// The connector for new connections.
     pub(super) fn connector(&self) -> TlsConnector {
         TlsConnector::from(self.0.load_full())
     }
 
-    /// Has new connections go by this.
+    /// Makes new connections go by this configuration.
     pub fn replace(&self, config: Arc<ClientConfig>) {
         self.0.store(config);
     }
 }
 
-/// The configuration of a client: the system's certificate authorities, Mozilla's where the system has none, and beside them
-/// these.
+/// The configuration of a client: the system's certificate authorities, or Mozilla's if the system has none, and in
+/// addition these.
 ///
 /// # Errors
 ///
-/// [`TlsConfigError`] where the library has no use for that.
+/// [`TlsConfigError`] if the library refuses it.
 pub fn client_config(authorities: &Authorities) -> Result<Arc<ClientConfig>, TlsConfigError> {
     let mut roots = system_roots();
     authorities.add_to(&mut roots);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    // Said aloud, so that no upstream takes the connection for HTTP/2.
+    // Stated explicitly, so that no upstream takes the connection for HTTP/2.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -19,7 +19,7 @@ pub(super) enum Transport {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// What lies in the socket's receive buffer.
+/// What is in the socket's receive buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waiting {
     Nothing,
@@ -30,14 +30,14 @@ enum Waiting {
 /// When a connection was last used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LastUse {
-    /// A moment ago: that its upstream should have tired of it since is most unlikely.
+    /// A moment ago: it is most unlikely that its upstream has closed it since.
     JustNow,
     /// Some time ago.
     Before,
 }
 
 impl Transport {
-    /// Whether bytes that a failing write had begun with may have left: TLS writes its own pieces.
+    /// Whether some bytes of a failed write may have left: TLS writes its own pieces.
     pub(super) const fn may_write_before_it_fails(&self) -> bool {
         match self {
             Self::Plain(_) => false,
@@ -45,7 +45,7 @@ impl Transport {
         }
     }
 
-    /// Comes when there may be something to read. Within TLS only reading tells.
+    /// Ready when there may be something to read. Within TLS only reading tells.
     pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(stream) => stream.poll_read_ready(cx),
@@ -55,15 +55,15 @@ impl Transport {
 
     /// Reads what is there into the buffer's spare room, of which there must be some; 0 at the end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
-        // The future of `read_buf` has no state of its own, so one for each poll is as good as one for all.
+        // The future of `read_buf` has no state of its own, so a new one for each poll does as well.
         match self {
             Self::Plain(stream) => pin!(stream.read_buf(buffer)).poll(cx),
             Self::Tls(stream) => pin!(stream.read_buf(buffer)).poll(cx),
         }
     }
 
-    /// Writes some of the parts, in one system call where the transport can; a single one without a list of parts, which costs
-    /// the system less.
+    /// Writes some of the parts, in one system call if the transport can; a single part without a list, which costs the
+    /// system less.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match (self, parts) {
             (Self::Plain(stream), [only]) => Pin::new(stream).poll_write(cx, only),
@@ -72,7 +72,7 @@ impl Transport {
         }
     }
 
-    /// Brings what TLS still holds onto the socket.
+    /// Writes what TLS still holds to the socket.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
@@ -80,11 +80,11 @@ impl Transport {
         }
     }
 
-    /// Whether the connection is open and the upstream has said nothing on it that nobody asked for.
+    /// Whether the connection is open and the upstream has sent nothing on it unasked.
     ///
-    /// The socket itself is asked, for the runtime may not yet have heard of an end that has come; right after an exchange, where
-    /// that would be a system call more for each request of many, the runtime's word will do. Within TLS, tickets for later
-    /// sessions are not the upstream's words, so they are read first.
+    /// The socket itself is asked, because the runtime may not yet have heard of its end. Right after an exchange, where
+    /// that would cost many requests another system call, the runtime's word will do. Within TLS, session tickets are not
+    /// the upstream's words, so they are read first.
     pub(super) fn is_quiet(&mut self, last_use: LastUse) -> bool {
         if let (Self::Plain(stream), LastUse::JustNow) = (&*self, last_use)
             && stream.poll_read_ready(&mut Context::from_waker(noop_waker_ref())).is_pending()

@@ -23,11 +23,11 @@ use crate::domain::base_url::Origin;
 const FIRST_READ: usize = room::SIZE;
 /// Room for a read once reads have filled smaller ones.
 const LARGEST_READ: usize = 128 * 1024;
-/// Bodies up to this size are copied behind their head, so that they leave with it in one piece, in TLS too.
+/// Bodies up to this size are copied after their head, so that they leave with it in one piece, in TLS too.
 const COPIED_BODY: usize = 16 * 1024;
-/// So many pieces are written at once at most.
+/// The most pieces that are written at once.
 const MOST_PARTS: usize = 16;
-/// So many interim answers (102 may come every few seconds) are borne before the final one.
+/// How many interim answers are accepted before the final one; 102 may come every few seconds.
 const MAX_INTERIM: usize = 1000;
 
 /// A connection to an origin.
@@ -36,7 +36,7 @@ pub(super) struct Connection {
     pub(super) transport: Transport,
     pub(super) origin: Rc<Origin>,
     pub(super) opened: Instant,
-    /// When its last exchange was over; before its first, when it was opened.
+    /// When its last exchange ended or, before its first, when it was opened.
     pub(super) idle_since: Instant,
     /// How long the upstream says it keeps an idle connection.
     pub(super) announced: Option<Duration>,
@@ -58,20 +58,20 @@ impl Connection {
         }
     }
 
-    /// Gives the room back, for the connection waits for its next use.
+    /// Gives the read buffer back, as the connection waits for its next use.
     pub(super) fn become_idle(&mut self) {
         self.read_size = FIRST_READ;
         room::give_back(std::mem::take(&mut self.received));
     }
 
-    /// Whether nothing has arrived that no exchange asked for, and the connection is open.
+    /// Whether the connection is open, and nothing has arrived on it that no exchange asked for.
     pub(super) fn is_usable(&mut self, last_use: LastUse) -> bool {
         self.received.is_empty() && self.transport.is_quiet(last_use)
     }
 
     /// Reads what is there; 0 at the end.
     ///
-    /// A connection that waits, and of which all is taken that has come, holds no room: streams mostly wait.
+    /// A waiting connection whose received bytes have all been taken holds no buffer: streams mostly wait.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let read = self.poll_read(cx);
         if read.is_pending() && self.received.is_empty() {
@@ -97,19 +97,19 @@ impl Connection {
     }
 }
 
-/// What is still to be written of a request.
+/// The part of a request that is still to be written.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     /// Its head, or the piece of its body that comes next.
     next: Bytes,
-    /// The pieces behind.
+    /// The pieces after that.
     further: VecDeque<Bytes>,
     /// Whether any of it may have reached the upstream.
     is_begun: bool,
 }
 
 impl Outgoing {
-    /// All of a request.
+    /// A whole request.
     pub(super) fn of(request: &Request<'_>) -> Result<Self, SendError> {
         let body = &request.body;
         if body.len() > COPIED_BODY {
@@ -121,7 +121,7 @@ impl Outgoing {
         Ok(Self { next: whole.freeze(), further: VecDeque::new(), is_begun: false })
     }
 
-    /// Writes some of it; true once all of it has been written.
+    /// Writes some of it; `true` once all of it is written.
     pub(super) fn poll_write(&mut self, transport: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if !self.is_empty() {
             match ready!(self.poll_write_parts(transport, cx)) {
@@ -149,7 +149,7 @@ impl Outgoing {
         transport.poll_write(cx, &parts[..count])
     }
 
-    /// So many bytes are written.
+    /// Drops this many bytes, which have been written.
     fn advance(&mut self, mut written: usize) {
         while written >= self.next.len() {
             written -= self.next.len();
@@ -166,7 +166,7 @@ impl Outgoing {
     }
 }
 
-/// How far the writing of a request is.
+/// How far a request has been written.
 #[derive(Debug)]
 enum Writing {
     /// There is more to write.
@@ -181,8 +181,8 @@ enum Writing {
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: SendError,
-    /// The connection ended before the first byte of an answer. If it had been idle before, the upstream has most likely closed
-    /// it before the request arrived.
+    /// Whether the connection ended before the first byte of an answer. If it had been idle before, the upstream has most
+    /// likely closed it before the request arrived.
     pub(super) ended_silently: bool,
 }
 
@@ -226,7 +226,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// What is left of the request after the final head came: all of it is written where there is nothing.
+    /// What is left of the request after the final head came.
     pub(super) fn into_unwritten(self) -> Unwritten {
         match self.writing {
             Writing::Going(outgoing) => Unwritten::Rest(outgoing),
@@ -235,7 +235,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Writes some; true where more can be written at once.
+    /// Writes some; `true` if more can be written at once.
     fn poll_writing(&mut self, cx: &mut Context<'_>) -> Result<bool, SendError> {
         let Writing::Going(outgoing) = &mut self.writing else { return Ok(false) };
         let was_begun = outgoing.is_begun;
@@ -272,7 +272,7 @@ impl<'a> Exchange<'a> {
         Ok(None)
     }
 
-    /// The connection has ended, in order or not.
+    /// The failure after the connection has ended, in an orderly way or not.
     fn ended(&mut self, read_error: Option<io::Error>) -> Failure {
         let is_silent = self.connection.received.is_empty() && self.interim == 0;
         let (written, write_error) = match std::mem::replace(&mut self.writing, Writing::Whole) {
@@ -291,7 +291,7 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// Whether this is how a connection fails that the other side has closed.
+/// Whether a connection that the other side has closed fails like this.
 fn is_close(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
     matches!(kind, ConnectionReset | BrokenPipe | ConnectionAborted | NotConnected)
@@ -302,9 +302,9 @@ fn is_close(kind: io::ErrorKind) -> bool {
 pub(super) enum Unwritten {
     /// Nothing: the connection is in order.
     Nothing,
-    /// So much.
+    /// This much.
     Rest(Outgoing),
-    /// Something that can't be written any more.
+    /// Something that can no longer be written.
     Lost,
 }
 

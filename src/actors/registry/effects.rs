@@ -1,4 +1,4 @@
-//! What follows from an input for others: the core has decided it, and here it is done.
+//! Carries out the effects that the core has decided on.
 
 use actix::Context;
 
@@ -10,12 +10,12 @@ use crate::domain::registry::Effect;
 use crate::domain::time::Moment;
 
 impl Registry {
-    /// Tells the verifier everyone to talk to.
+    /// Sends the verifier all endpoints to converse with.
     pub(super) fn publish_failures(&self) {
         self.peers.failures.do_send(FailureList(self.core.conversations(self.clock.now()).into()));
     }
 
-    /// Carries out what has followed from an input, in order.
+    /// Carries out the effects of an input, in order.
     pub(super) fn carry_out(&mut self, effects: impl Iterator<Item = Effect>, now: Moment, ctx: &mut Context<Self>) {
         for effect in effects {
             match effect {
@@ -27,7 +27,7 @@ impl Registry {
                 Effect::PublishFailures => self.publish_failures(),
                 Effect::Hasten(wanted) => self.peers.hasten.do_send(Hasten(wanted.into())),
                 Effect::Granted(waiter, grant) => {
-                    // A lease that nobody takes any more gives itself back when it is dropped.
+                    // A lease that its waiter no longer takes gives itself back when dropped.
                     if let Some(Waiting { reply, model }) = self.waiting.remove(&waiter) {
                         drop(reply.send(Ok(self.lease(grant, model, ctx))));
                     } else {

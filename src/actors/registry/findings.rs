@@ -1,4 +1,4 @@
-//! What the breakers judge and the verifier finds.
+//! Handles the breakers' verdicts and the verifier's findings.
 
 use actix::Handler;
 

@@ -1,4 +1,4 @@
-//! What the registry asks of the keeper, and who waits for it.
+//! What the registry asks of the keeper, and the replies that wait for it.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::domain::registry::Keep;
 use crate::domain::stats::StateFileHealth;
 use crate::domain::time::Moment;
 
-/// How long the disk is waited for, looked at once a second. A move holds in this process at once; what is waited for is only that
-/// the next one knows.
+/// How long to wait for the disk, checked once a second. A move holds in this process at once; the wait only ensures that
+/// the next process knows it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Who waits for an image to be on the disk.
+/// A reply that waits for an image to be on the disk.
 #[derive(Debug)]
 struct Waiting {
     number: u64,
@@ -24,16 +24,16 @@ struct Waiting {
     reply: oneshot::Sender<()>,
 }
 
-/// How the disk does.
+/// The state of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Disk {
     /// It answers.
     Sound,
-    /// Somebody has waited for it in vain: until it answers again nobody else does.
+    /// Somebody has waited for it in vain; until it answers again, nobody else waits.
     Hangs,
 }
 
-/// What has changed and is not under way to the disk.
+/// When changes that are not under way to the disk have to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     Nothing,
@@ -48,9 +48,9 @@ pub(super) struct Keeping {
     stats: Recipient<Note>,
     /// The number of the latest image that was sent.
     sent: u64,
-    /// The number of the latest one that holds a move; it may still have to be sent.
+    /// The number of the latest image that holds a move; it may still have to be sent.
     awaited: u64,
-    /// The number of the latest one that is on the disk.
+    /// The number of the latest image that is on the disk.
     kept: u64,
     due: Due,
     disk: Disk,
@@ -62,7 +62,7 @@ impl Keeping {
         Self { keeper, stats, sent: 0, awaited: 0, kept: 0, due: Due::Nothing, disk: Disk::Sound, waiting: Vec::new() }
     }
 
-    /// Something has changed.
+    /// Takes in a change.
     pub(super) fn changed(&mut self, keep: Keep, image: &dyn Fn() -> Image) {
         match keep {
             Keep::Soon => self.due = self.due.max(Due::AtTheTick),
@@ -74,14 +74,14 @@ impl Keeping {
         }
     }
 
-    /// Sends what could wait until now.
+    /// Sends the changes that could wait until now.
     pub(super) fn catch_up(&mut self, image: &dyn Fn() -> Image) {
         if self.due != Due::Nothing {
             self.send(image);
         }
     }
 
-    /// Sends what is not under way yet, whatever is: there will be no next time.
+    /// Sends the outstanding changes even if an image is under way: there will be no next time.
     pub(super) fn finish(&mut self, image: &dyn Fn() -> Image) {
         if self.due != Due::Nothing {
             self.send_behind(image);
@@ -89,20 +89,21 @@ impl Keeping {
     }
 
     fn send(&mut self, image: &dyn Fn() -> Image) {
-        // While one is under way, what changes goes with the next.
+        // While one is under way, changes go with the next.
         if self.sent == self.kept {
             self.send_behind(image);
         }
     }
 
-    /// Sends an image, behind one that may be under way.
+    /// Sends an image, even if one is still under way.
     fn send_behind(&mut self, image: &dyn Fn() -> Image) {
         self.due = Due::Nothing;
         self.sent += 1;
         self.keeper.do_send(KeepImage { number: self.sent, image: Box::new(image()) });
     }
 
-    /// Has `reply` wait until the latest move is on the disk; gives it back where that need not or can't be waited for.
+    /// Has `reply` wait until the latest move is on the disk. Gives it back if there is nothing to wait for, or the disk
+    /// hangs.
     pub(super) fn wait(&mut self, reply: oneshot::Sender<()>, now: Moment) -> Option<oneshot::Sender<()>> {
         if self.kept >= self.awaited || self.disk == Disk::Hangs {
             return Some(reply);
@@ -111,7 +112,7 @@ impl Keeping {
         None
     }
 
-    /// All up to this number is on the disk.
+    /// Takes in that all images up to this number are on the disk.
     pub(super) fn is_kept(&mut self, number: u64, image: &dyn Fn() -> Image) {
         self.kept = self.kept.max(number);
         self.disk = Disk::Sound;
@@ -124,7 +125,7 @@ impl Keeping {
         }
     }
 
-    /// Lets go all who wait where one has waited for long enough.
+    /// Releases all waiters if one of them has waited too long.
     pub(super) fn look_at_the_clock(&mut self, now: Moment) {
         if !self.waiting.iter().any(|waiting| now.since(waiting.since) >= PATIENCE) {
             return;
@@ -134,7 +135,7 @@ impl Keeping {
              the latest moves"
         );
         self.disk = Disk::Hangs;
-        // The keeper, who waits for the disk, says so once it no longer does.
+        // The keeper is waiting for the disk; it reports again once the disk answers.
         self.stats.do_send(Note::StateFile(StateFileHealth::Failing));
         for waiting in self.waiting.drain(..) {
             let _ = waiting.reply.send(());
@@ -143,7 +144,7 @@ impl Keeping {
 }
 
 impl Registry {
-    /// Has something kept, where anything is.
+    /// Runs `act`, if anything is kept at all.
     pub(super) fn keep(&mut self, act: impl FnOnce(&mut Keeping, &dyn Fn() -> Image)) {
         if let Some(keeping) = &mut self.keeping {
             let (core, clock) = (&self.core, &self.clock);
@@ -151,7 +152,7 @@ impl Registry {
         }
     }
 
-    /// Tells it once the latest move is on the disk, so that whoever hears of a move can rely on it also after a crash.
+    /// Sends `reply` once the latest move is on the disk, so that the answer to a move holds even after a crash.
     pub(super) fn tell_when_kept(&mut self, reply: oneshot::Sender<()>) {
         let now = self.clock.now();
         let at_once = match &mut self.keeping {
@@ -163,7 +164,7 @@ impl Registry {
         }
     }
 
-    /// Answers with this once the latest move is on the disk.
+    /// Answers with `answer` once the latest move is on the disk.
     pub(super) fn when_kept<T: 'static>(&mut self, answer: T) -> Response<T> {
         let (reply, kept) = oneshot::channel();
         self.tell_when_kept(reply);

@@ -1,4 +1,4 @@
-//! What the settings and admins want.
+//! Handles orders from the settings and from admins.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ impl Handler<Apply> for Registry {
         self.peers.verifier_policy.do_send(SetVerifierPolicy { schedule, probe });
         self.core.set_clients(profiles);
         let diff: TopologyDiff = self.step(ctx, |core, now, out| core.apply(topology, now, out));
-        // Behind the list without them, which breaks off what is under way with them.
+        // Sent after the failure list without them, which breaks off their conversations.
         if !diff.removed.is_empty() {
             let known = Arc::new(self.core.known());
             self.peers.breakers_known.do_send(ForgetOthers(Arc::clone(&known)));

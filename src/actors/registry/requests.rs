@@ -1,4 +1,4 @@
-//! What workers ask for their requests, and what their leases report.
+//! Handles what workers ask for their requests and what their leases report.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,7 +25,8 @@ impl Registry {
         Lease::new(grant, model, self.core.epochs(), Arc::clone(address))
     }
 
-    /// Takes those out who no longer wait for their answer. Nobody tells when a client leaves: each channel is looked at.
+    /// Removes waiters that no longer wait for their answer. No message says that a client has left, so each channel is
+    /// checked.
     pub(super) fn forget_who_left(&mut self) {
         let left = self.waiting.extract_if(|_, waiting| waiting.reply.is_closed());
         let gone: BTreeSet<WaiterId> = left.map(|(waiter, _)| waiter).collect();
@@ -40,7 +41,7 @@ impl Handler<Acquire> for Registry {
 
     fn handle(&mut self, Acquire { ask, failures, reply }: Acquire, ctx: &mut Self::Context) {
         let model = ask.model.clone();
-        // Who has left takes no place from who has come.
+        // First, so that waiters that have left take no place from this one.
         self.forget_who_left();
         let acquired = self.step(ctx, |core, now, out| {
             let doubting = (!failures.is_empty()).then(|| ask.clone());

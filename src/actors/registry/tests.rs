@@ -30,7 +30,7 @@ use crate::domain::topology::Topology;
 use crate::domain::verification::Verification;
 use crate::upstream::{ProbeSettings, WritePermit};
 
-/// Who gives orders here.
+/// The admin who gives orders here.
 const ADMIN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What the peers were told.
@@ -175,7 +175,7 @@ async fn registry() -> (Addr<Registry>, Rc<RefCell<Heard>>) {
     registry_with(|_| None).await
 }
 
-/// The same with a keeper.
+/// A registry as [`registry`] makes it, with the keeper that `keeper` gives, if any.
 async fn registry_with(
     keeper: impl FnOnce(Addr<Silent>) -> Option<Recipient<KeepImage>>,
 ) -> (Addr<Registry>, Rc<RefCell<Heard>>) {
@@ -424,7 +424,7 @@ async fn an_admins_verification_names_the_endpoint_to_the_verifier() {
     assert_eq!(heard.borrow().conversations, [id("b")]);
 }
 
-/// Found under load: what a verification had come to was lost where the stop came while the disk was busy with something else.
+/// Found under load: a verification's result was lost if the stop came while the disk was busy with something else.
 #[actix_web::test]
 async fn what_changes_while_an_image_is_under_way_goes_to_the_disk_before_the_registry_goes() {
     let (registry, heard) = registry_with(|silent| Some(silent.recipient())).await;

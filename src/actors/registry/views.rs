@@ -1,4 +1,4 @@
-//! What others may see of it: copies, and a count.
+//! The registry's state as others see it: copies, and a count.
 
 use actix::{Handler, MessageResult};
 

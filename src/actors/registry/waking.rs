@@ -1,4 +1,4 @@
-//! When the clock is looked at: at each tick, and when the next waiter has to be.
+//! When the core looks at the clock: at each tick, and when the next waiter is due.
 
 use actix::{AsyncContext, Context, Handler};
 
@@ -7,7 +7,7 @@ use super::{Registry, TICK};
 use crate::domain::registry::RegistryCore;
 
 impl Registry {
-    /// Sees to it that the clock is looked at when the next waiter has to be.
+    /// Sets the alarm for when the next waiter is due.
     pub(super) fn set_alarm(&mut self, ctx: &mut Context<Self>) {
         let next = self.core.next_wake();
         if self.alarm.map(|(wake, _)| wake) == next {

@@ -137,7 +137,7 @@ impl World {
         Self { verifier, told, upstream: Upstream::bind().await }
     }
 
-    /// One whose verifications come at once or, once they have failed, not within the test.
+    /// A setup whose verifications come at once or, after a failure, not within the test.
     async fn patient() -> Self {
         Self::new(Duration::from_secs(3600)).await
     }
@@ -167,7 +167,7 @@ impl World {
         self.verifier.send(ViewVerifier).await.unwrap()
     }
 
-    /// Waits until the peers have been told so much, and gives it.
+    /// Waits until the peers have been told `count` things, and returns them.
     async fn told(&self, count: usize) -> Vec<Told> {
         while self.told.borrow().len() < count {
             tokio::task::yield_now().await;
@@ -406,7 +406,7 @@ async fn a_request_that_waits_hastens_the_verification() {
     .await;
 }
 
-/// Once wrong: the latest conversation, and what all have cost, was kept of each endpoint that there ever was.
+/// A regression: the latest conversation and the total cost were once kept for every endpoint that ever existed.
 #[actix_web::test]
 async fn of_an_endpoint_that_is_gone_nothing_is_kept() {
     within(async {

@@ -1,4 +1,4 @@
-//! What an answer counts as, and what of it is passed on.
+//! What an answer counts as, and what part of it is passed on.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ use crate::domain::usage::{AnswerEnd, Usage};
 use crate::upstream::{Content, Legibility};
 
 impl Task<'_> {
-    /// Holds a stream back until there is something in it that is worth passing on.
+    /// Holds a stream back until it has something worth passing on.
     pub(super) async fn judge_stream(
         &self,
         flow: Flow,
@@ -83,7 +83,7 @@ impl Task<'_> {
         }
     }
 
-    /// The client's own credential, where the endpoint may repeat it in words that are kept.
+    /// The client's own credential, if the endpoint may repeat it in words that are kept.
     fn clients_own(&self, scope: &AttemptScope) -> Vec<Secret> {
         match self.words {
             Words::Left => Vec::new(),
@@ -91,7 +91,7 @@ impl Task<'_> {
         }
     }
 
-    /// How many choices the answer is to have.
+    /// How many choices the answer should have.
     fn choices(&self, format: Format) -> u32 {
         let Peek { choices, prompts, .. } = &self.request.peek;
         let of_each = choices.unwrap_or(1);
@@ -101,7 +101,7 @@ impl Task<'_> {
         }
     }
 
-    /// Judges an answer that has come whole.
+    /// Judges an answer that was read to its end.
     pub(super) fn judge_whole(
         &self,
         flow: Flow,
@@ -112,13 +112,14 @@ impl Task<'_> {
         let can_be_read = self.llm.is_none() || flow.legibility == Legibility::Readable;
         let clients_own = self.clients_own(scope);
         let judge = |whole: &Bytes| {
-            // It may go back to the client, whose own it is, and nowhere else.
+            // The client's own credential may go back to the client, and nowhere else.
             let noted = without(clients_own.iter().map(Secret::expose), whole);
             let noted = noted.as_deref().unwrap_or(whole);
             classify_answer(self.path(), head, can_be_read.then_some(noted), self.words)
         };
         let mut judgement = judge(&whole);
-        // Some repeat the key that they were shown, and this one is the operator's: it is neither in an answer nor in a note.
+        // Some upstreams repeat the key they were shown. This one is the operator's: it must appear neither in an answer
+        // nor in a note.
         if judgement.class != Class::Success
             && let Some(hidden) = scope.endpoint().without_secrets(&whole)
         {
@@ -138,8 +139,8 @@ impl Task<'_> {
         }
     }
 
-    /// Judges an error whose body has not come whole, as its framing has it: the status has said enough, and an error object may be
-    /// there all the same. Where there is none, nothing of the body is passed on.
+    /// Judges an error whose body was not read to its end: the status says enough, and the part that came may still be a
+    /// whole error object. Without one, nothing of the body is passed on.
     pub(super) fn judge_torn(
         &self,
         mut flow: Flow,
@@ -156,12 +157,12 @@ impl Task<'_> {
         self.conclude(judgement, answer)
     }
 
-    /// Whether it is a model's answer, which says what it has cost.
+    /// Whether it is a model's answer, which tells its usage.
     fn is_answer(&self, judgement: &Judgement, legibility: Legibility) -> bool {
         self.path() == PathKind::Llm && judgement.class == Class::Success && legibility == Legibility::Readable
     }
 
-    /// How the stream was to be written in which a whole answer can be passed on all the same.
+    /// The format of the stream that was asked for, if a whole answer can be turned into one.
     fn stream_that_was_wanted(&self) -> Option<Format> {
         match (self.wanted(), self.llm?) {
             (Wanted::Stream, path @ (LlmPath::Messages | LlmPath::ChatCompletions | LlmPath::Responses)) => {
@@ -172,10 +173,10 @@ impl Task<'_> {
         }
     }
 
-    /// A whole answer, where a stream was asked for: as the events that it stands for.
+    /// Turns a whole answer into the events that it stands for, as a stream was asked for.
     fn as_stream(&self, format: Format, mut answer: WholeAnswer, judgement: Judgement) -> AttemptEnd {
         let Some(events) = as_events(format, &answer.body, self.request.peek.include_usage) else {
-            // A response may also be one that has only been begun.
+            // A Responses object may also be one that has only been started.
             if format == Format::Responses {
                 return AttemptEnd::Whole(answer, judgement);
             }
@@ -183,13 +184,13 @@ impl Task<'_> {
         };
         answer.headers.insert(CONTENT_TYPE, names::EVENT_STREAM);
         answer.headers.insert(names::ACCEL_BUFFERING, HeaderValue::from_static("no"));
-        // It is there already: whoever comes next is refused for it.
+        // It is in memory already: if the budget is exceeded, the next to ask is refused.
         let _ = self.hold(events.len(), &mut answer.share);
         answer.body = Bytes::from(events);
         AttemptEnd::Whole(answer, judgement)
     }
 
-    /// What the table says of a whole answer.
+    /// Decides by the outcome table what becomes of a whole answer.
     fn conclude(&self, judgement: Judgement, mut answer: WholeAnswer) -> AttemptEnd {
         if let Some(told) = judgement.status.and_then(|status| StatusCode::from_u16(status).ok()) {
             answer.status = told;
@@ -201,7 +202,7 @@ impl Task<'_> {
         }
     }
 
-    /// Passes an answer on as it comes, if that is what its head calls for. Of one that is to be kept for the last resort the head is
+    /// Passes an answer on as it comes, if its judgement allows. If it is only kept as a last resort, just its head is
     /// kept.
     pub(super) fn pass_or_fail(&self, flow: Flow, held: Pieces, content: Content, judgement: Judgement) -> AttemptEnd {
         match judgement.rule(self.path()).next {
@@ -234,7 +235,7 @@ impl Task<'_> {
     }
 }
 
-/// The error of a stream as the answer that it would have been.
+/// A stream's error as the whole answer that it would have been.
 fn error_answer(flow: Flow, error: StreamError, class: Class) -> WholeAnswer {
     let mut headers = flow.headers;
     headers.insert(CONTENT_TYPE, names::JSON);

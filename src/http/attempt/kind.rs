@@ -1,4 +1,4 @@
-//! Whether an answer is an event stream, whatever it is called.
+//! Whether an answer is an event stream, whatever its headers say.
 
 use std::pin::pin;
 
@@ -14,7 +14,7 @@ use crate::domain::conversation::Manner;
 use crate::domain::peek::Wanted;
 use crate::upstream::{Content, Legibility};
 
-/// An answer whose head is here.
+/// An answer whose head has come.
 pub(super) struct Begun<'a> {
     pub(super) status: StatusCode,
     pub(super) headers: &'a mut HeaderMap,
@@ -48,7 +48,7 @@ impl Task<'_> {
         if is_called_stream {
             scope.comes_in(Manner::Streamed);
         }
-        // Until they tell, only what is called JSON has the time of a whole answer.
+        // Until the first bytes decide, only an answer called JSON has the time of a whole one.
         let may_be_stream = !is_json(content_type(answer.headers));
         let until_told = self.limit_behind_head(answer.status, may_be_stream, limit, scope);
         let beginning = answer.content.beginning(|| scope.waits_for_endpoint(scope.now()));
@@ -69,14 +69,14 @@ impl Task<'_> {
         Ok((is_stream, self.limit_behind_head(answer.status, is_stream, limit, scope)))
     }
 
-    /// Until when the rest of an answer may take: a whole one has the time of one, also where a stream was asked for.
+    /// The limit for the rest of an answer: a whole one has the time of a whole one, even if a stream was asked for.
     fn limit_behind_head(&self, status: StatusCode, is_stream: bool, limit: Limit, scope: &AttemptScope) -> Limit {
         let comes_whole = self.wanted() == Wanted::Stream && status.is_success() && !is_stream;
         if comes_whole { self.limit(Wanted::Whole, scope.began()) } else { limit }
     }
 }
 
-/// What the headers say that it is.
+/// The content type that the headers name.
 pub(super) fn content_type(headers: &HeaderMap) -> Option<&str> {
     headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok())
 }

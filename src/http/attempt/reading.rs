@@ -1,4 +1,4 @@
-//! The reading of an answer that is judged before anything of it is passed on.
+//! Reads an answer that is judged before anything of it is passed on.
 
 use std::pin::pin;
 
@@ -12,20 +12,20 @@ use crate::domain::pieces::Pieces;
 use crate::domain::refusal::Refusal;
 use crate::upstream::{BodyError, Content, ContentError};
 
-/// An answer up to this size is held whole and judged before anything of it is passed on.
+/// An answer up to this size, in bytes, is held whole and judged before anything of it is passed on.
 const HELD_WHOLE: usize = 4 << 20;
 
-/// Beyond this size what is held of an answer is counted, in steps of it. A smaller answer costs no more than a head does, and is
-/// judged even where nothing more may be buffered.
+/// Beyond this size, in bytes, what is held of an answer counts against the budget, in steps of this size. A smaller
+/// answer costs no more than a head does, and is judged even when nothing more may be buffered.
 const STEP: usize = 64 << 10;
 
-/// How the reading of an answer has ended.
+/// How reading an answer ended.
 pub(super) enum Reading {
     /// At the answer's end.
     Whole,
-    /// That it is whole is proved by its JSON alone, for TLS was not closed as it should be.
+    /// At the connection's end, without a TLS closure: only its JSON proves that it is whole.
     Unclosed,
-    /// With more of it than is held, or than may be held together with all others.
+    /// It is larger than is held, or than the budget allows.
     TooLarge,
     /// It took too long.
     Late,
@@ -34,7 +34,7 @@ pub(super) enum Reading {
 }
 
 impl Task<'_> {
-    /// Reads an answer to its end, as far as it is to be held.
+    /// Reads an answer to its end, as far as it may be held.
     pub(super) async fn read_whole(
         &self,
         content: &mut Content,
@@ -42,7 +42,7 @@ impl Task<'_> {
         flow: &mut Flow,
         scope: &AttemptScope,
     ) -> Reading {
-        // How much may be held before more has to be taken.
+        // How many bytes may be held before the share has to grow.
         let mut covered = STEP;
         loop {
             match self.alarm.within(flow.limit.at, pin!(content.next())).await {
@@ -70,7 +70,7 @@ impl Task<'_> {
         }
     }
 
-    /// Counts so much of an answer as held, where it is enough to be counted.
+    /// Counts this many bytes of an answer as held, if that is enough to count.
     pub(super) fn hold(&self, length: usize, share: &mut Option<Held>) -> Result<(), Refusal> {
         if length <= STEP {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What a request's handlers see of its connection, and the body of its answer as the connection does.
+//! What a request's handlers see of its connection, and what the connection sees of the answer's body.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -25,7 +25,7 @@ pub(in crate::http) struct ClientSide {
 }
 
 impl ClientSide {
-    /// The side that this request came from.
+    /// The client side of this request.
     pub(in crate::http) fn of(request: &Request) -> Self {
         Self::new(request.conn_data::<Handle>().cloned(), request.version())
     }
@@ -36,42 +36,42 @@ impl ClientSide {
         Self { connection, version, alarm, ear }
     }
 
-    /// What has the request looked at again when something is overdue.
+    /// The alarm that wakes the request when something is overdue.
     pub(in crate::http) fn alarm(&self) -> &Alarm {
         &self.alarm
     }
 
-    /// Comes when a drain's time is up.
+    /// Ready when the drain's time is up.
     pub(in crate::http) fn poll_drained(&self, deadline: &DrainDeadline, cx: &mut Context<'_>) -> Poll<()> {
         self.ear.poll_passed(deadline, cx)
     }
 
-    /// The request's head has come, and its body ends so. The result lasts until it is answered.
+    /// Notes that the request's head has come and how its body ends. The result must live until the request is answered.
     pub(in crate::http) fn begin(&self, end: BodyEnd) -> Option<UnderWay> {
         self.connection.as_ref().map(|connection| connection.begin(end))
     }
 
-    /// Whether the client speaks HTTP/1.0, where a clean end is no sign of a whole answer.
+    /// Whether the client speaks HTTP/1.0, where an orderly end does not prove the answer whole.
     pub(in crate::http) fn speaks_http_10(&self) -> bool {
         self.version == Version::HTTP_10
     }
 
-    /// The connection ends with the answer to this request.
+    /// Makes the connection end with the answer to this request.
     pub(in crate::http) fn is_the_last(&self) {
         if let Some(connection) = &self.connection {
             connection.0.is_last.set(true);
         }
     }
 
-    /// The answer ends before its end, which the client must see. With HTTP/1.0 only a reset shows it: there the end of the
-    /// connection is how a whole answer may end, too. Waits until what was passed on has been handed to the system; a client
-    /// that does not take it is not waited for longer than `limit`.
+    /// Makes an incomplete answer's end visible to the client. With HTTP/1.0 only a reset shows it, because there even a
+    /// whole answer may end with the connection. Waits until what was passed on has been handed to the system, at most
+    /// for `limit` if the client does not take it.
     pub(in crate::http) async fn break_off(self, limit: Duration) {
         let Some(connection) = self.connection else { return };
         if self.version == Version::HTTP_10 {
             connection.0.ending.set(Ending::Reset);
         }
-        // Both ends of the wait are as good: the connection is broken off next.
+        // Timed out or not: the connection is broken off next.
         let _ = timeout(limit, connection.flushed()).await;
     }
 }
@@ -94,7 +94,7 @@ impl Answering {
 }
 
 impl Drop for Answering {
-    /// Where it is dropped before its end, as at the end of a stop's grace, an end in order would be a lie.
+    /// If it is dropped early, as when a stop's grace period ends, an orderly close would be a lie.
     fn drop(&mut self) {
         if let (false, Some(UnderWay { state, .. })) = (self.shows_its_end, &self.under_way) {
             state.ending.set(Ending::Reset);

@@ -1,37 +1,37 @@
-//! Where a client's request ends, so that actix is handed one request at a time.
+//! Finds where a client's request ends, so that actix is handed one request at a time.
 //!
-//! While it answers a request it would parse the next ones, and take what it reads there for true of the one under way: that it
-//! is a HEAD, its version, and whether the connection is kept. And it ends a line of trailers at CR LF alone, so that a line feed
-//! would make it take the next request for trailers.
+//! While answering a request, actix would parse the next ones and apply what it reads there to the one under way: whether
+//! it is a HEAD, its version, and whether the connection is kept. It also ends trailer lines only at CR LF, so after a
+//! bare line feed it would take the next request for trailers.
 //!
-//! What a head says is read by actix only, which tells it by [`Framing::begin`]. Here a head's end is looked for, and where a body
-//! comes with its head the length that is told there beyond doubt, so that both are handed on at once.
+//! Only actix reads what a head says; [`Framing::begin`] tells it here. This module finds a head's end and, if the head
+//! states it beyond doubt, the body's length, so that a body that comes with its head is handed on with it.
 
 use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING, UPGRADE};
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 
-/// How much is kept of later requests, in bytes, and further what one read brings. What is beyond it stays with the system, and that
-/// the client has left is not seen behind it.
+/// How many bytes of later requests are kept, in addition to what one read brings. The rest stays with the system, so
+/// until it is read it hides that the client has left.
 const KEPT: usize = 16 << 10;
 
-/// What actix refuses wherever a line of a body's framing is expected.
+/// Bytes that actix refuses wherever a line of a body's framing is expected.
 const REFUSED: &[u8] = b"\r\r";
 
 /// How a request's body ends, by what its head says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum BodyEnd {
-    /// After so many bytes; there is none where that is 0.
+    /// After this many bytes; 0 means no body.
     Length(u64),
-    /// By its last chunk and trailers.
+    /// With its last chunk and trailers.
     Chunked,
     /// With the connection.
     Close,
 }
 
 impl BodyEnd {
-    /// What actix has read in these headers (RFC 9112, section 6.3), and whether it expects a body at all. An upgrade is refused and its
-    /// connection closed, whatever else is told of a body.
+    /// The body's end as actix reads it from these headers (RFC 9112, section 6.3); `has_body` is whether actix expects a
+    /// body at all. An upgrade is refused and its connection closed, whatever else its head says of a body.
     pub(in crate::http) fn told_by(headers: &HeaderMap, has_body: bool) -> Self {
         let length = || headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok();
         if !has_body {
@@ -46,64 +46,64 @@ impl BodyEnd {
     }
 }
 
-/// Where in its lines a head is.
+/// The position within a head's lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Line {
-    /// At the start of one.
+    /// At the start of a line.
     Start,
-    /// Behind a CR there.
+    /// After a CR at the start of a line.
     Cr,
-    /// Further on.
+    /// Further on in a line.
     Within,
 }
 
-/// Where in a chunked body it is (RFC 9112, section 7.1).
+/// The position within a chunked body (RFC 9112, section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chunks {
     /// In the digits of a chunk's size.
     Size(u64),
-    /// In what is behind them on their line.
+    /// After the digits, on their line.
     Extension(u64),
-    /// So many bytes before the end of a chunk.
+    /// This many bytes before the end of a chunk.
     Data(u64),
-    /// In the line end behind a chunk.
+    /// In the line end after a chunk.
     DataEnd,
-    /// Where a line of trailers may begin, or the last line end.
+    /// Where a trailer line may begin, or the last line end.
     Trailers,
     LastCr,
     Trailer,
     TrailerCr,
-    /// Behind a line feed among the trailers that has no CR before it.
+    /// After a line feed among the trailers that no CR precedes.
     Garbled,
 }
 
-/// How far the request is that has been handed on last.
+/// The position within the request that was handed on last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// Before a head, where empty lines may be (RFC 9112, section 2.2).
     Before,
     /// In a head.
     Head(Line),
-    /// Behind a head that has not been read. So much of the body has been handed on, and so much more may be.
+    /// After a head that actix has not read yet. `given` bytes of the body have been handed on, and `more` still may be.
     Unread {
         given: u64,
         more: u64,
     },
-    /// So many bytes before the body's end.
+    /// This many bytes before the body's end.
     Length(u64),
     Chunked(Chunks),
     /// In a body that ends with the connection.
     Endless,
-    /// Behind its end.
+    /// After its end.
     Whole,
 }
 
-/// Follows what a client sends, and keeps what belongs to later requests than the one under way.
+/// Follows what a client sends, and keeps what belongs to requests after the one under way.
 #[derive(Debug)]
 pub(super) struct Framing {
     stage: Stage,
     is_under_way: bool,
-    /// What is kept; nothing of it belongs to the request under way, as far as that is known.
+    /// What is kept: as far as is known, nothing of it belongs to the request under way.
     kept: BytesMut,
 }
 
@@ -112,41 +112,41 @@ impl Framing {
         Self { stage: Stage::Before, is_under_way: false, kept: BytesMut::new() }
     }
 
-    /// Whether a head has been read whose request has not been answered to its end.
+    /// Whether a head has been read whose request is not fully answered.
     pub(super) fn is_under_way(&self) -> bool {
         self.is_under_way
     }
 
-    /// Whether something has come of a later request.
+    /// Whether anything of a later request has come.
     pub(super) fn has_more(&self) -> bool {
         !self.kept.is_empty()
     }
 
-    /// Whether so much has come of later requests that no more is to be read.
+    /// Whether so much of later requests has come that no more should be read.
     pub(super) fn is_full(&self) -> bool {
         self.kept.len() >= KEPT
     }
 
-    /// Whether a head has not come whole, or none has begun.
+    /// Whether the head is incomplete, or has not begun.
     pub(super) fn is_before_head_end(&self) -> bool {
         matches!(self.stage, Stage::Before | Stage::Head(_))
     }
 
-    /// Whether something is still to come of the request that has been handed on last.
+    /// Whether the request that was handed on last is still incomplete.
     pub(super) fn is_torn(&self) -> bool {
         !matches!(self.stage, Stage::Before | Stage::Whole)
     }
 
-    /// Follows what has come, of which so many bytes are to be handed on. The rest is kept.
+    /// Follows what has come. Returns how many of these bytes to hand on; the rest is kept.
     ///
-    /// Whatever was kept before has to be handed on before, by [`Framing::next_kept`].
+    /// Whatever was kept earlier has to be handed on first, by [`Framing::next_kept`].
     pub(super) fn take(&mut self, came: &[u8]) -> usize {
         let own = if self.has_more() { 0 } else { self.follow(came) };
         self.kept.extend_from_slice(came.get(own..).unwrap_or_default());
         own
     }
 
-    /// The next of what was kept that is to be handed on, at most so many bytes.
+    /// The next of the kept bytes to hand on, at most `most`.
     pub(super) fn next_kept(&mut self, most: usize) -> Option<Bytes> {
         if self.stage == Stage::Chunked(Chunks::Garbled) {
             self.stage = Stage::Endless;
@@ -162,7 +162,7 @@ impl Framing {
         handed_on
     }
 
-    /// A head has been read.
+    /// Notes that actix has read a head, and how the body ends.
     pub(super) fn begin(&mut self, end: BodyEnd) {
         self.is_under_way = true;
         let given = if let Stage::Unread { given, .. } = self.stage { given } else { 0 };
@@ -173,7 +173,7 @@ impl Framing {
         };
     }
 
-    /// The request under way has been answered.
+    /// Notes that the request under way has been answered.
     pub(super) fn end(&mut self) {
         self.is_under_way = false;
     }
@@ -182,7 +182,7 @@ impl Framing {
         if left == 0 { Stage::Whole } else { Stage::Length(left) }
     }
 
-    /// How many of these bytes are to be handed on.
+    /// Follows these bytes. Returns how many of them to hand on.
     fn follow(&mut self, came: &[u8]) -> usize {
         let mut rest = came;
         if self.stage == Stage::Whole && !self.is_under_way {
@@ -207,7 +207,7 @@ impl Framing {
 
     fn follow_head(&self, rest: &mut &[u8]) -> Stage {
         let (mut line, mut told) = if let Stage::Head(line) = self.stage {
-            // A line that has been torn apart has not been looked at.
+            // A line split between two reads has not been examined.
             (line, Told::Unclear)
         } else {
             let empty = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
@@ -232,7 +232,7 @@ impl Framing {
     }
 }
 
-/// Leaves so many bytes behind, or all. Returns how many.
+/// Skips this many bytes, or all there are. Returns how many.
 fn skip(rest: &mut &[u8], most: u64) -> u64 {
     let length = usize::try_from(most).map_or(rest.len(), |most| most.min(rest.len()));
     rest.advance(length);
@@ -240,7 +240,7 @@ fn skip(rest: &mut &[u8], most: u64) -> u64 {
 }
 
 impl Line {
-    /// Goes on to the next place of interest. Returns whether it has passed an empty line.
+    /// Advances to the next place of interest. Returns whether it has passed an empty line.
     fn follow(&mut self, rest: &mut &[u8]) -> bool {
         let was = *self;
         *self = match (was, rest.first()) {
@@ -262,17 +262,17 @@ impl Line {
     }
 }
 
-/// What the lines of a head have told of the length of its body.
+/// What a head's lines have said so far about its body's length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
     Nothing,
     Length(u64),
-    /// Whoever reads all of it has to say.
+    /// Only a reader of the whole head can tell.
     Unclear,
 }
 
 impl Told {
-    /// With the line at the front of these bytes.
+    /// Takes in the line at the front of these bytes.
     fn and(self, rest: &[u8]) -> Self {
         let value = |name: &[u8]| {
             let (front, value) = rest.split_at_checked(name.len())?;
@@ -291,7 +291,7 @@ impl Told {
     }
 }
 
-/// The number up to the end of this line, if it is nothing but one.
+/// The number that the rest of this line consists of, if it is nothing else.
 fn length(value: &[u8]) -> Option<u64> {
     let line = value.get(..memchr(b'\n', value)?)?;
     let digits = line.trim_ascii();
@@ -320,7 +320,7 @@ impl Chunks {
         Stage::Chunked(self)
     }
 
-    /// Where it is behind this byte; `None` is the end. A size that is none, or a CR that ends no line, is refused by actix.
+    /// The position after this byte; `None` is the end. An invalid size, or a CR that ends no line, is refused by actix.
     fn behind(self, byte: u8) -> Option<Self> {
         Some(match (self, byte) {
             (Self::Size(0) | Self::Extension(0) | Self::TrailerCr, b'\n') => Self::Trailers,

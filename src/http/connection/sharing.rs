@@ -18,18 +18,18 @@ use super::framing::{BodyEnd, Framing};
 /// What is known of the next request's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Head {
-    /// None has come yet.
+    /// No head has come yet.
     First,
     /// A request is being answered, or nothing of the next head has come.
     None,
-    /// The beginning of a later one has come.
+    /// The beginning of a later head has come.
     Torn,
 }
 
 /// How the connection is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// In order: it says that no more comes.
+    /// In an orderly way, announcing that no more comes.
     Close,
     /// By a reset, for an answer whose end would otherwise look like that of a whole one.
     Reset,
@@ -39,38 +39,38 @@ pub(super) enum Ending {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) head: Cell<Head>,
-    /// When what is waited for now is overdue; found out when it has to be waited for.
+    /// When what is waited for now is overdue; computed when the wait begins.
     pub(super) due: Cell<Option<Instant>>,
-    /// What has the connection looked at again when that is so.
+    /// Wakes the connection when that is so.
     pub(super) alarm: Alarm,
-    /// Whether it may have been set for later than the end of the next pause.
+    /// Whether `alarm` may have been set for later than the end of the next pause.
     pub(super) is_set_late: Cell<bool>,
-    /// What has the request under way looked at again, and what is to be written.
+    /// Wakes the request under way, and the writing of its answer.
     pub(super) alarm_of_request: Alarm,
     pub(super) ear: Ear,
-    /// How much has come of a head that is not there whole, and its share of what may be buffered.
+    /// How many bytes of an incomplete head have come, and its share of the buffer budget.
     pub(super) head_length: Cell<u64>,
     pub(super) head_held: RefCell<Held>,
     pub(super) framing: RefCell<Framing>,
-    /// Nothing more is read: the client is at its end, or its patience with it is.
+    /// Whether nothing more is read: the client has ended, or its head was given up.
     pub(super) is_read_out: Cell<bool>,
-    /// The status by which its first head was given up.
+    /// The status with which the first head was given up.
     pub(super) given_up: Cell<Option<u16>>,
-    /// Whether the request under way is the last one. What comes behind that must not be looked at (RFC 9112, section 9.6), for
+    /// Whether the request under way is the last one. What follows it must not be processed (RFC 9112, section 9.6), as
     /// nobody has promised to answer it.
     pub(super) is_last: Cell<bool>,
-    /// Who reads, to be told when that changes.
+    /// The reader, woken when there may be more to read.
     pub(super) reader: RefCell<Option<Waker>>,
     pub(super) ending: Cell<Ending>,
-    /// The connection itself, once it is served no more and only has to be closed.
+    /// The connection's socket, once it is no longer served and only has to be closed.
     pub(super) left: RefCell<Option<Left>>,
-    /// How often everything that was to be sent had been handed to the system.
+    /// How often everything to be sent has been handed to the system.
     pub(super) flushes: Cell<u64>,
     pub(super) flushed: RefCell<Option<Waker>>,
 }
 
 impl State {
-    /// That of a connection which has just been accepted.
+    /// The state of a connection that has just been accepted.
     pub(super) fn new(bounds: &ClientBounds) -> Self {
         Self {
             head: Cell::new(Head::First),
@@ -93,13 +93,13 @@ impl State {
         }
     }
 
-    /// Something else is waited for from now on.
+    /// Notes what is waited for from now on, with a new deadline.
     pub(super) fn awaits(&self, head: Head) {
         self.head.set(head);
         self.due.set(None);
     }
 
-    /// Whether a request has come and is not answered to its end.
+    /// Whether a request has come and is not fully answered.
     pub(super) fn is_under_way(&self) -> bool {
         self.framing.borrow().is_under_way()
     }
@@ -109,13 +109,13 @@ impl State {
         self.is_last.get() && !self.is_under_way()
     }
 
-    /// Whether something has come, or is to come, that belongs to no request that was taken in whole.
+    /// Whether anything has come, or is still to come, beyond the requests that were taken in whole.
     pub(super) fn is_being_sent_to(&self) -> bool {
         let framing = self.framing.borrow();
         framing.has_more() || framing.is_torn()
     }
 
-    /// Whoever is to look for more; nearly always it is who did before.
+    /// Remembers the reader to wake; it is nearly always the same one.
     pub(super) fn read_by(&self, waker: &Waker) {
         let mut reader = self.reader.borrow_mut();
         if !reader.as_ref().is_some_and(|reader| reader.will_wake(waker)) {
@@ -131,12 +131,12 @@ impl State {
     }
 }
 
-/// What a handler can say to the connection that its request came on.
+/// A handler's access to the connection that its request came on.
 #[derive(Clone, Debug)]
 pub(in crate::http) struct Handle(pub(super) Rc<State>);
 
 impl Handle {
-    /// A request's head has come.
+    /// Notes that a request's head has come.
     pub(super) fn begin(&self, end: BodyEnd) -> UnderWay {
         let state = &self.0;
         if state.is_set_late.replace(false) {
@@ -147,24 +147,25 @@ impl Handle {
         let head = state.head_held.borrow_mut().taken();
         let mut framing = state.framing.borrow_mut();
         framing.begin(end);
-        // What has come of its body with its head may have been kept.
+        // Part of the body may have come with the head and been kept.
         if framing.has_more() && framing.is_torn() {
             state.wake_reader();
         }
         UnderWay { state: Rc::clone(state), _head: head }
     }
 
-    /// The status by which its first head was given up, for which there was no request to be counted.
+    /// The status with which the first head was given up, for which there was no request to count.
     pub(in crate::http) fn given_up(&self) -> Option<u16> {
         self.0.given_up.get()
     }
 
-    /// What is left of the connection once it is served no more, unless it was closed with that. All that it held is given up.
+    /// What is left of the connection once it is no longer served, unless that closed it. Everything else it held is
+    /// released.
     pub(in crate::http) fn left(self) -> Option<Left> {
         self.0.left.borrow_mut().take()
     }
 
-    /// Waits until all that was to be sent so far has been handed to the system.
+    /// Waits until everything to be sent so far has been handed to the system.
     pub(super) async fn flushed(&self) {
         let before = self.0.flushes.get();
         poll_fn(|cx| {
@@ -182,7 +183,7 @@ impl Handle {
 #[derive(Debug)]
 pub(in crate::http) struct UnderWay {
     pub(super) state: Rc<State>,
-    /// What its head has of what may be buffered.
+    /// Its head's share of the buffer budget.
     _head: Option<Held>,
 }
 
@@ -195,7 +196,7 @@ impl Drop for UnderWay {
             framing.has_more()
         };
         state.awaits(if has_more { Head::Torn } else { Head::None });
-        // Mostly the alarm of an earlier pause is set, and the connection need not be looked at now.
+        // Usually the alarm of an earlier pause is still set, and the connection need not be polled now.
         if has_more || state.is_over() || !state.alarm.will_ring() {
             state.wake_reader();
         }

@@ -141,14 +141,14 @@ async fn a_client_that_takes_nothing_is_broken_off_all_the_same() {
     side.break_off(Duration::from_millis(10)).await;
 }
 
-/// How long it is until a read comes to an end, of which nothing comes.
+/// How long until a read ends for which nothing comes.
 async fn until_the_end(connection: &mut Connection) -> Duration {
     let began = present();
     assert_eq!(connection.read(&mut [0; 16]).await.unwrap(), 0);
     began.elapsed()
 }
 
-/// A request has come and is answered until this is dropped.
+/// A request that has come and is being answered until this is dropped.
 async fn request(connection: &mut Connection, client: &mut TcpStream) -> UnderWay {
     const HEAD: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
     client.write_all(HEAD).await.unwrap();
@@ -158,8 +158,8 @@ async fn request(connection: &mut Connection, client: &mut TcpStream) -> UnderWa
     connection.handle().begin(BodyEnd::Length(0))
 }
 
-/// Found from outside: a request with its body behind its head was refused as if it had a head that large, in the other protocol's
-/// words, while whoever answers refused it once more.
+/// Found from outside: a request whose body came right after its head was refused as if its head were that large, in the
+/// other protocol's words, while the handler refused it once more.
 #[actix_web::test]
 async fn what_comes_with_a_head_is_none_of_it() {
     let body = vec![b'x'; 20_000];
@@ -221,7 +221,7 @@ async fn a_pause_is_no_longer_where_heads_may_take_longer() {
     let (mut connection, mut client) = connection_with(Duration::from_hours(1), IDLE).await;
     assert!(reads_on(&mut connection));
     let under_way = request(&mut connection, &mut client).await;
-    // In a task of its own it is looked at again only when it is woken.
+    // In a task of its own it is polled again only when woken.
     let reading = actix_rt::spawn(async move { until_the_end(&mut connection).await });
     tokio::task::yield_now().await;
     drop(under_way);
@@ -238,7 +238,7 @@ impl Wake for Looks {
     }
 }
 
-/// Found with long requests: what their connections were read into stayed as large as it had been for the longest.
+/// Found with long requests: their connections' read buffers stayed as large as for the longest one.
 #[actix_web::test]
 async fn whoever_reads_has_a_turn_behind_every_32_kib() {
     let (mut connection, mut client) = connection().await;
@@ -266,8 +266,8 @@ async fn whoever_reads_has_a_turn_behind_every_32_kib() {
     assert!(turns >= 6, "{turns} turns");
 }
 
-/// Found by counting polls: every head took the alarm away, as if it had been set for later than the end of the next pause, and
-/// each answer had its connection looked at once more for a new one.
+/// Found by counting polls: every head cleared the alarm as if it had been set for later than the end of the next pause,
+/// and each answer then had its connection polled once more to set a new one.
 #[actix_web::test]
 async fn an_answer_that_ends_does_not_have_its_connection_looked_at() {
     let (mut connection, mut client) = connection_with(Duration::from_mins(1), Duration::from_hours(1)).await;
@@ -283,7 +283,8 @@ async fn an_answer_that_ends_does_not_have_its_connection_looked_at() {
     }
 }
 
-/// Found with 400 KB of small requests behind one that waited: actix, which had no room for them, looked for it without a pause.
+/// Found with 400 KB of small requests behind one that waited: actix had no room for them, and polled for room without a
+/// pause.
 #[actix_web::test]
 async fn of_what_comes_behind_a_request_little_is_read_while_it_is_answered() {
     const BEHIND: &[u8; 35] = b"GET /behind HTTP/1.1\r\nhost: abc\r\n\r\n";

@@ -66,7 +66,7 @@ async fn verify(worker: &Serving<'_>, id: EndpointId, by: IpAddr) -> HttpRespons
         Ok(Err(error)) => return refused(error),
         Err(_) => return super::stopping(),
     };
-    // A recovery is told, as all that an admin brings about, when the next process would know of it.
+    // Like everything that an admin brings about, a recovery is reported only once the next process would know of it.
     if verification.ok && worker.shared.core.registry.send(AwaitKept).await.is_err() {
         return super::stopping();
     }

@@ -52,7 +52,7 @@ const ASSETS: &[Asset] = assets! {
     "words.js": SCRIPT,
 };
 
-/// Nobody else's page has use for them.
+/// Other sites' pages have no use for these files.
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 impl Asset {
@@ -61,8 +61,8 @@ impl Asset {
         ASSETS.iter().find(|asset| asset.name == name)
     }
 
-    /// Its text, or that the browser's copy still holds. Browsers ask each time, so that after an upgrade no page is made of
-    /// files of two versions.
+    /// The file's text, or the answer that the browser's copy is still good. Browsers ask each time, so that after an
+    /// upgrade no page mixes files of two versions.
     pub(super) fn answer(&self, request: &Request) -> HttpResponse {
         let tag = self.tag();
         let is_known = match request.get_header::<IfNoneMatch>() {
@@ -85,7 +85,7 @@ impl Asset {
     fn tag(&self) -> EntityTag {
         let digest = Sha256::digest(self.text);
         let hex = digest.iter().take(8).fold(String::new(), |mut hex, byte| {
-            // A string takes whatever is written.
+            // Writing to a string can't fail.
             let _ = write!(hex, "{byte:02x}");
             hex
         });

@@ -45,7 +45,7 @@ impl Name {
     }
 }
 
-/// What is counted of somebody.
+/// The counts of one caller.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counted {
     ends: Ends,
@@ -91,7 +91,8 @@ fn everybody<'a>(stats: &'a Stats, config: &'a Config) -> BTreeMap<Option<&'a Cl
     rows
 }
 
-/// A row for each client that is in the settings or has a count, in the order of their names; first requests without one.
+/// A row for each client that is in the settings or has a count, in the order of their names; requests without a client
+/// come first.
 pub(super) fn clients(stats: &Stats, config: &Config) -> Vec<CallerRow> {
     let rows = everybody(stats, config).into_iter();
     rows.map(|(client, (team, counted))| CallerRow::new(Name::Client(client.cloned()), team, &counted)).collect()

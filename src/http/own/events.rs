@@ -1,4 +1,4 @@
-//! The latest queue moves and verifications: as JSON, or as a stream that goes on.
+//! The latest queue moves and verifications: as JSON, or as a continuing stream.
 
 mod stream;
 
@@ -62,12 +62,12 @@ pub(super) async fn events(worker: &Serving<'_>, request: &Request) -> HttpRespo
     }
 }
 
-/// The events as they come, behind those that were missed.
+/// Streams the events that were missed, and then each as it comes.
 async fn live(worker: &Serving<'_>, request: &Request, after: u64) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     response
         .insert_header((CONTENT_TYPE, "text/event-stream"))
-        // Proxies that gather answers would hold events back.
+        // Proxies that buffer answers would hold events back.
         .insert_header(("x-accel-buffering", "no"));
     if request.method() == Method::HEAD {
         return response.finish();
@@ -89,8 +89,8 @@ fn wants_stream(headers: &HeaderMap) -> bool {
         .any(|range| range.trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
-/// The event behind which is asked, 0 where none is named; `None` where it is no number. A browser that comes again names the
-/// last one by the header, and asks with the address that it had at first.
+/// The number after which events are asked for: 0 if none is named, `None` if it is no number. A browser that reconnects
+/// names the last event in the header, and still uses its first address.
 fn last_known(headers: &HeaderMap, query: &str) -> Option<u64> {
     if let Some(last) = headers.get("last-event-id") {
         return last.to_str().ok()?.trim().parse().ok();

@@ -1,4 +1,4 @@
-//! Is it alive, and does it take new work?
+//! Whether the gateway is alive, and whether it takes new work.
 
 use actix_web::HttpResponse;
 use serde_json::json;
@@ -10,7 +10,7 @@ pub(super) fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "live" }))
 }
 
-/// Ready also where no endpoint is usable: the gateway still answers best.
+/// Whether the gateway takes new work. It does even if no endpoint is usable: its own answer is then still the best.
 pub(super) async fn ready(worker: &Serving<'_>) -> HttpResponse {
     let shared = &worker.shared;
     let Ok(usable) = shared.core.registry.send(CountUsable).await else { return super::stopping() };

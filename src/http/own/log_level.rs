@@ -1,4 +1,4 @@
-//! The level of the log, while it runs.
+//! Changing the log level at run time.
 
 use actix_http::Request;
 use actix_web::HttpResponse;

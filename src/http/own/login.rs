@@ -1,5 +1,5 @@
-//! Logging in to the dashboard, and out again. The cookie holds a value that means nothing elsewhere; the token itself is
-//! neither in it nor kept.
+//! Logging in to the dashboard and out again. The cookie holds a value that means nothing elsewhere; the token itself is
+//! neither in it nor stored.
 
 use actix_http::{HttpMessage as _, Payload, Request};
 use actix_web::HttpResponse;
@@ -72,8 +72,8 @@ pub(super) async fn logout(worker: &Serving<'_>, request: &Request) -> HttpRespo
     to_the_page(&cookie(request, "", 0))
 }
 
-/// The cookie (RFC 6265). Scripts can't read it and other sites' requests don't carry it. It is not `Secure`: the gateway
-/// speaks plain HTTP, and what a request says of TLS before it may be made up.
+/// The session cookie (RFC 6265). Scripts can't read it and other sites' requests don't carry it. It is not `Secure`: the
+/// gateway speaks plain HTTP, and what a request says of TLS in front of it may be made up.
 fn cookie(request: &Request, value: &str, seconds: u64) -> String {
     let name = cookie_name(request.headers());
     format!("{name}={value}; Path=/__qcc__; Max-Age={seconds}; HttpOnly; SameSite=Strict")

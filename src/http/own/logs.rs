@@ -8,7 +8,7 @@ use serde_json::json;
 use super::query_of;
 use crate::telemetry::{MOST_LINES, Query, latest};
 
-/// How many lines are given where no number is named.
+/// How many lines are given if the query names no number.
 const USUAL_LINES: usize = 100;
 
 /// Answers with the latest lines that fit the query, newest last.

@@ -1,5 +1,5 @@
-//! What somebody sees who opens the gateway's own routes in a browser: the dashboard, or its login. The page itself shows
-//! nothing of the state, so that anyone may load it; its scripts ask for that, and get what whoever looks may see.
+//! The page that a browser gets at the gateway's own routes: the dashboard, or its login. The page itself shows nothing
+//! of the state, so anyone may load it; its scripts ask for the state, and get what the viewer may see.
 
 use actix_http::Request;
 use actix_web::HttpResponse;
@@ -14,7 +14,7 @@ use super::query_of;
 const DASHBOARD: &str = include_str!("dashboard/index.html");
 const LOGIN: &str = include_str!("dashboard/login.html");
 
-/// Where the dashboard tells its scripts who looks at it.
+/// The placeholder in the dashboard for the viewer's role, which its scripts read.
 const ROLE: &str = "{role}";
 
 /// The pages may not be framed, load nothing but the gateway's own files, and turn no text into markup.
@@ -22,20 +22,20 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       form-action 'self'; frame-ancestors 'none'; base-uri 'none'; \
                       require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// By this a login is asked for that is not needed: `/__qcc__/?login`.
+/// The query that asks for a login that is not needed: `/__qcc__/?login`.
 const ASKS_FOR_LOGIN: &str = "login";
 
 /// Which page somebody gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Page {
     Login,
-    /// The dashboard, for somebody who is known as this.
+    /// The dashboard, for a viewer in this role.
     Dashboard(&'static str),
 }
 
 impl Page {
-    /// What follows from who somebody is. `is_public` where everybody may read, `wants_login` where one is asked for,
-    /// `is_open_to_readers` where a read token would open what nothing else does.
+    /// The page for a viewer. `is_public`: everybody may read; `wants_login`: the login is asked for;
+    /// `is_open_to_readers`: a read token would open what nothing else does.
     const fn of(known: Result<Known, Denied>, is_public: bool, wants_login: bool, is_open_to_readers: bool) -> Self {
         match known {
             Ok(Known::Admin) => Self::Dashboard("local"),
@@ -44,7 +44,7 @@ impl Page {
             Err(Denied::NoToken | Denied::WrongToken) if is_public && !wants_login => Self::Dashboard("guest"),
             Err(Denied::NoToken | Denied::WrongToken) => Self::Login,
             Err(Denied::NotLocal) if is_open_to_readers => Self::Login,
-            // What they ask for is refused, with the reason.
+            // What its scripts ask for is refused, with the reason.
             Err(Denied::CrossSite | Denied::ReadOnly | Denied::NotLocal | Denied::Stopping) => {
                 Self::Dashboard("stranger")
             }
@@ -52,7 +52,7 @@ impl Page {
     }
 }
 
-/// The dashboard, or the login where a token is needed and none is shown.
+/// The dashboard, or the login if a token is needed and none is shown.
 pub(super) async fn page(worker: &Serving<'_>, request: &Request) -> HttpResponse {
     let admin = &worker.config.settings.admin;
     let known = recognise(worker, request).await;

@@ -1,4 +1,4 @@
-//! Reading the settings anew on an admin's word.
+//! Reading the settings anew at an admin's request.
 
 use actix_http::Request;
 use actix_web::HttpResponse;

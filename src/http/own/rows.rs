@@ -70,7 +70,7 @@ pub(super) struct EndpointRow {
 }
 
 impl EndpointRow {
-    /// How often it was verified since its isolation, if ever.
+    /// How often the endpoint was verified since its isolation, if ever.
     pub(super) fn verified(&self) -> Option<(EndpointId, u32)> {
         (self.verify_count > 0).then(|| (self.id.clone(), self.verify_count))
     }
@@ -122,7 +122,7 @@ impl From<LatencySummary> for Latency {
     }
 }
 
-/// All actors' states, looked at one after the other. The registry's is the latest, so a row never shows a verdict that its
+/// All actors' states, viewed one after the other. The registry's is the latest, so a row never shows a verdict that its
 /// standing does not yet follow.
 pub(super) struct Views<'a> {
     pub(super) clock: Clock,
@@ -132,7 +132,7 @@ pub(super) struct Views<'a> {
     breakers: BTreeMap<EndpointId, FailureCount>,
     pub(super) stats: Stats,
     pub(super) registry: RegistryView,
-    /// Of an endpoint of which nothing is counted yet.
+    /// The stats of an endpoint for which nothing is counted yet.
     nothing: EndpointStats,
 }
 
@@ -143,7 +143,7 @@ impl<'a> Views<'a> {
             clock: worker.shared.clock,
             config: &worker.config,
             nothing: EndpointStats::default(),
-            // It is the first to go when the gateway stops; the rest can still be looked at.
+            // It is the first to go when the gateway stops; the rest can still be viewed.
             verifier: core.verifier.send(ViewVerifier).await.unwrap_or_default(),
             breakers: core.breakers.send(ViewBreakers).await?,
             stats: core.stats.send(ViewStats).await?,
@@ -229,7 +229,7 @@ impl<'a> Views<'a> {
         view.cooldowns.iter().map(row).collect()
     }
 
-    /// Of an isolated endpoint those that isolated it; else those that its breaker counts in its present epoch.
+    /// The failures that isolated an isolated endpoint; else those that its breaker counts in its present epoch.
     fn consecutive_failures(&self, view: &EndpointView) -> u32 {
         if let Some(isolation) = &view.isolation {
             return isolation.failures;

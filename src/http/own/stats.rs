@@ -44,7 +44,7 @@ struct Body {
     endpoint_verify_counts: BTreeMap<EndpointId, u32>,
     leaks: u64,
     config_last_reload_successful: bool,
-    /// None where there is no state file.
+    /// `None` if there is no state file.
     state_file_writable: Option<bool>,
     notices_lost: u64,
     log_lines_lost: u64,
@@ -124,7 +124,7 @@ impl Views<'_> {
             healthy_endpoints: queues.primary.len() + queues.secondary.len(),
             failed_endpoints: queues.failure.clone(),
             failure_queue_size: queues.failure.len(),
-            // Of those that are there, as everything else of endpoints.
+            // Only of present endpoints, as everything else about endpoints.
             endpoint_verify_counts: endpoints.iter().filter_map(EndpointRow::verified).collect(),
             leaks: self.registry.leaks,
             config_last_reload_successful: self.stats.reloads.ok,

@@ -14,7 +14,7 @@ use crate::actors::messages::ViewStats;
 use crate::domain::ids::ClientId;
 use crate::domain::stats::{Row, Stats, Used};
 
-/// By what usage can be told apart.
+/// A column by which usage can be broken down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Column {
     Client,
@@ -64,7 +64,7 @@ struct Asked {
 }
 
 impl Asked {
-    /// Reads a query. Without `by` everything is told apart.
+    /// Reads a query. Without `by`, usage is broken down by all columns.
     fn read(query: &str) -> Result<Self, &'static str> {
         let mut asked = Self { by: Column::ALL.to_vec(), format: Format::Json };
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
@@ -89,7 +89,7 @@ impl Asked {
     }
 }
 
-/// Rows that are told apart by these columns alone, in the order of their texts.
+/// Rows broken down by the chosen columns only, in the order of their texts.
 type Rows<'a> = BTreeMap<Vec<Option<&'a str>>, Used>;
 
 fn rows<'a>(stats: &'a Stats, by: &[Column]) -> Rows<'a> {
@@ -130,7 +130,7 @@ fn as_csv(rows: Rows<'_>, by: &[Column]) -> String {
     text
 }
 
-/// A text that a spreadsheet takes for a text: models' names are the clients' own, and one may look like a formula.
+/// A CSV field that a spreadsheet takes for text: model names are the clients' own, and one may look like a formula.
 fn csv_field(text: &str) -> String {
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     if !is_formula && !text.contains([',', '"', '\r', '\n']) {

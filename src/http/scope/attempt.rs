@@ -26,14 +26,14 @@ use crate::domain::time::Moment;
 use crate::domain::usage::Usage;
 use crate::upstream::HeaderLines;
 
-/// For whom an attempt is made, and which model is asked.
+/// Which client an attempt is made for, and which model is asked.
 #[derive(Clone, Debug, Default)]
 pub(in crate::http) struct Asked {
     pub(in crate::http) client: Option<ClientId>,
     pub(in crate::http) model: Option<Arc<str>>,
 }
 
-/// One attempt. One that is dropped before its end, because the client has left, is counted and settled as cancelled.
+/// One attempt. If dropped before its end, because the client has left, it is counted and settled as cancelled.
 #[derive(Debug)]
 pub(in crate::http) struct AttemptScope {
     core: Arc<Core>,
@@ -51,7 +51,8 @@ pub(in crate::http) struct AttemptScope {
 }
 
 impl AttemptScope {
-    /// An attempt that begins now. `suspect`: an endpoint that is silent for longer is, if the client leaves.
+    /// An attempt that began at `began`. An endpoint that is silent for longer than `suspect` is suspect if the client
+    /// leaves.
     pub(in crate::http) fn begin(
         request: &RequestScope,
         lease: Lease,
@@ -60,7 +61,7 @@ impl AttemptScope {
         asked: Asked,
         began: Moment,
     ) -> Self {
-        // Of other paths nobody knows for how long they may be silent.
+        // How long other paths may be silent is not known.
         let suspect = match path {
             PathKind::Llm => suspect,
             PathKind::CountTokens | PathKind::Other => Duration::MAX,
@@ -72,48 +73,48 @@ impl AttemptScope {
         Self { core, clock, began, endpoint, path, lease, silence, manner, asked, usage, first_content, trace: None }
     }
 
-    /// The same with a span, where its request has one.
+    /// Adds the attempt's span, if its request has one.
     pub(in crate::http) fn traced(mut self, trace: Option<AttemptTrace>) -> Self {
         self.trace = trace;
         self
     }
 
-    /// What kind of path it is for.
+    /// The kind of path that the attempt is for.
     pub(in crate::http) fn path(&self) -> PathKind {
         self.path
     }
 
-    /// Has the endpoint know of the trace, where there is one.
+    /// Passes the trace's context on to the endpoint, if there is a trace.
     pub(in crate::http) fn mark(&self, headers: &mut HeaderLines<'_>) {
         if let Some(trace) = &self.trace {
             trace.mark(headers, &self.endpoint);
         }
     }
 
-    /// The head of an answer has come.
+    /// Notes that the head of an answer has come.
     pub(in crate::http) fn answered(&self, status: u16, headers: &HeaderMap) {
         if let Some(trace) = &self.trace {
             trace.answered(status, headers);
         }
     }
 
-    /// Its answer is to come in this manner, or does.
+    /// Notes the manner in which its answer is to come, or comes.
     pub(in crate::http) fn comes_in(&self, manner: Manner) {
         self.manner.set(manner);
     }
 
-    /// How its answer is to come, or comes.
+    /// The manner in which its answer is to come, or comes.
     pub(in crate::http) fn manner(&self) -> Manner {
         self.manner.get()
     }
 
-    /// The endpoint is waited for from now on: it has just sent something, or only now it is looked at again.
+    /// Notes that the endpoint is waited for from now on: it has just sent something, or is polled again only now.
     pub(in crate::http) fn waits_for_endpoint(&self, now: Moment) {
         self.silence.begins(now);
     }
 
-    /// The endpoint has sent something, and nothing more is asked of it before the client has taken that. Returns how long it was waited
-    /// for.
+    /// Notes that the endpoint has sent something, and that nothing more is asked of it before the client has taken that.
+    /// Returns how long it was waited for.
     pub(in crate::http) fn waits_for_client(&self, now: Moment) -> Duration {
         self.silence.ends(now)
     }
@@ -136,7 +137,7 @@ impl AttemptScope {
         self.clock.now()
     }
 
-    /// When it began, as the timers have it.
+    /// When it began, on the timers' clock.
     pub(in crate::http) fn began(&self) -> Instant {
         self.clock.instant(self.began).into()
     }
@@ -146,17 +147,17 @@ impl AttemptScope {
         now.since(self.began)
     }
 
-    /// Notes what the answer has cost by what it has said so far.
+    /// Notes the answer's usage, as far as it has said so.
     pub(in crate::http) fn costs(&self, usage: Usage) {
         self.usage.set(usage);
     }
 
-    /// What the answer has cost so far.
+    /// The answer's usage so far.
     pub(in crate::http) fn usage(&self) -> Usage {
         self.usage.get()
     }
 
-    /// Notes that a stream has content; its first one counts.
+    /// Notes that a stream has content; the first time counts.
     pub(in crate::http) fn content(&self) {
         if self.first_content.get().is_none() {
             self.first_content.set(Some(self.elapsed(self.now())));
@@ -187,7 +188,7 @@ impl AttemptScope {
         self.settle_as_judged(judgement, now)
     }
 
-    /// Has an attempt counted whose request goes on, or is counted by itself.
+    /// Reports an attempt whose request goes on, or is counted separately.
     fn count(&self, record: AttemptRecord) {
         self.core.stats.do_send(Note::Attempt(record));
     }
@@ -199,12 +200,12 @@ impl AttemptScope {
         self.settle(Report { outcome, error, throttle: judgement.throttle, opinion }, Some(judgement), now)
     }
 
-    /// Gives the lease back unused: its endpoint has moved meanwhile, and nothing was sent.
+    /// Gives the lease back unused: nothing was sent, because its endpoint has moved or the request can't be written.
     pub(in crate::http) fn withdraw(mut self) {
         self.lease.settle(Report::of(Outcome::Neutral));
     }
 
-    /// Without a judgement it was cancelled.
+    /// Settles the lease, and makes the record. Without a judgement, the attempt was cancelled.
     fn settle(&mut self, report: Report, judgement: Option<&Judgement>, now: Moment) -> AttemptRecord {
         let (outcome, error) = (report.outcome, report.error.clone());
         self.lease.settle(Report { outcome: self.path.for_health(outcome), ..report });

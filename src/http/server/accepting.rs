@@ -1,4 +1,4 @@
-//! Who takes connections in, and deals them out among the threads.
+//! Accepts connections, and deals them out among the threads.
 
 use std::future::pending;
 use std::io;
@@ -14,17 +14,17 @@ use super::thread::Inlet;
 use super::{Phase, Stops};
 use crate::upstream::Told;
 
-/// How long nothing is accepted after the system refused to: mostly the process has no file descriptor left.
+/// How long nothing is accepted after the system refused to: usually the process has no file descriptor left.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(500);
 
-/// So many connections are no work that a second thread would be needed for: to models they mostly wait.
+/// Up to this many connections need no second thread: most of the time they wait for models.
 const FEW: usize = 128;
 
-/// How many connections the gateway's own routes have for themselves where they have an address of their own: whoever asks there
-/// for health, or what is wrong, is heard while clients take all theirs.
+/// How many connections the gateway's own routes have to themselves if they have an address of their own, so that health
+/// checks and admins are heard while clients take all of theirs.
 const OWN_PLACES: usize = 256;
 
-/// Takes connections in, so many at once.
+/// Accepts connections, up to a number at once.
 #[derive(Clone, Debug)]
 pub(super) struct Acceptor {
     places: Arc<Semaphore>,
@@ -33,7 +33,7 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// One that deals out among these.
+    /// An acceptor that deals out among these inlets.
     pub(super) fn new(max_connections: usize, inlets: Vec<Inlet>) -> Self {
         let places = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
         Self { places, own_places: Arc::new(Semaphore::new(OWN_PLACES)), inlets: inlets.into() }
@@ -43,7 +43,7 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// What the system says of a listener.
+    /// The system's error with a listener.
     pub(super) fn listen(
         self,
         listening: impl Iterator<Item = (Door, TcpListener)>,
@@ -71,7 +71,7 @@ impl Acceptor {
         loop {
             match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
                 Ok(stream) => {
-                    // Whoever comes behind one that has no place yet waits in the backlog.
+                    // While one waits for a place, later ones wait in the backlog.
                     let Ok(place) = Arc::clone(places).acquire_owned().await else { return pending().await };
                     self.inlet().hand_in(stream, door, place);
                 }
@@ -88,8 +88,8 @@ impl Acceptor {
         }
     }
 
-    /// The first thread while it has few connections, for there the way to the registry is the shortest; then the one that
-    /// has the fewest.
+    /// The first thread while it has few connections, because it is nearest to the registry; then the one that has the
+    /// fewest.
     fn inlet(&self) -> &Inlet {
         let open = self.inlets.iter().map(Inlet::open);
         &self.inlets[chosen(open)]
@@ -102,7 +102,7 @@ fn chosen(open: impl Iterator<Item = usize>) -> usize {
     beyond_few.enumerate().min_by_key(|(_, open)| *open).map_or(0, |(index, _)| index)
 }
 
-/// Whether a connection had ended before it was accepted; the next one may be in order.
+/// Whether the error is that a connection ended before it was accepted; the next one may be fine.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)

@@ -32,7 +32,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How long a stop waits for clients that are still sending what nobody reads, so that they get what they were answered.
 const LINGER_AT_A_STOP: Duration = Duration::from_secs(1);
 
-/// How often connections to upstreams are closed that are of no further use.
+/// How often connections to upstreams that are of no further use are closed.
 const TIDYING: Duration = Duration::from_secs(10);
 
 /// Where a thread's connections are handed in.
@@ -87,11 +87,11 @@ pub(super) struct Thread {
     inlet: Inlet,
     /// Cuts its connections off when dropped.
     cut: oneshot::Sender<()>,
-    /// Comes when the last connection has ended, once no inlet is left.
+    /// Resolved when the last connection has ended, once no inlet is left.
     ended: oneshot::Receiver<()>,
 }
 
-/// The thread is not there any more.
+/// The error for a thread that is gone.
 pub(super) fn ended() -> io::Error {
     io::Error::other("a thread of the server ended before it could serve; is the process out of threads or memory?")
 }
@@ -101,7 +101,7 @@ impl Thread {
     ///
     /// # Errors
     ///
-    /// The thread has ended.
+    /// That the thread has ended.
     pub(super) async fn start(
         arbiter: ArbiterHandle,
         shared: &Arc<Shared>,
@@ -133,7 +133,8 @@ impl Thread {
         self.inlet.clone()
     }
 
-    /// What cuts its connections off when dropped, and what comes when the last one has ended.
+    /// The sender that cuts its connections off when dropped, and the receiver that is resolved when the last one has
+    /// ended.
     pub(super) fn into_ends(self) -> (oneshot::Sender<()>, oneshot::Receiver<()>) {
         (self.cut, self.ended)
     }
@@ -154,7 +155,7 @@ impl<S> Reception<S>
 where
     S: Service<Arrived, Response = (), Error = DispatchError> + 'static,
 {
-    /// Serves what arrives until nothing more can, and all has ended or is cut off.
+    /// Serves what arrives until nothing more can arrive and all has ended, or until it is cut off.
     async fn serve_connections(
         self: Rc<Self>,
         mut arriving: mpsc::UnboundedReceiver<Arrival>,
@@ -172,7 +173,7 @@ where
                         }
                         None => may_arrive = false,
                     },
-                    // A handler that panics ends its connection alone.
+                    // A handler that panics ends only its connection.
                     Some(_) = open.join_next() => {}
                     _ = tidying.tick() => self.worker.client.tidy(),
                 }
@@ -182,7 +183,7 @@ where
             () = all_served => {}
             _ = &mut cut => {}
         }
-        // Whoever is cut off is accounted for before the thread is said to have ended.
+        // Connections that are cut off are accounted for before the thread is said to have ended.
         open.shutdown().await;
     }
 
@@ -207,7 +208,7 @@ where
                 () = left.close() => {}
                 () = self.lingered_at_a_stop() => {}
             },
-            // No stop has to wait for it.
+            // A stop need not wait for it.
             Some(left) => drop(actix_rt::spawn(async move {
                 left.close().await;
                 drop(place);
@@ -241,7 +242,7 @@ where
     }
 }
 
-/// What serves connections that have come to this door.
+/// The service for connections that have come to this door.
 fn routes(
     door: Door,
     worker: Rc<Worker>,
@@ -255,10 +256,10 @@ fn routes(
     Service = impl Service<Arrived, Response = (), Error = DispatchError>,
 > {
     let doorkeeper = Rc::clone(&worker);
-    // Asked for a request whose client waits with the body until it is told to go on.
+    // Called for a request whose client waits with the body until it is told to go on.
     let expectation = fn_service(move |request: Request| {
         let worker = Rc::clone(&doorkeeper);
-        // Few clients do, and an idle connection is not to have the room for it.
+        // Boxed: few clients do so, and an idle connection should not hold the space for it.
         Box::pin(async move {
             if is_refused_by_its_head(&request, &worker, door) {
                 return Err::<Request, Response<BoxBody>>(serve(request, worker, door).await.into());
@@ -266,16 +267,16 @@ fn routes(
             Ok(request)
         })
     });
-    // There is one way in, which finds its own way on: actix-web's, by patterns, would be gone for nothing.
+    // A single service does all the routing; actix-web's pattern matching would be wasted work.
     let routes = fn_service(move |request: Request| {
         let worker = Rc::clone(&worker);
-        // An idle connection is not to have the room that a request needs.
+        // Boxed: an idle connection should not hold the space that a request needs.
         Box::pin(async move { Ok::<Response<BoxBody>, Infallible>(serve(request, worker, door).await.into()) })
     });
     HttpService::build()
         .graceful_shutdown_signal(move || Stops::new(phase.clone()))
-        // The connection itself looks after heads that do not come, of which actix covers the first one only, and after pauses,
-        // for which actix would set a timer anew with each request.
+        // The connection itself handles heads that do not come, of which actix covers only the first, and pauses, for
+        // which actix would set a new timer with each request.
         .keep_alive(KeepAlive::Os)
         .expect(expectation)
         .client_request_timeout(Duration::ZERO)

@@ -8,7 +8,7 @@ use crate::settings::reading::Table;
 /// `[breaker]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Breaker {
-    /// This many consecutive counted failures isolate.
+    /// This many consecutive counted failures isolate an endpoint.
     pub failure_threshold: u32,
     /// So does this share of the attempts in the window, above 0 and at most 1 …
     pub failure_rate: f64,
@@ -57,7 +57,7 @@ impl RateLimit {
 pub struct Overload {
     /// The first cooldown; it doubles until a success.
     pub cooldown: Duration,
-    /// The longest.
+    /// The longest cooldown.
     pub cooldown_max: Duration,
     /// This long without one success isolates.
     pub isolate_after: Duration,
@@ -80,27 +80,27 @@ impl Overload {
 pub struct Verifier {
     /// From the isolation to the first verification.
     pub initial_delay: Duration,
-    /// By which the delay grows; at least 1.
+    /// The factor by which the delay grows; at least 1.
     pub multiplier: f64,
     /// The longest delay.
     pub interval: Duration,
-    /// The longest delay where credential or account is the reason.
+    /// The longest delay if credential or account is the reason.
     pub interval_account: Duration,
     /// The share of the delay that is left to chance, 0 to 1.
     pub jitter: f64,
-    /// For one conversation.
+    /// The timeout of one conversation.
     pub timeout: Duration,
-    /// Conversations at a time.
+    /// The most conversations at a time.
     pub concurrency: usize,
-    /// The model to ask, where one is named for all.
+    /// The model to ask, if one is named for all endpoints.
     pub model: Option<String>,
-    /// The last choice where the protocol is Anthropic's.
+    /// The last choice of a model if the protocol is Anthropic's.
     pub anthropic_model: String,
-    /// The last choice where it is OpenAI's.
+    /// The last choice of a model if the protocol is OpenAI's.
     pub openai_model: String,
     /// The bound on the answer's length, in tokens.
     pub max_tokens: u32,
-    /// The time in which a recovered endpoint's share grows to its whole.
+    /// The time in which a recovered endpoint's share grows to its full size.
     pub slow_start: Duration,
 }
 
@@ -142,11 +142,11 @@ fn model(table: &mut Table<'_, '_>, key: &'static str) -> String {
 pub struct Affinity {
     /// Whether a session stays with its endpoint.
     pub enabled: bool,
-    /// How long it may be idle and still stay.
+    /// How long a session may be idle and still stay.
     pub ttl: Duration,
-    /// The same on a secondary.
+    /// How long a session on a secondary may be idle and still stay.
     pub secondary_ttl: Duration,
-    /// The longest cooldown that it waits out.
+    /// The longest cooldown that a session waits out.
     pub patience: Duration,
     /// The most sessions remembered.
     pub max_sessions: NonZeroUsize,

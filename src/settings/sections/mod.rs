@@ -1,7 +1,7 @@
 //! The typed settings, a struct for each table.
 //!
-//! Defaults are not here but in `settings/default.toml`, which is always the first layer: a value that is missing all the
-//! same is a fault, and what then stands in its place is never used.
+//! Defaults are not here but in `settings/default.toml`, which is always the first layer: a value that is missing
+//! nevertheless is a fault, and its placeholder here is never used.
 
 mod health;
 mod operation;
@@ -60,12 +60,12 @@ pub struct Settings {
     pub otel: Otel,
     /// `[prices.…]`, by globs over models, in the order of their texts.
     pub prices: Vec<Price>,
-    /// `[[rules]]`, in the order in which they are looked at.
+    /// `[[rules]]`, in the order in which they are tried.
     pub rules: Rules,
 }
 
 impl Settings {
-    /// Whether nobody but this machine can reach the gateway's own routes, nor the gateway.
+    /// Whether only this machine can reach the gateway and its own routes.
     #[must_use]
     pub fn listens_here_alone(&self) -> bool {
         self.server.host.is_loopback()

@@ -16,7 +16,7 @@ use crate::settings::credential::{ADMIN_TOKEN, Kind, READ_TOKEN, Unset, WEBHOOK_
 use crate::settings::fault::quoted;
 use crate::settings::reading::{Shown, Table};
 
-/// The target of all that the gateway itself logs begins with it.
+/// The beginning of the target of everything that the gateway itself logs.
 const GATEWAY: &str = env!("CARGO_CRATE_NAME");
 
 /// How a log line is written.
@@ -25,7 +25,7 @@ pub enum LogFormat {
     /// For people.
     #[default]
     Text,
-    /// An object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -41,16 +41,17 @@ pub struct Log {
 }
 
 impl Log {
-    /// Whether the words of upstreams' errors are kept, as the classification asks it.
+    /// Whether the words of upstreams' errors are kept, in the form that the classification takes.
     pub fn words(&self) -> Words {
         if self.upstream_errors { Words::Kept } else { Words::Left }
     }
 
-    /// What a filter is, in words.
+    /// A description of a filter, for faults.
     pub const FILTER: &str =
         "off, error, warn, info, debug or trace, or with targets such as \"info,qcc_gateway=debug\"";
 
-    /// The part of a text, quoted, by which it is no filter of levels and `target=level` pairs; none where it is one.
+    /// The part of a text, quoted, because of which it is no filter of levels and `target=level` pairs; `None` if it is
+    /// one.
     ///
     /// `env_logger` takes any other word for a target that may log everything, so that a misspelt level would open the
     /// flood; such a word is refused here.
@@ -59,7 +60,7 @@ impl Log {
         let mut parts = text.split('/');
         let directives = parts.next().unwrap_or_default();
         if parts.count() > 1 {
-            // With a second one all of it would be ignored.
+            // With a second `/`, `env_logger` would ignore all of it.
             return Some(quoted(text));
         }
         let is_directive = |directive: &&str| match directive.split_once('=') {
@@ -84,14 +85,14 @@ impl Log {
     }
 }
 
-/// What the variable `RUST_LOG` says of the log.
+/// What the variable `RUST_LOG` says about the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RustLog<'a> {
     /// Nothing: it is unset or empty.
     Unset,
     /// This filter, which wins over `log.level`.
     Filter(&'a str),
-    /// Nothing that can be read, so that `log.level` counts.
+    /// Nothing readable, so that `log.level` counts.
     Faulty {
         /// The part that can't be read, quoted.
         found: String,
@@ -111,7 +112,7 @@ impl<'a> RustLog<'a> {
         }
     }
 
-    /// The filter that wins over `log.level`, where there is one.
+    /// The filter that wins over `log.level`, if there is one.
     #[must_use]
     pub fn filter(&self) -> Option<&'a str> {
         match self {
@@ -120,7 +121,7 @@ impl<'a> RustLog<'a> {
         }
     }
 
-    /// What is to be known of a faulty one, in a sentence behind its name.
+    /// What to know about a faulty variable, in a sentence that follows its name.
     #[must_use]
     pub fn doubt(&self) -> Option<String> {
         match self {
@@ -131,8 +132,9 @@ impl<'a> RustLog<'a> {
         }
     }
 
-    /// As [`Log::fault_of_filter`], but with what other programs have made a habit of: a target without a level, which logs
-    /// everything. Alone it is more likely a misspelt level, by which the gateway would log nothing.
+    /// The fault of the variable's text, as in [`Log::fault_of_filter`], but allowing what other programs have made a
+    /// habit of: a target without a level, which logs everything. On its own it is more likely a misspelt level, by which
+    /// the gateway would log nothing.
     fn fault(text: &str) -> Option<String> {
         let mut parts = text.split('/');
         let directives: Vec<&str> = parts.next().unwrap_or_default().split(',').map(str::trim).collect();
@@ -191,7 +193,7 @@ impl State {
 /// `[reload]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reload {
-    /// How often to look for changed files; `None`: never.
+    /// How often to look for changed files; `None` for never.
     pub watch: Option<Duration>,
 }
 
@@ -212,7 +214,7 @@ pub struct Admin {
     pub read_token: Option<KeyDigest>,
     /// Whether stats, metrics and events are open to everybody.
     pub public_stats: bool,
-    /// An address of its own for the routes of its own.
+    /// A separate address for the gateway's own routes.
     pub listen: Option<SocketAddr>,
 }
 
@@ -237,8 +239,8 @@ impl Admin {
         listen.flatten()
     }
 
-    /// The text of a token by which the state may be read: of the read token, else of the admin token. None where there is
-    /// none, where its digest alone is known, and where it can't be read here.
+    /// The text of a token for reading the state: of the read token, else of the admin token. `None` if there is none, if
+    /// only its digest is known, or if it can't be read here.
     pub(in crate::settings) fn read_shown_token(table: &mut Table<'_, '_>) -> Option<Secret> {
         let reader = table.credential(&READ_TOKEN, Unset::Ignored).secret();
         let admin = table.credential(&ADMIN_TOKEN, Unset::Ignored).secret();
@@ -249,7 +251,7 @@ impl Admin {
 /// `[upstream]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    /// The certificate authorities of `ca_file`, to be trusted beside the system's.
+    /// The certificate authorities of `ca_file`, trusted in addition to the system's.
     pub authorities: Authorities,
 }
 
@@ -274,22 +276,22 @@ impl Upstream {
     }
 }
 
-/// What the receiver of notices is.
+/// The kind of secret that names the receiver of notices.
 const URL: Kind = Kind { name: "URL", wanted: "an http or https URL", fits: |text| Receiver::parse(text).is_ok() };
 
 /// `[webhook]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
-    /// Where notices are posted; `None`: off.
+    /// Where notices are posted; `None` if nowhere.
     pub receiver: Option<Receiver>,
-    /// Signs what is posted.
+    /// The secret that signs what is posted.
     pub secret: Option<Secret>,
-    /// What is told.
+    /// The kinds of notices that are posted.
     pub events: BTreeSet<NoticeKind>,
 }
 
 impl Webhook {
-    /// Who is told of what; `None`: nobody.
+    /// The receiver and what it is told; `None` if there is no receiver.
     #[must_use]
     pub fn hook(&self) -> Option<webhook::Webhook> {
         let receiver = self.receiver.clone()?;
@@ -313,9 +315,9 @@ impl Webhook {
 /// `[otel]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Otel {
-    /// Where traces go, OTLP over HTTP; `None`: off.
+    /// Where traces go, by OTLP over HTTP; `None` if nowhere.
     pub endpoint: Option<Collector>,
-    /// The name that they carry.
+    /// The service name that traces carry.
     pub service_name: String,
 }
 

@@ -24,7 +24,7 @@ pub(super) fn read(reading: &mut Reading<'_>, tree: &mut Map<String, Value>) -> 
     Rules::new(items.into_iter().enumerate().filter_map(read))
 }
 
-/// None where it has a fault.
+/// Reads a rule; `None` if it has a fault.
 fn read_rule(mut table: Table<'_, '_>) -> Option<Rule> {
     let path = table.path().to_owned();
     let before = table.reading.faults.len();
@@ -46,7 +46,7 @@ fn read_rule(mut table: Table<'_, '_>) -> Option<Rule> {
     rule.filter(|_| is_sound)
 }
 
-/// A text that is not empty: an empty one would fit everything, or nothing.
+/// Reads a text that is not empty: an empty one would fit everything, or nothing.
 fn words(table: &mut Table<'_, '_>, key: &'static str) -> Option<String> {
     table.read(key, Shown::Always, "a text that is not empty; leave the key out where it does not matter", |given| {
         given.text().filter(|text| !text.is_empty()).map(ToOwned::to_owned)

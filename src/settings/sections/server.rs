@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::domain::route::OtherPaths;
 use crate::settings::reading::{Shown, Table};
 
-/// What `other_paths` is.
+/// What `other_paths` must be, for a fault.
 const PATHS: &str = "globs over paths, which begin with '/' or a wildcard, such as \"/v1/models\" or \"*\"";
 
-/// Whether a glob may fit a path at all: each begins with a slash.
+/// Whether a glob can fit a path at all: each path begins with a slash.
 fn may_fit_a_path(glob: &str) -> bool {
     glob.starts_with(['/', '*', '?', '[', '{']) || glob.starts_with("\\/")
 }
@@ -23,7 +23,7 @@ pub struct Server {
     pub host: Host,
     /// The TCP port; 0 picks a free one.
     pub port: u16,
-    /// Threads that serve requests; 0: one per CPU.
+    /// How many threads serve requests; 0 means one per CPU.
     pub workers: usize,
     /// The largest request body, in bytes.
     pub max_body: u64,
@@ -33,9 +33,9 @@ pub struct Server {
     pub body_timeout: Duration,
     /// The most connections at a time, in all.
     pub max_connections: usize,
-    /// The most bytes of request bodies held at a time.
+    /// The most bytes held at a time of requests' bodies and heads, and of answers that are not judged yet.
     pub max_buffered: u64,
-    /// What is proxied beside the LLM paths.
+    /// What is proxied in addition to the LLM paths.
     pub other_paths: OtherPaths,
     /// Whether answers carry the endpoint, the attempts and their trail.
     pub trail_headers: bool,
@@ -43,7 +43,7 @@ pub struct Server {
     pub help: String,
     /// A further file of clients.
     pub clients_file: Option<PathBuf>,
-    /// Between `ready` turning 503 and no longer listening.
+    /// The time between `ready` turning 503 and no longer listening.
     pub shutdown_delay: Duration,
     /// How long open requests may go on after that.
     pub shutdown_grace: Duration,
@@ -101,7 +101,7 @@ impl Host {
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         };
-        // What consists of digits and dots but is no address is a mistyped address, no name.
+        // A text of digits and dots that is no address is a mistyped address, not a name.
         let is_name = text.len() <= 253
             && text.split('.').all(is_label)
             && !text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
@@ -123,7 +123,7 @@ impl Host {
         }
     }
 
-    /// The host by which this machine reaches what listens there: loopback where that is every address.
+    /// The host by which this machine reaches what listens there: loopback if that is every address.
     #[must_use]
     pub fn from_here(&self) -> Self {
         match self.0.parse() {
@@ -133,7 +133,7 @@ impl Host {
         }
     }
 
-    /// As it stands in a URL, with the port: an IPv6 address in brackets.
+    /// The host and port as in a URL: an IPv6 address in brackets.
     #[must_use]
     pub fn with_port(&self, port: u16) -> String {
         if self.0.contains(':') { format!("[{}]:{port}", self.0) } else { format!("{}:{port}", self.0) }

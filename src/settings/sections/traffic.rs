@@ -7,17 +7,17 @@ use crate::settings::reading::Table;
 /// `[timeouts]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// To an open connection, TLS included.
+    /// The time to open a connection, TLS included.
     pub connect: Duration,
-    /// To a streamed answer's head and first event.
+    /// The time to a streamed answer's head and first event.
     pub first_event: Duration,
-    /// From there to its first content, while nothing is passed on.
+    /// The time from there to its first content, while nothing is passed on.
     pub first_content: Duration,
-    /// For a whole answer that is not streamed.
+    /// The time for a whole answer that is not streamed.
     pub response: Duration,
-    /// Between two pieces of a stream.
+    /// The longest pause between two pieces of a stream.
     pub stream_idle: Duration,
-    /// Silence after which a client's leaving brings about a second opinion.
+    /// How long an endpoint must have been silent for a client's leaving to bring about a second opinion.
     pub suspect: Duration,
 }
 
@@ -39,7 +39,7 @@ impl Timeouts {
 /// How a client learns that its stream broke.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnBreak {
-    /// As suits the client: a broken connection for Claude Code, else the error event.
+    /// Whatever suits the client: a broken connection for Claude Code, else the error event.
     #[default]
     Auto,
     /// The protocol's error event, then a clean end.
@@ -73,17 +73,17 @@ pub struct Retry {
     pub max_per_endpoint: u32,
     /// No attempt starts when the request is older than this.
     pub deadline: Duration,
-    /// Before the same endpoint's next turn; doubles, with full jitter.
+    /// The pause before the same endpoint's next turn; doubles, with full jitter.
     pub backoff: Duration,
     /// The longest such pause.
     pub backoff_max: Duration,
     /// Further retries: their share of the requests of the last 10 s.
     pub budget_ratio: f64,
-    /// Further retries allowed besides, per second.
+    /// Further retries allowed in addition, per second.
     pub budget_min: u32,
     /// How long a request waits for an endpoint to become usable.
     pub park: Duration,
-    /// How many requests may wait so.
+    /// How many requests may wait like that.
     pub park_max: usize,
 }
 

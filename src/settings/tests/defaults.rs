@@ -1,4 +1,4 @@
-//! The built-in text and what it amounts to.
+//! The built-in text and the settings that it gives.
 
 use std::time::Duration;
 

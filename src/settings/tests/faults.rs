@@ -477,7 +477,7 @@ fn every_key_has_an_effect() {
 
 pub(super) const NOTHING: [&str; 0] = [];
 
-/// The keys that are noted of an otherwise sound file.
+/// The keys of the notes on an otherwise sound file.
 #[track_caller]
 pub(super) fn noted(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
     let notes = sound(&format!("{text}\n{ENDPOINT}"), variables).notes;

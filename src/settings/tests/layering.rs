@@ -60,7 +60,8 @@ fn a_place_may_be_a_single_file_and_must_exist_where_it_is_named() {
     assert!(told(source("", Some("../x"))).contains("--env or QCC_ENV"));
 }
 
-/// Root may search every directory, so that the name stands in for the right: neither says whether there is such a file.
+/// Root may search every directory, so an overlong name stands in for a missing permission: neither tells whether there
+/// is such a file.
 #[test]
 fn a_file_that_can_not_be_looked_for_is_not_taken_for_absent() {
     let directory = Directory::new(&[("default.toml", ENDPOINT)]);

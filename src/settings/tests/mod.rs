@@ -13,7 +13,7 @@ use std::path::Path;
 
 use super::{Faults, Loaded, Source, load};
 
-/// A sound endpoint, to which a test adds what it is about.
+/// A sound endpoint, to which a test adds its subject.
 const ENDPOINT: &str = "[endpoints.main]\nbase_url = \"https://a.example\"\napi_key = \"k\"\n";
 
 /// A directory of settings files of one test's own.
@@ -43,7 +43,7 @@ fn load_text(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, Faults> {
     load(&Directory::new(&[("local.toml", text)]).source(variables))
 }
 
-/// The faults of one file with variables, as text; empty where there are none.
+/// The faults of one file with variables, as text; empty if there are none.
 fn faults_of(text: &str, variables: &[(&str, &str)]) -> String {
     load_text(text, variables).map_or_else(|faults| faults.to_string(), |_| String::new())
 }

@@ -1,4 +1,4 @@
-//! What is noted of settings that are sound, and do not what they seem to.
+//! The notes on settings that are sound, but do not do what they seem to.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -135,7 +135,7 @@ fn an_environment_beside_a_single_file_is_noted() {
         (one.as_path(), Some(""), &NOTHING),
         (one.as_path(), None, &NOTHING),
         (directory.path(), Some("production"), &NOTHING),
-        // As in the image, whose variable it is.
+        // As in the container image, which sets the variable.
         (one.as_path(), Some("of-the-variable"), &NOTHING),
     ] {
         let environment = environment.map(str::to_owned);

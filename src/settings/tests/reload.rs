@@ -14,14 +14,14 @@ CCqGSM49BAMCA0cAMEQCID3yvTi+cn6ZTlMWY7E0dT4IdQQPhbtS27TJAWZ1pwGG
 AiBaZ5Z7sNygczV12rXohvN1a0oAnI+e0Vm1dECJxcxL5Q==
 -----END CERTIFICATE-----
 ";
-/// The one that the gateway listens on.
+/// The port that the gateway listens on.
 const PORT: u16 = 7860;
 const ALICE: &str = "[clients.alice]\nkey = \"a\"\n";
 
 #[test]
 fn an_address_that_stays_open_to_others_still_wants_client_keys() {
     let running = sound(&format!("[server]\nhost = \"0.0.0.0\"\n{ALICE}{ENDPOINT}"), &[]);
-    // Sound by itself, for it would listen on loopback alone; but that takes a restart.
+    // Sound by itself, as it would listen on loopback only; but that takes a restart.
     let closed = sound(&format!("[server]\nhost = \"127.0.0.1\"\n{ENDPOINT}"), &[]);
     let faults = Reread::against(&running, closed, PORT).unwrap_err().to_string();
     assert!(faults.contains("server.host") && faults.contains("until a restart"), "{faults}");
@@ -31,7 +31,7 @@ fn an_address_that_stays_open_to_others_still_wants_client_keys() {
     assert!(!reread.loaded.settings.server.host.is_loopback(), "what is in force is still known");
 }
 
-/// Once wrong: it was held against the port of the new settings, and against 0 where the system had picked one.
+/// A regression: the endpoint was compared with the port of the new settings, and with 0 if the system had picked one.
 #[test]
 fn the_address_that_is_listened_on_is_no_upstream_whatever_the_settings_say_of_it() {
     let endpoint = "[endpoints.a]\nbase_url = \"http://127.0.0.1:7860\"\napi_key = \"k\"\nqueue = \"primary\"\n";

@@ -101,7 +101,7 @@ fn why_and_when_are_told_in_few_words() {
         (endpoint("a", "primary", "exhausted", &exhausted), "-", "used up for 2h 59m"),
         (endpoint("a", "primary", "exhausted", &of_model), "-", "claude-sonnet-4-5 used up for 59m 59s"),
         (endpoint("a", "failure", "unhealthy", &verified(2, false)), "-", "timeout; verification 2: HTTP 401"),
-        // It was of the time before.
+        // The verification was from before the isolation.
         (endpoint("a", "failure", "unhealthy", &verified(0, false)), "-", "timeout"),
         (endpoint("a", "failure", "unhealthy", &verified(1, true)), "-", "timeout"),
         (endpoint("a", "primary", "degraded", &json!({ "last_error": "HTTP 502" })), "-", "HTTP 502"),

@@ -17,7 +17,7 @@ async fn messages(scribe: &Scribe) -> Vec<String> {
     scribe.find(everything()).await.unwrap().into_iter().map(|line| line.message).collect()
 }
 
-/// A pen in a thread of its own, and what it will have written at the end.
+/// A pen in a thread of its own, which returns what it has written at the end.
 fn work(words: mpsc::Receiver<Word>) -> thread::JoinHandle<String> {
     thread::spawn(|| {
         let mut pen = Pen::new(words, Arc::default(), Vec::new());
@@ -88,7 +88,7 @@ fn a_line_is_written_whole_where_there_is_no_room_at_the_moment() {
     assert_eq!(pen.lost_in_all.load(Ordering::Relaxed), 0);
 }
 
-/// Has room for so many bytes.
+/// Has room for this many bytes.
 struct Disk(usize);
 
 impl Write for Disk {
@@ -137,7 +137,7 @@ fn what_is_lost_is_told_in_json_where_the_log_is() {
     scribe.leave(in_json("one"));
     scribe.leave(in_json("two"));
     let pen = work(words);
-    // Its room is waited for, as at the end of a process.
+    // `flush` waits for room, as at the end of a process.
     scribe.flush();
     scribe.leave(in_json("three"));
     drop(scribe);

@@ -31,7 +31,7 @@ fn deflated(coding: Coding, text: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The next piece, after however many turns; none where more has to be fed first.
+/// The next piece, after however many turns; `None` if more has to be fed first.
 fn next_piece(decoder: &mut Decoder) -> Result<Option<Bytes>, Undecodable> {
     loop {
         match decoder.next_piece()? {
@@ -99,7 +99,7 @@ fn a_body_that_just_fills_a_step_is_whole() {
     }
 }
 
-/// Found with streams that are flushed behind each event: every piece kept the 64 KiB that it was decoded into.
+/// Found with streams that are flushed after each event: every piece kept the 64 KiB that it was decoded into.
 #[test]
 fn a_small_piece_keeps_no_large_room() {
     for coding in CODINGS {
@@ -108,7 +108,7 @@ fn a_small_piece_keeps_no_large_room() {
         let Some(piece) = next_piece(&mut decoder).unwrap().or_else(|| decoder.finish().unwrap()) else {
             panic!("nothing")
         };
-        // What nobody else holds becomes mutable with the room that it has.
+        // A piece that nobody else holds becomes mutable with its whole capacity.
         let room = piece.try_into_mut().unwrap().capacity();
         assert!(room <= 1024, "{coding:?} keeps {room} bytes");
     }
@@ -149,11 +149,11 @@ fn what_the_sender_has_flushed_can_be_read_at_once() {
     }
 }
 
-/// Found by a reader of the code: where a little room was all that there was, what was left over waited for the next piece.
+/// Found by a reader of the code: if only a little room was given, what was left over waited for the next piece.
 #[test]
 fn what_a_piece_stands_for_comes_before_the_next_one_however_much_it_is() {
     let text = vec![b'x'; 300_000];
-    // Of Brotli the beginning of a text of nothing but `x`.
+    // For Brotli, the beginning of a text of nothing but `x`.
     let brotli = hex::decode("cbffff3ff825f0e2b14020f7fe8fffff7ff04b00c4611180eefd").unwrap();
     for (coding, body) in [
         (Coding::Gzip, deflated(Coding::Gzip, &text)),
@@ -193,12 +193,12 @@ fn a_bomb_comes_out_in_small_pieces() {
     }
 }
 
-/// A body of so many parts that stand for nothing, and a last one that stands for the text.
+/// A body of `parts` parts that decode to nothing, and a last one that decodes to the text.
 fn mostly_nothing(coding: Coding, parts: usize, text: &[u8]) -> Vec<u8> {
     let (begin, part, end) = match coding {
         // Members, or frames, without content.
         Coding::Gzip | Coding::Zstd => (vec![], deflated(coding, b""), deflated(coding, text)),
-        // Blocks that are not compressed, of no bytes (RFC 1951, section 3.2.4), behind a frame's head and before the rest of it.
+        // Uncompressed blocks of no bytes (RFC 1951, section 3.2.4), after a frame's head and before the rest of it.
         Coding::Deflate => {
             let whole = deflated(coding, text);
             let (head, rest) = whole.split_at(2);

@@ -51,7 +51,7 @@ fn anthropic(text: &str) -> String {
     .concat()
 }
 
-/// The same up to the event of this type.
+/// The text up to the event of this type.
 fn without_end(text: &str, kind: &str) -> String {
     let events = anthropic(text);
     let (before, _) = events.split_once(&format!("data: {{\"type\":\"{kind}\"")).unwrap();
@@ -62,7 +62,7 @@ fn openai(text: &str) -> String {
     format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\ndata: [DONE]\n\n")
 }
 
-/// The answer to who asks for this code, in the pieces in which it is sent.
+/// The answer to a question for this code, in the pieces in which it is sent.
 type Say<'a> = &'a dyn Fn(&str) -> Vec<Vec<u8>>;
 
 /// How a conversation ended, what it cost, and the requests that it took.
@@ -368,7 +368,7 @@ async fn where_any_models_answer_suffices_the_next_one_is_asked_also_after_a_fai
     }
 }
 
-/// Found by reading: a window of one model's was ended by the answer of the one that the settings name.
+/// Found by reading: one model's used-up window was ended by the answer of the model that the settings name.
 #[actix_web::test]
 async fn where_a_models_own_answer_alone_suffices_no_other_is_asked() {
     let upstream = Upstream::bind().await;
@@ -383,7 +383,8 @@ async fn where_a_models_own_answer_alone_suffices_no_other_is_asked() {
     assert_eq!(models(Suffices::ItAlone, None), ["named", "a"], "no model in particular");
 }
 
-/// Found by reading: where no model is known that has failed, an endpoint whose vendor has none but its own stayed isolated for ever.
+/// Found by reading: if no failed model was known, an endpoint whose vendor has only its own models stayed isolated
+/// forever.
 #[actix_web::test]
 async fn an_endpoint_that_lacks_the_default_is_asked_for_a_model_that_its_settings_name() {
     within(async {
@@ -413,8 +414,8 @@ async fn an_endpoint_that_lacks_the_default_is_asked_for_a_model_that_its_settin
     .await;
 }
 
-/// Found by reading: OpenAI streams some models only to organisations that it has verified. One that `verify_model` names kept an
-/// endpoint isolated for ever, whose clients get another model's streams.
+/// Found by reading: OpenAI streams some models only to organisations that it has verified. If `verify_model` named one
+/// of those, an endpoint stayed isolated forever whose clients get another model's streams.
 #[actix_web::test]
 async fn where_a_models_streams_are_refused_another_model_or_a_whole_answer_will_do() {
     let whole = |status: &str, body: String| {

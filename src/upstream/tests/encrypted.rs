@@ -1,4 +1,4 @@
-//! TLS: whom the client trusts, and what differs from plain connections.
+//! TLS: what the client trusts, and what differs from plain connections.
 
 use std::sync::Arc;
 

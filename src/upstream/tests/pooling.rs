@@ -72,7 +72,7 @@ enum Ending {
 }
 
 impl Ending {
-    /// Whether the upstream had the request for so long that it is the request's own end.
+    /// Whether the upstream had the request for so long that the end is the request's own.
     const fn is_of_request(self) -> bool {
         match self {
             Self::Close | Self::Reset | Self::TimesOut => false,
@@ -144,7 +144,7 @@ async fn a_request_that_the_upstream_has_given_up_does_not_go_out_once_more() {
     assert_eq!(permit.asked.get(), 1);
 }
 
-/// Once wrong: it went out on a connection that its upstream had closed, and could not be sent once more.
+/// A regression: it went out on a connection that its upstream had closed, and could not be sent again.
 #[tokio::test]
 async fn a_request_that_must_not_go_out_once_more_has_a_fresh_connection() {
     within(async {
@@ -166,7 +166,7 @@ async fn a_request_that_must_not_go_out_once_more_has_a_fresh_connection() {
     .await;
 }
 
-/// A permit in whose moment the upstream breaks the idle connection off.
+/// A permit at whose asking the upstream breaks the idle connection off.
 struct BreaksOff {
     peer: Cell<Option<Peer<TcpStream>>>,
     permit: Permit,
@@ -185,7 +185,7 @@ impl WritePermit for BreaksOff {
     }
 }
 
-/// Found by reading: such a request counted as one that may have done its work, and went nowhere else.
+/// Found by reading: such a request counted as one that may have done its work, and was sent nowhere else.
 #[tokio::test]
 async fn a_permit_is_unused_where_nothing_could_be_written() {
     within(async {

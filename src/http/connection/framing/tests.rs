@@ -132,7 +132,7 @@ fn a_body_goes_on_to_its_end_also_where_the_request_has_been_answered_before() {
     assert_eq!(reader.handed(), "3\r\nabc\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n");
 }
 
-/// Whoever takes a line feed for a line's end takes what is behind these for the next request.
+/// A reader that takes a line feed for a line's end takes what follows these for the next request.
 #[test]
 fn trailers_with_bare_line_feeds_are_made_unreadable() {
     for trailers in ["\n", "x\n", "x: y\nz: 1\r\n\r\n", "x: y\r\n\n", "x: y\r\nz\n\r\n"] {
@@ -224,8 +224,8 @@ proptest! {
     }
 }
 
-/// What actix takes for the end of a request, or refuses, is the end here, be the lines ended as they may. In a runtime, for actix
-/// has its clock there.
+/// What actix takes for the end of a request, or refuses, is the end here too, however the lines end. Needs a runtime, as
+/// actix keeps its clock there.
 #[actix_web::test]
 async fn actix_ends_each_request_where_it_is_ended_here() {
     let wires = prop::collection::vec(any_request(), 1..4).prop_map(|requests| requests.concat());

@@ -14,12 +14,12 @@ use crate::actors::messages::Subscription;
 use crate::clock::Clock;
 use crate::domain::events::Event;
 
-/// How a stream passes its time.
+/// The timing of a stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     /// After this long without an event a comment says that the stream still lives.
     heartbeat: Duration,
-    /// No stream lasts longer: whoever follows comes again with its last number, and has to be allowed to read again.
+    /// No stream lasts longer: its client comes again with its last number, and must still be allowed to read.
     longest: Duration,
 }
 
@@ -27,11 +27,11 @@ impl Pace {
     pub(super) const USUAL: Self = Self { heartbeat: Duration::from_secs(15), longest: Duration::from_mins(10) };
 }
 
-/// Sent at once: how long, in milliseconds, a client that loses the stream is to wait before it comes again.
+/// Sent first: how long, in milliseconds, a client that loses the stream should wait before it comes again.
 const OPENING: &str = "retry: 2000\n\n";
 const STILL_HERE: &str = ": still here\n\n";
 
-/// The body of the answer. It ends where its client lags behind, when the gateway stops, and after its longest time.
+/// The body of the answer. It ends if its client lags behind, when the gateway stops, and after its longest time.
 pub(super) fn follow(
     subscription: Subscription,
     clock: Clock,
@@ -52,7 +52,7 @@ pub(super) fn follow(
     iter(opening).chain(coming).map(Ok)
 }
 
-/// An event in the form of the stream. JSON has no line ends of its own.
+/// An event in the stream's format. JSON has no line ends of its own.
 fn framed(number: u64, event: Event, clock: Clock) -> Bytes {
     // A row is made of numbers and strings, which JSON can always hold.
     let row = serde_json::to_string(&Row::new(number, event, clock)).unwrap_or_default();

@@ -1,6 +1,7 @@
-//! What is scraped: the contract's names and labels, in seconds, bytes and dollars.
+//! The metric families: the contract's names and labels, in seconds, bytes and dollars.
 //!
-//! Labels are bounded: ids come from the settings, words from tables, and a model is a label only where an endpoint lists it.
+//! Labels are bounded: ids come from the settings, words from tables, and a model is a label only if an endpoint lists
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,7 +22,7 @@ use crate::domain::stats::{EndpointStats, Latencies, Losses, StateFileHealth};
 use crate::domain::time::Moment;
 use crate::domain::windows::remaining;
 
-/// What stands in a label for nobody, as in the log.
+/// The label value for nobody, as in the log.
 const NOBODY: &str = "-";
 
 impl Collector for Snapshot {
@@ -41,7 +42,7 @@ fn client_label(client: Option<&ClientId>) -> &str {
 }
 
 impl Snapshot {
-    /// Counters begin at zero for those that are there, and stay for those that were.
+    /// The endpoints with counters: they begin at zero for present endpoints, and stay for former ones.
     fn counted(&self) -> impl Iterator<Item = (&str, Option<&EndpointStats>)> {
         let present = self.registry.endpoints.iter().map(|view| &view.endpoint.id);
         let ids: BTreeSet<&EndpointId> = present.chain(self.stats.endpoints().map(|(id, _)| id)).collect();
@@ -153,7 +154,7 @@ impl Snapshot {
         sheet.gauges(("qcc_endpoint_isolated", "1 while an endpoint is isolated, by the reason."), isolated)?;
         let cooldowns = views().map(|view| (vec![("endpoint", view.endpoint.id.as_str())], view.cooldowns.len()));
         sheet.gauges(("qcc_endpoint_cooldown", "For how many models an endpoint rests."), cooldowns)?;
-        // As its `status` has it: of one that is out of its queue another trouble is told.
+        // As in its `status`, which names another trouble for an endpoint that is out of its home queue.
         let exhausted = views().map(|view| {
             let status = Status::of(view.standing, 0, view.ease());
             (vec![("endpoint", view.endpoint.id.as_str())], i64::from(status == Status::Exhausted))
@@ -228,7 +229,7 @@ impl Snapshot {
             ("qcc_verification_tokens", "Tokens that the verifier's conversations with an endpoint have cost."),
             tokens,
         )?;
-        // Of one that is gone, or another one now, it would only grow older.
+        // For an endpoint that is gone or redefined, it would only grow older.
         let last = self.registry.endpoints.iter().filter_map(|view| {
             let id = &view.endpoint.id;
             let last = self.verifier.last.get(id)?.about(&view.endpoint)?;
@@ -282,7 +283,7 @@ impl Snapshot {
         sheet.gauges(("qcc_build_info", "1, with the version that runs."), [(version, 1_i64)])
     }
 
-    /// By the names that Prometheus' own clients have for it.
+    /// The process's metrics, by the names that Prometheus' own clients use.
     fn process(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
         sheet.gauge(
             ("process_start_time_seconds", "When the gateway began, as the time since 1970."),

@@ -1,7 +1,7 @@
 //! The state of the gateway as Prometheus scrapes it.
 //!
-//! Nothing is counted here: each scrape looks once at each actor and writes down what it sees, so that a counter grows
-//! exactly as what it counts does.
+//! Nothing is counted here: each scrape views each actor once and writes down what it sees, so that a counter grows
+//! exactly as the thing it counts.
 
 mod families;
 mod process;
@@ -43,7 +43,7 @@ impl Snapshot {
         let shared = worker.shared;
         let core = &shared.core;
         Ok(Self {
-            // It is the first to go when the gateway stops; the rest can still be looked at.
+            // It is the first to go when the gateway stops; the rest can still be viewed.
             verifier: core.verifier.send(ViewVerifier).await.unwrap_or_default(),
             stats: core.stats.send(ViewStats).await?,
             registry: core.registry.send(ViewRegistry).await?,

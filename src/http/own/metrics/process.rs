@@ -1,23 +1,24 @@
-//! What Prometheus' own clients tell of a process, read from the system at each scrape.
+//! The metrics that Prometheus' own clients report of a process, read from the system at each scrape.
 
 use std::{fs, io};
 
 use rustix::process::{Resource, getrlimit};
 use tokio::task::spawn_blocking;
 
-/// What the system tells of this process; none of what it does not tell.
+/// What the system says of this process; `None` for what it does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Process {
     /// In bytes.
     pub(super) resident_memory: Option<u64>,
     /// How many files are open.
     pub(super) open_files: Option<u64>,
-    /// How many may be.
+    /// How many files may be open.
     pub(super) most_open_files: Option<u64>,
 }
 
 impl Process {
-    /// Looks, on a thread where nobody waits: of ten thousand open files each has an entry that is read.
+    /// Reads them on a blocking thread, as each open file, of which there may be ten thousand, is a directory entry to
+    /// read.
     pub(super) async fn look() -> Self {
         spawn_blocking(Self::read).await.unwrap_or_default()
     }
@@ -31,7 +32,7 @@ impl Process {
     }
 }
 
-/// Of the text of `/proc/self/status`, in bytes.
+/// The resident memory in the text of `/proc/self/status`, in bytes.
 fn resident_memory(status: &str) -> Option<u64> {
     let told = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = told.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
@@ -40,7 +41,7 @@ fn resident_memory(status: &str) -> Option<u64> {
 
 fn open_files() -> io::Result<u64> {
     let entries = fs::read_dir("/proc/self/fd")?.count();
-    // One of them is what they are read from.
+    // One of them is the directory being read.
     Ok(u64::try_from(entries).unwrap_or(u64::MAX).saturating_sub(1))
 }
 

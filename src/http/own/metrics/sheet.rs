@@ -11,7 +11,7 @@ use crate::domain::stats::Latencies;
 /// A sample's labels.
 pub(super) type Labels<'a> = Vec<(&'static str, &'a str)>;
 
-/// What is being written.
+/// The sheet being written.
 #[derive(Debug)]
 pub(super) struct Sheet<'a>(pub(super) DescriptorEncoder<'a>);
 
@@ -30,7 +30,7 @@ impl Sheet<'_> {
         Ok(())
     }
 
-    /// Counters: what only grows. The name goes without the `_total` that it is scraped with.
+    /// Writes counters, which only grow. The name is given without the `_total` that it is scraped with.
     pub(super) fn counters<'s, V: EncodeCounterValue>(
         &mut self,
         named: (&str, &str),
@@ -40,12 +40,12 @@ impl Sheet<'_> {
         self.family(named, MetricType::Counter, samples, |sample, value| sample.encode_counter(&value, NONE))
     }
 
-    /// A counter without labels.
+    /// Writes a counter without labels.
     pub(super) fn counter(&mut self, named: (&str, &str), value: u64) -> fmt::Result {
         self.counters(named, [(Labels::new(), value)])
     }
 
-    /// Gauges: what rises and falls.
+    /// Writes gauges, which rise and fall.
     pub(super) fn gauges<'s, V: EncodeGaugeValue>(
         &mut self,
         named: (&str, &str),
@@ -54,12 +54,12 @@ impl Sheet<'_> {
         self.family(named, MetricType::Gauge, samples, |sample, value| sample.encode_gauge(&value))
     }
 
-    /// A gauge without labels.
+    /// Writes a gauge without labels.
     pub(super) fn gauge(&mut self, named: (&str, &str), value: impl EncodeGaugeValue) -> fmt::Result {
         self.gauges(named, [(Labels::new(), value)])
     }
 
-    /// Histograms of times in seconds.
+    /// Writes histograms of times in seconds.
     pub(super) fn histograms<'s>(
         &mut self,
         named: (&str, &str),
