@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use log::{Level, Metadata, Record};
 
-pub use ring::{Line, MOST_LINES, Query};
+pub use ring::{Line, MAX_LINES, Query};
 
 use crate::settings::{Log, LogFormat, RustLog};
 use filter::Filter;

@@ -20,7 +20,7 @@ use crate::domain::journal::Journal;
 use crate::domain::logins::LoginRefused;
 use crate::domain::memory::Image;
 use crate::domain::notice::Notice;
-use crate::domain::opinions::Failed;
+use crate::domain::opinions::FailedAttempt;
 use crate::domain::outcome::ErrorNote;
 use crate::domain::prices::{Catalog, Price};
 use crate::domain::queues::SwitchError;
@@ -48,14 +48,14 @@ pub struct Acquire {
     /// What is asked.
     pub ask: Ask,
     /// The request's failures so far. If it has to wait, it may wait for endpoints that these have isolated.
-    pub failures: Vec<Failed>,
+    pub failures: Vec<FailedAttempt>,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Acquired>,
 }
 
 impl Acquire {
     /// The message, and the receiver of its answer.
-    pub fn new(ask: Ask, failures: Vec<Failed>) -> (Self, oneshot::Receiver<Acquired>) {
+    pub fn new(ask: Ask, failures: Vec<FailedAttempt>) -> (Self, oneshot::Receiver<Acquired>) {
         let (reply, answer) = oneshot::channel();
         (Self { ask, failures, reply }, answer)
     }
@@ -69,7 +69,7 @@ pub struct Doubt {
     /// What it asked for.
     pub ask: Ask,
     /// Its failures.
-    pub failures: Vec<Failed>,
+    pub failures: Vec<FailedAttempt>,
 }
 
 /// Lease to registry: the attempt is over. Sent exactly once per lease.

@@ -14,7 +14,7 @@ use super::messages::{FinishWithin, Note, Notify, SetWebhook};
 use super::stats::Losses;
 use crate::clock::Clock;
 use crate::domain::notice::{Letterhead, NoticeKind};
-use crate::domain::outbox::{Delivery, Fate, MOST_WAITING, Next, Outbox, Parcel, Posted};
+use crate::domain::outbox::{Delivery, Fate, MAX_WAITING, Next, Outbox, Parcel, Posted};
 use crate::domain::time::Moment;
 use crate::domain::webhook::Webhook;
 use crate::upstream::{Courier, NoReceipt, Receipt};
@@ -162,7 +162,7 @@ impl Handler<Notify> for Notifier {
         match self.outbox.push(notice, self.clock.now()) {
             Posted::Waits | Posted::Overflow => {}
             Posted::FirstOverflow => {
-                warn!("webhook {}: more than {MOST_WAITING} notices wait; the oldest are dropped", webhook.receiver);
+                warn!("webhook {}: more than {MAX_WAITING} notices wait; the oldest are dropped", webhook.receiver);
             }
         }
         self.look(ctx);

@@ -33,7 +33,7 @@ use crate::domain::queues::Switch;
 use crate::domain::registry::{MoveNote, Outputs, RegistryCore, RegistryPolicy, WaiterId};
 use crate::domain::time::Moment;
 use keeping::Keeping;
-use requests::Waiting;
+use requests::AwaitsLease;
 
 /// How often waiters' deadlines are checked and the failure list is sent again.
 const TICK: Duration = Duration::from_secs(1);
@@ -75,7 +75,7 @@ pub struct Registry {
     core: RegistryCore,
     clock: Clock,
     peers: Peers,
-    waiting: HashMap<WaiterId, Waiting>,
+    waiting: HashMap<WaiterId, AwaitsLease>,
     alarm: Option<(Moment, SpawnHandle)>,
     awaiting_verdict: HashMap<Serial, Vec<oneshot::Sender<()>>>,
     /// What leases report to. All share one, because each address made anew is another sender to the mailbox.

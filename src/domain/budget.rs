@@ -39,8 +39,9 @@ impl Counts {
 
 /// The counts of one second.
 #[derive(Clone, Debug)]
-struct Slot {
-    second: u64,
+struct Second {
+    /// Which one, since the clock began.
+    number: u64,
     all: Counts,
     of_each: HashMap<Client, Counts>,
 }
@@ -48,7 +49,7 @@ struct Slot {
 /// Requests and further retries of the last ten seconds.
 #[derive(Clone, Debug, Default)]
 pub struct RetryBudget {
-    slots: VecDeque<Slot>,
+    seconds: VecDeque<Second>,
 }
 
 impl RetryBudget {
@@ -61,9 +62,9 @@ impl RetryBudget {
     pub fn take(&mut self, client: &Client, now: Moment, policy: &BudgetPolicy) -> bool {
         self.forget_before(now);
         let (mut all, mut own) = (Counts::default(), Counts::default());
-        for slot in &self.slots {
-            all.add(slot.all);
-            own.add(slot.of_each.get(client).copied().unwrap_or_default());
+        for second in &self.seconds {
+            all.add(second.all);
+            own.add(second.of_each.get(client).copied().unwrap_or_default());
         }
         let share = |counts: Counts| policy.ratio * f64::from(counts.requests);
         let besides = f64::from(policy.min_per_second) * f64::from(WINDOW);
@@ -78,25 +79,29 @@ impl RetryBudget {
     }
 
     fn forget_before(&mut self, now: Moment) {
-        let second = second_of(now);
-        while self.slots.front().is_some_and(|slot| slot.second + u64::from(WINDOW) <= second) {
-            self.slots.pop_front();
+        let present = second_of(now);
+        while self.seconds.front().is_some_and(|front| front.number + u64::from(WINDOW) <= present) {
+            self.seconds.pop_front();
         }
     }
 
     fn count(&mut self, client: &Client, counts: Counts, now: Moment) {
         self.forget_before(now);
-        let second = second_of(now);
-        match self.slots.back_mut() {
-            Some(slot) if slot.second >= second => {
-                slot.all.add(counts);
-                match slot.of_each.get_mut(client) {
+        let present = second_of(now);
+        match self.seconds.back_mut() {
+            Some(latest) if latest.number >= present => {
+                latest.all.add(counts);
+                match latest.of_each.get_mut(client) {
                     Some(own) => own.add(counts),
-                    None => drop(slot.of_each.insert(client.clone(), counts)),
+                    None => drop(latest.of_each.insert(client.clone(), counts)),
                 }
             }
             Some(_) | None => {
-                self.slots.push_back(Slot { second, all: counts, of_each: HashMap::from([(client.clone(), counts)]) });
+                self.seconds.push_back(Second {
+                    number: present,
+                    all: counts,
+                    of_each: HashMap::from([(client.clone(), counts)]),
+                });
             }
         }
     }
@@ -174,10 +179,10 @@ mod tests {
         for second in [0, 0, 0, 1, 1, 9] {
             asked(&mut budget, &None, 1, second);
         }
-        assert_eq!(budget.slots.len(), 3);
+        assert_eq!(budget.seconds.len(), 3);
         assert_eq!(taken(&mut budget, 9, &policy), 6);
         asked(&mut budget, &None, 1, 11);
-        let requests = budget.slots.iter().map(|slot| (slot.second, slot.all.requests)).collect::<Vec<_>>();
+        let requests = budget.seconds.iter().map(|second| (second.number, second.all.requests)).collect::<Vec<_>>();
         assert_eq!(requests, [(9, 1), (11, 1)]);
     }
 

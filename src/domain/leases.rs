@@ -85,7 +85,7 @@ impl Leases {
     }
 
     /// Whether the counts match the open leases.
-    pub fn counts_are_true(&self) -> bool {
+    pub fn counts_match(&self) -> bool {
         let mut counted: BTreeMap<Slot, u32> = BTreeMap::new();
         for lease in self.open.values() {
             *counted.entry(lease.slot).or_default() += 1;
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(leases.close(first), Some(lease));
         assert_eq!(leases.close(first), None);
         assert_eq!(leases.in_flight(slot), 1);
-        assert!(leases.counts_are_true() && !leases.is_empty());
+        assert!(leases.counts_match() && !leases.is_empty());
         assert_eq!(leases.close(second), Some(lease));
         assert!(leases.is_empty());
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::calendar;
 
 /// The most values that are kept of one answer. Providers send about twenty.
-const MOST_VALUES: usize = 64;
+const MAX_VALUES: usize = 64;
 /// The longest name or value that is taken for a rate limit's, in bytes.
 const LONGEST: usize = 100;
 /// The longest rest that is believed. Providers' longest windows are seven days.
@@ -52,7 +52,7 @@ impl Limits {
             .into_iter()
             .filter(|(name, value)| concerns_limits(name) && name.len() <= LONGEST && value.len() <= LONGEST)
             .filter_map(|(name, value)| Some((name, printable(value)?)))
-            .take(MOST_VALUES)
+            .take(MAX_VALUES)
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
         Self { came_at, values: values.collect() }
     }
@@ -130,7 +130,7 @@ pub fn is_beyond_clients_patience(retry_after_value: &str, now: Duration) -> boo
 
 /// Whether this `retry-after-ms`, passed on, would make clients give up, because they wait for at most 59 s.
 #[must_use]
-pub fn are_millis_beyond_clients_patience(retry_after_ms_value: &str) -> bool {
+pub fn is_millis_beyond_clients_patience(retry_after_ms_value: &str) -> bool {
     number(retry_after_ms_value.trim())
         .and_then(|millis| span(millis / 1000.0))
         .is_some_and(|rest| rest > LONGEST_FOR_CLIENTS)

@@ -16,13 +16,13 @@ const SESSION_COOKIE: &str = "qcc_session";
 /// How long a session lasts.
 pub const SESSION_LIFETIME: Duration = Duration::from_hours(12);
 /// How many wrong tokens an address may send within [`PERIOD`].
-const MOST_FAILURES: u32 = 10;
+const MAX_FAILURES: u32 = 10;
 /// The time in which wrong tokens are counted.
 const PERIOD: Duration = Duration::from_mins(1);
 /// The most sessions; beyond this the oldest ends.
-const MOST_SESSIONS: usize = 256;
+const MAX_SESSIONS: usize = 256;
 /// The most addresses whose failures are remembered; beyond this the one that tried least recently is forgotten.
-const MOST_ADDRESSES: NonZeroUsize = match NonZeroUsize::new(4096) {
+const MAX_ADDRESSES: NonZeroUsize = match NonZeroUsize::new(4096) {
     Some(number) => number,
     None => NonZeroUsize::MIN,
 };
@@ -80,7 +80,7 @@ pub struct Logins {
 
 impl Default for Logins {
     fn default() -> Self {
-        Self { sessions: Vec::new(), failures: LruCache::new(MOST_ADDRESSES) }
+        Self { sessions: Vec::new(), failures: LruCache::new(MAX_ADDRESSES) }
     }
 }
 
@@ -101,7 +101,7 @@ impl Logins {
         let peer = network_of(peer);
         let before = self.failures.get(&peer).copied().filter(|failures| now.since(failures.since) < PERIOD);
         let failures = before.unwrap_or(Failures { since: now, count: 0 });
-        if failures.count >= MOST_FAILURES {
+        if failures.count >= MAX_FAILURES {
             let wait = PERIOD.saturating_sub(now.since(failures.since));
             return Err(LoginRefused::TooManyTries { wait });
         }
@@ -112,7 +112,7 @@ impl Logins {
         }
         self.failures.pop(&peer);
         self.sessions.retain(|session| now < session.until);
-        if self.sessions.len() >= MOST_SESSIONS {
+        if self.sessions.len() >= MAX_SESSIONS {
             self.sessions.remove(0);
         }
         self.sessions.push(Session { value, token: shown, until: now + SESSION_LIFETIME });
@@ -199,11 +199,11 @@ mod tests {
             let peer = std::net::Ipv4Addr::from_bits(number).to_string();
             open(&mut logins, &peer, "guess", "v", 0).unwrap_err();
         }
-        assert_eq!(logins.failures.len(), MOST_ADDRESSES.get());
+        assert_eq!(logins.failures.len(), MAX_ADDRESSES.get());
         for number in 0..300 {
             open(&mut logins, "200.0.0.1", "admin", &number.to_string(), 0).unwrap();
         }
-        assert_eq!(logins.sessions.len(), MOST_SESSIONS);
+        assert_eq!(logins.sessions.len(), MAX_SESSIONS);
         assert_eq!(logins.token(&KeyDigest::of("0"), at(1)), None, "the oldest has ended");
         assert!(logins.token(&KeyDigest::of("299"), at(1)).is_some());
     }

@@ -11,14 +11,14 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use memchr::memchr;
-use quotes::Quotes;
+use quotes::QuotationMarks;
 
 /// The mark that some editors and libraries write before text in UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A member of an object.
 #[derive(Clone, Copy, Debug)]
-pub struct Member<'a> {
+pub struct JsonMember<'a> {
     /// Its name, quotation marks included.
     pub name: Written<'a>,
     /// Its value, without surrounding blanks.
@@ -31,7 +31,7 @@ pub struct NoObject;
 
 /// A position in bytes that may lie in several pieces.
 #[derive(Clone, Copy, Debug)]
-struct Place<'a> {
+struct Cursor<'a> {
     /// The piece that it is in.
     piece: &'a [u8],
     at: usize,
@@ -41,7 +41,7 @@ struct Place<'a> {
     further: &'a [Bytes],
 }
 
-impl Place<'_> {
+impl Cursor<'_> {
     const fn offset(&self) -> usize {
         self.before + self.at
     }
@@ -56,7 +56,7 @@ impl Place<'_> {
 /// A name or a value as it is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Written<'a> {
-    begin: Place<'a>,
+    begin: Cursor<'a>,
     length: usize,
 }
 
@@ -113,16 +113,16 @@ impl<'a> Written<'a> {
 
 /// Reads an object member by member, without recursion however deeply it is nested.
 #[derive(Clone, Debug)]
-pub struct Members<'a> {
+pub struct JsonMembers<'a> {
     /// How far it has been read.
-    to: Place<'a>,
+    to: Cursor<'a>,
     /// The quotation marks of the current piece. Those before the current place are taken, and no others.
-    quotes: Quotes,
+    quotes: QuotationMarks,
     /// Whether a member has been read, so that another one needs a comma.
     is_begun: bool,
 }
 
-impl<'a> Members<'a> {
+impl<'a> JsonMembers<'a> {
     /// The members of this object. A byte order mark before it is skipped, as many parsers do (RFC 8259, section 8.1).
     ///
     /// # Errors
@@ -138,7 +138,7 @@ impl<'a> Members<'a> {
     ///
     /// [`NoObject`] if it does not begin as one.
     pub fn in_pieces(first: &'a [u8], further: &'a [Bytes]) -> Result<Self, NoObject> {
-        let mut members = Self::from_place(Place { piece: first, at: 0, before: 0, further });
+        let mut members = Self::from_cursor(Cursor { piece: first, at: 0, before: 0, further });
         if members.peek() == BYTE_ORDER_MARK.first().copied() {
             BYTE_ORDER_MARK.iter().try_for_each(|byte| members.expect(*byte))?;
         }
@@ -150,11 +150,11 @@ impl<'a> Members<'a> {
     /// The members of an object whose beginning is cut off, from the one on with which `json` begins.
     #[must_use]
     pub fn from_one_on(json: &'a [u8]) -> Self {
-        Self::from_place(Place { piece: json, at: 0, before: 0, further: &[] })
+        Self::from_cursor(Cursor { piece: json, at: 0, before: 0, further: &[] })
     }
 
-    fn from_place(to: Place<'a>) -> Self {
-        Self { to, quotes: Quotes::default(), is_begun: false }
+    fn from_cursor(to: Cursor<'a>) -> Self {
+        Self { to, quotes: QuotationMarks::default(), is_begun: false }
     }
 
     /// The next member; `None` at the object's end, if nothing follows it.
@@ -162,7 +162,7 @@ impl<'a> Members<'a> {
     /// # Errors
     ///
     /// [`NoObject`] if neither a member nor the end comes next.
-    pub fn next_member(&mut self) -> Result<Option<Member<'a>>, NoObject> {
+    pub fn next_member(&mut self) -> Result<Option<JsonMember<'a>>, NoObject> {
         self.skip_blanks();
         match self.peek() {
             Some(b'}') => {
@@ -186,11 +186,11 @@ impl<'a> Members<'a> {
         self.skip_blanks();
         let value = self.to;
         self.skip_value()?;
-        Ok(Some(Member { name, value: self.from(value) }))
+        Ok(Some(JsonMember { name, value: self.from(value) }))
     }
 
     /// What is written from `begin` to the current place.
-    fn from(&self, begin: Place<'a>) -> Written<'a> {
+    fn from(&self, begin: Cursor<'a>) -> Written<'a> {
         Written { begin, length: self.to.offset() - begin.offset() }
     }
 
@@ -220,7 +220,7 @@ impl<'a> Members<'a> {
     /// Moves to the next piece; `None` after the last.
     #[cold]
     fn next_piece(&mut self) -> Option<()> {
-        self.quotes = Quotes::default();
+        self.quotes = QuotationMarks::default();
         self.to = self.to.next_piece()?;
         Some(())
     }
@@ -334,7 +334,7 @@ pub fn plain_name(written: &[u8]) -> Cow<'_, [u8]> {
 /// The value of this name in an object, as written; the last one if there are several.
 #[must_use]
 pub fn value_of<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let mut members = Members::of(object).ok()?;
+    let mut members = JsonMembers::of(object).ok()?;
     let mut last = None;
     while let Some(member) = members.next_member().ok()? {
         if *plain_name(member.name.in_one()?) == *name {

@@ -27,28 +27,28 @@ pub struct Almanac {
 impl Almanac {
     /// The time since 1970 at this moment.
     #[must_use]
-    pub fn time_of(&self, moment: Moment) -> TimeOfDay {
-        TimeOfDay(self.zero.saturating_add(moment.since_start()))
+    pub fn time_of(&self, moment: Moment) -> Timestamp {
+        Timestamp(self.zero.saturating_add(moment.since_start()))
     }
 
     /// The moment of a time; the clock's beginning if the time is earlier.
     #[must_use]
-    pub fn moment_of(&self, time: TimeOfDay) -> Moment {
+    pub fn moment_of(&self, time: Timestamp) -> Moment {
         Moment::after_start(time.0.saturating_sub(self.zero))
     }
 }
 
 /// A date and time, held as the time since 1970. As text it is RFC 3339 in UTC, to the millisecond.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TimeOfDay(Duration);
+pub struct Timestamp(Duration);
 
-impl Serialize for TimeOfDay {
+impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&to_the_millisecond(self.0))
     }
 }
 
-impl<'de> Deserialize<'de> for TimeOfDay {
+impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let time = humantime::parse_rfc3339(&text).map_err(serde::de::Error::custom)?;
@@ -129,7 +129,7 @@ pub struct KeptIsolation {
     /// What isolated the endpoint.
     pub reason: Reason,
     /// Since when.
-    pub at: TimeOfDay,
+    pub at: Timestamp,
     /// How many counted failures in a row led to it.
     pub failures: u32,
     /// What was seen of the last failure.
@@ -156,7 +156,7 @@ pub struct KeptProgress {
     /// How often it was verified since its isolation.
     pub verifications: u32,
     /// When the next verification is due.
-    pub next: Option<TimeOfDay>,
+    pub next: Option<Timestamp>,
 }
 
 /// A remembered cooldown.
@@ -165,9 +165,9 @@ pub struct KeptCooldown {
     /// The model; `None` for requests that name none.
     pub model: Option<String>,
     /// When it was announced.
-    pub since: TimeOfDay,
+    pub since: Timestamp,
     /// When it ends.
-    pub until: TimeOfDay,
+    pub until: Timestamp,
     /// Why.
     pub reason: CooldownReason,
 }
@@ -182,7 +182,7 @@ pub struct KeptEndpoint {
     /// Its isolation, if it had failed and not yet recovered.
     pub isolation: Option<KeptIsolation>,
     /// When it came back from the failure queue, while that still matters.
-    pub recovered_at: Option<TimeOfDay>,
+    pub recovered_at: Option<Timestamp>,
     /// How far its verification has come; kept in case it relapses, too.
     pub progress: KeptProgress,
     /// Its cooldowns.
@@ -209,7 +209,7 @@ pub struct Image {
     /// The salt of all digests in it.
     pub salt: Salt,
     /// When it was made.
-    pub made_at: TimeOfDay,
+    pub made_at: Timestamp,
     /// The endpoints that the settings had at that time.
     pub endpoints: Vec<KeptEndpoint>,
     /// The services that left the settings while they were isolated, the latest last.
@@ -291,7 +291,7 @@ mod tests {
         let time = before.time_of(Moment::after_start(Duration::from_millis(900_123)));
         let text = serde_json::to_string(&time).unwrap();
         assert_eq!(text, "\"1970-01-01T00:31:40.123Z\"");
-        let read: TimeOfDay = serde_json::from_str(&text).unwrap();
+        let read: Timestamp = serde_json::from_str(&text).unwrap();
         assert_eq!(after.moment_of(read), Moment::after_start(Duration::from_millis(300_123)));
         assert_eq!(after.moment_of(before.time_of(Moment::START)), Moment::START, "before its clock began");
     }

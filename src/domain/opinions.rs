@@ -26,7 +26,7 @@ pub struct Fingerprint(pub u64);
 
 /// One failed attempt of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failed {
+pub struct FailedAttempt {
     /// Its lease.
     pub ticket: Ticket,
     /// How it failed.
@@ -37,7 +37,7 @@ pub struct Failed {
     pub error: Option<ErrorNote>,
 }
 
-impl Failed {
+impl FailedAttempt {
     /// The failure with which an attempt ended, if it counts against the endpoint.
     #[must_use]
     pub fn of(ticket: &Ticket, judgement: &Judgement, path: PathKind) -> Option<Self> {
@@ -74,11 +74,11 @@ pub enum Others {
 
 /// The failures of a failed request that may be its own fault: those that are alike on two or more endpoints; or all of these
 /// kinds, if there was only one endpoint to ask, or the request is known as the cause of such failures.
-pub fn in_doubt(failures: &[Failed], others: Others, is_known: bool) -> Vec<&Failed> {
+pub fn in_doubt(failures: &[FailedAttempt], others: Others, is_known: bool) -> Vec<&FailedAttempt> {
     let first = failures.first().map(|failed| &failed.ticket.endpoint);
     let asked_one = failures.iter().all(|failed| Some(&failed.ticket.endpoint) == first);
     let had_one_to_ask = asked_one && others == Others::None;
-    let is_alike_elsewhere = |failed: &Failed| {
+    let is_alike_elsewhere = |failed: &FailedAttempt| {
         failures.iter().any(|other| other.is_like(failed) && other.ticket.endpoint != failed.ticket.endpoint)
     };
     failures
@@ -140,7 +140,7 @@ impl Opinions {
             return false;
         }
         if self.passed.get(endpoint).is_some_and(|passed| now.since(*passed) < rest) {
-            self.was_the_cause(about, now);
+            self.note_cause(about, now);
             return false;
         }
         let about = about.into_iter().collect();
@@ -201,7 +201,7 @@ impl Opinions {
     }
 
     /// Notes that the request was the cause of its failures, because the endpoint had passed before the doubt came up.
-    pub fn was_the_cause(&mut self, request: Option<Fingerprint>, now: Moment) {
+    pub fn note_cause(&mut self, request: Option<Fingerprint>, now: Moment) {
         if let Some(request) = request {
             self.poison(request, now);
         }

@@ -8,11 +8,11 @@ use super::notice::{Notice, NoticeKind};
 use super::time::Moment;
 
 /// The most notices that wait; beyond this the oldest is dropped.
-pub const MOST_WAITING: usize = 256;
+pub const MAX_WAITING: usize = 256;
 /// For how long a notice is tried.
 const LONGEST: Duration = Duration::from_hours(1);
 /// How often a notice is tried at most, should all pauses happen to be short.
-const MOST_TRIES: u32 = 200;
+const MAX_TRIES: u32 = 200;
 /// The longest pause that a receiver's `retry-after` is granted.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(15);
 /// The bound on the pause after each failure in a row. The pause is random, from zero to this.
@@ -152,7 +152,7 @@ impl Outbox {
     pub fn push(&mut self, notice: Notice, now: Moment) -> Posted {
         self.newest += 1;
         self.waiting.push_back(Entry { number: self.newest, notice, since: now, tries: 0, lost: None });
-        if self.waiting.len() <= MOST_WAITING {
+        if self.waiting.len() <= MAX_WAITING {
             return Posted::Waits;
         }
         // A notice that has been tried may have arrived, and must not be counted as lost.
@@ -197,7 +197,7 @@ impl Outbox {
             }
             Answer::Later => {
                 entry.tries += 1;
-                let is_over = entry.tries >= MOST_TRIES || now.since(entry.since) >= LONGEST;
+                let is_over = entry.tries >= MAX_TRIES || now.since(entry.since) >= LONGEST;
                 let first = self.failures == 0;
                 let pause = full_jitter(PAUSE.delay(self.failures), chance);
                 let pause = pause.max(rest.min(LONGEST_RETRY_AFTER));

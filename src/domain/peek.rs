@@ -12,7 +12,7 @@ use memchr::memchr;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::members::{Member, Written, plain_name, value_of};
+use super::members::{JsonMember, Written, plain_name, value_of};
 use super::request_body::RequestBody;
 
 /// What kind of answer a request asks for.
@@ -73,7 +73,7 @@ const LONGEST_READ: usize = 4 << 10;
 
 /// The most top-level `model` members that a request may have. Each is noted and rewritten, so a body of nothing else would cost
 /// a multiple of its length.
-const MOST_MODELS: usize = 64;
+const MAX_MODELS: usize = 64;
 
 impl Peek {
     /// The model, if its name is fit to be kept, shown and asked for again: not just anything that a client may have put there.
@@ -90,7 +90,7 @@ impl Peek {
     }
 
     fn has_too_many_models(&self) -> bool {
-        self.model_spans.len() > MOST_MODELS
+        self.model_spans.len() > MAX_MODELS
     }
 
     /// Inspects a body.
@@ -105,7 +105,7 @@ impl Peek {
         let (mut wanted, mut may_be_other) = (Wanted::Whole, false);
         let (mut exactly, mut otherwise) = (None, None);
         let (mut user, mut cache_key, mut conversation, mut prompt) = (None, None, None, None);
-        while let Some(Member { name, value }) = members.next_member().ok()? {
+        while let Some(JsonMember { name, value }) = members.next_member().ok()? {
             match Name::of(&plain_name(&name.bytes())) {
                 Name::Model(spelling) => {
                     let written = value.bytes();

@@ -11,7 +11,7 @@ use super::topology::Topology;
 use super::usage::Usage;
 
 /// The most names whose quotes are cached.
-const MOST_KEPT: usize = 256;
+const MAX_KEPT: usize = 256;
 /// The longest name whose quote is cached, in bytes.
 const LONGEST_KEPT: usize = 100;
 
@@ -146,12 +146,12 @@ pub enum Listing {
 
 /// A catalog with a cache of looked-up names, since patterns are slow.
 #[derive(Clone, Debug, Default)]
-pub struct Quotes {
+pub struct PriceBook {
     catalog: Arc<Catalog>,
     kept: Arc<HashMap<String, Quote>>,
 }
 
-impl Quotes {
+impl PriceBook {
     /// The quotes of this catalog.
     #[must_use]
     pub fn new(catalog: Catalog) -> Self {
@@ -180,7 +180,7 @@ impl Quotes {
         if model.len() <= LONGEST_KEPT {
             let kept = Arc::make_mut(&mut self.kept);
             // Clients choose the names: made-up ones push the others out only now and then.
-            if kept.len() >= MOST_KEPT {
+            if kept.len() >= MAX_KEPT {
                 kept.clear();
             }
             kept.insert(model.to_owned(), quote);
@@ -212,33 +212,33 @@ mod tests {
     fn an_exact_name_goes_before_the_longest_pattern() {
         let prices =
             vec![price("*", 1.0), price("claude-*", 2.0), price("claude-opus-*", 3.0), price("claude-opus-4", 4.0)];
-        let mut quotes = Quotes::new(Catalog::new(prices, &Topology::default()));
+        let mut prices = PriceBook::new(Catalog::new(prices, &Topology::default()));
         let a = endpoint("a", Home::Primary);
         for (model, dollars) in [("claude-opus-4", 4.0), ("claude-opus-5", 3.0), ("claude-x", 2.0), ("gpt", 1.0)] {
-            check(quotes.cost(&a, Some(model), &MILLION), dollars);
+            check(prices.cost(&a, Some(model), &MILLION), dollars);
         }
-        assert_eq!(quotes.cost(&a, None, &MILLION), None);
-        assert_eq!(Quotes::default().cost(&a, Some("gpt"), &MILLION), None);
+        assert_eq!(prices.cost(&a, None, &MILLION), None);
+        assert_eq!(PriceBook::default().cost(&a, Some("gpt"), &MILLION), None);
     }
 
     #[test]
     fn each_kind_of_token_has_its_price_and_each_endpoint_its_factor() {
-        let mut quotes = Quotes::new(Catalog::new(vec![price("m", 1.0)], &Topology::default()));
+        let mut prices = PriceBook::new(Catalog::new(vec![price("m", 1.0)], &Topology::default()));
         let usage = Usage { input: 1000, output: 1000, cache_read: 1000, cache_write: 1000 };
         let mut a = endpoint("a", Home::Primary);
-        check(quotes.cost(&a, Some("m"), &usage), 0.0131);
+        check(prices.cost(&a, Some("m"), &usage), 0.0131);
         a.price_factor = 0.5;
-        check(quotes.cost(&a, Some("m"), &usage), 0.00655);
+        check(prices.cost(&a, Some("m"), &usage), 0.00655);
     }
 
     #[test]
     fn the_model_that_is_sent_is_the_one_that_is_paid() {
         let prices = vec![price("cheap", 1.0), price("dear", 9.0)];
-        let mut quotes = Quotes::new(Catalog::new(prices, &Topology::default()));
+        let mut prices = PriceBook::new(Catalog::new(prices, &Topology::default()));
         let mut a = endpoint("a", Home::Primary);
         a.model_map = ModelMap::new([("dear", "cheap"), ("cheap", "unknown")]).unwrap();
-        check(quotes.cost(&a, Some("dear"), &MILLION), 1.0);
-        check(quotes.cost(&a, Some("cheap"), &MILLION), 1.0);
+        check(prices.cost(&a, Some("dear"), &MILLION), 1.0);
+        check(prices.cost(&a, Some("cheap"), &MILLION), 1.0);
     }
 
     #[test]
@@ -246,10 +246,10 @@ mod tests {
         let mut a = endpoint("a", Home::Primary);
         a.models = ModelFilter::new(&["claude-*".to_owned(), "gpt-4o".to_owned()]).unwrap();
         let topology = Topology::new([a, endpoint("b", Home::Primary)]);
-        let mut quotes = Quotes::new(Catalog::new(Vec::new(), &topology));
-        let found = ["gpt-4o", "claude-opus-4-5", "gpt-5"].map(|model| quotes.listing(model));
+        let mut prices = PriceBook::new(Catalog::new(Vec::new(), &topology));
+        let found = ["gpt-4o", "claude-opus-4-5", "gpt-5"].map(|model| prices.listing(model));
         assert_eq!(found, [Listing::ByName, Listing::ByPattern, Listing::None]);
-        assert_eq!(Quotes::default().listing("gpt-4o"), Listing::None);
+        assert_eq!(PriceBook::default().listing("gpt-4o"), Listing::None);
     }
 
     #[test]
@@ -257,13 +257,13 @@ mod tests {
         let mut a = endpoint("a", Home::Primary);
         a.models = ModelFilter::new(&["m-1*".to_owned()]).unwrap();
         let catalog = Catalog::new(vec![price("m-*", 2.0), price("m-7", 7.0)], &Topology::new([a]));
-        let mut quotes = Quotes::new(catalog.clone());
+        let mut prices = PriceBook::new(catalog.clone());
         let long = "m".repeat(LONGEST_KEPT + 1);
         for _ in 0..2 {
-            for name in (0..MOST_KEPT + 9).map(|number| format!("m-{number}")).chain([long.clone()]) {
-                assert_eq!(quotes.of(&name), catalog.quote(&name), "{name}");
-                assert_eq!(quotes.of(&name), catalog.quote(&name), "{name}, as it is kept");
-                assert!(quotes.kept.len() <= MOST_KEPT && !quotes.kept.contains_key(&long));
+            for name in (0..MAX_KEPT + 9).map(|number| format!("m-{number}")).chain([long.clone()]) {
+                assert_eq!(prices.of(&name), catalog.quote(&name), "{name}");
+                assert_eq!(prices.of(&name), catalog.quote(&name), "{name}, as it is kept");
+                assert!(prices.kept.len() <= MAX_KEPT && !prices.kept.contains_key(&long));
             }
         }
     }

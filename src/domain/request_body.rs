@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::members::{Members, NoObject};
+use super::members::{JsonMembers, NoObject};
 
 /// A request's body. Clones share the bytes.
 #[derive(Clone, Default)]
@@ -48,8 +48,8 @@ impl RequestBody {
     /// # Errors
     ///
     /// [`NoObject`] if it does not begin as one.
-    pub fn members(&self) -> Result<Members<'_>, NoObject> {
-        Members::in_pieces(&self.first, &self.further)
+    pub fn members(&self) -> Result<JsonMembers<'_>, NoObject> {
+        JsonMembers::in_pieces(&self.first, &self.further)
     }
 
     /// Its bytes in one piece; copied together if it came in several.

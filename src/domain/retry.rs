@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::backoff::{Growth, full_jitter};
 use super::classify::Judgement;
 use super::ids::Ticket;
-use super::opinions::Failed;
+use super::opinions::FailedAttempt;
 use super::outcome::FailureKind;
 use super::outcome_table::{Class, LastResort, PathKind};
 use super::registry::{Reach, Tried, Turn};
@@ -57,7 +57,7 @@ pub struct Plan<A> {
     timed_out: u32,
     repeats: u32,
     visits: Vec<Visit>,
-    failures: Vec<Failed>,
+    failures: Vec<FailedAttempt>,
     next_turn: Turn,
     park_left: Duration,
     in_hand: Option<InHand<A>>,
@@ -192,7 +192,7 @@ impl<A> Plan<A> {
         if judgement.class == Class::Timeout {
             self.timed_out = self.timed_out.saturating_add(1);
         }
-        let failure = Failed::of(ticket, judgement, path);
+        let failure = FailedAttempt::of(ticket, judgement, path);
         self.visit(ticket, failure.as_ref().map(|failed| failed.kind), now);
         self.failures.extend(failure);
         let Some((rank, answer)) = answer else { return };
@@ -234,7 +234,7 @@ impl<A> Plan<A> {
     }
 
     /// The failures so far that count against endpoints.
-    pub fn failures(&self) -> &[Failed] {
+    pub fn failures(&self) -> &[FailedAttempt] {
         &self.failures
     }
 

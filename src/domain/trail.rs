@@ -10,7 +10,7 @@ use super::time::Moment;
 /// The bytes in which most steps fit.
 const LIKELY_STEP: usize = 32;
 /// The most steps that are shown. Overloads are waited out, so there may be hundreds, too many for an answer's head.
-const MOST_TOLD: usize = 20;
+const MAX_TOLD: usize = 20;
 
 /// The label of an attempt that the client did not wait for.
 const CANCELLED: &str = "cancelled";
@@ -58,9 +58,9 @@ impl Trail {
     /// The trail as text: `main=529@12ms,backup=ok@340ms`. Of very many steps the first and the last, with `...` between them.
     #[must_use]
     pub fn words(&self) -> String {
-        let surplus = self.steps.len().saturating_sub(MOST_TOLD);
-        let omitted = if surplus > 0 { MOST_TOLD / 2..MOST_TOLD / 2 + surplus } else { 0..0 };
-        let mut text = String::with_capacity(self.steps.len().min(MOST_TOLD) * LIKELY_STEP);
+        let surplus = self.steps.len().saturating_sub(MAX_TOLD);
+        let omitted = if surplus > 0 { MAX_TOLD / 2..MAX_TOLD / 2 + surplus } else { 0..0 };
+        let mut text = String::with_capacity(self.steps.len().min(MAX_TOLD) * LIKELY_STEP);
         for (number, step) in self.steps.iter().enumerate() {
             if omitted.contains(&number) {
                 if number == omitted.start {

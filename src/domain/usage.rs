@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use serde::Serialize;
 
-use super::members::{Member, Members, plain_name, value_of};
+use super::members::{JsonMember, JsonMembers, plain_name, value_of};
 
 /// The member's name, as written in JSON. Within a string a quotation mark has a backslash before it, so only a whole string can
 /// match.
@@ -71,7 +71,7 @@ impl Usage {
     /// and its closing bracket, so that a nested member of the same name is not taken for it.
     fn of_end(end: &[u8]) -> Option<Self> {
         latest_from_name(end).find_map(|rest| {
-            let usage = Told::read(Members::from_one_on(rest))?.usage?;
+            let usage = Told::read(JsonMembers::from_one_on(rest))?.usage?;
             Some(Tally::of_usage(usage).unwrap_or_default().usage())
         })
     }
@@ -97,9 +97,9 @@ struct Told<'a> {
 
 impl<'a> Told<'a> {
     /// `None` if these are not the members of an object up to its end.
-    fn read(mut members: Members<'a>) -> Option<Self> {
+    fn read(mut members: JsonMembers<'a>) -> Option<Self> {
         let mut told = Self::default();
-        while let Some(Member { name, value }) = members.next_member().ok()? {
+        while let Some(JsonMember { name, value }) = members.next_member().ok()? {
             match &*plain_name(name.in_one()?) {
                 b"usage" => told.usage = value.in_one(),
                 b"message" => told.message = value.in_one(),
@@ -111,7 +111,7 @@ impl<'a> Told<'a> {
     }
 
     fn of(json: &'a [u8]) -> Option<Self> {
-        Self::read(Members::of(json).ok()?)
+        Self::read(JsonMembers::of(json).ok()?)
     }
 }
 
@@ -184,8 +184,8 @@ impl Tally {
     fn of_usage(usage: &[u8]) -> Option<Self> {
         let mut told = Self::default();
         let mut has_input_details = false;
-        let mut members = Members::of(usage).ok()?;
-        while let Some(Member { name, value }) = members.next_member().ok()? {
+        let mut members = JsonMembers::of(usage).ok()?;
+        while let Some(JsonMember { name, value }) = members.next_member().ok()? {
             let value = value.in_one()?;
             match &*plain_name(name.in_one()?) {
                 b"input_tokens" => told.input = count(value),

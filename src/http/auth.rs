@@ -54,9 +54,9 @@ impl Stranger {
 
 /// A client's place for one request under way. Dropped when the request ends, however it ends.
 #[derive(Debug)]
-pub(super) struct Place(Arc<AtomicU32>);
+pub(super) struct InFlightPlace(Arc<AtomicU32>);
 
-impl Place {
+impl InFlightPlace {
     /// Takes a place if fewer than `limit` are taken.
     fn take(taken: &Arc<AtomicU32>, limit: u32) -> Option<Self> {
         let one_more = |taken: u32| taken.checked_add(1).filter(|taken| *taken <= limit);
@@ -65,7 +65,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for InFlightPlace {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -163,21 +163,21 @@ impl ClientBook {
     }
 
     /// Takes one of the client's places for requests.
-    pub(super) fn admit(&self, caller: &Caller) -> Result<Place, Refusal> {
+    pub(super) fn admit(&self, caller: &Caller) -> Result<InFlightPlace, Refusal> {
         let own = caller.client.as_ref().and_then(|id| self.by_id.get(id));
         let (taken, limit) = match own.and_then(|at| self.entries.get(*at)) {
             Some(Entry { client, taken }) => (taken, client.max_in_flight),
             None => (&self.anonymous, None),
         };
         let limit = limit.map_or(u32::MAX, NonZeroU32::get);
-        Place::take(taken, limit).ok_or(Refusal::ClientBusy { limit })
+        InFlightPlace::take(taken, limit).ok_or(Refusal::ClientBusy { limit })
     }
 }
 
 /// The digests of the keys shown, each computed once, however many keys they are compared with. Clients may send several
 /// credentials, of which one is for the gateway.
 fn shown_keys(headers: &HeaderMap) -> Vec<KeyDigest> {
-    let plain = [names::OWN_KEY, names::API_KEY].into_iter().flat_map(|name| headers.get_all(name));
+    let plain = [names::GATEWAY_KEY, names::API_KEY].into_iter().flat_map(|name| headers.get_all(name));
     let mut shown: Vec<&str> = plain.filter_map(|value| value.to_str().ok()).map(str::trim).collect();
     shown.extend(bearer_tokens(headers));
     shown.into_iter().filter(|key| !key.is_empty()).map(KeyDigest::of).collect()
@@ -267,7 +267,7 @@ mod tests {
         let first = book.admit(&caller("alice")).unwrap();
         let _second = book.admit(&caller("alice")).unwrap();
         assert_eq!(book.admit(&caller("alice")).unwrap_err(), Refusal::ClientBusy { limit: 2 });
-        let _others: Vec<Place> = (0..10).map(|_| book.admit(&caller("bob")).unwrap()).collect();
+        let _others: Vec<InFlightPlace> = (0..10).map(|_| book.admit(&caller("bob")).unwrap()).collect();
         let _anonymous = book.admit(&Caller { client: None, profile: ProfileId::default() }).unwrap();
         let in_flight = |book: &ClientBook| book.shown().map(|shown| shown.in_flight).collect::<Vec<_>>();
         assert_eq!(in_flight(&book), [2, 10, 1]);

@@ -13,7 +13,7 @@ use crate::upstream::{Coded, Coding, Decoded, Decoder, Undecodable};
 
 /// Applies `read` to a body: at once if it is no longer than `longest_at_once` bytes, else on a blocking thread, because
 /// it would hold up everybody else's requests.
-pub(super) async fn read_beside<T: Default + Send + 'static>(
+pub(super) async fn read_off_thread<T: Default + Send + 'static>(
     body: &RequestBody,
     longest_at_once: usize,
     read: fn(&RequestBody) -> T,

@@ -203,13 +203,13 @@ impl EventBody {
             has_content_out: false,
             state,
         };
-        body.settle_if_closed();
+        body.take_in_progress();
         body
     }
 
     /// Reports the cost, and settles if the closing event has come: after it nothing can go wrong any more. If it came
     /// without an answer, the stream is broken off.
-    fn settle_if_closed(&mut self) {
+    fn take_in_progress(&mut self) {
         self.tell_costs();
         if self.passing.relay.has_closed_without_answer() {
             self.break_off(Break::Unfinished, &Judgement::of_fault(Class::Stream, NO_CONTENT));
@@ -282,7 +282,7 @@ impl EventBody {
                 match next {
                     Some(Ok(piece)) => {
                         self.passing.relay.push(piece);
-                        self.settle_if_closed();
+                        self.take_in_progress();
                     }
                     Some(Err(error)) => self.end(Break::Torn, Some(&error)),
                     None => self.end(Break::Unfinished, None),

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::attempt::{AttemptEnd, Flowing, Task, WholeAnswer};
 use super::body::{Recipient, whole_body};
 use super::connection::ClientSide;
-use super::content::read_beside;
+use super::content::read_off_thread;
 use super::identity::upstream_request_id;
 use super::intake::{Held, announced_length};
 use super::names;
@@ -99,7 +99,7 @@ impl Journey<'_> {
             JourneyEnd::Spent(none) if self.is_to_be_estimated(none.as_ref()) => {
                 // Boxed, because few requests come here.
                 let body = self.task.request.readable();
-                JourneyEnd::Estimated(Box::pin(read_beside(body, LONGEST_WEIGHED_AT_ONCE, weighed)).await)
+                JourneyEnd::Estimated(Box::pin(read_off_thread(body, LONGEST_WEIGHED_AT_ONCE, weighed)).await)
             }
             end => end,
         }

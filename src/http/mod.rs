@@ -121,7 +121,7 @@ async fn answer(request: &Request, payload: Payload, worker: &Serving<'_>, door:
         Destination::Disguised => own::not_found(worker, request),
         Destination::Warmup => HttpResponse::Ok().finish(),
         Destination::Root => {
-            let own = if worker.config.settings.admin.listen.is_some() { HEALTH_ALONE } else { OWN_ROUTES };
+            let own = if worker.config.settings.admin.listen.is_some() { HEALTH_LINE } else { OWN_ROUTES };
             let text = format!("{WHAT_THIS_IS}{own}");
             HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; charset=utf-8")).body(text)
         }
@@ -148,4 +148,4 @@ const WHAT_THIS_IS: &str = concat!(
 /// The line on the gateway's own routes, if they are at this address.
 const OWN_ROUTES: &str = "Dashboard: /__qcc__/, state: /__qcc__/stats, health: /__qcc__/health/ready\n";
 /// The line on the gateway's own routes, if all but health are at an address of their own.
-const HEALTH_ALONE: &str = "Health: /__qcc__/health/ready\n";
+const HEALTH_LINE: &str = "Health: /__qcc__/health/ready\n";

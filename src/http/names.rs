@@ -6,7 +6,7 @@ pub(super) const ATTEMPTS: HeaderName = HeaderName::from_static("x-qcc-attempts"
 pub(super) const ENDPOINT: HeaderName = HeaderName::from_static("x-qcc-endpoint");
 pub(super) const ESTIMATED: HeaderName = HeaderName::from_static("x-qcc-estimated");
 /// The client's key, in the header that is the gateway's alone.
-pub(super) const OWN_KEY: HeaderName = HeaderName::from_static("x-qcc-key");
+pub(super) const GATEWAY_KEY: HeaderName = HeaderName::from_static("x-qcc-key");
 /// The request's id on answers.
 pub(super) const OWN_REQUEST_ID: HeaderName = HeaderName::from_static("x-qcc-request-id");
 pub(super) const TRAIL: HeaderName = HeaderName::from_static("x-qcc-trail");

@@ -9,7 +9,7 @@ use actix_web::HttpResponse;
 use super::access::is_from_a_foreign_page;
 use super::attempt::Task;
 use super::connection::ClientSide;
-use super::content::{coding_of, plain_request, read_beside};
+use super::content::{coding_of, plain_request, read_off_thread};
 use super::identity::{request_id, session, session_of_last_resort};
 use super::intake::{BodyLimits, NoBody, read_body};
 use super::journey::{Errand, Journey, JourneyEnd};
@@ -122,7 +122,7 @@ async fn begin<'a>(
         None => None,
     };
     let peek = match errand.llm {
-        Some(_) => read_beside(readable.as_ref().unwrap_or(&body), LONGEST_READ_AT_ONCE, Peek::into_body).await,
+        Some(_) => read_off_thread(readable.as_ref().unwrap_or(&body), LONGEST_READ_AT_ONCE, Peek::into_body).await,
         None => Peek::default(),
     };
     if peek.has_no_one_model() {

@@ -15,7 +15,7 @@ use super::names;
 use super::scope::RequestScope;
 use crate::clock::Clock;
 use crate::domain::ids::EndpointId;
-use crate::domain::limits::{LONGEST_FOR_CLIENTS, are_millis_beyond_clients_patience, is_beyond_clients_patience};
+use crate::domain::limits::{LONGEST_FOR_CLIENTS, is_beyond_clients_patience, is_millis_beyond_clients_patience};
 use crate::domain::logins::is_session_cookie;
 use crate::domain::refusal::{ErrorShape, Refusal};
 use crate::upstream::leave_end_to_end;
@@ -48,7 +48,7 @@ pub(super) fn passed_on(headers: HeaderMap, asked: &HeaderMap, clock: Clock) -> 
     if kept.get_all(RETRY_AFTER).any(is_too_long) {
         kept.insert(RETRY_AFTER, HeaderValue::from(LONGEST_FOR_CLIENTS.as_secs()));
     }
-    if kept.get_all(names::RETRY_AFTER_MS).any(|value| value.to_str().is_ok_and(are_millis_beyond_clients_patience)) {
+    if kept.get_all(names::RETRY_AFTER_MS).any(|value| value.to_str().is_ok_and(is_millis_beyond_clients_patience)) {
         kept.insert(names::RETRY_AFTER_MS, HeaderValue::from(LONGEST_FOR_CLIENTS.as_secs() * 1000));
     }
     if may_be_a_page(&kept, asked) {

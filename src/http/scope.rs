@@ -12,7 +12,7 @@ use log::kv::{ToValue, Value};
 
 pub(super) use attempt::{Asked, AttemptScope};
 
-use super::auth::Place;
+use super::auth::InFlightPlace;
 use super::tracing::{AttemptTrace, RequestFacts, RequestTrace};
 use crate::actors::Core;
 use crate::actors::messages::Note;
@@ -56,7 +56,7 @@ pub(super) struct RequestScope {
     flowing: bool,
     ended: bool,
     /// The place that it takes among its client's.
-    place: Option<Place>,
+    place: Option<InFlightPlace>,
     trace: Option<RequestTrace>,
 }
 
@@ -87,7 +87,7 @@ impl RequestScope {
     }
 
     /// Keeps the client's place until the request ends.
-    pub(super) fn occupy(&mut self, place: Place) {
+    pub(super) fn occupy(&mut self, place: InFlightPlace) {
         self.place = Some(place);
     }
 

@@ -14,7 +14,7 @@ use crate::actors::Core;
 use crate::actors::messages::{Doubt, Judged};
 use crate::clock::Clock;
 use crate::domain::classify::Judgement;
-use crate::domain::opinions::Failed;
+use crate::domain::opinions::FailedAttempt;
 use crate::domain::outcome_table::Class;
 use crate::domain::time::Moment;
 use crate::domain::usage::Usage;
@@ -158,7 +158,7 @@ impl Settling {
         let mut doubts = Doubts { core: Arc::clone(&self.doubts.core), held: self.doubts.held.take() };
         if let Some(doubt) = &mut doubts.held {
             // The request has failed for good, and this was its last failure.
-            doubt.failures.extend(Failed::of(&ticket, judgement, attempt.path()));
+            doubt.failures.extend(FailedAttempt::of(&ticket, judgement, attempt.path()));
         }
         let now = request.now();
         request.tried(judgement, attempt.elapsed(now));

@@ -50,7 +50,7 @@ const ENTRIES: [&str; 2] = ["endpoints", "clients"];
 /// The settings directory if none is named.
 const DEFAULT_PLACE: &str = "settings";
 /// How many of the files that are not read are named at most.
-const MOST_PASSED_OVER: usize = 10;
+const MAX_PASSED_OVER: usize = 10;
 /// The name of the layer of variables.
 const VARIABLES: &str = "variables";
 /// What a file of settings has to be.
@@ -281,7 +281,7 @@ impl Layers {
         let mut paths: Vec<PathBuf> =
             entries.map(|entry| entry.path()).filter(|path| is_toml(path) && !is_read(path)).collect();
         paths.sort();
-        paths.truncate(MOST_PASSED_OVER);
+        paths.truncate(MAX_PASSED_OVER);
         paths
     }
 }

@@ -10,7 +10,7 @@ use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 use rustix::io::Errno;
 
 /// How many links are followed, as by the system.
-const MOST_LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// Makes the system refuse to open a link: where others may write, it could lead to any of this user's files.
 pub(super) const NO_LINKS: i32 = OFlags::NOFOLLOW.bits().cast_signed();
@@ -45,7 +45,7 @@ pub fn obstacle(path: &Path) -> Option<String> {
 /// The file that a link leads to, whether it exists or not: that is the one that is replaced and locked.
 pub(super) fn resolved(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
-    for _ in 0..MOST_LINKS {
+    for _ in 0..MAX_LINKS {
         let Ok(target) = fs::read_link(&path) else { break };
         path = path.parent().unwrap_or_else(|| Path::new("")).join(target);
     }

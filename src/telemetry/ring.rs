@@ -10,13 +10,13 @@ use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
 /// How many lines are kept, whatever their level.
-pub const MOST_LINES: usize = 2000;
+pub const MAX_LINES: usize = 2000;
 /// How much text they hold in all, in bytes.
-const MOST_BYTES: usize = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 /// How many grave lines are kept in addition, all older than those.
-const MOST_GRAVE_LINES: usize = 500;
+const MAX_GRAVE_LINES: usize = 500;
 /// How much text the grave lines hold in all, in bytes.
-const MOST_GRAVE_BYTES: usize = 1 << 18;
+const MAX_GRAVE_BYTES: usize = 1 << 18;
 /// The longest message that is kept, in bytes.
 const LONGEST_MESSAGE: usize = 2 << 10;
 
@@ -118,12 +118,12 @@ impl Ring {
     pub(super) fn push(&mut self, mut line: Line) {
         line.cut();
         self.latest.push(line);
-        while let Some(oldest) = self.latest.pop_beyond(MOST_LINES, MOST_BYTES) {
+        while let Some(oldest) = self.latest.pop_beyond(MAX_LINES, MAX_BYTES) {
             if oldest.level <= Level::Warn {
                 self.grave.push(oldest);
             }
         }
-        while self.grave.pop_beyond(MOST_GRAVE_LINES, MOST_GRAVE_BYTES).is_some() {}
+        while self.grave.pop_beyond(MAX_GRAVE_LINES, MAX_GRAVE_BYTES).is_some() {}
     }
 
     /// The lines that are wanted, newest last.
@@ -173,16 +173,16 @@ mod tests {
     #[test]
     fn older_lines_give_way_by_number_and_by_size() {
         let mut ring = Ring::default();
-        for number in 0..MOST_LINES + 5 {
+        for number in 0..MAX_LINES + 5 {
             ring.push(line(Level::Info, "t", &number.to_string()));
         }
         let kept = found(&ring, usize::MAX, Level::Trace, "");
-        assert_eq!((kept.len(), kept[0].as_str()), (MOST_LINES, "5"));
+        assert_eq!((kept.len(), kept[0].as_str()), (MAX_LINES, "5"));
         let long = "x".repeat(LONGEST_MESSAGE);
-        for _ in 0..MOST_LINES {
+        for _ in 0..MAX_LINES {
             ring.push(line(Level::Info, "t", &long));
         }
-        assert_holds_nearly(&ring.latest, MOST_BYTES);
+        assert_holds_nearly(&ring.latest, MAX_BYTES);
         assert_eq!(ring.grave.lines.len(), 0, "none of them is grave");
     }
 
@@ -198,7 +198,7 @@ mod tests {
         for (level, message) in [(Level::Warn, "isolated"), (Level::Info, "recovered"), (Level::Error, "LEAK")] {
             ring.push(line(level, "t", message));
         }
-        for number in 0..3 * MOST_LINES {
+        for number in 0..3 * MAX_LINES {
             ring.push(line(Level::Info, "t", &number.to_string()));
         }
         ring.push(line(Level::Warn, "t", "reload failed"));
@@ -208,17 +208,17 @@ mod tests {
         assert_eq!(found(&ring, 100, Level::Trace, "isolated"), ["isolated"]);
         assert_eq!(found(&ring, 100, Level::Trace, "recovered"), [""; 0]);
         let all = found(&ring, usize::MAX, Level::Trace, "");
-        assert_eq!((all.len(), &*all[1], &*all[MOST_LINES + 1]), (MOST_LINES + 2, "LEAK", "reload failed"));
+        assert_eq!((all.len(), &*all[1], &*all[MAX_LINES + 1]), (MAX_LINES + 2, "LEAK", "reload failed"));
     }
 
     #[test]
     fn each_grave_line_is_found_once_and_in_its_place() {
         let mut ring = Ring::default();
-        let (mut expected, all) = (Vec::new(), MOST_LINES + 300);
+        let (mut expected, all) = (Vec::new(), MAX_LINES + 300);
         for number in 0..all {
             let level = if number % 9 == 0 { Level::Warn } else { Level::Info };
             ring.push(line(level, "t", &number.to_string()));
-            if level == Level::Warn || number >= all - MOST_LINES {
+            if level == Level::Warn || number >= all - MAX_LINES {
                 expected.push(number.to_string());
             }
         }
@@ -228,18 +228,18 @@ mod tests {
     #[test]
     fn grave_lines_are_bounded_too() {
         let mut ring = Ring::default();
-        for number in 0..2 * MOST_LINES {
+        for number in 0..2 * MAX_LINES {
             ring.push(line(Level::Warn, "t", &number.to_string()));
         }
         let kept = found(&ring, usize::MAX, Level::Trace, "");
-        let first = 2 * MOST_LINES - MOST_LINES - MOST_GRAVE_LINES;
-        assert_eq!((kept.len(), &*kept[0]), (MOST_LINES + MOST_GRAVE_LINES, &*first.to_string()));
+        let first = 2 * MAX_LINES - MAX_LINES - MAX_GRAVE_LINES;
+        assert_eq!((kept.len(), &*kept[0]), (MAX_LINES + MAX_GRAVE_LINES, &*first.to_string()));
         let long = "x".repeat(LONGEST_MESSAGE);
-        for _ in 0..2 * MOST_LINES {
+        for _ in 0..2 * MAX_LINES {
             ring.push(line(Level::Error, "t", &long));
         }
-        assert_holds_nearly(&ring.latest, MOST_BYTES);
-        assert_holds_nearly(&ring.grave, MOST_GRAVE_BYTES);
+        assert_holds_nearly(&ring.latest, MAX_BYTES);
+        assert_holds_nearly(&ring.grave, MAX_GRAVE_BYTES);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::domain::request_body::RequestBody;
 pub(super) const AGENT: &str = concat!("qcc-gateway/", env!("CARGO_PKG_VERSION"));
 
 /// The most headers that any client accepts in an answer.
-pub(super) const MOST_HEADERS: usize = 128;
+pub(super) const MAX_HEADERS: usize = 128;
 
 /// The limits of what a client keeps and accepts.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ impl Default for Limits {
             lifetime: Duration::from_secs(300),
             max_idle_per_origin: 64,
             max_head: 64 * 1024,
-            max_headers: MOST_HEADERS,
+            max_headers: MAX_HEADERS,
         }
     }
 }

@@ -6,7 +6,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode, Version};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::client::{Limits, MOST_HEADERS, Request};
+use super::client::{Limits, MAX_HEADERS, Request};
 use super::error::{MalformedHead, SendError};
 use crate::domain::base_url::Origin;
 
@@ -131,8 +131,8 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
 
 /// Parses a head. The values share its memory.
 fn parse(head: &Bytes, max_headers: usize) -> Result<AnswerHead, MalformedHead> {
-    let mut lines = [const { MaybeUninit::uninit() }; MOST_HEADERS];
-    let lines = lines.get_mut(..max_headers.min(MOST_HEADERS)).unwrap_or_default();
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let lines = lines.get_mut(..max_headers.min(MAX_HEADERS)).unwrap_or_default();
     let mut answer = httparse::Response::new(&mut []);
     // Blanks between a name and its colon are to be removed by intermediaries (RFC 9112, section 5.1). A folded line is
     // refused, as section 5.2 allows: what it means depends on the reader.

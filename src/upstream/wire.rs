@@ -26,7 +26,7 @@ const LARGEST_READ: usize = 128 * 1024;
 /// Bodies up to this size are copied after their head, so that they leave with it in one piece, in TLS too.
 const COPIED_BODY: usize = 16 * 1024;
 /// The most pieces that are written at once.
-const MOST_PARTS: usize = 16;
+const MAX_PARTS: usize = 16;
 /// How many interim answers are accepted before the final one; 102 may come every few seconds.
 const MAX_INTERIM: usize = 1000;
 
@@ -140,7 +140,7 @@ impl Outgoing {
     }
 
     fn poll_write_parts(&self, transport: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut parts = [IoSlice::new(&self.next); MOST_PARTS];
+        let mut parts = [IoSlice::new(&self.next); MAX_PARTS];
         if self.further.is_empty() {
             return transport.poll_write(cx, &parts[..1]);
         }

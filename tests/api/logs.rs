@@ -1,6 +1,6 @@
 //! The log: its request lines, the route that shows the latest of them, and who may see it.
 
-use qcc_gateway::telemetry::MOST_LINES;
+use qcc_gateway::telemetry::MAX_LINES;
 use serde_json::{Value, json};
 
 use crate::support::app::{TRAFFIC, body};
@@ -240,7 +240,7 @@ async fn a_flood_of_requests_takes_no_warning_from_the_log() {
     assert_eq!(client.answer().await.status, 200);
     let address = gateway.address;
     let flood = async {
-        for number in 0..MOST_LINES {
+        for number in 0..MAX_LINES {
             let refused = RawClient::connect(address).await.get(&format!("/nothing/{number}"), &[]).await;
             assert_eq!(refused.status, 404);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit, Mac};
 use qcc_gateway::actors::messages::{FinishWithin, Notify, SetWebhook};
 use qcc_gateway::domain::notice::{Notice, NoticeKind};
-use qcc_gateway::domain::outbox::MOST_WAITING;
+use qcc_gateway::domain::outbox::MAX_WAITING;
 use qcc_gateway::domain::secret::Secret;
 use qcc_gateway::domain::time::Moment;
 use qcc_gateway::domain::webhook::{Receiver, Webhook};
@@ -183,15 +183,15 @@ async fn more_notices_than_the_bound_are_dropped_from_the_oldest_and_counted() {
     let (a, hook) = (Upstream::anthropic("a").await, receiver("hook").await);
     let app = telling(&hook, ALL).primary(&a).start().await;
     hook.script([hold("first").then(empty())]);
-    let sent = MOST_WAITING + 44;
+    let sent = MAX_WAITING + 44;
     for number in 0..sent {
         notify(&app, &number.to_string()).await;
     }
     hook.gates().open("first");
-    hook.received(MOST_WAITING).await;
+    hook.received(MAX_WAITING).await;
     let notices = notices(&hook);
     let detail = |number: usize| notices[number]["detail"].as_str().unwrap().parse::<usize>().unwrap();
-    assert_eq!((detail(0), detail(1), detail(MOST_WAITING - 1)), (0, 45, sent - 1));
+    assert_eq!((detail(0), detail(1), detail(MAX_WAITING - 1)), (0, 45, sent - 1));
     let lost: Vec<&Value> = notices.iter().map(|notice| &notice["lost"]).take(3).collect();
     assert_eq!(lost, [0, 44, 0]);
     hook.behave(Behaviour::always(status(410)));
@@ -200,7 +200,7 @@ async fn more_notices_than_the_bound_are_dropped_from_the_oldest_and_counted() {
     let metrics = app.client().await.get("/__qcc__/metrics", &LOCAL).await.text();
     assert!(metrics.contains("\nqcc_notices_lost_total 45\n"), "{metrics}");
     app.finish().await;
-    assert_eq!(hook.total(), MOST_WAITING + 1);
+    assert_eq!(hook.total(), MAX_WAITING + 1);
 }
 
 #[actix_web::test]

@@ -56,7 +56,7 @@ impl World {
                     followed.retracted.push(ticket.clone());
                     self.to_breakers.push_back(ToBreakers::Retract(ticket));
                 }
-                Effect::PublishFailures => self.publish_failures(),
+                Effect::PublishJobs => self.publish_failures(),
                 Effect::Hasten(wanted) => told.push_back(Told::Hastened(wanted)),
                 Effect::Granted(waiter, grant) => told.push_back(Told::Granted(waiter, grant)),
                 Effect::Refused(waiter, why) => told.push_back(Told::Refused(waiter, why)),

@@ -6,7 +6,7 @@ use fastrand::Rng;
 use qcc_gateway::domain::classify::Judgement;
 use qcc_gateway::domain::conversation::Manner;
 use qcc_gateway::domain::ids::Ticket;
-use qcc_gateway::domain::opinions::Failed;
+use qcc_gateway::domain::opinions::FailedAttempt;
 use qcc_gateway::domain::outcome::{ErrorNote, FailureKind, Fatal, Outcome, Reason, Report};
 use qcc_gateway::domain::outcome_table::Class;
 use qcc_gateway::domain::throttle::Throttle;
@@ -158,17 +158,17 @@ fn outcome(rng: &mut Rng, faults: u32) -> Outcome {
 }
 
 /// Some failures of one request, of those that there were: fresh or stale, and all alike or any.
-pub(crate) fn failures(rng: &mut Rng, of: &[(Ticket, FailureKind)]) -> Vec<Failed> {
+pub(crate) fn failures(rng: &mut Rng, of: &[(Ticket, FailureKind)]) -> Vec<FailedAttempt> {
     let (are_alike, many) = (rng.bool(), rng.usize(1..6));
     let mut failures = Vec::new();
     for _ in 0..many {
         if let Some((ticket, kind)) = pick(rng, of)
-            && failures.iter().all(|failed: &Failed| failed.ticket != ticket)
+            && failures.iter().all(|failed: &FailedAttempt| failed.ticket != ticket)
         {
             let kind = if !are_alike && one_in(rng, 3) { kind } else { FailureKind::UpstreamStatus };
             let is_other = !are_alike && one_in(rng, 4);
             let status = (kind == FailureKind::UpstreamStatus).then_some(if is_other { 502 } else { 500 });
-            failures.push(Failed {
+            failures.push(FailedAttempt {
                 ticket,
                 kind,
                 status,

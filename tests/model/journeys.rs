@@ -9,7 +9,7 @@ use std::time::Duration;
 use qcc_gateway::domain::endpoint::Protocol;
 use qcc_gateway::domain::epoch::EpochGate;
 use qcc_gateway::domain::ids::{ProfileId, Serial, Ticket};
-use qcc_gateway::domain::opinions::{Failed, Fingerprint};
+use qcc_gateway::domain::opinions::{FailedAttempt, Fingerprint};
 use qcc_gateway::domain::outcome::{Outcome, Reason, Report};
 use qcc_gateway::domain::outcome_table::{LastResort, PathKind};
 use qcc_gateway::domain::registry::{Ask, NoEndpoint, Reach, Service, Turn};
@@ -62,7 +62,7 @@ pub(crate) struct Journey {
     /// Whether it is over with an answer of an endpoint's, whole or not, or with its client's leaving.
     is_over: bool,
     /// What its client is told that it doubts: nothing where it was served in the end.
-    doubts: Vec<Failed>,
+    doubts: Vec<FailedAttempt>,
     /// The counted failures so far, with the gates of their endpoints.
     failures: Vec<(Ticket, EpochGate)>,
 }
@@ -261,7 +261,7 @@ impl World {
 
 impl Journey {
     /// What it has failed on so far, where that may be its own fault.
-    pub(crate) fn doubts_while_waiting(&self) -> Vec<Failed> {
+    pub(crate) fn doubts_while_waiting(&self) -> Vec<FailedAttempt> {
         if self.path == PathKind::Other { Vec::new() } else { self.doubts.clone() }
     }
 

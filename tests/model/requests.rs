@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use qcc_gateway::domain::opinions::Failed;
+use qcc_gateway::domain::opinions::FailedAttempt;
 use qcc_gateway::domain::outcome::{Outcome, Report};
 use qcc_gateway::domain::registry::{Acquired, Ask, Limit, NoEndpoint, Outputs, Settlement, Turn};
 use qcc_gateway::domain::throttle::Throttle;
@@ -261,7 +261,7 @@ impl World {
         }
     }
 
-    pub(crate) fn doubts(&mut self, ask: &Ask, failures: &[Failed]) {
+    pub(crate) fn doubts(&mut self, ask: &Ask, failures: &[FailedAttempt]) {
         self.trace.note(&format!("a request doubts {failures:?}: {ask:?}"));
         let doubted_before = chance::all_ids().filter(|id| self.shadow.is_doubted(id)).count();
         let expected = self.shadow.doubt(ask, failures, self.now);

@@ -20,7 +20,7 @@ impl World {
                 Effect::ResetBreaker(endpoint, epoch) => {
                     self.resets.insert(endpoint, epoch);
                 }
-                Effect::PublishFailures => self.publish(),
+                Effect::PublishJobs => self.publish(),
                 Effect::Granted(waiter, grant) => granted.push((waiter, Ok(grant))),
                 Effect::Refused(waiter, why) => granted.push((waiter, Err(why))),
                 Effect::Judged(serial) => judged.push(serial),

@@ -34,7 +34,7 @@ impl World {
     pub(crate) fn tick(&mut self, effects: &mut Outputs) -> Move {
         self.forget_who_left();
         self.core.tick(self.now, effects);
-        effects.push(Effect::PublishFailures);
+        effects.push(Effect::PublishJobs);
         None
     }
 

@@ -4,7 +4,7 @@ use qcc_gateway::domain::breaker;
 use qcc_gateway::domain::classify::Judgement;
 use qcc_gateway::domain::endpoint::Protocol;
 use qcc_gateway::domain::ids::{Epoch, ProfileId, Ticket};
-use qcc_gateway::domain::opinions::Failed;
+use qcc_gateway::domain::opinions::FailedAttempt;
 use qcc_gateway::domain::outcome::{Outcome, Report};
 use qcc_gateway::domain::outcome_table::{Class, PathKind};
 use qcc_gateway::domain::registry::{Ask, Grant, NoEndpoint, Reach, Service, WaiterId};
@@ -48,7 +48,7 @@ pub(crate) struct Worker {
     pub(crate) stage: Stage,
     pub(crate) plan: Option<Plan<()>>,
     /// What it doubts should no endpoint do better.
-    pub(crate) doubted: Vec<Failed>,
+    pub(crate) doubted: Vec<FailedAttempt>,
 }
 
 impl Default for Worker {

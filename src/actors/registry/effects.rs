@@ -3,7 +3,7 @@
 use actix::Context;
 
 use super::super::messages::{FailureList, Hasten, Note, Notify, Observe, ResetBreaker, Retract};
-use super::requests::Waiting;
+use super::requests::AwaitsLease;
 use super::{Registry, log_filtered, log_leak, log_move, log_never_proven, log_nothing_usable, log_summary};
 use crate::domain::notice::Notice;
 use crate::domain::registry::Effect;
@@ -24,18 +24,18 @@ impl Registry {
                 }
                 Effect::ResetBreaker(endpoint, epoch) => self.peers.reset.do_send(ResetBreaker { endpoint, epoch }),
                 Effect::Retract(ticket) => self.peers.retract.do_send(Retract(ticket)),
-                Effect::PublishFailures => self.publish_failures(),
+                Effect::PublishJobs => self.publish_failures(),
                 Effect::Hasten(wanted) => self.peers.hasten.do_send(Hasten(wanted.into())),
                 Effect::Granted(waiter, grant) => {
                     // A lease that its waiter no longer takes gives itself back when dropped.
-                    if let Some(Waiting { reply, model }) = self.waiting.remove(&waiter) {
+                    if let Some(AwaitsLease { reply, model }) = self.waiting.remove(&waiter) {
                         drop(reply.send(Ok(self.lease(grant, model, ctx))));
                     } else {
                         drop(self.lease(grant, None, ctx));
                     }
                 }
                 Effect::Refused(waiter, why) => {
-                    if let Some(Waiting { reply, .. }) = self.waiting.remove(&waiter) {
+                    if let Some(AwaitsLease { reply, .. }) = self.waiting.remove(&waiter) {
                         drop(reply.send(Err(why)));
                     }
                 }

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A reply that waits for an image to be on the disk.
 #[derive(Debug)]
-struct Waiting {
+struct AwaitsDisk {
     number: u64,
     since: Moment,
     reply: oneshot::Sender<()>,
@@ -54,7 +54,7 @@ pub(super) struct Keeping {
     kept: u64,
     due: Due,
     disk: Disk,
-    waiting: Vec<Waiting>,
+    waiting: Vec<AwaitsDisk>,
 }
 
 impl Keeping {
@@ -108,7 +108,7 @@ impl Keeping {
         if self.kept >= self.awaited || self.disk == Disk::Hangs {
             return Some(reply);
         }
-        self.waiting.push(Waiting { number: self.awaited, since: now, reply });
+        self.waiting.push(AwaitsDisk { number: self.awaited, since: now, reply });
         None
     }
 

@@ -13,7 +13,7 @@ use crate::domain::registry::{self as core, Grant, WaiterId};
 
 /// A request that waits: where its answer goes, and the model that it asked for.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct AwaitsLease {
     pub(super) reply: oneshot::Sender<Acquired>,
     pub(super) model: Option<Arc<str>>,
 }
@@ -55,7 +55,7 @@ impl Handler<Acquire> for Registry {
             core::Acquired::Granted(grant) => drop(reply.send(Ok(self.lease(grant, model, ctx)))),
             core::Acquired::Refused(why) => drop(reply.send(Err(why))),
             core::Acquired::Waiting(waiter) => {
-                self.waiting.insert(waiter, Waiting { reply, model });
+                self.waiting.insert(waiter, AwaitsLease { reply, model });
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::domain::classify::Words;
 use crate::domain::endpoint::Home;
 use crate::domain::ids::{EndpointId, Ticket};
 use crate::domain::memory::Salt;
-use crate::domain::opinions::Failed;
+use crate::domain::opinions::FailedAttempt;
 use crate::domain::outcome::{FailureKind, Outcome, Report};
 use crate::domain::queues::{Standing, SwitchError};
 use crate::domain::registry::{Ask, NoEndpoint, Reach};
@@ -336,7 +336,7 @@ async fn what_a_request_doubts_is_taken_back_and_the_endpoint_is_asked() {
     let ticket = fail(&registry).await;
     registry.send(Verdict { ticket: ticket.clone(), ruling: Ruling::Keep }).await.unwrap();
     let alike = Ticket { endpoint: id("b"), ..ticket.clone() };
-    let failed = |ticket: &Ticket| Failed {
+    let failed = |ticket: &Ticket| FailedAttempt {
         ticket: ticket.clone(),
         kind: FailureKind::UpstreamStatus,
         status: Some(500),

@@ -8,14 +8,14 @@ const BLOCK: usize = 64;
 
 /// Finds the quotation marks of one piece of bytes, one after the other.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Quotes {
+pub(super) struct QuotationMarks {
     /// The positions of the block's marks not taken yet; the lowest bit stands for its first byte.
     marks: u64,
     /// The end of the block under search; zero before the first.
     end: usize,
 }
 
-impl Quotes {
+impl QuotationMarks {
     /// The position of the next mark; `piece` must always be the same.
     pub(super) fn next(&mut self, piece: &[u8]) -> Option<usize> {
         while self.marks == 0 {
@@ -59,7 +59,7 @@ mod tests {
         ) {
             let run = |(length, quoted): (usize, bool)| format!("{}{}", "x".repeat(length), if quoted { "\"" } else { "" });
             let piece = runs.into_iter().map(run).collect::<String>();
-            let mut quotes = Quotes::default();
+            let mut quotes = QuotationMarks::default();
             for (expected, _) in piece.match_indices('"') {
                 // However often it is asked for.
                 prop_assert_eq!(quotes.next(piece.as_bytes()), Some(expected));

@@ -7,9 +7,9 @@ use serde_json::value::RawValue;
 use super::*;
 
 fn members(json: &str) -> Result<Vec<(&str, &str)>, NoObject> {
-    let mut members = Members::of(json.as_bytes())?;
+    let mut members = JsonMembers::of(json.as_bytes())?;
     let mut all = Vec::new();
-    while let Some(Member { name, value }) = members.next_member()? {
+    while let Some(JsonMember { name, value }) = members.next_member()? {
         all.push((&json[name.span()], &json[value.span()]));
     }
     Ok(all)
@@ -89,13 +89,13 @@ fn of_several_values_of_one_name_the_last_counts() {
 
 #[test]
 fn an_object_can_be_read_from_one_of_its_members_on() {
-    let mut members = Members::from_one_on(b"\"a\":1,\"b\":2} ");
+    let mut members = JsonMembers::from_one_on(b"\"a\":1,\"b\":2} ");
     for (name, value) in [(0..3, 4..5), (6..9, 10..11)] {
         let member = members.next_member().unwrap().unwrap();
         assert_eq!((member.name.span(), member.value.span()), (name, value));
     }
     assert!(members.next_member().unwrap().is_none());
-    assert!(Members::from_one_on(b"\"a\"]").next_member().is_err());
+    assert!(JsonMembers::from_one_on(b"\"a\"]").next_member().is_err());
 }
 
 fn any_json() -> impl Strategy<Value = Value> {
@@ -130,9 +130,9 @@ proptest! {
 
     #[test]
     fn nothing_makes_it_panic_or_go_on_for_ever(bytes in prop::collection::vec(prop::sample::select(b"{}[]\"\\,:1 a".to_vec()), 0..64)) {
-        let Ok(mut members) = Members::of(&bytes) else { return Ok(()) };
+        let Ok(mut members) = JsonMembers::of(&bytes) else { return Ok(()) };
         let mut before = 0;
-        while let Ok(Some(Member { name, value })) = members.next_member() {
+        while let Ok(Some(JsonMember { name, value })) = members.next_member() {
             let (name, value) = (name.span().end, value.span().end);
             prop_assert!(before < name && name < value && value <= bytes.len());
             before = value;

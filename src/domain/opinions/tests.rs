@@ -4,9 +4,9 @@ use super::*;
 
 const REST: Duration = Duration::from_secs(5);
 
-fn failed(endpoint: &str, kind: FailureKind, status: Option<u16>) -> Failed {
+fn failed(endpoint: &str, kind: FailureKind, status: Option<u16>) -> FailedAttempt {
     let ticket = Ticket { endpoint: id(endpoint), epoch: Epoch::from_raw(1), serial: Serial::from_raw(1) };
-    Failed { ticket, kind, status, error: None }
+    FailedAttempt { ticket, kind, status, error: None }
 }
 
 fn doubted(failures: &[(&str, FailureKind, Option<u16>)], others: Others, is_known: bool) -> usize {
@@ -64,8 +64,8 @@ fn a_request_is_the_cause_when_the_endpoint_passes() {
 #[test]
 fn a_later_verdict_begins_the_minute_anew() {
     let mut opinions = Opinions::default();
-    opinions.was_the_cause(Some(Fingerprint(1)), at(0));
-    opinions.was_the_cause(Some(Fingerprint(1)), at(30));
+    opinions.note_cause(Some(Fingerprint(1)), at(0));
+    opinions.note_cause(Some(Fingerprint(1)), at(30));
     assert!(opinions.is_poisoned(Fingerprint(1), at(60)) && opinions.is_poisoned(Fingerprint(1), at(89)));
     assert!(!opinions.is_poisoned(Fingerprint(1), at(90)));
     assert!(opinions.poisoned.is_empty() && opinions.poisoned_since.is_empty());

@@ -136,12 +136,12 @@ fn a_receiver_that_stays_away_is_not_asked_more_often_for_the_next_notice() {
 
 #[test]
 fn beyond_the_bound_the_oldest_is_dropped_and_the_next_delivered_tells_how_many() {
-    let bound = MOST_WAITING as u64;
+    let bound = MAX_WAITING as u64;
     let mut outbox = holding(bound);
     assert_eq!(begin(&mut outbox, at(0)).number, 1);
     assert_eq!(outbox.push(notice(bound + 1), at(0)), Posted::FirstOverflow);
     assert_eq!(outbox.push(notice(bound + 2), at(0)), Posted::Overflow);
-    assert_eq!(outbox.len(), MOST_WAITING);
+    assert_eq!(outbox.len(), MAX_WAITING);
     outbox.ended(status(500), at(0), 0.0);
     assert_eq!(begin(&mut outbox, at(0)).lost, 0, "one that is under way tells the same at each try");
     outbox.ended(OK, at(0), 0.0);
@@ -239,7 +239,7 @@ proptest! {
                     under_way = None;
                 }
             }
-            prop_assert!(outbox.len() <= MOST_WAITING);
+            prop_assert!(outbox.len() <= MAX_WAITING);
         }
         prop_assert!(delivered.is_sorted_by(|a, b| a < b), "{:?}", delivered);
         prop_assert_eq!(pushed, delivered.len() as u64 + outbox.len() as u64 + told + outbox.lost);

@@ -43,7 +43,7 @@ impl Before {
 
 /// At most this many departed services are kept per name, oldest dropped first, so that a key replaced every few minutes
 /// cannot fill the memory.
-const MOST_OF_ONE_NAME: usize = 1000;
+const MAX_OF_ONE_NAME: usize = 1000;
 
 /// At most this many are kept in all, oldest dropped first, so that names made up by a script cannot fill the memory or the
 /// state file, which is written whole at each move. Nobody removes that many isolated endpoints by hand.
@@ -72,7 +72,7 @@ impl Departures {
         self.take(id, service);
         let departed = isolation.map(|isolation| Departed { service, isolation });
         self.0.extend(departed.map(|departed| (id.clone(), departed)));
-        if self.0.iter().filter(|(name, _)| name == id).count() > MOST_OF_ONE_NAME {
+        if self.0.iter().filter(|(name, _)| name == id).count() > MAX_OF_ONE_NAME {
             self.take_first(|name, _| name == id);
         }
         if self.0.len() > MOST {
@@ -165,9 +165,9 @@ mod tests {
         for number in 0..=MOST {
             departures.leave(&id("a"), service(number), Some(isolation()));
         }
-        assert_eq!(departures.iter().count(), MOST_OF_ONE_NAME + 1);
+        assert_eq!(departures.iter().count(), MAX_OF_ONE_NAME + 1);
         assert!(departures.take(&id("other"), service(0)).is_some());
-        assert!(departures.take(&id("a"), service(MOST - MOST_OF_ONE_NAME)).is_none());
+        assert!(departures.take(&id("a"), service(MOST - MAX_OF_ONE_NAME)).is_none());
         assert!(departures.take(&id("a"), service(MOST)).is_some());
     }
 

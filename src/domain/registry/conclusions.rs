@@ -38,7 +38,7 @@ impl RegistryCore {
                 false
             }
         };
-        out.push(Effect::PublishFailures);
+        out.push(Effect::PublishJobs);
         if has_ended {
             out.push(Effect::Keep(Keep::Soon));
             self.look_at_waiters(now, out);
@@ -74,7 +74,7 @@ impl RegistryCore {
     /// No second opinion on an endpoint can be had. It stays where it is, and the retracted failures are forgotten.
     pub fn undecided(&mut self, id: &EndpointId, epoch: Epoch, out: &mut Outputs) {
         if self.opinions.failed(id, epoch).is_some() {
-            out.push(Effect::PublishFailures);
+            out.push(Effect::PublishJobs);
         }
         self.check_invariants();
     }
@@ -91,7 +91,7 @@ impl RegistryCore {
         let present = self.home_slot(id, epoch);
         if let Some(cooling) = present.and_then(|slot| self.cooling.get_mut(slot)) {
             cooling.still_exhausted(model, now);
-            out.push(Effect::PublishFailures);
+            out.push(Effect::PublishJobs);
         }
     }
 

@@ -6,7 +6,7 @@ use super::super::cooling::{CooldownReason, is_exhausted};
 use super::super::ids::{EndpointId, Epoch};
 use super::super::queues::Member;
 use super::super::time::Moment;
-use super::search::{Availability, Bond};
+use super::search::{Availability, Binding};
 use super::verifications::Next;
 use super::{Ask, Limit, NoEndpoint, Reach, RegistryCore};
 
@@ -21,7 +21,7 @@ impl RegistryCore {
         let own = self.own_endpoint(ask, now).map(|(member, _)| member);
         for member in pool.members(&self.queues) {
             let is_own = own.is_some_and(|own| own.endpoint().id == member.endpoint().id);
-            let bond = if is_own { Bond::Bound } else { Bond::None };
+            let bond = if is_own { Binding::Bound } else { Binding::None };
             match self.look_at(member, ask, bond, now) {
                 Availability::OtherProtocol => {}
                 Availability::OtherModels => dearth.other_models += 1,

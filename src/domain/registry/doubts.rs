@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::ids::{EndpointId, Epoch, Ticket};
-use super::super::opinions::{Failed, Fingerprint, NewlyAsked, Others, in_doubt};
+use super::super::opinions::{FailedAttempt, Fingerprint, NewlyAsked, Others, in_doubt};
 use super::super::outcome::{ErrorNote, Reason};
 use super::super::queues::{Doubted, Member};
 use super::super::slots::Slot;
@@ -13,7 +13,7 @@ use super::{Ask, Doubt, Effect, Keep, Outputs, RegistryCore};
 impl RegistryCore {
     /// Takes in that a request has failed for good. Those of its failures that may be its own fault are retracted, and
     /// their endpoints asked for a second opinion.
-    pub fn doubt(&mut self, ask: &Ask, failures: &[Failed], now: Moment, out: &mut Outputs) {
+    pub fn doubt(&mut self, ask: &Ask, failures: &[FailedAttempt], now: Moment, out: &mut Outputs) {
         for failed in self.doubted(ask, failures, now) {
             let ticket = &failed.ticket;
             out.push(Effect::Retract(ticket.clone()));
@@ -29,7 +29,7 @@ impl RegistryCore {
     /// isolated, which are back at once if that is known. So doubt is raised now about those isolations and pending
     /// verdicts; about other failures only in the end, since the request may yet be served. `out` may hold the effects of
     /// its ask.
-    pub fn doubt_while_waiting(&mut self, ask: &Ask, failures: &[Failed], now: Moment, out: &mut Outputs) {
+    pub fn doubt_while_waiting(&mut self, ask: &Ask, failures: &[FailedAttempt], now: Moment, out: &mut Outputs) {
         for failed in self.doubted(ask, failures, now) {
             let is_isolated = |member: &Member| member.isolation().is_some();
             if self.queues.get(&failed.ticket.endpoint).is_some_and(is_isolated) {
@@ -44,7 +44,7 @@ impl RegistryCore {
     }
 
     /// Those of a request's failures that may be its own fault.
-    fn doubted<'a>(&mut self, ask: &Ask, failures: &'a [Failed], now: Moment) -> Vec<&'a Failed> {
+    fn doubted<'a>(&mut self, ask: &Ask, failures: &'a [FailedAttempt], now: Moment) -> Vec<&'a FailedAttempt> {
         let Some(first) = failures.first() else { return Vec::new() };
         let is_known = ask.fingerprint.is_some_and(|request| self.opinions.is_poisoned(request, now));
         let has_other = self.has_other(ask, &first.ticket.endpoint, now);
@@ -64,12 +64,12 @@ impl RegistryCore {
             Doubted::Isolated(isolation) => {
                 out.push(Effect::Keep(Keep::Soon));
                 self.opinions.doubt_isolation(&ticket.endpoint, isolation, request);
-                out.push(Effect::PublishFailures);
+                out.push(Effect::PublishJobs);
             }
             Doubted::Forgiven => {
                 // The next process must not remember the isolation either.
                 out.push(Effect::Keep(Keep::Soon));
-                self.opinions.was_the_cause(request, now);
+                self.opinions.note_cause(request, now);
             }
             Doubted::Nothing => {}
         }
@@ -104,7 +104,7 @@ impl RegistryCore {
         }
         let asked = NewlyAsked { epoch: ticket.epoch, reason, model, error, about };
         if self.opinions.ask(&ticket.endpoint, asked, self.policy.initial_delay, now) {
-            out.push(Effect::PublishFailures);
+            out.push(Effect::PublishJobs);
         }
     }
 }

@@ -38,7 +38,7 @@ pub enum Effect {
     Retract(Ticket),
     /// Send the verifier all conversations that it is to hold: the failure queue, the opinions asked for and the early
     /// returns.
-    PublishFailures,
+    PublishJobs,
     /// Tell the verifier that requests wait for these endpoints.
     Hasten(Vec<(EndpointId, Epoch)>),
     /// Answer a waiting request.

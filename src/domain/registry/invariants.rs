@@ -23,8 +23,8 @@ impl RegistryCore {
         assert_eq!(epochs.len(), self.queues.iter().count(), "two endpoints share an epoch");
         assert!(self.queues.iter().all(|member| member.gate().is_at(member.epoch())), "a gate lags behind");
         assert!(epochs.iter().all(|epoch| *epoch <= self.queues.epochs().newest()), "an epoch was never announced");
-        assert!(self.leases.counts_are_true(), "in flight differs from the open leases");
-        assert!(self.waiters.counts_are_true(), "what is counted of those who wait differs from them");
+        assert!(self.leases.counts_match(), "in flight differs from the open leases");
+        assert!(self.waiters.counts_match(), "what is counted of those who wait differs from them");
         let held: BTreeSet<Serial> = self.queues.iter().flat_map(|member| member.holds().copied()).collect();
         assert!(held.iter().all(|serial| self.pending.contains_key(serial)), "a hold awaits no verdict");
         let failures = self.failures();

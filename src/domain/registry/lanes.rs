@@ -36,7 +36,7 @@ pub(super) struct Lane {
 
 /// Where an endpoint is among the lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct LanePlace {
     pub(super) lane: usize,
     pub(super) index: usize,
 }
@@ -45,7 +45,7 @@ pub(super) struct Place {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lanes {
     lanes: Vec<Lane>,
-    places: BySlot<Place>,
+    places: BySlot<LanePlace>,
 }
 
 impl Lane {
@@ -111,7 +111,7 @@ impl Lanes {
         let mut places = BySlot::default();
         for (number, lane) in lanes.iter().enumerate() {
             for (index, slot) in lane.slots.iter().enumerate() {
-                places.insert(*slot, Place { lane: number, index });
+                places.insert(*slot, LanePlace { lane: number, index });
             }
         }
         Self { lanes, places }
@@ -129,13 +129,13 @@ impl Lanes {
     }
 
     /// Where an endpoint is among the lanes.
-    pub(super) fn place(&self, slot: Slot) -> Option<Place> {
+    pub(super) fn place(&self, slot: Slot) -> Option<LanePlace> {
         self.places.get(slot).copied()
     }
 
     /// Assigns a seat to an endpoint.
     pub(super) fn sit(&mut self, slot: Slot, seat: Seat) {
-        if let Some(Place { lane, index }) = self.place(slot)
+        if let Some(LanePlace { lane, index }) = self.place(slot)
             && let Some(lane) = self.lanes.get_mut(lane)
         {
             lane.sit(slot, index, seat);
@@ -144,7 +144,7 @@ impl Lanes {
 
     /// The seat of an endpoint.
     pub(super) fn seat(&self, slot: Slot) -> Option<Seat> {
-        let Place { lane, index } = self.place(slot)?;
+        let LanePlace { lane, index } = self.place(slot)?;
         let lane = self.lanes.get(lane)?;
         let field = lane.free.at(index);
         Some(match (lane.watched.contains(&slot), field == Field::EMPTY) {

@@ -279,7 +279,7 @@ impl RegistryCore {
                 event.ms = Some(whole_millis(cooldown.until.since(now)));
                 out.push(Effect::Note(event, MoveNote::None));
                 if is_exhausted {
-                    out.push(Effect::PublishFailures);
+                    out.push(Effect::PublishJobs);
                 }
             }
             Throttled::Noted | Throttled::Rests(_) => {}

@@ -177,7 +177,7 @@ impl RegistryCore {
         }
         self.take_up_what_was_before();
         self.reseat_all(now);
-        out.push(Effect::PublishFailures);
+        out.push(Effect::PublishJobs);
         out.push(Effect::Keep(Keep::Now));
         self.summarise(self.pools.keys().cloned().collect(), out);
         self.readdress_waiters();
@@ -219,7 +219,7 @@ impl RegistryCore {
         self.put_on_record(id);
         self.opinions.forget(id);
         self.verifications.moved(id);
-        out.push(Effect::PublishFailures);
+        out.push(Effect::PublishJobs);
         out.push(Effect::Keep(Keep::Now));
         let profiles = self.queues.get(id).map(|member| member.endpoint().profiles.clone()).unwrap_or_default();
         self.summarise(profiles, out);

@@ -6,9 +6,9 @@ use super::super::selection::{Candidate, Choice, choose};
 use super::super::slots::Slot;
 use super::super::time::Moment;
 use super::super::tournament::Field;
-use super::lanes::{Lane, Place, Seat};
+use super::lanes::{Lane, LanePlace, Seat};
 use super::pool::{Rank, Served};
-use super::search::{Availability, Bond};
+use super::search::{Availability, Binding};
 use super::{Ask, RegistryCore, Service};
 
 /// Which hosts a look is limited to.
@@ -38,7 +38,7 @@ impl RegistryCore {
             if !self.is_of(member, hosts, ask) {
                 continue;
             }
-            match self.look_at(member, ask, Bond::None, now) {
+            match self.look_at(member, ask, Binding::None, now) {
                 Availability::Held => any_held = true,
                 Availability::Free => free.push(self.candidate(member, now)),
                 Availability::OtherProtocol
@@ -71,7 +71,7 @@ impl RegistryCore {
         for (number, lane) in self.lanes_for(served, ask) {
             field = field.with(lane.free_but(&without(number)));
             for member in lane.watched().iter().filter_map(|slot| self.queues.at(*slot)) {
-                match self.look_at(member, ask, Bond::None, now) {
+                match self.look_at(member, ask, Binding::None, now) {
                     Availability::Held => any_held = true,
                     Availability::Free => {
                         let candidate = self.candidate(member, now);
@@ -114,7 +114,7 @@ impl RegistryCore {
             .filter(move |(_, lane)| is_known || lane.serves(ask.model.as_deref()))
     }
 
-    fn places_of_tried(&self, ask: &Ask, now: Moment) -> Vec<Place> {
+    fn places_of_tried(&self, ask: &Ask, now: Moment) -> Vec<LanePlace> {
         if ask.tried.is_empty() {
             return Vec::new();
         }

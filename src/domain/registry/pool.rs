@@ -10,7 +10,7 @@ use super::super::slots::Slot;
 use super::lanes::{Lane, Lanes};
 
 /// For how many models the lanes that serve them are remembered; bounded because clients choose the names.
-const MOST_KNOWN: usize = 256;
+const MAX_KNOWN: usize = 256;
 /// The longest model name that is remembered, in bytes.
 const LONGEST_KNOWN: usize = 100;
 
@@ -82,7 +82,7 @@ impl Pool {
         if self.known.contains_key(model) {
             return;
         }
-        if self.known.len() >= MOST_KNOWN {
+        if self.known.len() >= MAX_KNOWN {
             self.known.clear();
         }
         self.known.insert(Arc::clone(model), self.serving(model, lanes));
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(pool.known.len(), 3);
         for number in 0..1000 {
             assert_eq!(known(&mut pool, &lanes, &format!("m{number}")), Some(false));
-            assert!(pool.known.len() <= MOST_KNOWN, "clients choose the names");
+            assert!(pool.known.len() <= MAX_KNOWN, "clients choose the names");
         }
     }
 

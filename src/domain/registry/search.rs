@@ -55,7 +55,7 @@ pub(super) enum Availability {
 
 /// Whether the request's session is bound to the endpoint that is looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bond {
+pub(super) enum Binding {
     Bound,
     None,
 }
@@ -91,7 +91,7 @@ impl RegistryCore {
     fn search_among(&self, pool: &Pool, ask: &Ask, since: Moment, now: Moment, patient: bool) -> Option<Search> {
         let mut binds = true;
         if let Some((member, has_served)) = self.own_endpoint(ask, now) {
-            match self.look_at(member, ask, Bond::Bound, now) {
+            match self.look_at(member, ask, Binding::Bound, now) {
                 Availability::Free => return Some(Search::Found(self.found(member, now))),
                 Availability::Held => return Some(Search::Held),
                 Availability::Cooling(cooldown)
@@ -164,7 +164,7 @@ impl RegistryCore {
         self.own_endpoint(ask, now).map(|(member, has_served)| Own { endpoint: member.slot(), has_served })
     }
 
-    pub(super) fn look_at(&self, member: &Member, ask: &Ask, bond: Bond, now: Moment) -> Availability {
+    pub(super) fn look_at(&self, member: &Member, ask: &Ask, bond: Binding, now: Moment) -> Availability {
         let endpoint = member.endpoint();
         let speaks = match ask.service {
             Service::Llm(protocol) => endpoint.protocol == protocol,
@@ -178,7 +178,7 @@ impl RegistryCore {
         }
         match member.standing() {
             Standing::Disabled => return Availability::Disabled,
-            _ if endpoint.weight == 0 && bond == Bond::None => return Availability::Disabled,
+            _ if endpoint.weight == 0 && bond == Binding::None => return Availability::Disabled,
             Standing::Failure => return Availability::Isolated,
             Standing::Primary | Standing::Secondary => {}
         }
@@ -266,7 +266,7 @@ impl RegistryCore {
         self.readdress(&mut untried);
         let Some(pool) = self.pools.get(&untried.profile) else { return false };
         pool.members(&self.queues).filter(|member| member.endpoint().id != *asked).any(|member| {
-            match self.look_at(member, &untried, Bond::None, now) {
+            match self.look_at(member, &untried, Binding::None, now) {
                 Availability::Free | Availability::Held | Availability::Full => true,
                 Availability::OtherProtocol
                 | Availability::OtherModels

@@ -22,7 +22,7 @@ pub(super) struct LeaseEnd {
 }
 
 /// Whether there is a place for a request to be parked.
-enum Place {
+enum ParkingPlace {
     Free,
     /// This waiter has to give up its place: its client takes more than its share.
     InPlaceOf(WaiterId),
@@ -116,9 +116,9 @@ impl RegistryCore {
     /// Takes a place to park a request, if there is one for it.
     fn claim_place(&mut self, ask: &Ask, now: Moment, out: &mut Outputs) -> bool {
         match self.place_for(ask) {
-            Place::Free => true,
-            Place::None => false,
-            Place::InPlaceOf(waiter) => {
+            ParkingPlace::Free => true,
+            ParkingPlace::None => false,
+            ParkingPlace::InPlaceOf(waiter) => {
                 if let Some(Waiter { id, ask, since, .. }) = self.waiters.take(waiter) {
                     out.push(match self.search(&ask, since, now, false) {
                         // It waited for its session's own endpoint; now another one must do.
@@ -138,17 +138,17 @@ impl RegistryCore {
     }
 
     /// The place for a request. No client takes more than a quarter of the places while others wait.
-    fn place_for(&self, ask: &Ask) -> Place {
+    fn place_for(&self, ask: &Ask) -> ParkingPlace {
         let most = self.policy.park_max;
         let share = (most / 4).max(1);
         let parked = self.waiters.parked();
         let own = self.waiters.parked_of_its_client(ask);
         let others_wait = parked > own;
         if others_wait && own >= share {
-            return Place::None;
+            return ParkingPlace::None;
         }
         if parked < most {
-            return Place::Free;
+            return ParkingPlace::Free;
         }
         let takes_too_much = |waiter: &&Waiter| {
             waiter.is_parked()
@@ -157,8 +157,8 @@ impl RegistryCore {
         };
         // Of the clients that take too much, the waiter that came last gives way.
         match self.waiters.iter().filter(takes_too_much).max_by_key(|waiter| waiter.id) {
-            Some(waiter) => Place::InPlaceOf(waiter.id),
-            None => Place::None,
+            Some(waiter) => ParkingPlace::InPlaceOf(waiter.id),
+            None => ParkingPlace::None,
         }
     }
 

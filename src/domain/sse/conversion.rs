@@ -6,20 +6,20 @@ use serde_json::value::RawValue;
 
 use super::Format;
 use super::ending::closing;
-use super::json::{Members, ObjectText, elements, is_empty, quoted};
+use super::json::{ObjectMembers, ObjectText, elements, is_empty, quoted};
 
-/// The most bytes of events that an answer may become: this many, plus `MOST_FOR_A_BYTE` for each of its bytes. A good
+/// The most bytes of events that an answer may become: this many, plus `MAX_FOR_A_BYTE` for each of its bytes. A good
 /// answer becomes about as much as it was, a response five times that, since its text is in five of its events; an answer
 /// made for the purpose could become a million times that.
-const MOST_OF_NOTHING: usize = 1 << 20;
-const MOST_FOR_A_BYTE: usize = 6;
+const MAX_OF_NOTHING: usize = 1 << 20;
+const MAX_FOR_A_BYTE: usize = 6;
 
 /// The events of a whole answer. `None` if the body is not an answer of this format, would grow far beyond its size, or the
 /// format has no such events here. `include_usage`: a chat request asked for a last chunk with the usage.
 #[must_use]
 pub fn as_events(format: Format, body: &[u8], include_usage: bool) -> Option<String> {
-    let answer = Members::read(body)?;
-    let mut events = Events { text: String::new(), most: MOST_OF_NOTHING + MOST_FOR_A_BYTE * body.len() };
+    let answer = ObjectMembers::read(body)?;
+    let mut events = Events { text: String::new(), most: MAX_OF_NOTHING + MAX_FOR_A_BYTE * body.len() };
     match format {
         Format::Messages => message_events(&mut events, &answer)?,
         Format::Chat => {
@@ -55,7 +55,7 @@ impl Events {
     }
 }
 
-fn message_events(events: &mut Events, message: &Members<'_>) -> Option<()> {
+fn message_events(events: &mut Events, message: &ObjectMembers<'_>) -> Option<()> {
     let blocks = message.objects("content")?;
     message.get("role")?;
     let started = ObjectText::default()
@@ -84,7 +84,7 @@ fn message_events(events: &mut Events, message: &Members<'_>) -> Option<()> {
 
 /// Adds a block's start, deltas and stop. What streams in deltas is left out of the start; a block of another type is
 /// written whole there.
-fn block_events(events: &mut Events, index: &str, block: &Members<'_>) -> Option<()> {
+fn block_events(events: &mut Events, index: &str, block: &ObjectMembers<'_>) -> Option<()> {
     let kind = block.text("type").unwrap_or_default();
     let start = ObjectText::default();
     let filled = |name: &str| block.filled(name).map(|value| value.get().to_owned());
@@ -130,7 +130,7 @@ fn list(raw: &RawValue) -> Option<Vec<String>> {
 
 /// Writes the chunks of a chat, which all begin alike.
 struct Chunks<'a> {
-    answer: &'a Members<'a>,
+    answer: &'a ObjectMembers<'a>,
     /// What each chunk begins with: made once, since an answer may have any number of members.
     beginning: ObjectText,
     events: &'a mut Events,
@@ -157,7 +157,7 @@ impl Chunks<'_> {
 
     fn add_all(mut self, include_usage: bool) -> Option<()> {
         for (position, choice) in self.answer.objects("choices")?.iter().enumerate() {
-            let message = Members::of(choice.get("message")?)?;
+            let message = ObjectMembers::of(choice.get("message")?)?;
             let position = position.to_string();
             let index = choice.get("index").map_or(position.as_str(), |index| index.get());
             let role = message.text("role").unwrap_or_else(|| "assistant".to_owned());
@@ -182,7 +182,7 @@ impl Chunks<'_> {
 }
 
 /// Tool calls as a stream has them, with their places in the list. `None` if they can't be read.
-fn numbered(message: &Members<'_>) -> Option<String> {
+fn numbered(message: &ObjectMembers<'_>) -> Option<String> {
     let calls = message.objects("tool_calls")?;
     let numbered = calls.iter().enumerate().map(|(index, call)| {
         ObjectText::default().member("index", &index.to_string()).all_but(call, &["index"]).finish()

@@ -1,7 +1,7 @@
 //! What is written at the end of a stream that did not come to its own end.
 
 use super::Format;
-use super::json::{Members, ObjectText, quoted};
+use super::json::{ObjectMembers, ObjectText, quoted};
 
 /// Why a stream ends before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,7 +81,7 @@ pub const fn closing(format: Format) -> Option<&'static str> {
 pub(super) fn named_error(format: Format, body: &str, number: u64) -> Option<String> {
     match format {
         Format::Messages => {
-            let answer = Members::read(body.as_bytes())?;
+            let answer = ObjectMembers::read(body.as_bytes())?;
             let data = match answer.text("type").as_deref() {
                 Some("error") => body.to_owned(),
                 // Clients' parsers need the type (the API's reference, "Errors").
@@ -91,8 +91,8 @@ pub(super) fn named_error(format: Format, body: &str, number: u64) -> Option<Str
             Some(format!("event: error\ndata: {}\n\n", data.replace(['\r', '\n'], " ")))
         }
         Format::Responses => {
-            let answer = Members::read(body.as_bytes())?;
-            let error = Members::of(answer.get("error")?)?;
+            let answer = ObjectMembers::read(body.as_bytes())?;
+            let error = ObjectMembers::of(answer.get("error")?)?;
             let json = |name| error.get(name).map_or("null", |value| value.get());
             Some(response_error(json("type"), json("code"), json("message"), number))
         }

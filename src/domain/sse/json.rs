@@ -7,20 +7,20 @@ use serde_json::value::RawValue;
 
 /// An object's members in order, each value as it was written. Values are not read, however deep they are.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Members<'a>(pub(super) Vec<(String, &'a RawValue)>);
+pub(super) struct ObjectMembers<'a>(pub(super) Vec<(String, &'a RawValue)>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for ObjectMembers<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct MembersVisitor;
         impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = Members<'de>;
+            type Value = ObjectMembers<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Members::default();
+                let mut members = ObjectMembers::default();
                 while let Some(member) = map.next_entry()? {
                     members.0.push(member);
                 }
@@ -31,7 +31,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-impl<'a> Members<'a> {
+impl<'a> ObjectMembers<'a> {
     /// Reads an object.
     pub(super) fn read(json: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
@@ -58,7 +58,7 @@ impl<'a> Members<'a> {
     }
 
     /// The objects in the list of this name.
-    pub(super) fn objects(&self, name: &str) -> Option<Vec<Members<'a>>> {
+    pub(super) fn objects(&self, name: &str) -> Option<Vec<ObjectMembers<'a>>> {
         elements(self.get(name)?)
     }
 
@@ -69,7 +69,7 @@ impl<'a> Members<'a> {
 }
 
 /// The most elements that a list in an answer may have.
-const MOST_ELEMENTS: usize = 10_000;
+const MAX_ELEMENTS: usize = 10_000;
 
 /// The elements of a list; `None` if there are too many: a parsed element takes far more room than its text.
 pub(super) fn elements<'a, T: Deserialize<'a>>(list: &'a RawValue) -> Option<Vec<T>> {
@@ -78,13 +78,13 @@ pub(super) fn elements<'a, T: Deserialize<'a>>(list: &'a RawValue) -> Option<Vec
         type Value = Vec<T>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "a list of at most {MOST_ELEMENTS} elements")
+            write!(f, "a list of at most {MAX_ELEMENTS} elements")
         }
 
         fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Self::Value, A::Error> {
             while let Some(element) = list.next_element()? {
-                if self.0.len() == MOST_ELEMENTS {
-                    return Err(A::Error::invalid_length(MOST_ELEMENTS + 1, &self));
+                if self.0.len() == MAX_ELEMENTS {
+                    return Err(A::Error::invalid_length(MAX_ELEMENTS + 1, &self));
                 }
                 self.0.push(element);
             }
@@ -122,13 +122,13 @@ impl ObjectText {
     }
 
     /// Adds these members except the ones with these names.
-    pub(super) fn all_but(self, members: &Members<'_>, names: &[&str]) -> Self {
+    pub(super) fn all_but(self, members: &ObjectMembers<'_>, names: &[&str]) -> Self {
         let kept = members.0.iter().filter(|(name, _)| !names.contains(&name.as_str()));
         kept.fold(self, |object, (name, value)| object.member(name, value.get()))
     }
 
     /// Adds the members of these names whose values are not empty.
-    pub(super) fn filled(self, members: &Members<'_>, names: &[&str]) -> Self {
+    pub(super) fn filled(self, members: &ObjectMembers<'_>, names: &[&str]) -> Self {
         let filled = names.iter().filter_map(|name| Some((name, members.filled(name)?)));
         filled.fold(self, |object, (name, value)| object.member(name, value.get()))
     }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::ending::error_body;
 use super::event::Event;
-use super::json::{Members, ObjectText, elements, has_value, has_value_besides, is_empty, quoted};
+use super::json::{ObjectMembers, ObjectText, elements, has_value, has_value_besides, is_empty, quoted};
 use super::scanner::Progress;
 use super::{Expected, Format};
 use crate::domain::error_object::ErrorObject;
@@ -230,7 +230,7 @@ fn content_if(says_something: bool) -> Kind {
 }
 
 /// An event of an unknown type.
-fn unknown(data: &Members<'_>) -> Kind {
+fn unknown(data: &ObjectMembers<'_>) -> Kind {
     content_if(data.filled("delta").is_some())
 }
 
@@ -238,7 +238,7 @@ fn message(event: &Event<'_>, progress: Progress) -> Kind {
     if progress == Progress::Content && event.name == Some(b"content_block_delta") {
         return Kind::Content;
     }
-    let data = Members::read(event.text()).unwrap_or_default();
+    let data = ObjectMembers::read(event.text()).unwrap_or_default();
     let named = event.name.map(|name| String::from_utf8_lossy(name).into_owned());
     let name = named.or_else(|| data.text("type")).unwrap_or_default();
     match name.as_str() {
@@ -246,16 +246,16 @@ fn message(event: &Event<'_>, progress: Progress) -> Kind {
         "message_start" | "ping" | "content_block_stop" => Kind::Preamble,
         "message_stop" => Kind::Closed,
         "content_block_start" => {
-            let block = data.get("content_block").and_then(Members::of).unwrap_or_default();
+            let block = data.get("content_block").and_then(ObjectMembers::of).unwrap_or_default();
             // An answer with another block was not complete, whatever is in the block.
             content_if(progress == Progress::Complete || block.say_something_besides(&["type"]))
         }
         "content_block_delta" => {
-            let delta = data.get("delta").and_then(Members::of).unwrap_or_default();
+            let delta = data.get("delta").and_then(ObjectMembers::of).unwrap_or_default();
             content_if(delta.say_something_besides(&["type"]))
         }
         "message_delta" => {
-            let delta = data.get("delta").and_then(Members::of).unwrap_or_default();
+            let delta = data.get("delta").and_then(ObjectMembers::of).unwrap_or_default();
             if delta.filled("stop_reason").is_some() { Kind::Complete } else { Kind::Preamble }
         }
         _ if is_error(event.text()) => Kind::Error(nested_error(event, Format::Messages, false)),
@@ -290,7 +290,7 @@ fn chunk(event: &Event<'_>, expected: Expected, choices: &mut Choices, has_begun
         return Kind::Content;
     }
     let text = data;
-    let Some(data) = Members::read(text) else {
+    let Some(data) = ObjectMembers::read(text) else {
         // The data may hold text in a wrong encoding, or numbers that JSON does not have: clients may be less strict.
         return content_if(!has_begun && !has_word && has_value(text, b"\"choices\""));
     };
@@ -302,7 +302,7 @@ fn chunk(event: &Event<'_>, expected: Expected, choices: &mut Choices, has_begun
     }
     for choice in parts {
         let index = choice.get("index").and_then(|index| serde_json::from_str(index.get()).ok()).unwrap_or(0);
-        let delta = choice.get("delta").and_then(Members::of).unwrap_or_default();
+        let delta = choice.get("delta").and_then(ObjectMembers::of).unwrap_or_default();
         let goes_on = delta.say_something_besides(&["role"]) || choice.filled("text").is_some();
         let is_finished = choice.filled("finish_reason").is_some_and(|reason| reason.get() != "\"null\"");
         choices.note(index, goes_on, is_finished);
@@ -317,9 +317,14 @@ fn chunk(event: &Event<'_>, expected: Expected, choices: &mut Choices, has_begun
 /// The error by which a chunk says that the answer failed, in a shape that clients do not know: an error within a choice,
 /// as from `OpenRouter`, or the reason for its end; Groq's own member; or, without any choice, a provider's own error
 /// shape.
-fn failed_chunk(event: &Event<'_>, data: &Members<'_>, choices: &[Members<'_>], format: Format) -> Option<StreamError> {
+fn failed_chunk(
+    event: &Event<'_>,
+    data: &ObjectMembers<'_>,
+    choices: &[ObjectMembers<'_>],
+    format: Format,
+) -> Option<StreamError> {
     let of_choice = choices.iter().find_map(|choice| told_error(choice.get("error")?.get(), format));
-    let of_groq = || told_error(Members::of(data.get("x_groq")?)?.get("error")?.get(), format);
+    let of_groq = || told_error(ObjectMembers::of(data.get("x_groq")?)?.get("error")?.get(), format);
     let of_finish = || ErrorObject::failed_finish(choices.iter().filter_map(|choice| choice.text("finish_reason")));
     let body = if let Some(body) = of_choice.or_else(of_groq) {
         body
@@ -343,7 +348,7 @@ fn told_error(error: &str, format: Format) -> Option<String> {
 }
 
 fn response(event: &Event<'_>, has_begun: bool) -> Kind {
-    let data = Members::read(event.text()).unwrap_or_default();
+    let data = ObjectMembers::read(event.text()).unwrap_or_default();
     let name = match event.name {
         Some(b"error") => "error".to_owned(),
         // Its clients go by the type, and know no name but `error`.
@@ -353,14 +358,14 @@ fn response(event: &Event<'_>, has_begun: bool) -> Kind {
             .unwrap_or_else(|| String::from_utf8_lossy(name.unwrap_or_default()).into_owned()),
     };
     let holds = |member: &str, besides: &[&str]| {
-        data.get(member).and_then(Members::of).is_some_and(|members| members.say_something_besides(besides))
+        data.get(member).and_then(ObjectMembers::of).is_some_and(|members| members.say_something_besides(besides))
     };
     match name.as_str() {
         "response.created" | "response.queued" | "response.in_progress" => Kind::Preamble,
         "response.completed" | "response.incomplete" => Kind::Closed,
         "response.failed" => {
-            let failed = data.get("response").and_then(Members::of).unwrap_or_default();
-            Kind::Error(flat_error(&failed.get("error").and_then(Members::of).unwrap_or(failed), true))
+            let failed = data.get("response").and_then(ObjectMembers::of).unwrap_or_default();
+            Kind::Error(flat_error(&failed.get("error").and_then(ObjectMembers::of).unwrap_or(failed), true))
         }
         "error" if data.0.is_empty() => {
             let body = error_body(Format::Responses, &String::from_utf8_lossy(event.text()));
@@ -368,7 +373,7 @@ fn response(event: &Event<'_>, has_begun: bool) -> Kind {
         }
         "error" => {
             // In the form of the API's reference, without an `error`, the SDKs pass it on as one more event.
-            let inner = data.filled("error").and_then(Members::of);
+            let inner = data.filled("error").and_then(ObjectMembers::of);
             let is_known = inner.is_some();
             Kind::Error(flat_error(&inner.unwrap_or(data), is_known))
         }
@@ -377,7 +382,7 @@ fn response(event: &Event<'_>, has_begun: bool) -> Kind {
             content_if(has_begun || holds("part", &["type"]))
         }
         _ if is_error(event.text()) => {
-            Kind::Error(flat_error(&data.get("error").and_then(Members::of).unwrap_or(data), false))
+            Kind::Error(flat_error(&data.get("error").and_then(ObjectMembers::of).unwrap_or(data), false))
         }
         name if name.rsplit('.').next() == Some("done") => Kind::Content,
         _ => unknown(&data),
@@ -386,7 +391,7 @@ fn response(event: &Event<'_>, has_begun: bool) -> Kind {
 
 /// Whether data has an `error` that is not empty: an object of either protocol, or a mere text.
 fn is_error(data: &[u8]) -> bool {
-    let Some(data_members) = Members::read(data) else { return false };
+    let Some(data_members) = ObjectMembers::read(data) else { return false };
     let Some(error) = data_members.get("error").filter(|error| !is_empty(error)) else { return false };
     error.get().starts_with('"') || ErrorObject::read(data).is_some()
 }
@@ -408,7 +413,7 @@ fn nested_error(event: &Event<'_>, format: Format, is_known_to_clients: bool) ->
     {
         text.into_owned()
     } else {
-        let members = Members::read(data).unwrap_or_default();
+        let members = ObjectMembers::read(data).unwrap_or_default();
         let words = members.text("error").or_else(|| members.text("message"));
         error_body(format, &words.unwrap_or_else(|| text.into_owned()))
     };
@@ -416,7 +421,7 @@ fn nested_error(event: &Event<'_>, format: Format, is_known_to_clients: bool) ->
 }
 
 /// The error of the Responses API, whose code and message have no object of their own. It may be a mere text.
-fn flat_error(error: &Members<'_>, is_known_to_clients: bool) -> StreamError {
+fn flat_error(error: &ObjectMembers<'_>, is_known_to_clients: bool) -> StreamError {
     let code = error.text("code").filter(|code| !code.is_empty());
     // Relays write the fields that they do not fill as empty texts, and some use numbers as codes.
     let number = error.get("code").and_then(|code| serde_json::from_str::<u64>(code.get()).ok());
@@ -438,5 +443,5 @@ fn flat_error(error: &Members<'_>, is_known_to_clients: bool) -> StreamError {
 
 /// The number of an event of the Responses API.
 pub(super) fn sequence_number(event: &Event<'_>) -> Option<u64> {
-    serde_json::from_str(Members::read(event.text())?.get("sequence_number")?.get()).ok()
+    serde_json::from_str(ObjectMembers::read(event.text())?.get("sequence_number")?.get()).ok()
 }

@@ -11,7 +11,7 @@ use super::latencies::{Latencies, LatencySummary};
 use super::records::{AllowancesRecord, AttemptRecord, VerificationRecord};
 
 /// The most rate limit headers kept for an endpoint. Providers have about thirty.
-const MOST_ALLOWANCES: usize = 64;
+const MAX_ALLOWANCES: usize = 64;
 
 /// The verifier's conversations with an endpoint.
 #[derive(Clone, Debug, Default)]
@@ -36,10 +36,10 @@ pub struct Impression {
 }
 
 impl Impression {
-    /// Keeps the latest value of each name, and no more names than [`MOST_ALLOWANCES`].
+    /// Keeps the latest value of each name, and no more names than [`MAX_ALLOWANCES`].
     fn allow(&mut self, seen: Vec<(String, String)>) {
         for (name, value) in seen {
-            if self.rate_limits.len() < MOST_ALLOWANCES || self.rate_limits.contains_key(&name) {
+            if self.rate_limits.len() < MAX_ALLOWANCES || self.rate_limits.contains_key(&name) {
                 self.rate_limits.insert(name, value);
             }
         }

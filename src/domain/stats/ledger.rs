@@ -9,9 +9,9 @@ use super::super::usage::Usage;
 
 /// No more rows than this are kept, but for one of [`OTHER`] for each client and endpoint; what would need a further one is counted
 /// for that. One client has at most half of those that the others leave.
-const MOST_ROWS: usize = 10_000;
+const MAX_ROWS: usize = 10_000;
 /// No more models than this get a label of their own in what is scraped because a pattern matches them.
-const MOST_LABELS: usize = 200;
+const MAX_LABELS: usize = 200;
 /// The longest model name kept, in bytes. Longer ones are cut.
 const LONGEST_NAME: usize = 100;
 /// The name for all models without a row or a label of their own.
@@ -117,7 +117,7 @@ impl Ledger {
         }
         let before = account.services.len();
         // Whoever makes names up leaves the others half of the rows that are left.
-        let has_room = before < (MOST_ROWS - (self.rows - before).min(MOST_ROWS)) / 2;
+        let has_room = before < (MAX_ROWS - (self.rows - before).min(MAX_ROWS)) / 2;
         let service = if has_room { service } else { (service.0, Some(Arc::clone(&self.other))) };
         *account.services.entry(service).or_default() += used;
         self.rows += account.services.len() - before;
@@ -129,7 +129,7 @@ impl Ledger {
         let is_due = match listing {
             Listing::None => return false,
             Listing::ByName => true,
-            Listing::ByPattern => self.labels.contains(model) || self.labels.len() < MOST_LABELS,
+            Listing::ByPattern => self.labels.contains(model) || self.labels.len() < MAX_LABELS,
         };
         if is_due && !self.labels.contains(model) {
             Arc::make_mut(&mut self.labels).insert(Arc::clone(model));
@@ -261,17 +261,17 @@ mod tests {
     #[test]
     fn made_up_models_take_no_more_than_the_room_there_is() {
         let mut ledger = Ledger::default();
-        for number in 0..MOST_ROWS {
+        for number in 0..MAX_ROWS {
             add(&mut ledger, "alice", &format!("model-{number}"), Listing::ByPattern);
         }
-        assert_eq!(ledger.rows().count(), MOST_ROWS / 2 + 1, "and one for others");
+        assert_eq!(ledger.rows().count(), MAX_ROWS / 2 + 1, "and one for others");
         add(&mut ledger, "bob", "m", Listing::ByPattern);
         assert!(ledger.rows().any(|row| row.model == Some("m")), "one client leaves room to the others");
         for client in ["bob", "carol", "dave", "erin"] {
-            (0..MOST_ROWS).for_each(|number| add(&mut ledger, client, &format!("model-{number}"), Listing::ByPattern));
+            (0..MAX_ROWS).for_each(|number| add(&mut ledger, client, &format!("model-{number}"), Listing::ByPattern));
         }
-        assert!(ledger.rows().count() < MOST_ROWS);
-        assert!(ledger.labelled().count() <= 5 * (MOST_LABELS + 1));
+        assert!(ledger.rows().count() < MAX_ROWS);
+        assert!(ledger.labelled().count() <= 5 * (MAX_LABELS + 1));
         add(&mut ledger, "bob", "named", Listing::ByName);
         assert!(ledger.labelled().any(|row| row.model == Some("named")), "what the settings name has its label");
         let all: u64 = ledger.rows().map(|row| row.used.requests).sum();

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::events::{Event, EventKind};
 use super::ids::{ClientId, EndpointId, ProfileId};
-use super::prices::{Catalog, Listing, Quotes};
+use super::prices::{Catalog, Listing, PriceBook};
 use super::time::Moment;
 
 use departures::Departures;
@@ -122,7 +122,7 @@ pub struct Stats {
     departed_endpoints: Departures<EndpointId>,
     departed_callers: Departures<Caller>,
     teams: Arc<BTreeMap<ClientId, String>>,
-    quotes: Quotes,
+    prices: PriceBook,
 }
 
 /// By which profile somebody is served, and who it is; none where that is nobody's business, or not known.
@@ -145,13 +145,13 @@ impl Stats {
             departed_endpoints: Departures::default(),
             departed_callers: Departures::default(),
             teams: Arc::default(),
-            quotes: Quotes::default(),
+            prices: PriceBook::default(),
         }
     }
 
     /// Uses these prices and model lists from now on. What was counted keeps its cost.
     pub fn set_catalog(&mut self, catalog: Catalog) {
-        self.quotes = Quotes::new(catalog);
+        self.prices = PriceBook::new(catalog);
     }
 
     /// Counts each client for this team from now on, with all that it has used. One that has left the settings stays with its last team:
@@ -216,8 +216,8 @@ impl Stats {
         let AttemptRecord { endpoint, client, model, usage, .. } = &record;
         let mut cost = None;
         if let Some(usage) = *usage {
-            cost = self.quotes.cost(endpoint, model.as_deref(), &usage);
-            let listing = model.as_deref().map_or(Listing::None, |model| self.quotes.listing(model));
+            cost = self.prices.cost(endpoint, model.as_deref(), &usage);
+            let listing = model.as_deref().map_or(Listing::None, |model| self.prices.listing(model));
             let used = Used::by_one_answer(usage, cost);
             self.ledger.add(client.as_ref(), &endpoint.id, model.as_ref(), used, listing);
         }
@@ -230,7 +230,7 @@ impl Stats {
 
     /// Counts a conversation of the verifier.
     pub fn verification(&mut self, record: &VerificationRecord) {
-        let cost = self.quotes.cost(&record.endpoint, record.model.as_deref(), &record.usage);
+        let cost = self.prices.cost(&record.endpoint, record.model.as_deref(), &record.usage);
         self.of(record.endpoint.id.clone()).verified(record, cost);
     }
 

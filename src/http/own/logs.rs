@@ -6,7 +6,7 @@ use log::Level;
 use serde_json::json;
 
 use super::query_of;
-use crate::telemetry::{MOST_LINES, Query, latest};
+use crate::telemetry::{MAX_LINES, Query, latest};
 
 /// How many lines are given if the query names no number.
 const USUAL_LINES: usize = 100;
@@ -25,7 +25,7 @@ pub(super) async fn logs(request: &Request) -> HttpResponse {
 /// What is wrong with a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum BadQuery {
-    #[error("`lines` is a number from 1 to {MOST_LINES}")]
+    #[error("`lines` is a number from 1 to {MAX_LINES}")]
     Lines,
     #[error("`level` is one of error, warn, info, debug, trace: lines as grave as this, or graver")]
     Level,
@@ -36,7 +36,7 @@ fn query(text: &str) -> Result<Query, BadQuery> {
     for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
         match &*name {
             "lines" => {
-                let lines = value.parse().ok().filter(|lines| (1..=MOST_LINES).contains(lines));
+                let lines = value.parse().ok().filter(|lines| (1..=MAX_LINES).contains(lines));
                 query.lines = lines.ok_or(BadQuery::Lines)?;
             }
             "level" => query.level = value.parse().map_err(|_| BadQuery::Level)?,

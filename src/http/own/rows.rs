@@ -19,12 +19,12 @@ use crate::domain::ids::{EndpointId, Epoch, ProfileId};
 use crate::domain::outcome::{ErrorNote, Reason};
 use crate::domain::prices::Cost;
 use crate::domain::queues::{Standing, Switch};
+use crate::domain::quota_windows::{QuotaWindow, windows};
 use crate::domain::registry::{CooldownView, EndpointView, RegistryView};
 use crate::domain::schedule::{AtHome, Progress, Purpose};
 use crate::domain::stats::{EndpointStats, LatencySummary, Stats};
 use crate::domain::time::{Moment, whole_millis};
 use crate::domain::usage::Usage;
-use crate::domain::windows::{Window, windows};
 
 /// One endpoint as it is shown.
 #[derive(Debug, Serialize)]
@@ -83,8 +83,8 @@ struct WindowRow {
     resets_at: Option<String>,
 }
 
-impl From<Window> for WindowRow {
-    fn from(Window { left, resets }: Window) -> Self {
+impl From<QuotaWindow> for WindowRow {
+    fn from(QuotaWindow { left, resets }: QuotaWindow) -> Self {
         let resets_at = resets.map(|resets| to_the_second(resets).to_string());
         Self { left, resets_at }
     }

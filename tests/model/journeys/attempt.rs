@@ -1,7 +1,7 @@
 //! An attempt of a request: it begins, ends in any class of the table, or is withdrawn before anything was written.
 
 use qcc_gateway::domain::ids::Serial;
-use qcc_gateway::domain::opinions::Failed;
+use qcc_gateway::domain::opinions::FailedAttempt;
 use qcc_gateway::domain::outcome::{Outcome, Reason, Report};
 use qcc_gateway::domain::outcome_table::{Class, LastResort, Next, PathKind};
 
@@ -60,7 +60,7 @@ impl World {
             Next::Elsewhere(_) if breaks_off => {
                 // Its client sees that it broke. Of this failure the plan knows nothing: there is nothing left to plan.
                 (journey.has_begun, journey.is_over) = (true, true);
-                journey.doubts.extend(Failed::of(&ticket, &judgement, path));
+                journey.doubts.extend(FailedAttempt::of(&ticket, &judgement, path));
                 journey.stage = Stage::Ends;
                 self.trace.met("a request that breaks off in its answer");
             }

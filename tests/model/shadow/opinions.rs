@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use qcc_gateway::domain::ids::{EndpointId, Epoch, Serial};
-use qcc_gateway::domain::opinions::{Failed, Fingerprint};
+use qcc_gateway::domain::opinions::{FailedAttempt, Fingerprint};
 use qcc_gateway::domain::outcome::FailureKind;
 use qcc_gateway::domain::registry::Ask;
 use qcc_gateway::domain::time::Moment;
@@ -64,12 +64,12 @@ impl Shadow {
     }
 
     /// Which of a request's failures may be its own.
-    fn doubted(&self, ask: &Ask, failures: &[Failed], now: Moment) -> Vec<Failed> {
+    fn doubted(&self, ask: &Ask, failures: &[FailedAttempt], now: Moment) -> Vec<FailedAttempt> {
         let Some(first) = failures.first().map(|failed| failed.ticket.endpoint.clone()) else { return Vec::new() };
         let is_known = self.is_poisoned(ask.fingerprint, now);
         let is_alone =
             failures.iter().all(|failed| failed.ticket.endpoint == first) && !self.has_other(ask, &first, now);
-        let alike = |one: &Failed, other: &Failed| {
+        let alike = |one: &FailedAttempt, other: &FailedAttempt| {
             one.kind == other.kind && one.status == other.status && one.ticket.endpoint != other.ticket.endpoint
         };
         failures
@@ -81,7 +81,7 @@ impl Shadow {
     }
 
     /// A request that has failed waits. Tells whether it doubts an isolation.
-    pub(crate) fn doubt_while_waiting(&mut self, ask: &Ask, failures: &[Failed], now: Moment) -> bool {
+    pub(crate) fn doubt_while_waiting(&mut self, ask: &Ask, failures: &[FailedAttempt], now: Moment) -> bool {
         let mut any = false;
         for failed in self.doubted(ask, failures, now) {
             let ticket = &failed.ticket;
@@ -99,7 +99,7 @@ impl Shadow {
     }
 
     /// A request has failed for good. Which of its failures must be taken back, in their order.
-    pub(crate) fn doubt(&mut self, ask: &Ask, failures: &[Failed], now: Moment) -> Vec<Failed> {
+    pub(crate) fn doubt(&mut self, ask: &Ask, failures: &[FailedAttempt], now: Moment) -> Vec<FailedAttempt> {
         let doubted = self.doubted(ask, failures, now);
         for failed in &doubted {
             let ticket = &failed.ticket;

@@ -3,7 +3,7 @@
 use super::super::super::conversation::Manner;
 use super::super::super::cooling::CooldownReason;
 use super::super::super::memory::{
-    Almanac, Image, KeptCooldown, KeptEndpoint, KeptIsolation, KeptProgress, Memory, Salt, ServiceDigest, TimeOfDay,
+    Almanac, Image, KeptCooldown, KeptEndpoint, KeptIsolation, KeptProgress, Memory, Salt, ServiceDigest, Timestamp,
 };
 use super::super::super::schedule::{Schedule, SchedulePolicy};
 use super::*;
@@ -33,7 +33,7 @@ fn desk_of(change: impl FnOnce(&mut KeptEndpoint), now: u64) -> Desk {
     desk
 }
 
-fn time(seconds: u64) -> TimeOfDay {
+fn time(seconds: u64) -> Timestamp {
     ALMANAC.time_of(at(seconds))
 }
 

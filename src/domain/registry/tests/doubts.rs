@@ -1,6 +1,6 @@
 //! Second opinions.
 
-use super::super::super::opinions::{Failed, Fingerprint};
+use super::super::super::opinions::{FailedAttempt, Fingerprint};
 use super::super::super::outcome::Reason;
 use super::super::super::schedule::{AtHome, Finished, Suffices, Task, Urgency, VerifyJob};
 use super::*;
@@ -12,12 +12,12 @@ fn asking_again() -> Ask {
     Ask { fingerprint: Some(REQUEST), turn: Turn::Retry, ..ask() }
 }
 
-fn failed(grant: &Grant) -> Failed {
-    Failed { ticket: grant.ticket.clone(), kind: FailureKind::UpstreamStatus, status: Some(500), error: None }
+fn failed(grant: &Grant) -> FailedAttempt {
+    FailedAttempt { ticket: grant.ticket.clone(), kind: FailureKind::UpstreamStatus, status: Some(500), error: None }
 }
 
 /// Fails one lease of each endpoint, and gives the verdict on each.
-fn fail_on_each(desk: &mut Desk, ruling: Ruling) -> Vec<Failed> {
+fn fail_on_each(desk: &mut Desk, ruling: Ruling) -> Vec<FailedAttempt> {
     let endpoints = desk.core.view(at(0)).endpoints.len();
     let grants: Vec<Grant> = (0..endpoints).map(|_| desk.lease()).collect();
     for grant in &grants {
@@ -27,7 +27,7 @@ fn fail_on_each(desk: &mut Desk, ruling: Ruling) -> Vec<Failed> {
     grants.iter().map(failed).collect()
 }
 
-fn doubt(desk: &mut Desk, failures: &[Failed]) {
+fn doubt(desk: &mut Desk, failures: &[FailedAttempt]) {
     desk.core.doubt(&asking_again(), failures, at(desk.now), &mut desk.out);
 }
 
@@ -351,7 +351,7 @@ fn the_verifier_learns_of_a_doubt_before_it_is_to_make_haste() {
     assert!(matches!(desk.ask(ask.clone()), Acquired::Waiting(_)));
     desk.core.doubt_while_waiting(&ask, &failures, at(0), &mut desk.out);
     let to_verifier = desk.out.iter().filter_map(|effect| match effect {
-        Effect::PublishFailures => Some("list"),
+        Effect::PublishJobs => Some("list"),
         Effect::Hasten(_) => Some("haste"),
         _ => None,
     });

@@ -139,7 +139,7 @@ fn where_one_models_window_is_still_used_up_the_next_one_is_asked_about() {
     let asked = |desk: &Desk| desk.core.conversations(at(desk.now)).pop().unwrap().subject;
     let first = asked(&desk);
     desk.core.still_exhausted(&id("a"), first.epoch, first.model.as_ref(), at(1), &mut desk.out);
-    let is_told = desk.out.iter().any(|effect| matches!(effect, Effect::PublishFailures));
+    let is_told = desk.out.iter().any(|effect| matches!(effect, Effect::PublishJobs));
     assert!(is_told, "the verifier learns of it");
     let second = asked(&desk);
     assert_eq!((first.model.as_deref(), second.model.as_deref()), (Some("m"), Some("n")));
@@ -304,7 +304,7 @@ fn a_cooldown_that_grows_to_a_used_up_window_is_told_and_verified() {
     assert_eq!(kinds(&mut desk), [EventKind::Cooldown]);
     desk.now = 1;
     desk.report(&second, named(7200), None);
-    let publishes = desk.out.iter().any(|effect| matches!(effect, Effect::PublishFailures));
+    let publishes = desk.out.iter().any(|effect| matches!(effect, Effect::PublishJobs));
     assert!(publishes, "the verifier is told of it");
     assert_eq!(kinds(&mut desk), [EventKind::Exhausted]);
     desk.now = 2;

@@ -4,7 +4,7 @@ use super::super::super::conversation::Manner;
 use super::super::super::endpoint::Auth;
 use super::super::super::events::EventKind;
 use super::super::super::memory::{Almanac, Image, KeptProgress, Memory, Salt};
-use super::super::super::opinions::Failed;
+use super::super::super::opinions::FailedAttempt;
 use super::super::super::schedule::{Finished, Recovery, Resume, Urgency, Verified};
 use super::*;
 
@@ -231,7 +231,8 @@ fn an_isolation_and_its_verification_go_on_as_they_were() {
     let grant = before.lease();
     before.settle(&grant, FAILED);
     before.judge(&grant, TRIP);
-    let failed = Failed { ticket: grant.ticket, kind: FailureKind::UpstreamStatus, status: Some(500), error: None };
+    let failed =
+        FailedAttempt { ticket: grant.ticket, kind: FailureKind::UpstreamStatus, status: Some(500), error: None };
     before.core.doubt(&ask(), &[failed], at(0), &mut before.out);
     let after = begun(Memory::Kept(Box::new(image(&before))), endpoints());
     assert_eq!(image(&after), image(&before));

@@ -1,7 +1,7 @@
 //! Parking: which requests wait, for what, for how long, and in which order.
 
 use super::super::super::ids::ClientId;
-use super::super::super::opinions::Failed;
+use super::super::super::opinions::FailedAttempt;
 use super::super::super::sessions::Origin;
 use super::*;
 use crate::domain::schedule::Finished;
@@ -169,7 +169,8 @@ fn one_that_is_verified_at_once_need_not_be_hastened() {
     let grant = desk.lease();
     desk.settle(&grant, FAILED);
     desk.judge(&grant, TRIP);
-    let failed = Failed { ticket: grant.ticket, kind: FailureKind::UpstreamStatus, status: Some(500), error: None };
+    let failed =
+        FailedAttempt { ticket: grant.ticket, kind: FailureKind::UpstreamStatus, status: Some(500), error: None };
     desk.core.doubt(&ask(), &[failed], at(0), &mut desk.out);
     desk.out.clear();
     assert!(is_waiting(&desk.ask(parked(10))));

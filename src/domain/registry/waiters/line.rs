@@ -210,7 +210,7 @@ impl Waiters {
     }
 
     /// Whether the running counts are right.
-    pub(in super::super) fn counts_are_true(&self) -> bool {
+    pub(in super::super) fn counts_match(&self) -> bool {
         let mut counted = Counts::default();
         self.queue.iter().for_each(|waiter| counted.came(waiter));
         counted == self.counts

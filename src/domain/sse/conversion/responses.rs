@@ -3,10 +3,10 @@
 use serde_json::value::RawValue;
 
 use super::Events;
-use crate::domain::sse::json::{Members, ObjectText, quoted};
+use crate::domain::sse::json::{ObjectMembers, ObjectText, quoted};
 
 /// Adds an answer's events; `None` if it is not an answer that has come to its end.
-pub(super) fn add_all(events: &mut Events, answer: &Members<'_>) -> Option<()> {
+pub(super) fn add_all(events: &mut Events, answer: &ObjectMembers<'_>) -> Option<()> {
     let items = answer.objects("output")?;
     let last = match answer.text("status")?.as_str() {
         "completed" => "response.completed",
@@ -28,7 +28,7 @@ pub(super) fn add_all(events: &mut Events, answer: &Members<'_>) -> Option<()> {
 }
 
 /// Adds the events of an item: its beginning, what streams of it, and the whole of it.
-fn item_events(events: &mut Numbered<'_>, index: &str, item: &Members<'_>) -> Option<()> {
+fn item_events(events: &mut Numbered<'_>, index: &str, item: &ObjectMembers<'_>) -> Option<()> {
     let kind = item.text("type").unwrap_or_default();
     // What streams is left out of the beginning.
     let (name, empty, streamed) = match kind.as_str() {
@@ -57,7 +57,11 @@ fn item_events(events: &mut Numbered<'_>, index: &str, item: &Members<'_>) -> Op
 }
 
 /// Adds the events of a part of a message: a text or a refusal.
-fn part_events(events: &mut Numbered<'_>, place: impl Fn(ObjectText) -> ObjectText, part: &Members<'_>) -> Option<()> {
+fn part_events(
+    events: &mut Numbered<'_>,
+    place: impl Fn(ObjectText) -> ObjectText,
+    part: &ObjectMembers<'_>,
+) -> Option<()> {
     let (name, streamed) = match part.text("type")?.as_str() {
         "refusal" => ("refusal", "response.refusal"),
         _ => ("text", "response.output_text"),

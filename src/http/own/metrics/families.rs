@@ -18,9 +18,9 @@ use crate::domain::ids::{ClientId, EndpointId, ProfileId};
 use crate::domain::outcome::Reason;
 use crate::domain::prices::add_cost;
 use crate::domain::queues::Standing;
+use crate::domain::quota_windows::remaining;
 use crate::domain::stats::{EndpointStats, Latencies, Losses, StateFileHealth};
 use crate::domain::time::Moment;
-use crate::domain::windows::remaining;
 
 /// The label value for nobody, as in the log.
 const NOBODY: &str = "-";

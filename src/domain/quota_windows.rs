@@ -14,7 +14,7 @@ const LONGEST_KIND: usize = 40;
 
 /// What is left of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Window {
+pub struct QuotaWindow {
     /// The share that is left, 0 to 1.
     pub left: f64,
     /// When it begins anew, as the time since 1970.
@@ -25,7 +25,7 @@ pub struct Window {
 /// What is left of each window, by the latest headers. A window that has begun anew since then is left out, because nothing is
 /// known of it yet. `now` is the time since 1970.
 #[must_use]
-pub fn windows(headers: &BTreeMap<String, String>, now: Duration) -> BTreeMap<&'static str, Window> {
+pub fn windows(headers: &BTreeMap<String, String>, now: Duration) -> BTreeMap<&'static str, QuotaWindow> {
     let window = |name: &'static str| {
         let value = |what: &str| headers.get(&format!("anthropic-ratelimit-unified-{name}-{what}"));
         let is_rejected = value("status").is_some_and(|status| status.starts_with("rejected"));
@@ -33,7 +33,7 @@ pub fn windows(headers: &BTreeMap<String, String>, now: Duration) -> BTreeMap<&'
         let left = if is_rejected { Some(0.0) } else { used.map(|used| (1.0 - used).clamp(0.0, 1.0)) }?;
         let resets = value("reset").and_then(|reset| date(reset));
         let is_over = resets.is_some_and(|resets| resets <= now);
-        (!is_over).then_some((name, Window { left, resets }))
+        (!is_over).then_some((name, QuotaWindow { left, resets }))
     };
     WINDOWS.into_iter().filter_map(window).collect()
 }
