@@ -29,8 +29,11 @@ impl Clock {
     /// A clock that begins now. A process needs one: what it takes is never given back.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn start() -> Self {
+        // The wall clock is read last: times that a state file has to the millisecond are then shown as they stand there, and not as
+        // the millisecond before.
+        let began = Instant::now();
         let wall = WallClock::starting(Self::BEGAN, since_1970());
-        Self { began: Instant::now(), wall: Box::leak(Box::new(ArcSwap::from_pointee(wall))) }
+        Self { began, wall: Box::leak(Box::new(ArcSwap::from_pointee(wall))) }
     }
 
     /// The present moment.

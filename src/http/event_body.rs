@@ -3,6 +3,8 @@
 //! Only whole events go out. A stream that does not reach its own end is either completed, if only the closing event is
 //! missing, or ended so that no client takes it for whole: by the protocol's error event, or by a broken connection.
 
+mod facts;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -22,19 +24,15 @@ use super::gate::NO_CONTENT;
 use super::intake::Held;
 use super::settling::{Settling, TakenEffect};
 use super::times::{after, deadline};
-use crate::domain::classify::{AnswerHead, Judgement, WhoseCredential, Words, classify_answer};
-use crate::domain::endpoint::Endpoint;
-use crate::domain::hiding::without;
-use crate::domain::limits::Limits;
+use crate::domain::classify::Judgement;
 use crate::domain::outcome::Outcome;
-use crate::domain::outcome_table::{Class, PathKind};
-use crate::domain::peek::Wanted;
-use crate::domain::rules::Rules;
-use crate::domain::secret::Secret;
-use crate::domain::sse::{Break, Ending, Failure, Format, Progress, Relay, StreamError, error_event};
+use crate::domain::outcome_table::Class;
+use crate::domain::sse::{Break, Ending, Failure, Format, Progress, Relay, error_event};
 use crate::domain::usage::Usage;
 use crate::settings::OnBreak;
 use crate::upstream::{Content, ContentError};
+
+pub(super) use facts::StreamFacts;
 
 /// How long to wait after the closing event for the end of the framing, so that the connection can be reused.
 const LINGER: Duration = Duration::from_secs(1);
@@ -60,48 +58,6 @@ impl BreakAs {
             OnBreak::Auto if agent.starts_with(b"claude-cli/") => Self::Abort,
             OnBreak::Auto | OnBreak::Event => Self::Event,
         }
-    }
-}
-
-/// The facts by which an error inside a stream is judged.
-#[derive(Clone, Debug)]
-pub(super) struct StreamFacts {
-    pub(super) endpoint: Arc<Endpoint>,
-    pub(super) path: PathKind,
-    pub(super) status: u16,
-    pub(super) credential: WhoseCredential,
-    /// The model that was sent upstream.
-    pub(super) model: Option<String>,
-    pub(super) words: Words,
-    /// The client's own credential, if the endpoint may repeat it in words that are kept.
-    pub(super) clients_own: Vec<Secret>,
-    /// What the answer's head said about limits.
-    pub(super) limits: Limits,
-    pub(super) rules: Rules,
-}
-
-impl StreamFacts {
-    /// The failure without the gateway's own key, in case the endpoint repeats it.
-    pub(super) fn without_key(&self, Failure { error, event }: Failure) -> Failure {
-        let hidden = self.endpoint.hidden_in(error.body.into_bytes().into());
-        let error = StreamError { body: String::from_utf8_lossy(&hidden).into_owned(), ..error };
-        Failure { error, event: event.map(|event| self.endpoint.hidden_in(event)) }
-    }
-
-    /// Judges an error as if it had been the whole answer.
-    pub(super) fn judge(&self, error: &StreamError) -> Judgement {
-        let head = AnswerHead {
-            status: self.status,
-            content_type: Some("application/json"),
-            credential: self.credential,
-            wanted: Wanted::Stream,
-            model: self.model.as_deref(),
-            limits: &self.limits,
-            rules: &self.rules,
-        };
-        let noted = without(self.clients_own.iter().map(Secret::expose), error.body.as_bytes());
-        let noted = noted.as_deref().unwrap_or(error.body.as_bytes());
-        classify_answer(self.path, &head, Some(noted), self.words)
     }
 }
 

@@ -8,6 +8,7 @@ use actix_web::HttpResponse;
 
 use super::access::is_from_a_foreign_page;
 use super::attempt::Task;
+use super::auth::Caller;
 use super::connection::ClientSide;
 use super::content::{coding_of, plain_request, read_off_thread};
 use super::identity::{request_id, session, session_of_last_resort};
@@ -18,6 +19,7 @@ use super::scope::{Described, RequestScope};
 use super::state::Serving;
 use super::times::{AttemptTimes, time_told};
 use super::tracing::RequestTrace;
+use crate::domain::ids::ClientId;
 use crate::domain::outcome_table::PathKind;
 use crate::domain::peek::{Peek, Wanted};
 use crate::domain::refusal::{ErrorShape, Refusal};
@@ -87,23 +89,10 @@ async fn begin<'a>(
 ) -> Result<Journey<'a>, HttpResponse> {
     let Serving { shared, config, .. } = worker;
     let mut scope = scope_of(worker, request, errand.llm);
-    let caller = match config.clients.identify(request.headers(), shared.clock.since_1970()) {
+    let caller = match admit(worker, request, &mut scope) {
         Ok(caller) => caller,
-        Err(stranger) => {
-            let refusal = stranger.refusal();
-            scope.described.client = stranger.client();
-            return Err(closing(worker.refused(&refusal, errand.shape(), scope)));
-        }
-    };
-    if caller.client.is_none() && is_from_a_foreign_page(request.headers(), &config.settings) {
-        return Err(closing(worker.refused(&Refusal::ForeignPage, errand.shape(), scope)));
-    }
-    scope.described.client.clone_from(&caller.client);
-    scope.described.profile = Some(caller.profile.clone());
-    match config.clients.admit(&caller) {
-        Ok(place) => scope.occupy(place),
         Err(refusal) => return Err(closing(worker.refused(&refusal, errand.shape(), scope))),
-    }
+    };
     let limits = BodyLimits::of(&config.settings.server);
     let client = ClientSide::of(request);
     let read = read_body(&mut payload, request.headers(), limits, &shared.buffered, &client, &shared.drain).await;
@@ -135,16 +124,8 @@ async fn begin<'a>(
     let now = shared.clock.now();
     let model = peek.model_name().cloned();
     let told = time_told(request.headers());
-    let deadline = now + config.settings.retry.deadline;
-    let deadline = match peek.wanted {
-        Wanted::Stream => deadline,
-        // After the client's deadline nobody waits for another attempt. If it has passed already, the first attempt finds
-        // out.
-        Wanted::Whole | Wanted::Unknown => {
-            let leaves = told.map(|time| scope.began() + time);
-            leaves.filter(|leaves| *leaves > now).map_or(deadline, |leaves| deadline.min(leaves))
-        }
-    };
+    let deadline =
+        deadline_of(peek.wanted, now + config.settings.retry.deadline, told.map(|time| scope.began() + time), now);
     let task = Task {
         llm: errand.llm,
         on_break: config.settings.stream.on_break,
@@ -167,10 +148,8 @@ async fn begin<'a>(
         },
     };
     let plan = plan_of(task.path(), &config.settings.retry, deadline);
-    // A token count has no prompt cache to come back to, and where it is answered says nothing of the conversation.
-    let session = errand.llm.filter(|path| path.kind() != PathKind::CountTokens).and_then(|path| {
-        let name = scope.described.session.as_deref().or(task.request.peek.session.as_deref())?;
-        Some(SessionKey::new(&shared.sessions, caller.client.as_ref(), path.protocol(), name))
+    let session = session_key(worker, errand.llm, caller.client.as_ref(), || {
+        scope.described.session.as_deref().or(task.request.peek.session.as_deref())
     });
     let ask = Ask {
         profile: caller.profile,
@@ -186,6 +165,47 @@ async fn begin<'a>(
         deadline,
     };
     Ok(Journey { worker, errand, task, scope, client, ask, plan, began: now, _held: held })
+}
+
+/// Whether somebody may send a request now, and who it is. Noted in the request's account as far as it is known.
+fn admit(worker: &Serving<'_>, request: &Request, scope: &mut RequestScope) -> Result<Caller, Refusal> {
+    let Serving { shared, config, .. } = worker;
+    let caller = config.clients.identify(request.headers(), shared.clock.since_1970()).map_err(|stranger| {
+        let refusal = stranger.refusal();
+        scope.described.client = stranger.client();
+        refusal
+    })?;
+    if caller.client.is_none() && is_from_a_foreign_page(request.headers(), &config.settings) {
+        return Err(Refusal::ForeignPage);
+    }
+    scope.described.client.clone_from(&caller.client);
+    scope.described.profile = Some(caller.profile.clone());
+    scope.occupy(config.clients.admit(&caller)?);
+    Ok(caller)
+}
+
+/// Until when attempts may begin. `latest` is the operator's bound, `leaves` when the client gives an unstreamed request up.
+fn deadline_of(wanted: Wanted, latest: Moment, leaves: Option<Moment>, now: Moment) -> Moment {
+    match wanted {
+        Wanted::Stream => latest,
+        // After the client's deadline nobody waits for another attempt. If it has passed already, the first attempt finds
+        // out.
+        Wanted::Whole | Wanted::Unknown => {
+            leaves.filter(|leaves| *leaves > now).map_or(latest, |leaves| latest.min(leaves))
+        }
+    }
+}
+
+/// The key of the session that a request belongs to. A token count belongs to none: it has no prompt cache to come back to, and where
+/// it is answered says nothing of the conversation.
+fn session_key<'n>(
+    worker: &Serving<'_>,
+    llm: Option<LlmPath>,
+    client: Option<&ClientId>,
+    name: impl FnOnce() -> Option<&'n str>,
+) -> Option<SessionKey> {
+    let path = llm.filter(|path| path.kind() != PathKind::CountTokens)?;
+    Some(SessionKey::new(&worker.shared.sessions, client, path.protocol(), name()?))
 }
 
 /// How often a request is tried, and until when.
