@@ -201,13 +201,13 @@ impl Sessions {
         }
     }
 
-    /// Forgets all bonds to an endpoint.
-    pub fn forget(&mut self, endpoint: Slot) {
-        let theirs = self.latest.iter().filter(|(_, (_, bound))| bound.endpoint == endpoint);
+    /// Forgets all bonds to endpoints that are gone. It looks at every session once, however many endpoints these are.
+    pub fn forget(&mut self, is_gone: impl Fn(Slot) -> bool) {
+        let theirs = self.latest.iter().filter(|(_, (_, bound))| is_gone(bound.endpoint));
         for key in theirs.map(|(key, _)| *key).collect::<Vec<_>>() {
             self.latest.pop(&key);
         }
-        let theirs = self.others.iter().filter(|(_, bound)| bound.endpoint == endpoint);
+        let theirs = self.others.iter().filter(|(_, bound)| is_gone(bound.endpoint));
         for key in theirs.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
             self.others.pop(&key);
         }

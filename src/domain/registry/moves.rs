@@ -11,6 +11,7 @@ use super::super::journal::Entry;
 use super::super::outcome::Reason;
 use super::super::queues::{Evidence, Isolation, SwitchError};
 use super::super::schedule::Suffices;
+use super::super::slots::Slot;
 use super::super::time::{Moment, whole_millis};
 use super::super::topology::{Topology, TopologyDiff};
 use super::effects::MoveNote;
@@ -144,9 +145,7 @@ impl RegistryCore {
         };
         let others: Vec<EndpointId> =
             self.queues.iter().filter(|member| is_another(member)).map(|member| member.endpoint().id.clone()).collect();
-        for id in &others {
-            self.forget(id);
-        }
+        self.forget(&others);
         // An endpoint that leaves has no epoch afterwards.
         let before: BTreeMap<EndpointId, Epoch> =
             self.queues.iter().map(|member| (member.endpoint().id.clone(), member.epoch())).collect();
@@ -201,14 +200,19 @@ impl RegistryCore {
         }
     }
 
-    /// Forgets what was known of a service that is gone or was replaced by another: its cooldowns, sessions and opinions.
-    fn forget(&mut self, id: &EndpointId) {
-        if let Some(slot) = self.queues.slot(id) {
-            self.cooling.remove(slot);
-            self.sessions.forget(slot);
+    /// Forgets what was known of services that are gone or were replaced by others: their cooldowns, sessions and opinions.
+    fn forget(&mut self, services: &[EndpointId]) {
+        let slots: BTreeSet<Slot> = services.iter().filter_map(|id| self.queues.slot(id)).collect();
+        for slot in &slots {
+            self.cooling.remove(*slot);
         }
-        self.opinions.forget_all(id);
-        self.verifications.forget(id);
+        if !slots.is_empty() {
+            self.sessions.forget(|endpoint| slots.contains(&endpoint));
+        }
+        for id in services {
+            self.opinions.forget_all(id);
+            self.verifications.forget(id);
+        }
     }
 
     /// What follows every move.

@@ -47,7 +47,7 @@ fn each_model_of_a_session_is_bound_by_itself_and_a_new_one_begins_where_the_lat
     assert_eq!(bonds(&sessions, &haiku, 149), []);
     sessions.bind(key("s"), &opus, A, at(100), &policy);
     assert_eq!((bonds(&sessions, &opus, 100), sessions.count(at(100), &policy)), (vec![(A, true)], 1));
-    sessions.forget(A);
+    sessions.forget(|endpoint| endpoint == A);
     assert_eq!((bonds(&sessions, &opus, 100), bonds(&sessions, &haiku, 100)), (vec![], vec![(B, false)]));
 }
 
@@ -189,7 +189,7 @@ fn all_sessions_of_an_endpoint_can_be_forgotten() {
     let mut sessions = Sessions::new(&policy);
     sessions.bind(key("s1"), &MODEL, A, at(0), &policy);
     sessions.bind(key("s2"), &MODEL, B, at(0), &policy);
-    sessions.forget(A);
+    sessions.forget(|endpoint| endpoint == A);
     assert_eq!(sessions.count(at(0), &policy), 1);
     assert!(found(&sessions, key("s2"), at(0), &policy).is_some());
 }
