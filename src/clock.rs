@@ -14,6 +14,9 @@ use crate::domain::wall_clock::WallClock;
 /// expressed as well.
 const LEAD: Duration = Duration::from_hours(400 * 24);
 
+/// Two readings that are further apart than this are not of the same moment.
+const LONGEST_LOOK: Duration = Duration::from_millis(100);
+
 /// Reads moments, and converts them to times of day. Copies agree with each other.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -50,7 +53,11 @@ impl Clock {
 
     /// Follows the machine's clock if that was set, or the machine slept, since the last look. To be called now and then, by one.
     pub fn follow(&self, last_look: Moment) {
-        if let Some(stepped) = self.wall.load().stepped(self.now(), self.since_1970(), last_look) {
+        let (before, since_1970, behind) = (self.now(), self.since_1970(), self.now());
+        // If the process was held up in between, the two clocks do not tell of the same moment. The next look will do.
+        if behind.since(before) < LONGEST_LOOK
+            && let Some(stepped) = self.wall.load().stepped(before, since_1970, last_look)
+        {
             self.wall.store(Arc::new(stepped));
         }
     }

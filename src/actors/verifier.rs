@@ -26,8 +26,8 @@ use crate::domain::events::{Event, EventKind};
 use crate::domain::ids::EndpointId;
 use crate::domain::notice::Notice;
 use crate::domain::schedule::{
-    AtHome, AtOnce, Conversation, Count, Failed, Passed, Progress, Purpose, Schedule, SchedulePolicy, Subject, Task,
-    VerifyJob,
+    AtHome, AtOnce, Conversation, Count, Failed, Passed, Progress, Purpose, Schedule, SchedulePolicy, Subject,
+    Suffices, Task, VerifyJob,
 };
 use crate::domain::stats::VerificationRecord;
 use crate::domain::time::{Moment, whole_millis};
@@ -248,13 +248,16 @@ impl Verifier {
         Some(running)
     }
 
-    /// An admin waits for a conversation that is void because something else is asked now. If the endpoint has not moved, the admin
-    /// gets the verdict of the conversation that takes its place, at once.
+    /// An admin waits for a conversation that is void because something else is asked now, or nothing is. If the endpoint has not
+    /// moved, the admin gets the verdict of the conversation that takes its place, at once.
     fn hold_again(&mut self, void: Running, jobs: &[VerifyJob], ctx: &mut Context<Self>) {
         let conversation = void.subject.conversation();
-        let job = jobs.iter().find(|job| job.subject.conversation() == conversation);
-        if let Some(job) = job
-            && let AtOnce::Begin { subject, void: None } = self.schedule.start_now(&job.subject, self.clock.now())
+        let listed = jobs.iter().find(|job| job.subject.endpoint.id == conversation.0).map(|job| &job.subject);
+        // What is on no list any more has moved, but for one that was asked about a used-up window, which has ended since.
+        let ended_window = (void.subject.suffices == Suffices::ItAlone).then_some(&void.subject);
+        let again = listed.or(ended_window).filter(|subject| subject.conversation() == conversation);
+        if let Some(subject) = again
+            && let AtOnce::Begin { subject, void: None } = self.schedule.start_now(subject, self.clock.now())
         {
             self.start(subject, None, ctx);
         }

@@ -252,7 +252,7 @@ impl Queues {
         }
     }
 
-    /// Notes that an isolated endpoint has failed a conversation. The verification that a new definition called for is done,
+    /// Notes that an isolated endpoint has failed a conversation. The verification that was due at once is done,
     /// and no request was the cause of its failures, neither one in doubt now nor one that comes into doubt later.
     pub fn note_failed(&mut self, id: &EndpointId, epoch: Epoch) {
         if let Some(Member { place: Place::Failure(isolation), .. }) =

@@ -346,6 +346,24 @@ async fn an_admin_gets_the_verdict_of_the_conversation_that_takes_the_place_of_a
     .await;
 }
 
+/// Once wrong, likewise: the window that the endpoint was also asked about had ended.
+#[actix_web::test]
+async fn an_admin_gets_a_verdict_though_the_window_that_the_conversation_was_about_has_ended() {
+    within(async {
+        let world = World::patient().await;
+        let subject = Subject { suffices: Suffices::ItAlone, ..world.subject(2) };
+        world.list(&[VerifyJob { subject, task: Task::EarlyReturn { since: Clock::BEGAN } }]).await;
+        let verdict = world.admin_wants(2);
+        let mut void = world.asked().await;
+        world.list(&[]).await;
+        void.peer.closed().await;
+        world.asked().await.passes().await;
+        assert!(verdict.await.unwrap().ok);
+        assert_eq!(world.told(2).await, [Told::Event(EventKind::Verified, None), Told::Proved(epoch(2))]);
+    })
+    .await;
+}
+
 #[actix_web::test]
 async fn a_newer_epochs_conversation_breaks_the_older_ones_off() {
     within(async {

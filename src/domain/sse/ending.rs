@@ -47,7 +47,8 @@ impl Break {
         }
     }
 
-    /// Whether the upstream's last bytes may be taken for all that it meant to send.
+    /// Whether the upstream's last bytes may be taken for all that it meant to send. When the gateway stops they may: what is not
+    /// complete by then is broken off without asking this.
     #[must_use]
     pub const fn is_in_order(self) -> bool {
         match self {

@@ -17,7 +17,8 @@ impl<K> Default for Departures<K> {
 }
 
 impl<K: Clone + Ord> Departures<K> {
-    /// Of those that are counted `is_there` still holds for some. Gives those that are to be forgotten.
+    /// Notes who has left, and returns whose counts are to be forgotten. `counted` are all that have counts, `is_there` says who is in
+    /// the settings.
     pub(super) fn update<'a>(&mut self, counted: impl Iterator<Item = &'a K>, is_there: impl Fn(&K) -> bool) -> Vec<K>
     where
         K: 'a,

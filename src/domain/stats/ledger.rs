@@ -58,6 +58,16 @@ type Labelled = (EndpointId, Arc<str>);
 struct Account {
     services: BTreeMap<Service, Used>,
     labelled: BTreeMap<Labelled, Used>,
+    /// What was used of endpoints whose rows are forgotten.
+    forgotten: Used,
+}
+
+impl Account {
+    fn sum(&self) -> Used {
+        let mut sum = self.forgotten;
+        self.labelled.values().for_each(|used| sum += *used);
+        sum
+    }
 }
 
 /// What all clients have used. A copy shares with the original whatever does not change.
@@ -67,7 +77,7 @@ pub struct Ledger {
     rows: usize,
     labels: Arc<BTreeSet<Arc<str>>>,
     other: Arc<str>,
-    /// What those have used whose rows are forgotten.
+    /// What clients have used that are forgotten.
     forgotten: Used,
 }
 
@@ -123,46 +133,52 @@ impl Ledger {
         self.rows += account.services.len() - before;
     }
 
-    /// Whether a model has a label of its own, or gets one. Those that settings name always do: names that clients make up to match a
-    /// pattern can't take theirs.
+    /// Whether a model has a label of its own, or gets one. One that the settings name always has, so that names which clients make up
+    /// to match a pattern can't take it.
     fn take_label(&mut self, model: &Arc<str>, listing: Listing) -> bool {
-        let is_due = match listing {
-            Listing::None => return false,
+        match listing {
+            Listing::None => false,
             Listing::ByName => true,
-            Listing::ByPattern => self.labels.contains(model) || self.labels.len() < MAX_LABELS,
-        };
-        if is_due && !self.labels.contains(model) {
-            Arc::make_mut(&mut self.labels).insert(Arc::clone(model));
-        }
-        is_due
-    }
-
-    /// Forgets the rows of an endpoint. Their sum goes on counting in [`Self::sum`].
-    pub(super) fn forget_endpoint(&mut self, gone: &EndpointId) {
-        for account in self.accounts.values_mut() {
-            let account = Arc::make_mut(account);
-            let before = account.services.len();
-            account.services.retain(|(endpoint, _), _| endpoint != gone);
-            self.rows -= before - account.services.len();
-            for (_, used) in account.labelled.extract_if(.., |(endpoint, _), _| endpoint == gone) {
-                self.forgotten += used;
+            Listing::ByPattern if self.labels.contains(model) => true,
+            Listing::ByPattern => {
+                let has_room = self.labels.len() < MAX_LABELS;
+                if has_room {
+                    Arc::make_mut(&mut self.labels).insert(Arc::clone(model));
+                }
+                has_room
             }
         }
-        self.accounts.retain(|_, account| !account.services.is_empty());
     }
 
-    /// The same of a client.
-    pub(super) fn forget_client(&mut self, gone: Option<&ClientId>) {
-        if let Some(account) = self.accounts.remove(&gone.cloned()) {
-            self.rows -= account.services.len();
-            account.labelled.values().for_each(|used| self.forgotten += *used);
+    /// Forgets the rows of endpoints. What clients have used of them goes on counting, without saying of what.
+    pub(super) fn forget_endpoints(&mut self, gone: &BTreeSet<EndpointId>) {
+        let is_gone = |endpoint: &EndpointId| gone.contains(endpoint);
+        let has_used_any = |account: &Account| account.labelled.keys().any(|(endpoint, _)| is_gone(endpoint));
+        for account in self.accounts.values_mut().filter(|account| !gone.is_empty() && has_used_any(account)) {
+            let account = Arc::make_mut(account);
+            let before = account.services.len();
+            account.services.retain(|(endpoint, _), _| !is_gone(endpoint));
+            self.rows -= before - account.services.len();
+            for (_, used) in account.labelled.extract_if(.., |(endpoint, _), _| is_gone(endpoint)) {
+                account.forgotten += used;
+            }
         }
     }
 
-    /// What all have used, those included whose rows are forgotten.
+    /// Forgets clients. What they have used goes on counting in [`Self::sum`].
+    pub(super) fn forget_clients(&mut self, gone: &BTreeSet<ClientId>) {
+        for client in gone {
+            if let Some(account) = self.accounts.remove(&Some(client.clone())) {
+                self.rows -= account.services.len();
+                self.forgotten += account.sum();
+            }
+        }
+    }
+
+    /// What all have used, those included that are forgotten.
     pub fn sum(&self) -> Used {
         let mut sum = self.forgotten;
-        self.labelled().for_each(|row| sum += row.used);
+        self.accounts.values().for_each(|account| sum += account.sum());
         sum
     }
 
@@ -192,11 +208,8 @@ impl Ledger {
 
     /// What a client has used in all.
     pub fn of_client(&self, client: Option<&ClientId>) -> Used {
-        let mut sum = Used::default();
         // The map is keyed by an owned client, so a lookup needs a copy.
-        let account = self.accounts.get(&client.cloned());
-        account.into_iter().flat_map(|account| account.labelled.values()).for_each(|used| sum += *used);
-        sum
+        self.accounts.get(&client.cloned()).map(|account| account.sum()).unwrap_or_default()
     }
 
     /// The clients with a row.

@@ -120,7 +120,7 @@ pub struct Stats {
     endpoints: BTreeMap<EndpointId, Arc<EndpointStats>>,
     by_caller: BTreeMap<Caller, Ends>,
     departed_endpoints: Departures<EndpointId>,
-    departed_callers: Departures<Caller>,
+    departed_clients: Departures<ClientId>,
     teams: Arc<BTreeMap<ClientId, String>>,
     prices: PriceBook,
 }
@@ -143,7 +143,7 @@ impl Stats {
             endpoints: BTreeMap::new(),
             by_caller: BTreeMap::new(),
             departed_endpoints: Departures::default(),
-            departed_callers: Departures::default(),
+            departed_clients: Departures::default(),
             teams: Arc::default(),
             prices: PriceBook::default(),
         }
@@ -182,21 +182,19 @@ impl Stats {
         for caller in &callers {
             self.by_caller.entry(caller.clone()).or_default();
         }
-        for id in self.departed_endpoints.update(self.endpoints.keys(), |id| endpoints.contains(id)) {
-            self.endpoints.remove(&id);
-            self.ledger.forget_endpoint(&id);
-        }
-        let is_there = |caller: &Caller| *caller == (None, None) || callers.contains(caller);
-        for caller in self.departed_callers.update(self.by_caller.keys(), is_there) {
-            self.by_caller.remove(&caller);
-            // Another profile's counts may be of the same client.
-            let (_, client) = caller;
-            if !self.by_caller.keys().any(|(_, other)| *other == client) {
-                self.ledger.forget_client(client.as_ref());
-                if let Some(client) = &client {
-                    Arc::make_mut(&mut self.teams).remove(client);
-                }
-            }
+        let gone: BTreeSet<EndpointId> =
+            self.departed_endpoints.update(self.endpoints.keys(), |id| endpoints.contains(id)).into_iter().collect();
+        self.endpoints.retain(|id, _| !gone.contains(id));
+        self.ledger.forget_endpoints(&gone);
+        // A client that is there keeps what was counted for it under another profile, or under none while its key had expired.
+        let present: BTreeSet<&ClientId> = callers.iter().filter_map(|(_, client)| client.as_ref()).collect();
+        let counted: BTreeSet<&ClientId> = self.by_caller.keys().filter_map(|(_, client)| client.as_ref()).collect();
+        let gone = self.departed_clients.update(counted.into_iter(), |client| present.contains(client));
+        let gone: BTreeSet<ClientId> = gone.into_iter().collect();
+        self.by_caller.retain(|(_, client), _| client.as_ref().is_none_or(|client| !gone.contains(client)));
+        self.ledger.forget_clients(&gone);
+        if !gone.is_empty() {
+            Arc::make_mut(&mut self.teams).retain(|client, _| !gone.contains(client));
         }
     }
 

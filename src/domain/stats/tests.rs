@@ -236,9 +236,13 @@ fn what_was_seen_of_a_service_is_not_told_of_another_one_of_the_same_name() {
 fn of_endpoints_and_clients_that_come_and_go_the_latest_are_kept_and_the_sum_stays_whole() {
     let mut stats = Stats::new(at(0));
     let days = departures::MAX_DEPARTED as u64 + 50;
+    // Its key has expired, so that no profile serves it: it is there all the same.
+    let expired = |end| RequestRecord { profile: None, ..request(end, 0, Some("stays")) };
     for day in 0..days {
+        stats.request(expired(RequestEnd::Rejected));
         let (name, client) = (format!("endpoint-{day}"), format!("client-{day}"));
-        let callers = [(ProfileId::default(), Some(ClientId::new(&client).unwrap()))];
+        let callers =
+            [client.as_str(), "stays"].map(|client| (ProfileId::default(), Some(ClientId::new(client).unwrap())));
         stats.expect(&BTreeSet::from([id(&name), id("stays")]), callers);
         for (name, usage) in [(name.as_str(), Usage { input: 10, ..Usage::default() }), ("stays", Usage::default())] {
             stats.attempt(AttemptRecord {
@@ -252,8 +256,29 @@ fn of_endpoints_and_clients_that_come_and_go_the_latest_are_kept_and_the_sum_sta
     }
     let kept = departures::MAX_DEPARTED + 1;
     assert_eq!(stats.endpoints().count(), kept + 1);
-    assert_eq!((stats.by_caller().count(), stats.ledger.clients().count()), (kept, kept));
+    assert_eq!((stats.by_caller().count(), stats.ledger.clients().count()), (kept + 2, kept));
+    let (.., ends) = stats.by_caller().find(|(profile, client, _)| profile.is_none() && client.is_some()).unwrap();
+    assert_eq!(ends.rejected, days, "and so does a client, whichever profile it was counted for");
     assert!(stats.endpoint(&id("endpoint-0")).is_none() && stats.endpoint(&id("endpoint-60")).is_some());
     assert_eq!(stats.endpoint(&id("stays")).unwrap().requests, days, "one that is there keeps all of its counts");
-    assert_eq!((stats.used().requests, stats.used().usage.input, stats.ends.total()), (2 * days, 10 * days, days));
+    assert_eq!((stats.used().requests, stats.used().usage.input, stats.ends.total()), (2 * days, 10 * days, 2 * days));
+}
+
+#[test]
+fn what_a_client_has_used_of_a_forgotten_endpoint_stays_in_its_sum() {
+    let mut stats = Stats::new(at(0));
+    let alice = ClientId::new("alice").unwrap();
+    for number in 0..departures::MAX_DEPARTED + 50 {
+        let name = format!("endpoint-{number}");
+        stats.expect(&BTreeSet::from([id(&name)]), [(ProfileId::default(), Some(alice.clone()))]);
+        stats.attempt(AttemptRecord {
+            endpoint: Arc::new(endpoint(&name, Home::Primary)),
+            client: Some(alice.clone()),
+            usage: Some(Usage { input: 10, ..Usage::default() }),
+            ..attempt(Class::Success, Outcome::Success, 5)
+        });
+    }
+    assert_eq!(stats.ledger.rows().count(), departures::MAX_DEPARTED + 1);
+    let all = departures::MAX_DEPARTED as u64 + 50;
+    assert_eq!((stats.ledger.of_client(Some(&alice)).requests, stats.used().usage.input), (all, 10 * all));
 }

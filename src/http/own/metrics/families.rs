@@ -107,7 +107,10 @@ impl Snapshot {
             })
         });
         sheet.counters(
-            ("qcc_tokens", "Tokens of answers, by kind; a model that no endpoint lists is `other`."),
+            (
+                "qcc_tokens",
+                "Tokens of answers, by kind; a model that no endpoint lists, or that has no label left, is `other`.",
+            ),
             tokens,
         )?;
         let mut costs: BTreeMap<(&str, &str), Option<f64>> = BTreeMap::new();
