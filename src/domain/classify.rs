@@ -7,6 +7,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use super::conversation::Manner;
 use super::error_object::ErrorObject;
 use super::limits::Limits;
+use super::members::without_mark;
 use super::outcome::ErrorNote;
 use super::outcome_table::{Class, PathKind, Rule};
 use super::peek::Wanted;
@@ -341,7 +342,7 @@ fn is_json_object(body: &[u8]) -> bool {
             Ok(())
         }
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let mut deserializer = serde_json::Deserializer::from_slice(without_mark(body));
     deserializer.deserialize_map(AnyObject).and_then(|()| deserializer.end()).is_ok()
 }
 

@@ -14,6 +14,8 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::members::without_mark;
+
 /// The longest error type or code that is taken for a protocol's word, in bytes.
 const MAX_WORD: usize = 64;
 
@@ -110,7 +112,7 @@ impl ErrorObject {
     /// `{"object":"error","message":…,"type":…,"code":…}`, as Mistral, vLLM and `SGLang` have it. `None` if it is none of these.
     #[must_use]
     pub fn read(body: &[u8]) -> Option<Self> {
-        let mut error = Self::read_plain(body)?;
+        let mut error = Self::read_plain(without_mark(body))?;
         error.wrapped = error.unwrapped().map(Box::new);
         Some(error)
     }
@@ -156,6 +158,7 @@ impl ErrorObject {
     /// Reads the body of an answer with this status, even in a shape of neither protocol.
     #[must_use]
     pub fn of_answer(status: u16, body: &[u8]) -> Option<Self> {
+        let body = without_mark(body);
         Self::read(body).or_else(|| shapes::read(status, body)).or_else(|| Self::of_last_event(status, body))
     }
 

@@ -216,6 +216,23 @@ fn a_2xx_that_is_no_json_object_is_a_failed_body_whatever_its_content_type_says(
     assert_eq!(judge(PathKind::Llm, &head(200, JSON), &deep).class, Class::Success);
 }
 
+/// Once wrong: an endpoint whose answers begin with a byte order mark, which clients pass over, was isolated and never came back.
+#[test]
+fn a_byte_order_mark_before_the_json_is_no_part_of_it() {
+    for (status, body, class) in [
+        (200, MESSAGE.to_owned(), Class::Success),
+        (200, anthropic("overloaded_error", "m"), Class::Overloaded),
+        (400, anthropic("invalid_request_error", "prompt is too long"), Class::ClientError),
+        (401, anthropic("authentication_error", "m"), Class::Credential),
+    ] {
+        assert_eq!(
+            judge(PathKind::Llm, &head(status, JSON), &format!("\u{feff}{body}")).class,
+            class,
+            "{status} {body}"
+        );
+    }
+}
+
 #[test]
 fn a_stream_is_a_success_where_one_was_asked_for_and_a_failed_body_where_not() {
     let wanted = AnswerHead { wanted: Wanted::Stream, ..head(200, SSE) };

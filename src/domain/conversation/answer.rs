@@ -5,6 +5,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::super::endpoint::Protocol;
+use super::super::members::without_mark;
 use super::super::usage::MOST;
 
 /// What a conversation cost, in tokens.
@@ -44,6 +45,7 @@ impl Answer {
     /// Reads a whole answer of a protocol: a message or a chat completion. `None` if the body is neither.
     #[must_use]
     pub fn read(protocol: Protocol, body: &[u8]) -> Option<Self> {
+        let body = without_mark(body);
         match protocol {
             Protocol::Anthropic => {
                 let message: Message<'_> = serde_json::from_slice(body).ok()?;
@@ -161,6 +163,8 @@ mod tests {
         ] {
             let answer = Answer::read(protocol, body.as_bytes()).unwrap();
             assert_eq!((answer.text.as_str(), answer.tokens), (text, Tokens { input, output }), "{body}");
+            let marked = Answer::read(protocol, format!("\u{feff}{body}").as_bytes()).unwrap();
+            assert_eq!((marked.text, marked.tokens), (answer.text, answer.tokens), "a mark is no part of it: {body}");
         }
     }
 

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::Format;
 use super::ending::closing;
 use super::json::{ObjectMembers, ObjectText, elements, is_empty, quoted};
+use crate::domain::members::without_mark;
 
 /// The most bytes of events that an answer may become: this many, plus `MAX_FOR_A_BYTE` for each of its bytes. A good
 /// answer becomes about as much as it was, a response five times that, since its text is in five of its events; an answer
@@ -14,11 +15,11 @@ use super::json::{ObjectMembers, ObjectText, elements, is_empty, quoted};
 const MAX_OF_NOTHING: usize = 1 << 20;
 const MAX_FOR_A_BYTE: usize = 6;
 
-/// The events of a whole answer. `None` if the body is not an answer of this format, would grow far beyond its size, or the
+/// The events of a whole answer. `None` if the body is not an answer of this format or an empty one, would grow far beyond its size, or the
 /// format has no such events here. `include_usage`: a chat request asked for a last chunk with the usage.
 #[must_use]
 pub fn as_events(format: Format, body: &[u8], include_usage: bool) -> Option<String> {
-    let answer = ObjectMembers::read(body)?;
+    let answer = ObjectMembers::read(without_mark(body))?;
     let mut events = Events { text: String::new(), most: MAX_OF_NOTHING + MAX_FOR_A_BYTE * body.len() };
     match format {
         Format::Messages => message_events(&mut events, &answer)?,
@@ -58,6 +59,10 @@ impl Events {
 fn message_events(events: &mut Events, message: &ObjectMembers<'_>) -> Option<()> {
     let blocks = message.objects("content")?;
     message.get("role")?;
+    if blocks.is_empty() {
+        // Neither content nor an end: as a stream it would have failed.
+        message.filled("stop_reason")?;
+    }
     let started = ObjectText::default()
         .all_but(message, &["content", "stop_reason", "stop_sequence", "usage"])
         .member("content", "[]")
@@ -156,7 +161,8 @@ impl Chunks<'_> {
     }
 
     fn add_all(mut self, include_usage: bool) -> Option<()> {
-        for (position, choice) in self.answer.objects("choices")?.iter().enumerate() {
+        let choices = self.answer.objects("choices").filter(|choices| !choices.is_empty())?;
+        for (position, choice) in choices.iter().enumerate() {
             let message = ObjectMembers::of(choice.get("message")?)?;
             let position = position.to_string();
             let index = choice.get("index").map_or(position.as_str(), |index| index.get());

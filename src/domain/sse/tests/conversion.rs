@@ -196,6 +196,9 @@ fn what_is_no_answer_becomes_no_events() {
         (Format::Messages, "[]"),
         (Format::Messages, r#"{"role":"assistant","content":"text"}"#),
         (Format::Messages, r#"{"content":[]}"#),
+        (Format::Messages, r#"{"role":"assistant","content":[],"stop_reason":null}"#),
+        (Format::Messages, r#"{"role":"assistant","content":[]}"#),
+        (Format::Chat, r#"{"id":"","object":"","choices":[],"usage":{"prompt_tokens":0}}"#),
         (Format::Chat, "{}"),
         (Format::Chat, r#"{"choices":[{"text":"x"}]}"#),
         (Format::Completions, r#"{"choices":[{"text":"x"}]}"#),
@@ -203,6 +206,18 @@ fn what_is_no_answer_becomes_no_events() {
         (Format::Responses, r#"{"output":[],"status":"queued"}"#),
     ] {
         assert_eq!(as_events(format, body.as_bytes(), false), None, "{body}");
+    }
+}
+
+#[test]
+fn an_answer_that_ends_without_a_word_is_one_and_a_byte_order_mark_before_it_is_no_part_of_it() {
+    for body in [
+        r#"{"role":"assistant","content":[],"stop_reason":"end_turn"}"#,
+        r#"{"role":"assistant","content":[],"stop_reason":"refusal"}"#,
+    ] {
+        let events = as_events(Format::Messages, body.as_bytes(), false);
+        assert!(events.is_some(), "{body}");
+        assert_eq!(as_events(Format::Messages, format!("\u{feff}{body}").as_bytes(), false), events);
     }
 }
 
