@@ -15,7 +15,7 @@ use crate::domain::sse::{Break, Expected, Failure, Progress, Relay};
 use crate::upstream::{BodyError, Content, ContentError};
 
 /// The most that is held back of one stream, in bytes. A longer one is passed on as it is.
-const HELD_AT_MOST: usize = 256 << 10;
+const HELD_AT_MOST: usize = 1 << 20;
 
 /// The note on a stream that ended in an orderly way, but with nothing except its preamble.
 pub(super) const NO_CONTENT: &str = "the stream ended before its first content";

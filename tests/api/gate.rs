@@ -181,14 +181,27 @@ async fn what_is_called_a_stream_and_is_json_is_judged_as_json() {
 async fn what_is_too_much_to_be_held_is_passed_on() {
     let pair = Pair::serving("/v1/messages").await;
     let comment = format!(": {}\n\n", "x".repeat(1000));
-    pair.a.script_traffic([sse(0).bytes(comment.repeat(300)).hold("content").more(1).then_end()]);
+    pair.a.script_traffic([sse(0).bytes(comment.repeat(1100)).hold("content").more(1).then_end()]);
     let app = pair.setup(Setup::new().section("timeouts", "first_content = \"1h\"")).start().await;
     let mut client = app.client().await;
     pair.send(&mut client, &[]).await;
     assert_eq!(client.answer_head().await.status, 200);
     pair.a.gates().open("content");
     let rest = client.rest().await;
-    assert_eq!((rest.ended, rest.text().matches(": xxx").count()), (Ended::Whole, 300));
+    assert_eq!((rest.ended, rest.text().matches(": xxx").count()), (Ended::Whole, 1100));
+    app.finish().await;
+}
+
+/// The Responses API repeats its request's instructions and tools in its first two events, before any content.
+#[actix_web::test]
+async fn a_stream_that_fails_behind_a_long_preamble_is_tried_elsewhere() {
+    let pair = Pair::serving("/v1/messages").await;
+    let comment = format!(": {}\n\n", "x".repeat(1000));
+    pair.a.script_traffic([sse(0).bytes(comment.repeat(900)).then_error("api_error")]);
+    let app = pair.setup(Setup::new()).start().await;
+    let answer = pair.ask(&mut app.client().await).await;
+    assert_eq!((answer.status, answer.header("x-qcc-endpoint")), (200, Some("b")));
+    assert!(!answer.text().contains("xxx"), "nothing of the first one goes out");
     app.finish().await;
 }
 
