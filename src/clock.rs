@@ -32,8 +32,8 @@ impl Clock {
     /// A clock that begins now. A process needs one: what it takes is never given back.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn start() -> Self {
-        // The wall clock is read last: times that a state file has to the millisecond are then shown as they stand there, and not as
-        // the millisecond before.
+        // The wall clock is read last, so that times restored from a state file, which has milliseconds, are not shown
+        // as the millisecond before.
         let began = Instant::now();
         let wall = WallClock::starting(Self::BEGAN, since_1970());
         Self { began, wall: Box::leak(Box::new(ArcSwap::from_pointee(wall))) }

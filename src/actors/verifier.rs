@@ -248,12 +248,12 @@ impl Verifier {
         Some(running)
     }
 
-    /// An admin waits for a conversation that is void because something else is asked now, or nothing is. If the endpoint has not
-    /// moved, the admin gets the verdict of the conversation that takes its place, at once.
+    /// Holds a void conversation again for the admins who wait for its verdict: something else is asked now, or nothing
+    /// is. If the endpoint has not moved, they get the verdict of the conversation that takes its place.
     fn hold_again(&mut self, void: Running, jobs: &[VerifyJob], ctx: &mut Context<Self>) {
         let conversation = void.subject.conversation();
         let listed = jobs.iter().find(|job| job.subject.endpoint.id == conversation.0).map(|job| &job.subject);
-        // What is on no list any more has moved, but for one that was asked about a used-up window, which has ended since.
+        // An endpoint that is on no list has moved, unless it was asked about a used-up window, which has ended since.
         let ended_window = (void.subject.suffices == Suffices::ItAlone).then_some(&void.subject);
         let again = listed.or(ended_window).filter(|subject| subject.conversation() == conversation);
         if let Some(subject) = again

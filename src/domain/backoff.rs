@@ -23,14 +23,14 @@ impl Growth {
     }
 }
 
-/// The delay with jitter: up to this share of it (0 to 1) longer or shorter, so that many that began together do not stay in step.
-/// `chance` is a random number from 0 to 1.
+/// Varies a delay by up to this share of it (0 to 1), longer or shorter, so that many callers that began together do
+/// not stay in step. `chance` is a random number from 0 to 1.
 pub fn jittered(delay: Duration, share: f64, chance: f64) -> Duration {
     let factor = 1.0 + share * (2.0 * chance.clamp(0.0, 1.0) - 1.0);
     Duration::try_from_secs_f64(delay.as_secs_f64() * factor).unwrap_or(delay)
 }
 
-/// The delay with full jitter: anything from nothing to all of it. `chance` is a random number from 0 to 1. (Marc Brooker,
+/// Replaces a delay by anything from zero to all of it. `chance` is a random number from 0 to 1. (Marc Brooker,
 /// "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.)
 pub fn full_jitter(delay: Duration, chance: f64) -> Duration {
     delay.mul_f64(chance.clamp(0.0, 1.0))

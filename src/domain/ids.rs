@@ -95,8 +95,8 @@ impl Default for ProfileId {
 }
 
 /// A number that an endpoint gets anew with each change of its standing, its home queue, or the service behind it
-/// ([`Endpoint::same_service`](super::endpoint::Endpoint::same_service)); another weight or list of models leaves it its epoch. It is
-/// never used twice in a process, so news that carries another epoch than the endpoint's own is stale.
+/// ([`Endpoint::same_service`](super::endpoint::Endpoint::same_service)). A changed weight or model list keeps the
+/// epoch. It is never used twice in a process, so news that carries another epoch than the endpoint's own is stale.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Epoch(u64);

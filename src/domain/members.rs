@@ -16,7 +16,8 @@ use quotes::QuotationMarks;
 /// The mark that some editors and libraries write before text in UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// JSON without the byte order mark that may stand before it. RFC 8259, section 8.1: parsers may pass over one, and those of clients do.
+/// Strips the byte order mark that may precede JSON. Parsers may ignore one (RFC 8259, section 8.1), and those of
+/// clients do.
 #[must_use]
 pub fn without_mark(json: &[u8]) -> &[u8] {
     json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json)

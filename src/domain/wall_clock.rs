@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::time::Moment;
 
-/// Differences between the clocks below this are not followed, or times would waver each time they are shown.
+/// Smaller differences between the clocks are not followed, or times would waver each time they are shown.
 const SMALLEST_STEP: Duration = Duration::from_secs(1);
 /// At most this many steps are kept, oldest dropped first: a machine that sleeps every night must not fill the memory.
 const MAX_STEPS: usize = 100;
 
-/// A moment whose time of day is known. It holds for the moments behind it, up to the next one.
+/// A moment whose time of day is known. It holds for the moments after it, up to the next anchor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Anchor {
     moment: Moment,
@@ -46,8 +46,9 @@ impl WallClock {
         began.unwrap_or(&self.first).time_of(moment)
     }
 
-    /// The clock with a step, if at `now` the machine's clock shows another time than this one. The step may have been at any time
-    /// since the last look; it is taken for the earliest, for more happens behind a pause than right before it.
+    /// The clock with a further step, if the machine's clock shows another time at `now` than this one. The step may
+    /// have been at any time since the last look. It is taken for the earliest, because more happens after a pause than
+    /// right before it.
     #[must_use]
     pub fn stepped(&self, now: Moment, since_1970: Duration, last_look: Moment) -> Option<Self> {
         if self.time_of(now).abs_diff(since_1970) < SMALLEST_STEP {

@@ -167,7 +167,8 @@ async fn begin<'a>(
     Ok(Journey { worker, errand, task, scope, client, ask, plan, began: now, _held: held })
 }
 
-/// Whether somebody may send a request now, and who it is. Noted in the request's account as far as it is known.
+/// Admits a request, and tells whose it is. What is known of the caller is noted in the request's scope, also if it is
+/// refused.
 fn admit(worker: &Serving<'_>, request: &Request, scope: &mut RequestScope) -> Result<Caller, Refusal> {
     let Serving { shared, config, .. } = worker;
     let caller = config.clients.identify(request.headers(), shared.clock.since_1970()).map_err(|stranger| {
@@ -184,7 +185,8 @@ fn admit(worker: &Serving<'_>, request: &Request, scope: &mut RequestScope) -> R
     Ok(caller)
 }
 
-/// Until when attempts may begin. `latest` is the operator's bound, `leaves` when the client gives an unstreamed request up.
+/// Until when attempts may begin. `latest` is the operator's bound; `leaves` is when the client gives up an unstreamed
+/// request.
 fn deadline_of(wanted: Wanted, latest: Moment, leaves: Option<Moment>, now: Moment) -> Moment {
     match wanted {
         Wanted::Stream => latest,
@@ -196,8 +198,8 @@ fn deadline_of(wanted: Wanted, latest: Moment, leaves: Option<Moment>, now: Mome
     }
 }
 
-/// The key of the session that a request belongs to. A token count belongs to none: it has no prompt cache to come back to, and where
-/// it is answered says nothing of the conversation.
+/// The key of the session that a request belongs to. A token count belongs to none: it has no prompt cache to return
+/// to, and its answer says nothing about the conversation.
 fn session_key<'n>(
     worker: &Serving<'_>,
     llm: Option<LlmPath>,

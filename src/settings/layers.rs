@@ -128,7 +128,8 @@ impl Layers {
         }
     }
 
-    /// Reads a further file of these tables alone, which `key` names in this place, over the others. Returns whether it could be read.
+    /// Adds a file that may only have these tables, and that `key` names in this place. Returns whether it could be
+    /// read.
     pub(super) fn add_named_file(
         &mut self,
         key: &str,

@@ -109,7 +109,8 @@ impl Deadline {
         self.until.set(self.clock.now() + time);
     }
 
-    /// Waits, but not beyond the deadline. That is put off where the process itself was held up: a sound endpoint must not fail for it.
+    /// Waits, but not beyond the deadline. If the process itself was held up, the deadline is put off: a sound endpoint
+    /// must not fail for that.
     async fn bound<T>(&self, wait: impl Future<Output = T>) -> Result<T, NoAnswer> {
         let mut wait = pin!(wait);
         loop {

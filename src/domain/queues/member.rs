@@ -77,8 +77,8 @@ pub struct Isolation {
     pub fault: Fault,
     /// Whose answer brings it back, if the model that failed answers nothing.
     pub suffices: Suffices,
-    /// When its verification is due by all but [`Self::fault`]: at once where the service behind the endpoint is another one since, or
-    /// what was known of the isolation is lost.
+    /// When its verification is due, apart from [`Self::fault`]: at once if the endpoint has become another service
+    /// since, or if what was known of the isolation is lost.
     pub urgency: Urgency,
 }
 
@@ -174,8 +174,9 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// The place of an endpoint that becomes another service under the same name. `departed` is what that one was isolated for when
-    /// it left the settings, if it was. Whatever is isolated is verified at once: the new service need not have the old one's fault.
+    /// The place of an endpoint that becomes another service under the same name. `departed` is the isolation with
+    /// which that service left the settings, if it was isolated then. An isolated endpoint is verified at once: the new
+    /// service need not have the old one's fault.
     pub(super) fn of_another_service(&self, departed: Option<Isolation>) -> Self {
         let at_once = |isolation: Isolation| Isolation { urgency: Urgency::AtOnce, ..isolation };
         match (self, departed.map(at_once)) {

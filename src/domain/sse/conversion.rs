@@ -15,8 +15,9 @@ use crate::domain::members::without_mark;
 const MAX_OF_NOTHING: usize = 1 << 20;
 const MAX_FOR_A_BYTE: usize = 6;
 
-/// The events of a whole answer. `None` if the body is not an answer of this format or an empty one, would grow far beyond its size, or the
-/// format has no such events here. `include_usage`: a chat request asked for a last chunk with the usage.
+/// The events of a whole answer. `None` if the body is not an answer of this format, is an empty one, or would grow far
+/// beyond its size, or if the format has no such events here. `include_usage`: a chat request asked for a last chunk
+/// with the usage.
 #[must_use]
 pub fn as_events(format: Format, body: &[u8], include_usage: bool) -> Option<String> {
     let answer = ObjectMembers::read(without_mark(body))?;

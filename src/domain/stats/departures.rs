@@ -3,10 +3,11 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// Of so many that have left the counts are kept, the latest. Names may come and go without end, as where somebody makes them anew each day.
+/// For at most this many that have left the settings the counts are kept, oldest dropped first: names may come and go
+/// without end, as where somebody makes new ones every day.
 pub(super) const MAX_DEPARTED: usize = 500;
 
-/// Those that have left, in the order in which they did.
+/// The names that have left, in the order in which they did.
 #[derive(Clone, Debug)]
 pub(super) struct Departures<K>(Arc<VecDeque<K>>);
 
@@ -17,8 +18,8 @@ impl<K> Default for Departures<K> {
 }
 
 impl<K: Clone + Ord> Departures<K> {
-    /// Notes who has left, and returns whose counts are to be forgotten. `counted` are all that have counts, `is_there` says who is in
-    /// the settings.
+    /// Notes which names have left, and returns those whose counts are to be forgotten. `counted` are all that have
+    /// counts; `is_there` tells which are in the settings.
     pub(super) fn update<'a>(&mut self, counted: impl Iterator<Item = &'a K>, is_there: impl Fn(&K) -> bool) -> Vec<K>
     where
         K: 'a,

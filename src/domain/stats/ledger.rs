@@ -7,10 +7,10 @@ use super::super::ids::{ClientId, EndpointId};
 use super::super::prices::{Cost, Listing, add_cost};
 use super::super::usage::Usage;
 
-/// No more rows than this are kept, but for one of [`OTHER`] for each client and endpoint; what would need a further one is counted
-/// for that. One client has at most half of those that the others leave.
+/// At most this many rows are kept, plus one for [`OTHER`] for each client and endpoint; what would need another row is
+/// counted there. One client has at most half of the rows that the others leave.
 const MAX_ROWS: usize = 10_000;
-/// No more models than this get a label of their own in what is scraped because a pattern matches them.
+/// At most this many models get a label of their own because a pattern matches them.
 const MAX_LABELS: usize = 200;
 /// The longest model name kept, in bytes. Longer ones are cut.
 const LONGEST_NAME: usize = 100;
@@ -126,15 +126,15 @@ impl Ledger {
             return;
         }
         let before = account.services.len();
-        // Whoever makes names up leaves the others half of the rows that are left.
+        // A client that makes up names leaves the others half of the remaining rows.
         let has_room = before < (MAX_ROWS - (self.rows - before).min(MAX_ROWS)) / 2;
         let service = if has_room { service } else { (service.0, Some(Arc::clone(&self.other))) };
         *account.services.entry(service).or_default() += used;
         self.rows += account.services.len() - before;
     }
 
-    /// Whether a model has a label of its own, or gets one. One that the settings name always has, so that names which clients make up
-    /// to match a pattern can't take it.
+    /// Whether a model has a label of its own, or gets one now. A model that the settings name always has one, so that
+    /// names made up by clients to match a pattern can't take it.
     fn take_label(&mut self, model: &Arc<str>, listing: Listing) -> bool {
         match listing {
             Listing::None => false,
@@ -150,7 +150,7 @@ impl Ledger {
         }
     }
 
-    /// Forgets the rows of endpoints. What clients have used of them goes on counting, without saying of what.
+    /// Forgets the rows of endpoints. What clients have used of them still counts in their sums.
     pub(super) fn forget_endpoints(&mut self, gone: &BTreeSet<EndpointId>) {
         let is_gone = |endpoint: &EndpointId| gone.contains(endpoint);
         let has_used_any = |account: &Account| account.labelled.keys().any(|(endpoint, _)| is_gone(endpoint));

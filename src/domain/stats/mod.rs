@@ -125,7 +125,7 @@ pub struct Stats {
     prices: PriceBook,
 }
 
-/// By which profile somebody is served, and who it is; none where that is nobody's business, or not known.
+/// The profile that serves a caller, and the client; `None` if that is not known, or nobody asks for keys.
 type Caller = (Option<ProfileId>, Option<ClientId>);
 
 impl Stats {
@@ -154,8 +154,8 @@ impl Stats {
         self.prices = PriceBook::new(catalog);
     }
 
-    /// Counts each client for this team from now on, with all that it has used. One that has left the settings stays with its last team:
-    /// what it has used is not to be missing there.
+    /// Counts each client for this team from now on, with all that it has used. A client that has left the settings
+    /// stays with its last team, which would lose its usage otherwise.
     pub fn set_teams(&mut self, teams: BTreeMap<ClientId, Option<String>>) {
         let known = Arc::make_mut(&mut self.teams);
         for (client, team) in teams {
@@ -171,8 +171,9 @@ impl Stats {
         self.teams.get(client).map(String::as_str)
     }
 
-    /// Goes by these endpoints and callers from now on. Of callers nothing may have come yet: a counter that first appears at 1 hides
-    /// its first count from whoever looks at how it grows. Of whom is gone only the latest are remembered.
+    /// Takes over which endpoints and callers there are. Callers are counted from zero before their first request: a
+    /// counter that first appears at 1 hides its first count from anything that watches its growth. Of endpoints and
+    /// clients that are gone, only the latest are remembered.
     pub fn expect(
         &mut self,
         endpoints: &BTreeSet<EndpointId>,

@@ -23,12 +23,13 @@ pub(super) struct Begun<'a> {
 }
 
 impl Task<'_> {
-    /// Settles whether the answer is an event stream, and until when it may take from here on. Where a stream may have been asked for,
-    /// or the answer is called one, its first bytes decide, and its headers are made to say the same: clients go by either.
+    /// Settles whether the answer is an event stream, and until when it may take from here on. If a stream may have
+    /// been asked for, or the answer is called one, its first bytes decide, and its headers are made to say the same:
+    /// clients go by either.
     ///
     /// # Errors
     ///
-    /// How the attempt has ended, where these bytes did not come in time.
+    /// How the attempt has ended, if these bytes did not come in time.
     pub(super) async fn settle_kind(
         &self,
         answer: &mut Begun<'_>,
