@@ -20,7 +20,11 @@ impl<K> Default for Departures<K> {
 impl<K: Clone + Ord> Departures<K> {
     /// Notes which names have left, and returns those whose counts are to be forgotten. `counted` are all that have
     /// counts; `is_there` tells which are in the settings.
-    pub(super) fn update<'a>(&mut self, counted: impl Iterator<Item = &'a K>, is_there: impl Fn(&K) -> bool) -> Vec<K>
+    pub(super) fn update<'a>(
+        &mut self,
+        counted: impl Iterator<Item = &'a K>,
+        is_there: impl Fn(&K) -> bool,
+    ) -> BTreeSet<K>
     where
         K: 'a,
     {
@@ -39,7 +43,7 @@ mod tests {
     use super::*;
 
     fn update(departures: &mut Departures<usize>, counted: &[usize], is_there: impl Fn(&usize) -> bool) -> Vec<usize> {
-        departures.update(counted.iter(), is_there)
+        departures.update(counted.iter(), is_there).into_iter().collect()
     }
 
     #[test]

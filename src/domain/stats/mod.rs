@@ -183,15 +183,13 @@ impl Stats {
         for caller in &callers {
             self.by_caller.entry(caller.clone()).or_default();
         }
-        let gone: BTreeSet<EndpointId> =
-            self.departed_endpoints.update(self.endpoints.keys(), |id| endpoints.contains(id)).into_iter().collect();
+        let gone = self.departed_endpoints.update(self.endpoints.keys(), |id| endpoints.contains(id));
         self.endpoints.retain(|id, _| !gone.contains(id));
         self.ledger.forget_endpoints(&gone);
         // A client that is there keeps what was counted for it under another profile, or under none while its key had expired.
         let present: BTreeSet<&ClientId> = callers.iter().filter_map(|(_, client)| client.as_ref()).collect();
         let counted: BTreeSet<&ClientId> = self.by_caller.keys().filter_map(|(_, client)| client.as_ref()).collect();
         let gone = self.departed_clients.update(counted.into_iter(), |client| present.contains(client));
-        let gone: BTreeSet<ClientId> = gone.into_iter().collect();
         self.by_caller.retain(|(_, client), _| client.as_ref().is_none_or(|client| !gone.contains(client)));
         self.ledger.forget_clients(&gone);
         if !gone.is_empty() {
